@@ -1,0 +1,180 @@
+"""The event log, folded into what a screen needs to know. Live, replay and tests differ only in who appends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tui_entropy.records import (
+    AttentionRows,
+    Continued,
+    Ended,
+    Event,
+    Failed,
+    Knobs,
+    KnobsChanged,
+    Memory,
+    ModelCard,
+    Paused,
+    Prefilled,
+    Progress,
+    Ready,
+    Refused,
+    Started,
+    Step,
+    Vector,
+    VectorsChanged,
+)
+
+State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that a person changed while the text was being written."""
+
+    index: int
+    """The first step that it acts on."""
+    label: str
+
+
+@dataclass(slots=True)
+class Log:
+    """Everything known so far. Only `append` and `lose` change it; views read."""
+
+    state: State = "starting"
+    note: str = ""
+    """Why it is in this state: the reason of a pause, an end, a failure."""
+    progress: Progress | None = None
+    card: ModelCard | None = None
+    started: Started | None = None
+    prefilled: Prefilled | None = None
+    steps: list[Step] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    knobs: Knobs = field(default_factory=Knobs)
+    """As applied by the engine."""
+    vectors: tuple[Vector, ...] = ()
+    """As applied by the engine."""
+    memory: Memory | None = None
+    attention: AttentionRows | None = None
+    refusal: str = ""
+    """The last command that was not obeyed, and why."""
+
+    @property
+    def run(self) -> int:
+        return self.started.run if self.started else 0
+
+    @property
+    def context_used(self) -> int:
+        return len(self.started.pieces) + len(self.steps) if self.started else 0
+
+    def append(self, event: Event) -> None:
+        """Take one event in. What belongs to an earlier run is passed over."""
+        if getattr(event, "run", self.run) != self.run and not isinstance(event, Started):
+            return
+        match event:
+            case Step():
+                self.steps.append(event)
+                if self.state == "reading":
+                    self.state = "writing"
+            case Progress():
+                self.state, self.progress = "loading", event
+            case Ready():
+                self.state, self.card, self.vectors, self.note = (
+                    "ready",
+                    event.card,
+                    event.vectors,
+                    "",
+                )
+            case Started():
+                self._begin(event)
+            case Prefilled():
+                self.prefilled = event
+            case KnobsChanged():
+                self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
+                self.knobs = event.knobs
+            case VectorsChanged():
+                changes = vector_changes(self.vectors, event.vectors)
+                self.marks += [Mark(event.index, label) for label in changes]
+                self.vectors = event.vectors
+            case Paused():
+                self.state, self.note = "paused", event.reason
+            case Continued():
+                self.state, self.note = "writing" if self.steps else "reading", ""
+            case Ended():
+                self.state, self.note = "ended", event.reason
+            case Failed():
+                self.state, self.note = "failed", event.sentence
+            case Refused():
+                self.refusal = event.sentence
+            case Memory():
+                self.memory = event
+            case AttentionRows():
+                self.attention = event
+
+    def lose(self, why: str) -> None:
+        """The engine is gone; what it said stays."""
+        self.state, self.note = "lost", why
+
+    def _begin(self, started: Started) -> None:
+        self.state, self.note, self.started = "reading", "", started
+        self.prefilled = self.attention = None
+        self.knobs, self.vectors = started.knobs, started.vectors
+        self.steps, self.marks = [], []
+
+    def tokens_per_second(self, window: int = 20) -> float | None:
+        """Over the last `window` steps, pauses not counted. None before the second step."""
+        recent = self.steps[-window - 1 :]
+        if len(recent) < 2 or recent[-1].at <= recent[0].at:
+            return None
+        return (len(recent) - 1) / (recent[-1].at - recent[0].at)
+
+
+SHORT_NAMES = {
+    "temperature": "T",
+    "top_k": "top-k",
+    "top_p": "top-p",
+    "min_p": "min-p",
+    "typical_p": "typical-p",
+    "top_n_sigma": "top-nσ",
+    "repetition_penalty": "repeat",
+    "frequency_penalty": "frequency",
+    "presence_penalty": "presence",
+    "order": "order",
+    "seed": "seed",
+    "n_candidates": "candidates",
+}
+"""A knob or a stage of the chain, as a screen names it."""
+
+
+def knob_changes(before: Knobs, after: Knobs) -> list[str]:
+    """One phrase for each knob that differs, such as 'T 0.7→1.2'."""
+    changes = []
+    for name, short in SHORT_NAMES.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new:
+            continue
+        if name == "order":
+            old, new = before.order_name, after.order_name
+        changes.append(f"{short} {_number(old)}→{_number(new)}")
+    return changes
+
+
+def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> list[str]:
+    """One phrase for each vector whose effect differs, such as 'warm on +1' or 'warm off'."""
+    old = {vector.name: vector for vector in before}
+    changes = []
+    for vector in after:
+        was = old.get(vector.name)
+        was_on = was is not None and was.on
+        if vector.on and (not was_on or was != vector):
+            changes.append(
+                f"{vector.name} {vector.strength:+g}" if was_on else f"{vector.name} on {vector.strength:+g}"
+            )
+        elif was_on and not vector.on:
+            changes.append(f"{vector.name} off")
+    return changes
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

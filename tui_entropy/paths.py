@@ -1,0 +1,37 @@
+"""Where things are kept, each in the user's own folder of its kind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+APP = "tui-entropy"
+
+
+def models() -> Path:
+    """Weights that were fetched and converted."""
+    return Path(platformdirs.user_cache_dir(APP)) / "models"
+
+
+def logs() -> Path:
+    """What the engine and its libraries say."""
+    return Path(platformdirs.user_log_dir(APP))
+
+
+def sockets() -> Path:
+    """Sockets of running engines. Short, since a socket's path may be no longer than about 100 bytes."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / APP if runtime else Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
+
+
+def themes() -> Path:
+    """The user's own theme files."""
+    return Path(platformdirs.user_config_dir(APP)) / "themes"
+
+
+def state() -> Path:
+    """What the program remembers, such as the history of prompts."""
+    return Path(platformdirs.user_state_dir(APP))

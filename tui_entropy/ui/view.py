@@ -1,0 +1,147 @@
+"""Frame: what a repaint sees. View: the abstract widget that draws one and repaints only rows that changed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui_entropy.log import Log
+from tui_entropy.records import Knobs, Step, Vector
+from tui_entropy.series import SERIES, Series
+from tui_entropy.ui.paint import Paint
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The log, where the cursor is, and how the person wants to see it. Read-only for views."""
+
+    log: Log
+    paint: Paint
+    cursor: int | None = None
+    """The step that every pane shows; None before the first."""
+    following: bool = True
+    """The cursor stays on the newest step."""
+    tint: Series = SERIES[0]
+    bits: bool = True
+    layer: int = 1
+    """1-based block of the attention view."""
+    head: int | None = None
+    """1-based; None for the mean of heads."""
+    knobs: Knobs = field(default_factory=Knobs)
+    """As asked for; `log.knobs` is what the engine has applied."""
+    vectors: tuple[Vector, ...] = ()
+    """As asked for; `log.vectors` is what the engine has applied."""
+    knob: str = "temperature"
+    """The knob that the arrow keys turn while the strip has the focus."""
+    typed: str = ""
+    """Digits typed for that knob and not yet taken."""
+    link: str = ""
+    """A gauge of the terminal link, empty for none."""
+
+    @property
+    def step(self) -> Step | None:
+        """The step under the cursor."""
+        if self.cursor is None or not 0 <= self.cursor < len(self.log.steps):
+            return None
+        return self.log.steps[self.cursor]
+
+    @property
+    def unit(self) -> str:
+        return "bits" if self.bits else "nats"
+
+
+class View(Widget):
+    """A pane drawn from a frame and a size, a row at a time.
+
+    `draw` is a pure function of the frame and the size (and, at most, of how far the view is scrolled). `show`
+    compares its rows with what is on screen and asks only for those that differ, so a repaint without news sends
+    no bytes.
+    """
+
+    HEAVY: ClassVar[bool] = False
+    """Drawn 5 times a second while the model writes, not 20."""
+
+    class CursorAsked(Message):
+        """A person wants to look at another step."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    class HeadAsked(Message):
+        """A person wants to look at another layer and head (1-based; None for the mean of heads)."""
+
+        def __init__(self, layer: int, head: int | None) -> None:
+            super().__init__()
+            self.layer = layer
+            self.head = head
+
+    class KnobAsked(Message):
+        """A person chose a knob of the strip."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    class VectorAsked(Message):
+        """A person wants a vector switched on or off."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.frame: Frame | None = None
+        self._rows: list[Strip] = []
+
+    @abstractmethod
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        """At most `height` strips of at most `width` cells, titles included. Missing rows are blank."""
+
+    def show(self, frame: Frame) -> None:
+        """Take a frame and repaint the rows that it changes."""
+        self.frame = frame
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the last frame again, for another size, focus or scroll position."""
+        if self.frame is None or not self.size or not self.display:
+            return
+        before, self._rows = self._rows, self._drawn(self.frame)
+        if len(before) != len(self._rows):
+            self.refresh()
+            return
+        changed = [y for y, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+
+    def _drawn(self, frame: Frame) -> list[Strip]:
+        width, height = self.size
+        blank = Strip.blank(width, frame.paint.base)
+        rows = [strip.adjust_cell_length(width, frame.paint.base) for strip in self.draw(frame, width, height)]
+        return (rows + [blank] * (height - len(rows)))[:height]
+
+    def render_line(self, y: int) -> Strip:
+        if y < len(self._rows):
+            return self._rows[y]
+        return Strip.blank(self.size.width, self.frame.paint.base if self.frame else None)
+
+    def on_resize(self) -> None:
+        self._rows = []
+        self.redraw()
+
+    def on_show(self) -> None:
+        self.redraw()
+
+    def on_focus(self) -> None:
+        self.redraw()
+
+    def on_blur(self) -> None:
+        self.redraw()
