@@ -40,8 +40,9 @@ class Grid(Struct, frozen=True):
 
     def rows(self) -> list[list[float]]:
         """A two-dimensional grid as nested lists."""
-        rows: list[list[float]] = self.view.tolist() if math.prod(self.shape) else [[]] * self.shape[0]
-        return rows
+        height, width = self.shape
+        flat = memoryview(self.data).cast("f")
+        return [list(flat[y * width : (y + 1) * width]) for y in range(height)]
 
     def numpy(self) -> npt.NDArray[np.float32]:
         import numpy as np
