@@ -1,0 +1,337 @@
+"""A terminal to run programs in: a pty that answers as a terminal does, and remembers every byte and when it came.
+
+A thread reads and answers, so the program is never kept waiting; the screen is worked out only when it is asked
+for, so measuring costs the program nothing. It answers as xterm does, and knows synchronised output besides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import pyte
+
+KEYS = {
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "left": "\x1b[D",
+    "home": "\x1b[H",
+    "end": "\x1b[F",
+    "pageup": "\x1b[5~",
+    "pagedown": "\x1b[6~",
+    "delete": "\x1b[3~",
+    "shift+tab": "\x1b[Z",
+    "f1": "\x1bOP",
+    "escape": "\x1b",
+    "enter": "\r",
+    "tab": "\t",
+    "space": " ",
+    "backspace": "\x7f",
+}
+
+MODES = {
+    9: "mouse",
+    47: "alternate screen",
+    1000: "mouse",
+    1002: "mouse",
+    1003: "mouse",
+    1004: "focus reports",
+    1006: "mouse",
+    1015: "mouse",
+    1016: "mouse",
+    1047: "alternate screen",
+    1049: "alternate screen",
+    2004: "bracketed paste",
+    2026: "synchronised output",
+    2048: "resize reports",
+}
+"""Private modes that a program has to switch off again."""
+
+SEQUENCE = re.compile(
+    rb"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI
+    rb"|\x1b[\]P].*?(?:\x07|\x1b\\)",  # OSC and DCS strings
+    re.DOTALL,
+)
+UNFINISHED = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]P](?:(?!\x07|\x1b\\).)*)?$", re.DOTALL)
+NOT_FOR_PYTE = re.compile(rb"\x1b\[[<=>][0-?]*[ -/]*[@-~]|\x1bP.*?\x1b\\", re.DOTALL)
+
+
+class Whole:
+    """Holds back an escape sequence until the rest of it has come."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def __call__(self, data: bytes) -> bytes:
+        data = self._held + data
+        cut = UNFINISHED.search(data)
+        end = cut.start() if cut else len(data)
+        self._held = data[end:]
+        return data[:end]
+
+
+class Answers:
+    """What a terminal says when it is asked, and which of its modes are on."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.size = width, height
+        self.modes: dict[int, bool] = {}
+        self.keyboard_depth = 0
+        """Kitty keyboard modes pushed and not popped."""
+        self._whole = Whole()
+
+    def to(self, data: bytes) -> bytes:
+        """The answer to everything that `data` asks. May be empty."""
+        return b"".join(self._answer(sequence) for sequence in SEQUENCE.findall(self._whole(data)))
+
+    def _answer(self, sequence: bytes) -> bytes:
+        width, height = self.size
+        match sequence:
+            case b"\x1b[c" | b"\x1b[0c":
+                return b"\x1b[?62;22c"
+            case b"\x1b[>c" | b"\x1b[>0c":
+                return b"\x1b[>41;377;0c"
+            case b"\x1b[>q" | b"\x1b[>0q":
+                return b"\x1bP>|XTerm(377)\x1b\\"
+            case b"\x1b[5n":
+                return b"\x1b[0n"
+            case (
+                b"\x1b[6n"
+            ):  # the cursor's place would cost working out the screen; that an answer comes is what counts
+                return b"\x1b[1;1R"
+            case b"\x1b[14t":
+                return b"\x1b[4;%d;%dt" % (height * 16, width * 8)
+            case b"\x1b[16t":
+                return b"\x1b[6;16;8t"
+            case b"\x1b[18t":
+                return b"\x1b[8;%d;%dt" % (height, width)
+            case _:
+                return self._look_up(sequence)
+
+    def _look_up(self, sequence: bytes) -> bytes:
+        if found := re.fullmatch(rb"\x1b\[\?(\d+)\$p", sequence):
+            mode = int(found[1])
+            known = mode != 2048 and (mode in MODES or mode in (7, 25))
+            state = (1 if self.modes.get(mode, mode in (7, 25)) else 2) if known else 0
+            return b"\x1b[?%d;%d$y" % (mode, state)
+        if found := re.fullmatch(rb"\x1b\[\?([\d;]+)([hl])", sequence):
+            self.modes |= {int(mode): found[2] == b"h" for mode in found[1].split(b";")}
+        elif re.fullmatch(rb"\x1b\[>\d*u", sequence):
+            self.keyboard_depth += 1
+        elif re.fullmatch(rb"\x1b\[<\d*u", sequence):
+            self.keyboard_depth -= 1
+        elif found := re.match(rb"\x1b\](1[01]);\?", sequence):
+            colour = b"ffff/ffff/ffff" if found[1] == b"10" else b"0000/0000/0000"
+            return b"\x1b]%s;rgb:%s\x1b\\" % (found[1], colour)
+        elif sequence.startswith(b"\x1bP+q"):
+            return b"\x1bP0+r\x1b\\"
+        return b""
+
+    def left_on(self) -> set[str]:
+        """What a program that ends now would leave changed."""
+        left = {name for mode, name in MODES.items() if self.modes.get(mode)}
+        left |= {"hidden cursor"} if not self.modes.get(25, True) else set()
+        left |= {"no line wrap"} if not self.modes.get(7, True) else set()
+        return left | ({"kitty keyboard"} if self.keyboard_depth > 0 else set())
+
+
+@dataclass(frozen=True)
+class Chunk:
+    at: float
+    """time.perf_counter() when it was read."""
+    data: bytes
+
+
+class Screen:
+    """What the bytes have drawn. The alternate screen is the same as the main one."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.cells = pyte.Screen(width, height)
+        self._stream = pyte.ByteStream(self.cells)
+        self._whole = Whole()
+
+    def feed(self, data: bytes) -> None:
+        self._stream.feed(NOT_FOR_PYTE.sub(b"", self._whole(data)))
+
+    def resize(self, width: int, height: int) -> None:
+        self.cells.resize(height, width)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self.cells.display)
+
+
+class Terminal:
+    """A command in a pty of its own. Use it in a `with`: at the end nothing of it is left running.
+
+    env is laid over the caller's environment, less what describes the caller's own terminal.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        width: int = 120,
+        height: int = 36,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.chunks: list[Chunk] = []
+        self._master, self._slave = pty.openpty()
+        self._set_size(width, height)
+        self._before = termios.tcgetattr(self._slave)
+        self._answers, self._screen, self._fed = Answers(width, height), Screen(width, height), 0
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command,
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env=environment(env or {}),
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._reader.join()
+        os.close(self._master)
+        os.close(self._slave)
+
+    # --- What it shows ---
+
+    @property
+    def received(self) -> int:
+        """Bytes so far."""
+        return sum(len(chunk.data) for chunk in self.chunks)
+
+    @property
+    def text(self) -> str:
+        while self._feed_next():
+            pass
+        return self._screen.text
+
+    def wait_for(self, what: str | re.Pattern[str] | Callable[[str], object], timeout: float = 20.0) -> float:
+        """Wait until the screen shows it. Returns time.perf_counter() of the chunk that brought it.
+
+        Raises AssertionError, with the screen, when it has not come in `timeout` seconds or never will.
+        """
+        shows = _shower(what)
+        end, shown_at = time.perf_counter() + timeout, time.perf_counter()
+        while not shows(self._screen.text):
+            if chunk := self._feed_next():
+                shown_at = chunk.at
+            elif time.perf_counter() > end or not self._reader.is_alive():
+                raise AssertionError(f"{what!r} was not shown in {timeout} s. The screen:\n{self._screen.text}")
+            else:
+                time.sleep(0.01)
+        return shown_at
+
+    def settle(self, quiet: float = 0.3, timeout: float = 20.0) -> None:
+        """Wait until nothing has come for `quiet` seconds."""
+        end = time.perf_counter() + timeout
+        while (last := self.chunks[-1].at if self.chunks else self.started) > time.perf_counter() - quiet:
+            assert time.perf_counter() < end, f"still drawing after {timeout} s"
+            time.sleep(max(0.001, last + quiet - time.perf_counter()))
+
+    # --- What a person does ---
+
+    def press(self, *keys: str) -> float:
+        """Keys by name ('left', 'ctrl+p') or as what they type. Returns time.perf_counter() before the last."""
+        at = 0.0
+        for key in keys:
+            code = chr(ord(key[-1]) & 0x1F) if key.startswith("ctrl+") else KEYS.get(key, key)
+            at = time.perf_counter()
+            self._send(code.encode())
+        return at
+
+    def paste(self, text: str) -> None:
+        bracketed = self._answers.modes.get(2004, False)
+        self._send(b"\x1b[200~%s\x1b[201~" % text.encode() if bracketed else text.encode())
+
+    def click(self, x: int, y: int) -> None:
+        """Left button at a cell counted from 0."""
+        self._send(b"\x1b[<0;%d;%dM\x1b[<0;%d;%dm" % (x + 1, y + 1, x + 1, y + 1))
+
+    def resize(self, width: int, height: int) -> None:
+        while self._feed_next():  # what was drawn for the old size
+            pass
+        self._screen.resize(width, height)
+        self._answers.size = width, height
+        self._set_size(width, height)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """The exit status, once everything it wrote has been read. Raises subprocess.TimeoutExpired."""
+        status = self.process.wait(timeout)
+        self._reader.join()
+        return status
+
+    def left_changed(self) -> set[str]:
+        """What the program has changed of the terminal and not put back."""
+        changed = self._answers.left_on()
+        return changed | ({"termios"} if termios.tcgetattr(self._slave) != self._before else set())
+
+    # --- Inside ---
+
+    def _send(self, data: bytes) -> None:
+        os.write(self._master, data)
+
+    def _set_size(self, width: int, height: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    def _feed_next(self) -> Chunk | None:
+        if self._fed == len(self.chunks):
+            return None
+        chunk = self.chunks[self._fed]
+        self._fed += 1
+        self._screen.feed(chunk.data)
+        return chunk
+
+    def _read(self) -> None:
+        # The slave stays open here, for its termios; so the end of the process, not of the file, ends the reading.
+        while True:
+            gone = self.process.poll() is not None
+            readable, _, _ = select.select([self._master], [], [], 0 if gone else 0.1)
+            if readable:
+                data = os.read(self._master, 65536)
+                self.chunks.append(Chunk(time.perf_counter(), data))
+                if answer := self._answers.to(data):
+                    self._send(answer)
+            elif gone:
+                return
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The caller's, as an xterm with 24-bit colour that nobody has configured would have it, and `extra` over it."""
+    of_the_caller = ("TEXTUAL", "TMUX", "NO_COLOR", "TERM", "COLORTERM", "COLUMNS", "LINES", "SSH_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(of_the_caller)}
+    return kept | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8"} | dict(extra)
+
+
+def _shower(what: str | re.Pattern[str] | Callable[[str], object]) -> Callable[[str], object]:
+    if isinstance(what, str):
+        return lambda text: what in text
+    return what.search if isinstance(what, re.Pattern) else what
