@@ -1,0 +1,158 @@
+"""A loaded model with its instruments open, and the run it is writing. Tells what happens through `emit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from itertools import count
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from tui_entropy.engine import vectors
+from tui_entropy.engine.decode import Context, Controls, Instruments, decode
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.sampling import check
+from tui_entropy.engine.text import pieces
+from tui_entropy.engine.vectors import ControlVector
+from tui_entropy.errors import UserError
+from tui_entropy.records import (
+    AskAttention,
+    AttentionRows,
+    Ended,
+    Event,
+    Knobs,
+    KnobsChanged,
+    Prefilled,
+    Started,
+    Step,
+    Vector,
+    VectorsChanged,
+    Write,
+)
+
+
+class Session:
+    """What is set (knobs, vectors) and what is being written. Used by the worker and by the headless command."""
+
+    def __init__(self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None]) -> None:
+        self.loaded = loaded
+        self.probes = probes
+        self.emit = emit
+        self.knobs = Knobs()
+        self.directions: dict[str, ControlVector] = {v.name: v for v in vectors.built_in(loaded.card)}
+        self.vectors = tuple(vectors.setting(v, "built in") for v in self.directions.values())
+        self.context: Context | None = None
+        self.run = 0
+        self.n_written = 0
+        self._applied = Controls(self.knobs, {})
+        self._applied_vectors = self.vectors
+        self._writing: Generator[Prefilled | Step, None, str] | None = None
+
+    @property
+    def active(self) -> bool:
+        """There is a next token to ask for."""
+        return self._writing is not None
+
+    def begin(self, write: Write) -> None:
+        """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
+        check(write.knobs)
+        ids = self.loaded.codec.encode(write.prompt, write.system, write.chat)
+        context_size = self.loaded.card.context
+        if not ids:
+            raise UserError("the prompt is empty and this model has no token to begin with: type at least a word")
+        if len(ids) >= context_size:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens and {self.loaded.card.name} reads at most {context_size}, "
+                "the answer included: shorten the prompt"
+            )
+        self.stop()
+        self.run, self.n_written, self.knobs = self.run + 1, 0, write.knobs
+        self._applied_vectors = self.vectors
+        self._applied = Controls(self.knobs, vectors.pushes(self.vectors, self.directions))
+        self.context = None  # the old keys and values go before the new ones come
+        self.context = Context(self.loaded, ids, write.max_tokens)
+        self.emit(
+            Started(
+                run=self.run,
+                prompt=write.prompt,
+                system=write.system,
+                chat=write.chat,
+                pieces=pieces(self.loaded.codec, ids),
+                knobs=self.knobs,
+                vectors=self.vectors,
+                max_tokens=write.max_tokens,
+            )
+        )
+        self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run)
+
+    def advance(self) -> Prefilled | Step | None:
+        """One stretch of the prompt or one token; None at the end. Emits it either way."""
+        assert self._writing is not None
+        try:
+            event = next(self._writing)
+        except StopIteration as end:
+            self._writing = None
+            self.emit(Ended(self.run, end.value))
+            return None
+        if isinstance(event, Step):
+            self.n_written += 1
+        self.emit(event)
+        return event
+
+    def stop(self) -> None:
+        """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
+            self.emit(Ended(self.run, "stopped"))
+
+    def abandon(self) -> None:
+        """Forget the run after a failure, when not even closing it can be trusted."""
+        self._writing = None
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Acts from the next token on. Raises UserError for a value that no chain can have."""
+        check(knobs)
+        self.knobs = knobs
+
+    def set_vector(self, wanted: Vector) -> None:
+        """Acts from the next token on. One that is not known yet is read from its file first. Raises UserError.
+
+        A known vector is meant by its name where `source` is its own source or that name.
+        """
+        for known in self.vectors:
+            if wanted.name == known.name and wanted.source in (known.source, known.name):
+                setting = replace(wanted, source=known.source, blocks=known.blocks)
+                self.vectors = tuple(setting if v is known else v for v in self.vectors)
+                return
+        vector = vectors.load(Path(wanted.source))
+        vectors.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
+        taken = self.directions.keys()
+        name = next(n for n in (wanted.name, *(f"{wanted.name} {i}" for i in count(2))) if n not in taken)
+        self.directions[name] = vector
+        self.vectors += (replace(wanted, name=name, blocks=tuple(sorted(vector.directions))),)
+        self._applied_vectors += (replace(self.vectors[-1], on=False),)
+        self.emit(VectorsChanged(self.run, self.n_written, self._applied_vectors))
+
+    def attention(self, ask: AskAttention) -> AttentionRows | None:
+        """Rows of the run's kept queries over its keys. None before the first run."""
+        if self.context is None:
+            return None
+        return self.probes.attention.rows(self.context.cache, ask, self.run)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Keys, values and kept queries."""
+        kept = self.probes.attention.kept_bytes
+        return kept + (self.context.bytes if self.context else 0)
+
+    def _controls(self) -> Controls:
+        """Asked by the loop once per forward pass: what is set now becomes what is applied."""
+        if self.knobs != self._applied.knobs:
+            self._applied = Controls(self.knobs, self._applied.pushes)
+            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
+        if self.vectors != self._applied_vectors:
+            self._applied_vectors = self.vectors
+            self._applied = Controls(self.knobs, vectors.pushes(self.vectors, self.directions))
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+        return self._applied

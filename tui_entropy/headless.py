@@ -1,0 +1,41 @@
+"""The loop without a screen: text or JSON lines to stdout, narration to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from tui_entropy import jsonl
+from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.loading import load
+from tui_entropy.engine.session import Session
+from tui_entropy.narration import Narrator
+from tui_entropy.records import Ended, Event, ModelSpec, Started, Step, Vector, Write
+
+
+def write_out(spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_json: bool) -> None:
+    """Load a model, write once, print. Raises UserError."""
+    narrator = Narrator()
+    loaded = load(spec, narrator.progress)
+    narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
+    out = sys.stdout.buffer
+
+    def tell(event: Event) -> None:
+        match event:
+            case Started() if as_json:
+                out.write(jsonl.header(loaded.card, event) + b"\n")
+            case Step() if as_json:
+                out.write(jsonl.step(event) + b"\n")
+            case Step() if event.token_id not in loaded.codec.eos_ids:
+                out.write(event.text.encode())
+            case Ended():
+                out.write(b"" if as_json else b"\n")
+                narrator.done(event.reason)
+        out.flush()
+
+    with instruments(loaded, keep=0) as probes:
+        session = Session(loaded, probes, tell)
+        for vector in vectors:
+            session.set_vector(vector)
+        session.begin(write)
+        while session.active:
+            session.advance()

@@ -1,0 +1,49 @@
+"""Progress on stderr for commands without a screen: one line that is rewritten, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tui_entropy.records import Progress
+
+WIDTH = 24
+
+
+class Narrator:
+    """Tells what is going on, at most ten times a second, on stderr."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._stage = ""
+        self._told = 0.0
+
+    def progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        finished = progress.total is not None and progress.done == progress.total
+        if progress.stage == self._stage and not finished and now - self._told < 0.1:
+            return
+        if self._live:
+            self._write(f"\r\x1b[K{line(progress)}")
+        elif progress.stage != self._stage:
+            self._write(f"{progress.stage}\n")
+        self._stage, self._told = progress.stage, now
+
+    def done(self, sentence: str) -> None:
+        """Close the line that is being rewritten with a last word."""
+        self._write(f"\r\x1b[K{sentence}\n" if self._live else f"{sentence}\n")
+        self._stage = ""
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def line(progress: Progress) -> str:
+    """'downloading SmolLM2 ████░░░░ 40 / 93 MB'."""
+    if progress.done is None or not progress.total:
+        return f"{progress.stage} …"
+    filled = round(WIDTH * min(progress.done / progress.total, 1.0))
+    bar = "█" * filled + "░" * (WIDTH - filled)
+    unit = f" {progress.unit}" if progress.unit else ""
+    return f"{progress.stage} {bar} {progress.done:.0f} / {progress.total:.0f}{unit}"
