@@ -1,0 +1,173 @@
+"""Paint: numbers and names turned into styles, bars, sparks and glyphs, as this terminal can show them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tui_entropy.ui.glyphs import cells, fitted
+from tui_entropy.ui.theme import Theme, load
+
+ColorMode = Literal["truecolor", "256", "16", "mono"]
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARKS_ASCII = ".:-=+*%#"
+SHADES = " ░▒▓█"
+SHADES_ASCII = " .:-=+*#"
+MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
+
+Part = tuple[str, Style]
+
+
+class Paint:
+    """What the terminal can do, and a theme for it. Styles are made once; a level is 0 ... 1, None where unknown.
+
+    Unknown is always drawn as `?`, never as an empty or full mark.
+    """
+
+    def __init__(self, theme: Theme | None = None, color: ColorMode = "truecolor", ascii: bool = False) -> None:
+        self.theme = theme or load("dark")
+        self.color = color
+        self.ascii = ascii
+        self.rich = color in ("truecolor", "256")
+        """Whether a cell's background alone can carry a level."""
+        look = self.theme.look(color)
+
+        def style(name: str) -> Style:
+            parsed = Style.parse(look.styles[name])
+            return parsed.without_color if color == "mono" else parsed
+
+        self.base, self.dim, self.title, self.focused = map(style, ("base", "dim", "title", "focused"))
+        self.number, self.accent, self.good = map(style, ("number", "accent", "good"))
+        self.warning, self.error, self.cursor = map(style, ("warning", "error", "cursor"))
+        self.selected, self.mark, self.rule = map(style, ("selected", "mark", "rule"))
+        self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
+        self._heat = self._ramp(look.ramps["heat"])
+        self.levels = len(self._heat)
+        self._tint = [self.base, *(self._inked(style) for style in self._heat[1:])]
+        if color == "mono":
+            self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
+        self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._heat] for a in self._heat]
+        self.shades = SHADES_ASCII if ascii else SHADES
+        self.sparks = SPARKS_ASCII if ascii else SPARKS
+        self.ellipsis = "~" if ascii else "…"
+        self.drawn = ">" if ascii else "▶"
+        self.pin = "^" if ascii else "┴"
+        self.newline = "\\n" if ascii else "⏎"
+        self.up, self.down = ("+", "-") if ascii else ("↑", "↓")
+        self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
+        self.line = "-" if ascii else "─"
+        self.arrow = "->" if ascii else "→"
+        self.between = " | " if ascii else " · "
+
+    def step(self, level: float, steps: int | None = None) -> int:
+        """Which of `steps` equal steps (those of the heat ramp by default) a level falls in."""
+        steps = steps or self.levels
+        return min(int(max(level, 0.0) * steps), steps - 1)
+
+    def tint(self, level: float | None) -> Style:
+        """For text: the least step is plain, the others colour the ground, or the letters' weight without colour."""
+        return self.base if level is None else self._tint[self.step(level, len(self._tint))]
+
+    def heat(self, level: float | None) -> Style:
+        """For marks: the ramp as foreground."""
+        return self.dim if level is None else self._heat[self.step(level)]
+
+    def cell(self, level: float | None, width: int = 1, mark: str = "") -> Part:
+        """A cell of a grid, with an optional mark of one cell at its right end."""
+        mark = mark[:width]
+        if level is None or math.isnan(level):
+            return "?".ljust(width), self.dim
+        if self.rich:
+            return mark.rjust(width), self._inked(self._heat[self.step(level)])
+        return self.shade(level) * (width - len(mark)) + mark, self._heat[self.step(level)]
+
+    def halves(self, upper: float | None, lower: float | None) -> Part:
+        """Two levels in one cell. Only where `rich` and not `ascii`."""
+        if upper is None and lower is None:
+            return " ", self.base
+        if upper is None or lower is None:
+            known = upper if lower is None else lower
+            assert known is not None
+            return "▄" if upper is None else "▀", self._heat[self.step(known)]
+        return "▀", self._pairs[self.step(upper)][self.step(lower)]
+
+    def shade(self, level: float) -> str:
+        return self.shades[self.step(level, len(self.shades))]
+
+    def spark(self, level: float | None, row: int = 0, rows: int = 1) -> str:
+        """The glyph of one column in row `row` (0 the lowest) of a spark `rows` high. The least level still shows."""
+        if level is None:
+            return "?" if row == 0 else " "
+        eighths = max(round(level * rows * 8), 1) - row * 8
+        return " " if eighths <= 0 else self.sparks[min(eighths, 8) - 1]
+
+    def bar(self, share: float, width: int) -> str:
+        """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""
+        if self.ascii:
+            full = round(share * width)
+            return ("#" * full or ("-" if share > 0 else "")).ljust(width)
+        eighths = min(max(round(share * width * 8), 1 if share > 0 else 0), width * 8)
+        full, rest = divmod(eighths, 8)
+        return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
+
+    def legend(self, low: str, high: str, unit: str = "", text: bool = False) -> list[Part]:
+        """The ramp between the values of its ends; `text` for the tint of letters."""
+        if text and not self.rich:
+            ramp = [("a", style) for style in self._tint]
+        elif text:
+            ramp = [(" ", self.tint((n + 0.5) / self.levels)) for n in range(self.levels)]
+        else:
+            ramp = [self.cell((n + 0.5) / 8) for n in range(8)]
+        return [(f"{low} ", self.dim), *ramp, (f" {high} {unit}".rstrip(), self.dim)]
+
+    def heading(self, parts: Iterable[str | Part], width: int, focused: bool = False) -> Strip:
+        """A title row: its first part names the pane and is bright with the focus."""
+        first, *others = parts
+        name = first if isinstance(first, str) else first[0]
+        style = self.focused if focused else self.title
+        row = [(name, style), *((part, self.dim) if isinstance(part, str) else part for part in others)]
+        return self.row(row, width)
+
+    def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:
+        """One strip of at most `width` cells; `right` is put at its end and gives way only to nothing."""
+        tail = list(right)
+        room = width - sum(cells(text) for text, _ in tail)
+        if tail and room < 0:
+            tail, room = [], width
+        row: list[Segment] = []
+        for text, style in parts:
+            size = cells(text)
+            if size > room:
+                text = fitted(text, room, self.ascii)
+                size = room
+            if text:
+                row.append(Segment(text, style))
+            room -= size
+        if tail:
+            row += [
+                *([Segment(" " * room, self.base)] if room else []),
+                *(Segment(text, style) for text, style in tail),
+            ]
+        return Strip(row)
+
+    def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
+        if self.color == "mono":
+            return [Style()] * 8
+        return [Style(color=Color.parse(name)) for name in colors]
+
+    def _inked(self, heat: Style) -> Style:
+        """`heat` as ground, with ink that can be read on it."""
+        if heat.color is None:
+            return heat
+        red, green, blue = heat.color.get_truecolor()
+        light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 * 255**2.2
+        dark_ink, light_ink = ("#000000", "#ffffff") if self.rich else ("black", "bright_white")
+        return Style(color=dark_ink if light else light_ink, bgcolor=heat.color)
