@@ -21,7 +21,6 @@ from gguf import LlamaFileType
 from gguf.quants import quantize
 
 from tui_entropy.catalogue import Provenance
-from tui_entropy.engine.building import built
 from tui_entropy.engine.gguf import GgufFile
 from tui_entropy.errors import UserError
 from tui_entropy.records import Progress
@@ -53,26 +52,20 @@ CONTROL, USER_DEFINED = 3, 4
 """Types of tokens that are matched whole, in `tokenizer.ggml.token_type`."""
 
 
-def converted(path: Path, target: Path, title: str, source: str, report: Report) -> Path:
-    """`target`, a folder with the weights, the configuration and the tokenizer of a GGUF file.
+def convert(path: Path, folder: Path, title: str, source: str, report: Report) -> None:
+    """Fill an empty folder with the weights, the configuration and the tokenizer of a GGUF file.
 
     Progress is counted in tensors. Raises UserError for a file that cannot be read or has no counterpart here.
     """
-
-    def build(folder: Path) -> None:
-        gguf = GgufFile(path)
-        if gguf.metadata.get("split.count", 1) > 1:
-            raise UserError(
-                f"{path.name} is one part of a split file; join the parts with `llama-gguf-split --merge`"
-            )
-        if _is_plain_llama(gguf):
-            _write_llama(gguf, folder, report)
-        else:
-            report(Progress(f"converting {title}"))
-            _write_through_transformers(gguf, folder)
-        Provenance(title, source, _note(gguf)).write(folder)
-
-    return built(target, build)
+    gguf = GgufFile(path)
+    if gguf.metadata.get("split.count", 1) > 1:
+        raise UserError(f"{path.name} is one part of a split file; join the parts with `llama-gguf-split --merge`")
+    if _is_plain_llama(gguf):
+        _write_llama(gguf, folder, report)
+    else:
+        report(Progress(f"converting {title}"))
+        _write_through_transformers(gguf, folder)
+    Provenance(title, source, _note(gguf)).write(folder)
 
 
 def _note(gguf: GgufFile) -> str:
@@ -147,7 +140,7 @@ def _write_llama(gguf: GgufFile, folder: Path, report: Report) -> None:
 
 
 def _in_pairs_of_halves(weight: npt.NDArray[np.float32], n_heads: int) -> npt.NDArray[np.float32]:
-    """Rows of q or k from llama.cpp's rotary order (a pair side by side) to transformers' (a pair half a head apart)."""
+    """Rows of q or k, from llama.cpp's rotary order (pairs side by side) to transformers' (half a head apart)."""
     rows, *width = weight.shape
     return weight.reshape(n_heads, rows // n_heads // 2, 2, *width).swapaxes(1, 2).reshape(weight.shape)
 
@@ -286,7 +279,7 @@ def _write_through_transformers(gguf: GgufFile, folder: Path) -> None:
             "use a safetensors copy of the model"
         ) from refused
     # transformers takes what it has just dequantised for quantised, and would not save it.
-    model.hf_quantizer = None
+    model.hf_quantizer = None  # type: ignore[assignment]
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)

@@ -110,7 +110,7 @@ class Codec:
         if token_id in self._added:
             return self._added[token_id]
         token = self.tokenizer.convert_ids_to_tokens(token_id) if token_id < len(self.tokenizer) else None
-        if token is None:
+        if not isinstance(token, str):
             return b""
         if self._byte_level:
             return b"".join(bytes((ALPHABET[c],)) if c in ALPHABET else c.encode() for c in token)

@@ -1,0 +1,172 @@
+"""Models from the Hugging Face hub, or from what it left in its cache. No network is waited for that is not there."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from tui_entropy.errors import UserError
+from tui_entropy.records import Progress
+
+PROBE_SECONDS = 2.0
+POLL_SECONDS = 0.2
+SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
+IGNORED = ["*/*", "consolidated*"]
+"""Copies of the weights for other programs."""
+
+
+def reachable() -> bool:
+    """Whether the hub answers, found out in two seconds at most. HF_HUB_OFFLINE=1 says no."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    answers: list[bool] = []
+
+    def probe() -> None:
+        try:
+            request = urllib.request.Request(_endpoint(), method="HEAD")
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+        except urllib.error.HTTPError:
+            pass  # an answer, if not a kind one
+        except OSError:
+            return
+        answers.append(True)
+
+    # Looking a name up cannot be given a time-out, so it is left behind instead.
+    thread = Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return bool(answers)
+
+
+def snapshot(
+    repo: str,
+    revision: str | None,
+    with_code: bool,
+    report: Callable[[Progress], None],
+    check_room: Callable[[int], None],
+) -> Path:
+    """The folder of a model in the hub's cache, downloaded where anything is missing.
+
+    `check_room` is told the bytes of the weights before they are downloaded and may raise. Raises UserError for a
+    model that is gated, missing, or neither here nor to be had.
+    """
+    if not reachable():
+        if folder := cached_snapshot(repo, revision):
+            return folder
+        raise UserError(
+            f"{repo} is not in the hub's cache on this machine and {_endpoint()} cannot be reached; connect to it, "
+            "or pass a folder, a GGUF file, or a model that `tui-entropy models` lists"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        report(Progress(f"looking {repo} up on the hub"))
+        patterns = [*SMALL_FILES, *(["*.py"] if with_code else [])]
+        plan = snapshot_download(repo, revision=revision, dry_run=True, ignore_patterns=IGNORED)
+        weights = [file for file in plan if file.filename.endswith(".safetensors")]
+        weights = weights or [file for file in plan if file.filename.endswith(".bin")]
+        if not weights:
+            raise UserError(f"{repo} holds no safetensors weights; download one of its other files and pass its path")
+        check_room(sum(file.file_size or 0 for file in weights))
+        patterns += [file.filename for file in weights]
+        return _downloaded(repo, revision, patterns, report)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise _explained(repo, revision, error) from error
+
+
+def cached_snapshot(repo: str, revision: str | None) -> Path | None:
+    """What the hub's cache holds whole, without asking the network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        patterns = [*SMALL_FILES, "*.safetensors"]
+        return Path(
+            snapshot_download(
+                repo, revision=revision, local_files_only=True, allow_patterns=patterns, ignore_patterns=IGNORED
+            )
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def cached_models() -> list[tuple[str, Path, int]]:
+    """(hub id, folder, bytes) of every model in the hub's cache."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return sorted((repo.repo_id, repo.repo_path, repo.size_on_disk) for repo in repos if repo.repo_type == "model")
+
+
+def _downloaded(repo: str, revision: str | None, patterns: list[str], report: Callable[[Progress], None]) -> Path:
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """Counts and draws nothing. The hub's threads move it; it is read from this one."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs)
+            if kwargs.get("unit") == "B":
+                bars.append(self)
+
+        def display(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        download = pool.submit(
+            snapshot_download,
+            repo,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=IGNORED,
+            tqdm_class=Bar,
+        )
+        while wait([download], POLL_SECONDS).not_done:
+            done, total = max(((bar.n, bar.total or 0) for bar in bars), default=(0, 0))
+            report(Progress(f"downloading {repo}", done, total or None, "B"))
+        return Path(download.result())
+
+
+def _explained(repo: str, revision: str | None, error: Exception) -> UserError:
+    from huggingface_hub import errors
+
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    page = f"{_endpoint()}/{repo}"
+    match cause:
+        case errors.GatedRepoError():
+            return UserError(
+                f"{repo} is gated: accept its terms at {page}, log in with `hf auth login`, and start again"
+            )
+        case errors.RevisionNotFoundError():
+            return UserError(f"{repo} has no revision {revision!r}; {page}/tree/main lists those it has")
+        case errors.RepositoryNotFoundError():
+            return UserError(
+                f"there is no model {repo} at {_endpoint()} that you may see; check the name, or log in with "
+                "`hf auth login` if it is private"
+            )
+        case errors.HFValidationError():
+            return UserError(f"{repo!r} is neither a file, a folder nor a hub id; pass one of these")
+    return UserError(f"{repo} could not be had from {_endpoint()} ({_first_line(cause)}); try again later")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")

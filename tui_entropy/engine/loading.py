@@ -1,0 +1,228 @@
+"""From a ModelSpec to a model that can write, checked before anything large is read."""
+
+from __future__ import annotations
+
+import pickle
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from tui_entropy.engine.anatomy import Anatomy, anatomy_of
+from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
+from tui_entropy.engine.fetching import Report, Weights, weights_of
+from tui_entropy.engine.text import Codec
+from tui_entropy.errors import UserError
+from tui_entropy.records import ModelCard, ModelSpec, Progress
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the classes end that write text from left to right."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: PreTrainedModel
+    """In eval mode, without gradients, with the attention implementation that is its default."""
+    codec: Codec
+    anatomy: Anatomy
+    card: ModelCard
+
+
+def load(spec: ModelSpec, report: Report) -> Loaded:
+    """Get a model, read it, and look it over.
+
+    Raises UserError for whatever the person can put right: a name that leads nowhere, a damaged file, a device that
+    is not there, too little memory, code that was not trusted.
+    """
+    _be_quiet()
+    device = _device(spec.device)
+    if spec.dtype != "auto" and spec.dtype not in DTYPES:
+        raise UserError(f"there is no dtype {spec.dtype!r} here; use auto, {', '.join(DTYPES)}")
+
+    def check_download(n_bytes: int) -> None:
+        if spec.dtype == "auto":
+            _check_room(n_bytes, device, spec.name)
+
+    weights = weights_of(spec, report, check_download)
+    checkpoint = checkpoint_of(weights.folder)
+    report(Progress("reading the tokenizer"))
+    config = _config(weights, spec)
+    tokenizer = _tokenizer(weights, spec)
+    dtype = _dtype(spec.dtype, config, checkpoint, device)
+    quantised = getattr(config, "quantization_config", None) is not None
+    _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
+    report(Progress("loading the weights", total=checkpoint.n_bytes, unit="B"))
+    model = _model(weights, spec, dtype, device)
+    anatomy = anatomy_of(model)
+    codec = Codec(tokenizer, _ends(model))
+    return Loaded(model, codec, anatomy, _card(weights, model, codec, anatomy))
+
+
+def _be_quiet() -> None:
+    """What goes wrong is raised; the rest would land in a log that nobody asked for."""
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+# --- Device, dtype, memory -----------------------------------------------------------------------------------
+
+
+def _device(name: str) -> torch.device:
+    here = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return here or torch.device("cpu")
+    found = ", ".join(["cpu", *(f"{here}:{i}" for i in range(torch.accelerator.device_count()) if here)])
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no kind of device called {name!r}; this machine has {found}") from None
+    has_it = here is not None and device.type == here.type and (device.index or 0) < torch.accelerator.device_count()
+    if device.type != "cpu" and not has_it:
+        raise UserError(f"the device {name} is not there or not usable by this torch; this machine has {found}")
+    return device
+
+
+def _dtype(name: str, config: PreTrainedConfig, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    """As asked. 'auto' is the checkpoint's own, except on a CPU, where float32 is as fast, if memory is plentiful."""
+    if name != "auto":
+        return DTYPES[name]
+    own: torch.dtype = getattr(config, "dtype", None) or checkpoint.dtype
+    quantised = getattr(config, "quantization_config", None) is not None
+    if device.type == "cpu" and not quantised and checkpoint.n_weights * 4 <= _free(device) / 2:
+        return torch.float32
+    return own
+
+
+def _free(device: torch.device) -> int:
+    """Bytes. What an accelerator shares with the CPU counts as the CPU's."""
+    if device.type in ("cpu", "mps"):
+        return int(psutil.virtual_memory().available)
+    return torch.accelerator.get_memory_info(device)[0]
+
+
+def _check_room(wanted: int, device: torch.device, name: str) -> None:
+    free = _free(device)
+    if wanted > free:
+        raise UserError(
+            f"the weights of {name} take {wanted / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; use "
+            "--dtype bfloat16, another --device, or a smaller model"
+        )
+
+
+# --- Reading -------------------------------------------------------------------------------------------------
+
+
+def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
+    if not (weights.folder / "config.json").is_file():
+        ggufs = [path.name for path in weights.folder.glob("*.gguf")]
+        way_out = f"pass the file {weights.folder / ggufs[0]}" if ggufs else "pass the folder of a transformers model"
+        raise UserError(f"{weights.folder} holds no config.json; {way_out}")
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(weights.folder, **_local(spec))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _refusal(weights, "configuration", error, spec) from error
+    classes = config.architectures or []
+    if classes and not any(name.endswith(WRITERS) for name in classes):
+        raise UserError(f"{weights.name} is a {classes[0]}, which does not write text; pass a causal language model")
+    return config
+
+
+def _tokenizer(weights: Weights, spec: ModelSpec) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(weights.folder, **_local(spec))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise _refusal(weights, "tokenizer", error, spec) from error
+
+
+def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    try:
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            weights.folder, dtype=dtype, output_loading_info=True, **_local(spec)
+        )
+        if missing := sorted(read[1]["missing_keys"]):
+            # transformers would fill them with random numbers and carry on.
+            raise UserError(
+                f"{weights.name} lacks {len(missing)} of its tensors, the first being {missing[0]}; fetch it again"
+            )
+        model: PreTrainedModel = read[0].to(device).eval().requires_grad_(False)
+        return model
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{weights.name} does not fit on {device}; use --dtype bfloat16, another --device, or a smaller model"
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise _refusal(weights, "weights", error, spec) from error
+
+
+def _local(spec: ModelSpec) -> dict[str, Any]:
+    return {"local_files_only": True, "trust_remote_code": spec.trust_remote_code}
+
+
+def _refusal(weights: Weights, part: str, error: Exception, spec: ModelSpec) -> UserError:
+    if not spec.trust_remote_code and "trust_remote_code" in str(error):
+        return UserError(
+            f"{weights.name} brings Python code of its own, which is not run unasked; read the code in "
+            f"{weights.folder} and pass --trust-remote-code if you trust it"
+        )
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    return UserError(
+        f"the {part} of {weights.name} could not be read ({said}); if {weights.folder} is damaged, remove it and "
+        "fetch the model again"
+    )
+
+
+def _ends(model: PreTrainedModel) -> list[int]:
+    settings: GenerationConfig | None = model.generation_config
+    ends = settings.eos_token_id if settings else None
+    if ends is None:
+        ends = model.config.get_text_config(decoder=True).eos_token_id
+    return [ends] if isinstance(ends, int) else list(ends or ())
+
+
+def _card(weights: Weights, model: PreTrainedModel, codec: Codec, anatomy: Anatomy) -> ModelCard:
+    return ModelCard(
+        name=weights.name,
+        revision=weights.revision,
+        source=weights.source,
+        note=weights.note,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        n_layers=anatomy.n_layers,
+        n_heads=anatomy.n_heads,
+        n_kv_heads=anatomy.n_kv_heads,
+        d_model=anatomy.d_model,
+        vocab=anatomy.vocab,
+        context=anatomy.context,
+        layer_kinds=anatomy.layer_kinds,
+        windows=anatomy.windows,
+        attention=anatomy.attention,
+        has_chat_template=codec.has_chat_template,
+        versions={
+            "tui_entropy": version("tui-entropy"),
+            "transformers": transformers.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
