@@ -61,7 +61,7 @@ class Paint:
         self.drawn = ">" if ascii else "▶"
         self.pin = "^" if ascii else "┴"
         self.newline = "\\n" if ascii else "⏎"
-        self.up, self.down = ("+", "-") if ascii else ("↑", "↓")
+        self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
         self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
         self.line = "-" if ascii else "─"
         self.arrow = "->" if ascii else "→"

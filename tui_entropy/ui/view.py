@@ -41,6 +41,12 @@ class Frame:
     """The knob that the arrow keys turn while the strip has the focus."""
     typed: str = ""
     """Digits typed for that knob and not yet taken."""
+    raw: bool = False
+    """Show the prompt as the tokens that the model read, template and all."""
+    notice: str = ""
+    """One line for a person, shown in place of the key hints; empty for none."""
+    place: str = ""
+    """Which pane with keys of its own has the focus: 'knobs', 'prompt', or '' for none of them."""
     link: str = ""
     """A gauge of the terminal link, empty for none."""
 

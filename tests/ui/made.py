@@ -1,0 +1,114 @@
+"""Events made by hand: a run of a small imaginary model, the same every time."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import struct
+
+from tui_entropy.log import Log
+from tui_entropy.records import (
+    AttentionRows,
+    Candidate,
+    Grid,
+    Knobs,
+    KnobsChanged,
+    Memory,
+    ModelCard,
+    Piece,
+    Prefilled,
+    Ready,
+    Started,
+    Step,
+    Vector,
+    VectorsChanged,
+)
+
+LAYERS, HEADS = 30, 9
+PROMPT = "What is the capital of France? Answer in one sentence."
+WORDS = re.findall(
+    r" ?\w+|\n|[^\w\s]",
+    " The capital of France is Paris, a city that sits on the Seine and has been the seat of its kings.\n"
+    "It is known as ville lumière, 東京 is not in it.",
+)
+WARM = Vector("warm", "built in", (10, 11, 12), 1.0, False)
+
+
+def card(**fields: object) -> ModelCard:
+    made = dict(
+        name="HuggingFaceTB/SmolLM2-135M-Instruct", revision=None, source="", note="", device="cpu", dtype="float32",
+        n_layers=LAYERS, n_heads=HEADS, n_kv_heads=3, d_model=576, vocab=49152, context=8192,
+        layer_kinds=("full",) * LAYERS, windows=(None,) * LAYERS, attention=(True,) * LAYERS, has_chat_template=True,
+        versions={},
+    )  # fmt: skip
+    return ModelCard(**(made | fields))  # type: ignore[arg-type]
+
+
+def grid(rows: list[list[float]]) -> Grid:
+    flat = [value for row in rows for value in row]
+    return Grid((len(rows), len(rows[0])), struct.pack(f"<{len(flat)}f", *flat))
+
+
+def step(index: int = 0, text: str | bytes = " word", position: int | None = None, **fields: object) -> Step:
+    """A step whose numbers follow from its index alone."""
+    luck = random.Random(index)
+    data = text if isinstance(text, bytes) else text.encode()
+    entropy = abs(math.sin(index / 3)) * 3.5 + luck.random() * 0.5
+    first = math.exp(-entropy / 3)
+    probs = [first * (1 - first) ** n for n in range(20)]
+    candidates = tuple(
+        Candidate(100 + n, data if n == 0 else f" other{n}".encode(), math.log(p), p / 0.95 if n < 12 else 0.0,
+                  None if n < 12 else "top_p")
+        for n, p in enumerate(probs)
+    )  # fmt: skip
+    at = 40 + index if position is None else position
+    shares = [[luck.random() ** 2 * math.log(at) for _ in range(HEADS)] for _ in range(LAYERS)]
+    made = dict(
+        run=1, index=index, position=at, token_id=100, data=data, text=data.decode("utf-8", "replace"),
+        entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1, final_entropy=entropy / 2,
+        final_prob=first / 0.95, candidates=candidates, survivors=(("top_k", 40), ("top_p", 12)),
+        head_entropy=grid(shares), visible_keys=(at,) * LAYERS, block_mean=(0.0,) * LAYERS, block_std=(1.0,) * LAYERS,
+        block_norm=(24.0,) * LAYERS, forward_seconds=0.04, sample_seconds=0.002, at=index / 22.4,
+    )  # fmt: skip
+    return Step(**(made | fields))  # type: ignore[arg-type]
+
+
+def started(prompt: str = PROMPT, chat: bool = True, template: bool = True, **fields: object) -> Started:
+    text = prompt
+    if chat and template:
+        text = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+    pieces = tuple(Piece(n, word.encode(), word) for n, word in enumerate(text.replace(" ", "| ").split("|")))
+    made = dict(
+        run=1, prompt=prompt, system=None, chat=chat, pieces=pieces, knobs=Knobs(), vectors=(WARM,), max_tokens=400
+    )
+    return Started(**(made | fields))  # type: ignore[arg-type]
+
+
+def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, **fields: object) -> Log:
+    """A run of `n_steps` steps, with a knob turned at step 9 and a vector switched on at step 20."""
+    made = Log()
+    begin = started(**fields)  # type: ignore[arg-type]
+    made.append(Ready(card(), (WARM,)))
+    made.append(begin)
+    made.append(Prefilled(1, len(begin.pieces), len(begin.pieces), 0.1))
+    made.append(Memory(812_000_000, None, 3_400_000))
+    words = texts or WORDS
+    for n in range(n_steps):
+        if marks and n == 9:
+            made.append(KnobsChanged(1, 9, Knobs(temperature=1.2)))
+        if marks and n == 20:
+            made.append(VectorsChanged(1, 20, (Vector("warm", "built in", (10, 11, 12), 1.0, True),)))
+        made.append(step(n, words[n % len(words)], len(begin.pieces) + n))
+    return made
+
+
+def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: int = 0) -> AttentionRows:
+    luck = random.Random(3)
+    weights = []
+    for query in range(last - n_queries + 1, last + 1):
+        row = [luck.random() ** 6 / 3 if key <= query else math.nan for key in range(first_key, first_key + n_keys)]
+        row[0] = 0.7
+        weights.append(row)
+    queries = tuple(range(last - n_queries + 1, last + 1))
+    return AttentionRows(1, 29, None, queries, first_key, grid(weights), (0.1,) * n_queries)

@@ -1,0 +1,140 @@
+"""Where one layer and head looked: queries x keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.records import AskAttention, AttentionRows
+from tui_entropy.ui.glyphs import fitted, visible_bytes
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+LABEL, ELSEWHERE = 10, 8
+MOST_QUERIES = 24
+
+
+class AttentionMap(View, can_focus=True):
+    """Weights are drawn by their square root, since a first token often takes nearly all of a row."""
+
+    HEAVY: ClassVar[bool] = True
+
+    def wanted(self, frame: Frame) -> AskAttention | None:
+        """What to ask the engine for, so that it fills the pane as it is now: rows up to the query that chose the
+        step under the cursor."""
+        if frame.step is None or not self.size:
+            return None
+        return asking(frame, self.size.width, self.size.height)
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, rows = frame.paint, frame.log.attention
+        heading = paint.heading(_title(frame, rows), width, self.has_focus)
+        if rows is None or rows.unavailable or not rows.queries:
+            why = rows.unavailable if rows and rows.unavailable else ""
+            hint = why or "Which earlier tokens a layer looked at while it chose this one: [ ] layer, { } head."
+            return [heading, paint.row([(hint, paint.dim)], width)][:height]
+        grid = rows.weights.rows()
+        pairs = paired(frame)
+        lines = list(_halves(frame, rows, grid) if pairs else _singles(frame, rows, grid))
+        room = max(height - 3, 1)
+        body = lines[-room:]
+        foot = [_axis(frame, rows, pairs), _most(frame, rows, grid)]
+        return [heading, *(paint.row(line, width) for line in [*body, *foot])][:height]
+
+
+def paired(frame: Frame) -> bool:
+    """Whether two queries share a line."""
+    return frame.paint.rich and not frame.paint.ascii
+
+
+def asking(frame: Frame, width: int, height: int) -> AskAttention:
+    """The rows that fill a pane of this size. The frame must have a step."""
+    assert frame.step
+    last = frame.step.position - 1
+    label = LABEL * 2 if paired(frame) else LABEL
+    n_keys = max(min(width - label - ELSEWHERE, last + 1), 1)
+    n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MOST_QUERIES, last + 1)
+    return AskAttention(frame.layer, frame.head, last, n_queries, last + 1 - n_keys, n_keys)
+
+
+def _title(frame: Frame, rows: AttentionRows | None) -> list[str | Part]:
+    paint = frame.paint
+    layer, head = (rows.layer, rows.head) if rows else (frame.layer, frame.head)
+    of = "mean of heads" if head is None else f"head {head}"
+    title: list[str | Part] = ["attention", f"{paint.between}layer {layer}{paint.between}{of}"]
+    if rows and rows.queries:
+        title += [f"{paint.between}last {len(rows.queries)} queries  ", *paint.legend("0", "1", "(root)")]
+    if frame.cursor is not None:
+        title.append(f"{paint.between}step {frame.cursor + 1}")
+    return title
+
+
+def _halves(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Iterator[list[Part]]:
+    """Two queries in a line, the older one above."""
+    paint = frame.paint
+    for at in range(len(grid) % 2 - 2 if len(grid) % 2 else 0, len(grid), 2):
+        upper = grid[at] if at >= 0 else [math.nan] * len(grid[at + 1])
+        lower = grid[at + 1]
+        names = (_name(frame, rows.queries[at]) if at >= 0 else " " * LABEL) + _name(frame, rows.queries[at + 1])
+        cells = [paint.halves(_level(a), _level(b)) for a, b in zip(upper, lower, strict=True)]
+        yield [(names, paint.dim), *cells, *_elsewhere(frame, rows, at + 1)]
+
+
+def _singles(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Iterator[list[Part]]:
+    paint = frame.paint
+    for at, weights in enumerate(grid):
+        cells = [(" ", paint.base) if math.isnan(w) else paint.cell(_level(w)) for w in weights]
+        yield [(_name(frame, rows.queries[at]), paint.dim), *cells, *_elsewhere(frame, rows, at)]
+
+
+def _elsewhere(frame: Frame, rows: AttentionRows, at: int) -> list[Part]:
+    return [(f" +{rows.elsewhere[at]:.2f}", frame.paint.dim)] if rows.first_key else []
+
+
+def _axis(frame: Frame, rows: AttentionRows, pairs: bool) -> list[Part]:
+    """Positions of keys, every ten."""
+    n_keys = rows.weights.shape[1]
+    row = [" "] * n_keys
+    for key in range(-(-rows.first_key // 10) * 10, rows.first_key + n_keys, 10):
+        text = f"{frame.paint.pin}{key}"
+        at = key - rows.first_key
+        if at + len(text) <= n_keys:
+            row[at : at + len(text)] = text
+    label = LABEL * 2 if pairs else LABEL
+    tail = " elsewhere" if rows.first_key else ""
+    return [
+        ("key at".ljust(label), frame.paint.dim),
+        ("".join(row), frame.paint.dim),
+        (tail[:ELSEWHERE], frame.paint.dim),
+    ]
+
+
+def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Part]:
+    """The keys with the most weight for the newest query, in numbers."""
+    paint = frame.paint
+    known = [(weight, key) for key, weight in enumerate(grid[-1], rows.first_key) if not math.isnan(weight)]
+    parts: list[Part] = [("most: ", paint.dim)]
+    for weight, key in sorted(known, key=lambda pair: (-pair[0], pair[1]))[:8]:
+        parts += [(_token(frame, key), paint.base), (f" {weight:.2f}  ", paint.number)]
+    return parts
+
+
+def _level(weight: float) -> float | None:
+    return None if math.isnan(weight) else math.sqrt(min(max(weight, 0.0), 1.0))
+
+
+def _name(frame: Frame, position: int) -> str:
+    return fitted(_token(frame, position), LABEL - 1, frame.paint.ascii) + " "
+
+
+def _token(frame: Frame, position: int) -> str:
+    """The token at a position of the whole context."""
+    log = frame.log
+    pieces = log.started.pieces if log.started else ()
+    if position < len(pieces):
+        return visible_bytes(pieces[position].data, frame.paint.ascii)
+    index = position - len(pieces)
+    return visible_bytes(log.steps[index].data, frame.paint.ascii) if index < len(log.steps) else "?"

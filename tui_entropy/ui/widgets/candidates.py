@@ -1,0 +1,98 @@
+"""The tokens that could have come next, under the model and after the sampling chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from textual.strip import Strip
+
+from tui_entropy.log import SHORT_NAMES
+from tui_entropy.records import Candidate, Step
+from tui_entropy.series import BY_NAME
+from tui_entropy.ui.glyphs import fitted, visible_bytes
+from tui_entropy.ui.paint import Paint, Part
+from tui_entropy.ui.view import Frame, View
+
+NUMBER = 6
+"""Cells of a percentage."""
+
+
+class Candidates(View, can_focus=True):
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, step = frame.paint, frame.step
+        bar = max((width - 5 - NUMBER * 2 - 3) // 4, 3)
+        name = max(width - 5 - NUMBER * 2 - 3 - 2 * bar, 4)
+        title = f"{paint.between}step {frame.cursor + 1}" if frame.cursor is not None else ""
+        columns = f"{'model %':>{bar + NUMBER + 1}} {'final %':<{NUMBER + bar + 1}}"
+        heading = paint.heading(["next token", fitted(title, max(5 + name - 10, 0)), columns], width, self.has_focus)
+        if step is None:
+            hint = "What the model would write next, how likely, and what the sampler cut."
+            return [heading, paint.row([(hint, paint.dim)], width)][:height]
+        below = list(_facts(frame, step, width))
+        room = height - 1
+        below = below[: max(min(len(below), room - 3), 0)]
+        rows = [_row(paint, n, c, c.token_id == step.token_id, name, bar) for n, c in enumerate(step.candidates, 1)]
+        rows = rows[: room - len(below)]
+        if step.rank > len(rows) and rows:
+            rows[-1] = _drawn(paint, step, name, bar)
+        rows += [[]] * (room - len(below) - len(rows))
+        return [heading, *(paint.row(row, width) for row in [*rows, *below])]
+
+
+def _row(paint: Paint, rank: int, candidate: Candidate, drawn: bool, name: int, bar: int) -> list[Part]:
+    probability = math.exp(candidate.logprob)
+    token = fitted(visible_bytes(candidate.data, paint.ascii), name, paint.ascii)
+    dim = paint.base if candidate.cut is None else paint.dim
+    row: list[Part] = [
+        (f"{rank:>3}", paint.dim),
+        (paint.drawn if drawn else " ", paint.accent),
+        (f"{token} ", paint.accent if drawn else dim),
+        (paint.bar(probability, bar), paint.model),
+        (_percent(probability), dim),
+    ]
+    if candidate.cut is not None:
+        return [*row, ("  " + fitted(SHORT_NAMES.get(candidate.cut, candidate.cut), NUMBER + bar), paint.dim)]
+    return [
+        *row,
+        (" ", paint.base),
+        (f"{_percent(candidate.final_prob)} ", dim),
+        (paint.bar(candidate.final_prob, bar), paint.final),
+    ]
+
+
+def _drawn(paint: Paint, step: Step, name: int, bar: int) -> list[Part]:
+    """The written token where it is none of the candidates shown."""
+    return _row(
+        paint, step.rank, Candidate(step.token_id, step.data, -step.surprisal, step.final_prob), True, name, bar
+    )
+
+
+def _percent(probability: float) -> str:
+    percent = 100 * probability
+    text = f"{percent:.1f}" if percent >= 0.05 or percent == 0 else f"{percent:.0e}"
+    return f"{text:>{NUMBER}}"
+
+
+def _facts(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
+    """What is known of the step, most wanted first."""
+    paint = frame.paint
+
+    def fact(name: str) -> list[Part]:
+        series = BY_NAME[name]
+        value = series.value(step, frame.bits)
+        number = "?" if value is None else f"{value:.2f}"
+        return [(f"{name} ", paint.dim), (number, paint.number), (f" {series.unit(frame.bits)}  ", paint.dim)]
+
+    yield [*fact("entropy"), *fact("varentropy")]
+    yield [
+        *fact("surprisal"),
+        ("rank ", paint.dim),
+        (str(step.rank), paint.number),
+        (f"  draw (seed {frame.log.knobs.seed}, position {step.position})", paint.dim),
+    ]
+    card = frame.log.card
+    stages = [f"{SHORT_NAMES.get(stage, stage)} {left}" for stage, left in step.survivors]
+    vocab = [str(card.vocab)] if card else []
+    yield [("left to draw: ", paint.dim), (f" {paint.arrow} ".join([*vocab, *stages]) or "all", paint.base)]
+    yield [*fact("final entropy")]

@@ -1,0 +1,121 @@
+"""Entropy, varentropy and the tint series over time, one column per token."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.series import BY_NAME, Series
+from tui_entropy.ui.glyphs import cells, fitted
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+LABEL, VALUE = 12, 14
+
+
+class Chart(View, can_focus=True):
+    """A click asks for the cursor."""
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        steps, paint = frame.log.steps, frame.paint
+        shown = _shown(frame, height)
+        columns = max(width - LABEL - VALUE, 1)
+        first = _first(len(steps), columns, frame.cursor)
+        rows = []
+        if height > len(shown) + 1:
+            rows.append(paint.heading(self._title(frame, first, columns), width, self.has_focus))
+        if not steps:
+            hint = "One column for each token that is written; changes of knobs and vectors are marked below."
+            return [*rows, paint.row([(hint, paint.dim)], width)][:height]
+        room = height - len(rows) - 1
+        for n, series in enumerate(shown):
+            high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)
+            rows += self._spark(frame, series, first, columns, max(high, 1))
+        return [*rows, self._marks(frame, first, columns)][:height]
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None:
+            return
+        columns = max(self.size.width - LABEL - VALUE, 1)
+        index = _first(len(self.frame.log.steps), columns, self.frame.cursor) + event.x - LABEL
+        if LABEL <= event.x < LABEL + columns and 0 <= index < len(self.frame.log.steps):
+            self.post_message(self.CursorAsked(index))
+
+    def _title(self, frame: Frame, first: int, columns: int) -> list[str]:
+        title = ["over time"]
+        if frame.cursor is not None:
+            last = min(first + columns, len(frame.log.steps))
+            title += [
+                f"{frame.paint.between}step {frame.cursor + 1}",
+                f"{frame.paint.between}showing {first + 1}-{last}",
+            ]
+        return title
+
+    def _spark(self, frame: Frame, series: Series, first: int, columns: int, high: int) -> list[Strip]:
+        paint = frame.paint
+        steps = frame.log.steps[first : first + columns]
+        levels = [series.level(step) for step in steps]
+        at = -1 if frame.cursor is None else frame.cursor - first
+        unit = series.unit(frame.bits)
+        value = None if frame.step is None else series.value(frame.step, frame.bits)
+        strips = []
+        for row in reversed(range(high)):
+            line = "".join(paint.spark(level, row, high) for level in levels).ljust(columns)
+            label: Part = (" " * LABEL, paint.base)
+            right: Part = ("", paint.dim)
+            if row == high - 1:
+                label = (fitted(series.name, LABEL - 1, paint.ascii) + " ", paint.title)
+                number = "?" if value is None else f"{value:.2f}" if series.kind != "count" else f"{value:.0f}"
+                right = (f" {number} {unit}", paint.number)
+            elif row == 0 and high > 1:
+                right = (f" full {series.top(frame.bits):.3g} {unit}", paint.dim)
+            if 0 <= at < columns:
+                parts = [
+                    label,
+                    (line[:at], paint.model),
+                    (line[at], paint.cursor),
+                    (line[at + 1 :], paint.model),
+                    right,
+                ]
+            else:
+                parts = [label, (line, paint.model), right]
+            strips.append(paint.row(parts, LABEL + columns + VALUE))
+        return strips
+
+    def _marks(self, frame: Frame, first: int, columns: int) -> Strip:
+        """Pins under the tokens where something was changed, each with its label to the left where there is room."""
+        paint = frame.paint
+        by_index: dict[int, list[str]] = {}
+        for mark in frame.log.marks:
+            if first <= mark.index < first + columns:
+                by_index.setdefault(mark.index - first, []).append(mark.label)
+        row = [" "] * (LABEL + columns)
+        pins = sorted(by_index)
+        for before, at in zip([-LABEL, *pins], pins, strict=False):
+            label = ", ".join(by_index[at])
+            if paint.ascii:
+                label = label.replace("→", paint.arrow)
+            label = f"{label} "
+            begin = LABEL + at - cells(label)
+            if begin > LABEL + before:
+                row[begin : LABEL + at] = list(label)
+            row[LABEL + at] = paint.pin
+        return Strip([Segment("".join(row), paint.mark)])
+
+
+def _shown(frame: Frame, height: int) -> list[Series]:
+    """The two series that always show, and the tint where it is another and there is a row for it."""
+    shown = [BY_NAME["entropy"], BY_NAME["varentropy"]]
+    if frame.tint not in shown and height > 3:
+        shown.append(frame.tint)
+    return shown[: max(height - 1, 1)]
+
+
+def _first(n_steps: int, columns: int, cursor: int | None) -> int:
+    """First step of the window: it holds the newest one, or the cursor, and moves by a quarter of its width."""
+    quarter = max(columns // 4, 1)
+    first = max(-(-(n_steps - columns) // quarter) * quarter, 0)
+    if cursor is not None and cursor < first:
+        first = max(cursor // quarter - 1, 0) * quarter
+    return first

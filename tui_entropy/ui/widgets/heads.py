@@ -1,0 +1,177 @@
+"""Attention entropy of every layer and head at one step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.records import ModelCard, Step, normalised
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+LABEL = 4
+STIR = 0.05
+"""A change of entropy / ln n that is worth an arrow."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers and heads are shown, and where."""
+
+    layers: list[int]
+    """1-based, from the top row of the first panel down, panel after panel."""
+    rows: int
+    heads: range
+    """0-based."""
+    cell: int
+    group: int
+    """Query heads that share a key head; a space is left between groups. 0 for no spaces."""
+    pitch: int
+    """Cells from panel to panel."""
+
+    def column(self, head: int) -> int:
+        """Where a head's cell begins in its panel."""
+        n = head - self.heads.start
+        return LABEL + n * self.cell + (n // self.group if self.group else 0)
+
+
+class HeadGrid(View, can_focus=True):
+    """A click asks for a layer and a head, on a layer's number for the mean of its heads."""
+
+    HEAVY: ClassVar[bool] = True
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, card, step = frame.paint, frame.log.card, frame.step
+        if card is None:
+            title = paint.heading(["heads"], width, self.has_focus)
+            return [title, paint.row([("How widely each head looks, layer by layer.", paint.dim)], width)][:height]
+        plan = _plan(frame, card, width, max(height - 2, 1))
+        rows = [paint.heading(self._title(frame, card, plan), width, self.has_focus)]
+        shares = _shares(step)
+        before = _shares(frame.log.steps[step.index - 1]) if step and step.index else []
+        for y in range(min(plan.rows, len(plan.layers))):
+            parts: list[Part] = []
+            for layer in plan.layers[y :: plan.rows]:
+                row = _layer(frame, card, plan, layer, shares, before)
+                parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
+            rows.append(paint.row(parts, width))
+        return [*rows, paint.row(_selected(frame, card, shares, before), width)][:height]
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None or self.frame.log.card is None:
+            return
+        plan = _plan(self.frame, self.frame.log.card, self.size.width, max(self.size.height - 2, 1))
+        panel, x = divmod(event.x, plan.pitch)
+        index = panel * plan.rows + event.y - 1
+        if not 1 <= event.y <= plan.rows or index >= len(plan.layers):
+            return
+        head = next((h for h in plan.heads if plan.column(h) <= x < plan.column(h) + plan.cell), None)
+        self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
+
+    def _title(self, frame: Frame, card: ModelCard, plan: Plan) -> list[str | Part]:
+        paint = frame.paint
+        title: list[str | Part] = ["heads", f"{paint.between}{card.n_layers} layers x {card.n_heads}"]
+        title += [f"{paint.between}entropy / ln n  ", *paint.legend("0", "1")]
+        if len(plan.layers) < card.n_layers:
+            title.append(f"{paint.between}layers {plan.layers[-1]}-{plan.layers[0]}")
+        if len(plan.heads) < card.n_heads:
+            title.append(f"{paint.between}heads {plan.heads.start + 1}-{plan.heads.stop}")
+        if frame.cursor is not None:
+            title.append(f"{paint.between}step {frame.cursor + 1}")
+        return title
+
+
+def _plan(frame: Frame, card: ModelCard, width: int, rows: int) -> Plan:
+    """All layers where they fit, in panels side by side where there is room; else those around the selected one."""
+    ratio = card.n_heads // card.n_kv_heads if card.n_kv_heads else 1
+    group = ratio if 1 < ratio < card.n_heads else 0
+    for cell, spaced in ((3, group), (2, group), (2, 0), (1, group), (1, 0)):
+        across = card.n_heads * cell + (card.n_heads // spaced if spaced else 0)
+        panels = -(-card.n_layers // rows)
+        if (LABEL + across + 1) * panels - 1 <= width:
+            break
+        if cell == 2 and LABEL + across <= width and spaced == group:
+            break
+    n_heads = max(min(card.n_heads, (width - LABEL) // cell), 1)
+    pitch = LABEL + n_heads * cell + (n_heads // spaced if spaced else 0) + 1
+    panels = max(min((width + 1) // pitch, -(-card.n_layers // rows)), 1)
+    count = min(card.n_layers, rows * panels)
+    last = min(max(frame.layer + count // 2, count), card.n_layers)
+    start = min(max((frame.head or 1) - 1 - n_heads // 2, 0), card.n_heads - n_heads)
+    used = min(rows, -(-count // panels))
+    return Plan(list(range(last, last - count, -1)), used, range(start, start + n_heads), cell, spaced, pitch)
+
+
+def _shares(step: Step | None) -> list[list[float | None]]:
+    """Entropy / ln n, per layer and head."""
+    if step is None:
+        return []
+    return [normalised(row, keys) for row, keys in zip(step.head_entropy.rows(), step.visible_keys, strict=True)]
+
+
+def _layer(
+    frame: Frame,
+    card: ModelCard,
+    plan: Plan,
+    layer: int,
+    shares: list[list[float | None]],
+    before: list[list[float | None]],
+) -> list[Part]:
+    paint = frame.paint
+    here = layer == frame.layer
+    mark = "~" if card.windows[layer - 1] is not None else " "
+    parts: list[Part] = [(f"{layer:>3}{mark}", paint.accent if here else paint.dim)]
+    if not card.attention[layer - 1]:
+        kind = f"{card.layer_kinds[layer - 1]}: no rows"
+        return [*parts, (kind[: plan.pitch - LABEL - 1], paint.dim)]
+    for head in plan.heads:
+        gap = plan.column(head) - sum(len(text) for text, _ in parts)
+        if gap:
+            parts.append((" " * gap, paint.base))
+        share = shares[layer - 1][head] if shares else None
+        text, style = paint.cell(share, plan.cell, _stir(frame, share, before, layer, head) if plan.cell > 1 else "")
+        if here and frame.head in (None, head + 1):
+            style = style + paint.selected
+        parts.append((text, style))
+    return parts
+
+
+def _stir(frame: Frame, share: float | None, before: list[list[float | None]], layer: int, head: int) -> str:
+    was = before[layer - 1][head] if before else None
+    if share is None or was is None or abs(share - was) < STIR:
+        return ""
+    return frame.paint.up if share > was else frame.paint.down
+
+
+def _selected(
+    frame: Frame, card: ModelCard, shares: list[list[float | None]], before: list[list[float | None]]
+) -> list[Part]:
+    """The chosen layer and head in numbers."""
+    paint, layer, step = frame.paint, frame.layer, frame.step
+    if not 1 <= layer <= card.n_layers:
+        return []
+    where = f"layer {layer} {'mean of heads' if frame.head is None else f'head {frame.head}'}"
+    window = card.windows[layer - 1]
+    kind = card.layer_kinds[layer - 1] + (f" {window}" if window else "")
+    if not shares or step is None:
+        return [(where, paint.accent), (f"{paint.between}{kind}", paint.dim)]
+    now, was = _share(shares[layer - 1], frame.head), _share(before[layer - 1], frame.head) if before else None
+    keys = step.visible_keys[layer - 1]
+    if now is None or keys is None:
+        why = "one visible key" if card.attention[layer - 1] else f"{kind}: no attention rows"
+        return [(where, paint.accent), (f"  ? ({why})", paint.dim)]
+    entropy = now * math.log(keys) / (math.log(2) if frame.bits else 1)
+    change = "" if was is None else f"{paint.between}change {now - was:+.2f}"
+    tail = f" of ln {keys} = {entropy:.2f} {frame.unit}{change}{paint.between}{kind}"
+    return [(where, paint.accent), (f"  {now:.2f}", paint.number), (tail, paint.dim)]
+
+
+def _share(row: list[float | None], head: int | None) -> float | None:
+    if head is not None:
+        return row[head - 1] if head <= len(row) else None
+    known = [share for share in row if share is not None]
+    return sum(known) / len(known) if known else None

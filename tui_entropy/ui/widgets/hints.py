@@ -1,0 +1,70 @@
+"""Key hints: the bottom line. What can be pressed now, or one sentence to the person."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.style import Style
+from textual.strip import Strip
+
+from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.keys import KEYS, Key, named
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+ALWAYS = ("help", "quit")
+BY_ID = {key.id: key for key in KEYS}
+
+
+class Hints(View, can_focus=False):
+    """Each hint can be clicked."""
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        if frame.notice:
+            return [frame.paint.row([(visible(frame.notice, frame.paint.ascii), frame.paint.accent)], width)]
+        always = [] if frame.place else [BY_ID[name] for name in ALWAYS]
+        right = [part for key in always for part in hint(frame, key)]
+        left = [part for key in wanted(frame) if key not in always for part in hint(frame, key)]
+        room = width - sum(len(text) for text, _ in right)
+        return [frame.paint.row(whole(left, room), width, right)]
+
+
+def wanted(frame: Frame) -> list[Key]:
+    """The keys that help now, the most useful first."""
+    keys = [key for key in KEYS if key.hint and key.where == frame.place]
+    if not frame.place and frame.log.state in ("failed", "lost"):
+        keys.insert(0, BY_ID["restart"])
+    return keys
+
+
+def hint(frame: Frame, key: Key) -> list[Part]:
+    word = key.hint or "restart the engine"
+    if key.id == "pause" and frame.log.state == "paused":
+        word = "go on"
+    name = named(key.keys.split(",")[0], frame.paint.ascii)
+    if key.id in PAIRED:
+        name += PAIRED[key.id]
+    return [
+        (f"{name} ", clickable(frame.paint.number, key.action)),
+        (f"{word}   ", clickable(frame.paint.dim, key.action)),
+    ]
+
+
+PAIRED = {"temperature.down": " T", "vector.1": "-9", "strip.up": "↓", "strip.left": "→"}
+"""The first key of a row of alike ones, and how the row goes on."""
+
+
+def whole(parts: list[Part], room: int) -> list[Part]:
+    """As many hints (two parts each) as fit uncut."""
+    kept: list[Part] = []
+    for name, word in zip(parts[::2], parts[1::2], strict=True):
+        room -= len(name[0]) + len(word[0])
+        if room < 0:
+            break
+        kept += [name, word]
+    return kept
+
+
+@lru_cache(256)
+def clickable(style: Style, action: str) -> Style:
+    return style + Style(meta={"@click": f"app.{action}"})

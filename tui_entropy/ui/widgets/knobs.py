@@ -1,0 +1,132 @@
+"""The knobs of the draw and the control vectors: applied, and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.log import SHORT_NAMES
+from tui_entropy.records import Knobs, Vector
+from tui_entropy.ui.glyphs import cells, visible
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+OFF = Knobs(
+    temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, typical_p=1.0, top_n_sigma=0.0, repetition_penalty=1.0,
+    frequency_penalty=0.0, presence_penalty=0.0,
+)  # fmt: skip
+"""The values at which knobs do nothing; temperature is greedy there."""
+
+ALWAYS = ("order", "seed", "n_candidates")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A stretch of the strip that can be clicked."""
+
+    parts: list[Part]
+    message: View.KnobAsked | View.VectorAsked | None = None
+
+    @property
+    def width(self) -> int:
+        return sum(cells(text) for text, _ in self.parts)
+
+
+class KnobStrip(View, can_focus=True):
+    """A click chooses a knob, or switches a vector."""
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        strips = []
+        for line in self._lines(frame, width, height):
+            strips.append(frame.paint.row([part for item in line for part in item.parts], width))
+        return strips[:height]
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None:
+            return
+        lines = self._lines(self.frame, self.size.width, self.size.height)
+        x = event.x
+        for item in lines[event.y] if event.y < len(lines) else []:
+            if 0 <= x < item.width and item.message:
+                self.post_message(item.message)
+            x -= item.width
+
+    def _lines(self, frame: Frame, width: int, height: int) -> list[list[Item]]:
+        """Knobs, then vectors on a line of their own where there is more than one. Knobs that are off give way."""
+        title = Item([("knobs ", frame.paint.focused if self.has_focus else frame.paint.title)])
+        vectors = [Item([("vectors ", frame.paint.title)]), *_vectors(frame)]
+        if height < 2:
+            return _wrapped([title, *self._knobs(frame, spare=True), *vectors], width)[:1]
+        for spare in (False, True):
+            lines = _wrapped([title, *self._knobs(frame, spare)], width)
+            if len(lines) < height:
+                break
+        return [*lines[: height - 1], *_wrapped(vectors, width)][:height]
+
+    def _knobs(self, frame: Frame, spare: bool) -> Iterator[Item]:
+        """All knobs, or where `spare` those that do something, are pending or chosen."""
+        paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
+        for name, short in SHORT_NAMES.items():
+            chosen = self.has_focus and name == frame.knob
+            now, wanted = _value(applied, name), _value(asked, name)
+            pending = now != wanted
+            if spare and now == "off" and not pending and not chosen:
+                continue
+            parts: list[Part] = [(f"{short} ", paint.selected if chosen else paint.dim)]
+            if pending:
+                parts += [(f"{now}{paint.arrow}", paint.dim), (wanted, paint.warning)]
+            else:
+                parts.append((now, paint.dim if now == "off" else paint.number))
+            if chosen and frame.typed:
+                parts.append((f" {frame.typed}_", paint.cursor))
+            yield Item([*parts, ("  ", paint.base)], self.KnobAsked(name))
+
+
+def _value(knobs: Knobs, name: str) -> str:
+    if name == "order":
+        return knobs.order_name
+    value = getattr(knobs, name)
+    if name not in ALWAYS and name != "temperature" and value == getattr(OFF, name):
+        return "off"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _vectors(frame: Frame) -> Iterator[Item]:
+    paint = frame.paint
+    applied = {vector.name: vector for vector in frame.log.vectors}
+    vectors = frame.vectors or frame.log.vectors
+    if not vectors:
+        yield Item([("none: start with --vector FILE to load one", paint.dim)])
+    for n, vector in enumerate(vectors):
+        pending = applied.get(vector.name) != vector
+        style = paint.warning if pending else paint.number if vector.on else paint.dim
+        dot = paint.dot_on if vector.on else paint.dot_off
+        name = visible(vector.name, paint.ascii, in_table=True)
+        key = str(n + 1) if n < 9 else " "
+        parts = [
+            (key, paint.accent),
+            (f"{dot} ", style),
+            (f"{name} {vector.strength:+.1f}{_layers(vector)}  ", style),
+        ]
+        yield Item(parts, View.VectorAsked(n))
+
+
+def _layers(vector: Vector) -> str:
+    if vector.first is None and vector.last is None:
+        return ""
+    return f" [{vector.first or ''}-{vector.last or ''}]"
+
+
+def _wrapped(items: list[Item], width: int) -> list[list[Item]]:
+    lines: list[list[Item]] = [[]]
+    used = 0
+    for item in items:
+        if lines[-1] and used + item.width > width + 2:
+            lines.append([])
+            used = 0
+        lines[-1].append(item)
+        used += item.width
+    return lines

@@ -1,0 +1,117 @@
+"""One line: which model, what it is doing, and what it costs."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from tui_entropy.log import Log
+from tui_entropy.ui.glyphs import cells, fitted, visible
+from tui_entropy.ui.paint import Paint, Part
+from tui_entropy.ui.view import Frame, View
+
+STATE = 30
+"""Cells of the state, so that what follows stays in its place."""
+
+GLYPHS = {
+    "starting": "◌", "loading": "◔", "ready": "○", "reading": "◑", "writing": "●", "paused": "‖", "ended": "■",
+    "failed": "✗", "lost": "✗",
+}  # fmt: skip
+GLYPHS_ASCII = {
+    "starting": ".", "loading": ":", "ready": "o", "reading": "%", "writing": "*", "paused": "=", "ended": "#",
+    "failed": "!", "lost": "!",
+}  # fmt: skip
+
+
+class Status(View):
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        log, paint = frame.log, frame.paint
+        if log.state in ("failed", "lost"):
+            return [paint.row([*_state(log, paint), (f"{paint.between}{_help(log)}", paint.accent)], width)]
+        name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model yet"
+        state = _state(log, paint)
+        gauges = _gauges(frame)
+        where = [(f"{paint.between}{log.card.device} {log.card.dtype}", paint.dim)] if log.card else []
+        left: list[Part] = [
+            (fitted(visible(name, in_table=True), min(cells(name), 24)), paint.title),
+            *where,
+            ("   ", paint.base),
+        ]
+        used = sum(cells(text) for text, _ in [*left, *state])
+        gap = max(STATE - sum(cells(text) for text, _ in state), 2)
+        room = width - used - gap
+        while gauges and sum(cells(text) + 3 for text in gauges) > room:
+            gauges.pop()
+        right: list[Part] = [("   ".join(gauges), paint.dim)] if gauges else []
+        return [paint.row([*left, *state, (" " * gap, paint.base), *right], width)]
+
+
+def _state(log: Log, paint: Paint) -> list[Part]:
+    """The state with a glyph, a number and a reason."""
+    style = {"failed": paint.error, "lost": paint.error, "paused": paint.warning, "ended": paint.title}.get(
+        log.state, paint.good
+    )
+    glyph = (GLYPHS_ASCII if paint.ascii else GLYPHS)[log.state]
+    note = visible(log.note, paint.ascii, in_table=True)
+    match log.state:
+        case "writing":
+            speed = log.tokens_per_second()
+            said = "writing" if speed is None else f"writing {speed:.1f} tok/s"
+        case "reading":
+            done = log.prefilled
+            said = f"reading the prompt {done.done}/{done.total}" if done else "reading the prompt"
+        case "loading" if log.progress:
+            return [(f"{glyph} ", style), *_progress(log, paint)]
+        case "lost":
+            said = note or "the engine is gone"
+        case "failed":
+            said = note or "failed"
+        case _:
+            said = f"{log.state} ({note})" if note else log.state
+    return [(f"{glyph} {said}", style)]
+
+
+def _progress(log: Log, paint: Paint) -> list[Part]:
+    progress = log.progress
+    assert progress
+    stage = (visible(progress.stage, paint.ascii, in_table=True), paint.base)
+    if progress.done is None:
+        return [stage]
+    if not progress.total:
+        return [stage, (f" {progress.done:.0f} {progress.unit}".rstrip(), paint.number)]
+    share = min(progress.done / progress.total, 1.0)
+    return [
+        stage,
+        (" ", paint.base),
+        (paint.bar(share, 10), paint.model),
+        (f" {progress.done:.0f}/{progress.total:.0f} {progress.unit}".rstrip(), paint.number),
+    ]
+
+
+def _help(log: Log) -> str:
+    return "E restart the engine"
+
+
+def _gauges(frame: Frame) -> list[str]:
+    """Most wanted first."""
+    log = frame.log
+    gauges = []
+    if log.card:
+        gauges.append(f"context {log.context_used} / {log.card.context}")
+    gauges.append(f"seed {log.knobs.seed}")
+    if frame.link:
+        gauges.append(frame.link)
+    if log.memory:
+        gauges.append(f"engine {_bytes(log.memory.resident)}")
+        if log.memory.device is not None:
+            gauges.append(f"device {_bytes(log.memory.device)}")
+        gauges.append(f"cache {_bytes(log.memory.cache)}")
+    return gauges
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GB"

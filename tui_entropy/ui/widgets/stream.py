@@ -1,0 +1,237 @@
+"""The text: the prompt, then what the model wrote, tinted by one series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.records import Started
+from tui_entropy.ui.flow import Flow
+from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.paint import Part
+from tui_entropy.ui.view import Frame, View
+
+PROMPT, MARK = -1, -2
+"""Owners of what no step wrote."""
+
+TURN = re.compile(
+    r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(\w+)(?:<\|end_header_id\|>)?\s*?\n"
+    r"(.*?)(?:<\|im_end\|>|<end_of_turn>|<\|eot_id\|>|\Z)",
+    re.DOTALL,
+)
+"""A turn of ChatML, Gemma or Llama 3: role and text."""
+
+NAMES = {"user": "you", "assistant": "model"}
+GUTTER = 8
+
+
+class TokenStream(View, can_focus=True):
+    """Follows its end until a person scrolls or moves the cursor; a click asks for the cursor."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.top: int | None = None
+        """First line shown; None while following the end."""
+        self._flow = Flow(4, "")
+        self._key: tuple[object, ...] = ()
+        self._started: Started | None = None
+        self._gutter = 0
+        self._laid = 0
+        self._look: tuple[object, ...] = ()
+        self._strips: dict[int, Strip] = {}
+        """Lines as they are without a cursor, drawn in the way of `_look`."""
+        self._styles: dict[int, Style] = {}
+        """Of steps, in the way of `_look`."""
+
+    def show(self, frame: Frame) -> None:
+        """Bring the cursor into view where a person moved it; go back to the end where they asked for it."""
+        before, started = self.frame, frame.log.started
+        if before is None or started is not self._started or (frame.following and not before.following):
+            self.top, self._started = None, started
+        elif not frame.following and (frame.cursor != before.cursor or before.following):
+            self._reveal(frame)
+        super().show(frame)
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        heading = frame.paint.heading(self._title(frame), width, self.has_focus)
+        if not frame.log.started:
+            return [heading, Strip([]), *_empty(frame, width)][:height]
+        self._lay(frame, width)
+        top = self._first(height - 1)
+        cursor = _owner(frame)
+        shown = range(top, min(top + height - 1, len(self._flow.lines)))
+        marked = self._flow.line_of.get(cursor, len(self._flow.lines) - 1)
+        return [heading, *(self._line(frame, y, width, cursor if abs(y - marked) < 2 else None) for y in shown)]
+
+    def page(self, pages: float) -> None:
+        """Scroll by this many pages, down where positive; at the end, follow it again."""
+        self._scroll(round(pages * max(self.size.height - 2, 1)))
+
+    def to_end(self) -> None:
+        """Follow the end again."""
+        self.top = None
+        self.redraw()
+
+    def step_at(self, x: int, y: int) -> int | None:
+        """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
+        line = self._first(self.size.height - 1) + y - 1
+        if y < 1 or not 0 <= line < len(self._flow.lines):
+            return None
+        column, found = self._gutter, None
+        for text, owner in self._flow.lines[line]:
+            column += Segment(text).cell_length
+            found = owner if owner >= 0 else found
+            if column > x:
+                break
+        return found
+
+    def on_click(self, event: events.Click) -> None:
+        step = self.step_at(event.x, event.y)
+        if step is not None:
+            self.post_message(self.CursorAsked(step))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._scroll(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._scroll(-3)
+
+    # --- Layout ----------------------------------------------------------------------------------------------
+
+    def _lay(self, frame: Frame, width: int) -> None:
+        """Bring the layout up to the newest step. All of it is laid anew only for another run or another width."""
+        log, paint = frame.log, frame.paint
+        assert log.started
+        late = sum(mark.index < self._laid for mark in log.marks)
+        key = (id(log.started), width, paint.ascii, frame.raw)
+        if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
+            self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
+            self._flow = Flow(width - self._gutter, paint.newline)
+            self._laid, self._strips, self._styles = 0, {}, {}
+            self._open(log.started, frame)
+        look = (paint, frame.tint)
+        if look != self._look:
+            self._look, self._strips, self._styles = look, {}, {}
+        changed = len(self._flow.lines) - 1
+        marks = {mark.index for mark in log.marks} if self._laid < len(log.steps) else set()
+        for index in range(self._laid, len(log.steps)):
+            if index in marks:
+                self._flow.add(paint.pin, MARK)
+            self._flow.add(visible(log.steps[index].text, paint.ascii), index)
+        if self._laid < len(log.steps):
+            self._strips = {y: strip for y, strip in self._strips.items() if y < changed}
+        self._laid = len(log.steps)
+        self._key = (*key, sum(mark.index < self._laid for mark in log.marks))
+
+    def _open(self, started: Started, frame: Frame) -> None:
+        """Lay out what stands before the first written token."""
+        text = "".join(piece.text for piece in started.pieces)
+        if not started.chat or frame.raw:
+            self._flow.add(visible(text, frame.paint.ascii), PROMPT)
+            return
+        for role, said in _turns(started, text):
+            self._flow.turn(role)
+            self._flow.add(visible(said, frame.paint.ascii), PROMPT)
+        self._flow.turn("model")
+
+    def _first(self, height: int) -> int:
+        """The first line shown. While following, a full page moves up by a quarter at once."""
+        beyond = len(self._flow.lines) - height
+        if self.top is not None:
+            return max(min(self.top, len(self._flow.lines) - 1), 0)
+        quarter = max(height // 4, 1)
+        return -(-beyond // quarter) * quarter if beyond > 0 else 0
+
+    def _scroll(self, lines: int) -> None:
+        height = self.size.height - 1
+        top = max(self._first(height) + lines, 0)
+        self.top = top if top < len(self._flow.lines) - height else None
+        self.redraw()
+
+    def _reveal(self, frame: Frame) -> None:
+        height = max(self.size.height - 1, 1)
+        top = self._first(height)
+        line = self._flow.line_of.get(_owner(frame), len(self._flow.lines) - 1)
+        self.top = min(max(top, line - height + 1), line)
+
+    # --- Drawing ---------------------------------------------------------------------------------------------
+
+    def _title(self, frame: Frame) -> Iterator[str | Part]:
+        paint, tint = frame.paint, frame.tint
+        yield "text"
+        of = f" ({tint.distribution})" if tint.distribution else ""
+        yield f"{paint.between}tint: {tint.name}{of}  "
+        yield from paint.legend("0", f"{tint.top(frame.bits):.3g}", tint.unit(frame.bits), text=True)
+        if frame.cursor is not None:
+            yield f"{paint.between}step {frame.cursor + 1} of {len(frame.log.steps)}"
+        if self.top is not None and frame.following:
+            yield f"{paint.between}scrolled, End follows"
+        elif not frame.following:
+            yield f"{paint.between}looking back, End follows"
+
+    def _line(self, frame: Frame, y: int, width: int, cursor: int | None) -> Strip:
+        if cursor is None and y in self._strips:
+            return self._strips[y]
+        paint, steps = frame.paint, frame.log.steps
+        label = self._flow.labels.get(y, "")
+        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
+        for text, owner in self._flow.lines[y]:
+            style = self._style(frame, owner)
+            if owner == cursor and cursor is not None:
+                style = style + paint.cursor
+            if parts and parts[-1][1] is style:
+                parts[-1] = (parts[-1][0] + text, style)
+            else:
+                parts.append((text, style))
+        if cursor == len(steps) and y == len(self._flow.lines) - 1:
+            parts.append((" ", paint.cursor))
+        strip = paint.row(parts, width)
+        if cursor is None:
+            self._strips[y] = strip
+        return strip
+
+    def _style(self, frame: Frame, owner: int) -> Style:
+        if owner < 0:
+            return frame.paint.prompt if owner == PROMPT else frame.paint.mark
+        if owner not in self._styles:
+            self._styles[owner] = frame.paint.tint(frame.tint.level(frame.log.steps[owner]))
+        return self._styles[owner]
+
+
+def _owner(frame: Frame) -> int:
+    """The step whose text stands for the step under the cursor: the first from there on that completes a character.
+    The number of steps where none does yet."""
+    steps = frame.log.steps
+    if frame.cursor is None:
+        return MARK - 1
+    index = frame.cursor
+    while index < len(steps) and not steps[index].text:
+        index += 1
+    return index
+
+
+def _turns(started: Started, text: str) -> list[tuple[str, str]]:
+    """(role, text) as the chat template spelled them out, or as they were given where it is not known."""
+    turns = [(NAMES.get(role, role), said.strip("\n")) for role, said in TURN.findall(text)]
+    if turns:
+        return [turn for turn in turns if turn[1]]
+    return [*([("system", started.system)] if started.system else []), ("you", started.prompt)]
+
+
+def _empty(frame: Frame, width: int) -> list[Strip]:
+    log, paint = frame.log, frame.paint
+    lines = ["Here the prompt and the text that the model writes will appear."]
+    if log.state in ("ready", "ended"):
+        lines.append("Type a prompt: press i, then Enter to send it.")
+    elif log.state in ("failed", "lost"):
+        lines = [log.note, "Press E to start the engine again."]
+    else:
+        lines.append("The model is on its way; a prompt can be typed meanwhile: press i.")
+    return [paint.row([(visible(line, in_table=True), paint.dim)], width) for line in lines]
