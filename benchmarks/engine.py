@@ -1,0 +1,199 @@
+"""The loop with everything switched on, against transformers' own generate and forward on the same weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from figures import Figure, Settings, in_turns, ratio, spread
+
+from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.loading import Loaded, load
+from tui_entropy.records import Knobs, ModelSpec, Step
+from tui_entropy.series import SERIES
+
+NEW_TOKENS = 128
+PREFILL_TOKENS = 4096
+
+
+def loaded_model(settings: Settings) -> Loaded:
+    """The model with an end of text that never comes, so that every contestant writes as many tokens."""
+    loaded = load(ModelSpec(settings.model, device=settings.device), lambda progress: None)
+    codec = copy.copy(loaded.codec)
+    codec.eos_ids = frozenset()
+    loaded.model.generation_config.eos_token_id = None
+    loaded.model.generation_config.pad_token_id = 0
+    return replace(loaded, codec=codec)
+
+
+def prompt_ids(loaded: Loaded, length: int) -> list[int]:
+    """English of that many tokens."""
+    ids = loaded.codec.encode(" ".join(series.meaning for series in SERIES), None, chat=False)
+    return (ids * (length // len(ids) + 1))[:length]
+
+
+class Stopwatch:
+    """When a call began, and when each of its tokens came. Also what `generate` calls a streamer."""
+
+    def __init__(self) -> None:
+        self.times = [time.perf_counter()]
+        self.ids: list[int] = []
+
+    def put(self, ids: torch.Tensor) -> None:
+        if ids.dim() == 1:  # two dimensions: the prompt
+            self.token(int(ids[0]))
+
+    def token(self, token_id: int) -> None:
+        self.ids.append(token_id)
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
+
+    @property
+    def overall(self) -> float:
+        """Tokens per second of the whole call, reading the prompt included."""
+        return len(self.ids) / (self.times[-1] - self.times[0])
+
+    @property
+    def writing(self) -> float:
+        """Tokens per second from the first token on."""
+        return (len(self.ids) - 1) / (self.times[-1] - self.times[1])
+
+
+def ours(loaded: Loaded, ids: list[int], new_tokens: int) -> Stopwatch:
+    knobs = Controls(Knobs(temperature=0.0), {})
+    with instruments(loaded) as probes:
+        watch = Stopwatch()
+        for event in decode(loaded, probes, Context(loaded, ids, new_tokens), lambda: knobs):
+            if isinstance(event, Step):
+                watch.token(event.token_id)
+    return watch
+
+
+def generate(loaded: Loaded, ids: list[int], new_tokens: int, **options: Any) -> Stopwatch:
+    on_device = torch.tensor([ids], device=loaded.model.device)
+    watch = Stopwatch()
+    loaded.model.generate(
+        on_device,
+        attention_mask=torch.ones_like(on_device),
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        streamer=watch,
+        **options,
+    )
+    return watch
+
+
+@contextmanager
+def eager(loaded: Loaded) -> Iterator[None]:
+    before = loaded.model.config._attn_implementation
+    loaded.model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        loaded.model.set_attn_implementation(before)
+
+
+def generate_keeping_everything(loaded: Loaded, ids: list[int], new_tokens: int) -> Stopwatch:
+    with eager(loaded):
+        return generate(
+            loaded,
+            ids,
+            new_tokens,
+            output_attentions=True,
+            output_hidden_states=True,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+
+
+def decoding(settings: Settings) -> Iterator[Figure]:
+    """Tokens per second, greedy, the same tokens for all."""
+    loaded, new_tokens = loaded_model(settings), 24 if settings.quick else NEW_TOKENS
+    for length in (32, 1024):
+        ids = prompt_ids(loaded, length)
+        contestants = {"ours": ours, "generate": generate}
+        if length == 1024:
+            contestants["eager, everything kept"] = generate_keeping_everything
+        calls = {name: partial(call, loaded, ids) for name, call in contestants.items()}
+        for call in calls.values():
+            call(2)
+        calls = {name: partial(call, new_tokens) for name, call in calls.items()}
+        yield from _compared(length, in_turns(calls, settings.rounds))
+
+
+def _compared(length: int, watches: dict[str, list[Stopwatch]]) -> Iterator[Figure]:
+    mine = watches.pop("ours")
+    speeds = [watch.overall for watch in mine]
+    yield Figure(f"ours, prompt {length}, {len(mine[0].ids)} new", statistics.median(speeds), "tok/s", "")
+    for name, theirs in watches.items():
+        goal = ">= 0.95" if name == "generate" else ">= 1.5"
+        same = sum(a == b for a, b in zip(mine[-1].ids, theirs[-1].ids, strict=True))
+        detail = f"{name} {spread([watch.overall for watch in theirs], 'tok/s')}; {same} tokens the same"
+        value = ratio(speeds, [watch.overall for watch in theirs])
+        yield Figure(f"ours / {name}, prompt {length}, whole call", value, "x", goal, detail)
+        value = ratio([watch.writing for watch in mine], [watch.writing for watch in theirs])
+        yield Figure(f"ours / {name}, prompt {length}, after the first token", value, "x", "")
+
+
+def prefill(settings: Settings) -> Iterator[Figure]:
+    """Peak memory over the loaded model while a prompt is read, each contestant in a process of its own."""
+    results = in_turns(
+        {name: partial(_in_a_child, name, settings) for name in ("ours", "plain")},
+        1 if settings.quick else settings.rounds,
+    )
+    detail = f"ours {spread(results['ours'], 'MB')}, plain {spread(results['plain'], 'MB')}"
+    name = f"peak memory of prefill, {PREFILL_TOKENS} tokens, ours / plain sdpa"
+    yield Figure(name, ratio(results["ours"], results["plain"]), "x", "<= 1.10", detail)
+
+
+def _in_a_child(contestant: str, settings: Settings) -> float:
+    command = [sys.executable, __file__, contestant, settings.model, settings.device]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def prefill_peak(contestant: str, settings: Settings) -> float:
+    """MB above what the loaded model takes, reading a prompt and taking one token from it."""
+    loaded = loaded_model(settings)
+    ids = prompt_ids(loaded, PREFILL_TOKENS)
+    read = {"ours": ours, "plain": _plain}[contestant]
+    read(loaded, ids[:64], 1)  # so that every weight has been touched
+    if loaded.model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        read(loaded, ids, 1)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = _resident("VmRSS")
+    read(loaded, ids, 1)
+    return _resident("VmHWM") - before
+
+
+@torch.inference_mode()
+def _plain(loaded: Loaded, ids: list[int], new_tokens: int) -> None:
+    on_device = torch.tensor([ids], device=loaded.model.device)
+    loaded.model(on_device, use_cache=True, logits_to_keep=1).logits.argmax().item()
+
+
+def _resident(field: str) -> float:
+    """MB, of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1e3
+
+
+if __name__ == "__main__":
+    which, model, device = sys.argv[1:]
+    print(json.dumps(prefill_peak(which, Settings(False, model, device, 1))))

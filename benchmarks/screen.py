@@ -1,0 +1,168 @@
+"""The real command in a pseudo-terminal: how soon it paints, how soon it answers, what it sends and what it takes."""
+
+from __future__ import annotations
+
+import random
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from figures import Figure, Settings, in_turns, percentile, ratio, spread
+from terminal import Chunk, Screen, Terminal
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
+WIDTH, HEIGHT = 200, 60
+TITLE = "temperature"
+"""Shown by the first painted screen, whatever state the engine is in."""
+CONTEXT = re.compile(r"context (\d+)")
+MINIMAL = "from textual.app import App\nfrom textual.widgets import Static\nclass A(App):\n def compose(self):\n  "
+MINIMAL += "yield Static('painted')\n BINDINGS = [('q', 'quit', '')]\nA().run()"
+
+
+def inspector(settings: Settings, rate: float | None = None, max_tokens: int = 8000) -> Terminal:
+    """The inspector at 200x60. rate: tokens per second of an engine that only pretends; None for the real one."""
+    command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
+    fake = f"{sys.executable} {ROOT}/tests/fake_engine.py --rate {rate}"
+    return Terminal(command, WIDTH, HEIGHT, env={} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
+
+
+def n_tokens(text: str) -> int:
+    """Tokens of the context, as the status line says."""
+    found = CONTEXT.search(text)
+    return int(found[1]) if found else 0
+
+
+def writing(terminal: Terminal, tokens: int = 20, timeout: float = 180.0) -> None:
+    """Wait until that many more tokens stand in the context than when writing began."""
+    terminal.wait_for(CONTEXT, timeout)
+    first = n_tokens(terminal.text)
+    terminal.wait_for(lambda text: n_tokens(text) >= first + tokens, timeout)
+
+
+def paint(settings: Settings) -> Iterator[Figure]:
+    """From the start of the process to the first screen that shows something to read."""
+    maps: list[str] = []
+
+    def ours() -> float:
+        with inspector(settings) as terminal:
+            seconds = terminal.wait_for(TITLE) - terminal.started
+            maps.append(Path(f"/proc/{terminal.process.pid}/maps").read_text())
+            terminal.press("q")
+            terminal.wait()
+        return seconds
+
+    def minimal() -> float:
+        with Terminal([sys.executable, "-c", MINIMAL], WIDTH, HEIGHT) as terminal:
+            seconds = terminal.wait_for("painted") - terminal.started
+            terminal.press("q")
+            terminal.wait()
+        return seconds
+
+    ours()  # warms the cache
+    times = in_turns({"ours": ours, "minimal": minimal}, 3 if settings.quick else 12)
+    yield Figure("first painted screen", statistics.median(times["ours"]), "s", "<= 0.5", spread(times["ours"], "s"))
+    yield Figure(
+        "first painted screen / smallest Textual app",
+        ratio(times["ours"], times["minimal"]),
+        "x",
+        "",
+        spread(times["minimal"], "s"),
+    )
+    with_torch = sum("libtorch" in each for each in maps)
+    yield Figure("screen processes with torch in them", with_torch, f"of {len(maps)}", "<= 0")
+
+
+def keys(settings: Settings) -> Iterator[Figure]:
+    """From a key press to the screen that shows it, while tokens come in. The key is u, between bits and nats."""
+    count = 20 if settings.quick else 200
+    for name, rate in (("engine of 40 tok/s", 40.0), ("the real engine", None)):
+        with inspector(settings, rate) as terminal:
+            writing(terminal)
+            presses = _pressed(terminal, count)
+            chunks = list(terminal.chunks)
+        waits = [1e3 * wait for wait in answers(chunks, presses)]
+        late = sum(wait == float("inf") for wait in waits)
+        detail = f"{count} keys, {late} unanswered before the next; p90 {percentile(waits, 0.9):.3g} ms"
+        yield Figure(f"key to screen, {name}, median", statistics.median(waits), "ms", "<= 10", detail)
+        yield Figure(f"key to screen, {name}, 99th percentile", percentile(waits, 0.99), "ms", "<= 60")
+
+
+def _pressed(terminal: Terminal, count: int) -> list[float]:
+    """When each key was pressed, out of step with every timer."""
+    dice, presses = random.Random(1), []
+    for _ in range(count):
+        time.sleep(dice.uniform(0.15, 0.25))
+        presses.append(terminal.press("u"))
+    time.sleep(0.3)
+    return presses
+
+
+def answers(chunks: list[Chunk], presses: list[float]) -> Iterator[float]:
+    """Seconds from each press until the screen tells its numbers in the other unit; infinite if not before the next.
+
+    Worked out afterwards from the bytes and when they came, so that looking costs no time.
+    """
+    screen, upcoming, ends = Screen(WIDTH, HEIGHT), iter(chunks), [*presses[1:], float("inf")]
+    chunk = next(upcoming, None)
+    for pressed, end in zip(presses, ends, strict=True):
+        while chunk is not None and chunk.at <= pressed:
+            screen.feed(chunk.data)
+            chunk = next(upcoming, None)
+        before, wait = in_bits(screen.text), float("inf")
+        while chunk is not None and chunk.at <= end:
+            screen.feed(chunk.data)
+            at, chunk = chunk.at, next(upcoming, None)
+            if in_bits(screen.text) != before:
+                wait = at - pressed
+                break
+        yield wait
+
+
+def in_bits(text: str) -> bool:
+    return text.count("bits") > text.count("nats")
+
+
+def sent(settings: Settings) -> Iterator[Figure]:
+    """Bytes to the terminal per token, with every view showing."""
+    with inspector(settings, 40.0) as terminal:
+        writing(terminal, 120)
+        tokens, received, began = n_tokens(terminal.text), terminal.received, time.perf_counter()
+        time.sleep(4 if settings.quick else 20)
+        received, seconds = terminal.received - received, time.perf_counter() - began
+        tokens = n_tokens(terminal.text) - tokens
+    detail = f"{tokens / seconds:.3g} tok/s, {received / seconds / 1024:.3g} KiB/s"
+    yield Figure(
+        f"bytes to the terminal at {WIDTH}x{HEIGHT}", received / tokens / 1e3, "KB per token", "<= 4.5", detail
+    )
+
+
+def idle(settings: Settings) -> Iterator[Figure]:
+    """What a paused screen sends and computes."""
+    seconds = 3 if settings.quick else 20
+    with inspector(settings, 40.0) as terminal:
+        writing(terminal, 40)
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.settle(1.0)
+        process, received = psutil.Process(terminal.process.pid), terminal.received
+        before = process.cpu_times()
+        time.sleep(seconds)
+        after = process.cpu_times()
+        received = terminal.received - received
+    spent = after.user + after.system - before.user - before.system
+    yield Figure("bytes to the terminal while paused", received / seconds, "bytes/s", "<= 0", f"over {seconds} s")
+    yield Figure("CPU of the screen process while paused", 100 * spent / seconds, "%", "<= 0.5")
+
+
+def memory(settings: Settings) -> Iterator[Figure]:
+    """Resident memory of the screen process."""
+    tokens = 200 if settings.quick else 1000
+    with inspector(settings, 100.0) as terminal:
+        writing(terminal, tokens)
+        resident = psutil.Process(terminal.process.pid).memory_info().rss
+    yield Figure(f"resident memory of the screen process, {tokens} tokens", resident / 1e6, "MB", "<= 60")
