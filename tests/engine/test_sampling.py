@@ -218,6 +218,13 @@ def test_a_draw_is_a_function_of_seed_and_position_and_leaves_torch_alone() -> N
     assert len(set(drawn.values())) > 20
 
 
+def test_only_what_could_win_is_given_noise_and_the_winner_is_the_same() -> None:
+    ids = torch.arange(500)
+    for at in range(200):
+        scores = row(at, scale=20.0)
+        assert int(draw(scores, 7, at)) == int((scores + gumbel(ids, 7, at)).argmax())
+
+
 def test_truncation_changes_a_draw_only_where_it_removed_it() -> None:
     logits = row(3, scale=1.0)
     cut = apply(replace(OFF, top_k=100), logits, [], []).scores

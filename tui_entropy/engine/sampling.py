@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.generation.logits_process import (
@@ -71,12 +72,12 @@ def apply(knobs: Knobs, logits: Tensor, prompt_ids: Ids, written_ids: Ids) -> Ch
     logits: (vocab,). Repetition looks back over prompt and written ids, frequency and presence over the written
     ones; as int64 tensors on the logits' device they cost no copy. Nothing here waits for an accelerator.
     """
-    rows = [logits.float()]
+    rows = [logits.detach().float()]
     survivors: list[tuple[str, Tensor]] = []
     for stage in stages(knobs):
         rows.append(_after(stage, knobs, rows[-1], prompt_ids, written_ids))
         keeps_all = stage in PENALTIES or (stage == "temperature" and not is_greedy(knobs))
-        left = survivors[-1][1] if keeps_all and survivors else (rows[-1] > -torch.inf).sum()
+        left = survivors[-1][1] if keeps_all and survivors else _left(rows[-1])
         survivors.append((stage, left))
     return Chained(rows[-1], tuple(survivors), tuple(rows))
 
@@ -89,7 +90,7 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     """
     if scores.device.type != "cpu":  # counting survivors would wait for the device; noise for all is cheap there
         return (scores + gumbel(torch.arange(len(scores), device=scores.device), seed, position)).argmax()
-    ids = (scores > -torch.inf).nonzero().squeeze(1)
+    ids = _above(scores, float(scores.max()) - NOISE_SPREAD)
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
 
 
@@ -163,7 +164,7 @@ def _after(stage: str, knobs: Knobs, scores: Tensor, prompt_ids: Ids, written_id
         case "min_p":
             return _processed(MinPLogitsWarper(value), scores)
         case "typical_p":
-            return _narrowed(TypicalLogitsWarper(value), scores, scores > -torch.inf)
+            return _typical_p(scores, value)
         case "top_n_sigma":
             return _top_n_sigma(scores, value)
     raise AssertionError(stage)
@@ -175,16 +176,31 @@ def _processed(processor: LogitsProcessor, scores: Tensor, context: Tensor | Non
     return row
 
 
-def _narrowed(processor: LogitsProcessor, scores: Tensor, kept: Tensor) -> Tensor:
-    """What a processor that sorts makes of the kept tokens; the others are removed.
+# Top-p and typical-p sort. On a CPU, where sorting a whole vocabulary takes milliseconds, they are given only what is
+# left; elsewhere to find that would wait for the device.
 
-    On a CPU only the kept ones are sorted, since sorting a whole vocabulary takes milliseconds. Elsewhere finding
-    them would wait for the device.
-    """
+
+def _above(row: Tensor, floor: float) -> Tensor:
+    """(n,) ascending ids of what is above, on a CPU. numpy finds them many times faster than torch."""
+    return torch.from_numpy(np.flatnonzero(row.numpy() > floor))
+
+
+def _left(scores: Tensor) -> Tensor:
+    """0-d int64: how many can still be drawn."""
     if scores.device.type != "cpu":
-        return _processed(processor, scores.masked_fill(~kept, -torch.inf))
-    ids = kept.nonzero().squeeze(1)
+        return (scores > -torch.inf).sum()
+    return torch.tensor(np.count_nonzero(scores.numpy() > -math.inf))
+
+
+def _narrowed(processor: LogitsProcessor, scores: Tensor, ids: Tensor) -> Tensor:
+    """What a processor makes of these tokens; the others are removed."""
     return torch.full_like(scores, -torch.inf).scatter_(0, ids, _processed(processor, scores[ids]))
+
+
+def _typical_p(scores: Tensor, p: float) -> Tensor:
+    if scores.device.type != "cpu":
+        return _processed(TypicalLogitsWarper(p), scores)
+    return _narrowed(TypicalLogitsWarper(p), scores, _above(scores, -math.inf))
 
 
 def _top_p(scores: Tensor, p: float) -> Tensor:
@@ -196,9 +212,10 @@ def _top_p(scores: Tensor, p: float) -> Tensor:
     if scores.device.type != "cpu":
         return _processed(TopPLogitsWarper(p), scores)
     probs = scores.softmax(-1)
-    kept = probs > (1 - p) / (2 * len(probs))
-    tail = float(probs.masked_fill(kept, 0).sum())  # exactly 0 where nothing but removed tokens is left out
-    return _narrowed(TopPLogitsWarper(p / (1 - tail)), scores, kept)
+    ids = _above(probs, (1 - p) / (2 * len(probs)))
+    probs[ids] = 0
+    tail = float(probs.sum())  # exactly 0 where all that is left is sorted
+    return _narrowed(TopPLogitsWarper(p / (1 - tail)), scores, ids)
 
 
 def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
@@ -242,11 +259,14 @@ def gumbel(token_ids: Tensor, seed: int, position: int) -> Tensor:
         bits = (bits ^ _shifted(bits, shift)) * _signed(factor)
     bits = _shifted(bits ^ _shifted(bits, 31), 33)
     # Small numbers are where the winners are, and there float32 is finest; at 1 the logarithm would be infinite.
+    # So the noise lies between -ln(24 ln 2) and 32 ln 2.
     uniform = ((bits.float() + 0.5) * 2**-31).clamp(max=1 - 2**-24)
     return -(-(-uniform).log1p()).log()
 
 
 MASK = 2**64 - 1
+NOISE_SPREAD = 32 * math.log(2) + math.log(24 * math.log(2)) + 0.1
+"""What is further than this below the best score can not win (the 0.1 is for rounding)."""
 
 
 def _mixed(word: int) -> int:
