@@ -6,6 +6,7 @@ import random
 import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ from terminal import Chunk, Screen, Terminal
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
 WIDTH, HEIGHT = 200, 60
-TITLE = "temperature"
+TITLE = "knobs"
 """Shown by the first painted screen, whatever state the engine is in."""
+STATE = tempfile.TemporaryDirectory(prefix="tui-entropy-bench-")
+"""What the program remembers is not the user's while it is measured."""
 CONTEXT = re.compile(r"context (\d+)")
 MINIMAL = "from textual.app import App\nfrom textual.widgets import Static\nclass A(App):\n def compose(self):\n  "
 MINIMAL += "yield Static('painted')\n BINDINGS = [('q', 'quit', '')]\nA().run()"
@@ -28,7 +31,8 @@ def inspector(settings: Settings, rate: float | None = None, max_tokens: int = 8
     """The inspector at 200x60. rate: tokens per second of an engine that only pretends; None for the real one."""
     command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
     fake = f"{sys.executable} {ROOT}/tests/fake_engine.py --rate {rate}"
-    return Terminal(command, WIDTH, HEIGHT, env={} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
+    env = {"XDG_STATE_HOME": STATE.name} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
+    return Terminal(command, WIDTH, HEIGHT, env=env)
 
 
 def n_tokens(text: str) -> int:
@@ -131,10 +135,15 @@ def sent(settings: Settings) -> Iterator[Figure]:
     """Bytes to the terminal per token, with every view showing."""
     with inspector(settings, 40.0) as terminal:
         writing(terminal, 120)
-        tokens, received, began = n_tokens(terminal.text), terminal.received, time.perf_counter()
+        before, began = list(terminal.chunks), time.perf_counter()
         time.sleep(4 if settings.quick else 20)
-        received, seconds = terminal.received - received, time.perf_counter() - began
-        tokens = n_tokens(terminal.text) - tokens
+        after, seconds = list(terminal.chunks), time.perf_counter() - began
+    received = sum(len(chunk.data) for chunk in after[len(before) :])
+    screen = Screen(WIDTH, HEIGHT)
+    screen.feed(b"".join(chunk.data for chunk in before))
+    tokens = -n_tokens(screen.text)
+    screen.feed(b"".join(chunk.data for chunk in after[len(before) :]))
+    tokens += n_tokens(screen.text)
     detail = f"{tokens / seconds:.3g} tok/s, {received / seconds / 1024:.3g} KiB/s"
     yield Figure(
         f"bytes to the terminal at {WIDTH}x{HEIGHT}", received / tokens / 1e3, "KB per token", "<= 4.5", detail
