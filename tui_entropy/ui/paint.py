@@ -40,15 +40,22 @@ class Paint:
         """Whether a cell's background alone can carry a level."""
         look = self.theme.look(color)
 
+        ground = self.theme.chrome.get("background") if self.rich else None
+        self.ground = Style(bgcolor=ground)
+
         def style(name: str) -> Style:
             parsed = Style.parse(look.styles[name])
-            return parsed.without_color if color == "mono" else parsed
+            return parsed.without_color if color == "mono" else self.ground + parsed
 
         self.base, self.dim, self.title, self.focused = map(style, ("base", "dim", "title", "focused"))
         self.number, self.accent, self.good = map(style, ("number", "accent", "good"))
         self.warning, self.error, self.cursor = map(style, ("warning", "error", "cursor"))
         self.selected, self.mark, self.rule = map(style, ("selected", "mark", "rule"))
         self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
+        self.column = self.cursor
+        """The cursor's column of a chart."""
+        if self.rich:
+            self.column = Style(color=self.cursor.bgcolor, bgcolor=self.theme.chrome.get("panel"), bold=True)
         self._heat = self._ramp(look.ramps["heat"])
         self.levels = len(self._heat)
         self._tint = [self.base, *(self._inked(style) for style in self._heat[1:])]
@@ -64,6 +71,7 @@ class Paint:
         self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
         self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
         self.line = "-" if ascii else "─"
+        self.root = "sqrt " if ascii else "√"
         self.arrow = "->" if ascii else "→"
         self.between = " | " if ascii else " · "
 
@@ -118,23 +126,30 @@ class Paint:
         full, rest = divmod(eighths, 8)
         return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
 
-    def legend(self, low: str, high: str, unit: str = "", text: bool = False) -> list[Part]:
+    def legend(self, name: str, low: str, high: str, text: bool = False) -> list[Part]:
         """The ramp between the values of its ends; `text` for the tint of letters."""
         if text and not self.rich:
             ramp = [("a", style) for style in self._tint]
         elif text:
-            ramp = [(" ", self.tint((n + 0.5) / self.levels)) for n in range(self.levels)]
+            ramp = [(" ", style) for style in self._tint]
         else:
-            ramp = [self.cell((n + 0.5) / 8) for n in range(8)]
-        return [(f"{low} ", self.dim), *ramp, (f" {high} {unit}".rstrip(), self.dim)]
+            ramp = [self.cell((n + 0.5) / self.levels) for n in range(self.levels)]
+        return [(f"{name}  {low} ", self.dim), *ramp, (f" {high}", self.dim)]
 
-    def heading(self, parts: Iterable[str | Part], width: int, focused: bool = False) -> Strip:
-        """A title row: its first part names the pane and is bright with the focus."""
-        first, *others = parts
-        name = first if isinstance(first, str) else first[0]
-        style = self.focused if focused else self.title
-        row = [(name, style), *((part, self.dim) if isinstance(part, str) else part for part in others)]
-        return self.row(row, width)
+    def heading(
+        self, name: str, groups: Iterable[str | list[Part]], width: int, focused: bool = False, right: str = ""
+    ) -> Strip:
+        """A title row: the pane's name, bright with the focus, and what it shows, most wanted first. A group that
+        does not fit whole is left out."""
+        row: list[Part] = [(name, self.focused if focused else self.title)]
+        room = width - cells(name) - cells(right)
+        for group in groups:
+            parts = [(group, self.dim)] if isinstance(group, str) else group
+            size = cells(self.between) + sum(cells(text) for text, _ in parts)
+            if size <= room:
+                row += [(self.between, self.dim), *parts]
+                room -= size
+        return self.row(row, width, [(right, self.dim)] if right else [])
 
     def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:
         """One strip of at most `width` cells; `right` is put at its end and gives way only to nothing."""
@@ -161,7 +176,7 @@ class Paint:
     def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
         if self.color == "mono":
             return [Style()] * 8
-        return [Style(color=Color.parse(name)) for name in colors]
+        return [self.ground + Style(color=Color.parse(name)) for name in colors]
 
     def _inked(self, heat: Style) -> Style:
         """`heat` as ground, with ink that can be read on it."""

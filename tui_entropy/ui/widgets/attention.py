@@ -31,7 +31,7 @@ class AttentionMap(View, can_focus=True):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, rows = frame.paint, frame.log.attention
-        heading = paint.heading(_title(frame, rows), width, self.has_focus)
+        heading = paint.heading("attention", _title(frame, rows), width, self.has_focus)
         if rows is None or rows.unavailable or not rows.queries:
             why = rows.unavailable if rows and rows.unavailable else ""
             hint = why or "Which earlier tokens a layer looked at while it chose this one: [ ] layer, { } head."
@@ -60,16 +60,15 @@ def asking(frame: Frame, width: int, height: int) -> AskAttention:
     return AskAttention(frame.layer, frame.head, last, n_queries, last + 1 - n_keys, n_keys)
 
 
-def _title(frame: Frame, rows: AttentionRows | None) -> list[str | Part]:
-    paint = frame.paint
+def _title(frame: Frame, rows: AttentionRows | None) -> Iterator[str | list[Part]]:
     layer, head = (rows.layer, rows.head) if rows else (frame.layer, frame.head)
-    of = "mean of heads" if head is None else f"head {head}"
-    title: list[str | Part] = ["attention", f"{paint.between}layer {layer}{paint.between}{of}"]
+    yield f"layer {layer} {'mean of heads' if head is None else f'head {head}'}"
     if rows and rows.queries:
-        title += [f"{paint.between}last {len(rows.queries)} queries  ", *paint.legend("0", "1", "(root)")]
+        yield frame.paint.legend(f"{frame.paint.root}weight", "0", "1")
     if frame.cursor is not None:
-        title.append(f"{paint.between}step {frame.cursor + 1}")
-    return title
+        yield f"step {frame.cursor + 1}"
+    if rows and rows.queries:
+        yield f"last {len(rows.queries)} queries"
 
 
 def _halves(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Iterator[list[Part]]:
@@ -104,11 +103,11 @@ def _axis(frame: Frame, rows: AttentionRows, pairs: bool) -> list[Part]:
         if at + len(text) <= n_keys:
             row[at : at + len(text)] = text
     label = LABEL * 2 if pairs else LABEL
-    tail = " elsewhere" if rows.first_key else ""
+    tail = " others" if rows.first_key else ""
     return [
         ("key at".ljust(label), frame.paint.dim),
         ("".join(row), frame.paint.dim),
-        (tail[:ELSEWHERE], frame.paint.dim),
+        (tail, frame.paint.dim),
     ]
 
 
@@ -116,7 +115,7 @@ def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Pa
     """The keys with the most weight for the newest query, in numbers."""
     paint = frame.paint
     known = [(weight, key) for key, weight in enumerate(grid[-1], rows.first_key) if not math.isnan(weight)]
-    parts: list[Part] = [("most: ", paint.dim)]
+    parts: list[Part] = [(_token(frame, rows.queries[-1]), paint.base), (" looks at  ", paint.dim)]
     for weight, key in sorted(known, key=lambda pair: (-pair[0], pair[1]))[:8]:
         parts += [(_token(frame, key), paint.base), (f" {weight:.2f}  ", paint.number)]
     return parts

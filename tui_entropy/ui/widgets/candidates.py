@@ -14,24 +14,26 @@ from tui_entropy.ui.glyphs import fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part
 from tui_entropy.ui.view import Frame, View
 
-NUMBER = 6
-"""Cells of a percentage."""
+NUMBER, TOKEN = 6, 16
+"""Cells of a percentage, and of a token before bars may grow."""
+FIXED = 5 + 2 * NUMBER + 3
+"""Cells of a row beside token and bars."""
 
 
 class Candidates(View, can_focus=True):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
-        bar = max((width - 5 - NUMBER * 2 - 3) // 4, 3)
-        name = max(width - 5 - NUMBER * 2 - 3 - 2 * bar, 4)
-        title = f"{paint.between}step {frame.cursor + 1}" if frame.cursor is not None else ""
-        columns = f"{'model %':>{bar + NUMBER + 1}} {'final %':<{NUMBER + bar + 1}}"
-        heading = paint.heading(["next token", fitted(title, max(5 + name - 10, 0)), columns], width, self.has_focus)
+        bar = max((width - TOKEN - FIXED) // 2, 3)
+        name = max(width - FIXED - 2 * bar, 4)
+        title = [] if frame.cursor is None else [f"step {frame.cursor + 1}"]
+        columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar)
+        heading = paint.heading("next token", title, width, self.has_focus, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, paint.row([(hint, paint.dim)], width)][:height]
         below = list(_facts(frame, step, width))
         room = height - 1
-        below = below[: max(min(len(below), room - 3), 0)]
+        below = below[: max(room - 5, 0)]
         rows = [_row(paint, n, c, c.token_id == step.token_id, name, bar) for n, c in enumerate(step.candidates, 1)]
         rows = rows[: room - len(below)]
         if step.rank > len(rows) and rows:
@@ -70,7 +72,7 @@ def _drawn(paint: Paint, step: Step, name: int, bar: int) -> list[Part]:
 
 def _percent(probability: float) -> str:
     percent = 100 * probability
-    text = f"{percent:.1f}" if percent >= 0.05 or percent == 0 else f"{percent:.0e}"
+    text = f"{percent:.1f}" if percent >= 0.1 or percent == 0 else f"{percent:.3f}" if percent >= 0.001 else "<.001"
     return f"{text:>{NUMBER}}"
 
 
@@ -89,7 +91,7 @@ def _facts(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
         *fact("surprisal"),
         ("rank ", paint.dim),
         (str(step.rank), paint.number),
-        (f"  draw (seed {frame.log.knobs.seed}, position {step.position})", paint.dim),
+        (f"  draw seed {frame.log.knobs.seed} at {step.position}", paint.dim),
     ]
     card = frame.log.card
     stages = [f"{SHORT_NAMES.get(stage, stage)} {left}" for stage, left in step.survivors]

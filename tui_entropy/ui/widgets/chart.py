@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rich.segment import Segment
 from textual import events
 from textual.strip import Strip
 
 from tui_entropy.series import BY_NAME, Series
-from tui_entropy.ui.glyphs import cells, fitted
+from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
@@ -24,7 +23,7 @@ class Chart(View, can_focus=True):
         first = _first(len(steps), columns, frame.cursor)
         rows = []
         if height > len(shown) + 1:
-            rows.append(paint.heading(self._title(frame, first, columns), width, self.has_focus))
+            rows.append(paint.heading("over time", _title(frame, first, columns), width, self.has_focus))
         if not steps:
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
             return [*rows, paint.row([(hint, paint.dim)], width)][:height]
@@ -41,16 +40,6 @@ class Chart(View, can_focus=True):
         index = _first(len(self.frame.log.steps), columns, self.frame.cursor) + event.x - LABEL
         if LABEL <= event.x < LABEL + columns and 0 <= index < len(self.frame.log.steps):
             self.post_message(self.CursorAsked(index))
-
-    def _title(self, frame: Frame, first: int, columns: int) -> list[str]:
-        title = ["over time"]
-        if frame.cursor is not None:
-            last = min(first + columns, len(frame.log.steps))
-            title += [
-                f"{frame.paint.between}step {frame.cursor + 1}",
-                f"{frame.paint.between}showing {first + 1}-{last}",
-            ]
-        return title
 
     def _spark(self, frame: Frame, series: Series, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
@@ -74,7 +63,7 @@ class Chart(View, can_focus=True):
                 parts = [
                     label,
                     (line[:at], paint.model),
-                    (line[at], paint.cursor),
+                    (line[at], paint.column),
                     (line[at + 1 :], paint.model),
                     right,
                 ]
@@ -89,19 +78,28 @@ class Chart(View, can_focus=True):
         by_index: dict[int, list[str]] = {}
         for mark in frame.log.marks:
             if first <= mark.index < first + columns:
-                by_index.setdefault(mark.index - first, []).append(mark.label)
+                by_index.setdefault(mark.index - first, []).append(visible(mark.label, paint.ascii, True))
         row = [" "] * (LABEL + columns)
         pins = sorted(by_index)
-        for before, at in zip([-LABEL, *pins], pins, strict=False):
-            label = ", ".join(by_index[at])
-            if paint.ascii:
-                label = label.replace("→", paint.arrow)
-            label = f"{label} "
-            begin = LABEL + at - cells(label)
-            if begin > LABEL + before:
-                row[begin : LABEL + at] = list(label)
-            row[LABEL + at] = paint.pin
-        return Strip([Segment("".join(row), paint.mark)])
+        free = 0
+        for n, at in enumerate(pins):
+            label = ", ".join(by_index[at]).replace("→", paint.arrow)
+            pin, beyond = LABEL + at, LABEL + pins[n + 1] if n + 1 < len(pins) else len(row)
+            begin = pin - len(label) - 1
+            if begin < free and pin + len(label) + 2 < beyond:
+                begin = pin + 2
+            if begin >= free:
+                row[begin : begin + len(label)] = label
+            row[pin] = paint.pin
+            free = max(pin, begin + len(label)) + 2
+        return paint.row([("".join(row), paint.mark)], LABEL + columns)
+
+
+def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
+    if frame.cursor is None:
+        return []
+    last = min(first + columns, len(frame.log.steps))
+    return [f"step {frame.cursor + 1}", f"one column per token, {first + 1} to {last} shown"]
 
 
 def _shown(frame: Frame, height: int) -> list[Series]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +16,9 @@ from tui_entropy.ui.view import Frame, View
 
 LABEL = 4
 STIR = 0.05
-"""A change of entropy / ln n that is worth an arrow."""
+"""A change of entropy / ln n that is worth a mark."""
+NUMBERED = 6
+"""Cells of a head where there is room for the change as a number."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class HeadGrid(View, can_focus=True):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
         if card is None:
-            title = paint.heading(["heads"], width, self.has_focus)
+            title = paint.heading("heads", ["entropy / ln n"], width, self.has_focus)
             return [title, paint.row([("How widely each head looks, layer by layer.", paint.dim)], width)][:height]
         plan = _plan(frame, card, width, max(height - 2, 1))
-        rows = [paint.heading(self._title(frame, card, plan), width, self.has_focus)]
+        rows = [paint.heading("heads", _title(frame, card, plan), width, self.has_focus)]
         shares = _shares(step)
         before = _shares(frame.log.steps[step.index - 1]) if step and step.index else []
         for y in range(min(plan.rows, len(plan.layers))):
@@ -72,29 +75,28 @@ class HeadGrid(View, can_focus=True):
         head = next((h for h in plan.heads if plan.column(h) <= x < plan.column(h) + plan.cell), None)
         self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
 
-    def _title(self, frame: Frame, card: ModelCard, plan: Plan) -> list[str | Part]:
-        paint = frame.paint
-        title: list[str | Part] = ["heads", f"{paint.between}{card.n_layers} layers x {card.n_heads}"]
-        title += [f"{paint.between}entropy / ln n  ", *paint.legend("0", "1")]
-        if len(plan.layers) < card.n_layers:
-            title.append(f"{paint.between}layers {plan.layers[-1]}-{plan.layers[0]}")
-        if len(plan.heads) < card.n_heads:
-            title.append(f"{paint.between}heads {plan.heads.start + 1}-{plan.heads.stop}")
-        if frame.cursor is not None:
-            title.append(f"{paint.between}step {frame.cursor + 1}")
-        return title
+
+def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[str | list[Part]]:
+    yield frame.paint.legend("entropy / ln n", "0", "1")
+    if len(plan.layers) < card.n_layers:
+        yield f"layers {plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
+    if len(plan.heads) < card.n_heads:
+        yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
+    if frame.cursor is not None:
+        yield f"step {frame.cursor + 1}"
+    yield f"{card.n_layers} layers x {card.n_heads}"
+    if plan.cell >= NUMBERED:
+        yield "change in hundredths"
 
 
 def _plan(frame: Frame, card: ModelCard, width: int, rows: int) -> Plan:
     """All layers where they fit, in panels side by side where there is room; else those around the selected one."""
     ratio = card.n_heads // card.n_kv_heads if card.n_kv_heads else 1
     group = ratio if 1 < ratio < card.n_heads else 0
-    for cell, spaced in ((3, group), (2, group), (2, 0), (1, group), (1, 0)):
+    panels = -(-card.n_layers // rows)
+    for cell, spaced in ((NUMBERED, group), (3, group), (2, group), (2, 0), (1, group), (1, 0)):
         across = card.n_heads * cell + (card.n_heads // spaced if spaced else 0)
-        panels = -(-card.n_layers // rows)
         if (LABEL + across + 1) * panels - 1 <= width:
-            break
-        if cell == 2 and LABEL + across <= width and spaced == group:
             break
     n_heads = max(min(card.n_heads, (width - LABEL) // cell), 1)
     pitch = LABEL + n_heads * cell + (n_heads // spaced if spaced else 0) + 1
@@ -124,7 +126,7 @@ def _layer(
     paint = frame.paint
     here = layer == frame.layer
     mark = "~" if card.windows[layer - 1] is not None else " "
-    parts: list[Part] = [(f"{layer:>3}{mark}", paint.accent if here else paint.dim)]
+    parts: list[Part] = [(f"{layer:>3}{mark}", paint.cursor if here else paint.dim)]
     if not card.attention[layer - 1]:
         kind = f"{card.layer_kinds[layer - 1]}: no rows"
         return [*parts, (kind[: plan.pitch - LABEL - 1], paint.dim)]
@@ -133,17 +135,22 @@ def _layer(
         if gap:
             parts.append((" " * gap, paint.base))
         share = shares[layer - 1][head] if shares else None
-        text, style = paint.cell(share, plan.cell, _stir(frame, share, before, layer, head) if plan.cell > 1 else "")
-        if here and frame.head in (None, head + 1):
-            style = style + paint.selected
+        text, style = paint.cell(share, plan.cell, _stir(frame, plan, share, before, layer, head))
+        if here and frame.head == head + 1:
+            text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"
         parts.append((text, style))
     return parts
 
 
-def _stir(frame: Frame, share: float | None, before: list[list[float | None]], layer: int, head: int) -> str:
+def _stir(
+    frame: Frame, plan: Plan, share: float | None, before: list[list[float | None]], layer: int, head: int
+) -> str:
+    """The change since the step before, where it is worth a mark and there is room: an arrow, or hundredths."""
     was = before[layer - 1][head] if before else None
-    if share is None or was is None or abs(share - was) < STIR:
+    if plan.cell < 2 or share is None or was is None or abs(share - was) < STIR:
         return ""
+    if plan.cell >= NUMBERED:
+        return f"{100 * (share - was):+.0f} "
     return frame.paint.up if share > was else frame.paint.down
 
 
@@ -154,7 +161,7 @@ def _selected(
     paint, layer, step = frame.paint, frame.layer, frame.step
     if not 1 <= layer <= card.n_layers:
         return []
-    where = f"layer {layer} {'mean of heads' if frame.head is None else f'head {frame.head}'}"
+    where = f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}"
     window = card.windows[layer - 1]
     kind = card.layer_kinds[layer - 1] + (f" {window}" if window else "")
     if not shares or step is None:
@@ -165,8 +172,8 @@ def _selected(
         why = "one visible key" if card.attention[layer - 1] else f"{kind}: no attention rows"
         return [(where, paint.accent), (f"  ? ({why})", paint.dim)]
     entropy = now * math.log(keys) / (math.log(2) if frame.bits else 1)
-    change = "" if was is None else f"{paint.between}change {now - was:+.2f}"
-    tail = f" of ln {keys} = {entropy:.2f} {frame.unit}{change}{paint.between}{kind}"
+    change = "" if was is None else f"{paint.between}{now - was:+.2f}"
+    tail = f" x ln {keys} = {entropy:.2f} {frame.unit}{change}{paint.between}{kind}"
     return [(where, paint.accent), (f"  {now:.2f}", paint.number), (tail, paint.dim)]
 
 

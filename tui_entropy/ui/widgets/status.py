@@ -9,7 +9,7 @@ from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.paint import Paint, Part
 from tui_entropy.ui.view import Frame, View
 
-STATE = 30
+STATE = 24
 """Cells of the state, so that what follows stays in its place."""
 
 GLYPHS = {
@@ -96,7 +96,7 @@ def _gauges(frame: Frame) -> list[str]:
     log = frame.log
     gauges = []
     if log.card:
-        gauges.append(f"context {log.context_used} / {log.card.context}")
+        gauges.append(f"context {log.context_used}/{log.card.context}")
     gauges.append(f"seed {log.knobs.seed}")
     if frame.link:
         gauges.append(frame.link)

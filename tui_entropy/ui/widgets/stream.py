@@ -58,7 +58,7 @@ class TokenStream(View, can_focus=True):
         super().show(frame)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        heading = frame.paint.heading(self._title(frame), width, self.has_focus)
+        heading = frame.paint.heading("text", self._title(frame), width, self.has_focus)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
@@ -163,18 +163,14 @@ class TokenStream(View, can_focus=True):
 
     # --- Drawing ---------------------------------------------------------------------------------------------
 
-    def _title(self, frame: Frame) -> Iterator[str | Part]:
-        paint, tint = frame.paint, frame.tint
-        yield "text"
+    def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
+        tint, top = frame.tint, f"{frame.tint.top(frame.bits):.3g} {frame.tint.unit(frame.bits)}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
-        yield f"{paint.between}tint: {tint.name}{of}  "
-        yield from paint.legend("0", f"{tint.top(frame.bits):.3g}", tint.unit(frame.bits), text=True)
+        yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
         if frame.cursor is not None:
-            yield f"{paint.between}step {frame.cursor + 1} of {len(frame.log.steps)}"
-        if self.top is not None and frame.following:
-            yield f"{paint.between}scrolled, End follows"
-        elif not frame.following:
-            yield f"{paint.between}looking back, End follows"
+            yield f"step {frame.cursor + 1} of {len(frame.log.steps)}"
+        if self.top is not None or not frame.following:
+            yield "scrolled, End follows" if frame.following else "looking back, End follows"
 
     def _line(self, frame: Frame, y: int, width: int, cursor: int | None) -> Strip:
         if cursor is None and y in self._strips:
