@@ -53,6 +53,8 @@ class Log:
     marks: list[Mark] = field(default_factory=list)
     knobs: Knobs = field(default_factory=Knobs)
     """As applied by the engine."""
+    turned: list[tuple[int, Knobs]] = field(default_factory=list)
+    """(first step they act on, knobs) of this run, oldest first."""
     vectors: tuple[Vector, ...] = ()
     """As applied by the engine."""
     memory: Memory | None = None
@@ -67,6 +69,10 @@ class Log:
     @property
     def context_used(self) -> int:
         return len(self.started.pieces) + len(self.steps) if self.started else 0
+
+    def knobs_at(self, index: int) -> Knobs:
+        """Those that a step was drawn with."""
+        return next((knobs for first, knobs in reversed(self.turned) if first <= index), self.knobs)
 
     def append(self, event: Event) -> None:
         """Take one event in. What belongs to an earlier run is passed over."""
@@ -93,6 +99,7 @@ class Log:
             case KnobsChanged():
                 self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
                 self.knobs = event.knobs
+                self.turned.append((event.index, event.knobs))
             case VectorsChanged():
                 changes = vector_changes(self.vectors, event.vectors)
                 self.marks += [Mark(event.index, label) for label in changes]
@@ -120,6 +127,7 @@ class Log:
         self.state, self.note, self.started = "reading", "", started
         self.prefilled = self.attention = None
         self.knobs, self.vectors = started.knobs, started.vectors
+        self.turned = [(0, started.knobs)]
         self.steps, self.marks = [], []
 
     def tokens_per_second(self, window: int = 20) -> float | None:

@@ -107,6 +107,10 @@ class Paint:
             return "▄" if upper is None else "▀", self._heat[self.step(known)]
         return "▀", self._pairs[self.step(upper)][self.step(lower)]
 
+    def ours(self, text: str) -> str:
+        """A name or a unit of ours, without letters that plain ASCII lacks."""
+        return text.replace("²", "^2").replace("σ", "sigma").replace("→", self.arrow) if self.ascii else text
+
     def shade(self, level: float) -> str:
         return self.shades[self.step(level, len(self.shades))]
 

@@ -54,7 +54,10 @@ def _row(paint: Paint, rank: int, candidate: Candidate, drawn: bool, name: int, 
         (_percent(probability), dim),
     ]
     if candidate.cut is not None:
-        return [*row, ("  " + fitted(SHORT_NAMES.get(candidate.cut, candidate.cut), NUMBER + bar), paint.dim)]
+        return [
+            *row,
+            ("  " + fitted(paint.ours(SHORT_NAMES.get(candidate.cut, candidate.cut)), NUMBER + bar), paint.dim),
+        ]
     return [
         *row,
         (" ", paint.base),
@@ -84,17 +87,21 @@ def _facts(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
         series = BY_NAME[name]
         value = series.value(step, frame.bits)
         number = "?" if value is None else f"{value:.2f}"
-        return [(f"{name} ", paint.dim), (number, paint.number), (f" {series.unit(frame.bits)}  ", paint.dim)]
+        return [
+            (f"{name} ", paint.dim),
+            (number, paint.number),
+            (f" {paint.ours(series.unit(frame.bits))}  ", paint.dim),
+        ]
 
     yield [*fact("entropy"), *fact("varentropy")]
     yield [
         *fact("surprisal"),
         ("rank ", paint.dim),
         (str(step.rank), paint.number),
-        (f"  draw seed {frame.log.knobs.seed} at {step.position}", paint.dim),
+        (f"  draw seed {frame.log.knobs_at(step.index).seed} at {step.position}", paint.dim),
     ]
     card = frame.log.card
-    stages = [f"{SHORT_NAMES.get(stage, stage)} {left}" for stage, left in step.survivors]
+    stages = [f"{paint.ours(SHORT_NAMES.get(stage, stage))} {left}" for stage, left in step.survivors]
     vocab = [str(card.vocab)] if card else []
     yield [("left to draw: ", paint.dim), (f" {paint.arrow} ".join([*vocab, *stages]) or "all", paint.base)]
     yield [*fact("final entropy")]

@@ -46,7 +46,7 @@ class Chart(View, can_focus=True):
         steps = frame.log.steps[first : first + columns]
         levels = [series.level(step) for step in steps]
         at = -1 if frame.cursor is None else frame.cursor - first
-        unit = series.unit(frame.bits)
+        unit = paint.ours(series.unit(frame.bits))
         value = None if frame.step is None else series.value(frame.step, frame.bits)
         strips = []
         for row in reversed(range(high)):
@@ -83,7 +83,7 @@ class Chart(View, can_focus=True):
         pins = sorted(by_index)
         free = 0
         for n, at in enumerate(pins):
-            label = ", ".join(by_index[at]).replace("→", paint.arrow)
+            label = paint.ours(", ".join(by_index[at]))
             pin, beyond = LABEL + at, LABEL + pins[n + 1] if n + 1 < len(pins) else len(row)
             begin = pin - len(label) - 1
             if begin < free and pin + len(label) + 2 < beyond:

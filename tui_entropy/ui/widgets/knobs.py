@@ -75,7 +75,7 @@ class KnobStrip(View, can_focus=True):
             pending = now != wanted
             if spare and now == "off" and not pending and not chosen:
                 continue
-            parts: list[Part] = [(f"{short} ", paint.selected if chosen else paint.dim)]
+            parts: list[Part] = [(f"{paint.ours(short)} ", paint.selected if chosen else paint.dim)]
             if pending:
                 parts += [(f"{now}{paint.arrow}", paint.dim), (wanted, paint.warning)]
             else:

@@ -164,7 +164,8 @@ class TokenStream(View, can_focus=True):
     # --- Drawing ---------------------------------------------------------------------------------------------
 
     def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
-        tint, top = frame.tint, f"{frame.tint.top(frame.bits):.3g} {frame.tint.unit(frame.bits)}".rstrip()
+        tint, unit = frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
         if frame.cursor is not None:
@@ -179,9 +180,7 @@ class TokenStream(View, can_focus=True):
         label = self._flow.labels.get(y, "")
         parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
         for text, owner in self._flow.lines[y]:
-            style = self._style(frame, owner)
-            if owner == cursor and cursor is not None:
-                style = style + paint.cursor
+            style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
                 parts[-1] = (parts[-1][0] + text, style)
             else:
