@@ -117,11 +117,12 @@ def answers(chunks: list[Chunk], presses: list[float]) -> Iterator[float]:
         while chunk is not None and chunk.at <= pressed:
             screen.feed(chunk.data)
             chunk = next(upcoming, None)
-        before, wait = in_bits(screen.text), float("inf")
+        other = "nats" if in_bits(screen.text) else "bits"
+        before, wait = screen.text.count(other), float("inf")
         while chunk is not None and chunk.at <= end:
             screen.feed(chunk.data)
             at, chunk = chunk.at, next(upcoming, None)
-            if in_bits(screen.text) != before:
+            if not screen.updating and screen.text.count(other) > before:
                 wait = at - pressed
                 break
         yield wait

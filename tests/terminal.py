@@ -171,6 +171,11 @@ class Screen:
         self.cells.resize(height, width)
 
     @property
+    def updating(self) -> bool:
+        """Inside a synchronised update: a terminal that knows them shows the screen before it."""
+        return 2026 << 5 in self.cells.mode  # as pyte keeps private modes
+
+    @property
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.cells.display)
 
@@ -241,7 +246,7 @@ class Terminal:
         """
         shows = _shower(what)
         end, shown_at = time.perf_counter() + timeout, time.perf_counter()
-        while not shows(self._screen.text):
+        while self._screen.updating or not shows(self._screen.text):
             if chunk := self._feed_next():
                 shown_at = chunk.at
             elif time.perf_counter() > end or not self._reader.is_alive():

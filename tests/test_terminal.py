@@ -125,3 +125,9 @@ def test_where_the_bytes_are_cut_does_not_matter():
         screen.feed(drawing[:cut])
         screen.feed(drawing[cut:])
         assert screen.text == "\n  日本é|end\n"
+
+
+def test_a_synchronised_update_counts_when_it_is_whole():
+    code = "import sys, time; w = lambda s: (sys.stdout.write(s), sys.stdout.flush()); w('\\x1b[?2026hhalf'); "
+    with Terminal([sys.executable, "-c", code + "time.sleep(0.5); w('\\x1b[?2026l')"]) as terminal:
+        assert terminal.wait_for("half") - terminal.chunks[0].at > 0.4
