@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 from typing import Literal
 
@@ -130,15 +131,14 @@ class Paint:
         full, rest = divmod(eighths, 8)
         return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
 
-    def legend(self, name: str, low: str, high: str, text: bool = False) -> list[Part]:
+    def legend(self, name: str, low: str, high: str, text: bool = False, short: bool = False) -> list[Part]:
         """The ramp between the values of its ends; `text` for the tint of letters."""
-        if text and not self.rich:
-            ramp = [("a", style) for style in self._tint]
-        elif text:
-            ramp = [(" ", style) for style in self._tint]
+        if text:
+            ramp = [(" " if self.rich else "a", style) for style in self._tint]
         else:
             ramp = [self.cell((n + 0.5) / self.levels) for n in range(self.levels)]
-        return [(f"{name}  {low} ", self.dim), *ramp, (f" {high}", self.dim)]
+        gap, every = (" ", 2) if short else ("  ", 1)
+        return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
     def heading(
         self, name: str, groups: Iterable[str | list[Part]], width: int, focused: bool = False, right: str = ""
@@ -155,27 +155,30 @@ class Paint:
                 room -= size
         return self.row(row, width, [(right, self.dim)] if right else [])
 
+    def hint(self, text: str, width: int) -> list[Strip]:
+        """What will appear in a pane that is empty, and how to get it."""
+        return [self.row([(line, self.dim)], width) for line in textwrap.wrap(text, max(width, 1))]
+
     def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:
-        """One strip of at most `width` cells; `right` is put at its end and gives way only to nothing."""
+        """One strip of at most `width` cells, cut with …; `right` stands at its end and is left out where it alone is
+        too wide. Neighbours of one style become one segment, since each costs bytes."""
         tail = list(right)
         room = width - sum(cells(text) for text, _ in tail)
         if tail and room < 0:
             tail, room = [], width
-        row: list[Segment] = []
+        row: list[tuple[list[str], Style]] = []
         for text, style in parts:
             size = cells(text)
             if size > room:
-                text = fitted(text, room, self.ascii)
-                size = room
-            if text:
-                row.append(Segment(text, style))
+                text, size = fitted(text, room, self.ascii), room
+            if row and row[-1][1] is style:
+                row[-1][0].append(text)
+            elif text:
+                row.append(([text], style))
             room -= size
         if tail:
-            row += [
-                *([Segment(" " * room, self.base)] if room else []),
-                *(Segment(text, style) for text, style in tail),
-            ]
-        return Strip(row)
+            row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
+        return Strip([Segment("".join(texts), style) for texts, style in row if any(texts)])
 
     def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
         if self.color == "mono":

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual.strip import Strip
 
 from tui_entropy.records import AskAttention, AttentionRows
-from tui_entropy.ui.glyphs import fitted, visible_bytes
+from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
@@ -33,9 +33,11 @@ class AttentionMap(View, can_focus=True):
         paint, rows = frame.paint, frame.log.attention
         heading = paint.heading("attention", _title(frame, rows), width, self.has_focus)
         if rows is None or rows.unavailable or not rows.queries:
-            why = rows.unavailable if rows and rows.unavailable else ""
-            hint = why or "Which earlier tokens a layer looked at while it chose this one: [ ] layer, { } head."
-            return [heading, paint.row([(hint, paint.dim)], width)][:height]
+            why = visible(rows.unavailable, paint.ascii, True) if rows and rows.unavailable else ""
+            hint = (
+                why or "Which earlier tokens a layer looked at while the model chose this one. [ ] layer, { } head."
+            )
+            return [heading, *paint.hint(hint, width)][:height]
         grid = rows.weights.rows()
         pairs = paired(frame)
         lines = list(_halves(frame, rows, grid) if pairs else _singles(frame, rows, grid))

@@ -30,7 +30,7 @@ class Candidates(View, can_focus=True):
         heading = paint.heading("next token", title, width, self.has_focus, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
-            return [heading, paint.row([(hint, paint.dim)], width)][:height]
+            return [heading, *paint.hint(hint, width)][:height]
         below = list(_facts(frame, step, width))
         room = height - 1
         below = below[: max(room - 5, 0)]

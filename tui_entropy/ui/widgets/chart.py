@@ -26,7 +26,7 @@ class Chart(View, can_focus=True):
             rows.append(paint.heading("over time", _title(frame, first, columns), width, self.has_focus))
         if not steps:
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
-            return [*rows, paint.row([(hint, paint.dim)], width)][:height]
+            return [*rows, *paint.hint(hint, width)][:height]
         room = height - len(rows) - 1
         for n, series in enumerate(shown):
             high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)

@@ -51,9 +51,10 @@ class HeadGrid(View, can_focus=True):
         paint, card, step = frame.paint, frame.log.card, frame.step
         if card is None:
             title = paint.heading("heads", ["entropy / ln n"], width, self.has_focus)
-            return [title, paint.row([("How widely each head looks, layer by layer.", paint.dim)], width)][:height]
+            hint = "How widely each head of each layer looks, once a model is up and writes."
+            return [title, *paint.hint(hint, width)][:height]
         plan = _plan(frame, card, width, max(height - 2, 1))
-        rows = [paint.heading("heads", _title(frame, card, plan), width, self.has_focus)]
+        rows = [paint.heading("heads", _title(frame, card, plan, width), width, self.has_focus)]
         shares = _shares(step)
         before = _shares(frame.log.steps[step.index - 1]) if step and step.index else []
         for y in range(min(plan.rows, len(plan.layers))):
@@ -76,12 +77,12 @@ class HeadGrid(View, can_focus=True):
         self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
 
 
-def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[str | list[Part]]:
-    yield frame.paint.legend("entropy / ln n", "0", "1")
+def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[str | list[Part]]:
     if len(plan.layers) < card.n_layers:
-        yield f"layers {plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
+        yield f"{plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
     if len(plan.heads) < card.n_heads:
         yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
+    yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
     if frame.cursor is not None:
         yield f"step {frame.cursor + 1}"
     yield f"{card.n_layers} layers x {card.n_heads}"

@@ -89,7 +89,9 @@ def _value(knobs: Knobs, name: str) -> str:
     if name == "order":
         return knobs.order_name
     value = getattr(knobs, name)
-    if name not in ALWAYS and name != "temperature" and value == getattr(OFF, name):
+    if name == "temperature" and value == 0:
+        return "0 greedy"
+    if name not in ALWAYS and value == getattr(OFF, name):
         return "off"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 

@@ -26,11 +26,13 @@ class Status(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         log, paint = frame.log, frame.paint
         if log.state in ("failed", "lost"):
-            return [paint.row([*_state(log, paint), (f"{paint.between}{_help(log)}", paint.accent)], width)]
-        name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model yet"
+            return [paint.row(_state(log, paint), width, [(f"{paint.between}E restart the engine", paint.accent)])]
+        name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
         state = _state(log, paint)
         gauges = _gauges(frame)
-        where = [(f"{paint.between}{log.card.device} {log.card.dtype}", paint.dim)] if log.card else []
+        where = (
+            [(f"{paint.between}{log.card.device} {log.card.dtype}", paint.dim)] if log.card and width >= 72 else []
+        )
         left: list[Part] = [
             (fitted(visible(name, in_table=True), min(cells(name), 24)), paint.title),
             *where,
@@ -41,8 +43,8 @@ class Status(View):
         room = width - used - gap
         while gauges and sum(cells(text) + 3 for text in gauges) > room:
             gauges.pop()
-        right: list[Part] = [("   ".join(gauges), paint.dim)] if gauges else []
-        return [paint.row([*left, *state, (" " * gap, paint.base), *right], width)]
+        right: list[Part] = [(" " * gap, paint.base), ("   ".join(gauges), paint.dim)] if gauges else []
+        return [paint.row([*left, *state, *right], width)]
 
 
 def _state(log: Log, paint: Paint) -> list[Part]:
@@ -85,10 +87,6 @@ def _progress(log: Log, paint: Paint) -> list[Part]:
         (paint.bar(share, 10), paint.model),
         (f" {progress.done:.0f}/{progress.total:.0f} {progress.unit}".rstrip(), paint.number),
     ]
-
-
-def _help(log: Log) -> str:
-    return "E restart the engine"
 
 
 def _gauges(frame: Frame) -> list[str]:

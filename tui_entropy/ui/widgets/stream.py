@@ -229,4 +229,4 @@ def _empty(frame: Frame, width: int) -> list[Strip]:
         lines = [log.note, "Press E to start the engine again."]
     else:
         lines.append("The model is on its way; a prompt can be typed meanwhile: press i.")
-    return [paint.row([(visible(line, in_table=True), paint.dim)], width) for line in lines]
+    return [strip for line in lines for strip in paint.hint(visible(line, paint.ascii, True), width)]
