@@ -45,7 +45,9 @@ ALTERNATING = ["sliding_attention", "full_attention"] * 2
 
 def built(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
     """A model with random weights of that config."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     model = model.float().eval()
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():

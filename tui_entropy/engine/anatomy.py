@@ -137,9 +137,12 @@ def _windows(config: PreTrainedConfig, kinds: Sequence[str]) -> tuple[int | None
 
 
 def _attention_module(block: nn.Module) -> nn.Module | None:
-    """The module in a block that looks its attention function up in the library's registry, where ours is found."""
-    for module in block.modules():
-        code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
-        if code and "get_interface" in code.co_names and not getattr(module, "is_cross_attention", False):
-            return module
-    return None
+    """The first module in a block whose rows can be had."""
+    own = (module for module in block.modules() if not getattr(module, "is_cross_attention", False))
+    return next(filter(dispatches_attention, own), None)
+
+
+def dispatches_attention(module: nn.Module) -> bool:
+    """Whether a module looks its attention function up in the library's registry, where ours can be found."""
+    code = getattr(inspect.unwrap(type(module).forward), "__code__", None)
+    return code is not None and "get_interface" in code.co_names

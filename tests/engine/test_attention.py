@@ -1,0 +1,248 @@
+import copy
+import gc
+import math
+import tracemalloc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from tiny import FAMILIES, WINDOW, gemma3, gpt_oss, llama, prompt
+from transformers import DynamicCache
+
+from tui_entropy.engine.anatomy import anatomy_of, new_cache
+from tui_entropy.engine.attention import attention_probe, row_entropy
+from tui_entropy.records import AskAttention
+
+N = 3 * WINDOW
+"""Long enough that every window has slid."""
+STRETCHES = (5, 9, N - 17, 1, 1, 1)
+"""Forward passes over the N tokens: the prompt in parts, then a token at a time."""
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return FAMILIES[request.param]()
+
+
+@torch.inference_mode()
+def eager(model, ids, stretches=STRETCHES):
+    """Logits (n, vocab) and per block attention (n_heads, n, n) or None, by the library's own plain formula."""
+    plain = copy.deepcopy(model)
+    plain.set_attn_implementation("eager")
+    anatomy, n = anatomy_of(plain), ids.shape[1]
+    cache, logits = new_cache(plain, anatomy), []
+    maps = [torch.zeros(anatomy.n_heads, n, n) if rows else None for rows in anatomy.attention]
+    for part in ids.split(list(stretches), 1):
+        out = plain(input_ids=part, past_key_values=cache, use_cache=True, output_attentions=True)
+        end = cache.get_seq_length()
+        for rows, weights in zip(filter(lambda m: m is not None, maps), out.attentions, strict=True):
+            rows[:, end - part.shape[1] : end, :end] = weights[0]
+        logits.append(out.logits[0])
+    return torch.cat(logits), maps
+
+
+@torch.inference_mode()
+def read(model, ids, cache, stretches):
+    """Yield the (n, vocab) logits after each stretch of tokens."""
+    for part in ids.split(list(stretches), 1):
+        yield model(input_ids=part, past_key_values=cache, use_cache=True).logits[0]
+
+
+def ask(layer, head, last, n_queries=1, first_key=0, n_keys=N):
+    return AskAttention(layer, head, last, n_queries, first_key, n_keys)
+
+
+def shares(row):
+    """What each visible key gets of all that keys get, in double precision."""
+    row = row[row > 0].double()
+    return row / row.sum()
+
+
+def test_entropies_and_keys_are_those_of_eager_attention_and_the_logits_are_the_models_own(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    expected_logits, maps = eager(model, ids)
+    with attention_probe(model, anatomy, keep=N) as probe:
+        end = 0
+        for logits in read(model, ids, new_cache(model, anatomy), STRETCHES):
+            end += len(logits)
+            torch.testing.assert_close(logits, expected_logits[end - len(logits) : end], atol=2e-5, rtol=0)
+            entropies, visible = probe.entropies(), probe.visible_keys()
+            assert entropies.shape == (anatomy.n_layers, anatomy.n_heads)
+            for layer, rows in enumerate(maps):
+                if rows is None:
+                    assert visible[layer] is None and entropies[layer].isnan().all()
+                    continue
+                wanted = [-(p * p.log()).sum().item() for p in map(shares, rows[:, end - 1])]
+                assert entropies[layer].tolist() == pytest.approx(wanted, abs=1e-5)
+                assert visible[layer] == (rows[0, end - 1] > 0).sum()
+
+
+def test_decoding_writes_what_the_model_writes_without_a_probe(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    plain = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
+    with attention_probe(model, anatomy, keep=N):
+        watched = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
+    torch.testing.assert_close(torch.cat(watched), torch.cat(plain), atol=1e-5, rtol=0)
+
+
+def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    _, maps = eager(model, ids)
+    with attention_probe(model, anatomy, keep=N) as probe:
+        cache = new_cache(model, anatomy)
+        list(read(model, ids, cache, STRETCHES))
+        for layer, expected in enumerate(maps, 1):
+            if expected is None:
+                answer = probe.rows(cache, ask(layer, 1, N - 1), run=7)
+                assert answer.unavailable and answer.queries == () and answer.weights.shape == (0, N)
+                continue
+            for head in (*range(1, anatomy.n_heads + 1), None):
+                answer = probe.rows(cache, ask(layer, head, N - 1, n_queries=N), run=7)
+                assert (answer.run, answer.layer, answer.head) == (7, layer, head)
+                assert answer.queries == tuple(range(N)) and answer.unavailable is None
+                rows = expected.mean(0) if head is None else expected[head - 1]
+                found = answer.weights.numpy()
+                assert np.array_equal(np.isnan(found), (rows == 0).numpy())
+                np.testing.assert_allclose(np.nan_to_num(found), rows.numpy(), atol=5e-6)
+                assert max(answer.elsewhere) == 0
+
+
+def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    _, maps = eager(model, ids)
+    with attention_probe(model, anatomy, keep=N) as probe:
+        cache = new_cache(model, anatomy)
+        list(read(model, ids, cache, STRETCHES))
+        rows = maps[1][0]  # the second block of every family has rows
+        answer = probe.rows(cache, ask(2, 1, N - 2, n_queries=2, first_key=N - 4, n_keys=9), run=1)
+        assert answer.queries == (N - 3, N - 2)
+        found = answer.weights.numpy()
+        np.testing.assert_allclose(found[1, :3], rows[N - 2, N - 4 : N - 1], atol=5e-6)
+        assert np.isnan(found[1, 3:]).all() and np.isnan(found[0, 2:]).all()
+        assert answer.elsewhere == pytest.approx(rows[[N - 3, N - 2], : N - 4].sum(-1).tolist(), abs=2e-6)
+        beyond = probe.rows(cache, ask(2, 1, N - 1, first_key=N + 5, n_keys=3), run=1)
+        assert np.isnan(beyond.weights.numpy()).all()
+
+
+def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
+    model, ids = gpt_oss(), prompt(N)
+    with attention_probe(model, anatomy_of(model), keep=N) as probe:
+        cache = new_cache(model, anatomy_of(model))
+        list(read(model, ids, cache, (N,)))
+        row = probe.rows(cache, ask(2, 3, N - 1), run=1).weights.numpy()[0]
+        assert row.sum() < 0.99
+        p = row / row.sum()
+        assert probe.entropies()[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
+
+
+def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
+    model, ids = llama(), prompt(N)
+    anatomy = anatomy_of(model)
+    with attention_probe(model, anatomy, keep=4) as probe:
+        cache = new_cache(model, anatomy)
+        for logits in read(model, ids, cache, STRETCHES):
+            assert len(logits) and probe.kept_bytes == 4 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
+        answer = probe.rows(cache, ask(1, None, N - 1, n_queries=9), run=1)
+        assert answer.queries == tuple(range(N - 4, N))
+        assert probe.rows(cache, ask(1, None, 3), run=1).unavailable
+        probe.forget()
+        assert probe.kept_bytes == 0 and probe.rows(cache, ask(1, None, N - 1), run=1).unavailable
+
+
+def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
+    model, ids, other = gemma3(), prompt(N), prompt(N, seed=9)
+    anatomy = anatomy_of(model)
+    now = torch.cat([ids[:, :14], other[:, 14:20]], 1)
+    _, maps = eager(model, now, (20,))
+    with attention_probe(model, anatomy, keep=N) as probe:
+        cache = new_cache(model, anatomy)
+        list(read(model, ids, cache, (10, *[1] * (N - 10))))
+        cache.crop(14 - N)
+        assert probe.rows(cache, ask(1, 1, N - 1, n_queries=N), run=1).queries == tuple(range(14))
+        list(read(model, now[:, 14:], cache, (3, 1, 1, 1)))
+        for layer in (1, 2):
+            answer = probe.rows(cache, ask(layer, 2, N, n_queries=N + 1), run=1)
+            assert answer.queries == tuple(range(20))
+            np.testing.assert_allclose(
+                np.nan_to_num(answer.weights.numpy())[:, :20], maps[layer - 1][1].numpy(), atol=5e-6
+            )
+
+
+def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
+    model, ids = gemma3(), prompt(N)
+    _, maps = eager(model, ids)
+    with attention_probe(model, anatomy_of(model), keep=N) as probe:
+        cache = DynamicCache(config=model.config)
+        list(read(model, ids, cache, (N - 3, 1, 1, 1)))
+        assert probe.visible_keys() == (WINDOW, N, WINDOW, N)
+        for layer, queries in ((1, (N - 1,)), (2, tuple(range(N)))):
+            answer = probe.rows(cache, ask(layer, 1, N - 1, n_queries=N), run=1)
+            assert answer.queries == queries
+            np.testing.assert_allclose(
+                np.nan_to_num(answer.weights.numpy()), maps[layer - 1][0, list(queries)].numpy(), atol=5e-6
+            )
+        p = [shares(row) for row in maps[0][:, N - 1]]
+        assert probe.entropies()[0].tolist() == pytest.approx([-(q * q.log()).sum().item() for q in p], abs=1e-5)
+
+
+def test_what_the_model_does_not_have_is_refused_in_words():
+    model = llama()
+    with attention_probe(model, anatomy_of(model), keep=4) as probe:
+        cache = new_cache(model, anatomy_of(model))
+        assert "nothing" in (probe.rows(cache, ask(1, 1, 0), run=1).unavailable or "")
+        list(read(model, prompt(3), cache, (3,)))
+        assert "block 9" in (probe.rows(cache, ask(9, 1, 2), run=1).unavailable or "")
+        assert "head 9" in (probe.rows(cache, ask(1, 9, 2), run=1).unavailable or "")
+
+
+def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_found():
+    first, second, ids = llama(), gpt_oss(), prompt(N)
+    alone = []
+    for model in (first, second):
+        with attention_probe(model, anatomy_of(model), keep=4) as probe:
+            list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
+            alone.append(probe.entropies())
+    with attention_probe(first, anatomy_of(first), keep=4) as one:
+        with attention_probe(second, anatomy_of(second), keep=4) as two:
+            for model in (first, second):
+                list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
+            assert torch.equal(one.entropies(), alone[0]) and torch.equal(two.entropies(), alone[1])
+        assert second.config._attn_implementation == "eager"
+        list(read(first, ids, new_cache(first, anatomy_of(first)), (N,)))
+        assert torch.equal(one.entropies(), alone[0])
+    assert first.config._attn_implementation == "sdpa"
+    assert not first._forward_pre_hooks
+
+
+def test_a_closed_probe_does_not_keep_the_model_alive():
+    model = llama()
+    with attention_probe(model, anatomy_of(model), keep=4):
+        list(read(model, prompt(4), new_cache(model, anatomy_of(model)), (4,)))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_error_inside_still_puts_the_attention_back():
+    model = gpt_oss()
+    with pytest.raises(KeyError), attention_probe(model, anatomy_of(model), keep=4):
+        raise KeyError
+    assert model.config._attn_implementation == "eager"
+
+
+def test_half_precision_rows_are_worked_on_in_float32():
+    model, ids = llama().bfloat16(), prompt(N)
+    anatomy = anatomy_of(model)
+    with attention_probe(model, anatomy, keep=N) as probe:
+        cache = new_cache(model, anatomy)
+        list(read(model, ids, cache, STRETCHES))
+        row = probe.rows(cache, ask(1, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
+        assert row.sum() == pytest.approx(1, abs=1e-6)  # bfloat16 would round to 3 digits
+        assert probe.entropies()[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)
+
+
+def test_row_entropy_of_one_key_is_0_of_n_alike_ln_n_and_hidden_keys_do_not_count():
+    scores = torch.tensor([[80.0, 80.0, 80.0, 80.0], [3.0, -1e30, -1e30, -1e30], [-9.0, -1e30, -9.0, -1e30]])
+    assert row_entropy(scores).tolist() == pytest.approx([math.log(4), 0, math.log(2)], abs=1e-6)

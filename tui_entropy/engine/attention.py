@@ -1,0 +1,307 @@
+"""Who looks at what: the entropy of every head's newest attention row, and single rows on request.
+
+While a probe is open the model runs through an attention function of ours. It computes what the model's own would,
+and on the way keeps the scores of the newest query only, so no matrix of queries x keys is ever built. Recent queries
+are kept too: with the keys that the cache holds anyway, the row of any of them can be computed again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
+from tui_entropy.records import AskAttention, AttentionRows, Grid
+
+NAME = "tui_entropy"
+HIDDEN = -1e30
+"""The score of a key that the mask hides. Finite, so that 0 * HIDDEN is 0."""
+EAGER_SCORES = 1 << 24
+"""Scores that an eager formula may hold at a time: its queries are taken in stretches of as many as fit."""
+
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
+
+_functions: dict[nn.Module, AttentionFunction] = {}
+"""What each attention module of a model with an open probe calls; the library's registry is one for all models."""
+
+
+@contextmanager
+def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iterator[AttentionProbe]:
+    """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
+
+    keep: how many recent queries rows can be asked for. Sequences of a batch beyond the first are computed but not
+    measured. The model's attention implementation is put back, however the block is left.
+    """
+    probe = AttentionProbe(anatomy, keep)
+    if not probe.layers:
+        yield probe
+        return
+    decoder: PreTrainedModel = model.get_decoder()  # type: ignore[no-untyped-call]
+    original = str(decoder.config._attn_implementation)
+    own = sdpa_attention_forward if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
+    modules = [module for module in decoder.modules() if dispatches_attention(module)]
+    _functions.update(dict.fromkeys(modules, own))
+    for layer in probe.layers:
+        module = anatomy.attention_modules[layer.index]
+        assert module is not None
+        _functions[module] = layer.attend
+        layer.own = own
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    hook = model.register_forward_pre_hook(probe.begin, with_kwargs=True)
+    decoder.set_attn_implementation(NAME)
+    try:
+        yield probe
+    finally:
+        decoder.set_attn_implementation(original)
+        hook.remove()
+        for module in modules:
+            del _functions[module]
+
+
+def row_entropy(scores: Tensor) -> Tensor:
+    """(..., keys) finite scores -> (...,) nats, the entropy of their softmax. One key gives 0, n alike ln n."""
+    scores = scores - scores.amax(-1, keepdim=True)
+    weights = scores.softmax(-1)  # the largest is 1 / Z, so -ln of it is the log-partition
+    mean: Tensor = torch.linalg.vecdot(weights, scores)
+    return (-weights.amax(-1).log() - mean).clamp(min=0)
+
+
+class AttentionProbe:
+    """What the newest query saw, and the queries before it."""
+
+    def __init__(self, anatomy: Anatomy, keep: int) -> None:
+        self.anatomy = anatomy
+        self.keep = keep
+        self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of all queries, keys and scores, as before a new run."""
+        self.newest = -1
+        """Position of the newest query."""
+        self.queries: dict[int, Tensor] = {}
+        """Of the newest pass: layer -> (batch, n_heads, n, d_head), its last n <= keep."""
+        self.kept: dict[int, tuple[dict[int, Tensor], int]] = {}
+        """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
+        self._bias: tuple[Tensor | None, Tensor | None] = (None, None)
+        for layer in self.layers:
+            layer.scores = layer.key = None
+
+    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
+        tokens: Tensor = args[0] if args else kwargs["input_ids"]
+        cache: Cache | None = kwargs.get("past_key_values")
+        first = int(cache.get_seq_length()) if cache is not None else 0
+        self.newest = first + tokens.shape[1] - 1
+        self.queries, self._bias = {}, (None, None)
+        while self.kept and next(reversed(self.kept)) >= first:
+            self.kept.popitem()
+        n = min(tokens.shape[1], self.keep)
+        self.kept.update((self.newest + 1 - n + row, (self.queries, row)) for row in range(n))
+        while len(self.kept) > self.keep:
+            del self.kept[next(iter(self.kept))]
+
+    def entropies(self) -> Tensor:
+        """(n_layers, n_heads) nats, of the newest query's rows over their visible keys; NaN without attention.
+
+        With sinks, a row is what its keys get, taken as shares of it. Stays on the device.
+        """
+        groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
+        for layer in self.layers:
+            if (scores := layer.scores) is not None:
+                groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
+        known: dict[int, Tensor] = {}
+        for group in groups.values():
+            entropies = row_entropy(torch.stack([scores for _, scores in group]).flatten(1, 2))
+            if len(group) == self.anatomy.n_layers:
+                return entropies
+            known.update(zip((index for index, _ in group), entropies.unbind(), strict=True))
+        device = next(iter(known.values())).device if known else None
+        unknown = torch.full((self.anatomy.n_heads,), math.nan, device=device)
+        return torch.stack([known.get(index, unknown).to(device) for index in range(self.anatomy.n_layers)])
+
+    def visible_keys(self) -> tuple[int | None, ...]:
+        """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
+        counts = {layer.index: self.newest + 1 - layer.first_visible(self.newest) for layer in self.layers}
+        return tuple(counts.get(index) for index in range(self.anatomy.n_layers))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the queries."""
+        return len(self.kept) * sum(query.nbytes // query.shape[2] for query in self.queries.values())
+
+    @torch.inference_mode()
+    def rows(self, cache: Cache, ask: AskAttention, run: int) -> AttentionRows:
+        """The rows asked for, as far as their queries are kept and their keys are in the cache."""
+        layer = next((layer for layer in self.layers if layer.index == ask.layer - 1), None)
+        if layer is None or not 1 <= (ask.head or 1) <= self.anatomy.n_heads:
+            head = f"head {ask.head} of " if ask.head else ""
+            return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
+        if layer.key is None:
+            return _no_rows(ask, run, "this model keeps its keys compressed" if self.kept else "nothing is read yet")
+        first_column = layer.first_column
+        positions = [
+            position
+            for position in range(max(ask.last - ask.n_queries + 1, 0), min(ask.last + 1, cache.get_seq_length()))
+            if layer.index in self.kept.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
+        ]
+        if not positions:
+            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(self.kept)}")
+        weights, visible = layer.weights(positions)
+        weights = weights.mean(0) if ask.head is None else weights[ask.head - 1]
+        shown = weights.masked_fill(~visible, math.nan).cpu().numpy()
+        low = max(ask.first_key - first_column, 0)
+        high = max(ask.first_key + ask.n_keys - first_column, low)
+        grid = np.full((len(positions), ask.n_keys), math.nan, dtype=np.float32)
+        inside = shown[:, low:high]
+        left = first_column + low - ask.first_key
+        grid[:, left : left + inside.shape[1]] = inside
+        elsewhere = weights[:, :low].sum(-1) + weights[:, high:].sum(-1)
+        return AttentionRows(
+            run, ask.layer, ask.head, tuple(positions), ask.first_key, Grid.of(grid), tuple(elsewhere.tolist())
+        )
+
+    def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
+        """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1, keys), (1, 1, 1) for none."""
+        seen, bias = self._bias
+        if bias is None or seen is not mask or bias.device != key.device:
+            if mask is None:
+                bias = torch.zeros(1, 1, 1, device=key.device)
+            else:
+                row = mask[:, 0, -1:]
+                bias = torch.where(row, 0.0, HIDDEN) if row.dtype is torch.bool else row.float().clamp(min=HIDDEN)
+                bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 else bias
+            self._bias = (mask, bias)
+        return bias
+
+
+class _Layer:
+    """The attention of one block while a probe is open."""
+
+    own: AttentionFunction
+    """What the model would call."""
+
+    def __init__(self, probe: AttentionProbe, index: int) -> None:
+        self.probe = probe
+        self.index = index
+        self.kind = probe.anatomy.layer_kinds[index]
+        self.window = probe.anatomy.windows[index]
+        # Latent attention caches less than the keys it expands for one pass: holding on to those would cost more.
+        self.holds_keys = not hasattr(probe.anatomy.attention_modules[index], "kv_lora_rank")
+        self.scaling = 1.0
+        self.softcap: float | None = None
+        self.sinks: Tensor | None = None
+        self.scores: Tensor | None = None
+        """(n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
+        self.key: Tensor | None = None
+        """(batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
+        self.first_column = 0
+        """The position of the first of its keys: a cache that slides has dropped those before."""
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The attention function of the library: returns (batch, queries, n_heads, d_value) and no weights."""
+        batch, n_heads, n, width = query.shape
+        self.scaling = kwargs.get("scaling") or width**-0.5
+        self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
+        if self.holds_keys:
+            self.key, self.first_column = key, self.probe.newest + 1 - key.shape[2]
+            kept = query[:, :, -self.probe.keep :]
+            whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
+            self.probe.queries[self.index] = kept if whole else kept.clone()
+        newest = query if n == 1 else query[:, :, -1:]
+        scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
+        self.scores = scores[: key.shape[1]]
+        if (
+            n > 1
+            or query.dtype is not torch.float32
+            or self.own is not sdpa_attention_forward
+            or kwargs.get("dropout")
+        ):
+            return self.own(module, query, key, value, attention_mask, **kwargs)
+        # The scores are half of the work of attention already; sdpa would do that half again.
+        output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
+        return output.view(batch, 1, n_heads, -1), None
+
+    def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+        """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
+        queries = query.reshape(key.shape[0] * key.shape[1], -1, key.shape[-1]).float()
+        keys = key.flatten(0, 1).mT.float()
+        if self.softcap is None:
+            return torch.baddbmm(bias, queries, keys, alpha=self.scaling)
+        return self.softcap * torch.tanh(torch.bmm(queries, keys) * (self.scaling / self.softcap)) + bias
+
+    def first_visible(self, position: int) -> int:
+        """The first key that the query at a position may attend to."""
+        if self.window is None:
+            return 0
+        if self.kind == "chunked":
+            return position // self.window * self.window
+        return max(position + 1 - self.window, 0)
+
+    def weights(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Attention rows of kept queries over the keys held.
+
+        Returns (n_heads, n, keys) float32, where a sink takes its part of each row, and (n, keys) what is visible.
+        """
+        assert self.key is not None
+        passes = (self.probe.kept[position] for position in positions)
+        query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
+        columns = self.first_column + torch.arange(self.key.shape[2], device=query.device)
+        newest = torch.tensor([[position] for position in positions], device=query.device)
+        oldest = torch.tensor([[self.first_visible(position)] for position in positions], device=query.device)
+        visible = (columns >= oldest) & (columns <= newest)
+        scores = self._scores(query[None], self.key[:1], self.probe.bias(None, self.key)).view(*query.shape[:2], -1)
+        scores = scores.masked_fill(~visible, -math.inf)
+        if self.sinks is not None:
+            scores = torch.cat([scores, self.sinks.float().view(-1, 1, 1).expand(-1, len(positions), 1)], -1)
+        return scores.softmax(-1)[..., : len(columns)], visible
+
+
+def _attend(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    return _functions[module](module, *args, **kwargs)
+
+
+def _eager_in_stretches(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """The formula in the model's own file, a stretch of queries at a time, for models that sdpa cannot compute."""
+    formula = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
+    n_queries, n_keys = query.shape[2], key.shape[2]
+    stretch = max(EAGER_SCORES // (query.shape[0] * query.shape[1] * n_keys), 1)
+    outputs = []
+    for start in range(0, n_queries, stretch):
+        part = query[:, :, start : start + stretch]
+        if attention_mask is not None:
+            mask = attention_mask[:, :, start : start + stretch]
+        else:  # left out because it would be plainly causal
+            ends = torch.arange(part.shape[2], device=query.device) + n_keys - n_queries + start
+            mask = (torch.arange(n_keys, device=query.device) <= ends[:, None])[None, None]
+        if mask.dtype is torch.bool:
+            mask = torch.where(mask, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
+        outputs.append(formula(module, part, key, value, mask, **kwargs)[0])
+    return torch.cat(outputs, 1), None
+
+
+def _no_rows(ask: AskAttention, run: int, reason: str) -> AttentionRows:
+    return AttentionRows(
+        run, ask.layer, ask.head, (), ask.first_key, Grid.of(np.empty((0, ask.n_keys))), (), unavailable=reason
+    )

@@ -1,0 +1,49 @@
+"""What every block leaves in the residual stream at the newest position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_entropy.engine.anatomy import Anatomy
+
+
+class ResidualProbe:
+    """The newest position's vector after each block."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.vectors: list[Tensor | None] = [None] * n_layers
+        """Per block: (d_model,) of the first sequence of the batch."""
+
+    def stats(self) -> Tensor:
+        """(n_layers, 3) float32 on the device: mean, standard deviation over the d_model numbers, and L2 norm."""
+        vectors = [vector for vector in self.vectors if vector is not None]
+        residual = torch.stack([vector.to(vectors[-1].device) for vector in vectors]).float()
+        std, mean = torch.std_mean(residual, -1, correction=0)
+        return torch.stack([mean, std, torch.linalg.vector_norm(residual, dim=-1)], -1)
+
+
+@contextmanager
+def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
+    """Watch what each block puts out, for as long as the `with` lasts.
+
+    Hooks run in the order they were registered, so what a steering hook registered with prepend=True adds is in.
+    """
+    probe = ResidualProbe(anatomy.n_layers)
+    with ExitStack() as hooks:
+        for index, block in enumerate(anatomy.blocks):
+            hooks.callback(block.register_forward_hook(_keeping(probe.vectors, index)).remove)
+        yield probe
+
+
+def _keeping(vectors: list[Tensor | None], index: int) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(block: nn.Module, args: Any, output: Any) -> None:
+        hidden: Tensor = output if isinstance(output, Tensor) else output[0]
+        newest = hidden[0, -1]
+        vectors[index] = newest if hidden.shape[1] == 1 else newest.clone()  # a reference would pin the whole prompt
+
+    return keep
