@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from tui_entropy import __version__
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,7 +105,52 @@ def run(
         return
     from tui_entropy.ui.start import start
 
-    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, first_run=given is None)
+    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse)
+
+
+@app.command(epilog=EXIT_CODES)
+def models() -> None:
+    """List the models that are here, and those that can be fetched."""
+    from tui_entropy.listing import listing
+
+    typer.echo(listing(), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name of `models`, such as smollm2 or gemma.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the model's terms without being asked.")] = False,
+) -> None:
+    """Download a model, check it, and keep it ready."""
+    quiet_environment()
+    from tui_entropy.engine.fetching import fetch as get
+    from tui_entropy.narration import Narrator
+
+    def agree(terms: str) -> bool:
+        typer.echo(terms, err=True)
+        return yes or typer.confirm("Do you agree?", err=True)
+
+    narrator = Narrator()
+    folder = get(name, narrator.progress, agree)
+    narrator.done(f"{name} is ready in {folder}")
+
+
+@app.command(epilog=EXIT_CODES)
+def themes() -> None:
+    """List the themes: ours and the user's own."""
+    from tui_entropy.ui.theme import available
+
+    for name, path in sorted(available().items()):
+        typer.echo(f"{name:16} {path}")
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if show:
+        typer.echo(f"tui-entropy {__version__}")
+        raise typer.Exit()
 
 
 def order_option(text: str) -> tuple[str, ...]:

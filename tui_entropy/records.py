@@ -341,7 +341,8 @@ class Write(Struct, frozen=True, tag="write"):
 
     prompt: str
     system: str | None
-    chat: bool
+    chat: bool | None
+    """Whether the chat template is used; None for wherever the model has one."""
     max_tokens: int
     knobs: Knobs
 

@@ -56,10 +56,9 @@ class Session:
     def begin(self, write: Write) -> None:
         """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
         check(write.knobs)
-        ids = self.loaded.codec.encode(write.prompt, write.system, write.chat)
+        chat = self.loaded.card.has_chat_template if write.chat is None else write.chat
+        ids = self.loaded.codec.encode(write.prompt, write.system, chat)
         context_size = self.loaded.card.context
-        if not ids:
-            raise UserError("the prompt is empty and this model has no token to begin with: type at least a word")
         if len(ids) >= context_size:
             raise UserError(
                 f"the prompt has {len(ids)} tokens and {self.loaded.card.name} reads at most {context_size}, "
@@ -76,7 +75,7 @@ class Session:
                 run=self.run,
                 prompt=write.prompt,
                 system=write.system,
-                chat=write.chat,
+                chat=chat,
                 pieces=pieces(self.loaded.codec, ids),
                 knobs=self.knobs,
                 vectors=self.vectors,

@@ -1,0 +1,179 @@
+"""The engine as a process: what it is told, what it answers, and what cannot bring it down."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from small import saved
+
+from tui_entropy import link
+from tui_entropy.records import (
+    Advance,
+    AskAttention,
+    AttentionRows,
+    Continue,
+    Continued,
+    Ended,
+    Failed,
+    Knobs,
+    KnobsChanged,
+    Load,
+    Memory,
+    ModelSpec,
+    Pause,
+    Paused,
+    Prefilled,
+    Quit,
+    Ready,
+    Refused,
+    SetKnobs,
+    SetVector,
+    Started,
+    Step,
+    Stop,
+    Vector,
+    Write,
+)
+
+ENDLESS = Write("ABCDEFGHIJ", None, False, 200, Knobs(temperature=1.0, top_k=0, seed=1))
+
+
+class Engine:
+    """A screen's end of a real engine process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "engine.log"
+        path = folder / "private" / "engine.sock"
+        command = [sys.executable, "-m", "tui_entropy.engine.worker", str(path), str(self.log)]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.end = self._reached(path)
+        self.heard: list = []
+
+    def _reached(self, path: Path) -> link.ScreenEnd:
+        for _ in range(1000):
+            try:
+                return link.connect(path)
+            except OSError:
+                assert self.process.poll() is None
+                time.sleep(0.01)
+        raise AssertionError("the engine never listened")
+
+    def until(self, kind, number: int = 1, seconds: float = 60):
+        """Read events until `number` of a kind have come since the last call; the last of them."""
+        found: list = []
+        deadline = time.monotonic() + seconds
+        while len(found) < number:
+            assert time.monotonic() < deadline, self.heard[-5:]
+            new = self.end.receive(0.2)
+            self.heard += new
+            found += [event for event in new if isinstance(event, kind)]
+        return found[-1]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engine")
+    found = Engine(folder)
+    found.end.send(Load(ModelSpec(str(saved(folder / "model")))))
+    yield found
+    found.close()
+
+
+def test_it_loads_writes_pauses_steps_and_goes_on(engine):
+    ready = engine.until(Ready)
+    assert ready.card.n_layers == 4 and ready.card.device == "cpu"
+    engine.end.send(ENDLESS)
+    engine.until(Step, 3)
+    kinds = [type(event) for event in engine.heard]
+    assert kinds.index(Started) < kinds.index(Prefilled) < kinds.index(Step) and Memory in kinds
+
+    engine.end.send(Pause())
+    assert engine.until(Paused).reason == "by you"
+    written = sum(isinstance(event, Step) for event in engine.heard)
+    assert engine.end.receive(0.3) == []
+
+    engine.end.send(Advance(2))
+    assert engine.until(Paused).reason == "after a step"
+    assert sum(isinstance(event, Step) for event in engine.heard) == written + 2
+
+    engine.end.send(SetKnobs(replace(ENDLESS.knobs, temperature=0.5)))
+    engine.end.send(Continue())
+    turned = engine.until(KnobsChanged)
+    assert turned.index == written + 2 and turned.knobs.temperature == 0.5
+    assert any(isinstance(event, Continued) for event in engine.heard)
+
+    engine.end.send(Stop())
+    assert engine.until(Ended).reason == "stopped"
+
+
+def test_a_new_prompt_takes_the_place_of_the_old_without_loading_again(engine):
+    engine.end.send(ENDLESS)
+    first = engine.until(Started)
+    engine.end.send(replace(ENDLESS, prompt="KLM"))
+    second = engine.until(Started)
+    assert second.run == first.run + 1 and len(second.pieces) < len(first.pieces)
+    engine.until(Step)
+    assert not any(isinstance(event, Ready) for event in engine.heard[engine.heard.index(second) :])
+
+
+def test_attention_rows_are_answered_while_it_writes(engine):
+    engine.end.send(ENDLESS)
+    newest = engine.until(Step, 5)
+    engine.end.send(AskAttention(2, None, newest.position - 1, 3, 0, 64))
+    rows = engine.until(AttentionRows)
+    assert rows.queries == tuple(range(newest.position - 3, newest.position))
+    for row, elsewhere in zip(rows.weights.rows(), rows.elsewhere, strict=True):
+        assert sum(weight for weight in row if weight == weight) + elsewhere == pytest.approx(1, abs=1e-5)
+
+
+def test_what_it_cannot_do_is_answered_in_a_sentence_and_it_writes_on(engine):
+    engine.end.send(ENDLESS)
+    engine.until(Step)
+    for command in (
+        SetKnobs(Knobs(top_p=-1)),
+        SetVector(Vector("x", "/nowhere/x.gguf", on=True)),
+        replace(ENDLESS, prompt=""),
+        replace(ENDLESS, prompt="A" * 1000),
+        replace(ENDLESS, chat=True),
+    ):
+        engine.end.send(command)
+        sentence = engine.until(Refused).sentence
+        assert "\n" not in sentence and "Traceback" not in sentence and len(sentence) > 20
+    engine.until(Step)
+
+
+def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):
+    other = Engine(tmp_path)
+    other.end.send(Load(ModelSpec(str(tmp_path / "nothing"))))
+    failed = other.until(Failed)
+    assert failed.fatal and "nothing" in failed.sentence and "\n" not in failed.sentence
+    other.end.send(Quit())
+    assert other.process.wait(10) == 0
+
+
+def test_it_ends_when_its_screen_is_gone_and_keeps_its_noise_to_its_log(tmp_path):
+    other = Engine(tmp_path)
+    assert os.stat(other.log).st_mode & 0o077 == 0
+    fds = Path(f"/proc/{other.process.pid}/fd")
+    if fds.exists():
+        assert {os.readlink(fds / "1"), os.readlink(fds / "2")} == {str(other.log)}
+        assert os.getpriority(os.PRIO_PROCESS, other.process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    assert not (tmp_path / "private" / "engine.sock").exists()
+    other.end.close()
+    assert other.process.wait(10) == 0
+
+
+def test_a_killed_engine_is_noticed_at_once(tmp_path):
+    other = Engine(tmp_path)
+    os.kill(other.process.pid, signal.SIGKILL)
+    with pytest.raises(link.LinkClosed):
+        other.end.receive(5)

@@ -1,0 +1,59 @@
+"""Tiny random models with a tokenizer of one token per byte: in memory, or saved as a folder that can be loaded."""
+
+from pathlib import Path
+
+import tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tui_entropy.engine.anatomy import anatomy_of
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.text import Codec
+from tui_entropy.records import ModelCard
+
+
+def tokenizer(vocab: int) -> PreTrainedTokenizerFast:
+    """Ids 0, 1, 2 are special (pad, begin, end); the rest are bytes, as far as the vocabulary goes."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    ids = {"<pad>": 0, "<s>": 1, "</s>": 2} | {letter: 3 + i for i, letter in enumerate(alphabet)}
+    inner = Tokenizer(models.BPE(vocab={k: v for k, v in ids.items() if v < vocab}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>", model_max_length=256
+    )
+
+
+def card(model: PreTrainedModel) -> ModelCard:
+    body = anatomy_of(model)
+    return ModelCard(
+        name="tiny",
+        revision=None,
+        source="",
+        note="random weights",
+        device="cpu",
+        dtype="float32",
+        n_layers=body.n_layers,
+        n_heads=body.n_heads,
+        n_kv_heads=body.n_kv_heads,
+        d_model=body.d_model,
+        vocab=body.vocab,
+        context=body.context,
+        layer_kinds=body.layer_kinds,
+        windows=body.windows,
+        attention=body.attention,
+        has_chat_template=False,
+        versions={},
+    )
+
+
+def loaded(family: str = "llama") -> Loaded:
+    model = tiny.FAMILIES[family]()
+    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
+
+
+def saved(folder: Path, family: str = "llama") -> Path:
+    """A folder as a hub would give it, to be loaded by name."""
+    tiny.FAMILIES[family]().save_pretrained(folder)
+    tokenizer(tiny.VOCAB).save_pretrained(folder)
+    return folder

@@ -1,0 +1,31 @@
+"""What a terminal can show is read off the names it goes by."""
+
+import pytest
+
+from tui_entropy.errors import UserError
+from tui_entropy.ui.start import color_mode
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "truecolor"),
+        ({"TERM": "tmux-256color"}, "256"),
+        ({"TERM": "xterm-kitty"}, "truecolor"),
+        ({"TERM": "xterm-ghostty"}, "truecolor"),
+        ({"TERM": "screen"}, "16"),
+        ({"TERM": "linux"}, "16"),
+        ({}, "16"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": "1"}, "mono"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor", "NO_COLOR": ""}, "truecolor"),
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor", "MOSH_SERVER_PID": "1"}, "256"),
+    ],
+)
+def test_colours_follow_the_terminal(environment, mode):
+    assert color_mode("auto", environment) == mode
+
+
+def test_a_person_may_know_better():
+    assert color_mode("256", {"COLORTERM": "truecolor"}) == "256"
+    with pytest.raises(UserError, match="truecolor, 256, 16, mono"):
+        color_mode("sepia", {})

@@ -1,0 +1,68 @@
+"""From the command line to a running screen: look at the terminal, choose colours, open the inspector."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tui_entropy.errors import UserError
+
+if TYPE_CHECKING:
+    from tui_entropy.records import ModelSpec, Vector, Write
+    from tui_entropy.ui.paint import ColorMode
+
+COLOR_MODES = ("truecolor", "256", "16", "mono")
+DIRECT = ("alacritty", "foot", "ghostty", "kitty", "wezterm", "contour", "rio", "-direct")
+"""Parts of TERM that stand for 24-bit colour even where COLORTERM was lost on the way, as over SSH."""
+TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mono": "standard"}
+
+
+def start(
+    spec: ModelSpec,
+    write: Write,
+    vectors: tuple[Vector, ...],
+    *,
+    theme: str,
+    color: str,
+    ascii_only: bool,
+    mouse: bool,
+) -> None:
+    """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        raise UserError("this is not a terminal that can be drawn on: add --headless (and --jsonl) for plain output")
+    mode = color_mode(color, os.environ)
+    os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
+    os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
+    from tui_entropy.ui.app import InspectorApp
+    from tui_entropy.ui.paint import Paint
+    from tui_entropy.ui.theme import load
+
+    command = os.environ.get("TUI_ENTROPY_ENGINE", "").split()
+    app = InspectorApp(
+        spec,
+        write,
+        vectors=vectors,
+        paint=Paint(load(theme), mode, ascii_only),
+        **({"engine_command": command} if command else {}),
+    )
+    app.run(mouse=mouse)
+    if app.return_code:
+        sys.exit(app.return_code)
+
+
+def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
+    """What a terminal can show, by the names it goes by. Raises UserError for a mode that is none."""
+    if wanted in COLOR_MODES:
+        return wanted  # type: ignore[return-value]
+    if wanted != "auto":
+        raise UserError(f"--color {wanted} is not known: take auto or one of {', '.join(COLOR_MODES)}")
+    term = environment.get("TERM", "")
+    if environment.get("NO_COLOR"):
+        return "mono"
+    if "MOSH_SERVER_PID" in environment or "MOSH_IP" in environment:
+        return "256"  # mosh takes 24-bit colour for something else
+    if environment.get("COLORTERM") in ("truecolor", "24bit") or any(name in term for name in DIRECT):
+        return "truecolor"
+    return "256" if "256" in term else "16"
