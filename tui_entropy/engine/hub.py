@@ -78,6 +78,8 @@ def snapshot(
         patterns += [file.filename for file in weights]
         return _downloaded(repo, revision, patterns, report)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if folder := cached_snapshot(repo, revision):
+            return folder
         raise _explained(repo, revision, error) from error
 
 
@@ -145,7 +147,7 @@ def _downloaded(repo: str, revision: str | None, patterns: list[str], report: Ca
 def _explained(repo: str, revision: str | None, error: Exception) -> UserError:
     from huggingface_hub import errors
 
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    cause = error.__cause__ if isinstance(error, errors.DryRunError) and error.__cause__ else error
     page = f"{_endpoint()}/{repo}"
     match cause:
         case errors.GatedRepoError():
@@ -164,7 +166,7 @@ def _explained(repo: str, revision: str | None, error: Exception) -> UserError:
     return UserError(f"{repo} could not be had from {_endpoint()} ({_first_line(cause)}); try again later")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
