@@ -78,7 +78,9 @@ def started(prompt: str = PROMPT, chat: bool = True, template: bool = True, **fi
     text = prompt
     if chat and template:
         text = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-    pieces = tuple(Piece(n, word.encode(), word) for n, word in enumerate(text.replace(" ", "| ").split("|")))
+    pieces = tuple(
+        Piece(n, word.encode(), word) for n, word in enumerate(re.findall(r"<\|\w+\|>| ?[^\s<]+|\s|<", text))
+    )
     made = dict(
         run=1, prompt=prompt, system=None, chat=chat, pieces=pieces, knobs=Knobs(), vectors=(WARM,), max_tokens=400
     )

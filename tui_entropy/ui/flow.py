@@ -8,7 +8,7 @@ from tui_entropy.ui.glyphs import cells
 
 
 class Flow:
-    """Lines of at most `width` cells, broken at spaces where they can be, before wide letters, and anywhere else
+    """Lines of at most `width` cells, broken at spaces where they can be, beside wide letters, and anywhere else
     where one word fills a line.
 
     Adding touches the last line only, so a long text costs no more than a short one. Room is kept at the end of a
@@ -49,14 +49,16 @@ class Flow:
                 self._add_word(chunk, owner)
 
     def _add_word(self, word: str, owner: int) -> None:
-        wide = cells(word) > len(word)
-        if not wide and cells(word) <= self._limit:
+        if len(word) == cells(word) <= self._limit:
             self._fit(word, owner, self._limit)
             return
         for char in word:
+            wide = cells(char) > 1
             if wide:
                 self._word = len(self.lines[-1])
             self._fit(char, owner, self._limit)
+            if wide:
+                self._word = len(self.lines[-1])
 
     def _fit(self, text: str, owner: int, limit: int) -> None:
         size = cells(text)

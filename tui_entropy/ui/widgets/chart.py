@@ -31,7 +31,8 @@ class Chart(View, can_focus=True):
         for n, series in enumerate(shown):
             high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)
             rows += self._spark(frame, series, first, columns, max(high, 1))
-        return [*rows, self._marks(frame, first, columns)][:height]
+        rows.append(self._marks(frame, first, columns))
+        return [row.crop(0, width) for row in rows[:height]]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:

@@ -1,0 +1,97 @@
+from itertools import pairwise
+
+import pytest
+from rich.color import Color, ColorSystem
+from textual.app import App
+
+from tui_entropy import paths
+from tui_entropy.errors import UserError
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.theme import STYLES, available, load, read, textual_theme
+
+SHIPPED = ["dark", "high-contrast", "light"]
+
+
+def luminance(color: str) -> float:
+    def linear(value: int) -> float:
+        share = value / 255
+        return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = map(linear, Color.parse(color).get_truecolor())
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def broken(tmp_path, old: str, new: str):
+    text = available()["dark"].read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_ramp_only_gets_lighter_or_only_darker(name):
+    steps = [luminance(b) - luminance(a) for a, b in pairwise(load(name).full.ramps["heat"])]
+    assert all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_256_colours_show_the_same_ramp_as_24_bits(name):
+    for color in load(name).full.ramps["heat"]:
+        asked = Color.parse(color)
+        assert asked.downgrade(ColorSystem.EIGHT_BIT).get_truecolor() == asked.get_truecolor()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_letters_can_be_read_on_every_ground(name):
+    paint = Paint(load(name))
+    styles = [getattr(paint, style) for style in STYLES if style not in ("rule", "selected")]
+    styles += [paint.tint(level / 8) for level in range(8)]
+    for style in styles:
+        assert contrast(style.color.name, style.bgcolor.name) >= 4.5, style
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("color", ["truecolor", "16", "mono"])
+async def test_textual_takes_a_theme(name, color):
+    app = App()
+    async with app.run_test():
+        app.register_theme(textual_theme(load(name), color))
+        app.theme = name
+        assert app.current_theme.dark == load(name).dark
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ('"#00005f"', '"#00005"', "ramps.heat"),
+        ('base = "#d0d0d0"', 'base = "loud"', "styles.base"),
+        ('base = "default"', "base = 3", "c16.styles.base"),
+        ("[ramps]", "[rumps]", "[ramps]"),
+        ('primary = "#00afaf"', "primary = 7", "theme.primary"),
+        ('primary = "#00afaf"', 'primal = "#00afaf"', "theme.primal"),
+        ("[theme]", "[theme", "cannot be read"),
+    ],
+)
+def test_a_broken_file_is_answered_with_its_name_and_field(tmp_path, old, new, field):
+    path = broken(tmp_path, old, new)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(path) in str(error.value) and field in str(error.value)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "themes", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"dark, high-contrast, light"):
+        load("dusk")
+
+
+def test_a_users_theme_is_found_and_goes_before_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "themes", lambda: tmp_path)
+    (tmp_path / "dark.toml").write_text(available()["light"].read_text())
+    assert load("dark").dark is False
