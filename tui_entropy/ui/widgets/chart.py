@@ -10,7 +10,7 @@ from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
-LABEL, VALUE = 12, 14
+LABEL, VALUE = 14, 14
 
 
 class Chart(View, can_focus=True):
