@@ -7,13 +7,20 @@ from functools import lru_cache
 from rich.style import Style
 from textual.strip import Strip
 
-from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.glyphs import cells, visible
 from tui_entropy.ui.keys import KEYS, Key, named
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
 ALWAYS = ("help", "quit")
 BY_ID = {key.id: key for key in KEYS}
+ORDER = (
+    "pause", "step", "back", "prompt", "temperature.down", "vector.1", "heads", "attention", "strip", "again", "tint",
+    "stop", "zoom",
+)  # fmt: skip
+"""Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
+ON = {"back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →"}
+"""The first key of a row of alike ones, and how the row goes on."""
 
 
 class Hints(View, can_focus=False):
@@ -24,41 +31,39 @@ class Hints(View, can_focus=False):
             return [frame.paint.row([(visible(frame.notice, frame.paint.ascii), frame.paint.accent)], width)]
         always = [] if frame.place else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always for part in hint(frame, key)]
-        left = [part for key in wanted(frame) if key not in always for part in hint(frame, key)]
-        room = width - sum(len(text) for text, _ in right)
+        left = [part for key in wanted(frame) for part in hint(frame, key)]
+        room = width - sum(cells(text) for text, _ in right)
         return [frame.paint.row(whole(left, room), width, right)]
 
 
 def wanted(frame: Frame) -> list[Key]:
     """The keys that help now, the most useful first."""
-    keys = [key for key in KEYS if key.hint and key.where == frame.place]
-    if not frame.place and frame.log.state in ("failed", "lost"):
-        keys.insert(0, BY_ID["restart"])
-    return keys
+    if frame.place:
+        return [key for key in KEYS if key.hint and key.where == frame.place]
+    first = []
+    if frame.log.state in ("failed", "lost"):
+        first.append("restart")
+    if not frame.following:
+        first.append("follow")
+    return [BY_ID[name] for name in (*first, *ORDER)]
 
 
 def hint(frame: Frame, key: Key) -> list[Part]:
-    word = key.hint or "restart the engine"
-    if key.id == "pause" and frame.log.state == "paused":
-        word = "go on"
+    word = "go on" if key.id == "pause" and frame.log.state == "paused" else key.hint
     name = named(key.keys.split(",")[0], frame.paint.ascii)
-    if key.id in PAIRED:
-        name += PAIRED[key.id]
+    if key.id in ON and not (frame.paint.ascii and ON[key.id].isascii() is False):
+        name += ON[key.id]
     return [
         (f"{name} ", clickable(frame.paint.number, key.action)),
-        (f"{word}   ", clickable(frame.paint.dim, key.action)),
+        (f"{word}  ", clickable(frame.paint.dim, key.action)),
     ]
-
-
-PAIRED = {"temperature.down": " T", "vector.1": "-9", "strip.up": "↓", "strip.left": "→"}
-"""The first key of a row of alike ones, and how the row goes on."""
 
 
 def whole(parts: list[Part], room: int) -> list[Part]:
     """As many hints (two parts each) as fit uncut."""
     kept: list[Part] = []
     for name, word in zip(parts[::2], parts[1::2], strict=True):
-        room -= len(name[0]) + len(word[0])
+        room -= cells(name[0]) + cells(word[0])
         if room < 0:
             break
         kept += [name, word]

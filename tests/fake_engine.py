@@ -1,0 +1,296 @@
+"""A scripted engine: no torch, the real link, made-up numbers at a steady rate.
+
+`python tests/fake_engine.py [--rate 40] [--layers 30] [--heads 9] ... SOCKET LOGFILE` speaks as the real one does and
+obeys every command. Give `[sys.executable, "tests/fake_engine.py", ...]` to the app as its engine_command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tui_entropy import link
+from tui_entropy.records import (
+    Advance,
+    AskAttention,
+    AttentionRows,
+    Candidate,
+    Command,
+    Continue,
+    Continued,
+    Ended,
+    Event,
+    Failed,
+    Grid,
+    Knobs,
+    KnobsChanged,
+    Load,
+    Memory,
+    ModelCard,
+    Pause,
+    Paused,
+    Piece,
+    Prefilled,
+    Progress,
+    Quit,
+    Ready,
+    Refused,
+    SetKnobs,
+    SetVector,
+    Started,
+    Step,
+    Stop,
+    Vector,
+    VectorsChanged,
+    Write,
+)
+
+TEXT = (
+    "the city of Paris , which sits on the Seine and has been the seat of French kings since Clovis , is known for "
+    "museums , bridges and a tower of iron . \n The model can be unsure here , and then there would be a fork ."
+)
+WORDS = TEXT.split(" ")
+
+
+def card(layers: int = 30, heads: int = 9, name: str = "Scripted-135M") -> ModelCard:
+    return ModelCard(
+        name, None, "nowhere", "made up", "cpu", "float32", layers, heads, max(heads // 3, 1), 64 * heads, 49152,
+        8192, ("full",) * layers, (None,) * layers, (True,) * layers, True, {},
+    )  # fmt: skip
+
+
+def vectors(layers: int = 30) -> tuple[Vector, ...]:
+    blocks = tuple(range(1, layers + 1))
+    return (Vector("warm", "built in", blocks), Vector("formal", "built in", blocks, strength=0.8))
+
+
+def started(wanted: Write, run: int = 1, on: tuple[Vector, ...] = ()) -> Started:
+    words = wanted.prompt.replace(" ", "\0 ").split("\0")
+    pieces = tuple(Piece(i, word.encode(), word) for i, word in enumerate(words))
+    return Started(run, wanted.prompt, wanted.system, wanted.chat, pieces, wanted.knobs, on, wanted.max_tokens)
+
+
+def step(
+    index: int, prompt: int = 6, layers: int = 30, heads: int = 9, n: int = 20, seed: int = 7, run: int = 1
+) -> Step:
+    """The same for the same arguments. Entropies drift from one step to the next as those of a model do."""
+    luck = random.Random(seed * 100_003 + index)
+    sure = luck.random() ** 0.3
+    rest = sorted((luck.random() ** 3 for _ in range(n - 1)), reverse=True)
+    share = (1 - sure) / (sum(rest) or 1.0)
+    probabilities = [sure, *(p * share for p in rest)]
+    rank = 1 if luck.random() < 0.8 else min(2 + int(luck.random() * 3), n)
+    words = [WORDS[(index * 7 + i * 5) % len(WORDS)] for i in range(n)]
+    words[rank - 1] = WORDS[index % len(WORDS)]
+    data = [f" {word}".encode() for word in words]
+    surprisals = [-math.log(max(p, 1e-9)) for p in probabilities]
+    entropy = sum(p * s for p, s in zip(probabilities, surprisals, strict=True))
+    keys = prompt + index
+    ceiling = math.log(keys) if keys > 1 else 0.0
+    grid = array.array("f", [0.0]) * (layers * heads)
+    for i in range(layers * heads):
+        grid[i] = ceiling * (0.5 + 0.45 * math.sin(i * 1.7 + index * 0.05 * (i % 7)))
+    return Step(
+        run=run,
+        index=index,
+        position=keys,
+        token_id=1000 + rank,
+        data=data[rank - 1],
+        text=data[rank - 1].decode(),
+        entropy=entropy,
+        varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
+        surprisal=surprisals[rank - 1],
+        rank=rank,
+        final_entropy=entropy / 2,
+        final_prob=probabilities[rank - 1],
+        candidates=tuple(
+            Candidate(1001 + i, data[i], -surprisals[i], p if i < 5 else 0.0, None if i < 5 else "top_p")
+            for i, p in enumerate(probabilities)
+        ),
+        survivors=(("top_k", 40), ("top_p", 5)),
+        head_entropy=Grid((layers, heads), grid.tobytes()),
+        visible_keys=(keys,) * layers,
+        block_mean=(0.01,) * layers,
+        block_std=(1.0,) * layers,
+        block_norm=tuple(24.0 + block for block in range(layers)),
+        forward_seconds=0.02,
+        sample_seconds=0.001,
+        at=0.025 * (index + 1),
+    )
+
+
+def rows(ask: AskAttention, run: int) -> AttentionRows:
+    """Each query looks at the first key and at its neighbours."""
+    queries = tuple(range(ask.last - ask.n_queries + 1, ask.last + 1))
+    weights = array.array("f")
+    elsewhere = []
+    for query in queries:
+        row = [
+            0.5 * (key == 0) + math.exp(-abs(query - key) / 2) if key <= query else 0.0 for key in range(query + 1)
+        ]
+        total = sum(row)
+        window = range(ask.first_key, ask.first_key + ask.n_keys)
+        seen = [row[key] / total if key <= query else math.nan for key in window]
+        weights.extend(seen)
+        elsewhere.append(1 - sum(w for w in seen if not math.isnan(w)))
+    grid = Grid((len(queries), ask.n_keys), weights.tobytes())
+    return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
+
+
+class Engine:
+    """The state of a run, as the real engine keeps it: what is set is applied at the next token."""
+
+    def __init__(self, end: link.EngineEnd, options: argparse.Namespace) -> None:
+        self.end, self.options = end, options
+        self.set_knobs = self.knobs = Knobs()
+        self.set_vectors = self.vectors = vectors(options.layers)
+        self.run = self.index = self.prompt = self.limit = 0
+        self.budget: int | None = 0
+        self.active = False
+        self.due = 0.0
+        self.given: Iterator[Event] = iter(())
+        if options.log:
+            self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
+
+    @property
+    def writing(self) -> bool:
+        return self.active and self.budget != 0
+
+    def serve(self) -> None:
+        while True:
+            wait = max(self.due - time.monotonic(), 0.0) if self.writing else None
+            for command in self.end.receive(wait):
+                if isinstance(command, Quit):
+                    return
+                self.obey(command)
+            if self.writing and time.monotonic() >= self.due:
+                self.due = max(self.due, time.monotonic() - 0.1) + 1 / self.options.rate
+                self.advance()
+
+    def obey(self, command: Command) -> None:
+        match command:
+            case Load():
+                self.load(command)
+            case Write():
+                self.begin(command)
+            case SetKnobs():
+                self.set_knobs = command.knobs
+            case SetVector():
+                self.set_vector(command.vector)
+            case AskAttention():
+                self.end.send(rows(command, self.run))
+            case Stop() if self.active:
+                self.finish("stopped")
+            case Pause() if self.writing:
+                self.pause("by you")
+            case Continue() | Advance() if self.active:
+                self.budget = command.tokens if isinstance(command, Advance) else None
+                self.due = time.monotonic()
+                self.end.send(Continued(self.run))
+
+    def load(self, command: Load) -> None:
+        for done in range(4):
+            self.end.send(Progress("loading weights", done * 90, 270, "MB"))
+            time.sleep(self.options.load_seconds / 4)
+        if self.options.fail:
+            self.end.send(Failed("there is no such model: take one of `tui-entropy models`", fatal=True))
+            return
+        self.set_vectors = self.vectors = (*vectors(self.options.layers), *command.vectors)
+        self.end.send(Ready(card(self.options.layers, self.options.heads, command.model.name), self.vectors))
+        self.end.send(Memory(612_000_000, None, 4_000_000))
+
+    def begin(self, write: Write) -> None:
+        if self.active:
+            self.finish("stopped")
+        self.run, self.index, self.active, self.budget = self.run + 1, 0, True, None
+        self.knobs = self.set_knobs = write.knobs
+        self.limit = write.max_tokens
+        begun = started(write, self.run, self.vectors)
+        self.prompt = len(begun.pieces)
+        self.end.send(begun)
+        self.end.send(Prefilled(self.run, self.prompt, self.prompt, 0.1))
+        self.due = time.monotonic()
+
+    def set_vector(self, wanted: Vector) -> None:
+        if wanted.name not in [vector.name for vector in self.set_vectors]:
+            self.end.send(Refused(f"there is no vector file {wanted.source}: give the path of one"))
+        self.set_vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.set_vectors)
+
+    def advance(self) -> None:
+        if self.options.log:
+            self.play()
+            return
+        if self.set_knobs != self.knobs:
+            self.knobs = self.set_knobs
+            self.end.send(KnobsChanged(self.run, self.index, self.knobs))
+        if self.set_vectors != self.vectors:
+            self.vectors = self.set_vectors
+            self.end.send(VectorsChanged(self.run, self.index, self.vectors))
+        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
+        self.end.send(step(self.index, *shape, run=self.run))
+        self.index += 1
+        if self.index >= self.limit:
+            self.finish("token limit")
+        elif self.budget is not None:
+            self.budget -= 1
+            if not self.budget:
+                self.pause("after a step")
+
+    def play(self) -> None:
+        """The next step of a given log and what comes with it, as it is."""
+        for event in self.given:
+            self.end.send(event)
+            if isinstance(event, Step):
+                return
+        self.active = False
+
+    def pause(self, reason: str) -> None:
+        self.budget = 0
+        self.end.send(Paused(self.run, reason))
+
+    def finish(self, reason: str) -> None:
+        self.active = False
+        self.end.send(Ended(self.run, reason))
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float, default=40.0, help="tokens a second")
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--heads", type=int, default=9)
+    parser.add_argument("--load-seconds", type=float, default=0.0)
+    parser.add_argument("--log", type=Path, help="msgpack of a list of events to play instead of made-up ones")
+    parser.add_argument("--fail", action="store_true", help="find no model")
+    parser.add_argument("--die", action="store_true", help="end with code 3 before listening")
+    parser.add_argument("--garbage", action="store_true", help="say something that is no message, once loaded")
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("logfile", type=Path)
+    options = parser.parse_args(arguments)
+    if options.die:
+        sys.stderr.write("cannot find libmade_up.so\n")
+        return 3
+    server = link.listen(options.socket)
+    end = link.accept(server)
+    options.socket.unlink(missing_ok=True)
+    os.nice(10)
+    try:
+        if options.garbage:
+            end.receive(None)
+            end.socket.send(link.LENGTH.pack(3) + b"\xc1\xc1\xc1")
+        Engine(end, options).serve()
+    except link.LinkClosed:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

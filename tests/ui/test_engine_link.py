@@ -1,0 +1,173 @@
+"""The engine's process as the screen sees it: reached, lost, replaced, and never left behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tui_entropy import paths
+from tui_entropy.records import Knobs, Load, ModelSpec, Ready, SetKnobs, Started, Step, Write
+from tui_entropy.ui.engine import EngineProcess, how_it_ended, last_line
+
+SCRIPT = str(Path(__file__).parents[1] / "fake_engine.py")
+
+
+def scripted(*options: str) -> list[str]:
+    return [sys.executable, SCRIPT, "--rate", "200", "--layers", "2", "--heads", "2", *options]
+
+
+class Screen:
+    """Collects what an engine says."""
+
+    def __init__(self, command: list[str]) -> None:
+        self.heard: list[object] = []
+        self.lost: list[str] = []
+        self.engine = EngineProcess(command, self.heard.extend, self.lost.append)
+
+    async def until(self, kind: type, number: int = 1) -> None:
+        async with asyncio.timeout(20):
+            while sum(isinstance(event, kind) for event in self.heard) < number:
+                await asyncio.sleep(0.005)
+
+    async def until_lost(self) -> str:
+        async with asyncio.timeout(20):
+            while not self.lost:
+                await asyncio.sleep(0.005)
+        return self.lost[-1]
+
+    async def begin(self) -> None:
+        self.engine.start()
+        self.engine.send(Load(ModelSpec("toy")))
+        await self.until(Ready)
+
+
+@pytest.fixture
+def screen():
+    made = []
+
+    def make(*options: str) -> Screen:
+        made.append(Screen(scripted(*options)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.engine.close()
+
+
+WRITE = Write("a b c", None, False, 1000, Knobs())
+
+
+async def test_what_is_sent_before_it_listens_arrives_in_order(screen):
+    here = screen()
+    here.engine.start()
+    here.engine.send(Load(ModelSpec("toy")))
+    here.engine.send(WRITE)
+    await here.until(Step, 3)
+    kinds = [type(event) for event in here.heard]
+    assert kinds.index(Ready) < kinds.index(Started) < kinds.index(Step)
+
+
+async def test_it_runs_apart_from_the_keyboard_and_its_socket_is_gone_once_it_is_reached(screen):
+    here = screen()
+    await here.begin()
+    assert os.getsid(here.engine.pid) == here.engine.pid
+    assert not list(paths.sockets().glob("*.sock"))
+
+
+async def test_a_killed_engine_is_told_of_in_a_sentence(screen):
+    here = screen()
+    await here.begin()
+    here.engine.send(WRITE)
+    await here.until(Step)
+    os.kill(here.engine.pid, signal.SIGKILL)
+    assert "killed" in await here.until_lost()
+    assert here.engine.pid is None
+    here.engine.send(SetKnobs(Knobs()))  # said to nobody, and no error
+
+
+async def test_an_engine_that_ends_before_it_listens_is_told_of_with_its_last_words(screen):
+    here = screen("--die")
+    here.engine.start()
+    assert await here.until_lost() == "the engine ended with code 3: cannot find libmade_up.so"
+
+
+async def test_garbage_on_the_link_ends_the_engine_that_sent_it(screen):
+    here = screen("--garbage")
+    here.engine.start()
+    here.engine.send(Load(ModelSpec("toy")))
+    pid = here.engine.pid
+    assert "link" in await here.until_lost()
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_program_that_is_not_there_is_told_of():
+    here = Screen(["/no/such/program"])
+    here.engine.start()
+    assert "could not be started" in await here.until_lost()
+
+
+async def test_it_can_be_started_again(screen):
+    here = screen()
+    await here.begin()
+    first = here.engine.pid
+    await here.begin()
+    assert here.engine.pid != first and not psutil.pid_exists(first)
+
+
+async def test_a_prompt_larger_than_the_socket_takes_arrives(screen):
+    here = screen()
+    await here.begin()
+    long = "word " * 300_000
+    here.engine.send(Write(long, None, False, 10, Knobs()))
+    await here.until(Started)
+    begun = next(event for event in here.heard if isinstance(event, Started))
+    assert begun.prompt == long
+
+
+@pytest.mark.parametrize("options", [(), ("--load-seconds", "30")], ids=["writing", "loading"])
+async def test_closing_leaves_no_process_no_socket_and_soon(screen, options):
+    here = screen(*options)
+    here.engine.start()
+    here.engine.send(Load(ModelSpec("toy")))
+    if not options:
+        here.engine.send(WRITE)
+        await here.until(Step)
+    pid = here.engine.pid
+    began = asyncio.get_running_loop().time()
+    here.engine.close()
+    assert asyncio.get_running_loop().time() - began < 3
+    assert not psutil.pid_exists(pid)
+    assert not list(paths.sockets().glob("*.sock"))
+
+
+async def test_the_log_of_an_engine_that_ended_well_is_not_kept(screen):
+    here = screen()
+    await here.begin()
+    log = here.engine.log
+    assert log.exists()
+    here.engine.close()
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "last", "said"),
+    [
+        (-9, "", "", "lack of memory"),
+        (-11, "", "segmentation", "SIGSEGV: segmentation"),
+        (1, "", "ImportError: torch", "code 1: ImportError: torch"),
+        (None, "a message of 9 bytes", "", "a message of 9 bytes"),
+    ],
+)
+def test_how_it_ended(code, why, last, said):
+    assert said in how_it_ended(code, why, last)
+
+
+def test_the_last_line_of_a_log_has_no_control_characters(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"first\n\x1b[31mlast\x07 one\xff\n\n  \n")
+    assert last_line(log) == "[31mlast one\ufffd"
+    assert last_line(tmp_path / "none") == ""

@@ -1,0 +1,117 @@
+"""One table: no key twice in one place, nothing that does nothing, and everything listed."""
+
+import inspect
+
+import pytest
+from textual.actions import parse
+
+from tui_entropy.errors import UserError
+from tui_entropy.log import Log
+from tui_entropy.records import ORDERS, Knobs, ModelSpec
+from tui_entropy.ui import ladders
+from tui_entropy.ui.app import InspectorApp
+from tui_entropy.ui.help import help_text
+from tui_entropy.ui.keys import KEYS, named
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.view import Frame
+from tui_entropy.ui.widgets.hints import wanted
+
+MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+s", "ctrl+space", "ctrl+i", "ctrl+m", "ctrl+h"}
+"""Prefixes of tmux and screen, flow control, and names that terminals have for tab, enter and backspace."""
+
+
+def test_no_key_does_two_things_in_one_place():
+    taken = [(key.where, name) for key in KEYS for name in key.keys.split(",")]
+    assert len(taken) == len(set(taken))
+    assert len({key.id for key in KEYS}) == len(KEYS)
+
+
+def test_no_key_is_one_that_terminals_or_multiplexers_keep():
+    assert not {name for key in KEYS for name in key.keys.split(",")} & MULTIPLEXERS
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.id)
+def test_every_action_exists_and_takes_its_arguments(key):
+    _, name, arguments = parse(key.action)
+    action = getattr(InspectorApp, f"action_{name}")
+    inspect.signature(action).bind(None, *arguments)
+
+
+def test_every_key_is_in_the_help():
+    text = help_text(Frame(Log(), Paint())).plain
+    for key in KEYS:
+        if key.shown:
+            assert f"{named(key.keys):<26}{key.label}" in text
+
+
+def test_the_footer_offers_a_restart_when_the_engine_is_gone_and_the_end_when_looking_back():
+    gone = Log(state="lost")
+    assert wanted(Frame(gone, Paint()))[0].id == "restart"
+    assert wanted(Frame(Log(), Paint(), following=False))[0].id == "follow"
+    assert {key.where for key in wanted(Frame(Log(), Paint(), place="prompt"))} == {"prompt"}
+
+
+async def test_every_action_is_in_the_palette():
+    app = InspectorApp(ModelSpec("toy"), engine_command=None)
+    async with app.run_test():
+        offered = {command.title.lower() for command in app.get_system_commands(app.screen)}
+        assert {key.label.lower() for key in KEYS if not key.where and key.id != "palette"} <= offered
+        assert {"theme dark", "theme light", "theme high-contrast"} <= offered
+
+
+async def test_a_keymap_moves_a_key_and_frees_the_old_one():
+    app = InspectorApp(ModelSpec("toy"), engine_command=None, keymap={"temperature.up": "w"})
+    async with app.run_test() as pilot:
+        await pilot.press("T")
+        assert app.frame.knobs.temperature == 0.7
+        await pilot.press("w")
+        assert app.frame.knobs.temperature == 0.8
+
+
+# --- What a turn of a knob comes to ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ladders.LADDERS)
+def test_a_ladder_is_climbed_rung_by_rung_and_stops_at_its_ends(name):
+    rungs = ladders.LADDERS[name]
+    knobs = ladders.typed(Knobs(), name, f"{rungs[0]:g}")
+    climbed = [getattr(knobs, name)]
+    for _ in rungs:
+        knobs = ladders.turned(knobs, name, 1)
+        climbed.append(getattr(knobs, name))
+    assert climbed == [*rungs, rungs[-1]]
+    down = []
+    for _ in rungs:
+        knobs = ladders.turned(knobs, name, -1)
+        down.append(getattr(knobs, name))
+    assert down == [*rungs[-2::-1], rungs[0]]
+
+
+def test_between_two_rungs_a_turn_goes_to_the_next_one():
+    odd = Knobs(temperature=0.75)
+    assert ladders.turned(odd, "temperature", 1).temperature == 0.8
+    assert ladders.turned(odd, "temperature", -1).temperature == 0.7
+    assert ladders.turned(Knobs(top_k=45), "top_k", 1).top_k == 50
+    assert ladders.turned(Knobs(top_k=10_000), "top_k", 1).top_k == 0
+    assert ladders.turned(Knobs(top_k=10_000), "top_k", -1).top_k == 500
+
+
+def test_the_order_goes_round_and_the_seed_has_no_end():
+    orders = [ladders.turned(Knobs(), "order", by).order_name for by in range(len(ORDERS) + 1)]
+    assert orders == [*ORDERS, "hf"]
+    assert ladders.turned(Knobs(seed=10**12), "seed", 1).seed == 10**12 + 1
+    assert ladders.turned(Knobs(seed=0), "seed", -1).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("temperature", "-1"), ("top_k", "1.5"), ("top_p", "0"), ("top_p", "1.1"), ("min_p", ".")]
+)
+def test_a_value_no_chain_can_have_is_refused_in_a_sentence(name, text):
+    with pytest.raises(UserError, match=r"from (above )?\d"):
+        ladders.typed(Knobs(), name, text)
+
+
+def test_reset_leaves_a_stage_without_effect():
+    assert ladders.reset(Knobs(top_k=3), "top_k").top_k == 0
+    assert ladders.reset(Knobs(top_p=0.5), "top_p").top_p == 1
+    assert ladders.reset(Knobs(repetition_penalty=1.3), "repetition_penalty").repetition_penalty == 1

@@ -1,0 +1,361 @@
+"""What the keys do: each action changes the frame, tells the engine, or both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace as changed
+
+from tui_entropy.errors import UserError
+from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.series import SERIES
+from tui_entropy.ui import ladders
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.theme import Theme, available, load, textual_theme
+
+if TYPE_CHECKING:
+    from textual.app import App
+    from textual.screen import Screen
+
+    from tui_entropy.ui.bigchart import ChartScreen
+    from tui_entropy.ui.prompt import PromptBox
+    from tui_entropy.ui.view import Frame
+
+    Host = App[None]
+else:
+    Host = object
+
+STRENGTH_STEP = 0.25
+MAX_TOKENS = 512
+PANES = ("-show-heads", "-show-attention")
+ZOOMABLE = ("stream", "chart", "candidates", "heads", "attention")
+BUSY = ("reading", "writing")
+GONE = ("failed", "lost")
+
+
+class Actions(Host):
+    """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
+
+    if TYPE_CHECKING:
+        frame: Frame
+        wrote: Write | None
+
+        def show(self, **changes: Any) -> None: ...
+        def say(self, sentence: str, seconds: float = 0) -> None: ...
+        def tell(self, command: Command) -> None: ...
+        def write(self, wanted: Write) -> None: ...
+        def begin_engine(self) -> None: ...
+
+    prompt_box: PromptBox | None = None
+    big_chart: ChartScreen | None = None
+    vector_at = 0
+    """The vector that + and - act on."""
+
+    # --- Writing ---------------------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        if self.frame.log.state in BUSY:
+            self.tell(Pause())
+        elif self.frame.log.state == "paused":
+            self.tell(Continue())
+        else:
+            self._say_why_not()
+
+    def action_advance(self) -> None:
+        if self.frame.log.state in (*BUSY, "paused"):
+            self.tell(Advance(1))
+        else:
+            self._say_why_not()
+
+    def action_stop(self) -> None:
+        if self.frame.log.state in (*BUSY, "paused"):
+            self.tell(Stop())
+        else:
+            self._say_why_not()
+
+    def action_again(self, by: int) -> None:
+        """The same prompt, with the seed moved on by this much."""
+        if self.frame.log.state in GONE or self.wrote is None:
+            self._say_why_not()
+            return
+        knobs = ladders.turned(self.frame.knobs, "seed", by) if by else self.frame.knobs
+        self.show(knobs=knobs)
+        self.write(changed(self.wrote, knobs=knobs))
+        self.say(f"once more with seed {knobs.seed}")
+
+    def action_copy(self) -> None:
+        text = "".join(step.text for step in self.frame.log.steps)
+        if not text:
+            self.say("nothing is written yet that could be copied")
+            return
+        self.copy_to_clipboard(text)
+        self.say(f"sent to the clipboard: the text that was written, {len(text)} characters")
+
+    def action_restart(self) -> None:
+        if self.frame.log.state in GONE:
+            self.begin_engine()
+            self.say("starting the engine again; what was written stays until something new is")
+        else:
+            self.say("the engine is up; E starts it again when it is gone")
+
+    def _say_why_not(self) -> None:
+        reasons = {
+            "starting": "the engine is still starting",
+            "loading": "the model is still loading",
+            "ready": "nothing is being written: i asks for a prompt",
+            "ended": "this text has ended: g writes it again, i asks for a new prompt",
+        }
+        state = self.frame.log.state
+        self.say(reasons.get(state, "the engine is gone: E starts it again"))
+
+    # --- Looking ---------------------------------------------------------------------------------------------
+
+    def go_to(self, index: int) -> None:
+        """The newest step and anything beyond it means following."""
+        newest = len(self.frame.log.steps) - 1
+        self.show(cursor=max(index, 0), following=index >= newest)
+
+    def action_move(self, by: int) -> None:
+        self.go_to((self.frame.cursor or 0) + by)
+
+    def action_first(self) -> None:
+        self.go_to(0)
+
+    def action_follow(self) -> None:
+        self.show(following=True)
+
+    def action_tint(self) -> None:
+        names = [series.name for series in SERIES]
+        self.show(tint=SERIES[(names.index(self.frame.tint.name) + 1) % len(SERIES)])
+
+    def action_unit(self) -> None:
+        self.show(bits=not self.frame.bits)
+
+    def action_raw(self) -> None:
+        self.show(raw=not self.frame.raw)
+
+    def action_layer(self, by: int) -> None:
+        if card := self.frame.log.card:
+            self.show(layer=min(max(self.frame.layer + by, 1), card.n_layers))
+
+    def action_head(self, by: int) -> None:
+        if card := self.frame.log.card:
+            head = min(max((self.frame.head or 0) + by, 0), card.n_heads)
+            self.show(head=head or None)
+
+    # --- Knobs -----------------------------------------------------------------------------------------------
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Ask for them. A model that is not up yet gets them with the prompt."""
+        if knobs != self.frame.knobs and self.frame.log.state in (*BUSY, "paused", "ended", "ready"):
+            self.tell(SetKnobs(knobs))
+        self.show(knobs=knobs, typed="")
+
+    def action_turn(self, name: str, by: int) -> None:
+        self.set_knobs(ladders.turned(self.frame.knobs, name, by))
+
+    def action_strip(self) -> None:
+        self.focus_on("stream" if self.frame.place == "knobs" else "knobs")
+
+    def action_leave_knobs(self) -> None:
+        if self.frame.typed:
+            self.show(typed="")
+        else:
+            self.focus_on("stream")
+
+    def action_choose(self, by: int) -> None:
+        at = (ladders.NAMES.index(self.frame.knob) + by) % len(ladders.NAMES)
+        self.show(knob=ladders.NAMES[at], typed="")
+
+    def action_turn_chosen(self, by: int) -> None:
+        self.action_turn(self.frame.knob, by)
+
+    def action_type(self, letter: str) -> None:
+        self.show(typed=self.frame.typed + letter)
+
+    def action_take_typed(self) -> None:
+        if not self.frame.typed:
+            return
+        try:
+            self.set_knobs(ladders.typed(self.frame.knobs, self.frame.knob, self.frame.typed))
+        except UserError as mistake:
+            self.show(typed="")
+            self.say(str(mistake))
+
+    def action_reset_knob(self) -> None:
+        if self.frame.typed:
+            self.show(typed=self.frame.typed[:-1])
+        else:
+            self.set_knobs(ladders.reset(self.frame.knobs, self.frame.knob))
+
+    # --- Control vectors -------------------------------------------------------------------------------------
+
+    def set_vector(self, at: int, **changes: Any) -> None:
+        vectors = list(self.frame.vectors)
+        self.vector_at, vectors[at] = at, changed(vectors[at], **changes)
+        if self.frame.log.state not in GONE:
+            self.tell(SetVector(vectors[at]))
+        self.show(vectors=tuple(vectors))
+
+    def action_vector(self, number: int) -> None:
+        known = len(self.frame.vectors)
+        if number > known:
+            self.say(
+                f"there is no vector {number}: {known} {'is' if known == 1 else 'are'} loaded" if known else NONE
+            )
+            return
+        self.set_vector(number - 1, on=not self.frame.vectors[number - 1].on)
+
+    def action_strength(self, by: int) -> None:
+        if not self.frame.vectors:
+            self.say(NONE)
+            return
+        vector = self.frame.vectors[self.vector_at]
+        self.set_vector(self.vector_at, strength=round(vector.strength + by * STRENGTH_STEP, 4))
+
+    def action_no_vectors(self) -> None:
+        for at, vector in enumerate(self.frame.vectors):
+            if vector.on:
+                self.set_vector(at, on=False)
+
+    # --- Panes -----------------------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> Screen[Any]:
+        """The screen under whatever is open over it."""
+        return self.screen_stack[0]
+
+    @property
+    def place(self) -> str:
+        """The pane with keys of its own that has the focus; none while something is open over the screen."""
+        focused = self.screen.focused if len(self.screen_stack) == 1 else None
+        if focused is None:
+            return ""
+        if self.prompt_box is not None and self.prompt_box in focused.ancestors:
+            return "prompt"
+        return "knobs" if focused.id == "knobs" else ""
+
+    def focus_on(self, name: str) -> None:
+        self.base.query_one(f"#{name}").focus()
+
+    def action_page(self, pages: int) -> None:
+        from tui_entropy.ui.widgets.stream import TokenStream
+
+        self.base.query_one(TokenStream).page(pages)
+
+    def action_pane(self, name: str) -> None:
+        """To a pane, on small screens in place of others; the same key again leads back."""
+        focused = self.base.focused
+        back = focused is not None and focused.id == name
+        self.base.remove_class(*PANES)
+        if not back:
+            self.base.add_class(f"-show-{name}")
+        self.call_after_refresh(self.focus_on, "stream" if back else name)
+
+    def action_zoom(self) -> None:
+        if self.base.has_class("-zoom"):
+            self._unzoom()
+            return
+        focused = self.base.focused
+        name = focused.id if focused is not None and focused.id in ZOOMABLE else "stream"
+        pane = self.base.query_one(f"#{name}")
+        assert pane.parent is not None
+        for shown in (pane, pane.parent):
+            shown.add_class("-zoomed")
+        self.base.add_class("-zoom")
+
+    def _unzoom(self) -> None:
+        self.base.remove_class("-zoom")
+        self.base.query(".-zoomed").remove_class("-zoomed")
+
+    def action_escape(self) -> None:
+        self._unzoom()
+        self.base.remove_class(*PANES)
+        self.focus_on("stream")
+
+    def action_big_chart(self) -> None:
+        from tui_entropy.ui.bigchart import ChartScreen  # plotext comes with it
+
+        self.big_chart = ChartScreen(self.frame)
+        self.push_screen(self.big_chart, self._chart_closed)
+
+    def _chart_closed(self, _: None) -> None:
+        self.big_chart = None
+
+    def action_help(self) -> None:
+        from tui_entropy.ui.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.frame))
+
+    def action_redraw(self) -> None:
+        self.refresh(layout=True)
+
+    def action_help_quit(self) -> None:
+        """ctrl-C."""
+        self.say("q or ctrl+q quits")
+
+    # --- Themes ----------------------------------------------------------------------------------------------
+
+    def theme_names(self) -> list[str]:
+        return sorted(available())
+
+    def use_theme(self, theme: Theme) -> None:
+        """The chrome of Textual's own widgets."""
+        self.register_theme(textual_theme(theme, self.frame.paint.color))
+        self.theme = theme.name
+
+    def choose_theme(self, name: str) -> None:
+        try:
+            theme = load(name)
+        except UserError as mistake:
+            self.say(str(mistake))
+            return
+        self.use_theme(theme)
+        self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))
+
+    # --- The prompt box --------------------------------------------------------------------------------------
+
+    async def action_prompt(self) -> None:
+        if self.prompt_box is None:
+            from tui_entropy.ui.prompt import History, Prompt, PromptBox  # Textual's editor comes with it
+
+            card, wrote = self.frame.log.card, self.wrote
+            chat = (card is None or card.has_chat_template) and (wrote is None or wrote.chat is not False)
+            self.prompt_box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
+            await self.base.mount(self.prompt_box, before="#hints")
+        self.prompt_box.open()
+
+    def action_close_prompt(self) -> None:
+        if self.prompt_box:
+            self.focus_on("stream")
+            self.prompt_box.display = False
+
+    def action_send(self) -> None:
+        if self.prompt_box and (prompt := self.prompt_box.send()):
+            self.action_close_prompt()
+            limit = self.wrote.max_tokens if self.wrote else MAX_TOKENS
+            self.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, self.frame.knobs))
+            if self.frame.log.state in GONE:
+                self.say("the engine is gone: E starts it again, and then this prompt is written")
+
+    def action_newline(self) -> None:
+        if self.prompt_box:
+            self.prompt_box.newline()
+
+    def action_recall(self, by: int) -> None:
+        if self.prompt_box:
+            self.prompt_box.recall(by)
+
+    def action_chat_or_raw(self) -> None:
+        card = self.frame.log.card
+        if self.prompt_box and not self.prompt_box.chat and card and not card.has_chat_template:
+            self.say("this model has no chat template: it writes on from raw text")
+        elif self.prompt_box:
+            self.prompt_box.toggle_mode()
+
+    def action_system(self) -> None:
+        if self.prompt_box:
+            self.prompt_box.switch_field()
+
+
+NONE = "no control vector is loaded"

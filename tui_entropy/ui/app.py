@@ -1,0 +1,338 @@
+"""The inspector: owns the log, the cursor and the knobs. Events come in at `take`, frames go out at `show`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from msgspec.structs import replace as changed
+from textual.actions import parse
+from textual.app import App, ComposeResult, SystemCommand
+from textual.containers import Container
+from textual.screen import Screen
+from textual.timer import Timer
+
+from tui_entropy import paths
+from tui_entropy.log import Log
+from tui_entropy.records import (
+    AttentionRows,
+    Command,
+    Event,
+    Load,
+    ModelSpec,
+    Progress,
+    Ready,
+    Refused,
+    SetVector,
+    Started,
+    Vector,
+    VectorsChanged,
+    Write,
+)
+from tui_entropy.ui.actions import GONE, Actions
+from tui_entropy.ui.engine import EngineProcess
+from tui_entropy.ui.keys import KEYS, bindings, named
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.widgets.attention import AttentionMap
+from tui_entropy.ui.widgets.candidates import Candidates
+from tui_entropy.ui.widgets.chart import Chart
+from tui_entropy.ui.widgets.heads import HeadGrid
+from tui_entropy.ui.widgets.hints import Hints
+from tui_entropy.ui.widgets.knobs import KnobStrip
+from tui_entropy.ui.widgets.status import Status
+from tui_entropy.ui.widgets.stream import TokenStream
+
+ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
+LIGHT_SECONDS, HEAVY_SECONDS = 1 / 20, 1 / 5
+"""Between two repaints for what the engine sent. Keys repaint at once."""
+NOTICE_SECONDS = 6.0
+WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
+
+PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
+"""(action, arguments) -> the pane that must have the focus."""
+LOOKS = ("following", "bits", "layer", "head", "paint")
+"""Fields of a frame that a person changes, and whose change heavy panes show at once."""
+
+
+class InspectorApp(Actions, App[None]):
+    """A debugger for the text that one engine writes.
+
+    write: what to begin with once the model is up, None to wait for a person.
+    engine_command: None for no engine, where somebody else calls `take`.
+    keymap: id of a key (ui/keys.py) -> keys in its place.
+    """
+
+    TITLE = "tui-entropy"
+    CSS_PATH = "layout.tcss"
+    BINDINGS = bindings()
+    HORIZONTAL_BREAKPOINTS = [(0, "-w0"), (60, "-w1"), (108, "-w2"), (170, "-w3")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-h0"), (16, "-h1"), (32, "-h2"), (48, "-h3")]  # noqa: RUF012
+    AUTO_FOCUS = "#stream"
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        write: Write | None = None,
+        *,
+        vectors: Sequence[Vector] = (),
+        paint: Paint | None = None,
+        engine_command: Sequence[str] | None = ENGINE,
+        keymap: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec, self.opening, self.extra_vectors = spec, write, tuple(vectors)
+        self.wrote = write
+        """What was asked for last."""
+        self.frame = Frame(Log(), paint or Paint())
+        if write:
+            self.frame = replace(self.frame, knobs=write.knobs)
+        self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
+        self.views: tuple[View, ...] = ()
+        self.attention = AttentionMap(id="attention")
+        self._arrived: list[Event] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._light_at = self._heavy_at = -math.inf
+        self._heavy_due = math.inf
+        self._asked_rows: object = None
+        self._rows_pending_since = -math.inf
+        self._hush: Timer | None = None
+        self._been_ready = False
+        self.set_keymap(dict(keymap or {}))
+        self.use_theme(self.frame.paint.theme)
+
+    # --- Life ------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
+        candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
+        status, hints = Status(id="status"), Hints(id="hints")
+        self.views = (status, stream, knobs, hints, chart, candidates, heads, attention)
+        yield status
+        yield Container(
+            Container(stream, chart, attention, id="left"), Container(candidates, heads, id="right"), id="body"
+        )
+        yield knobs
+        yield hints
+
+    def on_mount(self) -> None:
+        paint = self.frame.paint
+        self.screen.set_class(paint.ascii, "-ascii")
+        self.screen.set_class(paint.ascii or not paint.rich, "-plain")
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self.clock.add_signal_handler(number, self.exit)
+
+    def on_ready(self) -> None:
+        """After the first paint, so that nothing delays it."""
+        self._welcome()
+        self.show()
+        self.begin_engine()
+        gc.freeze()  # what is here now stays: it need not be looked at in every full collection
+
+    def on_unmount(self) -> None:
+        """The terminal is already as it was."""
+        if self._alarm:
+            self._alarm.cancel()
+        if self.engine:
+            self.engine.close()
+
+    def begin_engine(self) -> None:
+        if self.engine:
+            self.engine.start()
+            self.frame.log.append(Progress("starting the engine"))
+            self.tell(Load(self.spec, self.extra_vectors))
+
+    def _welcome(self) -> None:
+        """Once per user: the keys worth knowing."""
+        seen = paths.state() / "welcomed"
+        try:
+            seen.parent.mkdir(parents=True, exist_ok=True)
+            seen.touch(exist_ok=False)
+        except OSError:
+            return
+        self.say(WELCOME, seconds=60.0)
+
+    # --- In --------------------------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Events come in here, from whatever source; they are shown together a moment later."""
+        self._arrived += events
+        if self._arrived:
+            self._arm(self._light_at + LIGHT_SECONDS)
+
+    def lose(self, why: str) -> None:
+        """The engine is gone. What it wrote stays."""
+        self._drain()
+        self.frame.log.lose(why)
+        self._asked_rows = None
+        self.show()
+
+    def _arm(self, at: float) -> None:
+        """See to it that `_drain` runs at that time of the loop's clock or before. Nothing due, no timer."""
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = self.clock.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.call_later(self._drain)
+
+    def _drain(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for event in arrived:
+            self._take_in(event)
+        if arrived:
+            self._light_at = self.clock.time()
+            self.show()
+        if self._heavy_due <= self.clock.time() + 0.001:
+            self._show_heavy()
+        elif self._heavy_due < math.inf:
+            self._arm(self._heavy_due)
+
+    def _take_in(self, event: Event) -> None:
+        log = self.frame.log
+        log.append(event)
+        match event:
+            case Ready():
+                self._adopt(event.vectors, tell=True)
+                if self.frame.layer > event.card.n_layers or not self._been_ready:
+                    self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
+                self._been_ready = True
+                if self.opening:
+                    self.write(self.opening)
+            case Started():
+                self.frame = replace(self.frame, cursor=None, following=True)
+                self._asked_rows = None
+            case VectorsChanged():
+                self._adopt(event.vectors, tell=False)
+            case Refused():
+                self.frame = replace(self.frame, vectors=log.vectors)
+                self._rows_pending_since = -math.inf
+                self.say(event.sentence)
+            case AttentionRows():
+                self._rows_pending_since = -math.inf
+
+    def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
+        """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
+        asked = {vector.name: vector for vector in self.frame.vectors}
+        self.frame = replace(self.frame, vectors=tuple(asked.get(vector.name, vector) for vector in known))
+        for vector, was in zip(self.frame.vectors, known, strict=True):
+            if tell and vector != was:
+                self.tell(SetVector(vector))
+
+    # --- Out -------------------------------------------------------------------------------------------------
+
+    def tell(self, command: Command) -> None:
+        if self.engine:
+            self.engine.send(command)
+
+    def write(self, wanted: Write) -> None:
+        """Begin a text, now or when the model is up."""
+        card = self.frame.log.card
+        if card is None or self.frame.log.state in ("starting", "loading", *GONE):
+            self.opening = wanted
+            return
+        chat = card.has_chat_template if wanted.chat is None else wanted.chat
+        self.opening, self.wrote = None, changed(wanted, chat=chat, knobs=self.frame.knobs)
+        self.tell(self.wrote)
+
+    def show(self, **changes: Any) -> None:
+        """The one place where anything on screen changes. Heavy panes follow a little later."""
+        before, frame = self.frame, replace(self.frame, **changes)
+        newest = len(frame.log.steps) - 1
+        cursor = newest if frame.following or frame.cursor is None else min(frame.cursor, newest)
+        self.frame = frame = replace(frame, cursor=cursor if newest >= 0 else None)
+        for view in self.views:
+            if not view.HEAVY:
+                view.show(frame)
+        if (big := self.big_chart) is not None:
+            big.show(frame)
+        looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
+        moved = not frame.following and before.cursor != frame.cursor
+        self._heavy_soon(at_once=looked or moved)
+
+    def _heavy_soon(self, at_once: bool = False) -> None:
+        due = self.clock.time() if at_once else max(self._heavy_at + HEAVY_SECONDS, self.clock.time())
+        self._heavy_due = min(self._heavy_due, due)
+        self._arm(self._heavy_due)
+
+    def _show_heavy(self) -> None:
+        self._heavy_at, self._heavy_due = self.clock.time(), math.inf
+        for view in self.views:
+            if view.HEAVY:
+                view.show(self.frame)
+        self._ask_attention()
+
+    def _ask_attention(self) -> None:
+        """Rows for the attention view as it stands, one question at a time."""
+        view, now = self.attention, self.clock.time()
+        if not view.display or not view.size or now - self._rows_pending_since < 2.0:
+            return
+        ask = view.wanted(self.frame)
+        if ask is None or (self.frame.log.run, ask) == self._asked_rows:
+            return
+        self._asked_rows, self._rows_pending_since = (self.frame.log.run, ask), now
+        self.tell(ask)
+
+    def say(self, sentence: str, seconds: float = NOTICE_SECONDS) -> None:
+        """One line in place of the key hints, for a while."""
+        if self._hush is not None:
+            self._hush.stop()
+        self._hush = self.set_timer(seconds, lambda: self.show(notice=""))
+        self.show(notice=sentence)
+
+    # --- Keys, palette, focus --------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        where = PLACES.get((action, parameters), "")
+        if action == "recall" and self.frame.place == "prompt" and self.prompt_box:
+            return self.prompt_box.may_recall(int(str(parameters[0])))
+        return not where or where == self.place
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for key in KEYS:
+            if not key.where and key.action != "command_palette":
+                label = key.label[0].upper() + key.label[1:]
+                yield SystemCommand(
+                    label, f"{key.group} · {named(key.keys)}", lambda key=key: self.perform(key.action)
+                )
+        for name in self.theme_names():
+            yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
+
+    async def perform(self, action: str) -> None:
+        await self.run_action(action)
+
+    def on_descendant_focus(self) -> None:
+        self.show(place=self.place)
+
+    def on_descendant_blur(self) -> None:
+        self.show(place=self.place, typed="")
+
+    def on_resize(self) -> None:
+        self._heavy_soon()
+
+    # --- What views ask for ----------------------------------------------------------------------------------
+
+    def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
+        self.go_to(message.index)
+
+    def on_view_head_asked(self, message: View.HeadAsked) -> None:
+        self.show(layer=message.layer, head=message.head)
+
+    def on_view_knob_asked(self, message: View.KnobAsked) -> None:
+        self.show(knob=message.name, typed="")
+
+    def on_view_vector_asked(self, message: View.VectorAsked) -> None:
+        self.action_vector(message.index + 1)

@@ -1,0 +1,196 @@
+"""The engine's process: started, reached over its socket, listened to, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tui_entropy import link, paths
+from tui_entropy.records import Command, Event, Quit
+
+KNOCK_SECONDS = 0.005
+"""Between two tries to reach an engine that does not listen yet."""
+SILENCE_SECONDS = 60.0
+"""An engine that has not begun to listen by then never will."""
+GRACE_SECONDS = 0.7
+"""For an engine to go when asked, and again when told."""
+
+_numbers = itertools.count(1)
+
+
+class EngineProcess:
+    """One engine at a time. `told` gets every batch of events, `lost` one sentence when the engine is gone.
+
+    Everything but `close` returns at once; both callbacks run on the event loop that called `start`.
+    """
+
+    def __init__(
+        self, command: Sequence[str], told: Callable[[list[Event]], None], lost: Callable[[str], None]
+    ) -> None:
+        self.command = tuple(command)
+        """Started with two further arguments: the path of the socket to listen on, and of the log file."""
+        self._told, self._lost = told, lost
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: link.ScreenEnd | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: list[Command] = []
+        self._socket = self.log = Path()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start a fresh engine; one that still runs is killed first."""
+        self._end(at_once=True)
+        self._loop = asyncio.get_running_loop()
+        name = f"{os.getpid()}-{next(_numbers)}"
+        self._socket, self.log = paths.sockets() / f"{name}.sock", paths.logs() / f"engine-{name}.log"
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("wb") as output:
+                self._process = subprocess.Popen(
+                    [*self.command, str(self._socket), str(self.log)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # so that ctrl-C in the terminal does not reach it
+                )
+        except OSError as refused:
+            self._loop.call_soon(self._lost, f"the engine could not be started: {refused}")
+            return
+        self._knock(self._loop.time() + SILENCE_SECONDS)
+
+    def send(self, command: Command) -> None:
+        """Sent now, or as soon as the engine listens. With no engine it is dropped."""
+        if self._link is None:
+            if self._process is not None:
+                self._waiting.append(command)
+            return
+        try:
+            self._link.send(command)
+        except link.LinkClosed:
+            self._hung_up("")
+            return
+        if self._link.backlog:
+            self._loop.add_writer(self._link.fileno(), self._flush)
+
+    def close(self) -> None:
+        """Ask the engine to go, then make it go. Waits for that, at most a moment."""
+        if self._link is not None:
+            with contextlib.suppress(link.LinkClosed):
+                self._link.send(Quit())
+        clean = self._end(at_once=self._link is None)
+        if clean:
+            self.log.unlink(missing_ok=True)
+
+    def _knock(self, deadline: float) -> None:
+        assert self._process is not None
+        try:
+            self._link = link.connect(self._socket)
+        except OSError:
+            if self._process.poll() is None and self._loop.time() < deadline:
+                self._timer = self._loop.call_later(KNOCK_SECONDS, self._knock, deadline)
+            else:
+                self._hung_up("it never began to listen")
+            return
+        self._loop.add_reader(self._link.fileno(), self._read)
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            self.send(command)
+
+    def _read(self) -> None:
+        if self._link is None:
+            return
+        try:
+            events = self._link.receive()
+        except link.LinkClosed as gone:
+            self._hung_up(str(gone))
+            return
+        if events:
+            self._told(events)
+
+    def _flush(self) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.flush()
+        except link.LinkClosed:
+            self._hung_up("")
+            return
+        if not self._link.backlog:
+            self._loop.remove_writer(self._link.fileno())
+
+    def _hung_up(self, why: str) -> None:
+        """The link is gone. Its process may need a moment to be gone too, and only then it tells how it ended."""
+        self._part()
+        self._timer = self._loop.call_later(0.05, self._report, why, 10)
+
+    def _report(self, why: str, patience: int) -> None:
+        code = self._process.poll() if self._process else None
+        if code is None and patience:
+            self._timer = self._loop.call_later(0.05, self._report, why, patience - 1)
+            return
+        last = last_line(self.log)
+        self._end(at_once=True)
+        self._lost(how_it_ended(code, why, last))
+
+    def _part(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._link is not None:
+            self._loop.remove_reader(self._link.fileno())
+            self._loop.remove_writer(self._link.fileno())
+            self._link.close()
+        self._timer = self._link = None
+        self._waiting = []
+
+    def _end(self, at_once: bool) -> bool:
+        """Leave nothing behind: no process, no socket. True if the engine went of its own accord and content."""
+        process, self._process = self._process, None
+        if process is None:
+            return False
+        self._part()
+        polite = [] if at_once else [signal.SIGTERM]
+        for force in [*polite, signal.SIGKILL]:
+            try:
+                process.wait(0 if at_once else GRACE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, force)
+        code = process.wait()
+        self._socket.unlink(missing_ok=True)
+        return code == 0
+
+
+def how_it_ended(code: int | None, why: str, last: str) -> str:
+    """One sentence. code: as of Popen.returncode, None for an engine that still runs.
+
+    why: what broke the link, empty for a hang-up.
+    """
+    if code is None or (why and not code):
+        return f"the link to the engine broke: {why or 'it hung up'}"
+    if code == -signal.SIGKILL:
+        return "the engine was killed (SIGKILL), often for lack of memory"
+    if code < 0:
+        return f"the engine was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
+    return f"the engine ended with code {code}" + (f": {last}" if last else "")
+
+
+def last_line(file: Path) -> str:
+    """The last line with anything on it, empty if there is none. Control characters are left out."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(file.stat().st_size - 4096, 0))
+            lines = log.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
+    return next((line for line in said if line), "")

@@ -1,0 +1,134 @@
+"""Every key of the program, in one table. Bindings, footer, help panel and command palette are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    id: str
+    """By which a keymap names it."""
+    keys: str
+    """As Textual names them, separated by commas."""
+    action: str
+    """A method of the app, without 'action_', and its arguments."""
+    label: str
+    group: str
+    hint: str = ""
+    """A word for the footer; empty where the footer leaves it out."""
+    where: str = ""
+    """The pane that must have the focus ('knobs', 'prompt'); empty for everywhere."""
+    shown: bool = True
+    """False for one of a row of alike keys whose first is listed for all."""
+
+
+WRITING, LOOKING, KNOBS, VECTORS, PANES, STRIP, PROMPT = (
+    "Writing",
+    "Looking",
+    "Knobs",
+    "Control vectors",
+    "Panes",
+    "In the knob strip",
+    "In the prompt box",
+)
+
+KEYS = (
+    # Those of one pane come first: where it has the focus, they go before the others.
+    Key("prompt.send", "enter", "send", "send the prompt", PROMPT, "send", "prompt"),
+    Key("prompt.newline", "ctrl+j,alt+enter,shift+enter", "newline", "new line", PROMPT, "new line", "prompt"),
+    Key("prompt.older", "up", "recall(1)", "an older prompt, from the first line", PROMPT, "older", "prompt"),
+    Key("prompt.newer", "down", "recall(-1)", "a newer prompt, from the last line", PROMPT, "", "prompt"),
+    Key("prompt.mode", "ctrl+t", "chat_or_raw", "chat template or raw completion", PROMPT, "chat/raw", "prompt"),
+    Key("prompt.system", "tab,shift+tab", "system", "to the system prompt and back", PROMPT, "system", "prompt"),
+    Key("prompt.close", "escape", "close_prompt", "close, and keep what is typed", PROMPT, "close", "prompt"),
+    Key("strip.left", "left", "choose(-1)", "the knob before", STRIP, "choose", "knobs"),
+    Key("strip.right", "right", "choose(1)", "the knob after", STRIP, "", "knobs"),
+    Key("strip.up", "up", "turn_chosen(1)", "turn it up", STRIP, "turn", "knobs"),
+    Key("strip.down", "down", "turn_chosen(-1)", "turn it down", STRIP, "", "knobs"),
+    Key("strip.0", "0", "type('0')", "type a value: digits, point, minus", STRIP, "", "knobs"),
+    *(Key(f"strip.{d}", d, f"type('{d}')", f"type {d}", STRIP, "", "knobs", False) for d in "123456789"),
+    Key("strip.point", "full_stop", "type('.')", "type a point", STRIP, "", "knobs", False),
+    Key("strip.minus", "minus", "type('-')", "type a minus", STRIP, "", "knobs", False),
+    Key("strip.take", "enter", "take_typed", "take the value typed", STRIP, "take", "knobs"),
+    Key("strip.reset", "backspace,delete", "reset_knob", "a digit back, or switch it off", STRIP, "off", "knobs"),
+    Key("strip.leave", "escape", "leave_knobs", "back to the text", STRIP, "back", "knobs"),
+    # Everywhere else.
+    Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
+    Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
+    Key("back", "left", "move(-1)", "one token back", LOOKING, "look"),
+    Key("on", "right", "move(1)", "one token on", LOOKING),
+    Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING),
+    Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING),
+    Key("first", "home", "first", "the first token", LOOKING),
+    Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest"),
+    Key("prompt", "i,enter", "prompt", "write from a new prompt", WRITING, "prompt"),
+    Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again"),
+    Key("same", "G", "again(0)", "write it again with the same seed", WRITING),
+    Key("stop", "s", "stop", "end this text here", WRITING, "stop"),
+    Key("copy", "y", "copy", "copy the text that was written", WRITING),
+    Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine"),
+    Key("temperature.down", "t", "turn('temperature', -1)", "temperature down", KNOBS, "heat"),
+    Key("temperature.up", "T", "turn('temperature', 1)", "temperature up", KNOBS),
+    Key("top_k.down", "k", "turn('top_k', -1)", "top-k down", KNOBS),
+    Key("top_k.up", "K", "turn('top_k', 1)", "top-k up", KNOBS),
+    Key("top_p.down", "p", "turn('top_p', -1)", "top-p down", KNOBS),
+    Key("top_p.up", "P", "turn('top_p', 1)", "top-p up", KNOBS),
+    Key("min_p.down", "m", "turn('min_p', -1)", "min-p down", KNOBS),
+    Key("min_p.up", "M", "turn('min_p', 1)", "min-p up", KNOBS),
+    Key("repeat.down", "r", "turn('repetition_penalty', -1)", "repetition penalty down", KNOBS),
+    Key("repeat.up", "R", "turn('repetition_penalty', 1)", "repetition penalty up", KNOBS),
+    Key("order", "o", "turn('order', 1)", "order of the stages: hf, llama.cpp, vllm", KNOBS),
+    Key("strip", "f", "strip", "any knob: to the knob strip and back", KNOBS, "knobs"),
+    Key("vector.1", "1", "vector(1)", "vector 1 to 9 on or off", VECTORS, "vectors"),
+    *(Key(f"vector.{n}", str(n), f"vector({n})", f"vector {n}", VECTORS, shown=False) for n in range(2, 10)),
+    Key("stronger", "plus,equals_sign", "strength(1)", "the last vector stronger", VECTORS),
+    Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS),
+    Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS),
+    Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
+    Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
+    Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
+    Key("tint", "c", "tint", "tint the text by the next series", LOOKING, "tint"),
+    Key("unit", "u", "unit", "bits or nats", LOOKING),
+    Key("layer.down", "left_square_bracket", "layer(-1)", "layer below", LOOKING),
+    Key("layer.up", "right_square_bracket", "layer(1)", "layer above", LOOKING),
+    Key("head.down", "left_curly_bracket", "head(-1)", "head before; before the first, the mean of heads", LOOKING),
+    Key("head.up", "right_curly_bracket", "head(1)", "head after", LOOKING),
+    Key("heads", "h", "pane('heads')", "heads, and back", PANES, "heads"),
+    Key("attention", "a", "pane('attention')", "attention, and back", PANES, "attention"),
+    Key("chart", "C", "big_chart", "the chart on the whole screen", PANES),
+    Key("zoom", "z", "zoom", "the focused pane on the whole screen, and back", PANES, "zoom"),
+    Key("focus", "tab", "focus_next", "focus the next pane", PANES),
+    Key("unfocus", "shift+tab", "focus_previous", "focus the pane before", PANES),
+    Key("escape", "escape", "escape", "back to the usual panes", PANES),
+    Key("help", "question_mark,f1", "help", "all keys, and what the numbers mean", PANES, "help"),
+    Key("palette", "ctrl+p", "command_palette", "find an action by name", PANES),
+    Key("redraw", "ctrl+l", "redraw", "draw the whole screen again", PANES),
+    Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
+)  # fmt: skip
+
+NAMES = {
+    "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
+    "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
+    "left_curly_bracket": "{", "right_curly_bracket": "}",
+}  # fmt: skip
+
+
+def named(keys: str, ascii_only: bool = False) -> str:
+    """Keys as a person reads them: 'shift+left,ctrl+left' is 'shift+← ctrl+←'."""
+    words = []
+    for key in keys.split(","):
+        *held, last = key.split("+")
+        name = last if ascii_only and last in ("left", "right", "up", "down") else NAMES.get(last, last)
+        words.append("+".join([*held, name]))
+    return " ".join(words)
+
+
+def bindings() -> list[BindingType]:
+    """A prompt box swallows what is typed, so its own keys are looked at before it."""
+    return [
+        Binding(key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "knobs"))
+        for key in KEYS
+    ]

@@ -1,0 +1,141 @@
+"""The prompt box: several lines, a history that is kept, chat template or raw completion, a system prompt."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Static, TextArea
+
+from tui_entropy import paths
+
+KEPT = 500
+"""Prompts of the history that are looked at."""
+
+
+class Prompt(Struct, frozen=True):
+    prompt: str
+    system: str | None
+    chat: bool
+
+
+class History:
+    """Prompts that were sent, oldest first, one JSON line each. A line that cannot be read is passed over."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file or paths.state() / "prompts.jsonl"
+        try:
+            lines = self.file.read_bytes().splitlines()[-KEPT:]
+        except OSError:
+            lines = []
+        self.prompts = [prompt for line in lines if (prompt := _read(line))]
+
+    def add(self, prompt: Prompt) -> None:
+        """Keep it for the next start too, where the file can be written. The same twice in a row is kept once."""
+        if self.prompts[-1:] == [prompt]:
+            return
+        self.prompts.append(prompt)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(file, "ab") as out:
+                out.write(msgspec.json.encode(prompt) + b"\n")
+        except OSError:
+            pass  # a history that cannot be kept is no reason to stop
+
+
+def _read(line: bytes) -> Prompt | None:
+    try:
+        return msgspec.json.decode(line, type=Prompt)
+    except msgspec.DecodeError:
+        return None
+
+
+class PromptBox(Vertical):
+    """Its keys are in the table of keys; the app calls these methods."""
+
+    def __init__(self, now: Prompt, history: History) -> None:
+        super().__init__(id="prompt")
+        self.chat = now.chat
+        self.history = history
+        self._age = 0
+        """How far back in the history: 0 is what is being typed."""
+        self._draft = ""
+        self.text = self._field("", "prompt-text", "what to write from")
+        self.system = self._field(now.system or "", "prompt-system", "system prompt; empty for none")
+
+    @staticmethod
+    def _field(text: str, id: str, empty: str) -> TextArea:
+        area = TextArea(text, id=id, placeholder=empty, compact=True, highlight_cursor_line=False, soft_wrap=True)
+        area.cursor_blink = False  # a blinking cursor sends bytes for ever
+        return area
+
+    def compose(self) -> ComposeResult:
+        yield Static("", id="prompt-mode", markup=False)
+        yield self.system
+        yield self.text
+
+    def on_mount(self) -> None:
+        self._show_mode()
+
+    def open(self) -> None:
+        self.display = True
+        self.text.focus()
+
+    def send(self) -> Prompt | None:
+        """What is typed, and the box is empty again. None where it is empty, and a chat has nothing to answer."""
+        if not self.text.text.strip() and self.chat:
+            return None
+        prompt = Prompt(self.text.text, self.system.text.strip() or None if self.chat else None, self.chat)
+        self.history.add(prompt)
+        self.text.text, self._age, self._draft = "", 0, ""
+        return prompt
+
+    def newline(self) -> None:
+        field = self.system if self.system.has_focus else self.text
+        field.insert("\n")
+
+    def toggle_mode(self) -> None:
+        self.chat = not self.chat
+        self._show_mode()
+
+    def switch_field(self) -> None:
+        """Between the prompt and, where there is a chat template to hold it, the system prompt."""
+        (self.system if self.chat and not self.system.has_focus else self.text).focus()
+
+    def may_recall(self, by: int) -> bool:
+        """Up and down walk through the history only from the first and the last line."""
+        if not self.text.has_focus:
+            return False
+        row = self.text.cursor_location[0]
+        return row == (0 if by > 0 else self.text.document.line_count - 1)
+
+    def recall(self, by: int) -> None:
+        age = self._age + by
+        if not 0 <= age <= len(self.history.prompts):
+            return
+        if not self._age:
+            self._draft = self.text.text
+        self._age = age
+        if age:
+            then = self.history.prompts[-age]
+            self.text.text, self.chat = then.prompt, then.chat
+            self.system.text = then.system or ""
+        else:
+            self.text.text = self._draft
+        self.text.move_cursor(self.text.document.end)
+        self._show_mode()
+
+    def _show_mode(self) -> None:
+        self.system.display = self.chat
+        if not self.chat and self.system.has_focus:
+            self.text.focus()
+        self.query_one("#prompt-mode", Static).update(
+            "prompt · chat template: system prompt above, yours below"
+            if self.chat
+            else "prompt · raw completion, no template"
+        )
