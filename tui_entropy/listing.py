@@ -18,7 +18,12 @@ def listing() -> str:
         for model in CATALOGUE.values()
         if model.name not in names
     ]
-    parts = [_table("On this machine (--model takes the path, or the name of what was fetched):", here or [("nothing yet", "", "", "")])]
+    parts = [
+        _table(
+            "On this machine (--model takes the path, or the name of what was fetched):",
+            here or [("nothing yet", "", "", "")],
+        )
+    ]
     if there:
         parts.append(_table("To be fetched:", there))
     return "\n".join(parts)

@@ -235,6 +235,12 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert got(folder) == Weights(folder, "mine", None, str(folder), "")
 
 
+def test_a_revision_of_what_has_none_is_refused(tmp_path: Path) -> None:
+    for name in ("smollm2", str(tmp_path)):
+        with pytest.raises(UserError, match="is no hub id; leave out --revision"):
+            got(name, revision="v1")
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "~/nothing", "missing.gguf", "a/b/c"])
 def test_a_path_that_leads_nowhere_is_not_looked_for_on_the_hub(name: str) -> None:
     with pytest.raises(UserError, match="no file or folder"):

@@ -43,6 +43,8 @@ def weights_of(spec: ModelSpec, report: Report, check_room: Callable[[int], None
     `check_room` is told the bytes of what would be downloaded from the hub, and may raise. Raises UserError.
     """
     path = Path(spec.name).expanduser()
+    if spec.revision and (spec.name in CATALOGUE or path.exists()):
+        raise UserError(f"a revision was given ({spec.revision}), but {spec.name} is no hub id; leave out --revision")
     if model := CATALOGUE.get(spec.name):
         folder = _had(model, report)
         return _described(folder, model.title)

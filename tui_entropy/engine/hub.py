@@ -101,11 +101,11 @@ def cached_snapshot(repo: str, revision: str | None) -> Path | None:
 
 def cached_models() -> list[tuple[str, Path, int]]:
     """(hub id, folder, bytes) of every model in the hub's cache."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return []
     return sorted((repo.repo_id, repo.repo_path, repo.size_on_disk) for repo in repos if repo.repo_type == "model")

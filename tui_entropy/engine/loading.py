@@ -58,9 +58,9 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
             _check_room(n_bytes, device, spec.name)
 
     weights = weights_of(spec, report, check_download)
+    config = _config(weights, spec)
     checkpoint = checkpoint_of(weights.folder)
     report(Progress("reading the tokenizer"))
-    config = _config(weights, spec)
     tokenizer = _tokenizer(weights, spec)
     dtype = _dtype(spec.dtype, config, checkpoint, device)
     quantised = getattr(config, "quantization_config", None) is not None
@@ -222,7 +222,7 @@ def _card(weights: Weights, model: PreTrainedModel, codec: Codec, anatomy: Anato
         versions={
             "tui_entropy": version("tui-entropy"),
             "transformers": transformers.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
     )
