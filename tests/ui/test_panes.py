@@ -200,7 +200,7 @@ def test_the_chosen_head_is_given_as_a_number_with_its_unit():
     log = made.log(0)
     shares = [[math.log(2)] * made.HEADS for _ in range(made.LAYERS)]
     log.append(made.step(0, head_entropy=made.grid(shares), visible_keys=(16,) * made.LAYERS))
-    assert "layer 3 head 2  0.25 x ln 16 = 1.00 bits" in rows(HeadGrid(), log, 80, 34, layer=3, head=2)[-1]
+    assert "layer 3 head 2 · 0.25 x ln 16 = 1.00 bits" in rows(HeadGrid(), log, 80, 34, layer=3, head=2)[-1]
 
 
 async def test_a_click_on_a_layer_or_a_cell_asks_for_it():

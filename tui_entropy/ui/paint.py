@@ -143,10 +143,13 @@ class Paint:
     def heading(
         self, name: str, groups: Iterable[str | list[Part]], width: int, focused: bool = False, right: str = ""
     ) -> Strip:
-        """A title row: the pane's name, bright with the focus, and what it shows, most wanted first. A group that
-        does not fit whole is left out."""
-        row: list[Part] = [(name, self.focused if focused else self.title)]
-        room = width - cells(name) - cells(right)
+        """A title row: the pane's name, bright with the focus, and what it shows, most wanted first."""
+        return self.whole((name, self.focused if focused else self.title), groups, width, right)
+
+    def whole(self, first: Part, groups: Iterable[str | list[Part]], width: int, right: str = "") -> Strip:
+        """A row of groups with dots between them. One that does not fit whole is left out."""
+        row = [first]
+        room = width - cells(first[0]) - cells(right)
         for group in groups:
             parts = [(group, self.dim)] if isinstance(group, str) else group
             size = cells(self.between) + sum(cells(text) for text, _ in parts)

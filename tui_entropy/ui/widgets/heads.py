@@ -56,14 +56,14 @@ class HeadGrid(View, can_focus=True):
         plan = _plan(frame, card, width, max(height - 2, 1))
         rows = [paint.heading("heads", _title(frame, card, plan, width), width, self.has_focus)]
         shares = _shares(step)
-        before = _shares(frame.log.steps[step.index - 1]) if step and step.index else []
+        before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:
                 row = _layer(frame, card, plan, layer, shares, before)
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
-        return [*rows, paint.row(_selected(frame, card, shares, before), width)][:height]
+        return [*rows, _selected(frame, card, shares, before, width)][:height]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None or self.frame.log.card is None:
@@ -156,26 +156,28 @@ def _stir(
 
 
 def _selected(
-    frame: Frame, card: ModelCard, shares: list[list[float | None]], before: list[list[float | None]]
-) -> list[Part]:
+    frame: Frame, card: ModelCard, shares: list[list[float | None]], before: list[list[float | None]], width: int
+) -> Strip:
     """The chosen layer and head in numbers."""
-    paint, layer, step = frame.paint, frame.layer, frame.step
-    if not 1 <= layer <= card.n_layers:
-        return []
-    where = f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}"
-    window = card.windows[layer - 1]
-    kind = card.layer_kinds[layer - 1] + (f" {window}" if window else "")
+    paint, layer, step = frame.paint, min(max(frame.layer, 1), card.n_layers), frame.step
+    where = (f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)
+    window, kind = card.windows[layer - 1], card.layer_kinds[layer - 1]
+    kind = f"{kind} {window}" if window else kind
+    if not card.attention[layer - 1]:
+        return paint.whole(where, [f"{kind}: no attention rows"], width)
     if not shares or step is None:
-        return [(where, paint.accent), (f"{paint.between}{kind}", paint.dim)]
-    now, was = _share(shares[layer - 1], frame.head), _share(before[layer - 1], frame.head) if before else None
-    keys = step.visible_keys[layer - 1]
+        return paint.whole(where, [kind], width)
+    now, keys = _share(shares[layer - 1], frame.head), step.visible_keys[layer - 1]
     if now is None or keys is None:
-        why = "one visible key" if card.attention[layer - 1] else f"{kind}: no attention rows"
-        return [(where, paint.accent), (f"  ? ({why})", paint.dim)]
+        return paint.whole(where, ["? of one visible key", kind], width)
     entropy = now * math.log(keys) / (math.log(2) if frame.bits else 1)
-    change = "" if was is None else f"{paint.between}{now - was:+.2f}"
-    tail = f" x ln {keys} = {entropy:.2f} {frame.unit}{change}{paint.between}{kind}"
-    return [(where, paint.accent), (f"  {now:.2f}", paint.number), (tail, paint.dim)]
+    groups: list[str | list[Part]] = [
+        [(f"{now:.2f}", paint.number), (f" x ln {keys} = {entropy:.2f} {frame.unit}", paint.dim)]
+    ]
+    was = _share(before[layer - 1], frame.head) if before else None
+    if was is not None:
+        groups.append(f"{round(now - was, 2) + 0.0:+.2f}")
+    return paint.whole(where, [*groups, kind], width)
 
 
 def _share(row: list[float | None], head: int | None) -> float | None:

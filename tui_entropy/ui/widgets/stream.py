@@ -51,9 +51,11 @@ class TokenStream(View, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Bring the cursor into view where a person moved it; go back to the end where they asked for it."""
         before, started = self.frame, frame.log.started
-        if before is None or started is not self._started or (frame.following and not before.following):
+        if started is not self._started:
             self.top, self._started = None, started
-        elif not frame.following and (frame.cursor != before.cursor or before.following):
+        if frame.following and (before is None or not before.following):
+            self.top = None
+        elif not frame.following and (before is None or before.following or frame.cursor != before.cursor):
             self._reveal(frame)
         super().show(frame)
 
@@ -157,6 +159,8 @@ class TokenStream(View, can_focus=True):
 
     def _reveal(self, frame: Frame) -> None:
         height = max(self.size.height - 1, 1)
+        if frame.log.started and self.size:
+            self._lay(frame, self.size.width)
         top = self._first(height)
         line = self._flow.line_of.get(_owner(frame), len(self._flow.lines) - 1)
         self.top = min(max(top, line - height + 1), line)
@@ -171,7 +175,7 @@ class TokenStream(View, can_focus=True):
         if frame.cursor is not None:
             yield f"step {frame.cursor + 1} of {len(frame.log.steps)}"
         if self.top is not None or not frame.following:
-            yield "scrolled, End follows" if frame.following else "looking back, End follows"
+            yield "End follows"
 
     def _line(self, frame: Frame, y: int, width: int, cursor: int | None) -> Strip:
         if cursor is None and y in self._strips:
