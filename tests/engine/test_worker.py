@@ -72,6 +72,7 @@ class Engine:
             new = self.end.receive(0.2)
             self.heard += new
             found += [event for event in new if isinstance(event, kind)]
+            assert kind is Failed or not any(isinstance(event, Failed) for event in new), new
         return found[-1]
 
     def close(self) -> None:
@@ -138,16 +139,17 @@ def test_attention_rows_are_answered_while_it_writes(engine):
 def test_what_it_cannot_do_is_answered_in_a_sentence_and_it_writes_on(engine):
     engine.end.send(ENDLESS)
     engine.until(Step)
+    engine.end.send(Pause())
     for command in (
         SetKnobs(Knobs(top_p=-1)),
         SetVector(Vector("x", "/nowhere/x.gguf", on=True)),
-        replace(ENDLESS, prompt=""),
         replace(ENDLESS, prompt="A" * 1000),
         replace(ENDLESS, chat=True),
     ):
         engine.end.send(command)
         sentence = engine.until(Refused).sentence
         assert "\n" not in sentence and "Traceback" not in sentence and len(sentence) > 20
+    engine.end.send(Continue())
     engine.until(Step)
 
 
@@ -162,6 +164,8 @@ def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):
 
 def test_it_ends_when_its_screen_is_gone_and_keeps_its_noise_to_its_log(tmp_path):
     other = Engine(tmp_path)
+    other.end.send(Pause())
+    assert "no model" in other.until(Refused).sentence
     assert os.stat(other.log).st_mode & 0o077 == 0
     fds = Path(f"/proc/{other.process.pid}/fd")
     if fds.exists():
