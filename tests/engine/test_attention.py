@@ -1,15 +1,16 @@
 import copy
 import gc
 import math
-import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
 import torch
-from tiny import FAMILIES, WINDOW, gemma3, gpt_oss, llama, prompt
+from tiny import FAMILIES, WINDOW, gemma2, gemma3, gpt_oss, llama, prompt
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
+from tui_entropy.engine import attention
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
 from tui_entropy.engine.attention import attention_probe, row_entropy
 from tui_entropy.records import AskAttention
@@ -184,6 +185,32 @@ def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
             )
         p = [shares(row) for row in maps[0][:, N - 1]]
         assert probe.entropies()[0].tolist() == pytest.approx([-(q * q.log()).sum().item() for q in p], abs=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The largest floating-point tensor that any operation put out, in numbers."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                self.numbers = max(self.numbers, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize("build", [llama, gemma2, gpt_oss])
+def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(build, monkeypatch):
+    model, n = build(), 200
+    anatomy, ids = anatomy_of(model), prompt(n)
+    expected, _ = eager(model, ids, (150, n - 150))
+    monkeypatch.setattr(attention, "EAGER_SCORES", anatomy.n_heads * n * 7)
+    with attention_probe(model, anatomy, keep=8) as probe, Largest() as largest:
+        logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), (150, n - 150))))
+        probe.entropies()
+    torch.testing.assert_close(logits, expected, atol=5e-5, rtol=0)
+    assert largest.numbers < n * n
 
 
 def test_what_the_model_does_not_have_is_refused_in_words():

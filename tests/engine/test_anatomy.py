@@ -1,0 +1,109 @@
+import re
+
+import pytest
+import torch
+from tiny import FAMILIES, SHAPE, WINDOW, built, hybrid, llama, prompt
+from transformers import BloomConfig, Gemma3Config, LlamaModel
+
+from tui_entropy.engine.anatomy import UNLIMITED, anatomy_of, new_cache
+from tui_entropy.engine.attention import attention_probe
+from tui_entropy.errors import UserError
+
+KINDS = {
+    "gemma3": ("sliding", "full", "sliding", "full"),
+    "gemma2": ("sliding", "full", "sliding", "full"),
+    "gpt_oss": ("sliding", "full", "sliding", "full"),
+    "hybrid": ("linear", "full", "linear", "full"),
+    "mistral": ("sliding",) * 4,
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    return request.param, FAMILIES[request.param]()
+
+
+@torch.inference_mode()
+def test_what_the_last_block_puts_out_becomes_the_logits_through_norm_and_unembedding(family):
+    _, model = family
+    anatomy, outputs = anatomy_of(model), []
+    hook = anatomy.blocks[-1].register_forward_hook(lambda block, args, output: outputs.append(output))
+    logits = model(prompt(5)).logits
+    hook.remove()
+    lens = anatomy.unembedding(anatomy.final_norm(outputs[0]))
+    if cap := getattr(model.config, "final_logit_softcapping", None):
+        lens = cap * torch.tanh(lens / cap)
+    torch.testing.assert_close(lens, logits)
+    assert logits.shape[-1] == anatomy.vocab and outputs[0].shape[-1] == anatomy.d_model
+    assert anatomy.embedding(prompt(5)).shape == (1, 5, anatomy.d_model)
+
+
+def test_sizes_and_kinds_of_layers_are_those_of_the_config(family):
+    name, model = family
+    anatomy = anatomy_of(model)
+    kinds = KINDS.get(name, ("full",) * 4)
+    assert anatomy.layer_kinds == kinds
+    assert anatomy.windows == tuple(WINDOW if kind == "sliding" else None for kind in kinds)
+    assert anatomy.attention == tuple(kind != "linear" for kind in kinds)
+    assert (anatomy.n_layers, anatomy.n_heads, anatomy.context) == (4, 4, 256)
+    assert anatomy.n_kv_heads == (4 if name == "gpt2" else 2)
+
+
+@torch.inference_mode()
+def test_a_new_cache_can_be_cropped_again_and_again_wherever_the_anatomy_says_so(family):
+    _, model = family
+    anatomy, ids = anatomy_of(model), prompt(3 * WINDOW)
+    cache = new_cache(model, anatomy)
+    logits = [model(input_ids=ids[:, i : i + 1], past_key_values=cache).logits[0, -1] for i in range(ids.shape[1])]
+    if not anatomy.croppable:
+        assert not cache.is_croppable
+        return
+    for back in (1, 5):
+        cache.crop(-back)
+        n = cache.get_seq_length()
+        again = model(input_ids=ids[:, n : n + 1], past_key_values=cache).logits[0, -1]
+        torch.testing.assert_close(again, logits[n], atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_multimodal_wrapper_is_looked_through_to_its_text_model():
+    text = dict(SHAPE, sliding_window=WINDOW, layer_types=["sliding_attention", "full_attention"] * 2)
+    vision = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)
+    model = built(Gemma3Config(text_config=text, vision_config=vision | {"patch_size": 14}, mm_tokens_per_image=4))
+    anatomy = anatomy_of(model)
+    assert anatomy.layer_kinds == ("sliding", "full", "sliding", "full") and anatomy.d_model == 32
+    with attention_probe(model, anatomy, keep=4) as probe:
+        model(input_ids=prompt(WINDOW + 2), past_key_values=new_cache(model, anatomy))
+        assert probe.entropies().isfinite().all()
+        assert probe.visible_keys() == (WINDOW, WINDOW + 2, WINDOW, WINDOW + 2)
+
+
+@torch.inference_mode()
+def test_a_model_whose_attention_cannot_be_watched_has_no_rows_but_runs():
+    """BLOOM computes its attention by itself, and names no limit to its context."""
+    model = built(BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4))
+    anatomy = anatomy_of(model)
+    assert anatomy.attention == (False, False) and anatomy.context == UNLIMITED
+    with attention_probe(model, anatomy, keep=4) as probe:
+        model(input_ids=prompt(3), past_key_values=new_cache(model, anatomy))
+        assert probe.entropies().shape == (2, 4) and probe.entropies().isnan().all()
+        assert probe.visible_keys() == (None, None) and probe.kept_bytes == 0
+
+
+def refused(model, *words):
+    with pytest.raises(UserError) as refusal:
+        anatomy_of(model)
+    assert all(re.search(word, str(refusal.value)) for word in words), refusal.value
+
+
+def test_a_model_that_cannot_write_or_does_not_fit_its_config_is_refused_in_a_sentence():
+    model = llama()
+    refused(LlamaModel(model.config), "LlamaModel", "language-model head", "load a causal")
+    model.lm_head = torch.nn.Linear(7, 96)
+    refused(model, "width 7", "says 32")
+    model = hybrid()
+    model.config.num_hidden_layers = 3
+    refused(model, "4 blocks", "3 layers")
+    model = llama()
+    del model.model.norm
+    refused(model, "no final norm", "LlamaModel", "not supported")

@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import FAMILIES, llama, prompt
+
+from tui_entropy.engine.anatomy import anatomy_of, new_cache
+from tui_entropy.engine.residual import residual_probe
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return FAMILIES[request.param]()
+
+
+@torch.inference_mode()
+def test_mean_std_and_norm_are_those_of_the_hidden_states_at_the_newest_position(model):
+    anatomy, ids = anatomy_of(model), prompt(9)
+    cache = new_cache(model, anatomy)
+    with residual_probe(anatomy) as probe:
+        for part in ids.split([6, 2, 1], 1):
+            out = model(input_ids=part, past_key_values=cache, output_hidden_states=True)
+            stats = probe.stats()
+            assert stats.shape == (anatomy.n_layers, 3) and stats.dtype == torch.float32
+            for (mean, std, norm), hidden in zip(stats[:-1], out.hidden_states[1:-1], strict=True):
+                vector = hidden[0, -1].double()
+                assert mean.item() == pytest.approx(vector.mean().item(), abs=1e-6)
+                assert std.item() == pytest.approx(((vector - vector.mean()) ** 2).mean().sqrt().item(), rel=1e-5)
+                assert norm.item() == pytest.approx((vector**2).sum().sqrt().item(), rel=1e-5)
+            # The last of the hidden states has been through the final norm; what the last block put out has not.
+            normed = anatomy.final_norm(probe.vectors[-1])
+            torch.testing.assert_close(normed, out.hidden_states[-1][0, -1])
+            assert stats[-1, 2].item() == pytest.approx(probe.vectors[-1].norm().item(), rel=1e-5)
+
+
+@torch.inference_mode()
+def test_what_steering_adds_is_in_and_the_hooks_are_gone_afterwards():
+    model = llama()
+    anatomy = anatomy_of(model)
+    with residual_probe(anatomy) as probe:
+        model(input_ids=prompt(3))
+        before = probe.stats()
+        steering = anatomy.blocks[1].register_forward_hook(lambda block, args, output: output + 10, prepend=True)
+        model(input_ids=prompt(3))
+        after = probe.stats()
+        steering.remove()
+    assert torch.equal(after[0], before[0])
+    assert (after[1, 0] - before[1, 0]).item() == pytest.approx(10, abs=1e-4)
+    assert not any(block._forward_hooks for block in anatomy.blocks)
+
+
+@torch.inference_mode()
+def test_a_block_that_returns_a_tuple_is_read_at_its_first_entry():
+    class Block(torch.nn.Module):
+        def forward(self, hidden):
+            return hidden, "its cache"
+
+    block = Block()
+    with residual_probe(replace(anatomy_of(llama()), blocks=(block,), n_layers=1)) as probe:
+        block(torch.tensor([[[9.0, 9.0], [3.0, -3.0]]], dtype=torch.bfloat16))
+        assert probe.stats().tolist() == [[0, 3, pytest.approx(18**0.5)]]
+
+
+@torch.inference_mode()
+def test_a_long_prompt_is_not_held_by_its_newest_vector():
+    model = llama()
+    with residual_probe(anatomy_of(model)) as probe:
+        model(input_ids=prompt(200))
+        assert all(vector.untyped_storage().nbytes() == 32 * 4 for vector in probe.vectors)
