@@ -114,7 +114,7 @@ def decode(
     """
     probes.attention.forget()
     text, clock = Utf8Stream(), Clock(loaded.model.device)
-    *stretches, unread = context.prompt.split(PREFILL_CHUNK)
+    *stretches, unread = torch.split(context.prompt, PREFILL_CHUNK)
     done = 0
     for stretch in stretches:
         probes.steering.set(controls().pushes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -35,17 +36,16 @@ def start(
     mode = color_mode(color, os.environ)
     os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
-    from tui_entropy.ui.app import InspectorApp
+    from tui_entropy.ui.app import ENGINE, InspectorApp
     from tui_entropy.ui.paint import Paint
     from tui_entropy.ui.theme import load
 
-    command = os.environ.get("TUI_ENTROPY_ENGINE", "").split()
     app = InspectorApp(
         spec,
         write,
         vectors=vectors,
         paint=Paint(load(theme), mode, ascii_only),
-        **({"engine_command": command} if command else {}),
+        engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
     )
     app.run(mouse=mouse)
     if app.return_code:
