@@ -162,12 +162,27 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
         cache.crop(14 - N)
         assert probe.rows(cache, ask(1, 1, N - 1, n_queries=N), run=1).queries == tuple(range(14))
         list(read(model, now[:, 14:], cache, (3, 1, 1, 1)))
+        assert probe.kept_bytes == 20 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
         for layer in (1, 2):
             answer = probe.rows(cache, ask(layer, 2, N, n_queries=N + 1), run=1)
             assert answer.queries == tuple(range(20))
             np.testing.assert_allclose(
                 np.nan_to_num(answer.weights.numpy())[:, :20], maps[layer - 1][1].numpy(), atol=5e-6
             )
+
+
+def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    with attention_probe(model, anatomy, keep=N) as probe:
+        logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), STRETCHES)))
+        alone = probe.entropies()
+        cache, both = new_cache(model, anatomy), torch.cat([ids, prompt(N, seed=5)])
+        beside = torch.cat(list(read(model, both, cache, STRETCHES)))
+        torch.testing.assert_close(beside, logits, atol=5e-5, rtol=0)
+        torch.testing.assert_close(probe.entropies(), alone, atol=1e-5, rtol=0, equal_nan=True)
+        row = probe.rows(cache, ask(2, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
+        p = row[row > 0] / row[row > 0].sum()
+        assert alone[1, 0].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
 
 
 def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
