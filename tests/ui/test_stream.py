@@ -129,7 +129,7 @@ def test_a_character_in_parts_shows_once_whole_and_takes_the_cursor_from_each_pa
         log.append(replace(made.step(n, data), text=text))
     for cursor, under in ((0, "😀"), (1, "😀"), (2, " ")):
         strip = TokenStream().draw(frame_of(log, cursor=cursor), 80, 9)[3]
-        assert [segment.text for segment in strip if segment.style == Paint().cursor] == [under]
+        assert [segment.text for segment in strip if segment.style.bgcolor == Paint().cursor.bgcolor] == [under]
 
 
 class Stage(App[None]):

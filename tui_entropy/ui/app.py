@@ -269,11 +269,15 @@ class InspectorApp(Actions, App[None]):
         self._arm(self._heavy_due)
 
     def _show_heavy(self) -> None:
+        """Each in a turn of its own, so that a key in between waits for one pane and not for all."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
         for view in self.views:
             if view.HEAVY:
-                view.show(self.frame)
-        self._ask_attention()
+                self.call_later(self._show_one, view)
+        self.call_later(self._ask_attention)
+
+    def _show_one(self, view: View) -> None:
+        view.show(self.frame)
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""

@@ -62,6 +62,9 @@ class Paint:
         self._tint = [self.base, *(self._inked(style) for style in self._heat[1:])]
         if color == "mono":
             self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
+        self._bare: dict[Style, Style] = {}
+        self._cells = [self._inked(style) for style in self._heat]
+        self._blanks = [Style(bgcolor=style.color) for style in self._heat]  # no ink costs half the bytes
         self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._heat] for a in self._heat]
         self.shades = SHADES_ASCII if ascii else SHADES
         self.sparks = SPARKS_ASCII if ascii else SPARKS
@@ -95,7 +98,7 @@ class Paint:
         if level is None or math.isnan(level):
             return "?".ljust(width), self.dim
         if self.rich:
-            return mark.rjust(width), self._inked(self._heat[self.step(level)])
+            return mark.rjust(width), (self._cells if mark else self._blanks)[self.step(level)]
         return self.shade(level) * (width - len(mark)) + mark, self._heat[self.step(level)]
 
     def halves(self, upper: float | None, lower: float | None) -> Part:
@@ -181,7 +184,13 @@ class Paint:
             room -= size
         if tail:
             row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
-        return Strip([Segment("".join(texts), style) for texts, style in row if any(texts)])
+        return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)])
+
+    def _segment(self, text: str, style: Style) -> Segment:
+        """Spaces need no ink, and it costs half the bytes."""
+        if text.isspace() and style.color and not (style.reverse or style.underline):
+            style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
+        return Segment(text, style)
 
     def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
         if self.color == "mono":

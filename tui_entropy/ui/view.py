@@ -130,8 +130,9 @@ class View(Widget):
 
     def _drawn(self, frame: Frame) -> list[Strip]:
         width, height = self.size
-        blank = Strip.blank(width, frame.paint.base)
-        rows = [strip.adjust_cell_length(width, frame.paint.base) for strip in self.draw(frame, width, height)]
+        ground = frame.paint.ground
+        blank = Strip.blank(width, ground)
+        rows = [strip.adjust_cell_length(width, ground) for strip in self.draw(frame, width, height)]
         return (rows + [blank] * (height - len(rows)))[:height]
 
     def render_line(self, y: int) -> Strip:

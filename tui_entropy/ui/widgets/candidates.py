@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import ClassVar
 
 from textual.strip import Strip
 
@@ -21,6 +22,10 @@ FIXED = 5 + 2 * NUMBER + 3
 
 
 class Candidates(View, can_focus=True):
+    """Twenty rows that are new with every token: nobody reads them faster than five times a second."""
+
+    HEAVY: ClassVar[bool] = True
+
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
         bar = max((width - TOKEN - FIXED) // 2, 3)

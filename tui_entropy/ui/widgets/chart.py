@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual.strip import Strip
 
@@ -15,6 +17,8 @@ LABEL, VALUE = 14, 14
 
 class Chart(View, can_focus=True):
     """A click asks for the cursor."""
+
+    HEAVY: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         steps, paint = frame.log.steps, frame.paint
