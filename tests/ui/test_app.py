@@ -64,7 +64,7 @@ async def writing(app, pilot, steps=STEPS):
 async def settled(app, pilot):
     """Everything that came is on screen, heavy panes too."""
     async with asyncio.timeout(10):
-        while app._alarm is not None or app._arrived:
+        while app._alarm or app._arrived or app._to_show:
             await pilot.pause(0.02)
     await pilot.pause()
 

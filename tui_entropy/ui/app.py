@@ -100,6 +100,8 @@ class InspectorApp(Actions, App[None]):
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
         self._heavy_due = math.inf
+        self._to_show: list[View] = []
+        """Heavy panes that do not show the newest frame yet."""
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
         self._hush: Timer | None = None
@@ -113,7 +115,7 @@ class InspectorApp(Actions, App[None]):
         stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
         candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
         status, hints = Status(id="status"), Hints(id="hints")
-        self.views = (status, stream, knobs, hints, chart, candidates, heads, attention)
+        self.views = (status, stream, knobs, hints, attention, heads, candidates, chart)
         yield status
         yield Container(
             Container(stream, chart, attention, id="left"), Container(candidates, heads, id="right"), id="body"
@@ -269,15 +271,18 @@ class InspectorApp(Actions, App[None]):
         self._arm(self._heavy_due)
 
     def _show_heavy(self) -> None:
-        """Each in a turn of its own, so that a key in between waits for one pane and not for all."""
+        """Each in a frame of its own, so that a key in between waits for one pane and not for all."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
-        for view in self.views:
-            if view.HEAVY:
-                self.call_later(self._show_one, view)
-        self.call_later(self._ask_attention)
+        if not self._to_show:
+            self.call_after_refresh(self._show_next)
+        self._to_show = [view for view in self.views if view.HEAVY]
 
-    def _show_one(self, view: View) -> None:
-        view.show(self.frame)
+    def _show_next(self) -> None:
+        self._to_show.pop().show(self.frame)
+        if self._to_show:
+            self.call_after_refresh(self._show_next)
+        else:
+            self._ask_attention()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""

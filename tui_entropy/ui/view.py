@@ -124,9 +124,13 @@ class View(Widget):
         if len(before) != len(self._rows):
             self.refresh()
             return
-        changed = [y for y, (old, new) in enumerate(zip(before, self._rows, strict=True)) if old != new]
+        changed = [
+            Region(0, y, changed_width(old, new), 1)
+            for y, (old, new) in enumerate(zip(before, self._rows, strict=True))
+            if old != new
+        ]
         if changed:
-            self.refresh(*(Region(0, y, self.size.width, 1) for y in changed))
+            self.refresh(*changed)
 
     def _drawn(self, frame: Frame) -> list[Strip]:
         width, height = self.size
@@ -152,3 +156,16 @@ class View(Widget):
 
     def on_blur(self) -> None:
         self.redraw()
+
+
+def changed_width(old: Strip, new: Strip) -> int:
+    """Cells from the left edge of a row to the last one that differs. Only what is right of it can be left unsent."""
+    width = new.cell_length
+    for before, now in zip(reversed(list(old)), reversed(list(new)), strict=False):
+        if before == now:
+            width -= now.cell_length
+            continue
+        if before.style == now.style and before.text.isspace() and now.text.isspace():
+            width -= min(len(before.text), len(now.text))
+        break
+    return max(width, 1)
