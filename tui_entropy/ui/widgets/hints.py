@@ -28,7 +28,11 @@ class Hints(View, can_focus=False):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         if frame.notice:
-            return [frame.paint.row([(visible(frame.notice, frame.paint.ascii), frame.paint.accent)], width)]
+            return [
+                frame.paint.row(
+                    [(frame.paint.ours(visible(frame.notice, frame.paint.ascii)), frame.paint.accent)], width
+                )
+            ]
         always = [] if frame.place else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always for part in hint(frame, key)]
         left = [part for key in wanted(frame) for part in hint(frame, key)]
