@@ -20,7 +20,7 @@ def test_bits_and_nats_are_the_same_information():
 
 @pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
 def test_every_series_reads_a_step_and_says_what_it_means(series):
-    value, level = series.value(step(3), bits=True), series.level(step(3))
+    value, level = series.value(step(3), bits=True), series.level(series.read(step(3)))
     assert value is not None and math.isfinite(value)
     assert level is not None and 0 <= level <= 1
     assert series.meaning.count(".") >= 2

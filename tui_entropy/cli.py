@@ -16,7 +16,7 @@ from tui_entropy.errors import UserError
 if TYPE_CHECKING:
     from tui_entropy.records import Vector
 
-SAMPLE_PROMPT = "What is the capital of France, and what is it known for? Answer in three sentences."
+SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 EXIT_CODES = (
     "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, 130 ctrl-C."
 )

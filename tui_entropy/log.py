@@ -25,6 +25,7 @@ from tui_entropy.records import (
     Vector,
     VectorsChanged,
 )
+from tui_entropy.steps import Steps
 
 State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
 
@@ -49,7 +50,7 @@ class Log:
     card: ModelCard | None = None
     started: Started | None = None
     prefilled: Prefilled | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: Steps = field(default_factory=Steps)
     marks: list[Mark] = field(default_factory=list)
     knobs: Knobs = field(default_factory=Knobs)
     """As applied by the engine."""
@@ -128,14 +129,14 @@ class Log:
         self.prefilled = self.attention = None
         self.knobs, self.vectors = started.knobs, started.vectors
         self.turned = [(0, started.knobs)]
-        self.steps, self.marks = [], []
+        self.steps, self.marks = Steps(), []
 
     def tokens_per_second(self, window: int = 20) -> float | None:
         """Over the last `window` steps, pauses not counted. None before the second step."""
-        recent = self.steps[-window - 1 :]
-        if len(recent) < 2 or recent[-1].at <= recent[0].at:
+        recent = self.steps.at[-window - 1 :]
+        if len(recent) < 2 or recent[-1] <= recent[0]:
             return None
-        return (len(recent) - 1) / (recent[-1].at - recent[0].at)
+        return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
 SHORT_NAMES = {

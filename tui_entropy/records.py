@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class Grid(Struct, frozen=True):
+class Grid(Struct, frozen=True, array_like=True):
     """A read-only float32 array that the screen can index without numpy."""
 
     shape: tuple[int, ...]
@@ -168,7 +168,7 @@ class Ready(Struct, frozen=True, tag="ready"):
     vectors: tuple[Vector, ...] = ()
 
 
-class Piece(Struct, frozen=True):
+class Piece(Struct, frozen=True, array_like=True):
     """A prompt token."""
 
     token_id: int
@@ -199,7 +199,7 @@ class Prefilled(Struct, frozen=True, tag="prefilled"):
     seconds: float
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, array_like=True):
     token_id: int
     data: bytes
     logprob: float

@@ -30,12 +30,14 @@ class Series:
 
     def value(self, step: Step, bits: bool) -> float | None:
         """In the unit of `unit`. None where the step does not have it."""
-        raw = self.read(step)
+        return self.shown(self.read(step), bits)
+
+    def shown(self, raw: float | None, bits: bool) -> float | None:
+        """What `read` gave, in the unit of `unit`."""
         return None if raw is None else raw / self._divisor(bits)
 
-    def level(self, step: Step) -> float | None:
-        """0 ... 1 of the ceiling, the same in every unit."""
-        raw = self.read(step)
+    def level(self, raw: float | None) -> float | None:
+        """What `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
         return None if raw is None else min(max(raw / self.ceiling, 0.0), 1.0)
 
     def top(self, bits: bool) -> float:

@@ -24,6 +24,7 @@ from tui_entropy.records import (
     Vector,
     VectorsChanged,
 )
+from tui_entropy.steps import Steps
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."
@@ -103,6 +104,13 @@ def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, *
             made.append(VectorsChanged(1, 20, (Vector("warm", "built in", (10, 11, 12), 1.0, True),)))
         made.append(step(n, words[n % len(words)], len(begin.pieces) + n))
     return made
+
+
+def kept(*steps: Step) -> Steps:
+    found = Steps()
+    for one in steps:
+        found.append(one)
+    return found
 
 
 def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: int = 0) -> AttentionRows:

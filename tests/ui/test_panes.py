@@ -99,7 +99,7 @@ def test_the_window_moves_by_a_quarter_and_always_holds_newest_and_cursor():
     firsts = set()
     for n in range(60, 200):
         log = made.log(0)
-        log.steps = [made.step(0)] * n
+        log.steps = made.kept(*[made.step(0)] * n)
         drawn = rows(Chart(), log, 66, 3)[0][14:52]
         assert drawn.strip(), n
         firsts.add(n - len(drawn.rstrip()))
@@ -111,8 +111,10 @@ def test_the_window_moves_by_a_quarter_and_always_holds_newest_and_cursor():
 
 async def test_a_click_in_the_chart_asks_for_its_token():
     assert await clicked(Chart(), made.log(30), "T 0.7", (80, 4)) == []
-    log = made.log(30)
-    log.steps[17] = made.step(17, entropy=99.0)
+    log = made.log(17)
+    log.append(made.step(17, entropy=99.0))
+    for n in range(18, 30):
+        log.append(made.step(n))
     assert await clicked(Chart(), log, "█", (80, 3), cursor=3) == [17]
 
 

@@ -131,9 +131,10 @@ def decode(
         clock.start()
         logits = forward(loaded, context.cache, unread)
         clock.forward_done()
-        chained = apply(now.knobs, logits, context.prompt, context.written)
-        token = draw(chained.scores, now.knobs.seed, context.n_tokens)
-        numbers = brought_over(measured(logits, token, chained, probes, now.knobs.n_candidates))
+        with one_thread():
+            chained = apply(now.knobs, logits, context.prompt, context.written)
+            token = draw(chained.scores, now.knobs.seed, context.n_tokens)
+            numbers = brought_over(measured(logits, token, chained, probes, now.knobs.n_candidates))
         clock.stop()
         position, unread = context.n_tokens, context.append(token)
         if index == 0:
@@ -155,6 +156,17 @@ def decode(
         if step.token_id in loaded.codec.eos_ids:
             return "end of text"
     return "context full" if context.n_tokens >= loaded.card.context else "token limit"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For many small operators on a CPU: waking a second thread takes longer than one row of logits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:

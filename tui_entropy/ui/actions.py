@@ -84,7 +84,7 @@ class Actions(Host):
         self.say(f"once more with seed {knobs.seed}")
 
     def action_copy(self) -> None:
-        text = "".join(step.text for step in self.frame.log.steps)
+        text = "".join(self.frame.log.steps.texts)
         if not text:
             self.say("nothing is written yet that could be copied")
             return

@@ -94,6 +94,6 @@ PLAIN_FRAME = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
 
 def points(frame: Frame, series: Series) -> tuple[list[int], list[float]]:
     """The numbers of the steps that have it, counted from 1, and its values in the unit shown."""
-    values = [(step.index + 1, series.value(step, frame.bits)) for step in frame.log.steps]
+    values = [(n, series.shown(raw, frame.bits)) for n, raw in enumerate(frame.log.steps.values(series), 1)]
     known = [(index, value) for index, value in values if value is not None]
     return [index for index, _ in known], [value for _, value in known]

@@ -31,8 +31,12 @@ def start(
     mouse: bool,
 ) -> None:
     """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
-        raise UserError("this is not a terminal that can be drawn on: add --headless (and --jsonl) for plain output")
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
+    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
+        raise UserError(
+            "this is not a terminal that can be drawn on, or one of its streams is redirected: "
+            "add --headless (and --jsonl) for plain output"
+        )
     mode = color_mode(color, os.environ)
     os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour

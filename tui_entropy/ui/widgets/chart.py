@@ -48,8 +48,7 @@ class Chart(View, can_focus=True):
 
     def _spark(self, frame: Frame, series: Series, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
-        steps = frame.log.steps[first : first + columns]
-        levels = [series.level(step) for step in steps]
+        levels = [series.level(raw) for raw in frame.log.steps.values(series, first, first + columns)]
         at = -1 if frame.cursor is None else frame.cursor - first
         unit = paint.ours(series.unit(frame.bits))
         value = None if frame.step is None else series.value(frame.step, frame.bits)

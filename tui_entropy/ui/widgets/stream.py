@@ -126,7 +126,7 @@ class TokenStream(View, can_focus=True):
         for index in range(self._laid, len(log.steps)):
             if index in marks:
                 self._flow.add(paint.pin, MARK)
-            self._flow.add(visible(log.steps[index].text, paint.ascii), index)
+            self._flow.add(visible(log.steps.texts[index], paint.ascii), index)
         if self._laid < len(log.steps):
             self._strips = {y: strip for y, strip in self._strips.items() if y < changed}
         self._laid = len(log.steps)
@@ -200,18 +200,23 @@ class TokenStream(View, can_focus=True):
         if owner < 0:
             return frame.paint.prompt if owner == PROMPT else frame.paint.mark
         if owner not in self._styles:
-            self._styles[owner] = frame.paint.tint(frame.tint.level(frame.log.steps[owner]))
+            self._styles[owner] = frame.paint.tint(self._level(frame, owner))
         return self._styles[owner]
+
+    @staticmethod
+    def _level(frame: Frame, index: int) -> float | None:
+        (raw,) = frame.log.steps.values(frame.tint, index, index + 1)
+        return frame.tint.level(raw)
 
 
 def _owner(frame: Frame) -> int:
     """The step whose text stands for the step under the cursor: the first from there on that completes a character.
     The number of steps where none does yet."""
-    steps = frame.log.steps
+    texts = frame.log.steps.texts
     if frame.cursor is None:
         return MARK - 1
     index = frame.cursor
-    while index < len(steps) and not steps[index].text:
+    while index < len(texts) and not texts[index]:
         index += 1
     return index
 

@@ -1,0 +1,66 @@
+"""The steps of a run, kept small: a step is ten kilobytes of Python objects and three as bytes."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import msgspec
+
+from tui_entropy.records import Step
+from tui_entropy.series import SERIES, Series
+
+OPEN = 64
+"""Steps that are kept as objects: what is looked at is looked at again."""
+
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Step)
+
+
+class Steps(Sequence[Step]):
+    """Grows at its end. What is read along the whole text (text, series, time) is kept as columns beside the records."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        """What each step completes."""
+        self.at = array("d")
+        """Seconds of work, as Step.at."""
+        self._packed: list[bytes] = []
+        self._open: OrderedDict[int, Step] = OrderedDict()
+        self._columns = {series.name: array("d") for series in SERIES}
+
+    def append(self, step: Step) -> None:
+        self._keep_open(len(self), step)
+        self._packed.append(_encoder.encode(step))
+        self.texts.append(step.text)
+        self.at.append(step.at)
+        for series in SERIES:
+            value = series.read(step)
+            self._columns[series.name].append(math.nan if value is None else value)
+
+    def values(self, series: Series, first: int = 0, last: int | None = None) -> Iterator[float | None]:
+        """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""
+        return (None if math.isnan(value) else value for value in self._columns[series.name][first:last])
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Step]: ...
+    def __getitem__(self, index: int | slice) -> Step | list[Step]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        step = self._open.get(index) or _decoder.decode(self._packed[index])
+        self._keep_open(index, step)
+        return step
+
+    def _keep_open(self, index: int, step: Step) -> None:
+        self._open[index] = step
+        self._open.move_to_end(index)
+        if len(self._open) > OPEN:
+            self._open.popitem(last=False)
