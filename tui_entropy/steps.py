@@ -20,7 +20,7 @@ _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Step)
 
 
 class Steps(Sequence[Step]):
-    """Grows at its end. What is read along the whole text (text, series, time) is kept as columns beside the records."""
+    """Grows at its end. What is read along the text (words, series, time) is kept as columns beside the records."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
