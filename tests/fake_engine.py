@@ -279,7 +279,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("cannot find libmade_up.so\n")
         return 3
     server = link.listen(options.socket)
-    end = link.accept(server)
+    end = link.accept(server, 10)
     options.socket.unlink(missing_ok=True)
     os.nice(10)
     try:

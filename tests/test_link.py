@@ -70,7 +70,7 @@ def test_only_this_user_can_open_the_socket(tmp_path):
     screens = []
     thread = threading.Thread(target=lambda: screens.append(link.connect(path)))
     thread.start()
-    engine = link.accept(server)
+    engine = link.accept(server, 10)
     thread.join()
     screens[0].send(Pause())
     assert engine.receive(1) == [Pause()]

@@ -135,8 +135,9 @@ def listen(path: Path) -> socket.socket:
     return server
 
 
-def accept(server: socket.socket) -> EngineEnd:
-    """Wait for a screen. A peer of another user is turned away."""
+def accept(server: socket.socket, patience: float) -> EngineEnd:
+    """Wait for a screen, `patience` seconds at most (then TimeoutError). A peer of another user is turned away."""
+    server.settimeout(patience)
     while True:
         peer, _ = server.accept()
         if _peer_uid(peer) in (os.getuid(), None):

@@ -32,6 +32,11 @@ def themes() -> Path:
     return Path(platformdirs.user_config_dir(APP)) / "themes"
 
 
+def keymap() -> Path:
+    """The user's own keys: lines of `id = "keys"`."""
+    return Path(platformdirs.user_config_dir(APP)) / "keys.toml"
+
+
 def state() -> Path:
     """What the program remembers, such as the history of prompts."""
     return Path(platformdirs.user_state_dir(APP))

@@ -28,9 +28,9 @@ def test_mean_std_and_norm_are_those_of_the_hidden_states_at_the_newest_position
                 assert std.item() == pytest.approx(((vector - vector.mean()) ** 2).mean().sqrt().item(), rel=1e-5)
                 assert norm.item() == pytest.approx((vector**2).sum().sqrt().item(), rel=1e-5)
             # The last of the hidden states has been through the final norm; what the last block put out has not.
-            normed = anatomy.final_norm(probe.vectors[-1])
+            normed = anatomy.final_norm(probe.vectors[-1][0, 0])
             torch.testing.assert_close(normed, out.hidden_states[-1][0, -1])
-            assert stats[-1, 2].item() == pytest.approx(probe.vectors[-1].norm().item(), rel=1e-5)
+            assert stats[-1, 2].item() == pytest.approx(probe.vectors[-1][0, 0].norm().item(), rel=1e-5)
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from tui_entropy.records import ORDERS, Knobs, ModelSpec
 from tui_entropy.ui import ladders
 from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.help import help_text
-from tui_entropy.ui.keys import KEYS, named
+from tui_entropy.ui.keys import KEYS, keymap, named
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import Frame
 from tui_entropy.ui.widgets.hints import wanted
@@ -115,3 +115,23 @@ def test_reset_leaves_a_stage_without_effect():
     assert ladders.reset(Knobs(top_k=3), "top_k").top_k == 0
     assert ladders.reset(Knobs(top_p=0.5), "top_p").top_p == 1
     assert ladders.reset(Knobs(repetition_penalty=1.3), "repetition_penalty").repetition_penalty == 1
+
+
+def test_a_persons_own_keys_are_read_and_wrong_ones_named(tmp_path):
+    file = tmp_path / "keys.toml"
+    assert keymap(file) == {}
+    file.write_text('"pause" = "p"\nquit = "x"\n')
+    assert keymap(file) == {"pause": "p", "quit": "x,ctrl+q"}
+    for wrong, said in (('"paus" = "p"', "paus"), ("pause = 3", "pause"), ("pause = ", "cannot be read")):
+        file.write_text(wrong)
+        with pytest.raises(UserError, match=said):
+            keymap(file)
+
+
+async def test_a_persons_own_key_acts_in_place_of_ours():
+    app = InspectorApp(ModelSpec("x"), engine_command=None, keymap={"unit": "ctrl+u"})
+    async with app.run_test() as pilot:
+        await pilot.press("u")
+        assert app.frame.bits
+        await pilot.press("ctrl+u")
+        assert not app.frame.bits

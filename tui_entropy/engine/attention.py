@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
+from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import AskAttention, AttentionRows, Grid
 
 NAME = "tui_entropy"
@@ -228,18 +229,15 @@ class _Layer:
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
             self.probe.queries[self.index] = kept if whole else kept.clone()
         newest = query if n == 1 else query[:, :, -1:]
-        scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
-        self.scores = scores[: key.shape[1]]
-        if (
-            n > 1
-            or query.dtype is not torch.float32
-            or self.own is not sdpa_attention_forward
-            or kwargs.get("dropout")
-        ):
-            return self.own(module, query, key, value, attention_mask, **kwargs)
-        # The scores are half of the work of attention already; sdpa would do that half again.
-        output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
-        return output.view(batch, 1, n_heads, -1), None
+        by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
+        with one_thread:
+            scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
+            self.scores = scores[: key.shape[1]]
+            if by_us and not kwargs.get("dropout"):
+                # The scores are half of the work of attention already; sdpa would do that half again.
+                output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
+                return output.view(batch, 1, n_heads, -1), None
+        return self.own(module, query, key, value, attention_mask, **kwargs)
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""

@@ -23,6 +23,7 @@ from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.sampling import apply, draw
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.text import Utf8Stream
+from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import Knobs, Prefilled, Step
 
 PREFILL_CHUNK = 512
@@ -131,7 +132,7 @@ def decode(
         clock.start()
         logits = forward(loaded, context.cache, unread)
         clock.forward_done()
-        with one_thread():
+        with one_thread:
             chained = apply(now.knobs, logits, context.prompt, context.written)
             token = draw(chained.scores, now.knobs.seed, context.n_tokens)
             numbers = brought_over(measured(logits, token, chained, probes, now.knobs.n_candidates))
@@ -156,17 +157,6 @@ def decode(
         if step.token_id in loaded.codec.eos_ids:
             return "end of text"
     return "context full" if context.n_tokens >= loaded.card.context else "token limit"
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For many small operators on a CPU: waking a second thread takes longer than one row of logits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:

@@ -17,12 +17,15 @@ class ResidualProbe:
 
     def __init__(self, n_layers: int) -> None:
         self.vectors: list[Tensor | None] = [None] * n_layers
-        """Per block: (d_model,) of the first sequence of the batch."""
+        """Per block: (batch, 1, d_model)."""
 
     def stats(self) -> Tensor:
-        """(n_layers, 3) float32 on the device: mean, standard deviation over the d_model numbers, and L2 norm."""
-        vectors = [vector for vector in self.vectors if vector is not None]
-        residual = torch.stack([vector.to(vectors[-1].device) for vector in vectors]).float()
+        """(n_layers, 3) float32 on the device: mean, standard deviation over the d_model numbers, and L2 norm.
+
+        Of the first sequence of the batch.
+        """
+        vectors = [vector[:1, 0] for vector in self.vectors if vector is not None]
+        residual = torch.cat([vector.to(vectors[-1].device) for vector in vectors]).float()
         std, mean = torch.std_mean(residual, -1, correction=0)
         return torch.stack([mean, std, torch.linalg.vector_norm(residual, dim=-1)], -1)
 
@@ -43,7 +46,7 @@ def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
 def _keeping(vectors: list[Tensor | None], index: int) -> Callable[[nn.Module, Any, Any], None]:
     def keep(block: nn.Module, args: Any, output: Any) -> None:
         hidden: Tensor = output if isinstance(output, Tensor) else output[0]
-        newest = hidden[0, -1]
-        vectors[index] = newest if hidden.shape[1] == 1 else newest.clone()  # a reference would pin the whole prompt
+        # Of a longer pass a reference would pin every position.
+        vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
 
     return keep

@@ -48,6 +48,8 @@ NICENESS = 10
 SLOW_SCREEN = 32 * 2**20
 """Bytes that may wait for a screen that does not read, before the model waits too."""
 GAUGE_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""For the screen to come; one that was killed before never will."""
 
 
 class Worker:
@@ -193,7 +195,7 @@ def main(socket_path: Path, log_path: Path) -> None:
     os.nice(NICENESS)
     server = listen(socket_path)
     try:
-        link = accept(server)
+        link = accept(server, PATIENCE_SECONDS)
     finally:
         socket_path.unlink(missing_ok=True)
         server.close()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from textual.binding import Binding, BindingType
+
+from tui_entropy.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,25 @@ def named(keys: str, ascii_only: bool = False) -> str:
         name = last if ascii_only and last in ("left", "right", "up", "down") else NAMES.get(last, last)
         words.append("+".join([*held, name]))
     return " ".join(words)
+
+
+def keymap(file: Path) -> dict[str, str]:
+    """A user's keys, by the id of what they do; none where there is no file. Raises UserError."""
+    if not file.exists():
+        return {}
+    try:
+        mine = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): it holds lines such as pause = 'p'") from error
+    known = {key.id for key in KEYS}
+    for name, keys in mine.items():
+        if name not in known:
+            raise UserError(f"{file} names {name!r}, which is no action: take one of {', '.join(sorted(known))}")
+        if not isinstance(keys, str) or not keys:
+            raise UserError(f"{file} gives {name!r} no keys: write them as a string, separated by commas")
+    if "quit" in mine:
+        mine["quit"] += ",ctrl+q"  # there is always a way out
+    return mine
 
 
 def bindings() -> list[BindingType]:

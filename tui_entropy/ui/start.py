@@ -40,7 +40,9 @@ def start(
     mode = color_mode(color, os.environ)
     os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
+    from tui_entropy import paths
     from tui_entropy.ui.app import ENGINE, InspectorApp
+    from tui_entropy.ui.keys import keymap
     from tui_entropy.ui.paint import Paint
     from tui_entropy.ui.theme import load
 
@@ -50,6 +52,7 @@ def start(
         vectors=vectors,
         paint=Paint(load(theme), mode, ascii_only),
         engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
+        keymap=keymap(paths.keymap()),
     )
     app.run(mouse=mouse)
     if app.return_code:

@@ -33,8 +33,10 @@ class Status(View):
         where = (
             [(f"{paint.between}{log.card.device} {log.card.dtype}", paint.dim)] if log.card and width >= 72 else []
         )
+        name = visible(name, in_table=True)
+        room = max(width - sum(cells(text) for text, _ in state) - 3, 8)  # what it is doing comes before its name
         left: list[Part] = [
-            (fitted(visible(name, in_table=True), min(cells(name), 24)), paint.title),
+            (fitted(name, min(cells(name), 24, room), paint.ascii), paint.title),
             *where,
             ("   ", paint.base),
         ]
@@ -111,5 +113,5 @@ def _bytes(count: int) -> str:
     for unit in ("B", "KB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}"
-        size /= 1024
+        size /= 1000
     return f"{size:.1f} GB"

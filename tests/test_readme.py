@@ -1,0 +1,18 @@
+"""The README says what the program does."""
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_its_tables_of_keys_and_numbers_are_those_of_the_program():
+    """`scripts/readme` writes them anew."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(ROOT / "scripts" / "readme"))["written"](text) == text
+
+
+def test_its_picture_and_links_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert linked and all((ROOT / link).exists() for link in linked)

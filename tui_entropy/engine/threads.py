@@ -1,0 +1,22 @@
+"""How many threads an operator may use on a CPU."""
+
+from __future__ import annotations
+
+import torch
+
+
+class OneThread:
+    """`with one_thread:` for small operators on a CPU. Switching costs half a microsecond.
+
+    Waking a second thread that waits passively takes some 80 microseconds, more than most operators on one row.
+    """
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+one_thread = OneThread()
