@@ -11,11 +11,11 @@ from textual.strip import Strip
 from tui_entropy.log import SHORT_NAMES
 from tui_entropy.records import Candidate, Step
 from tui_entropy.series import BY_NAME
-from tui_entropy.ui.glyphs import fitted, visible_bytes
+from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part
 from tui_entropy.ui.view import Frame, View
 
-NUMBER, TOKEN = 6, 16
+NUMBER, TOKEN = 6, 13
 """Cells of a percentage, and of a token before bars may grow."""
 FIXED = 5 + 2 * NUMBER + 3
 """Cells of a row beside token and bars."""
@@ -85,28 +85,39 @@ def _percent(probability: float) -> str:
 
 
 def _facts(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
-    """What is known of the step, most wanted first."""
+    """What is known of the step, most wanted first, in as few rows as its parts fit into whole."""
+    row: list[Part] = []
+    room = 0
+    for fact in _each_fact(frame, step):
+        size = sum(cells(text) for text, _ in fact)
+        if row and size > room:
+            yield row
+            row = []
+        room = (room if row else width) - size - 2
+        row += [*([("  ", frame.paint.base)] if row else []), *fact]
+    yield row
+
+
+def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
     paint = frame.paint
 
-    def fact(name: str) -> list[Part]:
+    def measured(name: str) -> list[Part]:
         series = BY_NAME[name]
         value = series.value(step, frame.bits)
         number = "?" if value is None else f"{value:.2f}"
-        return [
-            (f"{name} ", paint.dim),
-            (number, paint.number),
-            (f" {paint.ours(series.unit(frame.bits))}  ", paint.dim),
-        ]
+        unit = paint.ours(series.unit(frame.bits))
+        return [(f"{name} ", paint.dim), (number, paint.number), (f" {unit}", paint.dim)]
 
-    yield [*fact("entropy"), *fact("varentropy")]
-    yield [
-        *fact("surprisal"),
-        ("rank ", paint.dim),
-        (str(step.rank), paint.number),
-        (f"  draw seed {frame.log.knobs_at(step.index).seed} at {step.position}", paint.dim),
-    ]
-    card = frame.log.card
-    stages = [f"{paint.ours(SHORT_NAMES.get(stage, stage))} {left}" for stage, left in step.survivors]
-    vocab = [str(card.vocab)] if card else []
-    yield [("left to draw: ", paint.dim), (f" {paint.arrow} ".join([*vocab, *stages]) or "all", paint.base)]
-    yield [*fact("final entropy")]
+    yield measured("entropy")
+    yield measured("varentropy")
+    yield measured("surprisal")
+    yield [("rank ", paint.dim), (str(step.rank), paint.number)]
+    yield measured("final entropy")
+    yield [(f"draw seed {frame.log.knobs_at(step.index).seed} at {step.position}", paint.dim)]
+    left = frame.log.card.vocab if frame.log.card else None
+    counts = [] if left is None else [str(left)]
+    for stage, survivors in step.survivors:
+        if survivors != left:  # a stage that took nothing away is not worth its cells
+            counts.append(f"{paint.ours(SHORT_NAMES.get(stage, stage))} {survivors}")
+        left = survivors
+    yield [("left: ", paint.dim), (f" {paint.arrow} ".join(counts) or "all", paint.base)]

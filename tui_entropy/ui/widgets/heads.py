@@ -85,9 +85,11 @@ def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[st
     yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
     if frame.cursor is not None:
         yield f"step {frame.cursor + 1}"
-    yield f"{card.n_layers} layers x {card.n_heads}"
     if plan.cell >= NUMBERED:
         yield "change in hundredths"
+    elif plan.cell >= 2:
+        yield f"{frame.paint.up}{frame.paint.down} change"
+    yield f"{card.n_layers} layers x {card.n_heads}"
 
 
 def _plan(frame: Frame, card: ModelCard, width: int, rows: int) -> Plan:

@@ -42,7 +42,9 @@ class Status(View):
         ]
         used = sum(cells(text) for text, _ in [*left, *state])
         gap = max(STATE - sum(cells(text) for text, _ in state), 2)
-        room = width - used - gap
+        if gauges and used + gap + cells(gauges[0]) > width:
+            gap = 2
+        room = width - used - gap + 3
         while gauges and sum(cells(text) + 3 for text in gauges) > room:
             gauges.pop()
         right: list[Part] = [(" " * gap, paint.base), ("   ".join(gauges), paint.dim)] if gauges else []

@@ -183,7 +183,7 @@ class TokenStream(View, can_focus=True):
         paint, steps = frame.paint, frame.log.steps
         label = self._flow.labels.get(y, "")
         parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
-        for text, owner in self._flow.lines[y]:
+        for text, owner in self._said(y):
             style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
                 parts[-1] = (parts[-1][0] + text, style)
@@ -195,6 +195,14 @@ class TokenStream(View, can_focus=True):
         if cursor is None:
             self._strips[y] = strip
         return strip
+
+    def _said(self, y: int) -> list[tuple[str, int]]:
+        """The parts of a line, without the spaces that end it: the token they belong to shows on the next one."""
+        line = self._flow.lines[y]
+        last = len(line)
+        while y < len(self._flow.lines) - 1 and last and line[last - 1][0] == " ":
+            last -= 1
+        return line[:last]
 
     def _style(self, frame: Frame, owner: int) -> Style:
         if owner < 0:
