@@ -1,4 +1,16 @@
-from tui_entropy.cli import main
+"""Where the program starts."""
+
+import gc
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The command. Until the screen is up, nothing that is made is garbage: collecting would delay the first paint."""
+    gc.disable()
+    from tui_entropy import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -98,7 +99,7 @@ def run(
     given = sys.stdin.read() if prompt == "-" else prompt
     write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs)
     if headless:
-        quiet_environment()
+        prepare_engine()
         from tui_entropy.headless import write_out
 
         write_out(spec, write, vectors, as_json)
@@ -122,7 +123,7 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the model's terms without being asked.")] = False,
 ) -> None:
     """Download a model, check it, and keep it ready."""
-    quiet_environment()
+    prepare_engine()
     from tui_entropy.engine.fetching import fetch as get
     from tui_entropy.narration import Narrator
 
@@ -183,8 +184,9 @@ def vector_option(text: str) -> Vector:
     )
 
 
-def quiet_environment() -> None:
+def prepare_engine() -> None:
     """What must be set before torch and transformers are imported in this process."""
+    gc.enable()
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -15,7 +15,7 @@ import psutil
 from figures import Figure, Settings, in_turns, percentile, ratio, spread
 from terminal import Chunk, Screen, Terminal
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
 WIDTH, HEIGHT = 200, 60
 TITLE = "knobs"

@@ -136,6 +136,7 @@ class InspectorApp(Actions, App[None]):
         self.show()
         self.begin_engine()
         gc.freeze()  # what is here now stays: it need not be looked at in every full collection
+        gc.enable()
 
     def on_unmount(self) -> None:
         """The terminal is already as it was."""
