@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The command. Until the screen is up, nothing that is made is garbage: collecting would delay the first paint."""
+    """The command. Until the screen is up nothing is garbage, and collecting would only delay the first paint."""
     gc.disable()
     from tui_entropy import cli
 
