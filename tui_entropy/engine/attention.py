@@ -101,6 +101,7 @@ class AttentionProbe:
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
+        self._pack()
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
         first = int(cache.get_seq_length()) if cache is not None else 0
@@ -112,6 +113,12 @@ class AttentionProbe:
         self.kept.update((self.newest + 1 - n + row, (self.queries, row)) for row in range(n))
         while len(self.kept) > self.keep:
             del self.kept[next(iter(self.kept))]
+
+    def _pack(self) -> None:
+        """One block of memory for a pass: many small ones, kept for long, would pin the heap around them."""
+        if len({(query.shape, query.device) for query in self.queries.values()}) == 1:
+            together = torch.stack(list(self.queries.values()))
+            self.queries.update(zip(self.queries, together.unbind(), strict=True))
 
     def entropies(self) -> Tensor:
         """(n_layers, n_heads) nats, of the newest query's rows over their visible keys; NaN without attention.

@@ -99,7 +99,7 @@ def _gauges(frame: Frame) -> list[str]:
     gauges = []
     if log.card:
         gauges.append(f"context {log.context_used}/{log.card.context}")
-    gauges.append(f"seed {log.knobs.seed}")
+        gauges.append(f"seed {log.knobs.seed}")
     if frame.link:
         gauges.append(frame.link)
     if log.memory:
