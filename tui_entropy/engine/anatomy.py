@@ -11,6 +11,7 @@ from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.configuration_utils import remap_legacy_layer_types
 
+from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.errors import UserError
 
 BLOCKS = ("layers", "h", "blocks")
@@ -115,7 +116,7 @@ def new_cache(model: PreTrainedModel, anatomy: Anatomy) -> Cache:
     Where the anatomy allows it, every layer keeps all its keys, window or not: such a cache can be cropped any number
     of times and its columns are positions. Otherwise the cache is of the kind that the config asks for.
     """
-    return DynamicCache() if anatomy.croppable else DynamicCache(config=model.config)
+    return RoomyCache() if anatomy.croppable else DynamicCache(config=model.config)
 
 
 def _part(decoder: nn.Module, names: Sequence[str], what: str, model: str) -> nn.Module:

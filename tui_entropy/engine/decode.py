@@ -77,13 +77,10 @@ class Context:
 
     @property
     def bytes(self) -> int:
-        """Of keys and values."""
-        return sum(
-            part.numel() * part.element_size()
-            for layer in self.cache.layers
-            for part in vars(layer).values()
-            if isinstance(part, Tensor)
-        )
+        """Of keys and values, with the room that is kept for more."""
+        parts = (part for layer in self.cache.layers for part in vars(layer).values() if isinstance(part, Tensor))
+        blocks = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
+        return sum(blocks.values())
 
     @property
     def prompt(self) -> Tensor:

@@ -66,7 +66,7 @@ class PromptBox(Vertical):
         """How far back in the history: 0 is what is being typed."""
         self._draft = ""
         self.text = self._field("", "prompt-text", "what to write from")
-        self.system = self._field(now.system or "", "prompt-system", "system prompt; empty for none")
+        self.system = self._field(now.system or "", "prompt-system", "system prompt; empty for the template's own")
 
     @staticmethod
     def _field(text: str, id: str, empty: str) -> TextArea:

@@ -1,0 +1,56 @@
+"""A cache with room says the same as one that is copied for every token, and can be cropped and grown again."""
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from tui_entropy.engine import cache as roomy
+from tui_entropy.engine.cache import RoomyCache, RoomyLayer
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-150, 300), min_size=1, max_size=10))
+def test_it_holds_what_a_copied_one_holds_through_any_growth_and_crop(moves):
+    ours, theirs = RoomyLayer(), DynamicLayer()
+    noise = torch.Generator().manual_seed(0)
+    for move in moves:
+        if move > 0:
+            key, value = torch.randn(2, 1, 2, move, 4, generator=noise)
+            ours.update(key, value)
+            theirs.update(key, value)
+        elif theirs.get_seq_length() > -move:
+            ours.crop(move)
+            theirs.crop(move)
+        assert ours.get_seq_length() == theirs.get_seq_length()
+        if ours.is_initialized:
+            assert torch.equal(ours.keys, theirs.keys) and torch.equal(ours.values, theirs.values)
+
+
+def test_a_token_is_written_in_place_while_there_is_room():
+    layer = RoomyLayer()
+    layer.update(*torch.randn(2, 1, 2, 5, 4))
+    block = layer.keys.data_ptr()
+    for _ in range(roomy.ROOM):
+        layer.update(*torch.randn(2, 1, 2, 1, 4))
+    assert layer.keys.data_ptr() == block
+    layer.update(*torch.randn(2, 1, 2, 1, 4))
+    assert layer.keys.data_ptr() != block and layer.keys.shape[-2] == roomy.ROOM + 6
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gemma2", "gpt_oss", "gpt2"])
+def test_a_model_gives_the_same_logits_and_a_step_back_gives_them_again(family):
+    model = tiny.FAMILIES[family]()
+    ids = tiny.prompt(14)
+    with torch.inference_mode():
+        ours, theirs = RoomyCache(), DynamicCache()
+        for stretch in ids.split([9, 1, 1, 1, 2], dim=1):
+            a = model(stretch, past_key_values=ours).logits[:, -1]
+            b = model(stretch, past_key_values=theirs).logits[:, -1]
+            assert torch.allclose(a, b, atol=1e-5)
+        ours.crop(-2)
+        again = model(ids[:, -2:], past_key_values=ours).logits[:, -1]
+        assert torch.equal(again, a)
