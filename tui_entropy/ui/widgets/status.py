@@ -30,24 +30,26 @@ class Status(View):
         name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
         state = _state(log, paint)
         gauges = _gauges(frame)
-        where = (
-            [(f"{paint.between}{log.card.device} {log.card.dtype}", paint.dim)] if log.card and width >= 72 else []
-        )
+        where: list[Part] = []
+        if log.card and width >= 72:
+            # Of weights that are not the original ones the first word says what they are, such as Q4_1.
+            kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
+            where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}", paint.dim)]
         name = visible(name, in_table=True)
-        room = max(width - sum(cells(text) for text, _ in state) - 3, 8)  # what it is doing comes before its name
+        room = max(width - sum(cells(text) for text, _ in state) - 2, 8)  # what it is doing comes before its name
         left: list[Part] = [
             (fitted(name, min(cells(name), 24, room), paint.ascii), paint.title),
             *where,
-            ("   ", paint.base),
+            ("  ", paint.base),
         ]
         used = sum(cells(text) for text, _ in [*left, *state])
         gap = max(STATE - sum(cells(text) for text, _ in state), 2)
         if gauges and used + gap + cells(gauges[0]) > width:
             gap = 2
-        room = width - used - gap + 3
-        while gauges and sum(cells(text) + 3 for text in gauges) > room:
+        room = width - used - gap
+        while gauges and cells("  ".join(gauges)) > room:
             gauges.pop()
-        right: list[Part] = [(" " * gap, paint.base), ("   ".join(gauges), paint.dim)] if gauges else []
+        right: list[Part] = [(" " * gap, paint.base), ("  ".join(gauges), paint.dim)] if gauges else []
         return [paint.row([*left, *state, *right], width)]
 
 
