@@ -78,6 +78,7 @@ def run(
     mouse: Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")] = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
+    from tui_entropy.knobs import check
     from tui_entropy.records import Knobs, ModelSpec, Write
 
     knobs = Knobs(
@@ -94,6 +95,7 @@ def run(
         seed=seed,
         n_candidates=candidates,
     )
+    check(knobs)  # before anything slow
     spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
     vectors = tuple(vector_option(text) for text in vector or ())
     given = sys.stdin.read() if prompt == "-" else prompt

@@ -21,8 +21,9 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.sampling import Chained, apply, check, draw, gumbel
+from tui_entropy.engine.sampling import Chained, apply, draw, gumbel
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import check
 from tui_entropy.records import ORDERS, Knobs
 
 OFF = Knobs(temperature=1.0, top_k=0, top_p=1.0)

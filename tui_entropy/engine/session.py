@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from tui_entropy.engine import vectors
 from tui_entropy.engine.decode import Context, Controls, Instruments, decode
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.sampling import check
 from tui_entropy.engine.text import pieces
 from tui_entropy.engine.vectors import ControlVector
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
     AttentionRows,

@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from msgspec.structs import replace
 
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import RANGES
 from tui_entropy.log import SHORT_NAMES
 from tui_entropy.records import ORDERS, Knobs
 
@@ -33,19 +34,14 @@ LADDERS: dict[str, tuple[float, ...]] = {
 }
 """From the tightest to the loosest, or as numbers grow. A last 0 is 'off', which is looser than any number."""
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "temperature": (0.0, 100.0),
+LIMITS: dict[str, tuple[float, float]] = RANGES | {
     "top_k": (0, 10**7),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "typical_p": (0.0, 1.0),
-    "top_n_sigma": (0.0, 1000.0),
-    "repetition_penalty": (0.01, 100.0),
-    "frequency_penalty": (-100.0, 100.0),
-    "presence_penalty": (-100.0, 100.0),
+    "repetition_penalty": (0.01, RANGES["repetition_penalty"][1]),
     "seed": (0, 2**63 - 1),
     "n_candidates": (1, 200),
 }
+"""What may be typed: what the chain takes, with an end where that has none."""
+
 WHOLE = ("top_k", "seed", "n_candidates")
 
 NAMES = tuple(SHORT_NAMES)
