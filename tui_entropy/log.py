@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from array import array
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tui_entropy.records import (
+    SCORES,
     AttentionRows,
     Continued,
     Ended,
@@ -18,6 +21,7 @@ from tui_entropy.records import (
     Paused,
     Prefilled,
     Progress,
+    PromptScores,
     Ready,
     Refused,
     Started,
@@ -50,6 +54,8 @@ class Log:
     card: ModelCard | None = None
     started: Started | None = None
     prefilled: Prefilled | None = None
+    prompt_scores: dict[str, array[float]] = field(default_factory=dict)
+    """One of SCORES -> its value for each token of the prompt (nats where it is information), NaN while unknown."""
     steps: Steps = field(default_factory=Steps)
     marks: list[Mark] = field(default_factory=list)
     knobs: Knobs = field(default_factory=Knobs)
@@ -97,6 +103,10 @@ class Log:
                 self._begin(event)
             case Prefilled():
                 self.prefilled = event
+            case PromptScores():
+                for at, row in enumerate(event.scores.rows(), event.first):
+                    for name, value in zip(SCORES, row, strict=True):
+                        self.prompt_scores[name][at] = value
             case KnobsChanged():
                 self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
                 self.knobs = event.knobs
@@ -127,6 +137,7 @@ class Log:
     def _begin(self, started: Started) -> None:
         self.state, self.note, self.started = "reading", "", started
         self.prefilled = self.attention = None
+        self.prompt_scores = {name: array("d", [math.nan]) * len(started.pieces) for name in SCORES}
         self.knobs, self.vectors = started.knobs, started.vectors
         self.turned = [(0, started.knobs)]
         self.steps, self.marks = Steps(), []

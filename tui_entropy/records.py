@@ -54,13 +54,21 @@ class Grid(Struct, frozen=True, array_like=True):
 
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 
+LAST = ("xtc_probability", "mirostat_tau")
+"""Stages that look at what is left in the end."""
+
 ORDERS: dict[str, tuple[str, ...]] = {
-    "hf": (*PENALTIES, "temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma"),
-    "llama.cpp": (*PENALTIES, "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "temperature"),
-    "vllm": (*PENALTIES, "temperature", "min_p", "top_k", "top_p", "typical_p", "top_n_sigma"),
-}
-"""The stages of the sampling chain in the order of each engine. Where an engine lacks a stage, it comes last, so
-that no knob is silently without effect. A stage is named after the knob that sets it."""
+    "hf": (*PENALTIES, "dry_multiplier", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", *LAST),
+    "llama.cpp": (
+        *PENALTIES, "dry_multiplier", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc_probability",
+        "temperature", "mirostat_tau",
+    ),
+    "vllm": (
+        *PENALTIES, "dry_multiplier", "temperature", "min_p", "top_k", "top_p", "typical_p", "top_n_sigma", *LAST,
+    ),
+}  # fmt: skip
+"""The stages of the sampling chain in the order of each engine. One that an engine lacks stands beside its like or
+comes last, so that no knob is silently without effect. A stage is named after the knob that sets it."""
 
 
 class Knobs(Struct, frozen=True):
@@ -84,6 +92,29 @@ class Knobs(Struct, frozen=True):
     """Over written tokens only, per occurrence. 0 is off."""
     presence_penalty: float = 0.0
     """Over written tokens only. 0 is off."""
+    penalty_last_n: int = 0
+    """Newest tokens, prompt included, that penalties and DRY look back over, as in llama.cpp. 0 is no such window:
+    then repetition and DRY see everything, frequency and presence what was written."""
+    dynatemp_range: float = 0.0
+    """The temperature moves this far to either side with the entropy of what is left. 0 is off."""
+    dynatemp_exponent: float = 1.0
+    dry_multiplier: float = 0.0
+    """0 is off."""
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    """A token that contains one of these ends a repeated sequence."""
+    xtc_probability: float = 0.0
+    """Of the stage acting on a step. 0 is off."""
+    xtc_threshold: float = 0.1
+    """Probability; above 0.5 the stage is off."""
+    mirostat_tau: float = 0.0
+    """Surprisal in bits that mirostat v2 aims at. 0 is off."""
+    mirostat_eta: float = 0.1
+    adaptive: str = "off"
+    """Which Entropix sampler changes the knobs at each step: 'off', 'S1', 'S3', or 'own', calibrated on this text."""
+    clarifier: str = ""
+    """What that sampler writes where the model is sure to be unsure; must be one token. Empty is off."""
     order: tuple[str, ...] = ORDERS["hf"]
     seed: int = 7
     """The draw at a position is a function of this and the position."""
@@ -113,6 +144,17 @@ class Vector(Struct, frozen=True):
 
 
 # --- What is known of a model --------------------------------------------------------------------------------
+
+
+TRUSTED = ("logits", "sampling", "heads", "attention", "residual")
+"""Groups of numbers that are shown, and that `doctor` can prove."""
+
+
+class Trust(Struct, frozen=True, array_like=True):
+    level: str
+    """'exact', 'approximate' or 'unavailable'."""
+    reason: str
+    """Half a sentence: what was compared and how far it was off, or why it is not exact."""
 
 
 class ModelSpec(Struct, frozen=True):
@@ -148,6 +190,8 @@ class ModelCard(Struct, frozen=True):
     """Per block: whether it has attention rows to show."""
     has_chat_template: bool
     versions: dict[str, str]
+    trust: dict[str, Trust] = {}
+    """Of each group of numbers (TRUSTED): how far it can be believed on this model and machine."""
 
 
 # --- What happens: events ------------------------------------------------------------------------------------
@@ -199,6 +243,50 @@ class Prefilled(Struct, frozen=True, tag="prefilled"):
     seconds: float
 
 
+SCORES = (
+    "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl",
+)  # fmt: skip
+"""What is told of every token of the prompt. Named and meant as the fields of Step; model, nats."""
+
+
+class PromptScores(Struct, frozen=True, tag="prompt-scores"):
+    """What the model thought of a stretch of the prompt, as it read it. The first token of all has no scores: nothing
+    came before it."""
+
+    run: int
+    first: int
+    """Context position of the first token scored."""
+    scores: Grid
+    """(n, len(SCORES)) for the tokens at first, first + 1, ..."""
+
+
+class Stage(Struct, frozen=True, array_like=True):
+    """What a stage of the sampling chain did at one step."""
+
+    name: str
+    survivors: int
+    """Tokens that can still be drawn after it."""
+    mass: float
+    """What those had of the distribution that the stage was given, 0 ... 1."""
+    entropy: float
+    """Nats, of the distribution after it."""
+
+
+class Decision(Struct, frozen=True):
+    """What the adaptive sampler saw at one step, and what it made of it."""
+
+    variant: str
+    """'S1', 'S3' or 'own'."""
+    quadrant: str
+    """'flowing', 'asking', 'exploring', 'resampling', 'adaptive', or 'warming up' while it has seen too little."""
+    action: str
+    """A phrase: 'greedy', 'temperature 0.7 to 1.2, top-k 40 to 46', 'wrote the clarifier', 'best of 5'."""
+    saw: dict[str, float]
+    """Every number that it read and every threshold that it compared them with; nats where it is information."""
+    knobs: Knobs
+    """What the token was drawn with."""
+
+
 class Candidate(Struct, frozen=True, array_like=True):
     token_id: int
     data: bytes
@@ -207,6 +295,21 @@ class Candidate(Struct, frozen=True, array_like=True):
     final_prob: float
     cut: str | None = None
     """The stage that removed it, None if it could still be drawn."""
+
+
+ATTENTION = ("spread", "disagreement", "interaction")
+"""Per layer, of the newest query over its visible keys: variance across heads of their entropies (nats squared), mean
+over heads of the total variation to the mean row (0 ... 1), mean |score| before the softmax (logits)."""
+BLOCKS = ("mean", "std", "norm")
+"""Mean and population standard deviation over the d_model numbers, and L2 norm."""
+PERPLEXITY_WINDOW = 64
+RECENT = 256
+"""Steps that 'recent' means, the present one not counted."""
+STATES = (
+    "Warming up", "Confident", "Uncertain", "Overconfident", "Conflicted", "Leaning uncertain",
+    "Leaning overconfident",
+)  # fmt: skip
+"""Of the model, by the z-scores of entropy and attention entropy: see engine/state.py."""
 
 
 class Step(Struct, frozen=True, tag="step"):
@@ -229,25 +332,51 @@ class Step(Struct, frozen=True, tag="step"):
     """Model, nats, of the written token."""
     rank: int
     """Model; 1 is the most probable."""
+    logit_margin: float | None
+    """Model: logit of the most probable token minus that of the second. None with a vocabulary of one."""
+    prob_margin: float | None
+    """Model: the same difference of probabilities."""
+    uniform_kl: float
+    """KL(model || uniform) = ln vocab - entropy, nats."""
+    perplexity: float
+    """Model: exp of the mean surprisal of the written tokens so far, this one included."""
+    window_perplexity: float
+    """The same of the newest PERPLEXITY_WINDOW of them."""
     final_entropy: float
     final_prob: float
     """Of the written token."""
     candidates: tuple[Candidate, ...]
     """(n_candidates,) most probable of the model first."""
-    survivors: tuple[tuple[str, int], ...]
-    """(stage, tokens that can still be drawn after it) for each stage that is switched on, in order."""
+    stages: tuple[Stage, ...]
+    """Those that are switched on, in order."""
+    stage_probs: Grid
+    """(n_stages, 1 + n_candidates) probability after each stage, of the written token and then of each candidate."""
     head_entropy: Grid
     """(n_layers, n_heads) nats, of the row of the newest query over its visible keys; NaN without attention."""
+    head_varentropy: Grid
+    """(n_layers, n_heads) nats squared, of the same rows."""
+    attention: Grid
+    """(n_layers, len(ATTENTION)); NaN without attention."""
     visible_keys: tuple[int | None, ...]
     """(n_layers,) keys that the newest query may attend to."""
-    block_mean: tuple[float, ...]
-    block_std: tuple[float, ...]
-    block_norm: tuple[float, ...]
-    """(n_layers,) of the residual stream after each block at the newest position; norm is L2."""
+    blocks: Grid
+    """(n_layers, len(BLOCKS)) of the residual stream after each block at the newest position."""
+    strays: tuple[int, ...]
+    """Blocks (1-based) whose L2 norm is outside the band of its own recent values."""
+    state: str
+    """One of STATES."""
+    entropy_z: float | None
+    """How many standard deviations the entropy is above the mean of recent steps; None while warming up."""
+    attention_z: float | None
+    """The same of the mean of head entropies / ln n."""
     forward_seconds: float
     sample_seconds: float
     at: float
     """Seconds of work since the run began, pauses not counted."""
+    mirostat_mu: float | None = None
+    """Bits; the bound that mirostat drew this token under. None where it is off."""
+    decision: Decision | None = None
+    """Of the adaptive sampler; None where it is off."""
 
 
 class KnobsChanged(Struct, frozen=True, tag="knobs"):
@@ -322,8 +451,8 @@ class AttentionRows(Struct, frozen=True, tag="attention"):
 
 
 Event = (
-    Progress | Ready | Started | Prefilled | Step | KnobsChanged | VectorsChanged | Paused | Continued | Ended
-    | Failed | Refused | Memory | AttentionRows
+    Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
+    | Ended | Failed | Refused | Memory | AttentionRows
 )  # fmt: skip
 
 

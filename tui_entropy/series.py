@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tui_entropy.records import Step, normalised
+from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Grid, Step, log_visible
 
 LN2 = math.log(2)
 
-Kind = Literal["information", "information²", "count", "share", "number", "seconds"]
+Kind = Literal["information", "information²", "count", "share", "number", "logits", "norm", "sd", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Series:
     """The value (in nats where it is information) at which colour and bars are full."""
     meaning: str
     """What it means, what high and low suggest, and what it does not mean."""
+    prompt: str = ""
+    """Its name among SCORES, where tokens of the prompt have it too."""
 
     def value(self, step: Step, bits: bool) -> float | None:
         """In the unit of `unit`. None where the step does not have it."""
@@ -52,6 +55,10 @@ class Series:
                 return "bits²" if bits else "nats²"
             case "seconds":
                 return "s"
+            case "logits" | "sd":
+                return self.kind
+            case "norm":
+                return "L2"
             case _:
                 return ""
 
@@ -61,72 +68,203 @@ class Series:
         return {"information": LN2, "information²": LN2 * LN2}.get(self.kind, 1.0)
 
 
-def mean_head_entropy(step: Step) -> float | None:
+def over_layers(name: str) -> Callable[[Step], float | None]:
+    """Reads the mean over layers of one of ATTENTION."""
+    at = ATTENTION.index(name)
+    return lambda step: mean([row[at] for row in step.attention.rows()])
+
+
+def of_last_block(name: str) -> Callable[[Step], float | None]:
+    at = BLOCKS.index(name)
+    return lambda step: step.blocks.rows()[-1][at] if step.blocks.shape[0] else None
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
+
+
+def head_entropy(step: Step) -> float | None:
     """Mean over all layers and heads of entropy / ln n."""
-    shares = [
-        share
-        for row, keys in zip(step.head_entropy.rows(), step.visible_keys, strict=True)
-        for share in normalised(row, keys)
-        if share is not None
+    shares = []
+    for row, keys in zip(step.head_entropy.rows(), step.visible_keys, strict=True):
+        if (ceiling := log_visible(keys)) is not None:
+            shares += [min(max(entropy / ceiling, 0.0), 1.0) for entropy in row]
+    return mean(shares)
+
+
+def last_heads(grid: Grid) -> list[float]:
+    """The row of the last layer that has attention; empty where none has."""
+    return next((row for row in reversed(grid.rows()) if not math.isnan(row[0])), [])
+
+
+def entropix_spread(step: Step) -> float | None:
+    heads = last_heads(step.head_entropy)
+    centre = mean(heads)
+    return None if centre is None else mean([(entropy - centre) ** 2 for entropy in heads])
+
+
+def entropix_disagreement(step: Step) -> float | None:
+    """Mean over heads and visible keys of |weight - mean weight|: twice the total variation, shared by the keys."""
+    rows = [
+        (row[ATTENTION.index("disagreement")], keys)
+        for row, keys in zip(step.attention.rows(), step.visible_keys, strict=True)
+        if keys and not math.isnan(row[0])
     ]
-    return sum(shares) / len(shares) if shares else None
+    return 2 * rows[-1][0] / rows[-1][1] if rows else None
+
+
+def entropix_interaction(step: Step) -> float | None:
+    layer = last_heads(step.attention)
+    return layer[ATTENTION.index("interaction")] if layer else None
+
+
+def series(
+    name: str, kind: Kind, distribution: str, read: Callable[[Step], float | None], ceiling: float, meaning: str
+) -> Series:
+    field = name.replace(" ", "_")
+    return Series(name, kind, distribution, read, ceiling, meaning, field if field in SCORES else "")
 
 
 SERIES = (
-    Series(
-        "entropy",
-        "information",
-        "model",
-        lambda step: step.entropy,
-        6 * LN2,
+    series(
+        "entropy", "information", "model", lambda step: step.entropy, 6 * LN2,
         "How spread the model's belief about the next token was: 0 is one certain token, 1 bit is a fair coin. "
         "High means many tokens would do, not that the written one is wrong.",
     ),
-    Series(
-        "varentropy",
-        "information²",
-        "model",
-        lambda step: step.varentropy,
-        8 * LN2**2,
+    series(
+        "varentropy", "information²", "model", lambda step: step.varentropy, 8 * LN2**2,
         "The variance of the surprisal -log p under the model. High means a few likely tokens beside a long tail; it "
         "is 0 both at certainty and when all tokens that matter are equally likely, a 50/50 fork among them.",
     ),
-    Series(
-        "surprisal",
-        "information",
-        "model",
-        lambda step: step.surprisal,
-        8 * LN2,
+    series(
+        "surprisal", "information", "model", lambda step: step.surprisal, 8 * LN2,
         "-log p of the token that was written. High means the draw took something the model thought unlikely; "
         "its mean over the text is the log of the perplexity, not a measure of truth.",
     ),
-    Series(
-        "rank",
-        "count",
-        "model",
-        lambda step: float(step.rank),
-        10.0,
+    series(
+        "rank", "count", "model", lambda step: float(step.rank), 10.0,
         "Place of the written token among all tokens, 1 for the most probable. A high rank is the sampler's luck or "
         "a flat distribution; look at entropy to tell them apart.",
     ),
-    Series(
-        "final entropy",
-        "information",
-        "final",
-        lambda step: step.final_entropy,
-        6 * LN2,
+    series(
+        "logit margin", "logits", "model", lambda step: step.logit_margin, 8.0,
+        "Logit of the most probable token minus that of the second: the log of how many times likelier it is. Near 0 "
+        "two tokens tie, high means a clear favourite; it says nothing of the other tokens, nor which one was drawn.",
+    ),
+    series(
+        "prob margin", "share", "model", lambda step: step.prob_margin, 1.0,
+        "Probability of the most probable token minus that of the second. Near 1 one token has it all; near 0 is a "
+        "tie or a flat distribution, which the logit margin does not tell apart either.",
+    ),
+    series(
+        "uniform kl", "information", "model", lambda step: step.uniform_kl, 16 * LN2,
+        "KL divergence from the uniform distribution, log of the vocabulary minus entropy: how much the model knows. "
+        "Low means it hardly prefers anything; as it depends on the vocabulary, do not compare it between models.",
+    ),
+    series(
+        "perplexity", "number", "model", lambda step: step.perplexity, 32.0,
+        "exp of the mean surprisal of all tokens written so far: as if each had been a choice among so many. Low is "
+        "text the model finds likely, which greedy sampling and repetition bring about as well as quality.",
+    ),
+    series(
+        "window perplexity", "number", "model", lambda step: step.window_perplexity, 32.0,
+        f"Perplexity of the newest {PERPLEXITY_WINDOW} written tokens. It rises where the text leaves what the model "
+        "expects and falls towards 1 in a loop; over so few tokens one surprise moves it much.",
+    ),
+    series(
+        "final entropy", "information", "final", lambda step: step.final_entropy, 6 * LN2,
         "The entropy that was left to the dice after penalties, temperature and truncation. 0 means the token was "
         "forced, however unsure the model was.",
     ),
-    Series(
-        "head entropy",
-        "share",
-        "attention",
-        mean_head_entropy,
-        1.0,
+    series(
+        "head entropy", "share", "attention", head_entropy, 1.0,
         "Mean over layers and heads of attention entropy / log n, n the visible keys: 0 looks at one token, 1 at all "
         "alike. It says how widely the model looked, not what it used.",
     ),
-)
+    series(
+        "head varentropy", "information²", "attention",
+        lambda step: mean(itertools.chain(*step.head_varentropy.rows())), 8 * LN2**2,
+        "Mean over layers and heads of the variance of -log weight within a head's row. High means heads that look "
+        "hard at few tokens and faintly at many; 0 is one token, or several exactly alike.",
+    ),
+    series(
+        "entropy spread", "information²", "attention", over_layers("spread"), 4 * LN2**2,
+        "Variance across the heads of a layer of their entropies, averaged over layers. High means some heads look "
+        "at one token while others look everywhere; low does not mean that they look at the same tokens.",
+    ),
+    series(
+        "head disagreement", "share", "attention", over_layers("disagreement"), 1.0,
+        "Total variation between each head's row and the mean row of its layer, averaged: the share of attention "
+        "that would have to move for a head to look like the others. 0 is all alike; it is no measure of conflict.",
+    ),
+    series(
+        "interaction strength", "logits", "attention", over_layers("interaction"), 8.0,
+        "Mean |attention score| before the softmax over visible keys, averaged over heads and layers. High means "
+        "large scores of either sign; a constant added to a row changes it and changes no weight.",
+    ),
+    series(
+        "entropix attention entropy", "information", "attention", lambda step: mean(last_heads(step.head_entropy)),
+        6 * LN2,
+        "Mean entropy of the heads of the last layer with attention, over visible keys. Entropix takes it over its "
+        "whole cache, empty slots included, so its values lie near 12 bits and its thresholds mean nothing here.",
+    ),
+    series(
+        "entropix attention varentropy", "information²", "attention", entropix_spread, 4 * LN2**2,
+        "Variance across the heads of the last layer of their entropies. Entropix computes it from rows over its "
+        "whole cache, empty slots included, which makes heads look alike; it is not the varentropy within a head.",
+    ),
+    series(
+        "entropix agreement", "share", "attention", entropix_disagreement, 0.1,
+        "Mean |weight - mean of heads| in the last layer, over heads and visible keys. Despite its name high means "
+        "that heads differ, and it shrinks as the text grows; Entropix also counts the empty slots of its cache.",
+    ),
+    series(
+        "entropix interaction strength", "logits", "attention", entropix_interaction, 8.0,
+        "Mean |score| before the softmax in the last layer, over heads and visible keys. Entropix also counts empty "
+        "cache slots, whose score is 0, so there it grows with the text; high does not mean useful.",
+    ),
+    series(
+        "residual norm", "norm", "residual", of_last_block("norm"), 400.0,
+        "L2 norm of the residual stream after the last block. It is set mostly by the model and the token; a jump, "
+        "or a drift over the text, can point to saturation or to a vector that pushes too hard.",
+    ),
+    series(
+        "residual mean", "number", "residual", of_last_block("mean"), 2.0,
+        "Mean of the numbers of the residual stream after the last block. Near 0 is usual and a drift is worth a "
+        "look; with RMS norms a few huge dimensions move it without harm.",
+    ),
+    series(
+        "residual std", "number", "residual", of_last_block("std"), 20.0,
+        "Standard deviation of the numbers of the residual stream after the last block. Low may mean collapse and "
+        "high a blow-up, against this model's own usual values only.",
+    ),
+    series(
+        "strays", "count", "residual", lambda step: float(len(step.strays)), 6.0,
+        "Blocks whose norm left the band of their own recent values, three standard deviations wide to either side. "
+        "Many at once mark an unusual token such as a first newline; it is no error by itself.",
+    ),
+    series(
+        "entropy z", "sd", "model", lambda step: step.entropy_z, 3.0,
+        "Entropy, in standard deviations above the mean of recent steps. Above 1 counts as high and below -1 as low "
+        "for the state of the model; it compares with this text only.",
+    ),
+    series(
+        "attention z", "sd", "attention", lambda step: step.attention_z, 3.0,
+        "Head entropy, in standard deviations above the mean of recent steps. High looks more widely than it just "
+        "did, low more narrowly; neither says whether the model uses what it looks at.",
+    ),
+    series(
+        "forward pass", "seconds", "", lambda step: step.forward_seconds, 0.1,
+        "Seconds of the model's forward pass for this token, probes included. It grows with the context; a jump is "
+        "the machine, not the model.",
+    ),
+    series(
+        "sampling", "seconds", "", lambda step: step.sample_seconds, 0.02,
+        "Seconds from the logits to the record of the step: metrics, chain, draw, copy. Sorting stages and many "
+        "candidates raise it; it says nothing of quality.",
+    ),
+)  # fmt: skip
 
 BY_NAME = {series.name: series for series in SERIES}
