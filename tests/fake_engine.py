@@ -46,6 +46,7 @@ from tui_entropy.records import (
     Refused,
     SetKnobs,
     SetVector,
+    Stage,
     Started,
     Step,
     Stop,
@@ -110,22 +111,42 @@ def step(
         varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
         surprisal=surprisals[rank - 1],
         rank=rank,
+        logit_margin=surprisals[1] - surprisals[0],
+        prob_margin=probabilities[0] - probabilities[1],
+        uniform_kl=math.log(49152) - entropy,
+        perplexity=3 + math.sin(index / 20),
+        window_perplexity=3 + math.sin(index / 5),
         final_entropy=entropy / 2,
         final_prob=probabilities[rank - 1],
         candidates=tuple(
             Candidate(1001 + i, data[i], -surprisals[i], p if i < 5 else 0.0, None if i < 5 else "top_p")
             for i, p in enumerate(probabilities)
         ),
-        survivors=(("top_k", 40), ("top_p", 5)),
+        stages=(
+            Stage("temperature", 49152, 1.0, entropy / 1.2),
+            Stage("top_k", 40, 0.98, entropy / 1.5),
+            Stage("top_p", 5, 0.95, entropy / 2),
+        ),
+        stage_probs=floats([[p * s for p in (probabilities[rank - 1], *probabilities)] for s in (1.0, 1.02, 1.07)]),
         head_entropy=Grid((layers, heads), grid.tobytes()),
+        head_varentropy=Grid((layers, heads), grid.tobytes()),
+        attention=floats([[0.3, 0.5 + 0.4 * math.sin(index / 9 + block), 2.0] for block in range(layers)]),
         visible_keys=(keys,) * layers,
-        block_mean=(0.01,) * layers,
-        block_std=(1.0,) * layers,
-        block_norm=tuple(24.0 + block for block in range(layers)),
+        blocks=floats([[0.01, 1.0, 24.0 + block + math.sin(index / 4)] for block in range(layers)]),
+        strays=(3,) if index % 20 == 19 else (),
+        state="Warming up" if index < 16 else "Confident",
+        entropy_z=None if index < 16 else math.sin(index),
+        attention_z=None if index < 16 else math.cos(index),
         forward_seconds=0.02,
         sample_seconds=0.001,
         at=0.025 * (index + 1),
     )
+
+
+def floats(rows: Sequence[Sequence[float]]) -> Grid:
+    """Without numpy, which this process does not need."""
+    flat = array.array("f", [value for row in rows for value in row])
+    return Grid((len(rows), len(rows[0])), flat.tobytes())
 
 
 def rows(ask: AskAttention, run: int) -> AttentionRows:

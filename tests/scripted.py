@@ -3,7 +3,7 @@
 import math
 
 from tui_entropy.log import Log
-from tui_entropy.records import Candidate, Event, Grid, Knobs, Piece, Started, Step
+from tui_entropy.records import Candidate, Event, Grid, Knobs, Piece, Stage, Started, Step
 
 LAYERS, HEADS, PROMPT = 3, 2, 3
 
@@ -27,18 +27,28 @@ def step(index: int, word: str = " Paris", run: int = 1) -> Step:
         varentropy=share / 2,
         surprisal=share * 2,
         rank=1 + index % 3,
+        logit_margin=share * 3,
+        prob_margin=share / 4,
+        uniform_kl=9 - share,
+        perplexity=3.0,
+        window_perplexity=2.0,
         final_entropy=share / 3,
         final_prob=0.5,
         candidates=(
             Candidate(100 + index, word.encode(), math.log(0.7), 1.0),
             Candidate(7, b" \xff", math.log(0.1), 0.0, "top_p"),
         ),
-        survivors=(("top_k", 40), ("top_p", 1)),
+        stages=(Stage("top_k", 40, 0.9, share / 2), Stage("top_p", 1, 0.5, share / 3)),
+        stage_probs=Grid.of([[0.75, 0.75, 0.1], [1.0, 1.0, 0.0]]),
         head_entropy=Grid.of([[share * math.log(keys)] * HEADS] * LAYERS),
+        head_varentropy=Grid.of([[share] * HEADS] * LAYERS),
+        attention=Grid.of([[share, share / 2, share * 2]] * LAYERS),
         visible_keys=(keys,) * LAYERS,
-        block_mean=(0.0,) * LAYERS,
-        block_std=(1.0,) * LAYERS,
-        block_norm=(24.0,) * LAYERS,
+        blocks=Grid.of([[0.0, 1.0, 24.0 + block] for block in range(LAYERS)]),
+        strays=(2,) if index % 5 == 4 else (),
+        state="Warming up" if index < 16 else "Confident",
+        entropy_z=None if index < 16 else 0.5,
+        attention_z=None if index < 16 else -0.5,
         forward_seconds=0.04,
         sample_seconds=0.002,
         at=0.045 * (index + 1),

@@ -10,11 +10,13 @@ from typing import overload
 
 import msgspec
 
-from tui_entropy.records import Step
+from tui_entropy.records import BLOCKS, Step
 from tui_entropy.series import SERIES, Series
 
 OPEN = 64
 """Steps that are kept as objects: what is looked at is looked at again."""
+
+NORM = BLOCKS.index("norm")
 
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Step)
 
@@ -27,6 +29,10 @@ class Steps(Sequence[Step]):
         """What each step completes."""
         self.at = array("d")
         """Seconds of work, as Step.at."""
+        self.strays: list[tuple[int, ...]] = []
+        """Blocks (1-based) that left their band, as Step.strays."""
+        self._norms = array("f")
+        """n_layers per step."""
         self._packed: list[bytes] = []
         self._open: OrderedDict[int, Step] = OrderedDict()
         self._columns = {series.name: array("d") for series in SERIES}
@@ -36,6 +42,8 @@ class Steps(Sequence[Step]):
         self._packed.append(_encoder.encode(step))
         self.texts.append(step.text)
         self.at.append(step.at)
+        self.strays.append(step.strays)
+        self._norms.extend(row[NORM] for row in step.blocks.rows())
         for series in SERIES:
             value = series.read(step)
             self._columns[series.name].append(math.nan if value is None else value)
@@ -43,6 +51,14 @@ class Steps(Sequence[Step]):
     def values(self, series: Series, first: int = 0, last: int | None = None) -> Iterator[float | None]:
         """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""
         return (None if math.isnan(value) else value for value in self._columns[series.name][first:last])
+
+    def norms(self, block: int, first: int = 0, last: int | None = None) -> array[float]:
+        """L2 norm of the residual stream after a block (1-based), for steps first ... last - 1."""
+        n_layers = len(self._norms) // max(len(self), 1)
+        if not n_layers:
+            return array("f")
+        first, last, _ = slice(first, last).indices(len(self))
+        return self._norms[first * n_layers + block - 1 : last * n_layers : n_layers]
 
     def __len__(self) -> int:
         return len(self._packed)

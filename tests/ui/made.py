@@ -19,6 +19,7 @@ from tui_entropy.records import (
     Piece,
     Prefilled,
     Ready,
+    Stage,
     Started,
     Step,
     Vector,
@@ -67,10 +68,21 @@ def step(index: int = 0, text: str | bytes = " word", position: int | None = Non
     shares = [[luck.random() ** 2 * math.log(at) for _ in range(HEADS)] for _ in range(LAYERS)]
     made = dict(
         run=1, index=index, position=at, token_id=100, data=data, text=data.decode("utf-8", "replace"),
-        entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1, final_entropy=entropy / 2,
-        final_prob=first / 0.95, candidates=candidates, survivors=(("top_k", 40), ("top_p", 12)),
-        head_entropy=grid(shares), visible_keys=(at,) * LAYERS, block_mean=(0.0,) * LAYERS, block_std=(1.0,) * LAYERS,
-        block_norm=(24.0,) * LAYERS, forward_seconds=0.04, sample_seconds=0.002, at=index / 22.4,
+        entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1,
+        logit_margin=-math.log(max(1 - first, 1e-9)), prob_margin=first * first,
+        uniform_kl=math.log(49152) - entropy, perplexity=4.2 + math.sin(index), window_perplexity=4.0 + math.cos(index),
+        final_entropy=entropy / 2, final_prob=first / 0.95, candidates=candidates,
+        stages=(Stage("temperature", 49152, 1.0, entropy / 1.5), Stage("top_k", 40, 0.98, entropy / 1.8),
+                Stage("top_p", 12, 0.95, entropy / 2)),
+        stage_probs=grid([[p * s for p in (probs[0], *probs)] for s in (1.0, 1.02)]
+                         + [[p / 0.95 * (n <= 12) for n, p in enumerate((probs[0], *probs))]]),
+        head_entropy=grid(shares), head_varentropy=grid([[share / 2 for share in row] for row in shares]),
+        attention=grid([[0.2 + luck.random(), luck.random(), 1 + luck.random()] for _ in range(LAYERS)]),
+        visible_keys=(at,) * LAYERS,
+        blocks=grid([[0.01 * n, 1.0 + n / 10, 24.0 + 3 * n + 2 * math.sin(index / 5)] for n in range(LAYERS)]),
+        strays=(3, 4) if index % 17 == 16 else (), state="Warming up" if index < 16 else "Confident",
+        entropy_z=None if index < 16 else math.sin(index), attention_z=None if index < 16 else math.cos(index),
+        forward_seconds=0.04, sample_seconds=0.002, at=index / 22.4,
     )  # fmt: skip
     return Step(**(made | fields))  # type: ignore[arg-type]
 
