@@ -307,9 +307,9 @@ RECENT = 256
 """Steps that 'recent' means, the present one not counted."""
 STATES = (
     "Warming up", "Confident", "Uncertain", "Overconfident", "Conflicted", "Leaning uncertain",
-    "Leaning overconfident",
+    "Leaning overconfident", "Unknown",
 )  # fmt: skip
-"""Of the model, by the z-scores of entropy and attention entropy: see engine/state.py."""
+"""Of the model, by the z-scores of entropy and attention entropy: see engine/state.py. Unknown: no attention."""
 
 
 class Step(Struct, frozen=True, tag="step"):

@@ -40,8 +40,8 @@ class Series:
         return None if raw is None else raw / self._divisor(bits)
 
     def level(self, raw: float | None) -> float | None:
-        """What `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
-        return None if raw is None else min(max(raw / self.ceiling, 0.0), 1.0)
+        """The size of what `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
+        return None if raw is None else min(abs(raw) / self.ceiling, 1.0)
 
     def top(self, bits: bool) -> float:
         """The ceiling in the unit shown."""

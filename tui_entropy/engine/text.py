@@ -39,6 +39,7 @@ class Codec:
         self.tokenizer = tokenizer
         self._ends = frozenset(ends)
         self._bytes: dict[int, bytes] = {}
+        self._holders: dict[tuple[str, ...], frozenset[int]] = {}
         self._added = {id: token.content.encode() for id, token in tokenizer.added_tokens_decoder.items()}
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._byte_level = backend is not None and "ByteLevel" in repr(backend.decoder)
@@ -69,6 +70,20 @@ class Codec:
         if token_id not in self._bytes:
             self._bytes[token_id] = self._spelled(token_id)
         return self._bytes[token_id]
+
+    def single_token(self, text: str) -> int | None:
+        """The id that the text is as a whole; None where it takes none or several."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids[0] if len(ids) == 1 else None
+
+    def containing(self, strings: tuple[str, ...]) -> frozenset[int]:
+        """Ids of all tokens whose text contains one of the strings. Looked up once per set of strings."""
+        if strings not in self._holders:
+            wanted = [string.encode() for string in strings]
+            self._holders[strings] = frozenset(
+                id for id in range(len(self.tokenizer)) if any(text in self.token_bytes(id) for text in wanted)
+            )
+        return self._holders[strings]
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
