@@ -1,0 +1,119 @@
+"""Each step judged by the steps before it: the state of the model, perplexity, and blocks that left their band.
+
+States follow the metrics guide (high is more than one standard deviation above the mean, low as far below), made
+complete: the window is the newest RECENT steps without the present one, deviations are those of the population, and
+mixed cases have names. They are relative to this text and no evidence of error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tui_entropy.records import PERPLEXITY_WINDOW, RECENT
+
+ENOUGH = 16
+"""Steps before anything is called high or low."""
+CONSTANT = 1e-6
+"""A standard deviation below it has nothing to be measured against."""
+BAND = 3.0
+"""Standard deviations to either side that a block's norm usually stays within."""
+
+Floats = npt.NDArray[np.float64]
+
+
+class Judgement(NamedTuple):
+    """Named as the fields of Step."""
+
+    state: str
+    entropy_z: float | None
+    attention_z: float | None
+    strays: tuple[int, ...]
+    perplexity: float
+    window_perplexity: float
+
+
+class Recent:
+    """What a run has measured so far, as far as later steps are judged by it."""
+
+    def __init__(self) -> None:
+        self.entropies: list[float] = []
+        """Model, nats, per step."""
+        self.varentropies: list[float] = []
+        """Model, nats squared."""
+        self._attention: list[float] = []
+        self._norms: list[Floats] = []
+        self._nll = [0.0]
+        """Sum of the surprisals of the first n steps."""
+
+    def judge(
+        self, entropy: float, varentropy: float, surprisal: float, attention: float | None, norms: npt.ArrayLike
+    ) -> Judgement:
+        """Compare a step with those before it, and count it among them.
+
+        entropy, surprisal: nats. attention: mean over layers and heads of entropy / ln n, None where there is none.
+        norms: (n_layers,) L2 norm of the residual stream after each block.
+        """
+        row = np.asarray(norms, dtype=np.float64)
+        entropy_z = z_score(self.entropies[-RECENT:], entropy)
+        attention_z = None if attention is None else z_score(self._attention[-RECENT:], attention)
+        strays = outside(self._norms[-RECENT:], row)
+        self.entropies.append(entropy)
+        self.varentropies.append(varentropy)
+        self._attention += [] if attention is None else [attention]
+        self._norms.append(row)
+        self._nll.append(self._nll[-1] + surprisal)
+        n = len(self.entropies)
+        window = min(n, PERPLEXITY_WINDOW)
+        return Judgement(
+            state="Unknown" if attention is None and n > ENOUGH else state(entropy_z, attention_z),
+            entropy_z=entropy_z,
+            attention_z=attention_z,
+            strays=strays,
+            perplexity=_exp(self._nll[-1] / n),
+            window_perplexity=_exp((self._nll[-1] - self._nll[-1 - window]) / window),
+        )
+
+
+def z_score(before: Sequence[float], value: float) -> float | None:
+    """Standard deviations above the mean of what came before; None while that is too little or constant."""
+    if len(before) < ENOUGH:
+        return None
+    mean, deviation = float(np.mean(before)), float(np.std(before))
+    return (value - mean) / deviation if deviation > CONSTANT else None
+
+
+def state(entropy_z: float | None, attention_z: float | None) -> str:
+    """One of STATES."""
+    if entropy_z is None or attention_z is None:
+        return "Warming up"
+    high = (entropy_z > 1) + (attention_z > 1)
+    low = (entropy_z < -1) + (attention_z < -1)
+    if high and low:
+        return "Conflicted"
+    if high:
+        return "Uncertain" if high == 2 else "Leaning uncertain"
+    if low:
+        return "Overconfident" if low == 2 else "Leaning overconfident"
+    return "Confident"
+
+
+def outside(before: Sequence[Floats], row: Floats) -> tuple[int, ...]:
+    """Blocks (1-based) further than BAND standard deviations from the mean of their own earlier values.
+
+    before: (n_layers,) per step; too few of them, and no block is outside.
+    """
+    if len(before) < ENOUGH:
+        return ()
+    known = np.stack(before)
+    mean, deviation = known.mean(0), known.std(0)
+    stray = np.abs(row - mean) > np.maximum(BAND * deviation, CONSTANT * np.abs(mean))
+    return tuple((np.flatnonzero(stray) + 1).tolist())
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
