@@ -77,6 +77,12 @@ class Log:
     def context_used(self) -> int:
         return len(self.started.pieces) + len(self.steps) if self.started else 0
 
+    @property
+    def prompt_perplexity(self) -> float | None:
+        """exp of the mean surprisal of the prompt's tokens, as far as they are scored."""
+        known = [nats for nats in self.prompt_scores.get("surprisal", ()) if not math.isnan(nats)]
+        return math.exp(min(sum(known) / len(known), 700)) if known else None
+
     def knobs_at(self, index: int) -> Knobs:
         """Those that a step was drawn with."""
         return next((knobs for first, knobs in reversed(self.turned) if first <= index), self.knobs)
