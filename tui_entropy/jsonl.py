@@ -1,4 +1,7 @@
-"""Events as JSON lines: one header, then one object per step. The unit stands in the name of a field."""
+"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step.
+
+The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,19 @@ from typing import Any
 
 import msgspec
 
-from tui_entropy.records import ModelCard, Started, Step
+from tui_entropy.log import Log
+from tui_entropy.records import (
+    ATTENTION,
+    BLOCKS,
+    PERPLEXITY_WINDOW,
+    SCORES,
+    Grid,
+    ModelCard,
+    PromptScores,
+    Started,
+    Step,
+)
+from tui_entropy.series import BY_NAME, SERIES
 
 
 def header(card: ModelCard, started: Started) -> bytes:
@@ -30,8 +45,15 @@ def header(card: ModelCard, started: Started) -> bytes:
                     "surprisal": "nats",
                     "logprob": "nats, model distribution",
                     "final_prob": "probability, final distribution",
+                    "logit_margin": "logits, model distribution",
+                    "prob_margin": "probability, model distribution",
+                    "perplexity": "exp of the mean surprisal, model distribution",
                     "block_norm": "L2",
+                    "attention_disagreement": "total variation, 0 to 1",
+                    "attention_interaction": "logits",
+                    "decision": "nats, nats^2, logits; knobs as drawn with",
                 },
+                "perplexity_window": PERPLEXITY_WINDOW,
                 "n_layers": card.n_layers,
                 "n_heads": card.n_heads,
                 "layer_kinds": card.layer_kinds,
@@ -45,8 +67,23 @@ def header(card: ModelCard, started: Started) -> bytes:
     )
 
 
+def prompt(stretch: PromptScores) -> bytes:
+    """{"prompt": {...}}: a list per score, for the prompt's tokens from `first` on. The first of all has none."""
+    columns = zip(SCORES, _columns(stretch.scores), strict=True)
+    scores = {f"{name}{UNITS.get(name, '')}": column for name, column in columns}
+    return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
+
+
 def step(record: Step) -> bytes:
     """One line for one written token."""
+    scalars = {f"{name}{UNITS.get(name, '')}": _finite(getattr(record, name)) for name in SCALARS}
+    series = {
+        f"{one.name.replace(' ', '_')}{UNITS.get(one.kind, '')}": _finite(one.read(record))
+        for one in SERIES
+        if one.distribution == "attention" and not one.name.endswith(" z")
+    }
+    layers = {f"attention_{name}": column for name, column in zip(ATTENTION, _columns(record.attention), strict=True)}
+    blocks = {f"block_{name}": column for name, column in zip(BLOCKS, _columns(record.blocks), strict=True)}
     return msgspec.json.encode(
         {
             "index": record.index,
@@ -54,10 +91,7 @@ def step(record: Step) -> bytes:
             "token_id": record.token_id,
             "text": record.text,
             "bytes": record.data.hex(),
-            "entropy_nats": record.entropy,
-            "varentropy_nats2": record.varentropy,
-            "surprisal_nats": record.surprisal,
-            "rank": record.rank,
+            **scalars,
             "candidates": [
                 {
                     "id": candidate.token_id,
@@ -69,19 +103,65 @@ def step(record: Step) -> bytes:
                 }
                 for candidate in record.candidates
             ],
-            "final_entropy_nats": record.final_entropy,
-            "final_prob": record.final_prob,
-            "survivors": dict(record.survivors),
-            "head_entropy_nats": [[_finite(h) for h in row] for row in record.head_entropy.rows()],
+            "stages": [
+                {
+                    "name": stage.name,
+                    "survivors": stage.survivors,
+                    "mass": stage.mass,
+                    "entropy_nats": stage.entropy,
+                    "prob": probs[0],
+                    "candidate_probs": probs[1:],
+                }
+                for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
+            ],
+            "mirostat_mu_bits": record.mirostat_mu,
+            "decision": record.decision,
+            "state": record.state,
+            "head_entropy_nats": _table(record.head_entropy),
+            "head_varentropy_nats2": _table(record.head_varentropy),
             "visible_keys": record.visible_keys,
-            "block_mean": record.block_mean,
-            "block_std": record.block_std,
-            "block_norm": record.block_norm,
+            **layers,
+            **series,
+            **blocks,
+            "strays": record.strays,
             "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
         }
     )
 
 
-def _finite(value: float) -> Any:
-    """JSON has no NaN and no infinity: unknown and impossible are null."""
-    return value if math.isfinite(value) else None
+def end(log: Log) -> bytes:
+    """The last line: {"end": {...}}, with what is known of prompt and text as wholes."""
+    entropies = [entropy for entropy in log.steps.values(BY_NAME["entropy"]) if entropy is not None]
+    return msgspec.json.encode(
+        {
+            "end": {
+                "reason": log.note,
+                "tokens": len(log.steps),
+                "prompt_perplexity": _finite(log.prompt_perplexity),
+                "perplexity": _finite(log.steps[-1].perplexity if entropies else None),
+                "mean_entropy_nats": sum(entropies) / len(entropies) if entropies else None,
+                "sum_entropy_nats": sum(entropies),
+            }
+        }
+    )
+
+
+SCALARS = (*SCORES, "perplexity", "window_perplexity", "final_entropy", "final_prob", "entropy_z", "attention_z")
+UNITS = {
+    "entropy": "_nats", "final_entropy": "_nats", "varentropy": "_nats2", "surprisal": "_nats", "uniform_kl": "_nats",
+    "information": "_nats", "information²": "_nats2",
+}  # fmt: skip
+"""What is put behind the name of a field, by that name or by the kind of a series."""
+
+
+def _table(grid: Grid) -> list[list[Any]]:
+    return [[_finite(value) for value in row] for row in grid.rows()]
+
+
+def _columns(grid: Grid) -> list[list[Any]]:
+    return [list(column) for column in zip(*_table(grid), strict=True)]
+
+
+def _finite(value: float | None) -> Any:
+    """JSON has no NaN and no infinity."""
+    return value if value is not None and math.isfinite(value) else None
