@@ -7,6 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tui_entropy.knobs import KNOBS, shown
 from tui_entropy.records import (
     SCORES,
     AttentionRows,
@@ -156,34 +157,17 @@ class Log:
         return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
-SHORT_NAMES = {
-    "temperature": "T",
-    "top_k": "top-k",
-    "top_p": "top-p",
-    "min_p": "min-p",
-    "typical_p": "typical-p",
-    "top_n_sigma": "top-nσ",
-    "repetition_penalty": "repeat",
-    "frequency_penalty": "frequency",
-    "presence_penalty": "presence",
-    "order": "order",
-    "seed": "seed",
-    "n_candidates": "candidates",
-}
+SHORT_NAMES = {knob.name: knob.short for knob in KNOBS}
 """A knob or a stage of the chain, as a screen names it."""
 
 
 def knob_changes(before: Knobs, after: Knobs) -> list[str]:
     """One phrase for each knob that differs, such as 'T 0.7→1.2'."""
-    changes = []
-    for name, short in SHORT_NAMES.items():
-        old, new = getattr(before, name), getattr(after, name)
-        if old == new:
-            continue
-        if name == "order":
-            old, new = before.order_name, after.order_name
-        changes.append(f"{short} {_number(old)}→{_number(new)}")
-    return changes
+    return [
+        f"{short} {shown(before, name)}→{shown(after, name)}"
+        for name, short in SHORT_NAMES.items()
+        if getattr(before, name) != getattr(after, name)
+    ]
 
 
 def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> list[str]:
@@ -200,7 +184,3 @@ def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> lis
         elif was_on and not vector.on:
             changes.append(f"{vector.name} off")
     return changes
-
-
-def _number(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

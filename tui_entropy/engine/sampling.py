@@ -1,72 +1,177 @@
 """From the model's logits to a token: a chain of stages in an order that is data, and a draw that can be repeated.
 
-The stages are named after the fields of `records.Knobs`. Repetition penalty, temperature, top-k, top-p, min-p and
-typical-p are transformers' own processors; frequency and presence penalty follow OpenAI and vLLM (written tokens
-only), top-n-sigma llama.cpp.
+The stages are named after the fields of `records.Knobs` that switch them on. Top-k, top-p, min-p and typical-p are
+transformers' own processors, and the repetition penalty has the rule of theirs. Frequency and presence penalty follow
+OpenAI and vLLM (written tokens only), or with `penalty_last_n` llama.cpp (the newest tokens, prompt included).
+Dynamic temperature, top-n-sigma, DRY, XTC and mirostat v2 follow llama.cpp (llama-sampler.cpp, common/sampling.cpp).
 
-At temperature 0 the choice is greedy: the penalties act, then the temperature stage keeps the best score alone, and
-the truncating stages are passed over as if they were off (as `generate` does without do_sample).
+At temperature 0 the choice is greedy: penalties and DRY act, then the temperature stage keeps the best score alone,
+and the other stages are passed over as if they were off (as `generate` does without do_sample).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
 
-from tui_entropy.knobs import OFF
-from tui_entropy.records import PENALTIES, Knobs
+from tui_entropy.engine.luck import NOISE_SPREAD, gumbel, luck
+from tui_entropy.engine.metrics import entropy
+from tui_entropy.knobs import is_off
+from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
 GREEDY_BELOW = 1e-3
 """Temperatures below it are taken as 0: dividing by them could overflow, and would not change the choice."""
-
-Ids = Tensor | Sequence[int]
+HUGE = 1e30
+"""Scores and penalties are kept within it, so that no stage can overflow and lose a token or make a NaN."""
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What the stages know beside the logits. The ids are int64 and on the device of the logits."""
+
+    prompt: Tensor
+    """(n,) ids."""
+    written: Tensor
+    """(m,) ids."""
+    position: int
+    """Context position of the token that is about to be drawn."""
+    mu: float | None = None
+    """Bits; mirostat's bound. None at the start of a text, where it is twice the target."""
+    breakers: frozenset[int] = frozenset()
+    """Ids of the tokens that end a repeated sequence for DRY."""
+
+    def seen(self, last_n: int) -> Tensor:
+        """(k,) newest ids of prompt and written text; all of them where last_n is 0."""
+        return torch.cat([self.prompt, self.written])[-last_n:]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is left after a stage. On a CPU that is the survivors alone once tokens are removed; elsewhere, where to
+    find them would wait for the device, always the whole vocabulary."""
+
+    scores: Tensor
+    """(n,) float32; -inf for a token of the whole vocabulary that can not be drawn."""
+    vocab: int
+    ids: Tensor | None = None
+    """(n,) their token ids, ascending; None where it is the whole vocabulary."""
+
+    @cached_property
+    def logp(self) -> Tensor:
+        """(n,) ln p, nats."""
+        return self.scores.log_softmax(-1)
+
+    @cached_property
+    def entropy(self) -> Tensor:
+        """0-d, nats."""
+        return entropy(self.logp)
+
+    @cached_property
+    def survivors(self) -> Tensor:
+        """0-d int64."""
+        if self.ids is not None:
+            return torch.tensor(len(self.ids))
+        if self.scores.device.type != "cpu":
+            return (self.scores > -torch.inf).sum()
+        return torch.tensor(np.count_nonzero(self.scores.numpy() > -math.inf))
+
+    def at(self, token_ids: Tensor, numbers: Tensor) -> Tensor:
+        """(k,) those of (n,) numbers of this row that belong to these tokens; -inf for a token that is not left."""
+        if self.ids is None:
+            return numbers[token_ids]
+        places = torch.searchsorted(self.ids, token_ids).clamp_(max=len(self.ids) - 1)
+        return numbers[places].masked_fill_(self.ids[places] != token_ids, -torch.inf)
+
+    def whole(self, numbers: Tensor) -> Tensor:
+        """(vocab,) the (n,) numbers of this row in their places, -inf for what is not left."""
+        if self.ids is None:
+            return numbers
+        return numbers.new_full((self.vocab,), -torch.inf).scatter_(0, self.ids, numbers)
+
+    def mass(self, after: Row) -> Tensor:
+        """0-d: the share of this distribution that the survivors of a later row had."""
+        if after.ids is not None:
+            return self.at(after.ids, self.logp).exp().sum()
+        return self.logp.exp().where(after.scores > -torch.inf, 0).sum()
+
+
+@dataclass(frozen=True)
 class Chained:
     """What the chain made of one row of logits."""
 
-    scores: Tensor
-    """(vocab,) float32: the final distribution is its softmax; a token at -inf can not be drawn."""
-    survivors: tuple[tuple[str, Tensor], ...]
-    """(stage, 0-d int64 number of tokens that can still be drawn after it), for stages that are on, in order."""
-    rows: tuple[Tensor, ...]
-    """(vocab,) each: the logits, then the scores after each of those stages."""
+    stages: tuple[str, ...]
+    """Those that are on, in order."""
+    rows: tuple[Row, ...]
+    """(n_stages + 1,): the logits, then what each stage left."""
+
+    @property
+    def scores(self) -> Tensor:
+        """(vocab,) float32: the final distribution is its softmax; a token at -inf can not be drawn."""
+        return self.rows[-1].whole(self.rows[-1].scores)
+
+    @property
+    def final_logp(self) -> Tensor:
+        """(vocab,) float32, ln p of the final distribution."""
+        return self.rows[-1].whole(self.rows[-1].logp)
 
     def cut(self, token_ids: Tensor) -> Tensor:
-        """(n,) ids -> (n,) int64: index into `survivors` of the stage that removed the token, -1 for none."""
-        gone = torch.stack([row[token_ids] for row in self.rows]).isneginf()
-        return gone.long().argmax(0) - 1  # the first row where it is gone; row 0, the logits, where it never is
+        """(n,) ids -> (n,) int64: index into `stages` of the one that removed the token, -1 if it can be drawn."""
+        gone = torch.stack([row.at(token_ids, row.scores) for row in self.rows]).isneginf()
+        return (gone.long().argmax(0) - 1).where(gone[-1], -1)  # the first row where it is gone; row 0: never there
+
+    def summary(self) -> Tensor:
+        """(n_stages, 3) float32: survivors of each stage, their mass in what the stage was given, entropy in nats."""
+        if not self.stages:
+            return self.rows[0].scores.new_empty(0, 3)
+        numbers = [
+            number
+            for before, after in zip(self.rows, self.rows[1:], strict=False)
+            for number in (after.survivors.float(), before.mass(after), after.entropy)
+        ]
+        return torch.stack(numbers).view(-1, 3)
+
+    def probs(self, token_ids: Tensor) -> Tensor:
+        """(n,) ids -> (n_stages, n) float32: the probability of each token after each stage."""
+        if not self.stages:
+            return self.rows[0].scores.new_empty(0, len(token_ids))
+        return torch.stack([row.at(token_ids, row.logp) for row in self.rows[1:]]).exp_()
 
 
-def apply(knobs: Knobs, logits: Tensor, prompt_ids: Ids, written_ids: Ids) -> Chained:
+def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
     """Run the stages that are on, in `knobs.order`, each on what the one before it left.
 
-    logits: (vocab,). Repetition looks back over prompt and written ids, frequency and presence over the written
-    ones; as int64 tensors on the logits' device they cost no copy. Nothing here waits for an accelerator.
+    logits: (vocab,). Nothing here waits for an accelerator but DRY, which reads the context on the host.
     """
-    rows = [logits.detach().float()]
-    survivors: list[tuple[str, Tensor]] = []
-    for stage in stages(knobs):
-        rows.append(_after(stage, knobs, rows[-1], prompt_ids, written_ids))
-        keeps_all = stage in PENALTIES or (stage == "temperature" and not is_greedy(knobs))
-        left = survivors[-1][1] if keeps_all and survivors else _left(rows[-1])
-        survivors.append((stage, left))
-    return Chained(rows[-1], tuple(survivors), tuple(rows))
+    logits = logits.detach().float()
+    rows = [Row(logits.clamp(-HUGE, HUGE).masked_fill_(logits.isneginf(), -torch.inf), len(logits))]
+    on = stages(knobs)
+    for stage in on:
+        after = replace(rows[-1], scores=_after(stage, knobs, rows[-1], past))
+        rows.append(after if stage in _keeping(knobs) else _narrowed(after))
+    return Chained(on, tuple(rows))
+
+
+def only(chained: Chained, stage: str, token_id: int | Tensor) -> Chained:
+    """One more stage, of this name, that leaves one token; even one that was removed before."""
+    before = chained.rows[-1]
+    ids = torch.as_tensor(token_id, device=before.scores.device).reshape(1)
+    row = Row(before.scores.new_zeros(1), before.vocab, ids)
+    if before.scores.device.type != "cpu":
+        row = Row(row.whole(row.scores), before.vocab)
+    return Chained((*chained.stages, stage), (*chained.rows, row))
 
 
 def draw(scores: Tensor, seed: int, position: int) -> Tensor:
@@ -81,33 +186,66 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
 
 
+def next_mu(mu: float | None, knobs: Knobs, final_prob: float) -> float:
+    """Mirostat's bound after a token of this final probability was drawn. Bits.
+
+    Source: Basu et al. 2021, 'Mirostat', as llama.cpp's v2: mu falls by eta times (surprisal - tau), from 2 tau on.
+    """
+    surprisal = -math.log2(final_prob)
+    return first_mu(mu, knobs) - knobs.mirostat_eta * (surprisal - knobs.mirostat_tau)
+
+
+def first_mu(mu: float | None, knobs: Knobs) -> float:
+    """The bound itself, or where a text begins."""
+    return 2 * knobs.mirostat_tau if mu is None else mu
+
+
 def is_greedy(knobs: Knobs) -> bool:
     return knobs.temperature < GREEDY_BELOW
 
 
 def stages(knobs: Knobs) -> tuple[str, ...]:
     """The stages that are switched on, in order."""
-    on = (stage for stage in knobs.order if getattr(knobs, stage) != OFF[stage])
+    off = {stage for stage in knobs.order if is_off(knobs, stage)}
+    if knobs.dynatemp_range:
+        off.discard("temperature")
+    if knobs.xtc_threshold > 0.5:
+        off.add("xtc_probability")
     if is_greedy(knobs):
-        return tuple(stage for stage in on if stage in (*PENALTIES, "temperature"))
-    return tuple(on)
+        off.update(stage for stage in knobs.order if stage not in _keeping(knobs) and stage != "temperature")
+    if _mirostat_alone(knobs):
+        off.update(stage for stage in knobs.order if stage not in ("temperature", "mirostat_tau"))
+    return tuple(stage for stage in knobs.order if stage not in off)
 
 
-# --- The stages: (vocab,) scores in, (vocab,) scores out ---------------------------------------------------------
+def _mirostat_alone(knobs: Knobs) -> bool:
+    """llama.cpp runs nothing but a plain temperature before mirostat."""
+    return knobs.mirostat_tau > 0 and knobs.order == ORDERS["llama.cpp"]
 
 
-def _after(stage: str, knobs: Knobs, scores: Tensor, prompt_ids: Ids, written_ids: Ids) -> Tensor:
+def _keeping(knobs: Knobs) -> tuple[str, ...]:
+    """The stages that remove nothing."""
+    return (*PENALTIES, "dry_multiplier", *(() if is_greedy(knobs) else ("temperature",)))
+
+
+# --- The stages: (n,) scores in, (n,) scores out, -inf where one is removed ---------------------------------------
+
+
+def _after(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     value: float = getattr(knobs, stage)
+    scores = row.scores
     match stage:
         case "repetition_penalty":
-            context = torch.cat([_ids(prompt_ids, scores), _ids(written_ids, scores)])
-            return _processed(RepetitionPenaltyLogitsProcessor(float(value)), scores, context)
+            penalised = torch.where(scores < 0, scores * value, scores / value)
+            return penalised.where(_counts(row, past.seen(knobs.penalty_last_n)) > 0, scores)
         case "frequency_penalty":
-            return scores - value * _counts(_ids(written_ids, scores), scores)
+            return scores - value * _counts(row, _counted(knobs, past))
         case "presence_penalty":
-            return scores - value * (_counts(_ids(written_ids, scores), scores) > 0)
+            return scores - value * (_counts(row, _counted(knobs, past)) > 0)
+        case "dry_multiplier":
+            return scores - _dry(knobs, row, past)
         case "temperature":
-            return _best(scores) if is_greedy(knobs) else _processed(TemperatureLogitsWarper(float(value)), scores)
+            return _best(scores) if is_greedy(knobs) else scores / _temperature(knobs, row)
         case "top_k":
             return _processed(TopKLogitsWarper(int(value)), scores)
         case "top_p":
@@ -115,47 +253,106 @@ def _after(stage: str, knobs: Knobs, scores: Tensor, prompt_ids: Ids, written_id
         case "min_p":
             return _processed(MinPLogitsWarper(value), scores)
         case "typical_p":
-            return _typical_p(scores, value)
+            return _processed(TypicalLogitsWarper(value), scores)
         case "top_n_sigma":
             return _top_n_sigma(scores, value)
+        case "xtc_probability":
+            return _xtc(row, knobs.xtc_threshold) if luck(knobs.seed, past.position) < value else scores
+        case "mirostat_tau":
+            return _within(row, first_mu(past.mu, knobs) * math.log(2))
     raise AssertionError(stage)
 
 
-def _processed(processor: LogitsProcessor, scores: Tensor, context: Tensor | None = None) -> Tensor:
-    ids = scores.new_empty(0, dtype=torch.long) if context is None else context
-    row: Tensor = processor(ids[None], scores[None])[0]
-    return row
-
-
-# Top-p and typical-p sort. On a CPU, where sorting a whole vocabulary takes milliseconds, they are given only what is
-# left; elsewhere to find that would wait for the device.
+def _narrowed(row: Row) -> Row:
+    """The survivors alone, on a CPU."""
+    if row.scores.device.type != "cpu":
+        return row
+    left = _above(row.scores, -math.inf)
+    return Row(row.scores[left], row.vocab, left if row.ids is None else row.ids[left])
 
 
 def _above(row: Tensor, floor: float) -> Tensor:
-    """(n,) ascending ids of what is above, on a CPU. numpy finds them many times faster than torch."""
+    """(n,) ascending indices of what is above, on a CPU. numpy finds them many times faster than torch."""
     return torch.from_numpy(np.flatnonzero(row.numpy() > floor))
 
 
-def _left(scores: Tensor) -> Tensor:
-    """0-d int64: how many can still be drawn."""
-    if scores.device.type != "cpu":
-        return (scores > -torch.inf).sum()
-    return torch.tensor(np.count_nonzero(scores.numpy() > -math.inf))
+def _processed(processor: LogitsProcessor, scores: Tensor) -> Tensor:
+    row: Tensor = processor(scores.new_empty(1, 0, dtype=torch.long), scores[None])[0]
+    return row
 
 
-def _narrowed(processor: LogitsProcessor, scores: Tensor, ids: Tensor) -> Tensor:
-    """What a processor makes of these tokens; the others are removed."""
-    return torch.full_like(scores, -torch.inf).scatter_(0, ids, _processed(processor, scores[ids]))
+def _counted(knobs: Knobs, past: Past) -> Tensor:
+    """What frequency and presence penalty look at."""
+    return past.seen(knobs.penalty_last_n) if knobs.penalty_last_n else past.written
 
 
-def _typical_p(scores: Tensor, p: float) -> Tensor:
-    if scores.device.type != "cpu":
-        return _processed(TypicalLogitsWarper(p), scores)
-    return _narrowed(TypicalLogitsWarper(p), scores, _above(scores, -math.inf))
+def _counts(row: Row, token_ids: Tensor) -> Tensor:
+    """(n,) float32: how often each token of the row is among these ids."""
+    ones = torch.ones_like(token_ids, dtype=row.scores.dtype)
+    counts = row.scores.new_zeros(row.vocab).scatter_add_(0, token_ids, ones)
+    return counts if row.ids is None else counts[row.ids]
+
+
+def _dry(knobs: Knobs, row: Row, past: Past) -> Tensor:
+    """(n,) what DRY takes off: multiplier * base ^ (length - allowed), for a token that would go on repeating.
+
+    Source: llama.cpp, llama_sampler_dry: the sequence repeated does not reach over a breaker, a breaker itself is not
+    penalised, and the exponent stops where float32 would overflow.
+    """
+    context = past.seen(knobs.penalty_last_n).cpu().numpy()
+    longest = repeats(context, past.breakers)
+    most = math.log(HUGE, knobs.dry_base) if knobs.dry_base > 1 else math.inf
+    penalties = {
+        token_id: min(knobs.dry_multiplier * knobs.dry_base ** min(length - knobs.dry_allowed_length, most), HUGE)
+        for token_id, length in longest.items()
+        if length >= knobs.dry_allowed_length and token_id not in past.breakers
+    }
+    ids = torch.tensor(list(penalties), dtype=torch.long, device=row.scores.device)
+    values = torch.tensor(list(penalties.values()), dtype=row.scores.dtype, device=row.scores.device)
+    taken = row.scores.new_zeros(row.vocab).scatter_(0, ids, values)
+    return taken if row.ids is None else taken[row.ids]
+
+
+def repeats(context: npt.NDArray[np.int64], breakers: frozenset[int]) -> dict[int, int]:
+    """Token id -> length of the longest end of the context that occurred before, followed by this token.
+
+    context: (n,) ids. The end begins after the newest breaker.
+    """
+    unbroken = next(
+        (n for n, token_id in enumerate(reversed(context.tolist())) if token_id in breakers), len(context)
+    )
+    longest: dict[int, int] = {}
+    ends = np.flatnonzero(context[:-1] == context[-1:])  # of what equals the newest `length` tokens
+    for length in range(1, min(unbroken, len(context) - 1) + 1):
+        if not len(ends):
+            break
+        longest |= dict.fromkeys(context[ends + 1].tolist(), length)
+        ends = ends[ends >= length]
+        ends = ends[context[ends - length] == context[-1 - length]]
+    return longest
+
+
+def _best(scores: Tensor) -> Tensor:
+    best = scores.argmax(keepdim=True)
+    return torch.full_like(scores, -torch.inf).scatter_(0, best, scores[best])
+
+
+def _temperature(knobs: Knobs, row: Row) -> float | Tensor:
+    """As set, or within `dynatemp_range` of that, rising with H / ln n: 0 is certainty, 1 is n tokens alike.
+
+    Source: llama.cpp, llama_sampler_temp_ext; its temperature before mirostat is the plain one.
+    """
+    if not knobs.dynatemp_range or _mirostat_alone(knobs):
+        return knobs.temperature
+    low, high = max(knobs.temperature - knobs.dynatemp_range, 0.0), knobs.temperature + knobs.dynatemp_range
+    ceiling = row.survivors.log()
+    share = (row.entropy / ceiling).where(ceiling > 0, 0).clamp(0, 1)
+    return (low + (high - low) * share**knobs.dynatemp_exponent).clamp(min=GREEDY_BELOW)
 
 
 def _top_p(scores: Tensor, p: float) -> Tensor:
-    """Tokens so improbable that all of them together would go in any case need not be sorted.
+    """Tokens so improbable that all of them together would go in any case need not be sorted, which takes
+    milliseconds for a whole vocabulary on a CPU.
 
     With a mass `tail` left out, a share p of the whole is a share p / (1 - tail) of the rest. Where the edge falls
     among equal scores, as many of them survive as in the whole row; which ones is up to the sort there as here.
@@ -166,7 +363,8 @@ def _top_p(scores: Tensor, p: float) -> Tensor:
     ids = _above(probs, (1 - p) / (2 * len(probs)))
     probs[ids] = 0
     tail = float(probs.sum())  # exactly 0 where all that is left is sorted
-    return _narrowed(TopPLogitsWarper(p / (1 - tail)), scores, ids)
+    kept = _processed(TopPLogitsWarper(p / (1 - tail)), scores[ids])
+    return torch.full_like(scores, -torch.inf).scatter_(0, ids, kept)
 
 
 def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
@@ -178,61 +376,15 @@ def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
     return scores.masked_fill(scores < scores.max() - n * variance.sqrt(), -torch.inf)
 
 
-def _best(scores: Tensor) -> Tensor:
-    best = scores.argmax(keepdim=True)
-    return torch.full_like(scores, -torch.inf).scatter_(0, best, scores[best])
+def _xtc(row: Row, threshold: float) -> Tensor:
+    """Of the tokens that reach the threshold, all but the least probable go. Source: llama.cpp, llama_sampler_xtc."""
+    p = row.logp.exp()
+    above = p >= threshold
+    least = p.where(above, torch.inf).argmin(keepdim=True)
+    return row.scores.masked_fill(above.scatter(0, least, False), -torch.inf)
 
 
-def _ids(ids: Ids, scores: Tensor) -> Tensor:
-    return torch.as_tensor(ids, dtype=torch.long, device=scores.device)
-
-
-def _counts(ids: Tensor, scores: Tensor) -> Tensor:
-    """(vocab,) float32: how often each token occurs."""
-    return torch.zeros_like(scores).scatter_add_(0, ids, torch.ones_like(ids, dtype=scores.dtype))
-
-
-# --- The luck ------------------------------------------------------------------------------------------------------
-
-GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-"""Constants of SplitMix64. Source: Steele, Lea, Flood 2014, 'Fast splittable pseudorandom number generators'."""
-
-
-def gumbel(token_ids: Tensor, seed: int, position: int) -> Tensor:
-    """(n,) int64 ids -> (n,) float32 standard Gumbel noise, a function of (seed, position, token id) alone.
-
-    A counter-based hash, so that the noise of one token costs nothing for the others: SplitMix64 of the token id in a
-    stream that (seed, position) picks. 31 of its bits become a uniform number.
-    """
-    stream = _mixed(_mixed(seed & MASK) + position & MASK)
-    bits = token_ids * _signed(GOLDEN) + _signed(stream)
-    for shift, factor in ((30, FIRST), (27, SECOND)):
-        bits = (bits ^ _shifted(bits, shift)) * _signed(factor)
-    bits = _shifted(bits ^ _shifted(bits, 31), 33)
-    # Small numbers are where the winners are, and there float32 is finest; at 1 the logarithm would be infinite.
-    # So the noise lies between -ln(24 ln 2) and 32 ln 2.
-    uniform = ((bits.float() + 0.5) * 2**-31).clamp(max=1 - 2**-24)
-    return -(-(-uniform).log1p()).log()
-
-
-MASK = 2**64 - 1
-NOISE_SPREAD = 32 * math.log(2) + math.log(24 * math.log(2)) + 0.1
-"""What is further than this below the best score can not win (the 0.1 is for rounding)."""
-
-
-def _mixed(word: int) -> int:
-    """SplitMix64 of one 64-bit word."""
-    word = word + GOLDEN & MASK
-    word = (word ^ word >> 30) * FIRST & MASK
-    word = (word ^ word >> 27) * SECOND & MASK
-    return word ^ word >> 31
-
-
-def _signed(word: int) -> int:
-    """The int64 with the same bits."""
-    return word - 2**64 if word >> 63 else word
-
-
-def _shifted(words: Tensor, by: int) -> Tensor:
-    """Logical shift to the right; int64's own keeps the sign."""
-    return (words >> by) & ((1 << 64 - by) - 1)
+def _within(row: Row, surprisal: float) -> Tensor:
+    """Keep tokens of at most this surprisal (nats), and the best in any case. Source: llama.cpp, mirostat v2."""
+    gone = (row.logp < -surprisal).scatter_(0, row.logp.argmax(keepdim=True), False)
+    return row.scores.masked_fill(gone, -torch.inf)

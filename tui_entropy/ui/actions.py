@@ -152,7 +152,10 @@ class Actions(Host):
         self.show(knobs=knobs, typed="")
 
     def action_turn(self, name: str, by: int) -> None:
-        self.set_knobs(ladders.turned(self.frame.knobs, name, by))
+        try:
+            self.set_knobs(ladders.turned(self.frame.knobs, name, by))
+        except UserError as mistake:
+            self.say(str(mistake))
 
     def action_strip(self) -> None:
         self.focus_on("stream" if self.frame.place == "knobs" else "knobs")
@@ -164,8 +167,7 @@ class Actions(Host):
             self.focus_on("stream")
 
     def action_choose(self, by: int) -> None:
-        at = (ladders.NAMES.index(self.frame.knob) + by) % len(ladders.NAMES)
-        self.show(knob=ladders.NAMES[at], typed="")
+        self.show(knob=ladders.beside(self.frame.knobs, self.frame.knob, by), typed="")
 
     def action_turn_chosen(self, by: int) -> None:
         self.action_turn(self.frame.knob, by)

@@ -8,19 +8,11 @@ from dataclasses import dataclass
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.log import SHORT_NAMES
+from tui_entropy.knobs import KNOBS, is_idle, is_off, shown
 from tui_entropy.records import Knobs, Vector
 from tui_entropy.ui.glyphs import cells, visible
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
-
-OFF = Knobs(
-    temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, typical_p=1.0, top_n_sigma=0.0, repetition_penalty=1.0,
-    frequency_penalty=0.0, presence_penalty=0.0,
-)  # fmt: skip
-"""The values at which knobs do nothing; temperature is greedy there."""
-
-ALWAYS = ("order", "seed", "n_candidates")
 
 
 @dataclass(frozen=True)
@@ -69,13 +61,14 @@ class KnobStrip(View, can_focus=True):
     def _knobs(self, frame: Frame, spare: bool) -> Iterator[Item]:
         """All knobs, or where `spare` those that do something, are pending or chosen."""
         paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
-        for name, short in SHORT_NAMES.items():
+        for knob in KNOBS:
+            name = knob.name
             chosen = self.has_focus and name == frame.knob
             now, wanted = _value(applied, name), _value(asked, name)
             pending = now != wanted
-            if spare and now == "off" and not pending and not chosen:
+            if not (pending or chosen) and (is_idle(asked, name) or (spare and now == "off")):
                 continue
-            parts: list[Part] = [(f"{paint.ours(short)} ", paint.selected if chosen else paint.dim)]
+            parts: list[Part] = [(f"{paint.ours(knob.short)} ", paint.selected if chosen else paint.dim)]
             if pending:
                 parts += [(f"{now}{paint.arrow}", paint.dim), (wanted, paint.warning)]
             else:
@@ -86,14 +79,12 @@ class KnobStrip(View, can_focus=True):
 
 
 def _value(knobs: Knobs, name: str) -> str:
-    if name == "order":
-        return knobs.order_name
-    value = getattr(knobs, name)
-    if name == "temperature" and value == 0:
+    if name == "temperature" and knobs.temperature == 0:
         return "0 greedy"
-    if name not in ALWAYS and value == getattr(OFF, name):
+    if name != "temperature" and is_off(knobs, name):
         return "off"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    value = getattr(knobs, name)
+    return f"{value:.2f}" if isinstance(value, float) and round(value, 2) == value else shown(knobs, name)
 
 
 def _vectors(frame: Frame) -> Iterator[Item]:
