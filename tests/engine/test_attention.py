@@ -1,6 +1,5 @@
 import copy
 import gc
-import math
 import weakref
 
 import numpy as np
@@ -12,8 +11,8 @@ from transformers import DynamicCache
 
 from tui_entropy.engine import attention
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.attention import attention_probe, row_entropy
-from tui_entropy.records import AskAttention
+from tui_entropy.engine.attention import attention_probe
+from tui_entropy.records import ATTENTION, AskAttention
 
 N = 3 * WINDOW
 """Long enough that every window has slid."""
@@ -26,21 +25,39 @@ def model(request):
     return FAMILIES[request.param]()
 
 
+class Scores(TorchDispatchMode):
+    """What each softmax over attention scores was given, (n_heads, queries, keys): no sink, not shifted."""
+
+    def __init__(self, sinks):
+        super().__init__()
+        self.sinks, self.joined, self.seen = sinks, None, []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        if operation is torch.ops.aten.cat.default:
+            self.joined = out
+        if operation is torch.ops.aten.softmax.int and out.ndim == 4:
+            self.seen.append(self.joined[0, ..., :-1] if self.sinks else args[0][0])
+        return out
+
+
 @torch.inference_mode()
 def eager(model, ids, stretches=STRETCHES):
-    """Logits (n, vocab) and per block attention (n_heads, n, n) or None, by the library's own plain formula."""
+    """Logits (n, vocab), per block attention and scores (n_heads, n, n) or None, by the library's plain formula."""
     plain = copy.deepcopy(model)
     plain.set_attn_implementation("eager")
     anatomy, n = anatomy_of(plain), ids.shape[1]
     cache, logits = new_cache(plain, anatomy), []
-    maps = [torch.zeros(anatomy.n_heads, n, n) if rows else None for rows in anatomy.attention]
+    maps, raw = ([torch.zeros(anatomy.n_heads, n, n) if rows else None for rows in anatomy.attention] for _ in "12")
     for part in ids.split(list(stretches), 1):
-        out = plain(input_ids=part, past_key_values=cache, use_cache=True, output_attentions=True)
+        with Scores(any("sinks" in name for name, _ in plain.named_parameters())) as scores:
+            out = plain(input_ids=part, past_key_values=cache, use_cache=True, output_attentions=True)
         end = cache.get_seq_length()
-        for rows, weights in zip(filter(lambda m: m is not None, maps), out.attentions, strict=True):
-            rows[:, end - part.shape[1] : end, :end] = weights[0]
+        for kept, found in ((maps, [weights[0] for weights in out.attentions]), (raw, scores.seen)):
+            for rows, new in zip(filter(lambda m: m is not None, kept), found, strict=True):
+                rows[:, end - part.shape[1] : end, :end] = new
         logits.append(out.logits[0])
-    return torch.cat(logits), maps
+    return torch.cat(logits), maps, raw
 
 
 @torch.inference_mode()
@@ -60,22 +77,33 @@ def shares(row):
     return row / row.sum()
 
 
-def test_entropies_and_keys_are_those_of_eager_attention_and_the_logits_are_the_models_own(model):
+def measured(rows, scores):
+    """Entropies, varentropies, spread, disagreement and interaction strength of (n_heads, n) rows, in plain steps."""
+    p = torch.stack([shares(row) for row in rows])
+    heads = torch.distributions.Categorical(probs=p).entropy()
+    varentropy = (p * (p.log() + heads[:, None]) ** 2).sum(-1)
+    variation = torch.stack([(row - p.mean(0)).abs().sum() / 2 for row in p]).mean()
+    return heads, varentropy, (heads.var(correction=0), variation, scores[rows > 0].abs().mean())
+
+
+def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_models_own(model):
     anatomy, ids = anatomy_of(model), prompt(N)
-    expected_logits, maps = eager(model, ids)
+    expected_logits, maps, raw = eager(model, ids)
     with attention_probe(model, anatomy, keep=N) as probe:
         end = 0
         for logits in read(model, ids, new_cache(model, anatomy), STRETCHES):
             end += len(logits)
             torch.testing.assert_close(logits, expected_logits[end - len(logits) : end], atol=2e-5, rtol=0)
-            entropies, visible = probe.entropies(), probe.visible_keys()
-            assert entropies.shape == (anatomy.n_layers, anatomy.n_heads)
+            found, visible = probe.measures(), probe.visible_keys()
+            assert found.entropy.shape == found.varentropy.shape == (anatomy.n_layers, anatomy.n_heads)
+            assert found.layers.shape == (anatomy.n_layers, len(ATTENTION))
             for layer, rows in enumerate(maps):
                 if rows is None:
-                    assert visible[layer] is None and entropies[layer].isnan().all()
+                    assert visible[layer] is None and all(part[layer].isnan().all() for part in found)
                     continue
-                wanted = [-(p * p.log()).sum().item() for p in map(shares, rows[:, end - 1])]
-                assert entropies[layer].tolist() == pytest.approx(wanted, abs=1e-5)
+                wanted = measured(rows[:, end - 1], raw[layer][:, end - 1])
+                for part, expected in zip(found, wanted, strict=True):
+                    assert part[layer].tolist() == pytest.approx([e.item() for e in expected], abs=1e-5)
                 assert visible[layer] == (rows[0, end - 1] > 0).sum()
 
 
@@ -89,7 +117,7 @@ def test_decoding_writes_what_the_model_writes_without_a_probe(model):
 
 def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(model):
     anatomy, ids = anatomy_of(model), prompt(N)
-    _, maps = eager(model, ids)
+    _, maps, _ = eager(model, ids)
     with attention_probe(model, anatomy, keep=N) as probe:
         cache = new_cache(model, anatomy)
         list(read(model, ids, cache, STRETCHES))
@@ -111,7 +139,7 @@ def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(mode
 
 def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
     anatomy, ids = anatomy_of(model), prompt(N)
-    _, maps = eager(model, ids)
+    _, maps, _ = eager(model, ids)
     with attention_probe(model, anatomy, keep=N) as probe:
         cache = new_cache(model, anatomy)
         list(read(model, ids, cache, STRETCHES))
@@ -134,7 +162,7 @@ def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
         row = probe.rows(cache, ask(2, 3, N - 1), run=1).weights.numpy()[0]
         assert row.sum() < 0.99
         p = row / row.sum()
-        assert probe.entropies()[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
+        assert probe.measures().entropy[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
 
 
 def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
@@ -155,7 +183,7 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
     model, ids, other = gemma3(), prompt(N), prompt(N, seed=9)
     anatomy = anatomy_of(model)
     now = torch.cat([ids[:, :14], other[:, 14:20]], 1)
-    _, maps = eager(model, now, (20,))
+    _, maps, _ = eager(model, now, (20,))
     with attention_probe(model, anatomy, keep=N) as probe:
         cache = new_cache(model, anatomy)
         list(read(model, ids, cache, (10, *[1] * (N - 10))))
@@ -175,11 +203,11 @@ def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
     anatomy, ids = anatomy_of(model), prompt(N)
     with attention_probe(model, anatomy, keep=N) as probe:
         logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), STRETCHES)))
-        alone = probe.entropies()
+        alone = probe.measures().entropy
         cache, both = new_cache(model, anatomy), torch.cat([ids, prompt(N, seed=5)])
         beside = torch.cat(list(read(model, both, cache, STRETCHES)))
         torch.testing.assert_close(beside, logits, atol=5e-5, rtol=0)
-        torch.testing.assert_close(probe.entropies(), alone, atol=1e-5, rtol=0, equal_nan=True)
+        torch.testing.assert_close(probe.measures().entropy, alone, atol=1e-5, rtol=0, equal_nan=True)
         row = probe.rows(cache, ask(2, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
         p = row[row > 0] / row[row > 0].sum()
         assert alone[1, 0].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
@@ -187,7 +215,7 @@ def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
 
 def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
     model, ids = gemma3(), prompt(N)
-    _, maps = eager(model, ids)
+    _, maps, _ = eager(model, ids)
     with attention_probe(model, anatomy_of(model), keep=N) as probe:
         cache = DynamicCache(config=model.config)
         list(read(model, ids, cache, (N - 3, 1, 1, 1)))
@@ -199,7 +227,9 @@ def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
                 np.nan_to_num(answer.weights.numpy()), maps[layer - 1][0, list(queries)].numpy(), atol=5e-6
             )
         p = [shares(row) for row in maps[0][:, N - 1]]
-        assert probe.entropies()[0].tolist() == pytest.approx([-(q * q.log()).sum().item() for q in p], abs=1e-5)
+        assert probe.measures().entropy[0].tolist() == pytest.approx(
+            [-(q * q.log()).sum().item() for q in p], abs=1e-5
+        )
 
 
 class Largest(TorchDispatchMode):
@@ -219,11 +249,11 @@ class Largest(TorchDispatchMode):
 def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(build, monkeypatch):
     model, n = build(), 200
     anatomy, ids = anatomy_of(model), prompt(n)
-    expected, _ = eager(model, ids, (150, n - 150))
+    expected, *_ = eager(model, ids, (150, n - 150))
     monkeypatch.setattr(attention, "EAGER_SCORES", anatomy.n_heads * n * 7)
     with attention_probe(model, anatomy, keep=8) as probe, Largest() as largest:
         logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), (150, n - 150))))
-        probe.entropies()
+        probe.measures()
     torch.testing.assert_close(logits, expected, atol=5e-5, rtol=0)
     assert largest.numbers < n * n
 
@@ -244,15 +274,15 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
     for model in (first, second):
         with attention_probe(model, anatomy_of(model), keep=4) as probe:
             list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
-            alone.append(probe.entropies())
+            alone.append(probe.measures().entropy)
     with attention_probe(first, anatomy_of(first), keep=4) as one:
         with attention_probe(second, anatomy_of(second), keep=4) as two:
             for model in (first, second):
                 list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
-            assert torch.equal(one.entropies(), alone[0]) and torch.equal(two.entropies(), alone[1])
+            assert torch.equal(one.measures().entropy, alone[0]) and torch.equal(two.measures().entropy, alone[1])
         assert second.config._attn_implementation == "eager"
         list(read(first, ids, new_cache(first, anatomy_of(first)), (N,)))
-        assert torch.equal(one.entropies(), alone[0])
+        assert torch.equal(one.measures().entropy, alone[0])
     assert first.config._attn_implementation == "sdpa"
     assert not first._forward_pre_hooks
 
@@ -282,9 +312,4 @@ def test_half_precision_rows_are_worked_on_in_float32():
         list(read(model, ids, cache, STRETCHES))
         row = probe.rows(cache, ask(1, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
         assert row.sum() == pytest.approx(1, abs=1e-6)  # bfloat16 would round to 3 digits
-        assert probe.entropies()[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)
-
-
-def test_row_entropy_of_one_key_is_0_of_n_alike_ln_n_and_hidden_keys_do_not_count():
-    scores = torch.tensor([[80.0, 80.0, 80.0, 80.0], [3.0, -1e30, -1e30, -1e30], [-9.0, -1e30, -9.0, -1e30]])
-    assert row_entropy(scores).tolist() == pytest.approx([math.log(4), 0, math.log(2)], abs=1e-6)
+        assert probe.measures().entropy[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)

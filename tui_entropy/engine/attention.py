@@ -1,4 +1,4 @@
-"""Who looks at what: the entropy of every head's newest attention row, and single rows on request.
+"""Who looks at what: measures of every head's newest attention row, and single rows on request.
 
 While a probe is open the model runs through an attention function of ours. It computes what the model's own would,
 and on the way keeps the scores of the newest query only, so no matrix of queries x keys is ever built. Recent queries
@@ -11,7 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
+from tui_entropy.engine.metrics import disagreement, interaction_strength, row_moments, spread
 from tui_entropy.engine.threads import one_thread
-from tui_entropy.records import AskAttention, AttentionRows, Grid
+from tui_entropy.records import ATTENTION, AskAttention, AttentionRows, Grid
 
 NAME = "tui_entropy"
 HIDDEN = -1e30
 """The score of a key that the mask hides. Finite, so that 0 * HIDDEN is 0."""
 EAGER_SCORES = 1 << 24
 """Scores that an eager formula may hold at a time: its queries are taken in stretches of as many as fit."""
+
+CACHED_SCORES = 1 << 16
+"""Scores that are measured at a time: layers together, as long as they and what is made of them stay in the cache."""
 
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -70,12 +74,18 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
             del _functions[module]
 
 
-def row_entropy(scores: Tensor) -> Tensor:
-    """(..., keys) finite scores -> (...,) nats, the entropy of their softmax. One key gives 0, n alike ln n."""
-    scores = scores - scores.amax(-1, keepdim=True)
-    weights = scores.softmax(-1)  # the largest is 1 / Z, so -ln of it is the log-partition
-    mean: Tensor = torch.linalg.vecdot(weights, scores)
-    return (-weights.amax(-1).log() - mean).clamp(min=0)
+class Measures(NamedTuple):
+    """Of the newest query's row over its visible keys, on the device; NaN where a layer has no attention.
+
+    With sinks, a row is what its keys get, taken as shares of it.
+    """
+
+    entropy: Tensor
+    """(n_layers, n_heads) nats."""
+    varentropy: Tensor
+    """(n_layers, n_heads) nats squared, within each head's row."""
+    layers: Tensor
+    """(n_layers, len(ATTENTION)): spread, disagreement and interaction strength."""
 
 
 class AttentionProbe:
@@ -97,7 +107,7 @@ class AttentionProbe:
         """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
         self._bias: tuple[Tensor | None, Tensor | None] = (None, None)
         for layer in self.layers:
-            layer.scores = layer.key = None
+            layer.scores = layer.softmax = layer.key = None
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
@@ -121,23 +131,27 @@ class AttentionProbe:
             self.queries.update(zip(self.queries, together.unbind(), strict=True))
 
     def entropies(self) -> Tensor:
-        """(n_layers, n_heads) nats, of the newest query's rows over their visible keys; NaN without attention.
+        return self.measures().entropy
 
-        With sinks, a row is what its keys get, taken as shares of it. Stays on the device.
-        """
-        groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
+    def measures(self) -> Measures:
+        """Of every layer and head. Nothing is waited for."""
+        groups: dict[tuple[torch.Size, torch.device], list[tuple[_Layer, Tensor]]] = {}
         for layer in self.layers:
-            if (scores := layer.scores) is not None:
-                groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
+            if layer.scores is not None:
+                scores = layer.visible(layer.scores)
+                groups.setdefault((scores.shape, scores.device), []).append((layer, scores))
         known: dict[int, Tensor] = {}
         for group in groups.values():
-            entropies = row_entropy(torch.stack([scores for _, scores in group]).flatten(1, 2))
-            if len(group) == self.anatomy.n_layers:
-                return entropies
-            known.update(zip((index for index, _ in group), entropies.unbind(), strict=True))
+            together = max(CACHED_SCORES // group[0][1].numel(), 1)
+            for part in (group[start : start + together] for start in range(0, len(group), together)):
+                weights = [layer.visible(layer.softmax) for layer, _ in part if layer.softmax is not None]
+                rows = _measured([scores for _, scores in part], weights)
+                known.update(zip((layer.index for layer, _ in part), rows.unbind(), strict=True))
+        n_heads, n_layers = self.anatomy.n_heads, self.anatomy.n_layers
         device = next(iter(known.values())).device if known else None
-        unknown = torch.full((self.anatomy.n_heads,), math.nan, device=device)
-        return torch.stack([known.get(index, unknown).to(device) for index in range(self.anatomy.n_layers)])
+        unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
+        every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
+        return Measures(*torch.split(every, [n_heads, n_heads, len(ATTENTION)], -1))
 
     def visible_keys(self) -> tuple[int | None, ...]:
         """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
@@ -212,6 +226,8 @@ class _Layer:
         self.sinks: Tensor | None = None
         self.scores: Tensor | None = None
         """(n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
+        self.softmax: Tensor | None = None
+        """Of those scores, where it was computed anyway."""
         self.key: Tensor | None = None
         """(batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
         self.first_column = 0
@@ -239,12 +255,19 @@ class _Layer:
         by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
         with one_thread:
             scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
-            self.scores = scores[: key.shape[1]]
+            self.scores, self.softmax = scores[: key.shape[1]], None
             if by_us and not kwargs.get("dropout"):
                 # The scores are half of the work of attention already; sdpa would do that half again.
-                output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
+                weights = scores.softmax(-1)
+                self.softmax = weights[: key.shape[1]]
+                output = torch.bmm(weights, value.flatten(0, 1))
                 return output.view(batch, 1, n_heads, -1), None
         return self.own(module, query, key, value, attention_mask, **kwargs)
+
+    def visible(self, rows: Tensor) -> Tensor:
+        """(n_kv_heads, n_heads / n_kv_heads, keys) of the newest query -> (n_heads, visible keys)."""
+        first_column = self.probe.newest + 1 - rows.shape[-1]
+        return rows[..., max(self.first_visible(self.probe.newest) - first_column, 0) :].flatten(0, 1)
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
@@ -279,6 +302,18 @@ class _Layer:
         if self.sinks is not None:
             scores = torch.cat([scores, self.sinks.float().view(-1, 1, 1).expand(-1, len(positions), 1)], -1)
         return scores.softmax(-1)[..., : len(columns)], visible
+
+
+def _measured(scores: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """(n_heads, keys) scores of some layers, and their softmax where it is known of all.
+
+    Returns (layers, 2 * n_heads + len(ATTENTION)): entropies, varentropies, and what is of a whole layer.
+    """
+    raw = torch.stack(scores)
+    shares = torch.stack(weights) if len(weights) == len(scores) else raw.softmax(-1)
+    entropy, varentropy = row_moments(raw, shares)
+    whole = torch.stack([spread(entropy), disagreement(shares), interaction_strength(raw)], -1)
+    return torch.cat([entropy, varentropy, whole], -1)
 
 
 def _attend(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:

@@ -1,7 +1,16 @@
-"""What one row of logits says: pure functions of tensors, in float32 and nats."""
+"""What rows of logits and of attention say: pure functions of tensors, in float32 and nats.
+
+Rows with -inf, one-hot, equal, huge and of a single entry give numbers; where one gives NaN, which means unknown, the
+docstring says so. Sources: Shannon 1948 (entropy), Kullback and Leibler 1951, Lin 1991 (Jensen-Shannon), Kontoyiannis
+and Verdú 2014 (varentropy); the attention measures after Entropix (xjdr-alt/entropix), over visible keys only.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
+
+import torch
 from torch import Tensor
 
 SURPRISAL_LIMIT = 104.0
@@ -14,27 +23,20 @@ def log_probs(logits: Tensor) -> Tensor:
 
 
 def entropy(logp: Tensor) -> Tensor:
-    """(..., vocab) ln p -> (...,) nats. Uniform over n gives ln n, certainty 0; 0 ln 0 counts as 0."""
+    """(..., vocab) ln p -> (...,) nats, -sum p ln p. Uniform over n gives ln n, certainty 0; 0 ln 0 counts as 0."""
     return (logp.exp() * (-logp).clamp(max=SURPRISAL_LIMIT)).sum(-1)
 
 
-def surprisal_moments(logp: Tensor) -> tuple[Tensor, Tensor]:
+def surprisal_moments(logp: Tensor, p: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean and variance of the surprisal -ln p under p: entropy and varentropy.
 
-    logp: (..., vocab) float32, ln p. Returns (...,) nats and (...,) nats squared.
+    logp: (..., n) float32, ln p; p: the same as probabilities, where they are known already. Returns (...,) nats and
+    (...,) nats squared. Uniform over n gives (ln n, 0); certainty gives (0, 0).
     """
-    p = logp.exp()
-    surprisals = (-logp).clamp(max=SURPRISAL_LIMIT)
+    p = logp.exp() if p is None else p
+    surprisals = (-logp).clamp_(max=SURPRISAL_LIMIT)
     mean = (p * surprisals).sum(-1)
-    return mean, (p * (surprisals - mean.unsqueeze(-1)).square()).sum(-1)
-
-
-def entropy_and_varentropy(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., vocab) logits -> (...,) nats, (...,) nats squared. Uniform over n gives (ln n, 0); certainty (0, 0).
-
-    Where ln p is wanted besides, `log_probs` once and `surprisal_moments` of it cost the same.
-    """
-    return surprisal_moments(log_probs(logits))
+    return mean, surprisals.sub_(mean.unsqueeze(-1)).square_().mul_(p).sum(-1)
 
 
 def surprisal(logp: Tensor, token_ids: Tensor) -> Tensor:
@@ -48,3 +50,91 @@ def rank(scores: Tensor, token_ids: Tensor) -> Tensor:
     scores: (..., vocab) logits or ln p, token_ids: (...,) int64. Returns (...,) int64.
     """
     return 1 + (scores > scores.gather(-1, token_ids.unsqueeze(-1))).sum(-1)
+
+
+def margins(logp: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the most probable token is ahead of the second, which may tie with it.
+
+    logp: (..., vocab) ln p. Returns (...,) logits (a difference of ln p is one of logits) and (...,) probability,
+    0 ... 1. Unknown, NaN, are both with a vocabulary of one, and the first where all tokens but one are impossible:
+    it would be infinite, and no record holds that.
+    """
+    if logp.shape[-1] == 1:
+        return torch.full_like(logp[..., 0], math.nan), torch.full_like(logp[..., 0], math.nan)
+    first, second = logp.topk(2).values.unbind(-1)
+    apart = first - second
+    return apart.masked_fill(apart == math.inf, math.nan), first.exp() - second.exp()
+
+
+def uniform_kl(entropy: Tensor, vocab: int) -> Tensor:
+    """KL(p || uniform) = ln vocab - H(p), at least 0. entropy: (...,) nats. Returns (...,) nats."""
+    return (math.log(vocab) - entropy).clamp(min=0)
+
+
+def kl(logp: Tensor, logq: Tensor) -> Tensor:
+    """KL(p || q) = sum p (ln p - ln q), at least 0, +inf where q has no room for what p holds possible.
+
+    logp, logq: (..., vocab) ln p and ln q. Returns (...,) nats. What p rounds to 0 adds nothing.
+    """
+    p = logp.exp()
+    return (p * (logp - logq)).masked_fill(p == 0, 0.0).sum(-1).clamp(min=0)
+
+
+def js(logp: Tensor, logq: Tensor) -> Tensor:
+    """Jensen-Shannon divergence, the mean KL of p and q to their average: symmetric, 0 ... ln 2, always finite.
+
+    logp, logq: (..., vocab) ln p and ln q. Returns (...,) nats.
+    """
+    middle = torch.logaddexp(logp, logq) - math.log(2)
+    return ((kl(logp, middle) + kl(logq, middle)) / 2).clamp(max=math.log(2))
+
+
+def perplexity(nll: float) -> float:
+    """exp of a mean surprisal in nats: as if each token had been a choice among so many, all alike.
+
+    Beyond what a float can hold, the largest float.
+    """
+    return math.exp(min(nll, math.log(sys.float_info.max)))
+
+
+def normalised_entropy(entropy: Tensor, n: Tensor | float) -> Tensor:
+    """H / ln n, 0 ... 1: comparable between rows of different length. NaN where n < 2, as it says nothing there.
+
+    entropy: (...,) nats; n: how many outcomes there were, of a shape that broadcasts with it.
+    """
+    ceiling = torch.as_tensor(n, dtype=torch.float32, device=entropy.device).log()
+    return torch.where(ceiling > 0, (entropy / ceiling).clamp(0, 1), math.nan)
+
+
+# --- Attention rows ------------------------------------------------------------------------------------------
+
+
+def row_moments(scores: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Entropy and varentropy of rows softmax(scores).
+
+    scores: (..., keys) finite, before the softmax; weights: their softmax, where it is known already. Returns (...,)
+    nats and (...,) nats squared. One key gives (0, 0), n alike (ln n, 0).
+    """
+    weights = scores.softmax(-1) if weights is None else weights
+    # The largest weight is 1 / Z of the scores less their largest: ln p without another logarithm or exponential.
+    logp = (scores - scores.amax(-1, keepdim=True)).add_(weights.amax(-1, keepdim=True).log())
+    return surprisal_moments(logp, weights)
+
+
+def spread(head_entropies: Tensor) -> Tensor:
+    """(..., heads) nats -> (...,) nats squared: population variance of the entropies across heads."""
+    return head_entropies.var(-1, correction=0)
+
+
+def disagreement(weights: Tensor) -> Tensor:
+    """Mean over heads of the total variation, half of sum |w - mean w|, between a head's row and the mean row.
+
+    weights: (..., heads, keys), rows that sum to 1. Returns (...,), 0 (all heads alike) to 1 - 1 / heads.
+    """
+    apart = (weights - weights.mean(-2, keepdim=True)).abs_()
+    return apart.sum((-2, -1)) / (2 * weights.shape[-2])
+
+
+def interaction_strength(scores: Tensor) -> Tensor:
+    """(..., heads, keys) scores of visible keys, before the softmax -> (...,) their mean absolute value."""
+    return scores.abs().mean((-2, -1))
