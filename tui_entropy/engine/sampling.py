@@ -1,7 +1,7 @@
 """From the model's logits to a token: a chain of stages in an order that is data, and a draw that can be repeated.
 
 The stages are named after the fields of `records.Knobs` that switch them on. Top-k, top-p, min-p and typical-p are
-transformers' own processors, and the repetition penalty has the rule of theirs. Frequency and presence penalty follow
+transformers' own processors or have their rule, as has the repetition penalty. Frequency and presence penalty follow
 OpenAI and vLLM (written tokens only), or with `penalty_last_n` llama.cpp (the newest tokens, prompt included).
 Dynamic temperature, top-n-sigma, DRY, XTC and mirostat v2 follow llama.cpp (llama-sampler.cpp, common/sampling.cpp).
 
@@ -22,20 +22,19 @@ from torch import Tensor
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
-    TopKLogitsWarper,
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
 
 from tui_entropy.engine.luck import NOISE_SPREAD, gumbel, luck
-from tui_entropy.engine.metrics import entropy
+from tui_entropy.engine.metrics import SURPRISAL_LIMIT
 from tui_entropy.knobs import is_off
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
 GREEDY_BELOW = 1e-3
 """Temperatures below it are taken as 0: dividing by them could overflow, and would not change the choice."""
 HUGE = 1e30
-"""Scores and penalties are kept within it, so that no stage can overflow and lose a token or make a NaN."""
+"""The largest score or penalty; with a larger one a stage could overflow and make a NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Row:
     @cached_property
     def entropy(self) -> Tensor:
         """0-d, nats."""
-        return entropy(self.logp)
+        return self.logp.exp() @ (-self.logp).clamp(max=SURPRISAL_LIMIT)
 
     @cached_property
     def survivors(self) -> Tensor:
@@ -155,12 +154,14 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
 
     logits: (vocab,). Nothing here waits for an accelerator but DRY, which reads the context on the host.
     """
-    logits = logits.detach().float()
-    rows = [Row(logits.clamp(-HUGE, HUGE).masked_fill_(logits.isneginf(), -torch.inf), len(logits))]
+    rows = [Row(logits.detach().float().clamp(max=HUGE), len(logits))]
     on = stages(knobs)
     for stage in on:
-        after = replace(rows[-1], scores=_after(stage, knobs, rows[-1], past))
-        rows.append(after if stage in _keeping(knobs) else _narrowed(after))
+        row = rows[-1]
+        if stage in _rescoring(knobs):
+            rows.append(replace(row, scores=_rescored(stage, knobs, row, past)))
+        else:
+            rows.append(_narrowed(row, _kept(stage, knobs, row, past)))
     return Chained(on, tuple(rows))
 
 
@@ -182,7 +183,7 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     """
     if scores.device.type != "cpu":  # counting survivors would wait for the device; noise for all is cheap there
         return (scores + gumbel(torch.arange(len(scores), device=scores.device), seed, position)).argmax()
-    ids = _above(scores, float(scores.max()) - NOISE_SPREAD)
+    ids = torch.from_numpy(np.flatnonzero(scores.numpy() > float(scores.max()) - NOISE_SPREAD))
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
 
 
@@ -212,7 +213,7 @@ def stages(knobs: Knobs) -> tuple[str, ...]:
     if knobs.xtc_threshold > 0.5:
         off.add("xtc_probability")
     if is_greedy(knobs):
-        off.update(stage for stage in knobs.order if stage not in _keeping(knobs) and stage != "temperature")
+        off.update(stage for stage in knobs.order if stage not in _rescoring(knobs) and stage != "temperature")
     if _mirostat_alone(knobs):
         off.update(stage for stage in knobs.order if stage not in ("temperature", "mirostat_tau"))
     return tuple(stage for stage in knobs.order if stage not in off)
@@ -223,15 +224,16 @@ def _mirostat_alone(knobs: Knobs) -> bool:
     return knobs.mirostat_tau > 0 and knobs.order == ORDERS["llama.cpp"]
 
 
-def _keeping(knobs: Knobs) -> tuple[str, ...]:
-    """The stages that remove nothing."""
+def _rescoring(knobs: Knobs) -> tuple[str, ...]:
+    """The stages that change scores; all others remove tokens."""
     return (*PENALTIES, "dry_multiplier", *(() if is_greedy(knobs) else ("temperature",)))
 
 
-# --- The stages: (n,) scores in, (n,) scores out, -inf where one is removed ---------------------------------------
+# --- The stages --------------------------------------------------------------------------------------------------
 
 
-def _after(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+def _rescored(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+    """(n,) scores after a stage that keeps every token."""
     value: float = getattr(knobs, stage)
     scores = row.scores
     match stage:
@@ -245,40 +247,45 @@ def _after(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
         case "dry_multiplier":
             return scores - _dry(knobs, row, past)
         case "temperature":
-            return _best(scores) if is_greedy(knobs) else scores / _temperature(knobs, row)
-        case "top_k":
-            return _processed(TopKLogitsWarper(int(value)), scores)
-        case "top_p":
-            return _top_p(scores, value)
-        case "min_p":
-            return _processed(MinPLogitsWarper(value), scores)
-        case "typical_p":
-            return _processed(TypicalLogitsWarper(value), scores)
-        case "top_n_sigma":
-            return _top_n_sigma(scores, value)
-        case "xtc_probability":
-            return _xtc(row, knobs.xtc_threshold) if luck(knobs.seed, past.position) < value else scores
-        case "mirostat_tau":
-            return _within(row, first_mu(past.mu, knobs) * math.log(2))
+            return scores / _temperature(knobs, row)
     raise AssertionError(stage)
 
 
-def _narrowed(row: Row) -> Row:
-    """The survivors alone, on a CPU."""
+def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+    """(n,) bool: which tokens a stage leaves, at least one."""
+    value: float = getattr(knobs, stage)
+    scores = row.scores
+    match stage:
+        case "temperature":
+            return _best(scores)
+        case "top_k":
+            return scores >= scores.topk(min(int(value), len(scores))).values[-1]
+        case "top_p":
+            return _top_p(scores, value)
+        case "min_p":
+            return _left_by(MinPLogitsWarper(value), scores)
+        case "typical_p":
+            return _left_by(TypicalLogitsWarper(value), scores)
+        case "top_n_sigma":
+            return _top_n_sigma(scores, value)
+        case "xtc_probability":
+            hit = luck(knobs.seed, past.position) < value
+            return _xtc(row, knobs.xtc_threshold) if hit else torch.ones_like(scores, dtype=torch.bool)
+        case "mirostat_tau":
+            return _best(row.logp) | (row.logp >= -first_mu(past.mu, knobs) * math.log(2))
+    raise AssertionError(stage)
+
+
+def _narrowed(row: Row, kept: Tensor) -> Row:
     if row.scores.device.type != "cpu":
-        return row
-    left = _above(row.scores, -math.inf)
+        return Row(row.scores.where(kept, -torch.inf), row.vocab)
+    left = torch.from_numpy(np.flatnonzero(kept.numpy()))  # many times faster than torch's nonzero
     return Row(row.scores[left], row.vocab, left if row.ids is None else row.ids[left])
 
 
-def _above(row: Tensor, floor: float) -> Tensor:
-    """(n,) ascending indices of what is above, on a CPU. numpy finds them many times faster than torch."""
-    return torch.from_numpy(np.flatnonzero(row.numpy() > floor))
-
-
-def _processed(processor: LogitsProcessor, scores: Tensor) -> Tensor:
-    row: Tensor = processor(scores.new_empty(1, 0, dtype=torch.long), scores[None])[0]
-    return row
+def _left_by(processor: LogitsProcessor, scores: Tensor) -> Tensor:
+    left: Tensor = processor(scores.new_empty(1, 0, dtype=torch.long), scores[None])[0] > -torch.inf
+    return left
 
 
 def _counted(knobs: Knobs, past: Past) -> Tensor:
@@ -333,8 +340,7 @@ def repeats(context: npt.NDArray[np.int64], breakers: frozenset[int]) -> dict[in
 
 
 def _best(scores: Tensor) -> Tensor:
-    best = scores.argmax(keepdim=True)
-    return torch.full_like(scores, -torch.inf).scatter_(0, best, scores[best])
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(0, scores.argmax(keepdim=True), True)
 
 
 def _temperature(knobs: Knobs, row: Row) -> float | Tensor:
@@ -358,13 +364,12 @@ def _top_p(scores: Tensor, p: float) -> Tensor:
     among equal scores, as many of them survive as in the whole row; which ones is up to the sort there as here.
     """
     if scores.device.type != "cpu":
-        return _processed(TopPLogitsWarper(p), scores)
+        return _left_by(TopPLogitsWarper(p), scores)
     probs = scores.softmax(-1)
-    ids = _above(probs, (1 - p) / (2 * len(probs)))
-    probs[ids] = 0
-    tail = float(probs.sum())  # exactly 0 where all that is left is sorted
-    kept = _processed(TopPLogitsWarper(p / (1 - tail)), scores[ids])
-    return torch.full_like(scores, -torch.inf).scatter_(0, ids, kept)
+    likely = torch.from_numpy(np.flatnonzero(probs.numpy() > (1 - p) / (2 * len(probs))))
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    kept[likely] = _left_by(TopPLogitsWarper(p / (1 - float(probs.index_fill_(0, likely, 0).sum()))), scores[likely])
+    return kept
 
 
 def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
@@ -373,7 +378,7 @@ def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
     count = alive.sum()
     mean = scores.where(alive, 0).sum() / count
     variance = (scores - mean).where(alive, 0).square().sum() / count
-    return scores.masked_fill(scores < scores.max() - n * variance.sqrt(), -torch.inf)
+    return scores >= scores.max() - n * variance.sqrt()
 
 
 def _xtc(row: Row, threshold: float) -> Tensor:
@@ -381,10 +386,4 @@ def _xtc(row: Row, threshold: float) -> Tensor:
     p = row.logp.exp()
     above = p >= threshold
     least = p.where(above, torch.inf).argmin(keepdim=True)
-    return row.scores.masked_fill(above.scatter(0, least, False), -torch.inf)
-
-
-def _within(row: Row, surprisal: float) -> Tensor:
-    """Keep tokens of at most this surprisal (nats), and the best in any case. Source: llama.cpp, mirostat v2."""
-    gone = (row.logp < -surprisal).scatter_(0, row.logp.argmax(keepdim=True), False)
-    return row.scores.masked_fill(gone, -torch.inf)
+    return ~above.scatter(0, least, False)
