@@ -4,10 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from tui_entropy.cli import order_option, vector_option
+from tui_entropy.cli import vector_option, with_knobs
 from tui_entropy.errors import UserError
-from tui_entropy.records import ORDERS, Vector
+from tui_entropy.knobs import KNOBS
+from tui_entropy.records import ORDERS, Knobs, Vector
 
 
 @pytest.mark.parametrize(
@@ -29,15 +32,55 @@ def test_a_vector_that_cannot_be_read_shows_the_form(typed):
         vector_option(typed)
 
 
-def test_an_order_is_a_preset_or_begins_with_what_is_named():
-    assert order_option("llama.cpp") == ORDERS["llama.cpp"]
-    named = order_option("min-p, temperature")
+def knobs_of(*options: str) -> Knobs:
+    got: list[Knobs] = []
+    app = typer.Typer()
+
+    @app.command()
+    @with_knobs
+    def take(*, knobs: Knobs) -> None:
+        got.append(knobs)
+
+    CliRunner().invoke(app, options, standalone_mode=False, catch_exceptions=False)
+    return got[0]
+
+
+def test_without_options_the_knobs_are_as_they_come():
+    assert knobs_of() == Knobs()
+
+
+@pytest.mark.parametrize("knob", [knob for knob in KNOBS if knob.rungs], ids=lambda knob: knob.name)
+def test_every_number_has_an_option_of_its_kind(knob):
+    rung = knob.rungs[3]
+    value = getattr(knobs_of(knob.option, str(rung)), knob.name)
+    assert value == rung and type(value) is type(knob.default)
+
+
+def test_texts_and_choices_are_read():
+    assert knobs_of("--dry-breakers", "\\n,.").dry_breakers == ("\n", ".")
+    assert knobs_of("--dry-breakers", "").dry_breakers == ()
+    assert knobs_of("--adaptive", "S3", "--clarifier", " Hm\\n").clarifier == " Hm\n"
+    assert knobs_of("--order", "llama.cpp").order == ORDERS["llama.cpp"]
+    named = knobs_of("--order", "min-p, temperature").order
     assert named[:2] == ("min_p", "temperature") and sorted(named) == sorted(ORDERS["hf"])
 
 
-@pytest.mark.parametrize(("options", "said"), [(["--top-p", "3"], "top_p is 3.0"), (["--order", "sour"], "'sour'")])
-def test_a_wrong_knob_is_refused_before_any_model_is_looked_for(options, said):
-    command = [sys.executable, "-m", "tui_entropy", "run", "--headless", "--model", "/nowhere", *options]
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--top-p", "3"], "top_p is 3.0"),
+        (["--order", "sour"], "'sour'"),
+        (["--adaptive", "S9"], "adaptive is 'S9' but must be one of off, S1, S3, own"),
+        (["--dry-base", "0.5"], "dry_base is 0.5 but must be between 1 and 100"),
+    ],
+)
+def test_a_knob_that_can_not_be_is_refused_in_a_sentence(options, said):
+    with pytest.raises(UserError, match=said):
+        knobs_of(*options)
+
+
+def test_a_wrong_knob_is_refused_before_any_model_is_looked_for():
+    command = [sys.executable, "-m", "tui_entropy", "run", "--headless", "--model", "/nowhere", "--top-p", "3"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 3 and done.stdout == ""
-    assert said in done.stderr and "nowhere" not in done.stderr and done.stderr.count("\n") == 1
+    assert "top_p is 3.0" in done.stderr and "nowhere" not in done.stderr and done.stderr.count("\n") == 1

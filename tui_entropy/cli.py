@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from tui_entropy import __version__
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import KNOBS, Knob, read, shown
+from tui_entropy.records import Knobs
 
 if TYPE_CHECKING:
     from tui_entropy.records import Vector
@@ -33,16 +37,39 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = "Model"
-Knob = "Knobs (each acts from the next token on)"
-Look = "Screen"
+
+def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for every knob in place of its parameter `knobs`."""
+
+    def typed(**given: Any) -> None:
+        knobs = Knobs()
+        for knob in KNOBS:
+            knobs = read(knobs, knob.name, str(given.pop(knob.name)))
+        command(knobs=knobs, **given)
+
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        parameters += map(_option, KNOBS) if parameter.name == "knobs" else [parameter]
+    typed.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    typed.__name__, typed.__doc__ = command.__name__, command.__doc__
+    return typed
+
+
+def _option(knob: Knob) -> inspect.Parameter:
+    default = knob.default if knob.is_number else shown(Knobs(), knob.name)
+    option = typer.Option(knob.option, help=knob.meaning)
+    return inspect.Parameter(
+        knob.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type(default), option]
+    )
 
 
 @app.command(epilog=EXIT_CODES)
+@with_knobs
 def run(
-    model: Annotated[
-        str, typer.Option(help="Hub id, folder, GGUF file, or a name of `models`.", rich_help_panel=Model)
-    ] = "smollm2",
+    model: Annotated[str, typer.Option(help="Hub id, folder, GGUF file, or a name of `models`.")] = "smollm2",
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
@@ -54,18 +81,8 @@ def run(
         typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]"),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write at most.")] = 512,
-    seed: Annotated[int, typer.Option(help="The draw at a position is a function of this and the position.")] = 7,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.7,
-    top_k: Annotated[int, typer.Option(help="0 is off.")] = 40,
-    top_p: Annotated[float, typer.Option(help="1 is off.")] = 0.95,
-    min_p: Annotated[float, typer.Option(help="Relative to the most probable token; 0 is off.")] = 0.0,
-    typical_p: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    top_n_sigma: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="Over prompt and written tokens; 1 is off.")] = 1.0,
-    frequency_penalty: Annotated[float, typer.Option(help="Over written tokens; 0 is off.")] = 0.0,
-    presence_penalty: Annotated[float, typer.Option(help="Over written tokens; 0 is off.")] = 0.0,
-    order: Annotated[str, typer.Option(help="hf, llama.cpp, vllm, or stages joined by commas.")] = "hf",
-    candidates: Annotated[int, typer.Option(min=1, max=200, help="Candidates kept for each step.")] = 20,
+    *,
+    knobs: Knobs,
     vector: Annotated[
         list[str] | None,
         typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
@@ -78,24 +95,8 @@ def run(
     mouse: Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")] = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
-    from tui_entropy.knobs import check
-    from tui_entropy.records import Knobs, ModelSpec, Write
+    from tui_entropy.records import ModelSpec, Write
 
-    knobs = Knobs(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        top_n_sigma=top_n_sigma,
-        repetition_penalty=repetition_penalty,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        order=order_option(order),
-        seed=seed,
-        n_candidates=candidates,
-    )
-    check(knobs)  # before anything slow
     spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
     vectors = tuple(vector_option(text) for text in vector or ())
     given = sys.stdin.read() if prompt == "-" else prompt
@@ -154,16 +155,6 @@ def version(
     if show:
         typer.echo(f"tui-entropy {__version__}")
         raise typer.Exit()
-
-
-def order_option(text: str) -> tuple[str, ...]:
-    """A preset's name, or stages joined by commas; those not named come after them."""
-    from tui_entropy.records import ORDERS
-
-    if text in ORDERS:
-        return ORDERS[text]
-    named = tuple(stage.strip().replace("-", "_") for stage in text.split(","))
-    return named + tuple(stage for stage in ORDERS["hf"] if stage not in named)
 
 
 VECTOR = re.compile(r"(?P<source>.+?):(?P<strength>[-+]?\d*\.?\d+)(:(?P<first>\d+)-(?P<last>\d+))?")

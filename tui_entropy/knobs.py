@@ -117,8 +117,8 @@ KNOBS = (
         low=1, high=1000, rungs=(1, 2, 3, 4, 5, 6, 8, 10, 15, 20), needs=DRY,
     ),
     Knob(
-        "dry_breakers", "DRY-breakers", "Texts that end a repeated sequence, such as '\\n,:'. Command line only.",
-        needs=DRY,
+        "dry_breakers", "DRY-breakers",
+        "Texts that end a repeated sequence, such as '\\n,:'; set on the command line.", needs=DRY,
     ),
     Knob(
         "xtc_probability", "XTC", "How often all likely tokens but the least likely of them go. 0 is off.",
@@ -141,11 +141,13 @@ KNOBS = (
         off="off", choices=("off", "S1", "S3", "own"),
     ),
     Knob(
-        "clarifier", "clarifier", "The token it writes where the model is sure to be unsure. Command line only.",
+        "clarifier", "clarifier",
+        "The token it writes where the model is sure to be unsure; set on the command line.",
         off="", needs=("adaptive",),
     ),
     Knob(
-        "order", "order", "Of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
+        "order", "order",
+        "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
         choices=tuple(ORDERS),
     ),
     Knob("seed", "seed", "The draw at a position is a function of this and the position.", high=2**63 - 1),
@@ -186,7 +188,9 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
         named = tuple(stage.strip().replace("-", "_") for stage in text.split(","))
         value = ORDERS.get(text, named + tuple(stage for stage in ORDERS["hf"] if stage not in named))
     elif name == "dry_breakers":
-        value = tuple(part.replace("\\n", "\n").replace("\\t", "\t") for part in text.split(",") if part)
+        value = tuple(_unescaped(part) for part in text.split(",") if part)
+    elif name == "clarifier":
+        value = _unescaped(text)
     elif knob.is_number:
         try:
             value = int(text) if knob.whole else float(text)
@@ -195,6 +199,10 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
     changed = replace(knobs, **{name: value})
     check(changed)
     return changed
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def check(knobs: Knobs) -> None:

@@ -6,6 +6,7 @@ import pytest
 from textual.actions import parse
 
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import BY_NAME, KNOBS, read
 from tui_entropy.log import Log
 from tui_entropy.records import ORDERS, Knobs, ModelSpec
 from tui_entropy.ui import ladders
@@ -71,10 +72,10 @@ async def test_a_keymap_moves_a_key_and_frees_the_old_one():
 # --- What a turn of a knob comes to ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ladders.LADDERS)
+@pytest.mark.parametrize("name", [knob.name for knob in KNOBS if knob.rungs])
 def test_a_ladder_is_climbed_rung_by_rung_and_stops_at_its_ends(name):
-    rungs = ladders.LADDERS[name]
-    knobs = ladders.typed(Knobs(), name, f"{rungs[0]:g}")
+    rungs = BY_NAME[name].rungs
+    knobs = read(Knobs(), name, f"{rungs[0]:g}")
     climbed = [getattr(knobs, name)]
     for _ in rungs:
         knobs = ladders.turned(knobs, name, 1)
@@ -103,18 +104,43 @@ def test_the_order_goes_round_and_the_seed_has_no_end():
     assert ladders.turned(Knobs(seed=0), "seed", -1).seed == 0
 
 
+def test_choices_go_round_and_text_can_not_be_turned():
+    chosen = [ladders.turned(Knobs(), "adaptive", by).adaptive for by in range(5)]
+    assert chosen == ["off", "S1", "S3", "own", "off"]
+    with pytest.raises(UserError, match="--dry-breakers"):
+        ladders.turned(Knobs(), "dry_breakers", 1)
+
+
+def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():
+    assert ladders.beside(Knobs(), "xtc_probability", 1) == "mirostat_tau"
+    assert ladders.beside(Knobs(xtc_probability=0.5), "xtc_probability", 1) == "xtc_threshold"
+    assert ladders.beside(Knobs(), "xtc_threshold", -1) == "xtc_probability"
+    assert ladders.beside(Knobs(), "temperature", -1) == "n_candidates"
+    assert ladders.beside(Knobs(), "presence_penalty", 1) == "dynatemp_range"
+    assert ladders.beside(Knobs(dry_multiplier=0.8), "presence_penalty", 1) == "penalty_last_n"
+
+
 @pytest.mark.parametrize(
-    ("name", "text"), [("temperature", "-1"), ("top_k", "1.5"), ("top_p", "0"), ("top_p", "1.1"), ("min_p", ".")]
+    ("name", "text", "said"),
+    [
+        ("temperature", "-1", "between 0 and 100"),
+        ("top_k", "1.5", "top-k 1.5 is not a whole number"),
+        ("top_p", "0", "above 0 and at most 1; 1 switches it off"),
+        ("top_p", "1.1", "top_p is 1.1"),
+        ("min_p", ".", "min-p . is not a number"),
+        ("adaptive", "1", "one of off, S1, S3, own"),
+    ],
 )
-def test_a_value_no_chain_can_have_is_refused_in_a_sentence(name, text):
-    with pytest.raises(UserError, match=r"from (above )?\d"):
-        ladders.typed(Knobs(), name, text)
+def test_a_value_no_chain_can_have_is_refused_in_a_sentence(name, text, said):
+    with pytest.raises(UserError, match=said):
+        read(Knobs(), name, text)
 
 
 def test_reset_leaves_a_stage_without_effect():
     assert ladders.reset(Knobs(top_k=3), "top_k").top_k == 0
     assert ladders.reset(Knobs(top_p=0.5), "top_p").top_p == 1
     assert ladders.reset(Knobs(repetition_penalty=1.3), "repetition_penalty").repetition_penalty == 1
+    assert ladders.reset(Knobs(dry_base=3.0), "dry_base").dry_base == 1.75
 
 
 def test_a_persons_own_keys_are_read_and_wrong_ones_named(tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace as changed
 
 from tui_entropy.errors import UserError
+from tui_entropy.knobs import read
 from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.series import SERIES
 from tui_entropy.ui import ladders
@@ -179,7 +180,7 @@ class Actions(Host):
         if not self.frame.typed:
             return
         try:
-            self.set_knobs(ladders.typed(self.frame.knobs, self.frame.knob, self.frame.typed))
+            self.set_knobs(read(self.frame.knobs, self.frame.knob, self.frame.typed))
         except UserError as mistake:
             self.show(typed="")
             self.say(str(mistake))

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from msgspec.structs import replace
 
 from tui_entropy.errors import UserError
-from tui_entropy.knobs import BY_NAME, KNOBS, is_idle, read
+from tui_entropy.knobs import BY_NAME, KNOBS, is_idle
 from tui_entropy.records import ORDERS, Knobs
 
 
@@ -32,11 +32,6 @@ def turned(knobs: Knobs, name: str, by: int) -> Knobs:
     rungs.append(last)
     at = bisect_right(rungs, value + 1e-9) - 1 + by if by > 0 else bisect_left(rungs, value - 1e-9) + by
     return replace(knobs, **{name: knob.rungs[min(max(at, 0), len(rungs) - 1)]})
-
-
-def typed(knobs: Knobs, name: str, text: str) -> Knobs:
-    """The knob at a value that a person typed. Raises UserError."""
-    return read(knobs, name, text)
 
 
 def reset(knobs: Knobs, name: str) -> Knobs:
