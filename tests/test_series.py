@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from scripted import step
 
-from tui_entropy.records import Grid, normalised
+from tui_entropy.records import SCORES, Grid, normalised
 from tui_entropy.series import BY_NAME, SERIES
 
 
@@ -20,7 +20,8 @@ def test_bits_and_nats_are_the_same_information():
 
 @pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
 def test_every_series_reads_a_step_and_says_what_it_means(series):
-    value, level = series.value(step(3), bits=True), series.level(series.read(step(3)))
+    late = step(20)  # past the warm-up
+    value, level = series.value(late, bits=True), series.level(series.read(late))
     assert value is not None and math.isfinite(value)
     assert level is not None and 0 <= level <= 1
     assert series.meaning.count(".") >= 2
@@ -32,6 +33,30 @@ def test_head_entropy_is_normalised_by_what_each_layer_can_see_and_skips_layers_
     assert BY_NAME["head entropy"].read(half) == pytest.approx(0.75)
     unknown = replace(half, visible_keys=(1, None))
     assert BY_NAME["head entropy"].read(unknown) is None
+
+
+def test_what_the_prompt_has_too_is_named_as_the_engine_names_it():
+    assert [series.prompt for series in SERIES if series.prompt] == list(SCORES)
+
+
+def test_entropix_sums_up_the_last_layer_that_has_attention():
+    one = replace(
+        step(0),
+        head_entropy=Grid.of([[9.0, 9.0], [1.0, 3.0], [math.nan] * 2]),
+        attention=Grid.of([[9.0] * 3, [1.0, 0.25, 4.0], [math.nan] * 3]),
+        visible_keys=(10, 5, None),
+    )
+    read = {name: BY_NAME[f"entropix {name}"].read(one) for name in ("attention entropy", "attention varentropy")}
+    assert read == {"attention entropy": 2.0, "attention varentropy": 1.0}
+    assert BY_NAME["entropix agreement"].read(one) == pytest.approx(2 * 0.25 / 5)
+    assert BY_NAME["entropix interaction strength"].read(one) == 4.0
+    none = replace(one, head_entropy=Grid.of([[math.nan] * 2] * 3), attention=Grid.of([[math.nan] * 3] * 3))
+    for name in ("attention entropy", "attention varentropy", "agreement", "interaction strength"):
+        assert BY_NAME[f"entropix {name}"].read(replace(none, visible_keys=(None,) * 3)) is None
+
+
+def test_negative_numbers_show_their_size():
+    assert BY_NAME["entropy z"].level(-1.5) == BY_NAME["entropy z"].level(1.5) == 0.5
 
 
 def test_normalised_is_unknown_where_one_key_is_visible():

@@ -34,7 +34,14 @@ def test_what_is_read_along_the_text_is_what_the_steps_say():
     assert steps.texts == [" Paris"] * 10 and list(steps.at) == [step(i).at for i in range(10)]
 
 
+def test_norms_and_strays_are_kept_along_the_text():
+    steps = filled(10)
+    assert list(steps.norms(2)) == [25.0] * 10 and list(steps.norms(3, 4, 6)) == [26.0, 26.0]
+    assert steps.strays == [step(i).strays for i in range(10)]
+    assert len(Steps().norms(1)) == 0
+
+
 def test_unknown_stays_unknown():
     steps = Steps()
-    steps.append(replace(step(0), head_entropy=Grid.of([[math.nan]]), visible_keys=(None,)))
+    steps.append(replace(step(0), head_entropy=Grid.of([[math.nan]] * 3), visible_keys=(None,) * 3))
     assert list(steps.values(BY_NAME["head entropy"])) == [None]

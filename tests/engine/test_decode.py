@@ -1,6 +1,8 @@
 """The loop writes what the model says, and every number agrees with an independent way of getting it."""
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import tiny
@@ -8,9 +10,12 @@ import torch
 from small import loaded as small_model
 from transformers import DynamicCache
 
+from tui_entropy.engine import adaptive
 from tui_entropy.engine import decode as loop
 from tui_entropy.engine.decode import Context, Controls, decode, instruments
-from tui_entropy.records import Knobs, Prefilled, Step
+from tui_entropy.quadrants import THRESHOLDS, Thresholds, quadrant
+from tui_entropy.records import SCORES, Knobs, Prefilled, PromptScores, Step
+from tui_entropy.series import BY_NAME
 
 GREEDY = Knobs(temperature=0)
 PROMPT = tiny.prompt(12)[0].tolist()
@@ -77,6 +82,12 @@ def test_every_number_agrees_with_eager_attention_and_torch_distributions(loaded
         variance = (belief.probs * (surprisals - belief.entropy()).square()).sum().item()
         assert step.varentropy == pytest.approx(variance, abs=1e-4)
         assert step.surprisal == pytest.approx(-logp[step.token_id].item(), abs=1e-4)
+        best, second = logp.topk(2).values.tolist()
+        assert step.logit_margin == pytest.approx(best - second, abs=1e-4)
+        assert step.prob_margin == pytest.approx(math.exp(best) - math.exp(second), abs=1e-4)
+        uniform = torch.full_like(logp, 1 / len(logp)).log()
+        to_uniform = torch.nn.functional.kl_div(uniform, logp, reduction="sum", log_target=True).item()
+        assert step.uniform_kl == pytest.approx(to_uniform, abs=1e-4)
         assert step.rank == 1 + int((logp > logp[step.token_id]).sum()) == 1
         assert [c.logprob for c in step.candidates] == pytest.approx(logp.topk(20).values.tolist(), abs=1e-4)
         for weights, layer in zip(reference.attentions, with_attention, strict=True):
@@ -84,15 +95,63 @@ def test_every_number_agrees_with_eager_attention_and_torch_distributions(loaded
             rows = rows / rows.sum(-1, keepdim=True)
             expected = torch.special.entr(rows).sum(-1)
             assert list(step.head_entropy.rows()[layer]) == pytest.approx(expected.tolist(), abs=1e-4)
+            spread, disagreement, _ = step.attention.rows()[layer]
+            assert spread == pytest.approx(expected.var(correction=0).item(), abs=1e-4)
+            assert disagreement == pytest.approx((rows - rows.mean(0)).abs().sum(-1).mean().item() / 2, abs=1e-4)
+            squares = torch.where(rows > 0, rows * (rows.log() + expected[:, None]).square(), 0).sum(-1)
+            assert list(step.head_varentropy.rows()[layer]) == pytest.approx(squares.tolist(), abs=1e-3)
             assert step.visible_keys[layer] == int((rows > 0).any(0).sum())
         for layer, states in enumerate(hidden):
             vector = states[0, at]
-            assert step.block_mean[layer] == pytest.approx(vector.mean().item(), abs=1e-4)
-            assert step.block_std[layer] == pytest.approx(vector.std(correction=0).item(), abs=1e-4)
-            assert step.block_norm[layer] == pytest.approx(vector.norm().item(), rel=1e-4)
+            expected = [vector.mean().item(), vector.std(correction=0).item(), vector.norm().item()]
+            assert step.blocks.rows()[layer] == pytest.approx(expected, rel=1e-4, abs=1e-4)
     for layer in set(range(loaded.anatomy.n_layers)) - set(with_attention):
         assert all(step.visible_keys[layer] is None for step in written)
         assert all(h != h for step in written for h in step.head_entropy.rows()[layer])
+
+
+def scored(events) -> dict[int, dict[str, float]]:
+    """Context position -> the scores of the token of the prompt there."""
+    return {
+        at: dict(zip(SCORES, row, strict=True))
+        for event in events
+        if isinstance(event, PromptScores)
+        for at, row in enumerate(event.scores.rows(), event.first)
+    }
+
+
+def test_every_token_of_the_prompt_but_the_first_has_the_scores_of_a_written_one(loaded, monkeypatch):
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([PROMPT]), use_cache=False).logits[0].float()
+    expected = {}
+    for at in range(1, len(PROMPT)):
+        belief = torch.distributions.Categorical(logits=logits[at - 1])
+        best, second = belief.logits.topk(2).values.tolist()
+        mean, surprisal = belief.entropy().item(), -belief.logits[PROMPT[at]].item()
+        expected[at] = {
+            "entropy": mean,
+            "varentropy": (belief.probs * (belief.logits + mean).square()).sum().item(),
+            "surprisal": surprisal,
+            "rank": 1 + int((belief.logits > -surprisal).sum()),
+            "logit_margin": best - second,
+            "prob_margin": math.exp(best) - math.exp(second),
+            "uniform_kl": math.log(len(belief.logits)) - mean,
+        }
+    for chunk in (512, 5, 1):
+        monkeypatch.setattr(loop, "PREFILL_CHUNK", chunk)
+        found = scored(write(loaded, n=1))
+        assert found.keys() == expected.keys()
+        for at, scores in expected.items():
+            assert found[at] == pytest.approx(scores, abs=1e-3), (chunk, at)
+
+
+def test_a_prompt_that_is_not_scored_is_written_on_alike(llama):
+    with instruments(llama) as probes:
+        context = Context(llama, PROMPT, 4)
+        events = list(decode(llama, probes, context, lambda: Controls(GREEDY, {}), score_prompt=False))
+    assert not scored(events)
+    entropies = [event.entropy for event in events if isinstance(event, Step)]
+    assert entropies == [step.entropy for step in steps(llama, n=4)]
 
 
 def test_a_prompt_read_in_stretches_gives_the_same_numbers(loaded, monkeypatch):
@@ -122,9 +181,102 @@ def test_the_model_is_left_as_it_was_found(loaded):
 def test_a_knob_counts_from_the_next_token_on(llama):
     turned = iter([Knobs(seed=3), Knobs(seed=3), GREEDY, GREEDY])
     written = steps(llama, lambda: Controls(next(turned), {}), n=4)
-    assert [dict(step.survivors).get("top_k") for step in written] == [40, 40, None, None]
+    left = [{stage.name: stage.survivors for stage in step.stages}.get("top_k") for step in written]
+    assert left == [40, 40, None, None]
     assert all(step.final_prob < 1.0 for step in written[:2])
     assert all(step.final_prob == 1.0 and step.rank == 1 for step in written[2:])
+
+
+def test_stages_tell_what_they_did_to_the_written_token_and_to_each_candidate(llama):
+    knobs = Knobs(temperature=1.5, top_k=8, top_p=0.8)
+    for step in steps(llama, lambda: Controls(knobs, {})):
+        temperature, top_k, top_p = step.stages
+        assert [stage.name for stage in step.stages] == ["temperature", "top_k", "top_p"]
+        assert (temperature.mass, top_k.survivors) == (pytest.approx(1.0), 8)
+        assert temperature.entropy > step.entropy
+        assert top_k.entropy <= math.log(8) + 1e-6
+        hot, eight, kept = (row[1:] for row in step.stage_probs.rows())
+        assert top_k.mass == pytest.approx(sum(hot[:8]), abs=1e-5)
+        assert top_p.mass == pytest.approx(sum(p for p, q in zip(eight, kept, strict=True) if q), abs=1e-5)
+        assert [c.final_prob for c in step.candidates] == pytest.approx(kept)
+        assert [c.cut for c in step.candidates[8:]] == ["top_k"] * 12
+        assert step.final_entropy == top_p.entropy
+        assert step.stage_probs.rows()[-1][0] == step.final_prob > 0
+
+
+def test_with_no_stage_on_the_final_distribution_is_the_models(llama):
+    for step in steps(llama, lambda: Controls(Knobs(temperature=1.0, top_k=0, top_p=1.0), {})):
+        assert step.stages == ()
+        assert step.final_entropy == step.entropy
+        assert -math.log(step.final_prob) == pytest.approx(step.surprisal, abs=1e-5)
+        assert [c.final_prob for c in step.candidates] == pytest.approx(
+            [math.exp(c.logprob) for c in step.candidates]
+        )
+
+
+def test_perplexity_runs_along(llama):
+    written = steps(llama, lambda: Controls(Knobs(temperature=1.5), {}), n=12)
+    total = 0.0
+    for n, step in enumerate(written, 1):
+        total += step.surprisal
+        assert step.perplexity == pytest.approx(math.exp(total / n), rel=1e-5)
+
+
+def test_mirostat_moves_its_bound_by_how_surprising_the_drawn_token_was(llama):
+    knobs = Knobs(temperature=1.0, top_k=0, top_p=1.0, mirostat_tau=3.0, mirostat_eta=0.2)
+    on_off = [knobs] * 5 + [GREEDY] + [knobs]
+    turned = iter(on_off)
+    written = steps(llama, lambda: Controls(next(turned), {}), n=len(on_off))
+    assert written[0].mirostat_mu == 6.0
+    for before, after in pairwise(written[:5]):
+        surprise = -math.log2(before.final_prob)
+        assert after.mirostat_mu == pytest.approx(before.mirostat_mu - 0.2 * (surprise - 3.0), abs=1e-4)
+    assert written[5].mirostat_mu is None
+    assert written[6].mirostat_mu == 6.0
+
+
+def test_the_adaptive_sampler_decides_at_each_step_by_what_it_sees(llama):
+    knobs = Knobs(temperature=1.0, adaptive="S1")
+    for step in steps(llama, lambda: Controls(knobs, {}), n=8):
+        saw = step.decision.saw
+        assert saw["entropy"] == step.entropy
+        assert saw["varentropy"] == step.varentropy
+        expected = quadrant(THRESHOLDS["S1"], step.entropy, step.varentropy)
+        assert step.decision.quadrant == expected != "flowing"  # random weights are sure of nothing
+        assert step.decision.knobs.temperature > 1.0
+        names = {
+            "entropix attention entropy": "attention_entropy",
+            "entropix attention varentropy": "attention_varentropy",
+            "entropix agreement": "agreement",
+            "entropix interaction strength": "interaction",
+        }
+        for series, name in names.items():
+            assert BY_NAME[series].read(step) == pytest.approx(saw[name], abs=1e-4), series
+    assert all(step.decision is None for step in steps(llama))
+
+
+def test_the_clarifier_is_written_where_the_sampler_asks_but_never_twice_in_a_row(llama, monkeypatch):
+    low = Thresholds(0.0, 0.0, 0.1, 99.0, 99.0, 99.0)  # every step is one to ask at
+    monkeypatch.setitem(adaptive.THRESHOLDS, "S1", low)
+    controls = Controls(Knobs(temperature=1.0, adaptive="S1"), {}, clarifier=77)
+    written = steps(llama, lambda: controls, n=6)
+    asked = [step.token_id == 77 for step in written]
+    assert asked[0] and not any(a and b for a, b in pairwise(asked))
+    assert asked[2] or asked[3]
+    first = written[0]
+    assert (first.stages[-1].name, first.stages[-1].survivors, first.final_prob) == ("adaptive", 1, 1.0)
+    assert all(c.cut is not None for c in first.candidates if c.token_id != 77)
+
+
+def test_dry_keeps_a_loop_from_going_on(llama):
+    loop_of_three = (PROMPT[:3] * 6)[:16]
+    dry = Controls(Knobs(temperature=0, dry_multiplier=50.0, dry_base=2.0, dry_allowed_length=2), {})
+    (step,) = steps(llama, lambda: dry, n=1, prompt=loop_of_three)
+    (plain,) = steps(llama, n=1, prompt=loop_of_three)
+    following = loop_of_three[1]
+    assert step.stages[0].name == "dry_multiplier"
+    assert step.token_id != following
+    assert plain.entropy == step.entropy
 
 
 def test_the_same_seed_writes_the_same_text_and_another_another(llama):
@@ -141,8 +293,9 @@ def test_a_vector_acts_from_the_next_token_on_and_leaves_nothing_behind(llama):
     turned = iter([{}, {}, push, {}, {}, {}])
     steered = steps(llama, lambda: Controls(GREEDY, next(turned)))
     assert [s.entropy for s in steered[:2]] == [s.entropy for s in plain[:2]]
-    assert steered[2].block_norm[1] != pytest.approx(plain[2].block_norm[1], rel=1e-3)
-    assert steered[2].block_norm[0] == plain[2].block_norm[0]
+    norms = [[row[2] for row in run[2].blocks.rows()] for run in (steered, plain)]
+    assert norms[0][1] != pytest.approx(norms[1][1], rel=1e-3)
+    assert norms[0][0] == norms[1][0]
     assert [s.entropy for s in steps(llama)] == [s.entropy for s in plain]
 
 

@@ -9,11 +9,13 @@ several draws is the one the model finds most probable, which is all that the so
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import numpy as np
 from msgspec.structs import replace
 
+from tui_entropy.engine.measure import Numbers
 from tui_entropy.engine.state import Recent
 from tui_entropy.quadrants import LN2, THRESHOLDS, Thresholds, own_thresholds, quadrant
 from tui_entropy.records import RECENT, Decision, Knobs
@@ -44,6 +46,25 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: Recent, may_ask: boo
         return Decision(variant, where, "take the most probable", saw, acting)
     best = f"best of {DRAWS} draws" if where == "adaptive" else ""
     return Decision(variant, where, ", ".join(filter(None, (_changes(knobs, acting), best))) or "as set", saw, acting)
+
+
+def seen(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
+    """What a decision reads, of the numbers of `measure.believed` on the host. Attention is that of the last layer
+    that has it, over its visible keys; without any it is left out."""
+    known = {"entropy": float(numbers["entropy"][0]), "varentropy": float(numbers["varentropy"][0])}
+    n_layers = len(visible_keys)
+    heads = numbers["head_entropy"].reshape(n_layers, -1)
+    layers = np.flatnonzero(~np.isnan(heads[:, 0]))
+    if not len(layers):
+        return known
+    last = layers[-1]
+    spread, disagreement, interaction = numbers["attention"].reshape(n_layers, -1)[last].tolist()
+    return known | {
+        "attention_entropy": float(heads[last].mean()),
+        "attention_varentropy": spread,
+        "agreement": 2 * disagreement / (visible_keys[last] or 1),
+        "interaction": interaction,
+    }
 
 
 def asks(decision: Decision | None) -> bool:

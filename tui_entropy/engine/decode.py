@@ -15,16 +15,19 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from tui_entropy.engine import adaptive
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import AttentionProbe, attention_probe
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Clock, brought_over, measured, step_record
+from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
+from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.sampling import apply, draw
+from tui_entropy.engine.sampling import Chained, Past, apply, draw, next_mu, only
+from tui_entropy.engine.state import Recent
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.text import Utf8Stream
 from tui_entropy.engine.threads import one_thread
-from tui_entropy.records import Knobs, Prefilled, Step
+from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
@@ -37,6 +40,10 @@ class Controls:
     knobs: Knobs
     pushes: Mapping[int, Tensor]
     """Block (1-based) -> (d_model,) added to its output."""
+    clarifier: int | None = None
+    """The token that the adaptive sampler may ask with."""
+    breakers: frozenset[int] = frozenset()
+    """Tokens that end a repeated sequence for DRY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,11 @@ class Context:
         self.n_prompt = len(prompt_ids)
         self.n_tokens = self.n_prompt
         """Prompt and written."""
+        self.newest: int | None = None
+        """The token that was written last."""
+        self.recent = Recent()
+        self.mu: float | None = None
+        """Mirostat's bound for the next token in bits, None while it is off."""
         room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
         self._ids = torch.cat([torch.tensor(prompt_ids, dtype=torch.long), room]).to(loaded.model.device)
 
@@ -92,18 +104,22 @@ class Context:
         """(n_written,) ids."""
         return self._ids[self.n_prompt : self.n_tokens]
 
-    def append(self, token: Tensor) -> Tensor:
-        """Take a 0-d id in, without a copy to the host. Returns it as (1,)."""
-        newest = self._ids[self.n_tokens : self.n_tokens + 1]
-        newest.copy_(token)
-        self.n_tokens += 1
+    def append(self, token_id: int) -> Tensor:
+        """Take a written token in. Returns it as (1,)."""
+        newest = self._ids[self.n_tokens : self.n_tokens + 1].fill_(token_id)
+        self.n_tokens, self.newest = self.n_tokens + 1, token_id
         return newest
 
 
 @torch.inference_mode()
 def decode(
-    loaded: Loaded, probes: Instruments, context: Context, controls: Callable[[], Controls], run: int = 1
-) -> Generator[Prefilled | Step, None, str]:
+    loaded: Loaded,
+    probes: Instruments,
+    context: Context,
+    controls: Callable[[], Controls],
+    run: int = 1,
+    score_prompt: bool = True,
+) -> Generator[Prefilled | PromptScores | Step, None, str]:
     """Read the prompt, then write one token at a time, yielding a record after each stretch and each token.
 
     The caller sets the pace: to pause, stop asking; to stop, close the generator. `controls` is asked once per
@@ -117,43 +133,87 @@ def decode(
     for stretch in stretches:
         probes.steering.set(controls().pushes)
         clock.start()
-        forward(loaded, context.cache, stretch)
+        _, scored = read(loaded, context, stretch, done, run, score_prompt)
         clock.forward_done()
         clock.stop()
         clock.rest()
         done += len(stretch)
         yield Prefilled(run, done, context.n_prompt, clock.at)
+        if scored:
+            yield scored
     for index in range(context.room):
         now = controls()
         probes.steering.set(now.pushes)
         clock.start()
-        logits = forward(loaded, context.cache, unread)
+        logits, scored = read(loaded, context, unread, done, run, score_prompt and index == 0)
         clock.forward_done()
         with one_thread:
-            chained = apply(now.knobs, logits, context.prompt, context.written)
-            token = draw(chained.scores, now.knobs.seed, context.n_tokens)
-            numbers = brought_over(measured(logits, token, chained, probes, now.knobs.n_candidates))
+            chained, numbers, decision = choose(probes, context, now, logits)
         clock.stop()
-        position, unread = context.n_tokens, context.append(token)
-        if index == 0:
-            done = context.n_prompt
-            yield Prefilled(run, done, done, clock.at)
         step = step_record(
-            numbers,
-            tuple(stage for stage, _ in chained.survivors),
-            probes.attention.visible_keys(),
-            loaded.codec,
-            text,
-            run=run,
-            index=index,
-            position=position,
-            clock=clock,
-        )
+            numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, text,
+            run=run, index=index, position=context.n_tokens, decision=decision, mirostat_mu=context.mu,
+            forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
+        )  # fmt: skip
+        if context.mu is not None:
+            context.mu = next_mu(context.mu, now.knobs, step.final_prob)
+        unread = context.append(step.token_id)
+        if index == 0:
+            yield Prefilled(run, context.n_prompt, context.n_prompt, clock.at)
+            if scored:
+                yield scored
         clock.rest()
         yield step
         if step.token_id in loaded.codec.eos_ids:
             return "end of text"
     return "context full" if context.n_tokens >= loaded.card.context else "token limit"
+
+
+def read(
+    loaded: Loaded, context: Context, ids: Tensor, first: int, run: int, scored: bool
+) -> tuple[Tensor, PromptScores | None]:
+    """Read (n,) new tokens, the first of them at a position.
+
+    Returns the (vocab,) float32 logits after the last of them and, where wanted, what the model thought of the tokens
+    of the prompt that follow each.
+    """
+    if not scored:
+        return forward(loaded, context.cache, ids), None
+    with last_block_output(loaded.anatomy) as held:
+        logits = forward(loaded, context.cache, ids)
+    targets = context.prompt[first + 1 : first + 1 + len(ids)]
+    if not len(targets):
+        return logits, None
+    table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets)
+    return logits, PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
+
+
+def choose(
+    probes: Instruments, context: Context, now: Controls, logits: Tensor
+) -> tuple[Chained, Numbers, Decision | None]:
+    """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
+    logp, belief = believed(logits, probes, now.knobs.n_candidates)
+    knobs, decision = now.knobs, None
+    if knobs.adaptive != "off":
+        seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
+        may_ask = now.clarifier not in (None, context.newest)
+        decision = adaptive.decide(knobs, seen, context.recent, may_ask)
+        knobs = decision.knobs
+    if not knobs.mirostat_tau:
+        context.mu = None
+    elif context.mu is None:
+        context.mu = 2 * knobs.mirostat_tau
+    past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers)
+    chained = apply(knobs, logits, past)
+    if adaptive.asks(decision):
+        assert now.clarifier is not None
+        chained = only(chained, "adaptive", now.clarifier)
+    seeds = [knobs.seed + (n << 32) for n in range(adaptive.draws(decision))]
+    token = draw(chained.scores, seeds[0], context.n_tokens)
+    for seed in seeds[1:]:
+        other = draw(chained.scores, seed, context.n_tokens)
+        token = torch.where(logp[other] > logp[token], other, token)
+    return chained, brought_over(belief | chosen(logp, belief["ids"], chained, token)), decision
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:

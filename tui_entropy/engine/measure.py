@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.metrics import entropy, log_probs, rank, surprisal, surprisal_moments
+from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
 from tui_entropy.engine.sampling import Chained
+from tui_entropy.engine.state import Recent
 from tui_entropy.engine.text import Codec, Utf8Stream
-from tui_entropy.records import Candidate, Grid, Step
+from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step, log_visible
 
 if TYPE_CHECKING:
     from tui_entropy.engine.decode import Instruments
@@ -25,30 +27,42 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-def measured(logits: Tensor, token: Tensor, chained: Chained, probes: Instruments, k: int) -> dict[str, Tensor]:
-    """Everything that a step says in numbers, still on the device and not waited for.
+def believed(logits: Tensor, probes: Instruments, k: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the model says before anything is chosen, still on the device and not waited for.
 
-    logits: (vocab,) float32 of the model. token: 0-d id that was drawn. chained: the final scores.
+    logits: (vocab,) float32 of the model. Returns (vocab,) ln p, and the numbers by name.
     """
     assert logits.numel() < LARGEST_EXACT
-    logp, final_logp = log_probs(logits), log_probs(chained.scores)
-    logprobs, ids = logp.topk(min(k, logp.numel()))
+    logp = log_probs(logits)
+    best, ids = logp.topk(min(max(k, 2), logp.numel()))
     mean, variance = surprisal_moments(logp)
-    return {
-        "token_id": token,
+    logit_margin, prob_margin = margins(best)
+    attention = probes.attention.measures()
+    return logp, {
         "entropy": mean,
         "varentropy": variance,
+        "logit_margin": logit_margin,
+        "prob_margin": prob_margin,
+        "uniform_kl": uniform_kl(mean, logp.numel()),
+        "ids": ids[:k],
+        "logprobs": best[:k],
+        "head_entropy": attention.entropy,
+        "head_varentropy": attention.varentropy,
+        "attention": attention.layers,
+        "blocks": probes.residual.stats(),
+    }
+
+
+def chosen(logp: Tensor, ids: Tensor, chained: Chained, token: Tensor) -> dict[str, Tensor]:
+    """What became of it. logp: (vocab,) of the model. ids: (n,) candidates. token: 0-d id that was drawn."""
+    watched = torch.cat([token.reshape(1), ids])
+    return {
+        "token_id": token,
         "surprisal": surprisal(logp, token),
         "rank": rank(logp, token),
-        "final_entropy": entropy(final_logp),
-        "final_prob": final_logp[token].exp(),
-        "ids": ids,
-        "logprobs": logprobs,
-        "final_probs": final_logp[ids].exp(),
         "cut": chained.cut(ids),
-        "survivors": torch.stack([left for _, left in chained.survivors]) if chained.survivors else ids[:0],
-        "head_entropy": probes.attention.entropies(),
-        "blocks": probes.residual.stats(),
+        "stages": chained.summary(),
+        "stage_probs": chained.probs(watched),
     }
 
 
@@ -63,53 +77,63 @@ def step_record(
     numbers: Numbers,
     stages: tuple[str, ...],
     visible_keys: tuple[int | None, ...],
+    recent: Recent,
     codec: Codec,
     text: Utf8Stream,
-    *,
-    run: int,
-    index: int,
-    position: int,
-    clock: Clock,
+    **known: Any,
 ) -> Step:
-    """Name the numbers of one step. `stages`: of the sampling chain, those that were on."""
+    """Name the numbers of one step, and judge it by the steps before.
+
+    stages: of the sampling chain, those that were on. known: further fields.
+    """
     token_id = int(numbers["token_id"][0])
     data = codec.token_bytes(token_id)
-    block_mean, block_std, block_norm = numbers["blocks"].reshape(-1, 3).T.tolist()
-    n_layers = len(visible_keys)
+    surprisal, entropy = float(numbers["surprisal"][0]), float(numbers["entropy"][0])
+    n_layers, n_candidates = len(visible_keys), len(numbers["ids"])
+    head_entropy, blocks = numbers["head_entropy"].reshape(n_layers, -1), numbers["blocks"].reshape(n_layers, -1)
+    judgement = recent.judge(
+        entropy,
+        float(numbers["varentropy"][0]),
+        surprisal,
+        mean_share(head_entropy, visible_keys),
+        blocks[:, BLOCKS.index("norm")],
+    )
+    stage_probs = numbers["stage_probs"].reshape(len(stages), 1 + n_candidates)
+    summary = numbers["stages"].reshape(len(stages), 3).tolist()
+    # With no stage on, the final distribution is the model's.
+    final = stage_probs[-1] if stages else np.exp([-surprisal, *numbers["logprobs"]])
     return Step(
-        run=run,
-        index=index,
-        position=position,
         token_id=token_id,
         data=data,
         text=text.push(data),
-        entropy=float(numbers["entropy"][0]),
+        entropy=entropy,
         varentropy=float(numbers["varentropy"][0]),
-        surprisal=float(numbers["surprisal"][0]),
+        surprisal=surprisal,
         rank=int(numbers["rank"][0]),
-        final_entropy=float(numbers["final_entropy"][0]),
-        final_prob=float(numbers["final_prob"][0]),
-        candidates=_candidates(numbers, stages, codec),
-        survivors=tuple(zip(stages, map(int, numbers["survivors"]), strict=True)),
-        head_entropy=Grid.of(numbers["head_entropy"].reshape(n_layers, -1)),
+        logit_margin=_known(numbers["logit_margin"][0]),
+        prob_margin=_known(numbers["prob_margin"][0]),
+        uniform_kl=float(numbers["uniform_kl"][0]),
+        final_entropy=summary[-1][2] if stages else entropy,
+        final_prob=float(final[0]),
+        candidates=_candidates(numbers, final[1:].tolist(), stages, codec),
+        stages=tuple(Stage(name, int(row[0]), *row[1:]) for name, row in zip(stages, summary, strict=True)),
+        stage_probs=Grid.of(stage_probs),
+        head_entropy=Grid.of(head_entropy),
+        head_varentropy=Grid.of(numbers["head_varentropy"].reshape(n_layers, -1)),
+        attention=Grid.of(numbers["attention"].reshape(n_layers, -1)),
         visible_keys=visible_keys,
-        block_mean=tuple(block_mean),
-        block_std=tuple(block_std),
-        block_norm=tuple(block_norm),
-        forward_seconds=clock.forward_seconds,
-        sample_seconds=clock.sample_seconds,
-        at=clock.at,
+        blocks=Grid.of(blocks),
+        **judgement._asdict(),
+        **known,
     )
 
 
-def _candidates(numbers: Numbers, stages: tuple[str, ...], codec: Codec) -> tuple[Candidate, ...]:
-    rows = zip(
-        numbers["ids"].tolist(),
-        numbers["logprobs"].tolist(),
-        numbers["final_probs"].tolist(),
-        numbers["cut"].tolist(),
-        strict=True,
-    )
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _candidates(numbers: Numbers, final: list[float], stages: tuple[str, ...], codec: Codec) -> tuple[Candidate, ...]:
+    rows = zip(numbers["ids"].tolist(), numbers["logprobs"].tolist(), final, numbers["cut"].tolist(), strict=True)
     return tuple(
         Candidate(
             token_id=int(token_id),
@@ -120,6 +144,14 @@ def _candidates(numbers: Numbers, stages: tuple[str, ...], codec: Codec) -> tupl
         )
         for token_id, logprob, final_prob, stage in rows
     )
+
+
+def mean_share(head_entropy: npt.NDArray[np.float32], visible_keys: Sequence[int | None]) -> float | None:
+    """Mean over layers and heads of attention entropy / ln n. head_entropy: (n_layers, n_heads) nats."""
+    ceilings = np.array([log_visible(keys) or math.nan for keys in visible_keys])
+    shares = np.clip(head_entropy / ceilings[:, None], 0.0, 1.0)
+    known = shares[~np.isnan(shares)]
+    return float(known.mean()) if known.size else None
 
 
 class Clock:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from itertools import count
 from pathlib import Path
 
 from msgspec.structs import replace
+from torch import Tensor
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.decode import Context, Controls, Instruments, decode
@@ -23,6 +24,8 @@ from tui_entropy.records import (
     Knobs,
     KnobsChanged,
     Prefilled,
+    PromptScores,
+    Refused,
     Started,
     Step,
     Vector,
@@ -46,7 +49,7 @@ class Session:
         self.n_written = 0
         self._applied = Controls(self.knobs, {})
         self._applied_vectors = self.vectors
-        self._writing: Generator[Prefilled | Step, None, str] | None = None
+        self._writing: Generator[Prefilled | PromptScores | Step, None, str] | None = None
 
     @property
     def active(self) -> bool:
@@ -67,7 +70,7 @@ class Session:
         self.stop()
         self.run, self.n_written, self.knobs = self.run + 1, 0, write.knobs
         self._applied_vectors = self.vectors
-        self._applied = Controls(self.knobs, vectors.pushes(self.vectors, self.directions))
+        self._applied = self._made(vectors.pushes(self.vectors, self.directions))
         self.context = None  # the old keys and values go before the new ones come
         self.context = Context(self.loaded, ids, write.max_tokens)
         self.emit(
@@ -84,7 +87,7 @@ class Session:
         )
         self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run)
 
-    def advance(self) -> Prefilled | Step | None:
+    def advance(self) -> Prefilled | PromptScores | Step | None:
         """One stretch of the prompt or one token; None at the end. Emits it either way."""
         assert self._writing is not None
         try:
@@ -148,10 +151,25 @@ class Session:
     def _controls(self) -> Controls:
         """Asked by the loop once per forward pass: what is set now becomes what is applied."""
         if self.knobs != self._applied.knobs:
-            self._applied = Controls(self.knobs, self._applied.pushes)
+            self._applied = self._made(self._applied.pushes)
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
         if self.vectors != self._applied_vectors:
             self._applied_vectors = self.vectors
-            self._applied = Controls(self.knobs, vectors.pushes(self.vectors, self.directions))
+            self._applied = self._made(vectors.pushes(self.vectors, self.directions))
             self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
         return self._applied
+
+    def _made(self, pushes: Mapping[int, Tensor]) -> Controls:
+        """What is set, with what the tokenizer says of its texts."""
+        knobs, codec, clarifier = self.knobs, self.loaded.codec, None
+        if knobs.clarifier and knobs.adaptive != "off":
+            clarifier = codec.single_token(knobs.clarifier)
+            if clarifier is None:
+                self.emit(
+                    Refused(
+                        f"the clarifier {knobs.clarifier!r} is not one token of this model, so nothing is asked: set "
+                        "another one"
+                    )
+                )
+        breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
+        return Controls(knobs, pushes, clarifier, breakers)
