@@ -49,7 +49,9 @@ def rank(scores: Tensor, token_ids: Tensor) -> Tensor:
 
     scores: (..., vocab) logits or ln p, token_ids: (...,) int64. Returns (...,) int64.
     """
-    return 1 + (scores > scores.gather(-1, token_ids.unsqueeze(-1))).sum(-1)
+    above = torch.empty_like(scores, dtype=torch.float32)  # counts faster than booleans, exactly below 2^24
+    torch.gt(scores, scores.gather(-1, token_ids.unsqueeze(-1)), out=above)
+    return 1 + above.sum(-1).long()
 
 
 def margins(logp: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,76 @@
+"""What the model thought of the tokens of a prompt, each by the position before it, a slice of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tui_entropy.engine.anatomy import Anatomy
+from tui_entropy.engine.lens import unembed
+from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
+from tui_entropy.records import SCORES
+
+SLICE_BYTES = 32 << 20
+"""Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
+CACHED_BYTES = 4 << 20
+"""Of the logits that are measured at a time: what is made of them stays in the cache."""
+
+
+class LastBlockOutput:
+    """What the last block put out in the newest forward pass: see `last_block_output`."""
+
+    residual: Tensor
+    """(n, d_model) for all n positions of the pass, of the first sequence of the batch."""
+
+
+@contextmanager
+def last_block_output(anatomy: Anatomy) -> Iterator[LastBlockOutput]:
+    """Keep every position of the residual stream after the last block, steering included, while the `with` lasts."""
+    held = LastBlockOutput()
+
+    def keep(block: nn.Module, args: Any, output: Any) -> None:
+        held.residual = (output if isinstance(output, Tensor) else output[0])[0]
+
+    hook = anatomy.blocks[-1].register_forward_hook(keep)
+    try:
+        yield held
+    finally:
+        hook.remove()
+
+
+def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: Tensor) -> Tensor:
+    """What the model thought at each position, and of the token that came next there.
+
+    residual: (n, d_model) after the last block; targets: (n,) ids of the tokens that follow each position. Returns
+    (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of n x
+    vocab is built.
+    """
+    row_bytes = 4 * anatomy.vocab
+    n, n_measured = max(SLICE_BYTES // row_bytes, 1), max(CACHED_BYTES // row_bytes, 1)
+    rows: list[Tensor] = []
+    for vectors, wanted in zip(torch.split(residual, n), torch.split(targets, n), strict=True):
+        logits = unembed(model, anatomy, vectors)
+        rows += map(_scores, torch.split(logits, n_measured), torch.split(wanted, n_measured))
+    return torch.cat(rows)
+
+
+def _scores(logits: Tensor, targets: Tensor) -> Tensor:
+    """(n, vocab) float32 and (n,) -> (n, len(SCORES))."""
+    logp = log_probs(logits)
+    entropy, varentropy = surprisal_moments(logp)
+    logit_margin, prob_margin = margins(logp)
+    columns = {
+        "entropy": entropy,
+        "varentropy": varentropy,
+        "surprisal": surprisal(logp, targets),
+        "rank": rank(logp, targets).float(),
+        "logit_margin": logit_margin,
+        "prob_margin": prob_margin,
+        "uniform_kl": uniform_kl(entropy, logp.shape[-1]),
+    }
+    return torch.stack([columns[name] for name in SCORES], -1)
