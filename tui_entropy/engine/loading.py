@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 import transformers
+from msgspec.structs import replace
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -25,8 +26,10 @@ from tui_entropy.engine.anatomy import Anatomy, anatomy_of
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
 from tui_entropy.engine.text import Codec
+from tui_entropy.engine.trust import trust
 from tui_entropy.errors import UserError
 from tui_entropy.records import ModelCard, ModelSpec, Progress
+from tui_entropy.report import saved
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -69,7 +72,8 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
     codec = Codec(tokenizer, _ends(model))
-    return Loaded(model, codec, anatomy, _card(weights, model, codec, anatomy))
+    card = _card(weights, model, codec, anatomy)
+    return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))))
 
 
 def _be_quiet() -> None:
@@ -102,12 +106,12 @@ def _dtype(name: str, config: PreTrainedConfig, checkpoint: Checkpoint, device: 
         return DTYPES[name]
     own: torch.dtype = getattr(config, "dtype", None) or checkpoint.dtype
     quantised = getattr(config, "quantization_config", None) is not None
-    if device.type == "cpu" and not quantised and checkpoint.n_weights * 4 <= _free(device) / 2:
+    if device.type == "cpu" and not quantised and checkpoint.n_weights * 4 <= free_bytes(device) / 2:
         return torch.float32
     return own
 
 
-def _free(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Bytes. What an accelerator shares with the CPU counts as the CPU's."""
     if device.type in ("cpu", "mps"):
         return int(psutil.virtual_memory().available)
@@ -115,7 +119,7 @@ def _free(device: torch.device) -> int:
 
 
 def _check_room(wanted: int, device: torch.device, name: str) -> None:
-    free = _free(device)
+    free = free_bytes(device)
     if wanted > free:
         raise UserError(
             f"the weights of {name} take {wanted / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; use "

@@ -1,0 +1,286 @@
+"""Every check passes on every family, and is seen failing when what it is there for goes wrong."""
+
+import json
+import math
+import sys
+from dataclasses import replace as with_parts
+
+import pytest
+import small
+import tiny
+import torch
+from transformers import DeepseekV3Config
+
+from tui_entropy import paths, report
+from tui_entropy.cli import main
+from tui_entropy.engine import costs, decode, doctor, measure
+from tui_entropy.engine.anatomy import anatomy_of
+from tui_entropy.engine.attention import AttentionProbe, _Layer
+from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.steering import Steering
+
+CHECKS = {
+    "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
+    "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
+    "written steps", "repeated draws", "left as found",
+}  # fmt: skip
+VIEWS = {
+    costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
+    "sampling chain and draw", "prompt scores", "step record",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr(costs, "ROUNDS", 2)
+    monkeypatch.setattr(costs, "WARM_UP", 0)
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def family(request):
+    return small.loaded(request.param)
+
+
+def ids_of(loaded) -> torch.Tensor:
+    return torch.tensor(loaded.codec.encode(doctor.PROMPT, None, chat=False)[: doctor.N_PROMPT])
+
+
+def failing(examined, loaded) -> set[str]:
+    with torch.inference_mode():
+        return {check.name for check in examined(loaded, ids_of(loaded)) if check.verdict == report.FAIL}
+
+
+def test_every_check_is_made_and_passes_on_every_family(family):
+    stages = []
+    found = doctor.doctor(family, lambda progress: stages.append(progress.stage))
+    assert {check.name for check in found.checks} == CHECKS
+    by_verdict = {check.name: check.verdict for check in found.checks if check.verdict != report.PASS}
+    assert by_verdict == ({} if family.anatomy.croppable else {"revisited step": report.SKIPPED})
+    assert {cost.view for cost in found.costs} == VIEWS
+    assert len(stages) == len(doctor.CHECKS) + 1
+    assert not any(module._forward_hooks for module in family.model.modules())
+
+
+# --- Faults ------------------------------------------------------------------------------------------------------
+
+
+def without_the_norm(patch):
+    def unembed(model, anatomy, residual):
+        return anatomy.unembedding(residual)
+
+    patch.setattr(doctor, "unembed", unembed)
+
+
+def without_the_cap(patch):
+    patch.setattr(doctor, "unembed", lambda model, body, residual: body.unembedding(body.final_norm(residual)))
+
+
+def wrong_entropies(patch):
+    honest = AttentionProbe.measures
+    patch.setattr(AttentionProbe, "measures", lambda self: _changed(honest(self), entropy=1.001))
+
+
+def unknown_entropies(patch):
+    honest = AttentionProbe.measures
+    patch.setattr(AttentionProbe, "measures", lambda self: _changed(honest(self), entropy=math.nan))
+
+
+def _changed(measures, entropy):
+    return measures._replace(entropy=measures.entropy * entropy)
+
+
+def forgotten_sinks(patch):
+    honest = _Layer.weights
+
+    def weights(self, positions):
+        sinks, self.sinks = self.sinks, None
+        try:
+            return honest(self, positions)
+        finally:
+            self.sinks = sinks
+
+    patch.setattr(_Layer, "weights", weights)
+
+
+def forgotten_windows(patch):
+    patch.setattr(_Layer, "first_visible", lambda self, position: 0)
+
+
+def wrong_scale(patch):
+    honest = _Layer._scores
+
+    def scores(self, *args):
+        self.scaling *= 1.01
+        return honest(self, *args)
+
+    patch.setattr(_Layer, "_scores", scores)
+
+
+def crop_that_does_nothing(patch):
+    patch.setattr(RoomyCache, "crop", lambda self, length: None)
+
+
+def crop_that_takes_one_more(patch):
+    honest = RoomyCache.crop
+    patch.setattr(RoomyCache, "crop", lambda self, length: honest(self, length - 1))
+
+
+def twice_the_strength(patch):
+    honest = doctor.pushes
+    patch.setattr(doctor, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()})
+
+
+def the_block_below(patch):
+    honest = doctor.pushes
+    patch.setattr(doctor, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()})
+
+
+def no_push(patch):
+    patch.setattr(Steering, "set", lambda self, pushes: None)
+
+
+def push_that_stays(patch):
+    patch.setattr(Steering, "clear", lambda self: self._hooks.clear())
+
+
+def entropy_in_bits(patch):
+    patch.setattr(doctor, "surprisal_moments", _in_bits)
+
+
+def steps_in_bits(patch):
+    patch.setattr(measure, "surprisal_moments", _in_bits)
+
+
+def _in_bits(logp):
+    mean = torch.special.entr(logp.exp()).sum(-1) / math.log(2)
+    return mean, mean
+
+
+def draws_of_their_own(patch):
+    patch.setattr(doctor, "draw", lambda scores, seed, position: scores.softmax(-1).multinomial(1)[0])
+
+
+def text_of_its_own(patch):
+    patch.setattr(decode, "draw", lambda scores, seed, position: (scores + torch.rand_like(scores) * 9).argmax())
+
+
+FAULTS = [
+    (without_the_norm, "llama", doctor.last_lens_row, {"last lens row"}),
+    (without_the_cap, "gemma2", doctor.last_lens_row, {"last lens row"}),
+    (wrong_entropies, "qwen3", doctor.attention, {"head entropies"}),
+    (unknown_entropies, "hybrid", doctor.attention, {"head entropies"}),
+    (forgotten_sinks, "gpt_oss", doctor.attention, {"attention row sums", "attention rows"}),
+    (forgotten_windows, "gemma3", doctor.attention, {"attention rows"}),
+    (wrong_scale, "llama", doctor.attention, {"attention rows", "head entropies"}),
+    (wrong_scale, "mixtral", doctor.decode_equals_prefill, {"decode equals prefill"}),
+    (crop_that_does_nothing, "mistral", doctor.revisited_step, {"revisited step"}),
+    (crop_that_takes_one_more, "gpt2", doctor.revisited_step, {"revisited step"}),
+    (twice_the_strength, "gpt2", doctor.steering, {"steered block"}),
+    (the_block_below, "llama", doctor.steering, {"steered block", "blocks below"}),
+    (no_push, "gemma3", doctor.steering, {"steered block", "blocks above"}),
+    (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
+    (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
+    (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
+    (draws_of_their_own, "llama", doctor.written_steps, {"repeated draws"}),
+    (text_of_its_own, "llama", doctor.written_steps, {"repeated draws"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "examined", "names"), FAULTS, ids=lambda part: getattr(part, "__name__", "")
+)
+def test_a_fault_is_seen_by_the_check_that_is_there_for_it(fault, name, examined, names, monkeypatch):
+    loaded = small.loaded(name)
+    assert failing(examined, loaded) == set()
+    torch.manual_seed(0)
+    fault(monkeypatch)
+    assert failing(examined, loaded) == names
+
+
+def test_whatever_a_probe_leaves_behind_is_named():
+    model = small.loaded().model
+    before = doctor.condition(model)
+    assert doctor.left_as_found(before, doctor.condition(model)).verdict == report.PASS
+    model.get_decoder().layers[2].mlp.train()
+    model.lm_head.register_forward_hook(lambda *_: None)
+    model.set_attn_implementation("eager")
+    check = doctor.left_as_found(before, doctor.condition(model))
+    assert check.verdict == report.FAIL and check.worst == 3
+    assert all(part in check.compared for part in ("attention", "hooks", "training"))
+
+
+# --- Smaller dtypes, other machines, other models ----------------------------------------------------------------
+
+
+@pytest.fixture
+def halved():
+    loaded = small.loaded()
+    return with_parts(loaded, model=loaded.model.bfloat16())
+
+
+def test_in_bfloat16_it_is_told_how_far_the_entropy_is_off(halved, monkeypatch):
+    found = doctor.doctor(halved, lambda progress: None)
+    (check,) = [check for check in found.checks if check.name == report.IN_DTYPE]
+    assert found.passed and 1e-5 < check.worst < check.bound
+    assert next(halved.model.parameters()).dtype is torch.bfloat16
+    monkeypatch.setattr(doctor, "free_bytes", lambda device: 0)
+    with torch.inference_mode():
+        _, skipped = doctor.precision(halved, ids_of(halved))
+    assert skipped.verdict == report.SKIPPED and "GiB" in skipped.skipped
+
+
+def test_equal_means_to_the_bit_only_where_a_model_repeats_itself(monkeypatch):
+    loaded = small.loaded()
+    assert doctor.same_again(loaded, ids_of(loaded), 1.0) == 0.0
+    honest = doctor.read
+    monkeypatch.setattr(doctor, "read", lambda *given: honest(*given) + torch.rand(()) * 1e-6)
+    assert 0 < doctor.same_again(loaded, ids_of(loaded), 1.0) < 1e-3
+
+
+def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
+    experts = dict(n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=16)
+    latent = dict(q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8, head_dim=4)
+    model = tiny.built(DeepseekV3Config(**tiny.SHAPE | experts | latent | dict(num_key_value_heads=4)))
+    loaded = with_parts(small.loaded(), model=model, anatomy=anatomy_of(model))
+    with torch.inference_mode():
+        checks = {check.name: check for check in doctor.attention(loaded, ids_of(loaded))}
+    assert checks["head entropies"].verdict == report.PASS
+    assert "compressed" in checks["attention rows"].skipped and "compressed" in checks["attention row sums"].skipped
+
+
+def test_a_model_without_attention_rows_is_examined_all_the_same():
+    loaded = small.loaded()
+    blind = with_parts(loaded, anatomy=with_parts(loaded.anatomy, attention_modules=(None,) * 4))
+    found = doctor.doctor(blind, lambda progress: None)
+    skipped = {check.name for check in found.checks if check.verdict == report.SKIPPED}
+    assert skipped == {"head entropies", "attention row sums", "attention rows"} and found.passed
+    assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows"}
+
+
+# --- Costs -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_per_token_is_what_can_be_counted_by_hand():
+    loaded = small.loaded()
+    kept = {cost.view: cost.kept for cost in doctor.doctor(loaded, lambda progress: None).costs}
+    n_layers, n_heads, n_kv_heads, d_head, of_float = 4, 4, 2, 8, 4
+    assert kept[costs.PLAIN] == 2 * n_layers * n_kv_heads * d_head * of_float
+    assert kept["head grid"] == n_layers * n_heads * d_head * of_float
+    assert kept["residual stream"] is None and kept["step record"] > 100
+
+
+# --- The command -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fault", "code"), [(lambda patch: None, 0), (without_the_norm, 1)])
+def test_the_command_prints_the_report_keeps_it_and_its_exit_code_tells(fault, code, tmp_path, monkeypatch, capsys):
+    folder = small.saved(tmp_path / "tiny")
+    monkeypatch.setattr(paths, "state", lambda: tmp_path / "state")
+    monkeypatch.setattr(sys, "argv", ["tui-entropy", "doctor", "--model", str(folder), "--device", "cpu", "--json"])
+    fault(monkeypatch)
+    with pytest.raises(SystemExit) as left:
+        main()
+    out, err = capsys.readouterr()
+    assert left.value.code == code
+    assert json.loads(out)["passed"] is (code == 0) and "checking" in err
+    assert len(list((tmp_path / "state" / "doctor").iterdir())) == 1

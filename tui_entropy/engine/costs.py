@@ -1,0 +1,139 @@
+"""What each view asks of the engine on this machine: seconds per step, and bytes kept per token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import TypeVar
+
+import msgspec
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from tui_entropy.engine.anatomy import new_cache
+from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
+from tui_entropy.engine.prompt_scores import scores
+from tui_entropy.engine.residual import residual_probe
+from tui_entropy.engine.sampling import Past, apply, draw
+from tui_entropy.engine.threads import one_thread
+from tui_entropy.engine.trust import NO_ATTENTION
+from tui_entropy.records import AskAttention, Knobs, Step
+from tui_entropy.report import Cost
+
+T = TypeVar("T")
+
+PLAIN = "forward pass, plain"
+ROUNDS = 15
+WARM_UP = 3
+"""Rounds that do not count."""
+
+
+def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
+    """Time every view in turn, round after round, so that what else the machine does falls on all alike.
+
+    What is measured inside the forward pass is told as what it adds to a plain one. step: one of this model's.
+    """
+    watch = _Watch(loaded, ids)
+    rounds = [watch.round() for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+    seconds = {view: median(round[view] for round in rounds) for view in rounds[0]}
+    kept = watch.kept | {"step record": float(len(msgspec.msgpack.encode(step)))}
+    named = [Cost(view, seconds.get(view), kept.get(view), PER.get(view, "step")) for view in seconds | kept]
+    if not any(loaded.anatomy.attention):
+        named += [Cost(view, skipped=NO_ATTENTION) for view in ("head grid", "attention rows")]
+    return tuple(named)
+
+
+PER = {"attention rows": "request", "prompt scores": "prompt token"}
+
+
+class _Watch:
+    """The plain model and the watched one, each with its own cache, side by side."""
+
+    def __init__(self, loaded: Loaded, ids: Tensor) -> None:
+        self.loaded = loaded
+        self.ids = ids
+        self.kept: dict[str, float] = {}
+        """View -> bytes per token."""
+        self._caches = {view: new_cache(loaded.model, loaded.anatomy) for view in ("plain", "heads", "residual")}
+        for cache in self._caches.values():
+            self._read(ids, cache)
+
+    def round(self) -> dict[str, float]:
+        """View -> seconds, once each. A token is read into every cache."""
+        held = cache_bytes(self._caches["plain"])
+        plain, logits = self._timed(lambda: self._read(self.ids[-1:], self._caches["plain"]))
+        self.kept[PLAIN] = float(cache_bytes(self._caches["plain"]) - held)
+        seconds = {PLAIN: plain}
+        with residual_probe(self.loaded.anatomy) as residual:
+            reading, _ = self._timed(lambda: self._read(self.ids[-1:], self._caches["residual"]))
+            seconds["residual stream"] = reading - plain + self._timed(residual.stats, small=True)[0]
+            last = residual.vectors[-1]
+        if any(self.loaded.anatomy.attention):
+            seconds |= self._heads(plain)
+        return seconds | self._of_logits(logits) | self._prompt_scores(last)
+
+    def _heads(self, plain: float) -> dict[str, float]:
+        cache, anatomy = self._caches["heads"], self.loaded.anatomy
+        n = int(cache.get_seq_length()) + 1
+        with attention_probe(self.loaded.model, anatomy, keep=n) as probe:
+            reading, _ = self._timed(lambda: self._read(self.ids[-1:], cache))
+            grid = reading - plain + self._timed(probe.measures, small=True)[0]
+            self.kept["head grid"] = probe.kept_bytes / len(probe.kept)
+            ask = AskAttention(anatomy.attention.index(True) + 1, None, n - 1, n, 0, n)
+            return {"head grid": grid, "attention rows": self._timed(lambda: probe.rows(cache, ask, run=0))[0]}
+
+    def _of_logits(self, logits: Tensor) -> dict[str, float]:
+        """(vocab,) -> seconds of what is made of them."""
+        knobs, token, logp = Knobs(), logits.argmax(), log_probs(logits)
+        past = Past(self.ids, self.ids[:0], len(self.ids))
+
+        def metrics() -> None:
+            mean, _ = surprisal_moments(log_probs(logits))
+            surprisal(logp, token), rank(logp, token), uniform_kl(mean, logp.numel())
+
+        def candidates() -> None:
+            margins(logp.topk(min(knobs.n_candidates, logp.numel())).values)
+
+        def chain() -> None:
+            chained = apply(knobs, logits, past)
+            draw(chained.scores, knobs.seed, past.position)
+            chained.summary()
+
+        views = {"logit metrics": metrics, "candidates": candidates, "sampling chain and draw": chain}
+        return {view: self._timed(act, small=True)[0] for view, act in views.items()}
+
+    def _prompt_scores(self, residual: Tensor | None) -> dict[str, float]:
+        """residual: (1, 1, d_model) of the last block, which stands for each token of the prompt."""
+        assert residual is not None
+        rows = residual[0].expand(len(self.ids), -1).contiguous()
+        took, _ = self._timed(lambda: scores(self.loaded.model, self.loaded.anatomy, rows, self.ids))
+        return {"prompt scores": took / len(self.ids)}
+
+    def _read(self, ids: Tensor, cache: Cache) -> Tensor:
+        out = self.loaded.model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        logits: Tensor = out.logits[0, -1].float()
+        return logits
+
+    def _timed(self, act: Callable[[], T], small: bool = False) -> tuple[float, T]:
+        """Seconds until the device is done with it. small: on one thread, as in the loop."""
+        on_accelerator = self.loaded.model.device.type != "cpu"
+        if on_accelerator:
+            torch.accelerator.synchronize()
+        began = perf_counter()
+        if small:
+            with one_thread:
+                value = act()
+        else:
+            value = act()
+        if on_accelerator:
+            torch.accelerator.synchronize()
+        return perf_counter() - began, value
+
+
+def cache_bytes(cache: Cache) -> int:
+    """Of the keys, values and states that are in use, without the room for more."""
+    return sum(part.nbytes for layer in cache.layers for part in vars(layer).values() if isinstance(part, Tensor))
