@@ -1,6 +1,7 @@
 import copy
 import gc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from transformers import DynamicCache
 from tui_entropy.engine import attention
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
 from tui_entropy.engine.attention import attention_probe
-from tui_entropy.records import ATTENTION, AskAttention
+from tui_entropy.records import ATTENTION, AskAttention, Grid
+from tui_entropy.series import BY_NAME
 
 N = 3 * WINDOW
 """Long enough that every window has slid."""
@@ -105,6 +107,39 @@ def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_m
                 for part, expected in zip(found, wanted, strict=True):
                     assert part[layer].tolist() == pytest.approx([e.item() for e in expected], abs=1e-5)
                 assert visible[layer] == (rows[0, end - 1] > 0).sum()
+
+
+def test_the_entropix_aggregates_are_those_of_the_last_layer_over_visible_keys(model):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    _, maps, raw = eager(model, ids)
+    with attention_probe(model, anatomy, keep=4) as probe:
+        list(read(model, ids, new_cache(model, anatomy), STRETCHES))
+        found = probe.measures()
+        step = SimpleNamespace(
+            head_entropy=Grid.of(found.entropy), attention=Grid.of(found.layers), visible_keys=probe.visible_keys()
+        )
+    weights, scores = [(m, r) for m, r in zip(maps, raw, strict=True) if m is not None][-1]
+    visible = weights[0, -1] > 0
+    a = weights[:, -1, visible].double() / weights[:, -1, visible].double().sum(-1, keepdim=True)
+    heads = -(a * a.log()).sum(-1)
+    wanted = {
+        "attention entropy": heads.mean(),
+        "attention varentropy": ((heads - heads.mean()) ** 2).mean(),
+        "agreement": (a - a.mean(0)).abs().mean(),
+        "interaction strength": scores[:, -1, visible].abs().mean(),
+    }
+    for name, value in wanted.items():
+        assert BY_NAME[f"entropix {name}"].read(step) == pytest.approx(value.item(), abs=1e-5)
+
+
+def test_layers_measured_apart_give_what_they_give_together(model, monkeypatch):
+    anatomy, ids = anatomy_of(model), prompt(N)
+    with attention_probe(model, anatomy, keep=4) as probe:
+        for _ in read(model, ids, new_cache(model, anatomy), STRETCHES):
+            together = probe.measures()
+            monkeypatch.setattr(attention, "CACHED_SCORES", 1)
+            torch.testing.assert_close(probe.measures(), together, atol=1e-6, rtol=1e-5, equal_nan=True)
+            monkeypatch.undo()
 
 
 def test_decoding_writes_what_the_model_writes_without_a_probe(model):
