@@ -37,6 +37,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+# What every command that loads a model is told of it.
+Name = Annotated[str, typer.Option("--model", help="Hub id, folder, GGUF file, or a name of `models`.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
+
 
 def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for every knob in place of its parameter `knobs`."""
@@ -69,11 +76,11 @@ def _option(knob: Knob) -> inspect.Parameter:
 @app.command(epilog=EXIT_CODES)
 @with_knobs
 def run(
-    model: Annotated[str, typer.Option(help="Hub id, folder, GGUF file, or a name of `models`.")] = "smollm2",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    trust_remote_code: Annotated[bool, typer.Option(help="Run Python code that comes with the model.")] = False,
+    model: Name = "smollm2",
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: RemoteCode = False,
     prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")] = None,
     system: Annotated[str | None, typer.Option(help="System prompt of the chat template.")] = None,
     chat: Annotated[
@@ -137,6 +144,34 @@ def fetch(
     narrator = Narrator()
     folder = get(name, narrator.progress, agree)
     narrator.done(f"{name} is ready in {folder}")
+
+
+@app.command(epilog=EXIT_CODES.replace("the engine failed", "a check or the engine failed"))
+def doctor(
+    model: Name = "smollm2",
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: RemoteCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON instead of tables.")] = False,
+) -> None:
+    """Prove the numbers on this very model and machine, and tell what each view costs."""
+    prepare_engine()
+    from tui_entropy import report
+    from tui_entropy.engine.doctor import doctor as examined
+    from tui_entropy.engine.loading import load
+    from tui_entropy.narration import Narrator
+    from tui_entropy.records import ModelSpec
+
+    narrator = Narrator()
+    loaded = load(ModelSpec(model, revision, device, dtype, trust_remote_code), narrator.progress)
+    found = examined(loaded, narrator.progress)
+    narrator.done(f"kept in {report.save(found, loaded.card)}")
+    if as_json:
+        typer.echo(report.as_json(found), nl=False)
+    else:
+        report.show(found)
+    raise typer.Exit(0 if found.passed else 1)
 
 
 @app.command(epilog=EXIT_CODES)
