@@ -20,7 +20,7 @@ class Knob(Struct, frozen=True):
     meaning: str
     off: Any = None
     """The value at which it does nothing; None where it always does something."""
-    low: float = 0.0
+    low: float = 0
     high: float = math.inf
     above: bool = False
     """It must be above `low`; otherwise both ends are allowed."""
@@ -210,9 +210,9 @@ def check(knobs: Knobs) -> None:
     for knob in KNOBS:
         value = getattr(knobs, knob.name)
         if knob.is_number and not (knob.low < value <= knob.high or (value == knob.low and not knob.above)):
-            ends = f"above {knob.low:g} and at most" if knob.above else f"between {knob.low:g} and"
+            ends = f"above {knob.low} and at most" if knob.above else f"between {knob.low} and"
             off = "" if knob.off is None else f"; {knob.off:g} switches it off"
-            raise UserError(f"{knob.name} is {value} but must be {ends} {knob.high:g}{off}")
+            raise UserError(f"{knob.name} is {value} but must be {ends} {knob.high}{off}")
     if knobs.adaptive not in (choices := BY_NAME["adaptive"].choices):
         raise UserError(f"adaptive is {knobs.adaptive!r} but must be one of {', '.join(choices)}")
     stages = ORDERS["hf"]

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 from transformers.generation.logits_process import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -34,7 +35,8 @@ from tui_entropy.records import ORDERS, PENALTIES, Knobs
 GREEDY_BELOW = 1e-3
 """Temperatures below it are taken as 0: dividing by them could overflow, and would not change the choice."""
 HUGE = 1e30
-"""The largest score or penalty; with a larger one a stage could overflow and make a NaN."""
+"""The largest score or penalty; with a larger one a stage could overflow. A logit below its opposite is -inf: some
+models write the smallest number there is for what they mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
 
     logits: (vocab,). Nothing here waits for an accelerator but DRY, which reads the context on the host.
     """
-    rows = [Row(logits.detach().float().clamp(max=HUGE), len(logits))]
+    rows = [Row(threshold(logits.detach().float().clamp(max=HUGE), -HUGE, -torch.inf), len(logits))]
     on = stages(knobs)
     for stage in on:
         row = rows[-1]
@@ -183,7 +185,7 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     """
     if scores.device.type != "cpu":  # counting survivors would wait for the device; noise for all is cheap there
         return (scores + gumbel(torch.arange(len(scores), device=scores.device), seed, position)).argmax()
-    ids = torch.from_numpy(np.flatnonzero(scores.numpy() > float(scores.max()) - NOISE_SPREAD))
+    ids = torch.from_numpy(np.flatnonzero(scores.numpy() >= float(scores.max()) - NOISE_SPREAD))
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
 
 
@@ -279,7 +281,8 @@ def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
 def _narrowed(row: Row, kept: Tensor) -> Row:
     if row.scores.device.type != "cpu":
         return Row(row.scores.where(kept, -torch.inf), row.vocab)
-    left = torch.from_numpy(np.flatnonzero(kept.numpy()))  # many times faster than torch's nonzero
+    alive = row.scores.numpy() > -math.inf
+    left = torch.from_numpy(np.flatnonzero(kept.numpy() & alive))  # many times faster than torch's nonzero
     return Row(row.scores[left], row.vocab, left if row.ids is None else row.ids[left])
 
 
@@ -381,9 +384,9 @@ def _top_n_sigma(scores: Tensor, n: float) -> Tensor:
     return scores >= scores.max() - n * variance.sqrt()
 
 
-def _xtc(row: Row, threshold: float) -> Tensor:
+def _xtc(row: Row, likely: float) -> Tensor:
     """Of the tokens that reach the threshold, all but the least probable go. Source: llama.cpp, llama_sampler_xtc."""
     p = row.logp.exp()
-    above = p >= threshold
+    above = (p >= likely) & (row.scores > -torch.inf)
     least = p.where(above, torch.inf).argmin(keepdim=True)
     return ~above.scatter(0, least, False)
