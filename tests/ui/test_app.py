@@ -236,7 +236,7 @@ async def test_any_knob_can_be_typed_in_the_strip():
         await pilot.press("backspace")
         assert app.told[-1] == SetKnobs(Knobs(top_k=0))
         await pilot.press("right", "7", "enter")
-        assert "top-p 7 is not a number" in screen_text(app)
+        assert "top_p is 7.0 but must be" in screen_text(app)
         assert app.frame.knobs == Knobs(top_k=0)
         await pilot.press("escape", "1")
         assert isinstance(app.told[-1], SetVector)
@@ -315,7 +315,7 @@ PANES = {
     (50, 12): {"stream"},
     (80, 24): {"stream", "chart", "candidates", "knobs"},
     (120, 36): {"stream", "chart", "candidates", "knobs", "heads", "attention"},
-    (200, 60): {"stream", "chart", "candidates", "knobs", "heads", "attention"},
+    (200, 60): {"stream", "chart", "candidates", "knobs", "heads", "attention", "quadrants"},
 }
 
 

@@ -61,7 +61,7 @@ def test_a_row_is_never_too_wide(texts, width, right):
 
 
 def test_a_title_leaves_out_what_does_not_fit_whole():
-    assert DARK.heading("heads", ["entropy / ln n", "step 3"], 16).text == "heads · step 3"
+    assert DARK.whole([("heads", DARK.title)], ["entropy / ln n", "step 3"], 16).text == "heads · step 3"
 
 
 @pytest.mark.parametrize("color", ["truecolor", "256", "16", "mono"])

@@ -84,7 +84,11 @@ def test_the_chart_adds_the_tint_where_there_is_room():
 
 def test_a_series_that_a_step_lacks_is_drawn_as_unknown():
     log = made.log(0)
-    log.append(made.step(0, head_entropy=made.grid([[math.nan]]), visible_keys=(None,)))
+    log.append(
+        made.step(
+            0, head_entropy=made.grid([[math.nan]]), attention=made.grid([[math.nan] * 3]), visible_keys=(None,)
+        )
+    )
     shown = rows(Chart(), log, 80, 6, tint=BY_NAME["head entropy"])
     assert "\n".join(shown).count("?") == 2 and any(row.startswith("head entropy") for row in shown)
 
@@ -139,7 +143,7 @@ def test_the_drawn_token_is_marked_even_where_it_is_no_candidate():
 
 def test_candidates_tell_the_way_from_the_vocabulary_to_the_draw():
     shown = "\n".join(rows(Candidates(), made.log(12), 60, 24))
-    assert "49152 → top-k 40 → top-p 12" in shown and "draw seed 7 at" in shown
+    assert "49152 → top-k 40 (98%) → top-p 12 (95%)" in shown and "draw seed 7 at" in shown
 
 
 def test_the_seed_is_the_one_that_the_step_was_drawn_with():

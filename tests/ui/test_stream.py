@@ -11,6 +11,7 @@ from test_views import frame_of
 from textual.app import App, ComposeResult
 
 from tui_entropy.log import Log, Mark
+from tui_entropy.records import PromptScores
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.paint import Paint
@@ -83,6 +84,37 @@ def test_a_system_prompt_that_the_template_adds_is_shown():
     text = "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     shown = rows(made.log(0, pieces=(made.Piece(1, text.encode(), text),)))
     assert shown[1:6] == ["system  You are kind.", "", "you     Hi", "", "model"]
+
+
+SCORED = {"chat": {}, "raw": {"raw": True}, "unknown template": {}}
+
+
+@pytest.mark.parametrize("way", SCORED)
+def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
+    log, stream = made.log(2, template=way != "unknown template"), TokenStream()
+    frame = frame_of(log, tint=BY_NAME["surprisal"], **SCORED[way])
+    hot = Paint().tint(1.0)
+
+    def tinted() -> str:
+        strips = stream.draw(frame, 100, 9)[1:]
+        return "".join(segment.text for strip in strips for segment in strip if segment.style == hot)
+
+    frame.log.steps = made.kept(made.step(0, " calm", surprisal=0.0))
+    assert tinted() == ""
+    pieces = [piece.text for piece in log.started.pieces]
+    at = pieces.index(" capital")
+    score = [[0.0, 0.0, 99.0 * (n in (at, at + 2)), 1.0, 0.0, 0.0, 0.0] for n in range(1, len(pieces))]
+    log.append(PromptScores(1, 1, made.grid(score[: at + 1])))
+    assert tinted() == " capital"
+    log.append(PromptScores(1, at + 2, made.grid(score[at + 1 :])))
+    assert tinted() == " capital" + pieces[at + 2]
+
+
+def test_a_series_that_the_prompt_does_not_have_leaves_it_plain():
+    log = made.log(1)
+    log.append(PromptScores(1, 1, made.grid([[9.0] * 7] * (len(log.started.pieces) - 1))))
+    strip = TokenStream().draw(frame_of(log, tint=BY_NAME["final entropy"]), 100, 9)[1]
+    assert {segment.style for segment in strip if segment.text in made.PROMPT} == {Paint().prompt}
 
 
 def test_a_completion_goes_on_where_the_prompt_ends():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tui_entropy.log import Log
 from tui_entropy.records import Ended, Failed, Paused, Progress, Ready
+from tui_entropy.ui.bigchart import BigChart
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
@@ -17,10 +18,15 @@ from tui_entropy.ui.widgets.candidates import Candidates
 from tui_entropy.ui.widgets.chart import Chart
 from tui_entropy.ui.widgets.heads import HeadGrid
 from tui_entropy.ui.widgets.knobs import KnobStrip
+from tui_entropy.ui.widgets.layers import Layers
+from tui_entropy.ui.widgets.numbers import Numbers
+from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.ui.widgets.waterfall import Waterfall
 
-VIEWS = (TokenStream, Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status)
+PAGED = (Numbers, Layers, Waterfall, Quadrants, BigChart)
+VIEWS = (TokenStream, Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED)
 SIZES = ((1, 1), (7, 3), (20, 2), (48, 8), (80, 5), (80, 24), (200, 60))
 PAINTS = (Paint(), Paint(color="16"), Paint(color="mono", ascii=True))
 
@@ -109,12 +115,12 @@ def test_drawing_the_same_frame_again_gives_the_same_rows(view: type[View]):
     assert pane.draw(frame, 100, 20) == pane.draw(frame, 100, 20) == view().draw(frame, 100, 20)
 
 
-@pytest.mark.parametrize("view", [TokenStream, Chart, Candidates, HeadGrid, AttentionMap])
+@pytest.mark.parametrize("view", [TokenStream, Chart, Candidates, HeadGrid, AttentionMap, *PAGED[:4]])
 def test_the_title_names_the_step_under_the_cursor(view: type[View]):
     assert "step 31" in view().draw(frame_of(full(), cursor=30), 100, 20)[0].text
 
 
-@pytest.mark.parametrize("view", [Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status])
+@pytest.mark.parametrize("view", [Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED])
 def test_plain_ascii_is_plain(view: type[View]):
     log = made.log(30, texts=[" plain"])
     log.append(made.attention(last=log.steps[-1].position - 1))

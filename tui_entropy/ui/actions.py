@@ -9,22 +9,17 @@ from msgspec.structs import replace as changed
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import read
 from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
-from tui_entropy.series import SERIES
+from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
+from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.theme import Theme, available, load, textual_theme
 
 if TYPE_CHECKING:
-    from textual.app import App
     from textual.screen import Screen
 
-    from tui_entropy.ui.bigchart import ChartScreen
     from tui_entropy.ui.prompt import PromptBox
     from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
 
 STRENGTH_STEP = 0.25
 MAX_TOKENS = 512
@@ -32,9 +27,13 @@ PANES = ("-show-heads", "-show-attention")
 ZOOMABLE = ("stream", "chart", "candidates", "heads", "attention")
 BUSY = ("reading", "writing")
 GONE = ("failed", "lost")
+TINTS = tuple(
+    BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank", "window perplexity", "head entropy")
+)
+"""The series that most people want to tint by."""
 
 
-class Actions(Host):
+class Actions(PageActions):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
     if TYPE_CHECKING:
@@ -48,7 +47,6 @@ class Actions(Host):
         def begin_engine(self) -> None: ...
 
     prompt_box: PromptBox | None = None
-    big_chart: ChartScreen | None = None
     vector_at = 0
     """The vector that + and - act on."""
 
@@ -126,8 +124,9 @@ class Actions(Host):
         self.show(following=True)
 
     def action_tint(self) -> None:
-        names = [series.name for series in SERIES]
-        self.show(tint=SERIES[(names.index(self.frame.tint.name) + 1) % len(SERIES)])
+        """The next of the usual ones; the one chosen on the numbers page comes last."""
+        round = list(dict.fromkeys([*TINTS, self.frame.chosen, self.frame.tint]))
+        self.show(tint=round[(round.index(self.frame.tint) + 1) % len(round)])
 
     def action_unit(self) -> None:
         self.show(bits=not self.frame.bits)
@@ -230,7 +229,10 @@ class Actions(Host):
 
     @property
     def place(self) -> str:
-        """The pane with keys of its own that has the focus; none while something is open over the screen."""
+        """The page that is open, or the pane with keys of its own that has the focus; none while help or the palette
+        is open over it."""
+        if self.page is not None and self.screen is self.page:
+            return self.page.called
         focused = self.screen.focused if len(self.screen_stack) == 1 else None
         if focused is None:
             return ""
@@ -239,6 +241,7 @@ class Actions(Host):
         return "knobs" if focused.id == "knobs" else ""
 
     def focus_on(self, name: str) -> None:
+        self.action_close_page()
         self.base.query_one(f"#{name}").focus()
 
     def action_page(self, pages: int) -> None:
@@ -248,6 +251,7 @@ class Actions(Host):
 
     def action_pane(self, name: str) -> None:
         """To a pane, on small screens in place of others; the same key again leads back."""
+        self.action_close_page()
         focused = self.base.focused
         back = focused is not None and focused.id == name
         self.base.remove_class(*PANES)
@@ -256,6 +260,7 @@ class Actions(Host):
         self.call_after_refresh(self.focus_on, "stream" if back else name)
 
     def action_zoom(self) -> None:
+        self.action_close_page()
         if self.base.has_class("-zoom"):
             self._unzoom()
             return
@@ -275,15 +280,6 @@ class Actions(Host):
         self._unzoom()
         self.base.remove_class(*PANES)
         self.focus_on("stream")
-
-    def action_big_chart(self) -> None:
-        from tui_entropy.ui.bigchart import ChartScreen  # plotext comes with it
-
-        self.big_chart = ChartScreen(self.frame)
-        self.push_screen(self.big_chart, self._chart_closed)
-
-    def _chart_closed(self, _: None) -> None:
-        self.big_chart = None
 
     def action_help(self) -> None:
         from tui_entropy.ui.help import HelpScreen
@@ -319,6 +315,7 @@ class Actions(Host):
     # --- The prompt box --------------------------------------------------------------------------------------
 
     async def action_prompt(self) -> None:
+        self.action_close_page()
         if self.prompt_box is None:
             from tui_entropy.ui.prompt import History, Prompt, PromptBox  # Textual's editor comes with it
 

@@ -37,7 +37,7 @@ from tui_entropy.records import (
 )
 from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
-from tui_entropy.ui.keys import KEYS, bindings, named
+from tui_entropy.ui.keys import KEYS, bindings, holds, named
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
@@ -46,6 +46,7 @@ from tui_entropy.ui.widgets.chart import Chart
 from tui_entropy.ui.widgets.heads import HeadGrid
 from tui_entropy.ui.widgets.hints import Hints
 from tui_entropy.ui.widgets.knobs import KnobStrip
+from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
 
@@ -57,7 +58,9 @@ WELCOME = "space pauses · ← → look at one token · t T less or more heat ·
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
-LOOKS = ("following", "bits", "layer", "head", "paint")
+LOOKS = (
+    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "stage", "knobs",
+)  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
 
@@ -94,7 +97,7 @@ class InspectorApp(Actions, App[None]):
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
-        self.views: tuple[View, ...] = ()
+        self.panes: tuple[View, ...] = ()
         self.attention = AttentionMap(id="attention")
         self._arrived: list[Event] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -115,10 +118,13 @@ class InspectorApp(Actions, App[None]):
         stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
         candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
         status, hints = Status(id="status"), Hints(id="hints")
-        self.views = (status, stream, knobs, hints, attention, heads, candidates, chart)
+        quadrants = Quadrants(id="quadrants")
+        self.panes = (status, stream, knobs, hints, attention, quadrants, heads, candidates, chart)
         yield status
         yield Container(
-            Container(stream, chart, attention, id="left"), Container(candidates, heads, id="right"), id="body"
+            Container(stream, chart, attention, id="left"),
+            Container(candidates, heads, quadrants, id="right"),
+            id="body",
         )
         yield knobs
         yield hints
@@ -237,6 +243,11 @@ class InspectorApp(Actions, App[None]):
 
     # --- Out -------------------------------------------------------------------------------------------------
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Those that can be seen: of the page that is open, else of the usual screen."""
+        return self.page.views if self.page else self.panes
+
     def tell(self, command: Command) -> None:
         if self.engine:
             self.engine.send(command)
@@ -260,8 +271,6 @@ class InspectorApp(Actions, App[None]):
         for view in self.views:
             if not view.HEAVY:
                 view.show(frame)
-        if (big := self.big_chart) is not None:
-            big.show(frame)
         looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
         moved = not frame.following and before.cursor != frame.cursor
         self._heavy_soon(at_once=looked or moved)
@@ -288,7 +297,7 @@ class InspectorApp(Actions, App[None]):
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
         view, now = self.attention, self.clock.time()
-        if not view.display or not view.size or now - self._rows_pending_since < 2.0:
+        if self.page or not view.display or not view.size or now - self._rows_pending_since < 2.0:
             return
         ask = view.wanted(self.frame)
         if ask is None or (self.frame.log.run, ask) == self._asked_rows:
@@ -309,7 +318,7 @@ class InspectorApp(Actions, App[None]):
         where = PLACES.get((action, parameters), "")
         if action == "recall" and self.frame.place == "prompt" and self.prompt_box:
             return self.prompt_box.may_recall(int(str(parameters[0])))
-        return not where or where == self.place
+        return holds(where, self.place)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for key in KEYS:

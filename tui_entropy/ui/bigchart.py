@@ -1,91 +1,68 @@
-"""The chart on the whole screen, drawn by plotext. One frame costs some 20 ms, so it is drawn when something is new,
-at most twice a second."""
+"""The chart on the whole screen, drawn by plotext. One picture costs some 20 ms, so it is drawn when something is
+new."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.console import Console
 from rich.text import Text
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.strip import Strip
 
-from tui_entropy.series import BY_NAME, Series
-from tui_entropy.ui.view import Frame
-
-SECONDS = 0.5
+from tui_entropy.series import Series
+from tui_entropy.ui.view import Frame, View
 
 
-class ChartScreen(ModalScreen[None]):
-    """The app hands it frames with `show`."""
+class BigChart(View):
+    HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "logits"
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,C", "dismiss", "close", show=False)]
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._key: object = None
+        self._strips: list[Strip] = []
 
-    def __init__(self, frame: Frame) -> None:
-        super().__init__()
-        self.frame = frame
-        self._drawn: object = None
-        self._waiting = False
-
-    def compose(self) -> ComposeResult:
-        yield Static(id="plot")
-
-    def on_mount(self) -> None:
-        self._draw()
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    def show(self, frame: Frame) -> None:
-        self.frame = frame
-        if not self._waiting and self._wanted() != self._drawn:
-            self._waiting = True
-            self.set_timer(SECONDS, self._draw)
-
-    def _wanted(self) -> object:
-        """All that the picture depends on."""
-        frame = self.frame
-        return frame.log.run, len(frame.log.steps), frame.cursor, frame.tint.name, frame.bits, self.app.size
-
-    def _draw(self) -> None:
-        self._waiting, self._drawn = False, self._wanted()
-        self.query_one("#plot", Static).update(picture(self.frame, *self.app.size))
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        cursor = None if frame.following else frame.cursor
+        key = frame.log.run, len(frame.log.steps), cursor, frame.charted, frame.tint, frame.bits, frame.paint
+        if (*key, width, height) != self._key:
+            self._key = (*key, width, height)
+            heading = self.heading(frame, "over time", [f"{len(frame.log.steps)} steps"], width)
+            lines = picture(frame, width, height - 1).split("\n")
+            console = Console(width=width)
+            self._strips = [heading, *(Strip(line.render(console, end="")).crop(0, width) for line in lines)]
+        return self._strips[:height]
 
 
 def picture(frame: Frame, width: int, height: int) -> Text:
-    """Entropy and varentropy, and the tint series where it is another, over the steps of this run."""
+    """The charted series and the tint, as many as there is room for, over the steps of this run."""
     import plotext
 
     paint, steps = frame.paint, frame.log.steps
-    shown = list(dict.fromkeys([BY_NAME["entropy"], BY_NAME["varentropy"], frame.tint]))
-    title = Text(f"over time{paint.between}{len(steps)} steps", paint.title)
-    title.append("   esc closes\n", paint.dim)
-    if not steps or width < 30 or height < 6 * len(shown):
-        return title.append(
-            f"Needs a token that is written, and at least 30 cells by {6 * len(shown)} rows.", paint.dim
-        )
+    shown = list(dict.fromkeys([*frame.charted, frame.tint]))[: max(height // 6, 1)]
+    if not steps or width < 30 or height < 6:
+        return Text("Needs a token that is written, and at least 30 cells by 8 rows.", paint.dim)
     plotext.main()  # the figure that holds all, and not the last one drawn on
     plotext.clear_figure()
     plotext.limitsize(False, False)
-    plotext.plotsize(width, height - 2)
+    plotext.plotsize(width, height)
     plotext.subplots(len(shown), 1)
     for row, series in enumerate(shown, 1):
         plot = plotext.subplot(row, 1)
         plot.theme("clear")
-        plot.title(" ".join(filter(None, (series.name, series.unit(frame.bits)))))
+        plot.title(paint.ours(f"{series.name} {series.unit(frame.bits)}".rstrip()))
         for mark in frame.log.marks:
             plot.vline(mark.index + 1, "orange")
         if frame.cursor is not None and not frame.following:
             plot.vline(frame.cursor + 1, "gray")
         positions, values = points(frame, series)
-        plot.plot(positions, values, color=COLORS[row - 1], marker="*" if paint.ascii else "braille")
+        plot.plot(positions, values, color=COLORS[row % len(COLORS)], marker="*" if paint.ascii else "braille")
         plot.ylim(0, max([*values, 1e-6]))
         plot.xticks(sorted({1 + round(part * (len(steps) - 1) / 8) for part in range(9)}))
     drawing = plotext.build()
     if paint.ascii:
         drawing = drawing.translate(PLAIN_FRAME)
-    return title.append_text(Text.from_ansi(plotext.uncolorize(drawing) if paint.color == "mono" else drawing))
+    return Text.from_ansi(plotext.uncolorize(drawing) if paint.color == "mono" else drawing, style=paint.base)
 
 
 COLORS = ("cyan+", "green+", "magenta+")

@@ -24,20 +24,28 @@ class Key:
     hint: str = ""
     """A word for the footer; empty where the footer leaves it out."""
     where: str = ""
-    """The pane that must have the focus ('knobs', 'prompt'); empty for everywhere."""
+    """The pane that must have the focus ('knobs', 'prompt'), the page that must be open, 'page' for any of them,
+    'rows' for those that have rows to choose; empty for everywhere."""
     shown: bool = True
     """False for one of a row of alike keys whose first is listed for all."""
 
 
-WRITING, LOOKING, KNOBS, VECTORS, PANES, STRIP, PROMPT = (
+WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT = (
     "Writing",
     "Looking",
     "Knobs",
     "Control vectors",
     "Panes",
+    "Pages: a view on the whole screen",
+    "On a page",
+    "On the numbers page",
+    "On the waterfall",
     "In the knob strip",
     "In the prompt box",
 )
+
+WITH_ROWS = ("numbers", "layers", "waterfall")
+PAGES = (*WITH_ROWS, "quadrants", "chart")
 
 KEYS = (
     # Those of one pane come first: where it has the focus, they go before the others.
@@ -59,6 +67,17 @@ KEYS = (
     Key("strip.take", "enter", "take_typed", "take the value typed", STRIP, "take", "knobs"),
     Key("strip.reset", "backspace,delete", "reset_knob", "a digit back, or switch it off", STRIP, "off", "knobs"),
     Key("strip.leave", "escape", "leave_knobs", "back to the text", STRIP, "back", "knobs"),
+    Key("numbers.tint", "enter", "tint_chosen", "tint the text by it", NUMBERS, "tint", "numbers"),
+    Key("numbers.chart", "space", "chart_chosen", "into the chart, or out of it", NUMBERS, "chart", "numbers"),
+    Key("stage.before", "comma", "stage(-1)", "the stage before", CHAIN, "stage", "waterfall"),
+    Key("stage.after", "full_stop", "stage(1)", "the stage after", CHAIN, "", "waterfall"),
+    Key("stage.earlier", "less_than_sign", "move_stage(-1)", "move it earlier", CHAIN, "move", "waterfall"),
+    Key("stage.later", "greater_than_sign", "move_stage(1)", "move it later", CHAIN, "", "waterfall"),
+    Key("page.row.up", "up", "row(-1)", "the row above: a number, a layer, a candidate", PAGE, "row", "rows"),
+    Key("page.row.down", "down", "row(1)", "the row below", PAGE, "", "rows"),
+    Key("page.rows.up", "pageup", "row(-10)", "ten rows up", PAGE, "", "rows"),
+    Key("page.rows.down", "pagedown", "row(10)", "ten rows down", PAGE, "", "rows"),
+    Key("page.close", "escape,q", "close_page", "close it", PAGE, "close", "page"),
     # Everywhere else.
     Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
     Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
@@ -84,6 +103,7 @@ KEYS = (
     Key("min_p.up", "M", "turn('min_p', 1)", "min-p up", KNOBS),
     Key("repeat.down", "r", "turn('repetition_penalty', -1)", "repetition penalty down", KNOBS),
     Key("repeat.up", "R", "turn('repetition_penalty', 1)", "repetition penalty up", KNOBS),
+    Key("adaptive", "A", "adaptive", "adaptive sampling: off, S1, S3, own thresholds", KNOBS, "adaptive"),
     Key("order", "o", "turn('order', 1)", "order of the stages: hf, llama.cpp, vllm", KNOBS),
     Key("strip", "f", "strip", "any knob: to the knob strip and back", KNOBS, "knobs"),
     Key("vector.1", "1", "vector(1)", "vector 1 to 9 on or off", VECTORS, "vectors"),
@@ -94,15 +114,19 @@ KEYS = (
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
-    Key("tint", "c", "tint", "tint the text by the next series", LOOKING, "tint"),
-    Key("unit", "u", "unit", "bits or nats", LOOKING),
+    Key("tint", "c", "tint", "tint the text by the next of the usual series", LOOKING, "tint"),
+    Key("unit", "u", "unit", "bits or nats", LOOKING, "bits/nats"),
     Key("layer.down", "left_square_bracket", "layer(-1)", "layer below", LOOKING),
     Key("layer.up", "right_square_bracket", "layer(1)", "layer above", LOOKING),
     Key("head.down", "left_curly_bracket", "head(-1)", "head before; before the first, the mean of heads", LOOKING),
     Key("head.up", "right_curly_bracket", "head(1)", "head after", LOOKING),
     Key("heads", "h", "pane('heads')", "heads, and back", PANES, "heads"),
     Key("attention", "a", "pane('attention')", "attention, and back", PANES, "attention"),
-    Key("chart", "C", "big_chart", "the chart on the whole screen", PANES),
+    Key("numbers", "N", "open('numbers')", "every number: now, mean, deviation, course", FULL, "numbers"),
+    Key("layers", "L", "open('layers')", "residual stream and heads, layer by layer", FULL, "layers"),
+    Key("waterfall", "W", "open('waterfall')", "a token on its way through the sampling chain", FULL, "waterfall"),
+    Key("quadrants", "Q", "open('quadrants')", "entropy against varentropy of every step", FULL, "quadrants"),
+    Key("chart", "C", "open('chart')", "the chart", FULL),
     Key("zoom", "z", "zoom", "the focused pane on the whole screen, and back", PANES, "zoom"),
     Key("focus", "tab", "focus_next", "focus the next pane", PANES),
     Key("unfocus", "shift+tab", "focus_previous", "focus the pane before", PANES),
@@ -113,10 +137,18 @@ KEYS = (
     Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
 )  # fmt: skip
 
+
+def holds(where: str, place: str) -> bool:
+    """Whether a key of `where` acts while a frame's place is `place`."""
+    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS}
+    return place in groups.get(where, (where,))
+
+
 NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
-    "left_curly_bracket": "{", "right_curly_bracket": "}",
+    "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<",
+    "greater_than_sign": ">",
 }  # fmt: skip
 
 

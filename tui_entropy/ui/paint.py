@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from rich.color import Color
@@ -22,9 +22,20 @@ SPARKS = "▁▂▃▄▅▆▇█"
 SPARKS_ASCII = ".:-=+*%#"
 SHADES = " ░▒▓█"
 SHADES_ASCII = " .:-=+*#"
+SPELT = str.maketrans({"²": "^2", "σ": "sigma", "→": "->", "±": "+-"})
 MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
 
 Part = tuple[str, Style]
+
+
+def figure(value: float | None) -> str:
+    """A number for a table, in at most seven cells up to a million; `?` where it is unknown."""
+    if value is None or math.isnan(value):
+        return "?"
+    size = abs(value)
+    return (
+        f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2}f}" if size >= 0.01 or not value else f"{value:.1g}"
+    )
 
 
 class Paint:
@@ -70,11 +81,18 @@ class Paint:
         self.sparks = SPARKS_ASCII if ascii else SPARKS
         self.ellipsis = "~" if ascii else "…"
         self.drawn = ">" if ascii else "▶"
+        self.diamond = "@" if ascii else "◆"
         self.pin = "^" if ascii else "┴"
         self.newline = "\\n" if ascii else "⏎"
         self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
         self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
-        self.line = "-" if ascii else "─"
+        self.line, self.wall = ("-", "|") if ascii else ("─", "│")
+        self.trusted: dict[str, Part] = {
+            "exact": (" =", self.good),
+            "approximate": (" ~" if ascii else " ≈", self.warning),
+            "unavailable": (" x" if ascii else " ×", self.error),
+        }
+        """The mark of each level of trust."""
         self.root = "sqrt " if ascii else "√"
         self.arrow = "->" if ascii else "→"
         self.between = " | " if ascii else " · "
@@ -84,9 +102,11 @@ class Paint:
         steps = steps or self.levels
         return min(int(max(level, 0.0) * steps), steps - 1)
 
-    def tint(self, level: float | None) -> Style:
-        """For text: the least step is plain, the others colour the ground, or the letters' weight without colour."""
-        return self.base if level is None else self._tint[self.step(level, len(self._tint))]
+    def tint(self, level: float | None, plain: Style | None = None) -> Style:
+        """For text: the least step is `plain`, the others colour the ground, or where there is no colour the letters'
+        weight."""
+        step = 0 if level is None else self.step(level, len(self._tint))
+        return self._tint[step] if step else plain or self.base
 
     def heat(self, level: float | None) -> Style:
         """For marks: the ramp as foreground."""
@@ -113,7 +133,7 @@ class Paint:
 
     def ours(self, text: str) -> str:
         """A name or a unit of ours, without letters that plain ASCII lacks."""
-        return text.replace("²", "^2").replace("σ", "sigma").replace("→", self.arrow) if self.ascii else text
+        return text.translate(SPELT) if self.ascii else text
 
     def shade(self, level: float) -> str:
         return self.shades[self.step(level, len(self.shades))]
@@ -124,6 +144,15 @@ class Paint:
             return "?" if row == 0 else " "
         eighths = max(round(level * rows * 8), 1) - row * 8
         return " " if eighths <= 0 else self.sparks[min(eighths, 8) - 1]
+
+    def course(self, values: Sequence[float | None]) -> str:
+        """A spark of one row, from the least to the most of these values; the same all along where they are equal."""
+        known = [value for value in values if value is not None and not math.isnan(value)]
+        low, high = min(known, default=0.0), max(known, default=0.0)
+        span = high - low or 1.0
+        return "".join(
+            self.spark(None if value is None or math.isnan(value) else (value - low) / span) for value in values
+        )
 
     def bar(self, share: float, width: int) -> str:
         """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""
@@ -143,16 +172,10 @@ class Paint:
         gap, every = (" ", 2) if short else ("  ", 1)
         return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
-    def heading(
-        self, name: str, groups: Iterable[str | list[Part]], width: int, focused: bool = False, right: str = ""
-    ) -> Strip:
-        """A title row: the pane's name, bright with the focus, and what it shows, most wanted first."""
-        return self.whole((name, self.focused if focused else self.title), groups, width, right)
-
-    def whole(self, first: Part, groups: Iterable[str | list[Part]], width: int, right: str = "") -> Strip:
-        """A row of groups with dots between them. One that does not fit whole is left out."""
-        row = [first]
-        room = width - cells(first[0]) - cells(right)
+    def whole(self, first: list[Part], groups: Iterable[str | list[Part]], width: int, right: str = "") -> Strip:
+        """A row of groups with dots between them, most wanted first. One that does not fit whole is left out."""
+        row = [*first]
+        room = width - sum(cells(text) for text, _ in first) - cells(right)
         for group in groups:
             parts = [(group, self.dim)] if isinstance(group, str) else group
             size = cells(self.between) + sum(cells(text) for text, _ in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,9 +13,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui_entropy.log import Log
-from tui_entropy.records import Knobs, Step, Vector
-from tui_entropy.series import SERIES, Series
-from tui_entropy.ui.paint import Paint
+from tui_entropy.records import Knobs, Step, Trust, Vector
+from tui_entropy.series import BY_NAME, SERIES, Series
+from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.paint import Paint, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,14 @@ class Frame:
     following: bool = True
     """The cursor stays on the newest step."""
     tint: Series = SERIES[0]
+    charted: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
+    """What the chart shows beside the tint."""
+    chosen: Series = SERIES[0]
+    """The row of the numbers page that its keys act on."""
+    token: int = 0
+    """Of the waterfall: 0 is the written token, n the n-th candidate."""
+    stage: int = 0
+    """Of the waterfall: which stage of `knobs.order` its keys move."""
     bits: bool = True
     layer: int = 1
     """1-based block of the attention view."""
@@ -46,7 +56,7 @@ class Frame:
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
     place: str = ""
-    """Which pane with keys of its own has the focus: 'knobs', 'prompt', or '' for none of them."""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none."""
     link: str = ""
     """A gauge of the terminal link, empty for none."""
 
@@ -61,6 +71,10 @@ class Frame:
     def unit(self) -> str:
         return "bits" if self.bits else "nats"
 
+    def trust(self, group: str) -> Trust | None:
+        """How far a group of numbers (records.TRUSTED) can be believed; None where nobody says."""
+        return self.log.card.trust.get(group) if self.log.card else None
+
 
 class View(Widget):
     """A pane drawn from a frame and a size, a row at a time.
@@ -72,6 +86,9 @@ class View(Widget):
 
     HEAVY: ClassVar[bool] = False
     """Drawn 5 times a second while the model writes, not 20."""
+
+    TRUST: ClassVar[str] = ""
+    """The group of numbers that it shows (records.TRUSTED), whose mark stands in its title."""
 
     class CursorAsked(Message):
         """A person wants to look at another step."""
@@ -110,6 +127,19 @@ class View(Widget):
     @abstractmethod
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """At most `height` strips of at most `width` cells, titles included. Missing rows are blank."""
+
+    def heading(
+        self, frame: Frame, name: str, groups: Iterable[str | list[Part]], width: int, right: str = ""
+    ) -> Strip:
+        """The title row: bright with the focus, marked with how far the numbers can be believed."""
+        paint, trust = frame.paint, frame.trust(self.TRUST)
+        first = [(name, paint.focused if self.has_focus else paint.title)]
+        return paint.whole([*first, *([paint.trusted[trust.level]] if trust else [])], groups, width, right)
+
+    def missing(self, frame: Frame) -> str:
+        """Why its numbers cannot be had on this model and machine; empty where they can."""
+        trust = frame.trust(self.TRUST)
+        return visible(trust.reason, frame.paint.ascii, True) if trust and trust.level == "unavailable" else ""
 
     def show(self, frame: Frame) -> None:
         """Take a frame and repaint the rows that it changes."""

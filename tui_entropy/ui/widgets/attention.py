@@ -21,6 +21,7 @@ class AttentionMap(View, can_focus=True):
     """Weights are drawn by their square root, since a first token often takes nearly all of a row."""
 
     HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "attention"
 
     def wanted(self, frame: Frame) -> AskAttention | None:
         """What to ask the engine for, so that it fills the pane as it is now: rows up to the query that chose the
@@ -31,9 +32,10 @@ class AttentionMap(View, can_focus=True):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, rows = frame.paint, frame.log.attention
-        heading = paint.heading("attention", _title(frame, rows), width, self.has_focus)
-        if rows is None or rows.unavailable or not rows.queries:
-            why = visible(rows.unavailable, paint.ascii, True) if rows and rows.unavailable else ""
+        heading = self.heading(frame, "attention", _title(frame, rows), width)
+        why = self.missing(frame)
+        if why or rows is None or rows.unavailable or not rows.queries:
+            why = why or (visible(rows.unavailable, paint.ascii, True) if rows and rows.unavailable else "")
             hint = (
                 why or "Which earlier tokens a layer looked at while the model chose this one. [ ] layer, { } head."
             )

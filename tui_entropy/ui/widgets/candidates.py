@@ -12,7 +12,8 @@ from tui_entropy.log import SHORT_NAMES
 from tui_entropy.records import Candidate, Step
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
-from tui_entropy.ui.paint import Paint, Part
+from tui_entropy.ui.paint import Paint, Part, figure
+from tui_entropy.ui.verdict import state
 from tui_entropy.ui.view import Frame, View
 
 NUMBER, TOKEN = 6, 13
@@ -25,6 +26,7 @@ class Candidates(View, can_focus=True):
     """Twenty rows that are new with every token: nobody reads them faster than five times a second."""
 
     HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
@@ -32,7 +34,7 @@ class Candidates(View, can_focus=True):
         name = max(width - FIXED - 2 * bar, 4)
         title = [] if frame.cursor is None else [f"step {frame.cursor + 1}"]
         columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar)
-        heading = paint.heading("next token", title, width, self.has_focus, columns)
+        heading = self.heading(frame, "next token", title, width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, *paint.hint(hint, width)][:height]
@@ -103,21 +105,24 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
 
     def measured(name: str) -> list[Part]:
         series = BY_NAME[name]
-        value = series.value(step, frame.bits)
-        number = "?" if value is None else f"{value:.2f}"
         unit = paint.ours(series.unit(frame.bits))
-        return [(f"{name} ", paint.dim), (number, paint.number), (f" {unit}", paint.dim)]
+        number = figure(series.value(step, frame.bits))
+        return [(f"{name} ", paint.dim), (number, paint.number), (f" {unit}".rstrip(), paint.dim)]
 
     yield measured("entropy")
     yield measured("varentropy")
     yield measured("surprisal")
     yield [("rank ", paint.dim), (str(step.rank), paint.number)]
+    yield from state(frame, step)
     yield measured("final entropy")
+    yield measured("prob margin")
+    yield measured("logit margin")
     yield [(f"draw seed {frame.log.knobs_at(step.index).seed} at {step.position}", paint.dim)]
     left = frame.log.card.vocab if frame.log.card else None
     counts = [] if left is None else [str(left)]
-    for stage, survivors in step.survivors:
-        if survivors != left:  # a stage that took nothing away is not worth its cells
-            counts.append(f"{paint.ours(SHORT_NAMES.get(stage, stage))} {survivors}")
-        left = survivors
+    for stage in step.stages:
+        if stage.survivors != left:  # a stage that took nothing away is not worth its cells
+            mass = f" ({100 * stage.mass:.3g}%)" if stage.mass < 1 else ""
+            counts.append(f"{paint.ours(SHORT_NAMES.get(stage.name, stage.name))} {stage.survivors}{mass}")
+        left = stage.survivors
     yield [("left: ", paint.dim), (f" {paint.arrow} ".join(counts) or "all", paint.base)]

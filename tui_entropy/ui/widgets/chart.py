@@ -1,4 +1,4 @@
-"""Entropy, varentropy and the tint series over time, one column per token."""
+"""The series that are charted and the tint over time, one column per token."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import ClassVar
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.series import BY_NAME, Series
+from tui_entropy.series import Series
 from tui_entropy.ui.glyphs import fitted, visible
-from tui_entropy.ui.paint import Part
+from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import Frame, View
 
 LABEL, VALUE = 14, 14
@@ -19,6 +19,7 @@ class Chart(View, can_focus=True):
     """A click asks for the cursor."""
 
     HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         steps, paint = frame.log.steps, frame.paint
@@ -27,7 +28,7 @@ class Chart(View, can_focus=True):
         first = _first(len(steps), columns, frame.cursor)
         rows = []
         if height > len(shown) + 1:
-            rows.append(paint.heading("over time", _title(frame, first, columns), width, self.has_focus))
+            rows.append(self.heading(frame, "over time", _title(frame, first, columns), width))
         if not steps:
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
             return [*rows, *paint.hint(hint, width)][:height]
@@ -59,8 +60,7 @@ class Chart(View, can_focus=True):
             right: Part = ("", paint.dim)
             if row == high - 1:
                 label = (fitted(series.name, LABEL - 1, paint.ascii) + " ", paint.title)
-                number = "?" if value is None else f"{value:.2f}" if series.kind != "count" else f"{value:.0f}"
-                right = (f" {number} {unit}", paint.number)
+                right = (f" {figure(value)} {unit}", paint.number)
             elif row == 0 and high > 1:
                 right = (f" full {series.top(frame.bits):.3g} {unit}", paint.dim)
             if 0 <= at < columns:
@@ -107,11 +107,8 @@ def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
 
 
 def _shown(frame: Frame, height: int) -> list[Series]:
-    """The two series that always show, and the tint where it is another and there is a row for it."""
-    shown = [BY_NAME["entropy"], BY_NAME["varentropy"]]
-    if frame.tint not in shown and height > 3:
-        shown.append(frame.tint)
-    return shown[: max(height - 1, 1)]
+    """Those that a person chose, and the tint where it is another, as far as there are rows for them."""
+    return list(dict.fromkeys([*frame.charted, frame.tint]))[: max(height - (2 if height > 3 else 1), 1)]
 
 
 def _first(n_steps: int, columns: int, cursor: int | None) -> int:

@@ -46,15 +46,16 @@ class HeadGrid(View, can_focus=True):
     """A click asks for a layer and a head, on a layer's number for the mean of its heads."""
 
     HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "heads"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
-        if card is None:
-            title = paint.heading("heads", ["entropy / ln n"], width, self.has_focus)
-            hint = "How widely each head of each layer looks, once a model is up and writes."
+        if (why := self.missing(frame)) or card is None:
+            title = self.heading(frame, "heads", ["entropy / ln n"], width)
+            hint = why or "How widely each head of each layer looks, once a model is up and writes."
             return [title, *paint.hint(hint, width)][:height]
         plan = _plan(frame, card, width, max(height - 2, 1))
-        rows = [paint.heading("heads", _title(frame, card, plan, width), width, self.has_focus)]
+        rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
         shares = _shares(step)
         before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
@@ -162,7 +163,7 @@ def _selected(
 ) -> Strip:
     """The chosen layer and head in numbers."""
     paint, layer, step = frame.paint, min(max(frame.layer, 1), card.n_layers), frame.step
-    where = (f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)
+    where = [(f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)]
     window, kind = card.windows[layer - 1], card.layer_kinds[layer - 1]
     kind = f"{kind} {window}" if window else kind
     if not card.attention[layer - 1]:

@@ -8,18 +8,25 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui_entropy.ui.glyphs import cells, visible
-from tui_entropy.ui.keys import KEYS, Key, named
+from tui_entropy.ui.keys import KEYS, PAGES, Key, holds, named
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
 ALWAYS = ("help", "quit")
 BY_ID = {key.id: key for key in KEYS}
 ORDER = (
-    "pause", "step", "back", "prompt", "temperature.down", "vector.1", "heads", "attention", "strip", "again", "tint",
-    "stop", "zoom",
+    "pause", "step", "back", "prompt", "temperature.down", "vector.1", "numbers", "waterfall", "layers", "quadrants",
+    "heads", "attention", "strip", "again", "tint", "stop", "zoom",
 )  # fmt: skip
 """Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
-ON = {"back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →"}
+ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
+    "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
+}  # fmt: skip
+"""Keys of everywhere that matter on a page."""
+ON = {
+    "back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →",
+    "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓",
+}  # fmt: skip
 """The first key of a row of alike ones, and how the row goes on."""
 
 
@@ -43,7 +50,8 @@ class Hints(View, can_focus=False):
 def wanted(frame: Frame) -> list[Key]:
     """The keys that help now, the most useful first."""
     if frame.place:
-        return [key for key in KEYS if key.hint and key.where == frame.place]
+        own = [key for key in KEYS if key.hint and key.where and holds(key.where, frame.place)]
+        return [*own, *(BY_ID[name] for name in ALSO.get(frame.place, ()))]
     first = []
     if frame.log.state in ("failed", "lost"):
         first.append("restart")

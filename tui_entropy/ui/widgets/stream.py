@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -16,8 +20,8 @@ from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
-PROMPT, MARK = -1, -2
-"""Owners of what no step wrote."""
+PROMPT, MARK, NOBODY, PIECES = -1, -2, -3, -4
+"""Owners of what no step wrote: a text of the prompt, a mark, and from PIECES downwards each token of the prompt."""
 
 TURN = re.compile(
     r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(\w+)(?:<\|end_header_id\|>)?\s*?\n"
@@ -32,6 +36,8 @@ GUTTER = 8
 
 class TokenStream(View, can_focus=True):
     """Follows its end until a person scrolls or moves the cursor; a click asks for the cursor."""
+
+    TRUST: ClassVar[str] = "logits"
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -60,7 +66,7 @@ class TokenStream(View, can_focus=True):
         super().show(frame)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        heading = frame.paint.heading("text", self._title(frame), width, self.has_focus)
+        heading = self.heading(frame, "text", self._title(frame), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
@@ -135,12 +141,23 @@ class TokenStream(View, can_focus=True):
     def _open(self, started: Started, frame: Frame) -> None:
         """Lay out what stands before the first written token."""
         text = "".join(piece.text for piece in started.pieces)
+        ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
+
+        def lay(first: int, last: int) -> None:
+            """The characters from first to last, each as the token's that completes it."""
+            for at in range(bisect_right(ends, first), bisect_left(ends, last) + 1 if last > first else 0):
+                part = text[max(first, ends[at - 1] if at else 0) : min(last, ends[at])]
+                self._flow.add(visible(part, frame.paint.ascii), PIECES - at)
+
         if not started.chat or frame.raw:
-            self._flow.add(visible(text, frame.paint.ascii), PROMPT)
+            lay(0, len(text))
             return
-        for role, said in _turns(started, text):
+        for role, said, first in _turns(started, text):
             self._flow.turn(role)
-            self._flow.add(visible(said, frame.paint.ascii), PROMPT)
+            if first is None:
+                self._flow.add(visible(said, frame.paint.ascii), PROMPT)
+            else:
+                lay(first, first + len(said))
         self._flow.turn("model")
 
     def _first(self, height: int) -> int:
@@ -192,9 +209,16 @@ class TokenStream(View, can_focus=True):
         if cursor == len(steps) and y == len(self._flow.lines) - 1:
             parts.append((" ", paint.cursor))
         strip = paint.row(parts, width)
-        if cursor is None:
+        if cursor is None and all(self._scored(frame, owner) for _, owner in self._flow.lines[y]):
             self._strips[y] = strip
         return strip
+
+    @staticmethod
+    def _scored(frame: Frame, owner: int) -> bool:
+        """Whether the tint of what an owner wrote stays as it is: scores of the prompt come in while it is read."""
+        column = frame.log.prompt_scores.get(frame.tint.prompt, ())
+        at = PIECES - owner
+        return owner > PIECES or not 0 < at < len(column) or not math.isnan(column[at])
 
     def _said(self, y: int) -> list[tuple[str, int]]:
         """The parts of a line, without the spaces that end it: the token they belong to shows on the next one."""
@@ -205,6 +229,12 @@ class TokenStream(View, can_focus=True):
         return line[:last]
 
     def _style(self, frame: Frame, owner: int) -> Style:
+        if owner <= PIECES:
+            column = frame.log.prompt_scores.get(frame.tint.prompt, ())
+            at = PIECES - owner
+            if at >= len(column) or math.isnan(column[at]):
+                return frame.paint.prompt
+            return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
         if owner < 0:
             return frame.paint.prompt if owner == PROMPT else frame.paint.mark
         if owner not in self._styles:
@@ -222,19 +252,24 @@ def _owner(frame: Frame) -> int:
     The number of steps where none does yet."""
     texts = frame.log.steps.texts
     if frame.cursor is None:
-        return MARK - 1
+        return NOBODY
     index = frame.cursor
     while index < len(texts) and not texts[index]:
         index += 1
     return index
 
 
-def _turns(started: Started, text: str) -> list[tuple[str, str]]:
-    """(role, text) as the chat template spelled them out, or as they were given where it is not known."""
-    turns = [(NAMES.get(role, role), said.strip("\n")) for role, said in TURN.findall(text)]
-    if turns:
-        return [turn for turn in turns if turn[1]]
-    return [*([("system", started.system)] if started.system else []), ("you", started.prompt)]
+def _turns(started: Started, text: str) -> list[tuple[str, str, int | None]]:
+    """(role, text, where in the prompt it stands) as the chat template spelled them out, or as they were given where
+    it is not known."""
+    turns = []
+    for found in TURN.finditer(text):
+        said = found[2].strip("\n")
+        turns.append((NAMES.get(found[1], found[1]), said, text.find(said, found.start(2))))
+    if not turns:
+        given = [("system", started.system or ""), ("you", started.prompt)]
+        turns = [(role, said, text.find(said)) for role, said in given]
+    return [(role, said, None if first < 0 else first) for role, said, first in turns if said]
 
 
 def _empty(frame: Frame, width: int) -> list[Strip]:

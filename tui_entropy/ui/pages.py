@@ -1,0 +1,124 @@
+"""A view on the whole screen, over the usual panes, and what its keys do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace as changed
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from tui_entropy.quadrants import VARIANTS
+from tui_entropy.records import Knobs
+from tui_entropy.series import SERIES
+from tui_entropy.ui.view import View
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+    from tui_entropy.ui.view import Frame
+
+    Host = App[None]
+else:
+    Host = object
+
+
+class Page(Screen[None]):
+    """Holds the view of a name of keys.PAGES between the status line and the key hints. The app hands its views every
+    frame, and everywhere-keys act as they do elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.called = name
+        self.views = tuple(self._made())
+
+    def _made(self) -> tuple[View, ...]:
+        from tui_entropy.ui.bigchart import BigChart
+        from tui_entropy.ui.widgets.hints import Hints
+        from tui_entropy.ui.widgets.layers import Layers
+        from tui_entropy.ui.widgets.numbers import Numbers
+        from tui_entropy.ui.widgets.quadrants import Quadrants
+        from tui_entropy.ui.widgets.status import Status
+        from tui_entropy.ui.widgets.waterfall import Waterfall
+
+        kinds: dict[str, type[View]] = {
+            "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
+        }  # fmt: skip
+        return Status(id="status"), kinds[self.called](), Hints(id="hints")
+
+    def compose(self) -> ComposeResult:
+        yield from self.views
+
+
+class PageActions(Host):
+    """What keys do that concern a page. The app has `frame`, `show`, `say`, `set_knobs`."""
+
+    if TYPE_CHECKING:
+        frame: Frame
+
+        def show(self, **changes: Any) -> None: ...
+        def say(self, sentence: str, seconds: float = 0) -> None: ...
+        def set_knobs(self, knobs: Knobs) -> None: ...
+        def action_layer(self, by: int) -> None: ...
+
+    page: Page | None = None
+
+    def action_open(self, name: str) -> None:
+        """A page in place of any other; the key of the one that is open closes it."""
+        again = self.page is not None and self.page.called == name
+        self.action_close_page()
+        if not again:
+            self.page = Page(name)
+            self.push_screen(self.page)
+            self.show(place=name, typed="")
+
+    def action_close_page(self) -> None:
+        if self.page is not None:
+            self.page = None
+            self.pop_screen()
+            self.show(place="", following=self.frame.following)
+
+    def action_row(self, by: int) -> None:
+        """The rows of a page are series, layers (the last one on top) or the tokens of the waterfall."""
+        frame, place = self.frame, self.frame.place
+        if place == "numbers":
+            at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
+            self.show(chosen=SERIES[at])
+        elif place == "layers":
+            self.action_layer(-by)
+        elif place == "waterfall" and frame.step:
+            self.show(token=min(max(frame.token + by, 0), len(frame.step.candidates)))
+
+    def action_tint_chosen(self) -> None:
+        self.show(tint=self.frame.chosen)
+
+    def action_chart_chosen(self) -> None:
+        charted, chosen = self.frame.charted, self.frame.chosen
+        without = tuple(series for series in charted if series != chosen)
+        self.show(charted=without if chosen in charted else (*charted, chosen))
+
+    def action_stage(self, by: int) -> None:
+        self.show(stage=min(max(self.frame.stage + by, 0), len(self.frame.knobs.order) - 1))
+
+    def action_move_stage(self, by: int) -> None:
+        """The chosen stage and its neighbour change places."""
+        order, at = list(self.frame.knobs.order), self.frame.stage
+        to = at + by
+        if 0 <= to < len(order):
+            order[at], order[to] = order[to], order[at]
+            self.set_knobs(changed(self.frame.knobs, order=tuple(order)))
+            self.show(stage=to)
+
+    def action_adaptive(self) -> None:
+        at = (VARIANTS.index(self.frame.knobs.adaptive) + 1) % len(VARIANTS)
+        self.set_knobs(changed(self.frame.knobs, adaptive=VARIANTS[at]))
+        self.say(ADAPTIVE[VARIANTS[at]])
+
+
+_HEURISTIC = "a heuristic to look at, well under 1 ms a token: Q shows it"
+ADAPTIVE = {
+    "off": "adaptive sampling off: the knobs as you set them",
+    "S1": f"adaptive S1: each step changes the knobs by Entropix's first thresholds; {_HEURISTIC}",
+    "S3": f"adaptive S3: each step changes the knobs by Entropix's last thresholds; {_HEURISTIC}",
+    "own": f"adaptive own: thresholds are quantiles of this text's recent steps; {_HEURISTIC}",
+}

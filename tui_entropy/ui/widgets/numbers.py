@@ -1,0 +1,132 @@
+"""Every series in a table: its value at the cursor, its mean and deviation so far, and its course."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.series import SERIES, Series
+from tui_entropy.steps import Steps
+from tui_entropy.ui.glyphs import fitted, visible
+from tui_entropy.ui.paint import Part, figure
+from tui_entropy.ui.verdict import state
+from tui_entropy.ui.view import Frame, View
+
+GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
+"""Distribution of a series -> its group in records.TRUSTED."""
+NAME, CELL, UNIT = 29, 9, 8
+LEFT = 4 + NAME + 12 + 3 * CELL + UNIT
+"""Cells of a row before its course."""
+
+
+class Running:
+    """Mean and population deviation (Welford) of a series over the steps up to each one."""
+
+    def __init__(self) -> None:
+        self.means, self.deviations = array("d"), array("d")
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def follow(self, steps: Steps, series: Series) -> None:
+        """Up to the newest step. Unknown values are passed over."""
+        for value in steps.values(series, len(self.means), len(steps)):
+            if value is not None:
+                self._count += 1
+                off = value - self._mean
+                self._mean += off / self._count
+                self._squares += off * (value - self._mean)
+            self.means.append(self._mean if self._count else math.nan)
+            self.deviations.append(math.sqrt(self._squares / self._count) if self._count else math.nan)
+
+
+class Numbers(View):
+    """The chosen row is always in view."""
+
+    HEAVY: ClassVar[bool] = True
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._steps: Steps | None = None
+        self._so_far: dict[str, Running] = {}
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, step = frame.paint, frame.step
+        if self._steps is not frame.log.steps:
+            self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
+        for series in SERIES:
+            self._so_far[series.name].follow(frame.log.steps, series)
+        where: list[str | list[Part]] = (
+            [] if step is None else [f"step {step.index + 1} of {len(frame.log.steps)}", *state(frame, step)]
+        )
+        head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
+        about = list(_about(frame, width))
+        wide = max(width - LEFT, 0)
+        titles = [(" tc ", paint.dim), ("series".ljust(NAME), paint.dim), (" of".ljust(12), paint.dim)]
+        for title in ("now", "mean", "std"):
+            titles.append((title.rjust(CELL) + (" unit".ljust(UNIT) if title == "now" else ""), paint.dim))
+        titles.append((f"  newest {wide - 2}, each from its least to its most" if wide > 20 else "", paint.dim))
+        room = max(height - len(head) - 1 - len(about), 1)
+        first = min(max(SERIES.index(frame.chosen) - room // 2, 0), max(len(SERIES) - room, 0))
+        rows = [self._row(frame, series, wide, width) for series in SERIES[first : first + room]]
+        return [*head, paint.row(titles, width), *rows, *about][:height]
+
+    def _row(self, frame: Frame, series: Series, wide: int, width: int) -> Strip:
+        paint, cursor = frame.paint, frame.cursor
+        here = series == frame.chosen
+        running, value = (
+            self._so_far[series.name],
+            None if frame.step is None else series.value(frame.step, frame.bits),
+        )
+        now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
+        mean = None if cursor is None else running.means[cursor]
+        deviation = None if cursor is None else running.deviations[cursor]
+        uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
+        trust = frame.trust(GROUPS.get(series.distribution, ""))
+        unit = paint.ours(series.unit(frame.bits))
+        return paint.row(
+            [
+                (paint.drawn if here else " ", paint.accent),
+                (f"{uses} ", paint.accent),
+                (fitted(series.name, NAME, paint.ascii), paint.selected if here else paint.base),
+                (f" {series.distribution:<10}", paint.dim),
+                (paint.trusted[trust.level][0].strip() if trust else " ", paint.dim),
+                (now.rjust(CELL), paint.number),
+                (f" {unit}".ljust(UNIT), paint.dim),
+                (figure(series.shown(mean, frame.bits)).rjust(CELL), paint.base),
+                (figure(series.shown(deviation, frame.bits)).rjust(CELL), paint.base),
+                ("  ", paint.base),
+                (_course(frame, series, wide - 2), paint.model),
+            ],
+            width,
+        )
+
+
+def _course(frame: Frame, series: Series, wide: int) -> str:
+    """The newest values up to the cursor, drawn from the least to the most of them."""
+    if wide < 3 or frame.cursor is None:
+        return ""
+    values = list(frame.log.steps.values(series, max(frame.cursor + 1 - wide, 0), frame.cursor + 1))
+    return frame.paint.course(values)
+
+
+def _perplexities(frame: Frame, width: int) -> Strip:
+    """exp of the mean surprisal of what is scored: of the prompt, and of the written text."""
+    paint, step = frame.paint, frame.step
+    known = [value for value in frame.log.prompt_scores.get("surprisal", ()) if not math.isnan(value)]
+    of_prompt = math.exp(math.fsum(known) / len(known)) if known else None
+    parts: list[Part] = [("perplexity of the prompt ", paint.dim), (figure(of_prompt), paint.number)]
+    parts += [(f" ({len(known)} tokens)", paint.dim), (paint.between, paint.dim)]
+    parts += [("of the written text ", paint.dim), (figure(step.perplexity if step else None), paint.number)]
+    return paint.row([*parts, (f" ({0 if step is None else step.index + 1} tokens)", paint.dim)], width)
+
+
+def _about(frame: Frame, width: int) -> Iterator[Strip]:
+    """What the chosen number means, and how far it can be believed."""
+    paint, series = frame.paint, frame.chosen
+    yield from paint.hint(f"{series.name}: {paint.ours(series.meaning)}", width)
+    trust = frame.trust(GROUPS.get(series.distribution, ""))
+    if trust:
+        yield from paint.hint(f"{trust.level}: {visible(trust.reason, paint.ascii, True)}", width)

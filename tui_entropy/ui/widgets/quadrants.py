@@ -1,0 +1,142 @@
+"""Entropy against varentropy of every step so far, with the quadrants of Entropix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.quadrants import Thresholds
+from tui_entropy.series import BY_NAME, LN2
+from tui_entropy.ui.paint import Paint, Part, figure
+from tui_entropy.ui.verdict import decided, thresholds, wrapped
+from tui_entropy.ui.view import Frame, View
+
+AXIS = 8
+"""Cells left of the field."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Cells of the scatter. Both axes show square roots, since most steps lie near zero."""
+
+    width: int
+    height: int
+    right: float
+    """The entropy at the right edge, nats."""
+    top: float
+    """The varentropy at the upper edge, nats squared."""
+
+    def column(self, entropy: float) -> int:
+        return min(int(math.sqrt(max(entropy, 0.0) / self.right) * self.width), self.width - 1)
+
+    def row(self, varentropy: float) -> int:
+        """Counted from the top."""
+        return self.height - 1 - min(int(math.sqrt(max(varentropy, 0.0) / self.top) * self.height), self.height - 1)
+
+
+class Quadrants(View):
+    """The darker a cell, the more steps; the step under the cursor is a diamond."""
+
+    HEAVY: ClassVar[bool] = True
+    TRUST: ClassVar[str] = "logits"
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, step = frame.paint, frame.step
+        whose, at = thresholds(step.decision if step else None)
+        where = [] if step is None else [f"step {step.index + 1}"]
+        groups = ["varentropy up, entropy across, square-root scales", *where, f"thresholds: {whose}"]
+        heading = self.heading(frame, "quadrants", groups, width)
+        if (why := self.missing(frame)) or step is None or height < 6:
+            hint = why or "Entropy against varentropy of every step, once a token is written. A: adaptive sampling."
+            return [heading, *paint.hint(hint, width)][:height]
+        below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
+        below = below[: max((height - 6) // 6, 1)]
+        entropies = list(frame.log.steps.values(BY_NAME["entropy"]))
+        varentropies = list(frame.log.steps.values(BY_NAME["varentropy"]))
+        points = [(x, y) for x, y in zip(entropies, varentropies, strict=True) if x is not None and y is not None]
+        field = Field(
+            max(width - AXIS, 1),
+            height - 3 - len(below),
+            max(at.entropy_asking, at.entropy_high, at.entropy_resampling, *(x for x, _ in points)) * 1.1,
+            max(at.varentropy_high, *(y for _, y in points)) * 1.1,
+        )
+        grid = _ground(paint, field, at)
+        _scatter(paint, field, grid, points)
+        _names(paint, field, grid)
+        grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
+        rows = [_axis(frame, field, at, y) + grid[y] for y in range(field.height)]
+        return [heading, *(paint.row(row, width) for row in [*rows, _scale(frame, field, at), *below])][:height]
+
+
+def _ground(paint: Paint, field: Field, at: Thresholds) -> list[list[Part]]:
+    """The field before there are points: the thresholds."""
+    grid = [[(" ", paint.base)] * field.width for _ in range(field.height)]
+    low, high = field.row(at.varentropy_low), field.row(at.varentropy_high)
+    for x, wall in ((at.entropy_low, low), (at.entropy_asking, low)):
+        for y in range(wall, field.height):
+            grid[y][field.column(x)] = (paint.wall, paint.dim)
+    for x in {field.column(at.entropy_high), field.column(at.entropy_resampling)}:
+        for y in range(high + 1):
+            grid[y][x] = (paint.wall, paint.dim)
+    for y in (low, high):
+        grid[y] = [(paint.line, paint.dim) if text == " " else ("+", paint.dim) for text, _ in grid[y]]
+    return grid
+
+
+def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
+    """Those of the quadrants in their corners; what lies between them is adaptive."""
+    right, bottom = field.width, field.height - 1
+    for name, x, y in (
+        ("exploring", 0, 0),
+        ("resampling", right - len("resampling"), 0),
+        ("flowing", 0, bottom),
+        ("asking", right - len("asking"), bottom),
+        ("adaptive", (right - len("adaptive")) // 2, (bottom + 1) * 3 // 4),
+    ):
+        for at, letter in enumerate(name, x):
+            if 0 <= at < right:
+                grid[y][at] = (letter, paint.dim if name == "adaptive" else paint.title)
+
+
+def _scatter(paint: Paint, field: Field, grid: list[list[Part]], points: list[tuple[float, float]]) -> None:
+    """Shades by the logarithm of how many steps a cell holds."""
+    counts: dict[tuple[int, int], int] = {}
+    for entropy, varentropy in points:
+        cell = field.row(varentropy), field.column(entropy)
+        counts[cell] = counts.get(cell, 0) + 1
+    full = math.log1p(max(counts.values(), default=1))
+    for (y, x), count in counts.items():
+        level = math.log1p(count) / full
+        shade = paint.shades[1 + paint.step(level, len(paint.shades) - 1)]
+        grid[y][x] = (shade, paint.heat(max(level, 0.5)))
+
+
+def _axis(frame: Frame, field: Field, at: Thresholds, y: int) -> list[Part]:
+    """Left of the field: varentropy, at its ends and thresholds."""
+    square = LN2**2 if frame.bits else 1.0
+    marks = {field.row(at.varentropy_low): at.varentropy_low, field.row(at.varentropy_high): at.varentropy_high}
+    text = figure(marks[y] / square) if y in marks else figure(field.top / square) if y == 0 else ""
+    if y == 1:
+        text = frame.paint.ours(f"{frame.unit}²")
+    return [(f"{text:>{AXIS - 2}} ", frame.paint.dim), (frame.paint.wall, frame.paint.dim)]
+
+
+def _scale(frame: Frame, field: Field, at: Thresholds) -> list[Part]:
+    """Below the field: entropy, at its thresholds and its end."""
+    unit = LN2 if frame.bits else 1.0
+    row = [" "] * field.width
+    end = f"{figure(field.right / unit)} {frame.unit}"[: field.width]
+    row[field.width - len(end) :] = end
+    for value in (at.entropy_low, at.entropy_high, at.entropy_asking, at.entropy_resampling):
+        text, begin = f"{frame.paint.up}{figure(value / unit)}", field.column(value)
+        if all(glyph == " " for glyph in row[begin : begin + len(text) + 1]) and begin + len(text) < len(row):
+            row[begin : begin + len(text)] = text
+    return [("entropy ".rjust(AXIS), frame.paint.dim), ("".join(row), frame.paint.dim)]
+
+
+def _off(frame: Frame) -> list[Part]:
+    text = "Adaptive sampling is off: A switches it on. A heuristic to look at, not known to improve text."
+    return [(text, frame.paint.dim)]
