@@ -107,7 +107,7 @@ class AttentionProbe:
         """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
         self._bias: tuple[Tensor | None, Tensor | None] = (None, None)
         for layer in self.layers:
-            layer.scores = layer.softmax = layer.key = None
+            layer.scores = layer.key = None
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
@@ -135,18 +135,16 @@ class AttentionProbe:
 
     def measures(self) -> Measures:
         """Of every layer and head. Nothing is waited for."""
-        groups: dict[tuple[torch.Size, torch.device], list[tuple[_Layer, Tensor]]] = {}
+        groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
         for layer in self.layers:
-            if layer.scores is not None:
-                scores = layer.visible(layer.scores)
-                groups.setdefault((scores.shape, scores.device), []).append((layer, scores))
+            if (scores := layer.visible_scores()) is not None:
+                groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
         known: dict[int, Tensor] = {}
         for group in groups.values():
             together = max(CACHED_SCORES // group[0][1].numel(), 1)
             for part in (group[start : start + together] for start in range(0, len(group), together)):
-                weights = [layer.visible(layer.softmax) for layer, _ in part if layer.softmax is not None]
-                rows = _measured([scores for _, scores in part], weights)
-                known.update(zip((layer.index for layer, _ in part), rows.unbind(), strict=True))
+                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2))
+                known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
         n_heads, n_layers = self.anatomy.n_heads, self.anatomy.n_layers
         device = next(iter(known.values())).device if known else None
         unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
@@ -226,8 +224,6 @@ class _Layer:
         self.sinks: Tensor | None = None
         self.scores: Tensor | None = None
         """(n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
-        self.softmax: Tensor | None = None
-        """Of those scores, where it was computed anyway."""
         self.key: Tensor | None = None
         """(batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
         self.first_column = 0
@@ -246,8 +242,9 @@ class _Layer:
         batch, n_heads, n, width = query.shape
         self.scaling = kwargs.get("scaling") or width**-0.5
         self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
+        self.first_column = self.probe.newest + 1 - key.shape[2]
         if self.holds_keys:
-            self.key, self.first_column = key, self.probe.newest + 1 - key.shape[2]
+            self.key = key
             kept = query[:, :, -self.probe.keep :]
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
             self.probe.queries[self.index] = kept if whole else kept.clone()
@@ -255,19 +252,17 @@ class _Layer:
         by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
         with one_thread:
             scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
-            self.scores, self.softmax = scores[: key.shape[1]], None
+            self.scores = scores[: key.shape[1]]
             if by_us and not kwargs.get("dropout"):
                 # The scores are half of the work of attention already; sdpa would do that half again.
-                weights = scores.softmax(-1)
-                self.softmax = weights[: key.shape[1]]
-                output = torch.bmm(weights, value.flatten(0, 1))
+                output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
                 return output.view(batch, 1, n_heads, -1), None
         return self.own(module, query, key, value, attention_mask, **kwargs)
 
-    def visible(self, rows: Tensor) -> Tensor:
-        """(n_kv_heads, n_heads / n_kv_heads, keys) of the newest query -> (n_heads, visible keys)."""
-        first_column = self.probe.newest + 1 - rows.shape[-1]
-        return rows[..., max(self.first_visible(self.probe.newest) - first_column, 0) :].flatten(0, 1)
+    def visible_scores(self) -> Tensor | None:
+        """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query."""
+        hidden = self.first_visible(self.probe.newest) - self.first_column
+        return self.scores if self.scores is None or hidden <= 0 else self.scores[..., hidden:]
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
@@ -304,15 +299,11 @@ class _Layer:
         return scores.softmax(-1)[..., : len(columns)], visible
 
 
-def _measured(scores: list[Tensor], weights: list[Tensor]) -> Tensor:
-    """(n_heads, keys) scores of some layers, and their softmax where it is known of all.
-
-    Returns (layers, 2 * n_heads + len(ATTENTION)): entropies, varentropies, and what is of a whole layer.
-    """
-    raw = torch.stack(scores)
-    shares = torch.stack(weights) if len(weights) == len(scores) else raw.softmax(-1)
-    entropy, varentropy = row_moments(raw, shares)
-    whole = torch.stack([spread(entropy), disagreement(shares), interaction_strength(raw)], -1)
+def _measured(scores: Tensor) -> Tensor:
+    """(layers, n_heads, visible keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side."""
+    weights = scores.softmax(-1)  # again: to read those of the forward pass back into the cache takes as long
+    entropy, varentropy = row_moments(scores, weights)
+    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores)], -1)
     return torch.cat([entropy, varentropy, whole], -1)
 
 
