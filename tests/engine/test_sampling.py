@@ -24,6 +24,7 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
+from tui_entropy.engine import sampling
 from tui_entropy.engine.luck import gumbel, luck
 from tui_entropy.engine.sampling import HUGE, Chained, Past, apply, draw, next_mu, only, repeats, stages
 from tui_entropy.knobs import BY_NAME
@@ -412,6 +413,22 @@ def test_whatever_is_set_something_is_left_and_every_number_is_one(knobs: Knobs,
     masked = logits < -HUGE  # by the model, so cut by no stage
     assert torch.equal((chained.cut(everything) >= 0) | masked, gone)
     assert not gone[draw(chained.scores, knobs.seed, 3)]
+
+
+@given(knobs=any_knobs(), name=st.sampled_from(["one-hot", "usual", "peaked", "masked by the smallest number"]))
+@settings(max_examples=150, deadline=None)
+def test_where_survivors_are_not_looked_for_the_numbers_are_the_same(knobs: Knobs, name: str) -> None:
+    logits = ODD_ROWS[name]
+    context, everything = past([0, 1, 2, 0, 1], [0, 2], position=3, mu=4.0), torch.arange(len(logits))
+    told = []
+    for on_host in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampling, "_on_host", lambda _, on_host=on_host: on_host)
+            chained = only(apply(knobs, logits, context), "adaptive", 1)
+            before = Chained(chained.stages[:-1], chained.rows[:-1])
+            numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
+            told.append((*numbers, chained.cut(everything), draw(before.scores, 7, 3)))
+    torch.testing.assert_close(*told)
 
 
 @given(seed=st.integers(0, 10**6), p=st.floats(0.01, 0.99), rounded=st.booleans())

@@ -85,7 +85,7 @@ class Row:
         """0-d int64."""
         if self.ids is not None:
             return torch.tensor(len(self.ids))
-        if self.scores.device.type != "cpu":
+        if not _on_host(self.scores):
             return (self.scores > -torch.inf).sum()
         return torch.tensor(np.count_nonzero(self.scores.numpy() > -math.inf))
 
@@ -172,7 +172,7 @@ def only(chained: Chained, stage: str, token_id: int | Tensor) -> Chained:
     before = chained.rows[-1]
     ids = torch.as_tensor(token_id, device=before.scores.device).reshape(1)
     row = Row(before.scores.new_zeros(1), before.vocab, ids)
-    if before.scores.device.type != "cpu":
+    if not _on_host(before.scores):
         row = Row(row.whole(row.scores), before.vocab)
     return Chained((*chained.stages, stage), (*chained.rows, row))
 
@@ -183,7 +183,7 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     scores: (vocab,), -inf for what can not be drawn. The luck of a token depends on (seed, position, token id) alone,
     not on what else survived, nor on the device (up to the rounding of a logarithm). A single survivor is certain.
     """
-    if scores.device.type != "cpu":  # counting survivors would wait for the device; noise for all is cheap there
+    if not _on_host(scores):  # counting survivors would wait for the device; noise for all is cheap there
         return (scores + gumbel(torch.arange(len(scores), device=scores.device), seed, position)).argmax()
     ids = torch.from_numpy(np.flatnonzero(scores.numpy() >= float(scores.max()) - NOISE_SPREAD))
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
@@ -278,8 +278,13 @@ def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     raise AssertionError(stage)
 
 
+def _on_host(scores: Tensor) -> bool:
+    """Whether to find the survivors waits for no device."""
+    return scores.device.type == "cpu"
+
+
 def _narrowed(row: Row, kept: Tensor) -> Row:
-    if row.scores.device.type != "cpu":
+    if not _on_host(row.scores):
         return Row(row.scores.where(kept, -torch.inf), row.vocab)
     alive = row.scores.numpy() > -math.inf
     left = torch.from_numpy(np.flatnonzero(kept.numpy() & alive))  # many times faster than torch's nonzero
@@ -366,7 +371,7 @@ def _top_p(scores: Tensor, p: float) -> Tensor:
     With a mass `tail` left out, a share p of the whole is a share p / (1 - tail) of the rest. Where the edge falls
     among equal scores, as many of them survive as in the whole row; which ones is up to the sort there as here.
     """
-    if scores.device.type != "cpu":
+    if not _on_host(scores):
         return _left_by(TopPLogitsWarper(p), scores)
     probs = scores.softmax(-1)
     likely = torch.from_numpy(np.flatnonzero(probs.numpy() > (1 - p) / (2 * len(probs))))

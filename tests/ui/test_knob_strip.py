@@ -1,0 +1,40 @@
+"""The strip beside what it shows elsewhere: which knobs it names, and how their values read."""
+
+import made
+import pytest
+from msgspec.structs import replace
+
+from tui_entropy.knobs import KNOBS
+from tui_entropy.records import Knobs
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.view import Frame
+from tui_entropy.ui.widgets.knobs import KnobStrip
+
+
+def strip(asked: Knobs, width: int = 400) -> str:
+    log = made.log(2)
+    return " ".join(line.text for line in KnobStrip().draw(Frame(log, Paint(), knobs=asked), width, 2))
+
+
+def test_a_knob_that_needs_another_is_named_once_that_is_on():
+    knobs = made.log(2).knobs
+    for needing, on in (("DRY-base", {"dry_multiplier": 0.8}), ("XTC-threshold", {"xtc_probability": 0.5})):
+        assert needing not in strip(knobs)
+        assert needing in strip(replace(knobs, **on))
+    assert "last-n" not in strip(knobs) and "last-n off" in strip(replace(knobs, presence_penalty=0.5))
+
+
+def test_every_knob_has_its_place_once_all_are_on():
+    everything = Knobs(
+        dry_multiplier=0.8, xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.5, adaptive="S1"
+    )  # fmt: skip
+    shown = strip(everything, 800)
+    assert all(f"{knob.short} " in shown for knob in KNOBS)
+    assert "adaptive off→S1" in shown and "DRY-breakers \\n,:" in shown
+
+
+@pytest.mark.parametrize(("min_p", "reads"), [(0.005, "0.005"), (0.05, "0.05"), (0.1, "0.10"), (0.0, "off")])
+def test_a_small_value_is_not_rounded_to_another(min_p: float, reads: str):
+    knobs = made.log(2).knobs
+    assert f"min-p off→{reads}  " in strip(replace(knobs, min_p=min_p)) or reads == "off"
+    assert ("→" in strip(replace(knobs, min_p=min_p))) == (min_p > 0)
