@@ -210,7 +210,7 @@ def is_greedy(knobs: Knobs) -> bool:
 def stages(knobs: Knobs) -> tuple[str, ...]:
     """The stages that are switched on, in order."""
     off = {stage for stage in knobs.order if is_off(knobs, stage)}
-    if knobs.dynatemp_range:
+    if _is_dynamic(knobs):
         off.discard("temperature")
     if knobs.xtc_threshold > 0.5:
         off.add("xtc_probability")
@@ -224,6 +224,10 @@ def stages(knobs: Knobs) -> tuple[str, ...]:
 def _mirostat_alone(knobs: Knobs) -> bool:
     """llama.cpp runs nothing but a plain temperature before mirostat."""
     return knobs.mirostat_tau > 0 and knobs.order == ORDERS["llama.cpp"]
+
+
+def _is_dynamic(knobs: Knobs) -> bool:
+    return knobs.dynatemp_range > 0 and not _mirostat_alone(knobs)
 
 
 def _rescoring(knobs: Knobs) -> tuple[str, ...]:
@@ -356,7 +360,7 @@ def _temperature(knobs: Knobs, row: Row) -> float | Tensor:
 
     Source: llama.cpp, llama_sampler_temp_ext; its temperature before mirostat is the plain one.
     """
-    if not knobs.dynatemp_range or _mirostat_alone(knobs):
+    if not _is_dynamic(knobs):
         return knobs.temperature
     low, high = max(knobs.temperature - knobs.dynatemp_range, 0.0), knobs.temperature + knobs.dynatemp_range
     ceiling = row.survivors.log()
