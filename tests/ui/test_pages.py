@@ -119,14 +119,14 @@ def test_unknown_values_are_left_out_of_mean_and_deviation():
 
 def test_perplexity_of_the_prompt_is_the_exponential_of_its_mean_surprisal():
     log = scored(made.log(3), [math.log(2), math.log(8)])
-    assert "perplexity of the prompt 4.00 (2 tokens)" in rows(Numbers(), log, 120, 40)[1]
-    assert "of the prompt ? (0 tokens)" in rows(Numbers(), made.log(0), 120, 40)[1]
+    assert "perplexity: prompt 4.00 (2 tokens)" in rows(Numbers(), log, 120, 40)[1]
+    assert "prompt ? (0 tokens)" in rows(Numbers(), made.log(0), 120, 40)[1]
 
 
 def test_the_chosen_row_is_in_view_with_its_meaning_on_every_size():
     for series in SERIES:
         shown = rows(Numbers(), made.log(9), 80, 22, chosen=series)
-        assert sum(row.startswith("▶") and series.name in row for row in shown) == 1
+        assert sum(row.startswith("▶") and series.name[:22] in row for row in shown) == 1
         assert " ".join(" ".join(shown).split()).endswith(" ".join(series.meaning.split()))
 
 
@@ -164,9 +164,10 @@ def test_a_block_is_marked_where_it_left_its_band_and_only_there():
 
 
 def test_the_entropix_aggregate_stands_under_its_own_name():
-    shown = " ".join(rows(Layers(), made.log(3), 120, 40)[-2:])
-    for name in ("entropix, last layer", "attention entropy", "attention varentropy", "agreement", "interaction"):
-        assert name in shown
+    for width in (80, 120, 200):
+        shown = " ".join(rows(Layers(), made.log(3), width, 40)[-2:])
+        for name in ("entropix", "attention entropy", "attention varentropy", "agreement", "interaction strength"):
+            assert name in shown
 
 
 async def test_up_and_down_choose_the_layer_that_other_views_show():

@@ -84,10 +84,12 @@ class Layers(View):
 def _titles(frame: Frame, residual: list[Column], wide: int, width: int) -> list[Strip]:
     """What stands over the columns: whose numbers, their names, their units."""
     paint = frame.paint
-    over = "residual stream after the block".ljust(CELL * len(residual) + wide + 2)
+    over = ("residual stream" if wide < 14 else "residual stream after the block").ljust(
+        CELL * len(residual) + wide - 2
+    )
     names = "".join(column.name.rjust(CELL) for column in residual)
     units = "".join(_unit(frame, column).rjust(CELL) for column in residual)
-    course = f" norm, newest {wide - 1}"[:wide].ljust(wide + 2)
+    course = (f" norm, newest {wide}" if wide > 14 else f" last {wide}")[: wide + 1].ljust(wide + 2)
     strayed = (f" {STRAYED} left its band" if wide > 14 else "")[:wide].ljust(wide + 2)
     names += course + "".join(column.name.rjust(CELL) for column in HEADS)
     units += strayed + "".join(_unit(frame, column).rjust(CELL) for column in HEADS)
@@ -151,5 +153,6 @@ def _foot(frame: Frame, step: Step, width: int) -> list[Strip]:
             value = figure(series.value(step, frame.bits))
             groups.append([(f"{name} ", paint.dim), (value, paint.number), (f" {unit}".rstrip(), paint.dim)])
     first, second = (groups, []) if width >= 150 else (groups[:2], groups[2:])
-    rows = [paint.whole([("entropix, last layer", paint.title)], first, width)]
-    return [*rows, *([paint.whole([(" " * 20, paint.title)], second, width)] if second else [])]
+    name = "entropix, last layer" if width >= 100 else "entropix"
+    rows = [paint.whole([(name, paint.title)], first, width)]
+    return [*rows, *([paint.whole([(" " * len(name), paint.title)], second, width)] if second else [])]

@@ -13,14 +13,12 @@ from tui_entropy.series import SERIES, Series
 from tui_entropy.steps import Steps
 from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part, figure
-from tui_entropy.ui.verdict import state
+from tui_entropy.ui.verdict import state, wrapped
 from tui_entropy.ui.view import Frame, View
 
 GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
 """Distribution of a series -> its group in records.TRUSTED."""
-NAME, CELL, UNIT = 29, 9, 8
-LEFT = 4 + NAME + 12 + 3 * CELL + UNIT
-"""Cells of a row before its course."""
+OF, UNIT = 12, 8
 
 
 class Running:
@@ -63,17 +61,19 @@ class Numbers(View):
         )
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
-        wide = max(width - LEFT, 0)
-        titles = [(" tc ", paint.dim), ("series".ljust(NAME), paint.dim), (" of".ljust(12), paint.dim)]
-        for title in ("now", "mean", "std"):
-            titles.append((title.rjust(CELL) + (" unit".ljust(UNIT) if title == "now" else ""), paint.dim))
-        titles.append((f"  newest {wide - 2}, each from its least to its most" if wide > 20 else "", paint.dim))
+        name, cell = (29, 9) if width >= 96 else (23, 8)
+        wide = max(width - 4 - name - OF - 3 * cell - UNIT - 2, 0)
+        title = f" tc {'series':<{name}} {'of':<{OF - 1}}{'now':>{cell}} {'unit':<{UNIT - 1}}"
+        title += f"{'mean':>{cell}}{'std':>{cell}}"
+        title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
         first = min(max(SERIES.index(frame.chosen) - room // 2, 0), max(len(SERIES) - room, 0))
-        rows = [self._row(frame, series, wide, width) for series in SERIES[first : first + room]]
-        return [*head, paint.row(titles, width), *rows, *about][:height]
+        rows = [self._row(frame, series, name, cell, wide) for series in SERIES[first : first + room]]
+        return [
+            strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
+        ]
 
-    def _row(self, frame: Frame, series: Series, wide: int, width: int) -> Strip:
+    def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
         paint, cursor = frame.paint, frame.cursor
         here = series == frame.chosen
         running, value = (
@@ -90,17 +90,17 @@ class Numbers(View):
             [
                 (paint.drawn if here else " ", paint.accent),
                 (f"{uses} ", paint.accent),
-                (fitted(series.name, NAME, paint.ascii), paint.selected if here else paint.base),
+                (fitted(series.name, name, paint.ascii), paint.selected if here else paint.base),
                 (f" {series.distribution:<10}", paint.dim),
                 (paint.trusted[trust.level][0].strip() if trust else " ", paint.dim),
-                (now.rjust(CELL), paint.number),
+                (now.rjust(cell), paint.number),
                 (f" {unit}".ljust(UNIT), paint.dim),
-                (figure(series.shown(mean, frame.bits)).rjust(CELL), paint.base),
-                (figure(series.shown(deviation, frame.bits)).rjust(CELL), paint.base),
+                (figure(series.shown(mean, frame.bits)).rjust(cell), paint.base),
+                (figure(series.shown(deviation, frame.bits)).rjust(cell), paint.base),
                 ("  ", paint.base),
-                (_course(frame, series, wide - 2), paint.model),
+                (_course(frame, series, wide), paint.model),
             ],
-            width,
+            4 + name + OF + 3 * cell + UNIT + 2 + wide,
         )
 
 
@@ -117,16 +117,17 @@ def _perplexities(frame: Frame, width: int) -> Strip:
     paint, step = frame.paint, frame.step
     known = [value for value in frame.log.prompt_scores.get("surprisal", ()) if not math.isnan(value)]
     of_prompt = math.exp(math.fsum(known) / len(known)) if known else None
-    parts: list[Part] = [("perplexity of the prompt ", paint.dim), (figure(of_prompt), paint.number)]
+    parts: list[Part] = [("perplexity: prompt ", paint.dim), (figure(of_prompt), paint.number)]
     parts += [(f" ({len(known)} tokens)", paint.dim), (paint.between, paint.dim)]
-    parts += [("of the written text ", paint.dim), (figure(step.perplexity if step else None), paint.number)]
+    parts += [("written text ", paint.dim), (figure(step.perplexity if step else None), paint.number)]
     return paint.row([*parts, (f" ({0 if step is None else step.index + 1} tokens)", paint.dim)], width)
 
 
 def _about(frame: Frame, width: int) -> Iterator[Strip]:
     """What the chosen number means, and how far it can be believed."""
     paint, series = frame.paint, frame.chosen
-    yield from paint.hint(f"{series.name}: {paint.ours(series.meaning)}", width)
+    for line in wrapped([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
+        yield paint.row(line, width)
     trust = frame.trust(GROUPS.get(series.distribution, ""))
     if trust:
         yield from paint.hint(f"{trust.level}: {visible(trust.reason, paint.ascii, True)}", width)

@@ -38,7 +38,7 @@ class Field:
 
 
 class Quadrants(View):
-    """The darker a cell, the more steps; the step under the cursor is a diamond."""
+    """The step under the cursor is a diamond."""
 
     HEAVY: ClassVar[bool] = True
     TRUST: ClassVar[str] = "logits"
@@ -47,13 +47,18 @@ class Quadrants(View):
         paint, step = frame.paint, frame.step
         whose, at = thresholds(step.decision if step else None)
         where = [] if step is None else [f"step {step.index + 1}"]
-        groups = ["varentropy up, entropy across, square-root scales", *where, f"thresholds: {whose}"]
+        groups = [
+            "varentropy up, entropy across, square-root scales",
+            *where,
+            f"thresholds: {whose}",
+            f"{paint.shades[1]} one step, {paint.shades[-1]} {len(paint.shades) - 1} or more",
+        ]
         heading = self.heading(frame, "quadrants", groups, width)
         if (why := self.missing(frame)) or step is None or height < 6:
             hint = why or "Entropy against varentropy of every step, once a token is written. A: adaptive sampling."
             return [heading, *paint.hint(hint, width)][:height]
         below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
-        below = below[: max((height - 6) // 6, 1)]
+        below = below[: max((height - 3) // 6, 1)]
         entropies = list(frame.log.steps.values(BY_NAME["entropy"]))
         varentropies = list(frame.log.steps.values(BY_NAME["varentropy"]))
         points = [(x, y) for x, y in zip(entropies, varentropies, strict=True) if x is not None and y is not None]
@@ -102,16 +107,15 @@ def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
 
 
 def _scatter(paint: Paint, field: Field, grid: list[list[Part]], points: list[tuple[float, float]]) -> None:
-    """Shades by the logarithm of how many steps a cell holds."""
+    """A cell is as dark as it holds steps, as far as there are shades."""
     counts: dict[tuple[int, int], int] = {}
     for entropy, varentropy in points:
         cell = field.row(varentropy), field.column(entropy)
         counts[cell] = counts.get(cell, 0) + 1
-    full = math.log1p(max(counts.values(), default=1))
+    full = len(paint.shades) - 1
     for (y, x), count in counts.items():
-        level = math.log1p(count) / full
-        shade = paint.shades[1 + paint.step(level, len(paint.shades) - 1)]
-        grid[y][x] = (shade, paint.heat(max(level, 0.5)))
+        shade = min(count, full)
+        grid[y][x] = (paint.shades[shade], paint.heat(0.4 + 0.6 * shade / full))
 
 
 def _axis(frame: Frame, field: Field, at: Thresholds, y: int) -> list[Part]:

@@ -146,4 +146,4 @@ def named(stage: str) -> str:
 
 
 def _setting(knobs: Knobs, stage: str) -> str:
-    return f"{getattr(knobs, stage):g}"
+    return f"{getattr(knobs, stage):.4g}"
