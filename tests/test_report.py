@@ -54,7 +54,7 @@ def test_what_was_skipped_fails_nothing():
 
 
 def test_a_report_is_read_as_it_was_kept():
-    found = told(GOOD, BAD, PASSED_OVER, costs=(Cost("head grid", 0.002, 512.0),))
+    found = told(GOOD, BAD, PASSED_OVER, costs=(Cost("head grid", 0.002, 0.001, 512.0),))
     assert report.saved(CARD) is None
     report.save(found, CARD)
     assert report.saved(CARD) == found
@@ -88,19 +88,19 @@ def test_json_carries_every_verdict_and_a_number_that_is_none_still_fails_when_r
 
 
 def test_the_tables_show_names_numbers_verdicts_and_reasons_as_they_are():
-    shown = printed(told(GOOD, BAD, PASSED_OVER, costs=(Cost("attention rows", 0.0005, per="request"),)))
+    shown = printed(told(GOOD, BAD, PASSED_OVER, costs=(Cost("attention rows", 0.0005, 0.0001, per="request"),)))
     assert "acme/[bold]tiny" in shown and "a [linear] cache" in shown
     rows = {line.split("  ")[0].strip(): line.split() for line in shown.splitlines()}
     assert rows["head entropies"][-4:] == ["2e-06", "5e-05", "nats", "pass"]
     assert rows["last lens row"][-4:] == ["0.5", "0.0001", "logits", "fail"]
-    assert rows["attention rows"][-2:] == ["0.500", "request"]
+    assert rows["attention rows"][-3:] == ["0.500", "0.100", "request"]
     assert "1 pass, 1 fail, 1 skipped" in shown
 
 
 def test_what_every_step_does_is_added_up_and_what_is_asked_for_is_not():
     costs = (
-        Cost("plain", 0.010, 1024.0),
-        Cost("heads", 0.002, 512.0),
+        Cost("plain", 0.010, 0.001, 1024.0),
+        Cost("heads", 0.002, None, 512.0),
         Cost("rows", 5.0, per="request"),
         Cost("none"),
     )

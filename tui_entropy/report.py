@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -57,7 +58,9 @@ class Cost(Struct, frozen=True):
 
     view: str
     seconds: float | None = None
-    """Median, per decode step or per what `per` names."""
+    """Per decode step, or per what `per` names. Of what is measured inside the forward pass: what it adds."""
+    spread: float | None = None
+    """Seconds, half of what the middle half of the readings spans: a cost below it is lost in what else goes on."""
     kept: float | None = None
     """Bytes kept for each token."""
     per: str = "step"
@@ -123,8 +126,8 @@ def show(report: Report) -> None:
     """Print it to stdout, as wide as the terminal, or as wide as the tables where there is none."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    console.print(tables(report), width=None if console.is_terminal else WIDTH)
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(highlight=False, width=width).print(tables(report))
 
 
 def tables(report: Report) -> RenderableType:
@@ -149,13 +152,13 @@ def _checks(report: Report) -> Table:
 
 
 def _costs(report: Report) -> Table:
-    table = _table("what is shown", "ms", "per", "KiB kept per token", "", numbers=("ms", "KiB kept per token"))
+    table = _table("what is shown", "ms", "±", "per", "KiB per token", "", numbers=("ms", "±", "KiB per token"))
     every_step = [cost for cost in report.costs if cost.per == "step"]
     seconds, kept = (sum(getattr(cost, field) or 0 for cost in every_step) for field in ("seconds", "kept"))
-    for cost in (*report.costs, Cost("all that each step does", seconds, kept)):
-        ms = "" if cost.seconds is None else f"{cost.seconds * 1000:.3f}"
+    for cost in (*report.costs, Cost("all that each step does", seconds, None, kept)):
+        ms, spread = ("" if n is None else f"{n * 1000:.3f}" for n in (cost.seconds, cost.spread))
         kib = "" if cost.kept is None else f"{cost.kept / 1024:.2f}"
-        table.add_row(cost.view, ms, cost.per, kib, _styled(cost.skipped, STYLES[SKIPPED]))
+        table.add_row(cost.view, ms, spread, cost.per, kib, _styled(cost.skipped, STYLES[SKIPPED]))
     return table
 
 
@@ -166,7 +169,9 @@ def _table(*columns: str, numbers: tuple[str, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column in numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right or column in ("unit", "per"))
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=right or column in ("check", "unit", "per")
+        )
     return table
 
 

@@ -34,7 +34,7 @@ PROMPT = (
     "The keeper of the lighthouse climbed 217 steps every evening. In 1903 a letter came: «Look north», it said, "
     "and nothing else."
 )
-N_PROMPT = 32
+N_PROMPT = 24
 """Tokens of it that are read."""
 N_SINGLE = 6
 """How many tokens are written, or read one at a time, where a few will do."""
