@@ -74,7 +74,7 @@ def test_a_multimodal_wrapper_is_looked_through_to_its_text_model():
     assert anatomy.layer_kinds == ("sliding", "full", "sliding", "full") and anatomy.d_model == 32
     with attention_probe(model, anatomy, keep=4) as probe:
         model(input_ids=prompt(WINDOW + 2), past_key_values=new_cache(model, anatomy))
-        assert probe.entropies().isfinite().all()
+        assert probe.measures().entropy.isfinite().all()
         assert probe.visible_keys() == (WINDOW, WINDOW + 2, WINDOW, WINDOW + 2)
 
 
@@ -86,7 +86,7 @@ def test_a_model_whose_attention_cannot_be_watched_has_no_rows_but_runs():
     assert anatomy.attention == (False, False) and anatomy.context == UNLIMITED
     with attention_probe(model, anatomy, keep=4) as probe:
         model(input_ids=prompt(3), past_key_values=new_cache(model, anatomy))
-        assert probe.entropies().shape == (2, 4) and probe.entropies().isnan().all()
+        assert probe.measures().entropy.shape == (2, 4) and probe.measures().entropy.isnan().all()
         assert probe.visible_keys() == (None, None) and probe.kept_bytes == 0
 
 

@@ -130,9 +130,6 @@ class AttentionProbe:
             together = torch.stack(list(self.queries.values()))
             self.queries.update(zip(self.queries, together.unbind(), strict=True))
 
-    def entropies(self) -> Tensor:
-        return self.measures().entropy
-
     def measures(self) -> Measures:
         """Of every layer and head. Nothing is waited for."""
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}

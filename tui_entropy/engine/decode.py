@@ -22,7 +22,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.sampling import Chained, Past, apply, draw, next_mu, only
+from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.text import Utf8Stream
@@ -78,7 +78,7 @@ class Context:
         """The token that was written last."""
         self.recent = Recent()
         self.mu: float | None = None
-        """Mirostat's bound for the next token in bits, None while it is off."""
+        """Mirostat's bound for the next token in bits; None while it is off, and at its start."""
         room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
         self._ids = torch.cat([torch.tensor(prompt_ids, dtype=torch.long), room]).to(loaded.model.device)
 
@@ -150,13 +150,13 @@ def decode(
         with one_thread:
             chained, numbers, decision = choose(probes, context, now, logits)
         clock.stop()
+        mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
         step = step_record(
             numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, text,
-            run=run, index=index, position=context.n_tokens, decision=decision, mirostat_mu=context.mu,
+            run=run, index=index, position=context.n_tokens, decision=decision, mirostat_mu=mu,
             forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
         )  # fmt: skip
-        if context.mu is not None:
-            context.mu = next_mu(context.mu, now.knobs, step.final_prob)
+        context.mu = None if mu is None else next_mu(mu, now.knobs, step.final_prob)
         unread = context.append(step.token_id)
         if index == 0:
             yield Prefilled(run, context.n_prompt, context.n_prompt, clock.at)
@@ -199,10 +199,6 @@ def choose(
         may_ask = now.clarifier not in (None, context.newest)
         decision = adaptive.decide(knobs, seen, context.recent, may_ask)
         knobs = decision.knobs
-    if not knobs.mirostat_tau:
-        context.mu = None
-    elif context.mu is None:
-        context.mu = 2 * knobs.mirostat_tau
     past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers)
     chained = apply(knobs, logits, past)
     if adaptive.asks(decision):

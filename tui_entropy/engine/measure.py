@@ -12,11 +12,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
+from tui_entropy.engine.metrics import (
+    log_probs,
+    margins,
+    normalised_entropy,
+    rank,
+    surprisal,
+    surprisal_moments,
+    uniform_kl,
+)
 from tui_entropy.engine.sampling import Chained
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.text import Codec, Utf8Stream
-from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step, log_visible
+from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step
 
 if TYPE_CHECKING:
     from tui_entropy.engine.decode import Instruments
@@ -148,10 +156,8 @@ def _candidates(numbers: Numbers, final: list[float], stages: tuple[str, ...], c
 
 def mean_share(head_entropy: npt.NDArray[np.float32], visible_keys: Sequence[int | None]) -> float | None:
     """Mean over layers and heads of attention entropy / ln n. head_entropy: (n_layers, n_heads) nats."""
-    ceilings = np.array([log_visible(keys) or math.nan for keys in visible_keys])
-    shares = np.clip(head_entropy / ceilings[:, None], 0.0, 1.0)
-    known = shares[~np.isnan(shares)]
-    return float(known.mean()) if known.size else None
+    n_keys = torch.tensor([[keys or math.nan] for keys in visible_keys])
+    return _known(float(normalised_entropy(torch.from_numpy(head_entropy), n_keys).nanmean()))
 
 
 class Clock:

@@ -105,8 +105,8 @@ class Row:
     def mass(self, after: Row) -> Tensor:
         """0-d: the share of this distribution that the survivors of a later row had."""
         if after.ids is not None:
-            return self.at(after.ids, self.logp).exp().sum()
-        return self.logp.exp().where(after.scores > -torch.inf, 0).sum()
+            return self.at(after.ids, self.logp).exp().sum().clamp(max=1)
+        return self.logp.exp().where(after.scores > -torch.inf, 0).sum().clamp(max=1)
 
 
 @dataclass(frozen=True)

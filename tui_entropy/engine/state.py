@@ -7,13 +7,13 @@ mixed cases have names. They are relative to this text and no evidence of error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tui_entropy.engine.metrics import perplexity
 from tui_entropy.records import PERPLEXITY_WINDOW, RECENT
 
 ENOUGH = 16
@@ -74,8 +74,8 @@ class Recent:
             entropy_z=entropy_z,
             attention_z=attention_z,
             strays=strays,
-            perplexity=_exp(self._nll[-1] / n),
-            window_perplexity=_exp((self._nll[-1] - self._nll[-1 - window]) / window),
+            perplexity=perplexity(self._nll[-1] / n),
+            window_perplexity=perplexity((self._nll[-1] - self._nll[-1 - window]) / window),
         )
 
 
@@ -113,7 +113,3 @@ def outside(before: Sequence[Floats], row: Floats) -> tuple[int, ...]:
     mean, deviation = known.mean(0), known.std(0)
     stray = np.abs(row - mean) > np.maximum(BAND * deviation, CONSTANT * np.abs(mean))
     return tuple((np.flatnonzero(stray) + 1).tolist())
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
