@@ -12,6 +12,7 @@ from test_views import PAINTS, frame_of
 from tui_entropy.quadrants import QUADRANTS, THRESHOLDS
 from tui_entropy.records import Candidate, Decision, Knobs, PromptScores, SetKnobs, Stage, Trust
 from tui_entropy.series import BY_NAME, SERIES
+from tui_entropy.ui.bigchart import points
 from tui_entropy.ui.help import help_text
 from tui_entropy.ui.keys import PAGES
 from tui_entropy.ui.widgets.attention import AttentionMap
@@ -275,6 +276,18 @@ async def test_adaptive_sampling_goes_round_and_says_what_it_is():
             assert app.told[-1] == SetKnobs(Knobs(adaptive=wanted))
             await settled(app, pilot)
             assert f"adaptive {wanted}:" in screen_text(app) or "adaptive sampling off" in screen_text(app)
+
+
+# --- The chart -------------------------------------------------------------------------------------------------
+
+
+def test_a_long_text_is_drawn_with_few_points_and_keeps_its_peaks():
+    log = made.log(0)
+    for n in range(300):
+        log.append(made.step(n, entropy=9.0 if n == 137 else 1.0))
+    positions, values = points(frame_of(log, bits=False), BY_NAME["entropy"], 50)
+    assert len(values) == 50 and values.count(9.0) == 1 and positions[values.index(9.0)] == 138
+    assert points(frame_of(log), BY_NAME["entropy"], 300)[0] == list(range(1, 301))
 
 
 # --- State and trust -------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def picture(frame: Frame, width: int, height: int) -> Text:
             plot.vline(mark.index + 1, "orange")
         if frame.cursor is not None and not frame.following:
             plot.vline(frame.cursor + 1, "gray")
-        positions, values = points(frame, series)
+        positions, values = points(frame, series, 2 * width)
         plot.plot(positions, values, color=COLORS[row % len(COLORS)], marker="*" if paint.ascii else "braille")
         plot.ylim(0, max([*values, 1e-6]))
         plot.xticks(sorted({1 + round(part * (len(steps) - 1) / 8) for part in range(9)}))
@@ -69,8 +69,11 @@ COLORS = ("cyan+", "green+", "magenta+")
 PLAIN_FRAME = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
 
 
-def points(frame: Frame, series: Series) -> tuple[list[int], list[float]]:
-    """The numbers of the steps that have it, counted from 1, and its values in the unit shown."""
-    values = [(n, series.shown(raw, frame.bits)) for n, raw in enumerate(frame.log.steps.values(series), 1)]
-    known = [(index, value) for index, value in values if value is not None]
-    return [index for index, _ in known], [value for _, value in known]
+def points(frame: Frame, series: Series, most: int) -> tuple[list[int], list[float]]:
+    """The numbers of the steps that have it, counted from 1, and its values in the unit shown. Of more than `most`
+    steps the greatest of each of so many stretches, so that a peak shows however long the text is."""
+    values = [(series.shown(raw, frame.bits), n) for n, raw in enumerate(frame.log.steps.values(series), 1)]
+    known = [(value, index) for value, index in values if value is not None]
+    stretch = -(-len(known) // most) or 1
+    peaks = [max(known[first : first + stretch]) for first in range(0, len(known), stretch)]
+    return [index for _, index in peaks], [value for value, _ in peaks]
