@@ -242,8 +242,8 @@ SERIES = (
     ),
     series(
         "strays", "count", "residual", lambda step: float(len(step.strays)), 6.0,
-        "Blocks whose norm left the band of their own recent values, three standard deviations wide to either side. "
-        "Many at once mark an unusual token such as a first newline; it is no error by itself.",
+        "Blocks whose norm left the band of their own recent values, three interquartile ranges beyond the "
+        "quartiles. Many at once mark an unusual token such as a first newline; it is no error by itself.",
     ),
     series(
         "entropy z", "sd", "model", lambda step: step.entropy_z, 3.0,

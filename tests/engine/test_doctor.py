@@ -9,6 +9,7 @@ import pytest
 import small
 import tiny
 import torch
+from msgspec.structs import replace
 from transformers import DeepseekV3Config
 
 from tui_entropy import paths, report
@@ -18,11 +19,12 @@ from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.attention import AttentionProbe, _Layer
 from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.steering import Steering
+from tui_entropy.records import Knobs
 
 CHECKS = {
     "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
     "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
-    "written steps", "repeated draws", "left as found",
+    "written steps", "sampling chain", "repeated draws", "left as found", "head measures",
 }  # fmt: skip
 VIEWS = {
     costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
@@ -83,6 +85,17 @@ def wrong_entropies(patch):
 def unknown_entropies(patch):
     honest = AttentionProbe.measures
     patch.setattr(AttentionProbe, "measures", lambda self: _changed(honest(self), entropy=math.nan))
+
+
+def wrong_spread(patch):
+    honest = AttentionProbe.measures
+    patch.setattr(AttentionProbe, "measures", lambda self: (m := honest(self))._replace(layers=m.layers * 1.01))
+
+
+def top_p_before_temperature(patch):
+    honest = doctor.apply
+    order = ("top_p", *(stage for stage in Knobs().order if stage != "top_p"))
+    patch.setattr(doctor, "apply", lambda knobs, row, past: honest(replace(knobs, order=order), row, past))
 
 
 def _changed(measures, entropy):
@@ -171,7 +184,8 @@ FAULTS = [
     (unknown_entropies, "hybrid", doctor.attention, {"head entropies"}),
     (forgotten_sinks, "gpt_oss", doctor.attention, {"attention row sums", "attention rows"}),
     (forgotten_windows, "gemma3", doctor.attention, {"attention rows"}),
-    (wrong_scale, "llama", doctor.attention, {"attention rows", "head entropies"}),
+    (wrong_spread, "gemma2", doctor.attention, {"head measures"}),
+    (wrong_scale, "llama", doctor.attention, {"attention rows", "head entropies", "head measures"}),
     (wrong_scale, "mixtral", doctor.decode_equals_prefill, {"decode equals prefill"}),
     (crop_that_does_nothing, "mistral", doctor.revisited_step, {"revisited step"}),
     (crop_that_takes_one_more, "gpt2", doctor.revisited_step, {"revisited step"}),
@@ -181,6 +195,7 @@ FAULTS = [
     (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
     (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
     (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
+    (top_p_before_temperature, "llama", doctor.written_steps, {"sampling chain"}),
     (draws_of_their_own, "llama", doctor.written_steps, {"repeated draws"}),
     (text_of_its_own, "llama", doctor.written_steps, {"repeated draws"}),
 ]
@@ -253,7 +268,7 @@ def test_a_model_without_attention_rows_is_examined_all_the_same():
     blind = with_parts(loaded, anatomy=with_parts(loaded.anatomy, attention_modules=(None,) * 4))
     found = doctor.doctor(blind, lambda progress: None)
     skipped = {check.name for check in found.checks if check.verdict == report.SKIPPED}
-    assert skipped == {"head entropies", "attention row sums", "attention rows"} and found.passed
+    assert skipped == {"head entropies", "head measures", "attention row sums", "attention rows"} and found.passed
     assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows"}
 
 

@@ -34,16 +34,16 @@ def test_float32_is_exact_by_construction_and_it_is_told_that_nobody_looked():
     told = trust(LOADED.anatomy, LOADED.card, None)
     assert set(told) == set(TRUSTED)
     assert {each.level for each in told.values()} == {"exact"}
-    assert all("doctor" in each.reason and "not proven" in each.reason for each in told.values())
+    assert all("doctor" in each.reason and "by construction" in each.reason for each in told.values())
 
 
 def test_smaller_dtypes_are_approximate_even_where_everything_passed():
     told = trust(LOADED.anatomy, HALF, None)["logits"]
-    assert told.level == "approximate" and "bfloat16" in told.reason and "not proven" in told.reason
+    assert told.level == "approximate" and "bfloat16" in told.reason and "by construction" in told.reason
     checks = check("logits", 0.9, 1.0), check("logits", 0.02, 0.5, IN_DTYPE)
     told = trust(LOADED.anatomy, HALF, found(*checks))["logits"]
     assert told.level == "approximate" and f"{IN_DTYPE} off by at most 0.02 nats" in told.reason
-    assert "2025-01-02" in told.reason and "not proven" not in told.reason
+    assert "2025-01-02" in told.reason and "by construction" not in told.reason
 
 
 def test_what_doctor_proved_says_when_and_how_far_the_nearest_to_its_bound_was_off():
@@ -51,7 +51,7 @@ def test_what_doctor_proved_says_when_and_how_far_the_nearest_to_its_bound_was_o
     told = trust(LOADED.anatomy, LOADED.card, found(*checks))
     assert told["heads"].level == "exact" and "nearest off by at most 3e-05 nats" in told["heads"].reason
     assert "2025-01-02" in told["heads"].reason and "compared without a difference" in told["logits"].reason
-    assert "not proven" in told["residual"].reason  # nothing was compared there
+    assert "by construction" in told["residual"].reason  # nothing was compared there
 
 
 def test_what_failed_is_approximate_by_as_much_in_its_own_group_only():
@@ -64,7 +64,7 @@ def test_what_failed_is_approximate_by_as_much_in_its_own_group_only():
 
 def test_what_was_only_skipped_is_not_proven():
     told = trust(LOADED.anatomy, LOADED.card, found(check("logits", None, None, skipped="no room")))["logits"]
-    assert told.level == "exact" and "not proven" in told.reason
+    assert told.level == "exact" and "by construction" in told.reason
 
 
 def test_what_a_model_does_not_have_is_unavailable_for_a_reason():
@@ -82,6 +82,6 @@ def test_loading_reads_what_was_found_for_this_model_here(tmp_path, monkeypatch)
     monkeypatch.setattr(paths, "state", lambda: tmp_path / "state")
     spec = ModelSpec(str(small.saved(tmp_path / "tiny")), device="cpu", dtype="float32")
     card = load(spec, lambda progress: None).card
-    assert "not proven" in card.trust["heads"].reason
+    assert "by construction" in card.trust["heads"].reason
     report.save(replace(found(check("heads", 0.5)), versions=card.versions), card)
     assert load(spec, lambda progress: None).card.trust["heads"].level == "approximate"

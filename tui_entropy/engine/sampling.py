@@ -28,7 +28,7 @@ from transformers.generation.logits_process import (
 )
 
 from tui_entropy.engine.luck import NOISE_SPREAD, gumbel, luck
-from tui_entropy.engine.metrics import SURPRISAL_LIMIT
+from tui_entropy.engine.metrics import SURPRISAL_LIMIT, log_probs
 from tui_entropy.knobs import is_off
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
@@ -73,7 +73,7 @@ class Row:
     @cached_property
     def logp(self) -> Tensor:
         """(n,) ln p, nats."""
-        return self.scores.log_softmax(-1)
+        return log_probs(self.scores)
 
     @cached_property
     def entropy(self) -> Tensor:

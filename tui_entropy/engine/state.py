@@ -20,8 +20,9 @@ ENOUGH = 16
 """Steps before anything is called high or low."""
 CONSTANT = 1e-6
 """A standard deviation below it has nothing to be measured against."""
-BAND = 3.0
-"""Standard deviations to either side that a block's norm usually stays within."""
+FENCE = 3.0
+"""A block's norm is a stray beyond this many interquartile ranges outside the quartiles of its recent values: the
+outer fence of Tukey 1977, which earlier strays do not move."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -103,13 +104,13 @@ def state(entropy_z: float | None, attention_z: float | None) -> str:
 
 
 def outside(before: Sequence[Floats], row: Floats) -> tuple[int, ...]:
-    """Blocks (1-based) further than BAND standard deviations from the mean of their own earlier values.
+    """Blocks (1-based) beyond the fences of their own earlier values.
 
     before: (n_layers,) per step; too few of them, and no block is outside.
     """
     if len(before) < ENOUGH:
         return ()
-    known = np.stack(before)
-    mean, deviation = known.mean(0), known.std(0)
-    stray = np.abs(row - mean) > np.maximum(BAND * deviation, CONSTANT * np.abs(mean))
-    return tuple((np.flatnonzero(stray) + 1).tolist())
+    known = np.sort(np.stack(before), 0)
+    lower, upper = known[len(before) // 4], known[-1 - len(before) // 4]
+    reach = np.maximum(FENCE * (upper - lower), CONSTANT * upper)
+    return tuple((np.flatnonzero((row < lower - reach) | (row > upper + reach)) + 1).tolist())

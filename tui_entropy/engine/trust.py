@@ -8,7 +8,7 @@ from tui_entropy.records import TRUSTED, ModelCard, Trust
 from tui_entropy.report import FAIL, IN_DTYPE, PASS, Check, Report
 
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
-UNPROVEN = "not proven on this machine: run `tui-entropy doctor`"
+UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 
 
 def trust(anatomy: Anatomy, card: ModelCard, report: Report | None) -> dict[str, Trust]:

@@ -39,7 +39,7 @@ from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
 from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
 from tui_entropy.ui.widgets.candidates import Candidates
 from tui_entropy.ui.widgets.chart import Chart
@@ -51,8 +51,6 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
 
 ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
-LIGHT_SECONDS, HEAVY_SECONDS = 1 / 20, 1 / 5
-"""Between two repaints for what the engine sent. Keys repaint at once."""
 NOTICE_SECONDS = 6.0
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
@@ -177,7 +175,7 @@ class InspectorApp(Actions, App[None]):
         """Events come in here, from whatever source; they are shown together a moment later."""
         self._arrived += events
         if self._arrived:
-            self._arm(self._light_at + LIGHT_SECONDS)
+            self._arm(self._light_at + LIGHT)
 
     def lose(self, why: str) -> None:
         """The engine is gone. What it wrote stays."""
@@ -269,14 +267,15 @@ class InspectorApp(Actions, App[None]):
         cursor = newest if frame.following or frame.cursor is None else min(frame.cursor, newest)
         self.frame = frame = replace(frame, cursor=cursor if newest >= 0 else None)
         for view in self.views:
-            if not view.HEAVY:
+            if view.PACE == LIGHT:
                 view.show(frame)
         looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
         moved = not frame.following and before.cursor != frame.cursor
         self._heavy_soon(at_once=looked or moved)
 
     def _heavy_soon(self, at_once: bool = False) -> None:
-        due = self.clock.time() if at_once else max(self._heavy_at + HEAVY_SECONDS, self.clock.time())
+        pace = 0 if at_once else max((view.PACE for view in self.views), default=LIGHT)
+        due = max(self._heavy_at + pace, self.clock.time())
         self._heavy_due = min(self._heavy_due, due)
         self._arm(self._heavy_due)
 
@@ -285,7 +284,7 @@ class InspectorApp(Actions, App[None]):
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
         if not self._to_show:
             self.call_after_refresh(self._show_next)
-        self._to_show = [view for view in self.views if view.HEAVY]
+        self._to_show = [view for view in self.views if view.PACE > LIGHT]
 
     def _show_next(self) -> None:
         self._to_show.pop().show(self.frame)

@@ -1,5 +1,5 @@
 """The chart on the whole screen, drawn by plotext. One picture costs some 20 ms, so it is drawn when something is
-new."""
+new, at most twice a second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui_entropy.ui.view import Frame, View
 
 
 class BigChart(View):
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = 1 / 2
     TRUST: ClassVar[str] = "logits"
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -57,7 +57,7 @@ def picture(frame: Frame, width: int, height: int) -> Text:
             plot.vline(frame.cursor + 1, "gray")
         positions, values = points(frame, series, 2 * width)
         plot.plot(positions, values, color=COLORS[row % len(COLORS)], marker="*" if paint.ascii else "braille")
-        plot.ylim(0, max([*values, 1e-6]))
+        plot.ylim(min([0.0, *values]), max([*values, 1e-6]))
         plot.xticks(sorted({1 + round(part * (len(steps) - 1) / 8) for part in range(9)}))
     drawing = plotext.build()
     if paint.ascii:

@@ -76,6 +76,10 @@ class Frame:
         return self.log.card.trust.get(group) if self.log.card else None
 
 
+LIGHT, HEAVY = 1 / 20, 1 / 5
+"""Paces of views that cost little and of those that cost much."""
+
+
 class View(Widget):
     """A pane drawn from a frame and a size, a row at a time.
 
@@ -84,8 +88,8 @@ class View(Widget):
     no bytes.
     """
 
-    HEAVY: ClassVar[bool] = False
-    """Drawn 5 times a second while the model writes, not 20."""
+    PACE: ClassVar[float] = LIGHT
+    """Seconds between two repaints for what the engine sent. Keys repaint at once."""
 
     TRUST: ClassVar[str] = ""
     """The group of numbers that it shows (records.TRUSTED), whose mark stands in its title."""

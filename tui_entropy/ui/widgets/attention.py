@@ -11,7 +11,7 @@ from textual.strip import Strip
 from tui_entropy.records import AskAttention, AttentionRows
 from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 LABEL, ELSEWHERE = 10, 8
 MOST_QUERIES = 24
@@ -20,7 +20,7 @@ MOST_QUERIES = 24
 class AttentionMap(View, can_focus=True):
     """Weights are drawn by their square root, since a first token often takes nearly all of a row."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "attention"
 
     def wanted(self, frame: Frame) -> AskAttention | None:

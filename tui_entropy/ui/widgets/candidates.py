@@ -14,7 +14,7 @@ from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part, figure
 from tui_entropy.ui.verdict import state
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 NUMBER, TOKEN = 6, 13
 """Cells of a percentage, and of a token before bars may grow."""
@@ -25,7 +25,7 @@ FIXED = 5 + 2 * NUMBER + 3
 class Candidates(View, can_focus=True):
     """Twenty rows that are new with every token: nobody reads them faster than five times a second."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui_entropy.series import Series
 from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part, figure
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 LABEL, VALUE = 14, 14
 
@@ -18,7 +18,7 @@ LABEL, VALUE = 14, 14
 class Chart(View, can_focus=True):
     """A click asks for the cursor."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

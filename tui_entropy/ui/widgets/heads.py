@@ -12,7 +12,7 @@ from textual.strip import Strip
 
 from tui_entropy.records import ModelCard, Step, normalised
 from tui_entropy.ui.paint import Part
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 LABEL = 4
 STIR = 0.05
@@ -45,7 +45,7 @@ class Plan:
 class HeadGrid(View, can_focus=True):
     """A click asks for a layer and a head, on a layer's number for the mean of its heads."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "heads"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from tui_entropy.records import ATTENTION, BLOCKS, ModelCard, Step
 from tui_entropy.series import LN2, SERIES, mean
 from tui_entropy.ui.paint import Part, figure
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 CELL, LABEL = 9, 5
 STRAYED = "!"
@@ -62,7 +62,7 @@ HEADS = (
 class Layers(View):
     """The chosen layer is always in view."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "residual"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

@@ -14,7 +14,7 @@ from tui_entropy.steps import Steps
 from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.verdict import state, wrapped
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
 """Distribution of a series -> its group in records.TRUSTED."""
@@ -43,7 +43,7 @@ class Running:
 class Numbers(View):
     """The chosen row is always in view."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -12,7 +12,7 @@ from tui_entropy.quadrants import Thresholds
 from tui_entropy.series import BY_NAME, LN2
 from tui_entropy.ui.paint import Paint, Part, figure
 from tui_entropy.ui.verdict import decided, thresholds, wrapped
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 AXIS = 8
 """Cells left of the field."""
@@ -40,7 +40,7 @@ class Field:
 class Quadrants(View):
     """The step under the cursor is a diamond."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

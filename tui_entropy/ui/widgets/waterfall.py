@@ -14,7 +14,7 @@ from tui_entropy.series import LN2
 from tui_entropy.ui.glyphs import fitted, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.verdict import decided, wrapped
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.view import HEAVY, Frame, View
 
 STAGE, NUMBER, CELL = 22, 9, 13
 
@@ -22,7 +22,7 @@ STAGE, NUMBER, CELL = 22, 9, 13
 class Waterfall(View):
     """The written token, or a candidate that a person chose."""
 
-    HEAVY: ClassVar[bool] = True
+    PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "sampling"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
