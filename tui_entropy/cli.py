@@ -67,7 +67,7 @@ def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(knob: Knob) -> inspect.Parameter:
     default = knob.default if knob.is_number else shown(Knobs(), knob.name)
-    option = typer.Option(knob.option, help=knob.meaning)
+    option = typer.Option(knob.option, help=knob.about)
     return inspect.Parameter(
         knob.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type(default), option]
     )
@@ -94,6 +94,13 @@ def run(
         list[str] | None,
         typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
     ] = None,
+    prompt_scores: Annotated[
+        bool | None,
+        typer.Option(
+            help="Score the tokens of the prompt too: its reading takes about half as long again. [default: where "
+            "they show, on the screen and in JSON lines]"
+        ),
+    ] = None,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     theme: Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")] = "dark",
@@ -107,7 +114,8 @@ def run(
     spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
     vectors = tuple(vector_option(text) for text in vector or ())
     given = sys.stdin.read() if prompt == "-" else prompt
-    write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs)
+    scored = as_json or not headless if prompt_scores is None else prompt_scores
+    write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
     if headless:
         prepare_engine()
         from tui_entropy.headless import write_out

@@ -29,6 +29,13 @@ class Knob(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     """It does nothing while all of these are off."""
+    cost: float = 0
+    """ms per token when it is on, as `scripts/bench metrics` found on two CPU cores with a vocabulary of 49,152."""
+
+    @property
+    def about(self) -> str:
+        """The meaning, and what it costs where that can be felt."""
+        return f"{self.meaning} Costs about {self.cost:g} ms a token." if self.cost else self.meaning
 
     @property
     def option(self) -> str:
@@ -70,27 +77,27 @@ KNOBS = (
     ),
     Knob(
         "min_p", "min-p", "Keeps tokens with this share of the most probable one's probability. 0 is off.",
-        off=0.0, high=1, rungs=(0.0, 0.005, 0.01, 0.02, 0.03, *_steps(0.05, 0.5, 0.05)),
+        off=0.0, high=1, rungs=(0.0, 0.005, 0.01, 0.02, 0.03, *_steps(0.05, 0.5, 0.05)), cost=0.4,
     ),
     Knob(
         "typical_p", "typical-p", "Keeps the tokens of most typical surprisal up to this probability. 1 is off.",
-        off=1.0, high=1, above=True, rungs=SHARES,
+        off=1.0, high=1, above=True, rungs=SHARES, cost=0.7,
     ),
     Knob(
         "top_n_sigma", "top-nσ", "Keeps scores within so many standard deviations of the best. 0 is off.",
-        off=0.0, high=1000, rungs=(*_steps(0.25, 3.0, 0.25), 0.0),
+        off=0.0, high=1000, rungs=(*_steps(0.25, 3.0, 0.25), 0.0), cost=0.5,
     ),
     Knob(
         "repetition_penalty", "repeat", "Scales down tokens of prompt and written text. 1 is off.",
-        off=1.0, high=100, above=True, rungs=_steps(0.8, 2.0, 0.05),
+        off=1.0, high=100, above=True, rungs=_steps(0.8, 2.0, 0.05), cost=0.7,
     ),
     Knob(
         "frequency_penalty", "frequency", "Taken off for each time a token was written. 0 is off.",
-        off=0.0, low=-100, high=100, rungs=_steps(-2.0, 2.0, 0.1),
+        off=0.0, low=-100, high=100, rungs=_steps(-2.0, 2.0, 0.1), cost=0.7,
     ),
     Knob(
         "presence_penalty", "presence", "Taken off once if a token was written. 0 is off.",
-        off=0.0, low=-100, high=100, rungs=_steps(-2.0, 2.0, 0.1),
+        off=0.0, low=-100, high=100, rungs=_steps(-2.0, 2.0, 0.1), cost=0.7,
     ),
     Knob(
         "penalty_last_n", "last-n", "Newest tokens, prompt included, that penalties and DRY look at. 0 is no limit.",
@@ -98,7 +105,7 @@ KNOBS = (
     ),
     Knob(
         "dynatemp_range", "T±", "The temperature moves this far either way with the entropy. 0 is off.",
-        off=0.0, high=100, rungs=_steps(0.0, 2.0, 0.1),
+        off=0.0, high=100, rungs=_steps(0.0, 2.0, 0.1), cost=1,
     ),
     Knob(
         "dynatemp_exponent", "T-exponent", "How the temperature follows the entropy: above 1 late, below 1 early.",
@@ -106,7 +113,7 @@ KNOBS = (
     ),
     Knob(
         "dry_multiplier", "DRY", "Taken off a token that would go on repeating a sequence. 0 is off.",
-        off=0.0, high=100, rungs=(*_steps(0.0, 2.0, 0.1), 3.0, 5.0),
+        off=0.0, high=100, rungs=(*_steps(0.0, 2.0, 0.1), 3.0, 5.0), cost=1.5,
     ),
     Knob(
         "dry_base", "DRY-base", "By how much DRY grows with each further token that is repeated.",
@@ -122,7 +129,7 @@ KNOBS = (
     ),
     Knob(
         "xtc_probability", "XTC", "How often all likely tokens but the least likely of them go. 0 is off.",
-        off=0.0, high=1, rungs=_steps(0.0, 1.0, 0.1),
+        off=0.0, high=1, rungs=_steps(0.0, 1.0, 0.1), cost=0.7,
     ),
     Knob(
         "xtc_threshold", "XTC-threshold", "Probability from which XTC calls a token likely. Above 0.5 XTC is off.",
@@ -130,7 +137,7 @@ KNOBS = (
     ),
     Knob(
         "mirostat_tau", "mirostat", "Surprisal in bits that mirostat v2 holds the text at. 0 is off.",
-        off=0.0, high=100, rungs=_steps(0.0, 10.0, 0.5),
+        off=0.0, high=100, rungs=_steps(0.0, 10.0, 0.5), cost=0.4,
     ),
     Knob(
         "mirostat_eta", "mirostat-eta", "How fast mirostat corrects itself.",
@@ -138,7 +145,7 @@ KNOBS = (
     ),
     Knob(
         "adaptive", "adaptive", "An Entropix sampler changes the knobs at each step: off, S1, S3 or own.",
-        off="off", choices=("off", "S1", "S3", "own"),
+        off="off", choices=("off", "S1", "S3", "own"), cost=0.6,
     ),
     Knob(
         "clarifier", "clarifier",

@@ -474,6 +474,8 @@ class Write(Struct, frozen=True, tag="write"):
     """Whether the chat template is used; None for wherever the model has one."""
     max_tokens: int
     knobs: Knobs
+    score_prompt: bool = True
+    """Whether the tokens of the prompt are scored as they are read."""
 
 
 class SetKnobs(Struct, frozen=True, tag="set-knobs"):

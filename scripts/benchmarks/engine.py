@@ -78,7 +78,7 @@ def ours(loaded: Loaded, ids: list[int], new_tokens: int) -> Stopwatch:
     knobs = Controls(Knobs(temperature=0.0), {})
     with instruments(loaded) as probes:
         watch = Stopwatch()
-        for event in decode(loaded, probes, Context(loaded, ids, new_tokens), lambda: knobs):
+        for event in decode(loaded, probes, Context(loaded, ids, new_tokens), lambda: knobs, 1, False):
             if isinstance(event, Step):
                 watch.token(event.token_id)
     return watch

@@ -85,7 +85,7 @@ class Session:
                 max_tokens=write.max_tokens,
             )
         )
-        self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run)
+        self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run, write.score_prompt)
 
     def advance(self) -> Prefilled | PromptScores | Step | None:
         """One stretch of the prompt or one token; None at the end. Emits it either way."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 from rich.style import Style
 from textual.strip import Strip
 
+from tui_entropy.knobs import BY_NAME as KNOB
 from tui_entropy.ui.glyphs import cells, visible
 from tui_entropy.ui.keys import KEYS, PAGES, Key, holds, named
 from tui_entropy.ui.paint import Part
@@ -43,8 +44,11 @@ class Hints(View, can_focus=False):
         always = [] if frame.place else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always for part in hint(frame, key)]
         left = [part for key in wanted(frame) for part in hint(frame, key)]
-        room = width - sum(cells(text) for text, _ in right)
-        return [frame.paint.row(whole(left, room), width, right)]
+        about: list[Part] = []
+        if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
+            about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
+        room = width - sum(cells(text) for text, _ in [*about, *right])
+        return [frame.paint.row([*about, *whole(left, room)], width, right)]
 
 
 def wanted(frame: Frame) -> list[Key]:
