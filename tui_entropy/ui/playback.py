@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 PAUSE = 2.0
 """Seconds that a pause in the recording lasts at most."""
-NO_ROWS = "A recording keeps no attention rows: they are computed while a model is up. The heads show their entropies."
+NO_ROWS = (
+    "A recording keeps no attention rows: they are computed while a model is up. The heads show their entropies."
+)
 
 
 class Playback:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual.actions import parse
 
-from tui_entropy.errors import UserError
 from tui_entropy.records import Command, ModelSpec
 from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.glyphs import fitted

@@ -22,7 +22,7 @@ ORDER = (
 """Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
     "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
-    "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "tint", "unit", "zoom"),
+    "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "unit"),
 }  # fmt: skip
 """Keys of everywhere that matter on a page."""
 ON = {
