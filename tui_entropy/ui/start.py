@@ -32,6 +32,7 @@ def start(
     color: str,
     ascii_only: bool,
     mouse: bool,
+    trace: Path | None = None,
 ) -> None:
     """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
     mode = drawable(color, "add --headless (and --jsonl) for plain output")
@@ -45,6 +46,7 @@ def start(
         spec,
         write,
         vectors=vectors,
+        trace=trace,
         paint=Paint(load(theme), mode, ascii_only),
         engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
         keymap=keymap(paths.keymap()),
@@ -53,21 +55,14 @@ def start(
 
 
 def replay(
-    file: Path,
-    *,
-    run: int | None,
-    speed: float,
-    first: int | None,
-    theme: str,
-    color: str,
-    ascii_only: bool,
-    mouse: bool,
+    file: Path, run: int | None, looks: tuple[str, str, bool], *, speed: float, first: int | None, mouse: bool
 ) -> None:
-    """Show a recording and stay until it is left. first: tokens there at the beginning, None for all. Raises
-    UserError for a file that is no recording and where there is no terminal to draw on."""
+    """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
+    beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
     from tui_entropy.trace import Trace
 
     trace = Trace.open(file)
+    theme, color, ascii_only = looks
     mode = drawable(color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
     from tui_entropy import paths
     from tui_entropy.ui.keys import keymap
@@ -91,7 +86,7 @@ def depict(
     speed: float,
     first: int | None,
 ) -> None:
-    """Pictures and a film of a recording, in files. looks: theme, colours, whether in ASCII. Raises UserError."""
+    """Pictures and a film of a recording, in files; the rest as in `replay`. Raises UserError."""
     from tui_entropy.trace import Trace
 
     trace = Trace.open(file)
