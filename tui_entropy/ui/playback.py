@@ -57,10 +57,11 @@ class Playback:
         self.seek(self.length if first is None else first)
 
     def seek(self, n: int) -> None:
-        """As it was when n tokens were written; with all of them, as it was left. Plays on from there."""
+        """As it was the moment that n tokens were written; with all of them, as it was left. Plays on from there."""
         self._shown = n = min(max(n, 0), self.length)
-        before = math.inf if n == self.length else self._seqs[n]
-        self._taken = sum(seq < before for seq, _, _ in self._others)
+        began = next(seq for seq, _, event in self._others if isinstance(event, Started))
+        at = self._seqs[n - 1] if n else began
+        self._taken = sum(seq <= at or n == self.length for seq, _, _ in self._others)
         self.log = Log()
         for _, _, event in self._others[: self._taken]:
             self._take(event)
@@ -88,11 +89,13 @@ class Playback:
         """Seconds until something happens, None where nothing will by itself."""
         return None if self._due is None else max(self._due - self._clock(), 0.0)
 
-    def advance(self) -> None:
-        """Whatever has become due."""
+    def advance(self) -> bool:
+        """Whatever has become due; whether anything had."""
+        before = self._due
         while self._due is not None and self._due <= self._clock():
             self._happen()
             self._due = None if self.at_end else self._due + self._wait() / self.speed
+        return self._due != before
 
     def pause(self) -> None:
         if self._due is not None:

@@ -12,7 +12,7 @@ from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.glyphs import fitted
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.playback import Playback
-from tui_entropy.ui.view import LIGHT, View
+from tui_entropy.ui.view import LIGHT
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -58,8 +58,8 @@ class ReplayApp(InspectorApp):
 
     def _go_on(self) -> None:
         refusal = self.playback.log.refusal
-        self.playback.advance()
-        self.come_to()
+        if self.playback.advance():
+            self.come_to()
         if self.playback.log.refusal != refusal:
             self.say(self.playback.log.refusal)
         self._await()
@@ -73,9 +73,9 @@ class ReplayApp(InspectorApp):
         return f"replay{which} {at} x{playback.speed:g} {fitted(name, min(len(name), NAME))}"
 
     def on_unmount(self) -> None:
+        """Beside what InspectorApp does then."""
         if self._next is not None:
             self._next.cancel()
-        super().on_unmount()
 
     # --- Keys ------------------------------------------------------------------------------------------------
 
@@ -85,12 +85,14 @@ class ReplayApp(InspectorApp):
 
     async def run_action(self, action: Any, *places: Any, **more: Any) -> bool:
         """Keys, palette and clicks all come here."""
-        if (parse(action) if isinstance(action, str) else action)[1] in NEED_AN_ENGINE:
+        _, name, arguments = parse(action) if isinstance(action, str) else action
+        if name in NEED_AN_ENGINE and self.check_action(name, arguments):
             self.say(RECORDING)
             return True
         return await super().run_action(action, *places, **more)
 
-    def on_view_vector_asked(self, message: View.VectorAsked) -> None:
+    def set_vector(self, at: int, **changes: Any) -> None:
+        """By the mouse."""
         self.say(RECORDING)
 
     def tell(self, command: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -46,9 +47,10 @@ def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
     if not known:
         return before
     count, mean, squares = before
-    their_mean = math.fsum(known) / len(known)
+    their_mean = sum(known) / len(known)
     off, total = their_mean - mean, count + len(known)
-    squares += math.fsum((value - their_mean) ** 2 for value in known) + off * off * count * len(known) / total
+    apart = [value - their_mean for value in known]
+    squares += sum(map(operator.mul, apart, apart)) + off * off * count * len(known) / total
     return total, mean + off * len(known) / total, squares
 
 

@@ -16,6 +16,8 @@ from tui_entropy.ui.view import HEAVY, Frame, View
 
 AXIS = 8
 """Cells left of the field."""
+ABSURD = 1e12
+"""Nats that no distribution has; a damaged recording may."""
 AXES = ("entropy", "varentropy")
 MOST = 2048
 """Steps that are drawn; of a longer text those up to the cursor."""
@@ -83,7 +85,8 @@ class Quadrants(View):
         grid = _ground(paint, field, at)
         _scatter(paint, field, grid, points)
         _names(paint, field, grid)
-        grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
+        if abs(step.entropy) + abs(step.varentropy) < ABSURD:
+            grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
         rows = [_axis(frame, field, at, y) + grid[y] for y in range(field.height)]
         return [heading, *(paint.row(row, width) for row in [*rows, _scale(frame, field, at), *below])][:height]
 
@@ -92,7 +95,7 @@ class Quadrants(View):
         if self._key != (id(steps), first, last):
             self._key = id(steps), first, last
             pairs = zip(*(steps.values(BY_NAME[name], first, last) for name in AXES), strict=True)
-            self._points = [(x, y) for x, y in pairs if x is not None and y is not None]
+            self._points = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < ABSURD]
         return self._points
 
 
