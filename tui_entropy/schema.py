@@ -18,6 +18,8 @@ APPLICATION = 0x74756965
 VERSION = 1
 """What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
 SUFFIX = ".tui"
+PAGE = 2**10
+"""Bytes of a page. A row of three kilobytes fills small pages, and leaves large ones half empty."""
 MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
 
