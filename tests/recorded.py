@@ -8,7 +8,7 @@ from scripted import started, step
 from test_jsonl import CARD
 
 from tui_entropy.recorder import Recorder
-from tui_entropy.records import Candidate, Event, Grid, PromptScores, Ready, Step
+from tui_entropy.records import Event, Grid, PromptScores, Ready, Step
 
 
 def float32(number: float) -> float:
@@ -38,6 +38,3 @@ def recorded(path: Path, events: Iterable[Event]) -> Path:
         recorder.take(event)
     recorder.close()
     return path
-
-
-__all__ = ["Candidate", "float32", "on_device", "recorded", "session"]
