@@ -30,8 +30,6 @@ from tui_entropy.records import (
 
 UNKEPT = (Progress, Memory, AttentionRows)
 """What is only of the moment."""
-PAGE = 2**10
-"""Bytes. A row of three kilobytes fills small pages, and leaves large ones half empty."""
 JOURNAL = 2**22
 """Bytes that the journal grows to before it is worked into the file, which waits for the disk."""
 
@@ -132,7 +130,7 @@ class Recorder:
         """Raises OSError or sqlite3.Error."""
         self.path = _fresh(path)
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        self._db.execute(f"PRAGMA page_size={PAGE}")
+        self._db.execute(f"PRAGMA page_size={schema.PAGE}")
         with self._db:
             self._db.execute("BEGIN")
             self._db.execute(f"PRAGMA application_id={schema.APPLICATION}")
@@ -144,7 +142,7 @@ class Recorder:
             self._tell("units", "information is in nats; a unit stands at the end of the name of its column")
             self._tell("holds", "the prompts and everything that was written")
         # Only now, so that the file says what it is even without its journal.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"wal_autocheckpoint={JOURNAL // PAGE}"):
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"wal_autocheckpoint={JOURNAL // schema.PAGE}"):
             self._db.execute(f"PRAGMA {pragma}")
 
     # --- On the thread ---------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ APPLICATION = 0x74756965
 VERSION = 1
 """What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
 SUFFIX = ".tui"
+PAGE = 2**10
+"""Bytes of a page. A row of three kilobytes fills small pages, and leaves large ones half empty."""
 MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
 
@@ -174,7 +176,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         step.state,
         ",".join(stage_names(step)),
         json.dumps(step.strays) if step.strays else None,
-        None if step.decision is None else msgspec.json.encode(step.decision).decode(),
+        None if step.decision is None else _told(step.decision),
     )
 
 
@@ -286,14 +288,24 @@ def strays(text: object, n_layers: int) -> tuple[int, ...]:
     return tuple(block for block in blocks if 1 <= block <= n_layers)
 
 
+def _told(decision: Decision) -> str:
+    """JSON, which has no NaN and no infinity: the one is null, the other a string."""
+    told = msgspec.to_builtins(decision)
+    told["saw"] = {
+        name: value if math.isfinite(value) else None if math.isnan(value) else str(value)
+        for name, value in decision.saw.items()
+    }
+    return json.dumps(told)
+
+
 def _decision(text: object) -> Decision | None:
     if not isinstance(text, str):
         return None
     try:
         told = json.loads(text)
-        told["saw"] = {name: math.nan if value is None else value for name, value in told["saw"].items()}
+        told["saw"] = {name: math.nan if value is None else float(value) for name, value in told["saw"].items()}
         return msgspec.convert(told, Decision)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
         return None
 
 

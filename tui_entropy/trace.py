@@ -18,12 +18,15 @@ import msgspec
 from tui_entropy import schema
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log
-from tui_entropy.records import BLOCKS, Event, ModelCard, Ready, Started, Step
+from tui_entropy.records import BLOCKS, Event, Knobs, ModelCard, Piece, Ready, Started, Step
+from tui_entropy.salvage import salvaged
 from tui_entropy.schema import SERIES_COLUMNS, TABLES, Shape
 from tui_entropy.steps import Steps
 
 LARGEST = 2**25
 """Bytes of one value in a row; a longer one is not ours."""
+GAP = 256
+"""Steps in a row that may be missing from a damaged file; they are unknown, as seq 0 does not occur."""
 MOST_NUMBERS = 2**22
 """Of a grid; a model card that asks for more is not ours."""
 
@@ -47,11 +50,24 @@ class Trace:
         self._vocabulary: dict[int, bytes] = {}
         self._seqs: dict[int, array[int]] = {}
         self._columns: dict[str, list[str]] = {}
+        for run in self.runs:
+            self.seqs(run)
 
     @classmethod
     def open(cls, path: Path) -> Trace:
         """Raises UserError for what is missing, foreign, newer, or too damaged to tell."""
-        return cls(path, _opened(path))
+        try:
+            trace = cls(path, _opened(path))
+            damage = trace.damage
+        except sqlite3.Error as error:
+            damage = str(error)
+        if not damage:
+            return trace
+        trace = cls(path, salvaged(path))
+        trace.damage = damage
+        if not trace.runs:
+            raise UserError(f"the trace {path} is damaged and nothing in it can be read ({damage})")
+        return trace
 
     def close(self) -> None:
         self._db.close()
@@ -59,8 +75,8 @@ class Trace:
     @property
     def runs(self) -> tuple[int, ...]:
         """In the order they began."""
-        began = [run for (run,) in self._rows("SELECT run FROM events WHERE kind = 'started' ORDER BY seq")]
-        return tuple(dict.fromkeys(run for run in began if isinstance(run, int)))
+        began = self._events("WHERE kind = 'started'")
+        return tuple(dict.fromkeys(event.run for _, _, event in began if isinstance(event, Started)))
 
     def checked(self, run: int) -> int:
         """The run. Raises UserError where there is none of that number."""
@@ -81,13 +97,30 @@ class Trace:
 
     def events(self, run: int | None = None) -> Iterator[tuple[int, float, Event]]:
         """(seq, seconds since 1970, event) of everything but steps, oldest first. run: of that run only."""
-        where = "" if run is None else "WHERE run = ? "
-        query = f"SELECT seq, wall, json FROM events {where}ORDER BY seq"
-        for seq, wall, told in self._rows(query, () if run is None else (run,)):
+        return self._events("") if run is None else self._events("WHERE run = ?", run)
+
+    def _events(self, where: str, *values: int) -> Iterator[tuple[int, float, Event]]:
+        query = f"SELECT seq, run, kind, wall, json FROM events {where} ORDER BY seq"
+        for seq, run, kind, wall, told in self._rows(query, values):
+            wall = wall if isinstance(wall, int | float) else math.nan
             try:
-                yield seq, float(wall), msgspec.json.decode(told, type=Event)
-            except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-                continue  # a kind that this version does not know
+                yield seq, wall, msgspec.json.decode(told, type=Event)
+            except (msgspec.MsgspecError, TypeError, RecursionError):
+                if kind == "started" and isinstance(run, int):
+                    yield seq, wall, self._beginning(run)
+                # else it is of a kind that this version does not know, or damaged
+
+    def _beginning(self, run: int) -> Started:
+        """Of a run whose own event is damaged: the prompt, as other tables have it."""
+        query = "SELECT prompt, system, chat FROM branches WHERE run = ?"
+        prompt, system, chat = next(self._rows(query, (run,)), ("", None, 0))
+        tokens = self._rows("SELECT token_id, bytes, text FROM prompt_tokens WHERE run = ? ORDER BY position", (run,))
+        pieces = [
+            Piece(schema.of(int, number, 0), schema.of(bytes, data, b""), schema.of(str, text, ""))
+            for number, data, text in tokens
+        ]
+        words = schema.of(str, prompt, ""), schema.of(str, system, None), bool(chat)
+        return Started(run, *words, tuple(pieces), Knobs(), (), 0)
 
     def n_steps(self, run: int) -> int:
         return len(self.seqs(run))
@@ -97,8 +130,9 @@ class Trace:
         found = self._seqs.setdefault(run, array("q"))
         rows = self._rows("SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step", (run, len(found)))
         for step, seq in rows:
-            if step != len(found):
+            if not isinstance(step, int) or step - len(found) > GAP:
                 break
+            found.extend([0] * (step - len(found)))
             found.append(seq)
         return found
 
@@ -240,7 +274,7 @@ class Trace:
                     given += 1
                     yield row
                 return
-            except (sqlite3.Error, OverflowError) as error:
+            except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
                 self.damage = self.damage or str(error)
             if self._db.text_factory is _lenient:
                 return
@@ -263,33 +297,28 @@ def _sane(card: ModelCard) -> bool:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """Read-only, with a schema that is not trusted. Raises UserError."""
+    """Read-only, with a schema that is not trusted.
+
+    Raises UserError for what is no trace, or a newer one, and sqlite3.Error for one that is damaged.
+    """
     wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
     try:
         with path.open("rb") as file:
-            magic = file.read(16)
+            head = file.read(72)
     except OSError as refused:
         raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
-    if magic != schema.MAGIC:
+    application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
+    if head[:16] != schema.MAGIC or application != schema.APPLICATION:
         raise UserError(f"{path} is no trace of tui-entropy: {wanted}")
-    try:
-        try:
-            db = _connected(path, "mode=ro")
-        except sqlite3.OperationalError:  # its journal cannot be shared with us: a folder that is not ours
-            db = _connected(path, "mode=ro&immutable=1")
-        (application,), (version,) = (
-            db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        if application == schema.APPLICATION and version == schema.VERSION:
-            _guard(db)
-    except sqlite3.Error as error:
-        raise UserError(f"the trace {path} is damaged and cannot be opened ({error})") from None
-    if application != schema.APPLICATION:
-        raise UserError(f"{path} is a database, but no trace of tui-entropy: {wanted}")
     if version != schema.VERSION:
         raise UserError(
             f"the trace {path} is of version {version} and this tui-entropy reads version {schema.VERSION}: update it"
         )
+    try:
+        db = _connected(path, "mode=ro")
+    except sqlite3.OperationalError:  # its journal cannot be shared with us: a folder that is not ours
+        db = _connected(path, "mode=ro&immutable=1")
+    _guard(db)
     return db
 
 
@@ -301,12 +330,9 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
         db.execute(f"PRAGMA {pragma}")
     try:
-        db.execute("SELECT name FROM sqlite_master").fetchall()
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        db.execute("PRAGMA writable_schema=ON")  # lets SQLite begin to read a file that is cut off
-        db.execute("SELECT name FROM sqlite_master").fetchall()
+        db.execute("SELECT name, type, rootpage, sql FROM sqlite_master").fetchall()
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("its schema is no text") from error
     return db
 
 
@@ -374,6 +400,8 @@ class RecordedSteps(Steps):
 
     def norms(self, block: int, first: int = 0, last: int | None = None) -> array[float]:
         n_layers = self._trace.shape.n_layers
+        if not n_layers:
+            return array("f")
         first, last, _ = slice(first, last).indices(len(self))
         found = array("f")
         for page, start, stop in _pages(first, min(last, self._recorded)):

@@ -138,7 +138,7 @@ def is_trace(path: Path) -> bool:
     """By its first bytes, which a damaged one has too."""
     with path.open("rb") as file:
         head = file.read(72)
-    return head[:16] == MAGIC and int.from_bytes(head[68:72], "big") == APPLICATION
+    return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION
 
 
 def safe(text: str) -> str:
