@@ -259,7 +259,7 @@ class Trace:
             return Shape(self.card.n_layers, self.card.n_heads)
         try:
             layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
-            if min(layers, heads) >= 0 and layers * heads <= MOST_NUMBERS:
+            if min(layers, heads) > 0 and layers * heads <= MOST_NUMBERS:
                 return Shape(int(layers), int(heads))
         except (KeyError, TypeError, ValueError):
             pass
@@ -293,7 +293,7 @@ def written_up_to(log: Log, steps: RecordedSteps, n: int | None) -> None:
 
 def _sane(card: ModelCard) -> bool:
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
-    return per_block == {card.n_layers} and 0 <= card.n_layers * card.n_heads <= MOST_NUMBERS and card.n_heads >= 0
+    return per_block == {card.n_layers} and 0 < card.n_heads and card.n_layers * card.n_heads <= MOST_NUMBERS
 
 
 def _opened(path: Path) -> sqlite3.Connection:
