@@ -87,13 +87,8 @@ def mean(values: Iterable[float]) -> float | None:
 
 def head_entropy(step: Step) -> float | None:
     """Mean over all layers and heads of entropy / ln n."""
-    shares = []
-    for row, keys in zip(step.head_entropy.rows(), step.visible_keys, strict=True):
-        if (ceiling := log_visible(keys)) is not None:
-            if min(row) < 0 or max(row) > ceiling:  # by rounding, at the ends
-                row = [min(max(entropy, 0.0), ceiling) for entropy in row]
-            shares += [entropy / ceiling for entropy in row]
-    return mean(shares)
+    rows = zip(step.head_entropy.rows(), step.visible_keys, strict=True)
+    return mean(sum(row) / len(row) / ceiling for row, keys in rows if (ceiling := log_visible(keys)) is not None)
 
 
 def last_heads(grid: Grid) -> list[float]:

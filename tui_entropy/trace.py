@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sqlite3
@@ -158,8 +159,12 @@ class Trace:
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
         wanted = range(*slice(first, last).indices(len(self._known(run))))
+        rows = list(self._along(run, wanted, names))
+        if rows and [at for at, _ in rows] == list(range(len(wanted))):
+            with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
+                return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
         found = [array("d", [math.nan]) * len(wanted) for _ in names]
-        for at, row in self._along(run, wanted, names):
+        for at, row in rows:
             for numbers, value in zip(found, row, strict=True):
                 if isinstance(value, int | float):
                     numbers[at] = value
@@ -259,7 +264,7 @@ class Trace:
             return Shape(self.card.n_layers, self.card.n_heads)
         try:
             layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
-            if min(layers, heads) >= 0 and layers * heads <= MOST_NUMBERS:
+            if min(layers, heads) > 0 and layers * heads <= MOST_NUMBERS:
                 return Shape(int(layers), int(heads))
         except (KeyError, TypeError, ValueError):
             pass
@@ -293,7 +298,7 @@ def written_up_to(log: Log, steps: RecordedSteps, n: int | None) -> None:
 
 def _sane(card: ModelCard) -> bool:
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
-    return per_block == {card.n_layers} and 0 <= card.n_layers * card.n_heads <= MOST_NUMBERS and card.n_heads >= 0
+    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MOST_NUMBERS
 
 
 def _opened(path: Path) -> sqlite3.Connection:

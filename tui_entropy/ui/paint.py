@@ -200,6 +200,8 @@ class Paint:
             tail, room = [], width
         row: list[tuple[list[str], Style]] = []
         for text, style in parts:
+            if not text.isprintable():  # whatever a caller let through
+                text = visible(text, self.ascii, in_table=True)
             size = cells(text)
             if size > room:
                 text, size = fitted(text, room, self.ascii), room
@@ -213,9 +215,7 @@ class Paint:
         return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)])
 
     def _segment(self, text: str, style: Style) -> Segment:
-        """Spaces need no ink, and it costs half the bytes. Whatever a caller let through, no control gets further."""
-        if not text.isprintable():
-            text = visible(text, self.ascii, in_table=True)
+        """Spaces need no ink, and it costs half the bytes."""
         if text.isspace() and style.color and not (style.reverse or style.underline):
             style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
         return Segment(text, style)
