@@ -183,6 +183,23 @@ def doctor(
 
 
 @app.command(epilog=EXIT_CODES)
+def export(
+    file: Annotated[Path, typer.Argument(help="A recording, FILE.tui.")],
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg or png.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
+    ] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of the recording. [default: the newest]")] = None,
+    bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
+) -> None:
+    """Write a recording as a table, arrays, a web page or a figure. It holds the prompt and the text."""
+    from tui_entropy.export import formats
+
+    typer.echo(formats.export(file, to, out, run, bits), err=True)
+
+
+@app.command(epilog=EXIT_CODES)
 def themes() -> None:
     """List the themes: ours and the user's own."""
     from tui_entropy.ui.theme import available

@@ -1,9 +1,9 @@
-"""NumPy's .npz: an array per number, the first axis the written tokens; prompt_... the tokens of the prompt. No pickle.
+"""NumPy's .npz: an array per number, its first axis the written tokens; those of the prompt are prompt_... No pickle.
 
 head_entropy_nats and head_varentropy_nats2 are (steps, layers, heads), attention_... and block_... (steps, layers),
-candidate_... (steps, candidates), everything else (steps,). Unknown is NaN, or -1 where a number is whole. A cut is the
-place of a stage in `stages`, -1 where the candidate could be drawn. The bytes of token i are
-bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for the first.
+candidate_... (steps, candidates), all others (steps,). Unknown is NaN, or -1 where a number is whole. A cut is a place
+in `stages`, -1 where the candidate could be drawn. The bytes of token i are bytes[byte_ends[i - 1]:byte_ends[i]], from
+0 for the first.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy import jsonl
 from tui_entropy.export.recording import Recording
-from tui_entropy.export.table import column
-from tui_entropy.records import ATTENTION, BLOCKS, ORDERS, SCORES, Candidate, Piece, Step
+from tui_entropy.records import ATTENTION, BLOCKS, ORDERS, Candidate, Piece, Step
+from tui_entropy.schema import column
 from tui_entropy.series import SERIES
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     Arrays = dict[str, npt.NDArray[Any]]

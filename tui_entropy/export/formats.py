@@ -38,6 +38,8 @@ FORMATS = {
 ZIPPED = (".gz", ".inif")
 """Endings of files that are compressed by gzip."""
 
+STDOUT = Path("-")
+
 
 def export(path: Path, to: str, out: Path | None = None, run: int | None = None, bits: bool = False) -> str:
     """Write one run of a trace file into another format and say where. '-' is stdout. Raises UserError.
@@ -65,11 +67,12 @@ def export(path: Path, to: str, out: Path | None = None, run: int | None = None,
             _deliver(made, out)
         except OSError as problem:
             raise UserError(f"{out} cannot be written: {problem.strerror}; name another file with -o") from problem
-    return f"run {recording.started.run}, {len(recording.log.steps)} tokens, in {out}"
+    where = "stdout" if out == STDOUT else out
+    return f"run {recording.started.run}, {len(recording.log.steps)} tokens, written to {where}"
 
 
 def _deliver(made: BinaryIO, out: Path) -> None:
-    if out == Path("-"):
+    if out == STDOUT:
         shutil.copyfileobj(made, sys.stdout.buffer)
         return
     with open(out, "wb") as plain:

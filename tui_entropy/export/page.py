@@ -19,6 +19,7 @@ import msgspec
 
 from tui_entropy.export.recording import Recording
 from tui_entropy.knobs import KNOBS, is_idle, is_off, shown
+from tui_entropy.log import SHORT_NAMES
 from tui_entropy.records import Knobs, Step, normalised
 from tui_entropy.series import SERIES, Series
 
@@ -76,11 +77,19 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
     rows = zip(step.head_entropy.rows(), step.visible_keys, strict=True)
     found = {
         "candidates": [
-            [names.of(one.data), _short(one.logprob), _short(one.final_prob), one.cut or 0, one.token_id]
+            [
+                names.of(one.data),
+                _short(one.logprob),
+                _short(one.final_prob),
+                SHORT_NAMES.get(one.cut or "", one.cut or 0),
+                one.token_id,
+            ]
             for one in step.candidates
         ],
         "final": _short(step.final_prob),
-        "stages": [[stage.name, stage.survivors, _short(stage.mass)] for stage in step.stages],
+        "stages": [
+            [SHORT_NAMES.get(stage.name, stage.name), stage.survivors, _short(stage.mass)] for stage in step.stages
+        ],
         "state": step.state,
         "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import Any, BinaryIO
 
 from tui_entropy import jsonl
 from tui_entropy.export.recording import Recording
-from tui_entropy.export.table import COLUMNS, known, rows
+from tui_entropy.export.table import COLUMNS, rows
 from tui_entropy.records import Grid, Step
 
 GROUP = 1000
@@ -74,4 +75,4 @@ def _nested(step: Step | None) -> dict[str, Any]:
 
 
 def _heads(grid: Grid) -> list[list[float | None]]:
-    return [[known(value) for value in row] for row in grid.rows()]
+    return [[None if math.isnan(value) else value for value in row] for row in grid.rows()]

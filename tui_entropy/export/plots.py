@@ -1,9 +1,9 @@
-"""A figure of a run, as one would put it in a paper: the model's uncertainty along the text, its heads, its blocks."""
+"""A figure of a run, as one would put it in a paper: uncertainty along the text, heads, blocks."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.export.recording import Recording
 from tui_entropy.records import normalised
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 SIZE = (8.0, 7.5)
 """Inches: the width of a page."""
-INK, SECOND, MARK = "#2a4d8f", "#b3541e", "#7a7a7a"
-STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "tui_entropy"}
+INK, MARK = "#2a4d8f", "#b3541e"
+ALONG = ("entropy", "varentropy", "surprisal")
+STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "tui_entropy"}
 LABELS = 30
 """Marks that are named; where there are more they would cover each other."""
 
@@ -42,52 +43,35 @@ def _save(recording: Recording, file: BinaryIO, form: str, metadata: dict[str, N
 
 
 def figure(recording: Recording) -> Figure:
-    """Entropy and varentropy, surprisal, then heads and norms side by side."""
+    """Entropy, varentropy and surprisal over the written tokens; below them heads and norms side by side."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=SIZE, layout="constrained")
-    grid = drawn.add_gridspec(3, 2, height_ratios=(1.2, 1, 1.6))
-    above = drawn.add_subplot(grid[0, :])
-    below = drawn.add_subplot(grid[1, :], sharex=above)
-    _uncertainty(above, recording)
-    _surprisal(below, recording)
-    for axes in (above, below):
-        _marks(axes, recording, named=axes is above)
-    _heads(drawn.add_subplot(grid[2, 0]), recording)
-    _norms(drawn.add_subplot(grid[2, 1]), recording)
-    knobs = recording.started.knobs
-    title = f"{recording.card.name} · {len(recording.log.steps)} tokens · seed {knobs.seed}"
+    grid = drawn.add_gridspec(len(ALONG) + 1, 2, height_ratios=(*[1] * len(ALONG), 2))
+    first = None
+    for row, name in enumerate(ALONG):
+        axes = drawn.add_subplot(grid[row, :], sharex=first)
+        first = first or axes
+        _along(axes, recording, BY_NAME[name])
+        _marks(axes, recording, named=axes is first)
+        axes.tick_params(labelbottom=row == len(ALONG) - 1)
+    axes.set_xlabel("written token")
+    _heads(drawn.add_subplot(grid[-1, 0]), recording)
+    _norms(drawn.add_subplot(grid[-1, 1]), recording)
+    title = f"{recording.card.name} · {len(recording.log.steps)} tokens · seed {recording.started.knobs.seed}"
     drawn.suptitle(title, fontsize=9, parse_math=False)
     return drawn
 
 
-def _along(recording: Recording, series: Series) -> tuple[range, list[float]]:
-    """Steps from 1 and the series in its unit; NaN leaves a gap."""
-    shown = (series.shown(value, recording.bits) for value in recording.log.steps.values(series))
-    values = [math.nan if value is None else value for value in shown]
-    return range(1, len(values) + 1), values
-
-
-def _label(series: Series, bits: bool) -> str:
-    return f"{series.name} ({series.unit(bits)})"
-
-
-def _uncertainty(axes: Axes, recording: Recording) -> None:
-    twin = axes.twinx()
-    for one, series, colour in ((axes, BY_NAME["entropy"], INK), (twin, BY_NAME["varentropy"], SECOND)):
-        one.plot(*_along(recording, series), color=colour, linewidth=0.9)
-        one.set_ylabel(_label(series, recording.bits), color=colour)
-        one.set_ylim(bottom=0)
-    twin.spines["right"].set_visible(True)
-
-
-def _surprisal(axes: Axes, recording: Recording) -> None:
-    series = BY_NAME["surprisal"]
-    axes.fill_between(*_along(recording, series), step="mid", color=INK, linewidth=0)
+def _along(axes: Axes, recording: Recording, series: Series) -> None:
+    """A bar for each written token; none where it is unknown."""
+    bits = recording.bits
+    values = (series.shown(value, bits) for value in recording.log.steps.values(series))
+    shown = [math.nan if value is None else value for value in values]
+    axes.fill_between(range(1, len(shown) + 1), shown, step="mid", color=INK, linewidth=0)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel(_label(series, recording.bits))
-    axes.set_xlabel("written token")
-    axes.set_xlim(0.5, max(len(recording.log.steps), 1) + 0.5)
+    axes.set_xlim(0.5, max(len(shown), 1) + 0.5)
+    axes.set_ylabel(f"{series.name} ({series.unit(bits)})")
 
 
 def _marks(axes: Axes, recording: Recording, named: bool) -> None:
@@ -96,8 +80,8 @@ def _marks(axes: Axes, recording: Recording, named: bool) -> None:
         axes.axvline(index + 0.5, color=MARK, linewidth=0.7, linestyle="--")
         if named and len(labels) <= LABELS:
             axes.annotate(
-                label, (index + 0.5, 1), (2, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
-                rotation=90, va="top", ha="left", fontsize=6, color=MARK, parse_math=False,
+                label, (index + 0.5, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                rotation=15, va="bottom", ha="left", fontsize=6, color=MARK, parse_math=False,
             )  # fmt: skip
 
 
@@ -123,13 +107,14 @@ def _mean_heads(recording: Recording) -> Array:
         shares = np.array([normalised(row, keys) for row, keys in rows], dtype=float)
         total += np.nan_to_num(shares)
         known += ~np.isnan(shares)
-    return np.divide(total, known, out=np.full(shape, np.nan), where=known > 0)
+    mean: Array = np.divide(total, known, out=np.full(shape, np.nan), where=known > 0)
+    return mean
 
 
 def _norms(axes: Axes, recording: Recording) -> None:
     """Per block the median over steps, and the band that half of them are in."""
     import numpy as np
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     blocks = range(1, recording.card.n_layers + 1)
     norms = [np.array(recording.log.steps.norms(block)) for block in blocks]
@@ -142,5 +127,6 @@ def _norms(axes: Axes, recording: Recording) -> None:
     axes.set_ylabel("residual stream (L2 norm)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)

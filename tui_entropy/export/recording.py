@@ -8,6 +8,7 @@ from pathlib import Path
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.records import Event, ModelCard, Started
+from tui_entropy.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,12 @@ class Recording:
 
 def opened(path: Path, run: int | None, bits: bool) -> Recording:
     """A run of a trace file, the newest by default. Raises UserError."""
-    from tui_entropy.trace import Trace
-
     trace = Trace.open(path)
-    if not trace.runs:
-        raise UserError(f"{path} holds no text yet, so there is nothing to export")
-    if run is not None and run not in trace.runs:
-        there = ", ".join(map(str, trace.runs))
-        raise UserError(f"{path} has no run {run}; --run can be one of {there}")
-    run = trace.runs[-1] if run is None else run
-    log, events = trace.log(run), list(trace.events(run))
-    if log.card is None or log.started is None:
-        raise UserError(f"{path} does not say how run {run} began: that part of the file is damaged")
-    began = next((wall for _, wall, event in events if isinstance(event, Started)), 0.0)
+    log = trace.log(run)
+    if log.started is None:
+        raise UserError(f"{path} holds no run that could be exported: write one first, or give another file")
+    if log.card is None:
+        raise UserError(f"{path} does not say which model wrote it, that part is damaged: give another file")
+    events = list(trace.events(log.run))
+    began = next(wall for _, wall, event in events if isinstance(event, Started))
     return Recording(log.card, log.started, log, tuple(event for *_, event in events), began, bits)
