@@ -28,8 +28,8 @@ from tui_entropy.records import (
 
 UNKEPT = (Progress, Memory, AttentionRows)
 """What is only of the moment."""
-PAGE = 2**16
-"""Bytes. The blobs of a step are three kilobytes, and a page holds only whole steps."""
+PAGE = 2**10
+"""Bytes. A row of three kilobytes fills small pages, and leaves large ones half empty."""
 
 
 class Recorder:
