@@ -40,26 +40,24 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 def _data(recording: Recording) -> dict[str, Any]:
     """What the script reads. Series have a value for every token of prompt and text, null where it is unknown."""
-    from tui_entropy.ui.glyphs import visible
-
     started, log = recording.started, recording.log
     names = Names()
     steps = [_step(step, names) for step in log.steps]
     return {
-        "model": visible(recording.card.name),
-        "about": [visible(line) for line in _about(recording)],
+        "model": _visible(recording.card.name),
+        "about": [_visible(line) for line in _about(recording)],
         "bits": recording.bits,
         "prompt": len(started.pieces),
         "heads": recording.card.n_heads,
         "levels": LEVELS,
         "tokens": [
-            *([visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
-            *([visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
+            *([_visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
+            *([_visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
         ],
         "steps": steps,
         "names": list(names),
         "series": [_series(series, recording) for series in SERIES],
-        "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
+        "marks": [[index + len(started.pieces), _visible(label)] for index, label in recording.labels.items()],
     }
 
 
@@ -81,7 +79,7 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
                 names.of(one.data),
                 _short(one.logprob),
                 _short(one.final_prob),
-                SHORT_NAMES.get(one.cut or "", one.cut or 0),
+                _stage(one.cut) if one.cut else 0,
                 one.token_id,
             ]
             for one in step.candidates
@@ -93,7 +91,17 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
         "state": step.state,
         "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
     }
-    return found | ({"did": step.decision.action} if step.decision else {})
+    return found | ({"did": _visible(step.decision.action)} if step.decision else {})
+
+
+def _visible(text: str) -> str:
+    from tui_entropy.ui.glyphs import visible
+
+    return visible(text)
+
+
+def _stage(name: str) -> str:
+    return _visible(SHORT_NAMES.get(name, name))
 
 
 def _letter(share: float | None) -> str:
