@@ -71,23 +71,15 @@ class Names(dict[str, int]):
 
 
 def _step(step: Step, names: Names) -> dict[str, Any]:
-    """The candidates as [name, model log probability, final probability, cut], and each head as a letter."""
+    """The candidates as [name, model log probability, final probability, cut, id], and each head as a letter."""
     rows = zip(step.head_entropy.rows(), step.visible_keys, strict=True)
     found = {
         "candidates": [
-            [
-                names.of(one.data),
-                _short(one.logprob),
-                _short(one.final_prob),
-                _stage(one.cut) if one.cut else 0,
-                one.token_id,
-            ]
+            [names.of(one.data), _short(one.logprob), _short(one.final_prob), _stage(one.cut or ""), one.token_id]
             for one in step.candidates
         ],
         "final": _short(step.final_prob),
-        "stages": [
-            [SHORT_NAMES.get(stage.name, stage.name), stage.survivors, _short(stage.mass)] for stage in step.stages
-        ],
+        "stages": [[_stage(stage.name), stage.survivors, _short(stage.mass)] for stage in step.stages],
         "state": step.state,
         "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
     }

@@ -2,8 +2,8 @@
 
 A spreadsheet runs a cell as a formula if it begins with = + - or @, also behind white space. So a text that does, or
 that begins with white space other than a space or with an apostrophe, gets an apostrophe in front: whoever reads the
-file with a program takes one leading apostrophe off again and has the text. Bytes are written as 0x and hexadecimal
-digits, since a cell such as 31e5 would be read as a number.
+file with a program takes one leading apostrophe off again and has the text. Bytes are written as x and hexadecimal
+digits, since a cell such as 31e5 or 0x20 would be read as a number.
 """
 
 from __future__ import annotations
@@ -33,6 +33,6 @@ def cell(value: Any) -> Any:
         case str() if RISKY.match(value):
             return f"'{value}"
         case bytes():
-            return f"0x{value.hex()}"
+            return f"x{value.hex()}"
         case _:
             return value
