@@ -43,6 +43,8 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a h
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
+TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
+Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
 
 
 def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,6 +103,13 @@ def run(
             "they show, on the screen and in JSON lines]"
         ),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"
+        ),
+    ] = None,
+    no_trace: Annotated[bool, typer.Option("--no-trace", help="Record nothing.")] = False,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     theme: Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")] = "dark",
@@ -116,15 +125,16 @@ def run(
     given = sys.stdin.read() if prompt == "-" else prompt
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
+    path = None if no_trace else trace_path(trace, model, write.prompt)
     if headless:
         prepare_engine()
         from tui_entropy.headless import write_out
 
-        write_out(spec, write, vectors, as_json)
+        write_out(spec, write, vectors, as_json, path)
         return
     from tui_entropy.ui.start import start
 
-    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse)
+    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, trace=path)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -183,20 +193,56 @@ def doctor(
 
 
 @app.command(epilog=EXIT_CODES)
+def traces() -> None:
+    """List what was recorded."""
+    from tui_entropy.traces import listing
+
+    typer.echo(listing(), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def show(file: TraceFile, run: Run = None) -> None:
+    """Tell what is in a trace: every run, its numbers as a whole, its text."""
+    from tui_entropy.traces import found, shown
+
+    typer.echo(shown(found(file), run), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def merge(file: TraceFile, run: Run = None) -> None:
+    """Print the text of every branch of a trace, each from the prompt to its own end."""
+    from tui_entropy.traces import found, merged
+
+    typer.echo(merged(found(file), run), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def rm(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Names of `traces`, or paths.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
+) -> None:
+    """Remove traces."""
+    from tui_entropy.traces import found, remove
+
+    remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+
+
+@app.command(epilog=EXIT_CODES)
 def export(
-    file: Annotated[Path, typer.Argument(help="A recording, FILE.tui.")],
+    file: TraceFile,
     to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg or png.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
     ] = None,
-    run: Annotated[int | None, typer.Option(help="Which run of the recording. [default: the newest]")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of the trace. [default: the newest]")] = None,
     bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
 ) -> None:
-    """Write a recording as a table, arrays, a web page or a figure. It holds the prompt and the text."""
+    """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
     from tui_entropy.export import formats
+    from tui_entropy.traces import found
 
-    typer.echo(formats.export(file, to, out, run, bits), err=True)
+    typer.echo(formats.export(found(file), to, out, run, bits), err=True)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -215,6 +261,15 @@ def version(
     if show:
         typer.echo(f"tui-entropy {__version__}")
         raise typer.Exit()
+
+
+def trace_path(given: Path | None, model: str, prompt: str) -> Path:
+    """Where to record. Raises UserError for a file that is there already."""
+    from tui_entropy.traces import new_path
+
+    if given is not None and given.exists():
+        raise UserError(f"--trace {given} is there already: give another name, or remove it with `tui-entropy rm`")
+    return given or new_path(model, prompt)
 
 
 VECTOR = re.compile(r"(?P<source>.+?):(?P<strength>[-+]?\d*\.?\d+)(:(?P<first>\d+)-(?P<last>\d+))?")

@@ -210,6 +210,8 @@ class Progress(Struct, frozen=True, tag="progress"):
 class Ready(Struct, frozen=True, tag="ready"):
     card: ModelCard
     vectors: tuple[Vector, ...] = ()
+    trace: str | None = None
+    """The file that everything is recorded in; None for none."""
 
 
 class Piece(Struct, frozen=True, array_like=True):
@@ -463,6 +465,8 @@ class Load(Struct, frozen=True, tag="load"):
     model: ModelSpec
     vectors: tuple[Vector, ...] = ()
     """Further vector files to read once the model is up."""
+    trace: str | None = None
+    """Where to record; a file that is there is left alone, and one with another number behind its name made."""
 
 
 class Write(Struct, frozen=True, tag="write"):

@@ -18,6 +18,8 @@ APPLICATION = 0x74756965
 VERSION = 1
 """What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
 SUFFIX = ".tui"
+MAGIC = b"SQLite format 3\0"
+"""The first bytes of every SQLite file."""
 
 UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2"}
 

@@ -62,6 +62,23 @@ class Trace:
         began = [run for (run,) in self._rows("SELECT run FROM events WHERE kind = 'started' ORDER BY seq")]
         return tuple(dict.fromkeys(run for run in began if isinstance(run, int)))
 
+    def checked(self, run: int) -> int:
+        """The run. Raises UserError where there is none of that number."""
+        if run not in self.runs:
+            raise UserError(f"{self.path} has no run {run}: it has {', '.join(map(str, self.runs)) or 'none'}")
+        return run
+
+    def lineage(self, run: int) -> list[tuple[int, int | None]]:
+        """The runs that a branch is made of, root first, each with how many of its steps count (None: all)."""
+        parts: list[tuple[int, int | None]] = []
+        steps: int | None = None
+        while isinstance(run, int) and run not in [one for one, _ in parts]:
+            parts.insert(0, (run, steps))
+            rows = self._rows("SELECT parent_run, parent_step FROM branches WHERE run = ?", (run,))
+            run, steps = next(rows, (None, None))
+            steps = schema.of(int, steps, None)
+        return parts
+
     def events(self, run: int | None = None) -> Iterator[tuple[int, float, Event]]:
         """(seq, seconds since 1970, event) of everything but steps, oldest first. run: of that run only."""
         where = "" if run is None else "WHERE run = ? "
@@ -150,10 +167,7 @@ class Trace:
 
         Raises UserError where there is no such run.
         """
-        runs = self.runs
-        if run is not None and run not in runs:
-            raise UserError(f"{self.path} has no run {run}: it has {', '.join(map(str, runs)) or 'none'}")
-        last = runs[-1] if run is None and runs else run
+        last = next(reversed(self.runs), None) if run is None else self.checked(run)
         log = Log()
         for seq, _, event in self.events():
             if isinstance(event, Started) and log.run == last and event.run != last:
@@ -256,7 +270,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             magic = file.read(16)
     except OSError as refused:
         raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
-    if magic != b"SQLite format 3\0":
+    if magic != schema.MAGIC:
         raise UserError(f"{path} is no trace of tui-entropy: {wanted}")
     try:
         try:

@@ -12,18 +12,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_entropy.errors import UserError
 from tui_entropy.link import EngineEnd, LinkClosed, accept, listen
+from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
     Advance,
     AskAttention,
     Command,
     Continue,
     Continued,
+    Event,
     Failed,
     Load,
     Memory,
@@ -58,6 +60,7 @@ class Worker:
     def __init__(self, link: EngineEnd) -> None:
         self.link = link
         self.session: Session | None = None
+        self.recorder = Recorder(None)
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
         self._open = ExitStack()
@@ -79,6 +82,11 @@ class Worker:
     def _writing(self) -> bool:
         return self.session is not None and self.session.active and self.budget != 0
 
+    def tell(self, event: Event) -> None:
+        """To the trace and to the screen."""
+        self.recorder.take(event)
+        self.link.send(event)
+
     def obey(self, command: Command) -> None:
         """Raises UserError for what cannot be done."""
         if isinstance(command, Load):
@@ -97,40 +105,46 @@ class Worker:
                 session.set_vector(command.vector)
             case AskAttention():
                 if rows := session.attention(command):
-                    self.link.send(rows)
+                    self.tell(rows)
             case Stop():
                 session.stop()
             case Pause() if self._writing:
                 self._pause("by you")
             case Continue() | Advance() if session.active:
                 self.budget = command.tokens if isinstance(command, Advance) else None
-                self.link.send(Continued(session.run))
+                self.tell(Continued(session.run))
 
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
         try:
-            self.link.send(Progress("importing torch and transformers"))
+            self.tell(Progress("importing torch and transformers"))
             from tui_entropy.engine.decode import instruments
             from tui_entropy.engine.loading import load
             from tui_entropy.engine.session import Session
 
-            loaded = load(command.model, self.link.send)
+            loaded = load(command.model, self.tell)
             probes = self._open.enter_context(instruments(loaded))
-            self.session = Session(loaded, probes, self.link.send)
+            self.session = Session(loaded, probes, self.tell)
             for vector in command.vectors:
                 self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
         except UserError as mistake:
-            self.link.send(Failed(str(mistake), fatal=True))
+            self.tell(Failed(str(mistake), fatal=True))
             return
         except (LinkClosed, KeyboardInterrupt):
             raise
         except Exception as error:
-            self.link.send(Failed(_sentence(error), traceback.format_exc(), fatal=True))
+            self.tell(Failed(_sentence(error), traceback.format_exc(), fatal=True))
             return
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
-        self.link.send(Ready(loaded.card, self.session.vectors))
+        self.recorder = self._recorder(command.trace)
+        self.tell(Ready(loaded.card, self.session.vectors, self.recorder.name))
         self._gauge()
+
+    def _recorder(self, path: str | None) -> Recorder:
+        """A trace that cannot be written is told of, and the text goes on without it."""
+        recorder = Recorder(Path(path) if path else None, lambda sentence: self.link.send(Refused(sentence)))
+        return self._open.enter_context(closing(recorder))
 
     def advance(self) -> None:
         assert self.session is not None
@@ -145,21 +159,21 @@ class Worker:
     def _pause(self, reason: str) -> None:
         assert self.session is not None
         self.budget = 0
-        self.link.send(Paused(self.session.run, reason))
+        self.tell(Paused(self.session.run, reason))
 
     def _contained(self, act: Callable[[], None]) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""
         try:
             act()
         except UserError as mistake:
-            self.link.send(Refused(str(mistake)))
+            self.tell(Refused(str(mistake)))
         except LinkClosed:
             raise
         except Exception as error:
             traceback.print_exc()
             if self.session is not None:
                 self.session.abandon()
-            self.link.send(Failed(_sentence(error), traceback.format_exc()))
+            self.tell(Failed(_sentence(error), traceback.format_exc()))
 
     def _gauge(self) -> None:
         import psutil
@@ -168,7 +182,7 @@ class Worker:
         assert self.session is not None
         self._gauged = time.monotonic()
         on_cuda = self.session.loaded.model.device.type == "cuda"
-        self.link.send(
+        self.tell(
             Memory(
                 resident=psutil.Process().memory_info().rss,
                 device=torch.cuda.memory_allocated() if on_cuda else None,

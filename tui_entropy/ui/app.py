@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace as changed
@@ -68,6 +69,7 @@ class InspectorApp(Actions, App[None]):
     write: what to begin with once the model is up, None to wait for a person.
     engine_command: None for no engine, where somebody else calls `take`.
     keymap: id of a key (ui/keys.py) -> keys in its place.
+    trace: where the engine records, None for nowhere.
     """
 
     TITLE = "tui-entropy"
@@ -86,9 +88,11 @@ class InspectorApp(Actions, App[None]):
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
+        trace: Path | None = None,
     ) -> None:
         super().__init__()
         self.spec, self.opening, self.extra_vectors = spec, write, tuple(vectors)
+        self.trace = str(trace) if trace else None
         self.wrote = write
         """What was asked for last."""
         self.frame = Frame(Log(), paint or Paint())
@@ -153,7 +157,7 @@ class InspectorApp(Actions, App[None]):
         if self.engine:
             self.engine.start()
             self.frame.log.append(Progress("starting the engine"))
-            self.tell(Load(self.spec, self.extra_vectors))
+            self.tell(Load(self.spec, self.extra_vectors, self.trace))
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing."""

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui_entropy.errors import UserError
@@ -29,6 +30,7 @@ def start(
     color: str,
     ascii_only: bool,
     mouse: bool,
+    trace: Path | None = None,
 ) -> None:
     """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
     streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
@@ -50,6 +52,7 @@ def start(
         spec,
         write,
         vectors=vectors,
+        trace=trace,
         paint=Paint(load(theme), mode, ascii_only),
         engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
         keymap=keymap(paths.keymap()),
