@@ -1,6 +1,7 @@
 """The command `export`: where files go, and a sentence for whatever stands in the way."""
 
 import gzip
+import sqlite3
 import subprocess
 import sys
 
@@ -83,9 +84,23 @@ def test_a_missing_extra_is_named_and_what_was_there_stays(run, to, module, monk
     assert old.read_bytes() == b"kept"
 
 
-def test_a_trace_without_a_run_has_nothing_to_give(tmp_path):
-    with pytest.raises(UserError, match="holds no run"):
-        export(recorded.trace(tmp_path / "empty.tui", []), "csv", tmp_path / "out")
+@pytest.mark.parametrize(("lost", "said"), [("started", "holds no run"), ("ready", "which model wrote it")])
+def test_a_trace_that_lost_what_an_export_needs_says_so(run, lost, said):
+    with sqlite3.connect(run) as db:
+        db.execute("DELETE FROM events WHERE kind = ?", (lost,))
+    with pytest.raises(UserError, match=said):
+        export(run, "csv")
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_nonsense_in_a_trace_becomes_unknown_in_every_format(run, to):
+    with sqlite3.connect(run) as db:
+        db.execute("UPDATE steps SET entropy_nats = 'x', rank = 9e999, position = 'y', strays = 1e300")
+        db.execute("UPDATE steps SET text = x'ff', bytes = 7, state = 'z', stages = 'a,b' WHERE step > 2")
+        db.execute("UPDATE arrays SET head_entropy_nats = x'00', candidate_ids = x'01', blocks = NULL WHERE seq > 6")
+        db.execute("UPDATE arrays SET head_varentropy_nats2 = zeroblob(24), attention = NULL")
+    export(run, to, run.parent / "out")
+    assert (run.parent / "out").stat().st_size > 1000
 
 
 def test_the_command_answers_with_the_sentence_alone(tmp_path):

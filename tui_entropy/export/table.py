@@ -19,6 +19,9 @@ COLUMNS = FIRST | {column(series): int if series.kind == "count" else float for 
 """part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act from
 this token on. Everything is None where it is unknown, or where a token of the prompt does not have it."""
 
+LARGEST = 2**53
+"""No count is larger; a file may say what it will."""
+
 
 def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     """For each token its step, None in the prompt, and its values of COLUMNS."""
@@ -41,4 +44,6 @@ def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
 def _value(series: Series, value: float | None) -> float | int | None:
     if value is None or math.isnan(value):
         return None
-    return int(value) if series.kind == "count" and math.isfinite(value) else value
+    if series.kind != "count":
+        return value
+    return int(value) if abs(value) < LARGEST else None
