@@ -68,7 +68,8 @@ def _along(axes: Axes, recording: Recording, series: Series) -> None:
     bits = recording.bits
     values = (series.shown(value, bits) for value in recording.log.steps.values(series))
     shown = [math.nan if value is None else value for value in values]
-    axes.fill_between(range(1, len(shown) + 1), shown, step="mid", color=INK, linewidth=0)
+    many = len(shown) > 5000  # a picture within the SVG is smaller than so many edges
+    axes.fill_between(range(1, len(shown) + 1), shown, step="mid", color=INK, linewidth=0, rasterized=many)
     axes.set_ylim(bottom=0)
     axes.set_xlim(0.5, max(len(shown), 1) + 0.5)
     axes.set_ylabel(f"{series.name} ({series.unit(bits)})")
