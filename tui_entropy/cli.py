@@ -228,6 +228,24 @@ def rm(
 
 
 @app.command(epilog=EXIT_CODES)
+def export(
+    file: TraceFile,
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg or png.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
+    ] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of the trace. [default: the newest]")] = None,
+    bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
+) -> None:
+    """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
+    from tui_entropy.export import formats
+    from tui_entropy.traces import found
+
+    typer.echo(formats.export(found(file), to, out, run, bits), err=True)
+
+
+@app.command(epilog=EXIT_CODES)
 def themes() -> None:
     """List the themes: ours and the user's own."""
     from tui_entropy.ui.theme import available
