@@ -5,9 +5,9 @@ import json
 import math
 from itertools import pairwise
 
+import exports
 import numpy as np
 import pytest
-import exports
 from msgspec.structs import replace
 from scripted import HEADS, LAYERS, started, step
 

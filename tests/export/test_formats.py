@@ -5,8 +5,8 @@ import sqlite3
 import subprocess
 import sys
 
-import pytest
 import exports
+import pytest
 from scripted import started, step
 
 from tui_entropy.errors import UserError

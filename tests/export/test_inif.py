@@ -2,9 +2,9 @@
 
 import json
 
+import exports
 import inif
 import pytest
-import exports
 from scripted import step
 
 from tui_entropy.export import inif as ours

@@ -2,8 +2,8 @@
 
 import json
 
-import pytest
 import exports
+import pytest
 import small
 from msgspec.structs import replace
 from scripted import started, step

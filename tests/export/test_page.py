@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
-import pytest
 import exports
+import pytest
 from msgspec.structs import replace
 from scripted import started, step
 

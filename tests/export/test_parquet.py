@@ -4,9 +4,9 @@ import io
 import json
 import math
 
+import exports
 import pyarrow.parquet as pq
 import pytest
-import exports
 from msgspec.structs import replace
 from scripted import started, step
 

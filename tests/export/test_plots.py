@@ -2,8 +2,8 @@
 
 import math
 
-import pytest
 import exports
+import pytest
 from msgspec.structs import replace
 from scripted import started, step
 

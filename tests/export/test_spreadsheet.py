@@ -3,8 +3,8 @@
 import csv
 import io
 
-import pytest
 import exports
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import step
