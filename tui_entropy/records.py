@@ -41,8 +41,10 @@ class Grid(Struct, frozen=True, array_like=True):
     def rows(self) -> list[list[float]]:
         """A two-dimensional grid as nested lists."""
         height, width = self.shape
-        flat = memoryview(self.data).cast("f")
-        return [list(flat[y * width : (y + 1) * width]) for y in range(height)]
+        if not width:
+            return [[] for _ in range(height)]
+        rows: Any = self.view.tolist()
+        return list(rows)
 
     def numpy(self) -> npt.NDArray[np.float32]:
         import numpy as np
