@@ -46,6 +46,12 @@ RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with 
 TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
 Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
 
+# What every command that draws is told of the looks.
+Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
+Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
+Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
+
 
 def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for every knob in place of its parameter `knobs`."""
@@ -112,10 +118,10 @@ def run(
     no_trace: Annotated[bool, typer.Option("--no-trace", help="Record nothing.")] = False,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
-    theme: Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")] = "dark",
-    color: Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")] = "auto",
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")] = False,
-    mouse: Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")] = True,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     from tui_entropy.records import ModelSpec, Write
@@ -135,6 +141,40 @@ def run(
     from tui_entropy.ui.start import start
 
     start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, trace=path)
+
+
+@app.command(epilog=EXIT_CODES)
+def replay(
+    file: TraceFile,
+    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the newest]")] = None,
+    speed: Annotated[float, typer.Option(min=0.001, help="2 is twice as fast as it was.")] = 1.0,
+    everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
+    first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
+    snapshot: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A picture instead of a screen: FILE.svg, .png or .txt, then perhaps @120x36 and :token=80 or "
+            ":page=numbers. May be given several times."
+        ),
+    ] = None,
+    cast: Annotated[
+        Path | None, typer.Option(help="A film instead of a screen: asciicast v2, for asciinema.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of --cast: columns x rows.")] = "120x36",
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+) -> None:
+    """Show a recording as it was written, without a model."""
+    from tui_entropy.traces import found
+    from tui_entropy.ui import start
+
+    path, begin, looks = found(file), None if everything else first, (theme, color, ascii_only)
+    if snapshot or cast:
+        start.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+    else:
+        start.replay(path, run, looks, speed=speed, first=begin, mouse=mouse)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -156,6 +156,9 @@ class Paint:
 
     def bar(self, share: float, width: int) -> str:
         """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""
+        if math.isnan(share):
+            return "?".ljust(width)
+        share = min(max(share, 0.0), 1.0)
         if self.ascii:
             full = round(share * width)
             return ("#" * full or ("-" if share > 0 else "")).ljust(width)
