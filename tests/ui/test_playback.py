@@ -51,7 +51,7 @@ def test_nobody_looking_for_a_while_loses_nothing(file):
 
 
 def test_the_log_is_at_every_token_what_the_engine_had_told_by_then(file):
-    playback, clock = played(file)
+    playback, _ = played(file)
     heats, on = [], []
     for _ in range(40):
         playback.step()

@@ -14,7 +14,7 @@ from tui_entropy.schema import TABLES
 from tui_entropy.trace import Trace
 from tui_entropy.ui import pictures
 from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.keys import KEYS
+from tui_entropy.ui.keys import KEYS, PAGES
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.playback import Playback
 from tui_entropy.ui.replay import NEED_AN_ENGINE, RECORDING, ReplayApp
@@ -214,6 +214,25 @@ NONSENSE = [None, -1, 2**62, 1e308, "text", b"\x00\xff", "\x1b]0;x\x07", '{"a": 
 COLUMNS = [
     (table, name) for table in ("steps", "arrays") for name in TABLES[table] if name not in ("seq", "run", "step")
 ]
+
+
+HOSTILE = "\\u001b]0;x\\u0007\\u202e\\u0000"
+"""As JSON writes it: a window title, a direction, nothing."""
+SAID = ("Scripted-135M", "made up", "cpu", "float32", "warm", "built in", "Where", "temperature", "end of text")
+
+
+def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
+    copy = tmp_path / "copy.tui"
+    copy.write_bytes(file.read_bytes())
+    with sqlite3.connect(copy) as db:
+        for said in SAID:
+            words = f'"{said}', f'"{HOSTILE}{said}', f'"{said}'
+            done = db.execute("UPDATE events SET json = replace(json, ?, ?) WHERE instr(json, ?)", words)
+            assert done.rowcount, said
+    for wish in ("a.txt@200x60:token=30", "a.txt@80x24", *(f"a.txt@200x60:page={page}" for page in PAGES)):
+        pictures.draw(Trace.open(copy), 1, [pictures.wanted(str(tmp_path / wish))], Paint())
+        text = (tmp_path / "a.txt").read_text()
+        assert len(text) > 999 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 
 
 VIEWS = (TokenStream, Chart, Candidates, HeadGrid, Quadrants, Status, KnobStrip, Numbers, Layers, Waterfall)
