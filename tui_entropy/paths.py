@@ -40,3 +40,8 @@ def keymap() -> Path:
 def state() -> Path:
     """What the program remembers, such as the history of prompts."""
     return Path(platformdirs.user_state_dir(APP))
+
+
+def traces() -> Path:
+    """Recorded sessions."""
+    return state() / "traces"

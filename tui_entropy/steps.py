@@ -50,7 +50,10 @@ class Steps(Sequence[Step]):
 
     def values(self, series: Series, first: int = 0, last: int | None = None) -> Iterator[float | None]:
         """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""
-        return (None if math.isnan(value) else value for value in self._columns[series.name][first:last])
+        return (None if math.isnan(value) else value for value in self._column(series.name, first, last))
+
+    def _column(self, name: str, first: int, last: int | None) -> array[float]:
+        return self._columns[name][first:last]
 
     def norms(self, block: int, first: int = 0, last: int | None = None) -> array[float]:
         """L2 norm of the residual stream after a block (1-based), for steps first ... last - 1."""
@@ -71,9 +74,12 @@ class Steps(Sequence[Step]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]
-        step = self._open.get(index) or _decoder.decode(self._packed[index])
+        step = self._open.get(index) or self._read(index)
         self._keep_open(index, step)
         return step
+
+    def _read(self, index: int) -> Step:
+        return _decoder.decode(self._packed[index])
 
     def _keep_open(self, index: int, step: Step) -> None:
         self._open[index] = step

@@ -1,0 +1,217 @@
+"""Writes a trace: every event as it happens, on a thread of its own, so that the loop never waits for a disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tui_entropy import __version__, schema
+from tui_entropy.errors import UserError
+from tui_entropy.records import (
+    SCORES,
+    AttentionRows,
+    Event,
+    Memory,
+    Progress,
+    PromptScores,
+    Ready,
+    Started,
+    Step,
+)
+
+UNKEPT = (Progress, Memory, AttentionRows)
+"""What is only of the moment."""
+PAGE = 2**16
+"""Bytes. The blobs of a step are three kilobytes, and a page holds only whole steps."""
+
+
+class Recorder:
+    """One file. Steps are written within `max_wait` seconds, several in a transaction; all else at once.
+
+    A path of None records nothing. Raises UserError where the file cannot be made; `take` raises it once, in the
+    caller's thread, if it cannot be written later on, and records nothing from then on.
+    """
+
+    def __init__(self, path: Path | None, *, max_wait: float = 0.1) -> None:
+        self.path = path
+        self._max_wait = max_wait
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[float, Event]] = []
+        self._urgent = self._busy = self._closing = False
+        self._failure: str | None = None
+        self._written = 0.0
+        self._seq = 0
+        self._words: set[int] = set()
+        self._db = None if path is None else _made(path)
+        if self._db is not None:
+            self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
+            self._thread.start()
+
+    def take(self, event: Event) -> None:
+        """Costs next to nothing; the event is in the file within `max_wait` seconds."""
+        if self._db is None or isinstance(event, UNKEPT):
+            return
+        with self._changed:
+            self._waiting.append((time.time(), event))
+            self._urgent = self._urgent or not isinstance(event, Step)
+            if self._urgent or len(self._waiting) == 1:
+                self._changed.notify_all()
+        self._tell_failure()
+
+    def flush(self) -> None:
+        """Returns when everything taken is in the file."""
+        if self._db is None:
+            return
+        with self._changed:
+            self._urgent = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._failure or not (self._waiting or self._busy))
+        self._tell_failure()
+
+    def close(self) -> None:
+        """Write what is left, and leave one file that needs none beside it."""
+        if self._db is None:
+            return
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._give_up()
+
+    def _tell_failure(self) -> None:
+        if self._failure is not None:
+            self._thread.join()
+            self._give_up()
+            raise UserError(self._failure)
+
+    def _give_up(self) -> None:
+        if self._db is not None:
+            # Not while somebody reads it, nor on a full disk: then it is whole with its journal beside it.
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA journal_mode=DELETE")
+            self._db.close()
+        self._db = None
+
+    # --- On the thread ---------------------------------------------------------------------------------------
+
+    def _write_on(self) -> None:
+        while batch := self._next_batch():
+            try:
+                self._commit(batch)
+            except Exception as error:
+                with self._changed:
+                    self._failure = (
+                        f"the trace {self.path} cannot be written any more ({error}): what was recorded stays, "
+                        "the text goes on unrecorded"
+                    )
+                    self._changed.notify_all()
+                return
+
+    def _next_batch(self) -> list[tuple[float, Event]]:
+        """What has come, once there is something and it may be written. Empty at the end."""
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            patience = self._written + self._max_wait - time.monotonic()
+            self._changed.wait_for(lambda: self._urgent or self._closing, max(patience, 0))
+            batch, self._waiting = self._waiting, []
+            self._busy, self._urgent = True, False
+        self._written = time.monotonic()
+        return batch
+
+    def _commit(self, batch: list[tuple[float, Event]]) -> None:
+        assert self._db is not None
+        with self._db:
+            self._db.execute("BEGIN")
+            for wall, event in batch:
+                self._seq += 1
+                if isinstance(event, Step):
+                    self._step(wall, event)
+                else:
+                    self._event(wall, event)
+
+    def _step(self, wall: float, step: Step) -> None:
+        if self._seq == 1 or not self._words:
+            self._tell("arrays", schema.shapes(step))
+        self._meet([(candidate.token_id, candidate.data) for candidate in step.candidates])
+        self._put("steps", schema.step_row(self._seq, wall, step))
+        self._put("arrays", schema.arrays_row(self._seq, step))
+
+    def _event(self, wall: float, event: Event) -> None:
+        told = msgspec.json.encode(event).decode()
+        kind = type(event).__struct_config__.tag
+        run, index = getattr(event, "run", None), getattr(event, "index", None)
+        self._put("events", (self._seq, run, index, kind, wall, told))
+        match event:
+            case Ready():
+                self._tell("model", event.card)
+            case Started():
+                self._put(
+                    "branches",
+                    (event.run, None, None, "", 0, event.prompt, event.system, event.chat, wall),
+                )
+                unscored = (None,) * len(SCORES)
+                for position, piece in enumerate(event.pieces):
+                    told_of = (event.run, position, piece.token_id, piece.text, piece.data)
+                    self._put("prompt_tokens", (*told_of, *unscored))
+            case PromptScores():
+                names = ", ".join(f"{name} = ?" for name in schema.SCORE_COLUMNS.values())
+                for position, row in enumerate(event.scores.rows(), event.first):
+                    query = f"UPDATE prompt_tokens SET {names} WHERE run = ? AND position = ?"
+                    self._execute(query, (*row, event.run, position))
+
+    def _meet(self, tokens: list[tuple[int, bytes]]) -> None:
+        for token_id, data in tokens:
+            if token_id not in self._words:
+                self._words.add(token_id)
+                self._put("vocabulary", (token_id, data, data.decode("utf-8", "replace")))
+
+    def _tell(self, key: str, value: object) -> None:
+        self._put("header", (key, msgspec.json.encode(value).decode()))
+
+    def _put(self, table: str, row: tuple[Any, ...]) -> None:
+        self._execute(INSERTIONS[table], row)
+
+    def _execute(self, query: str, row: tuple[Any, ...]) -> None:
+        assert self._db is not None
+        self._db.execute(query, row)
+
+
+INSERTIONS = {table: schema.insertion(table) for table in schema.TABLES}
+
+
+def _made(path: Path) -> sqlite3.Connection:
+    """An empty trace that only this user can open. Raises UserError."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db.execute(f"PRAGMA page_size={PAGE}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint={4 * 2**20 // PAGE}")
+        with db:
+            db.execute("BEGIN")
+            db.execute(f"PRAGMA application_id={schema.APPLICATION}")
+            db.execute(f"PRAGMA user_version={schema.VERSION}")
+            for statement in schema.statements():
+                db.execute(statement)
+            for key, value in (
+                ("program", f"tui-entropy {__version__}"),
+                ("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
+                ("units", "information in nats; the unit of a number is in the name of its column"),
+            ):
+                db.execute(INSERTIONS["header"], (key, msgspec.json.encode(value).decode()))
+    except FileExistsError:
+        raise UserError(f"{path} is there already: give the trace another name, or remove it first") from None
+    except (OSError, sqlite3.Error) as refused:
+        raise UserError(f"the trace {path} cannot be written ({refused}): give --trace another place") from refused
+    return db

@@ -1,0 +1,322 @@
+"""What a trace file looks like: its tables, and a step as columns and blobs and back. docs/trace.md explains each."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tui_entropy.records import ATTENTION, BLOCKS, SCORES, STATES, Candidate, Decision, Grid, Stage, Step
+from tui_entropy.series import BY_NAME, SERIES, Series
+
+APPLICATION = 0x74756965
+"""What `PRAGMA application_id` says: the letters 'tuie'."""
+VERSION = 1
+"""What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
+SUFFIX = ".tui"
+
+UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2"}
+
+
+def column(series: Series) -> str:
+    """The column that a series is kept in: its name and its unit."""
+    return series.name.replace(" ", "_") + UNITS.get(series.kind, "")
+
+
+SERIES_COLUMNS = {series.name: column(series) for series in SERIES}
+SCORE_COLUMNS = {name: SERIES_COLUMNS[name.replace("_", " ")] for name in SCORES}
+SCALARS = {
+    field: SERIES_COLUMNS[field.replace("_", " ")]
+    for field in (*SCORES, "perplexity", "window_perplexity", "final_entropy", "entropy_z", "attention_z")
+} | {
+    "forward_seconds": SERIES_COLUMNS["forward pass"],
+    "sample_seconds": SERIES_COLUMNS["sampling"],
+    "final_prob": "final_prob",
+    "at": "at_seconds",
+    "mirostat_mu": "mirostat_mu_bits",
+}
+"""A field of Step that is one number -> its column."""
+OPTIONAL = {"logit_margin", "prob_margin", "entropy_z", "attention_z", "mirostat_mu"}
+"""Of these fields unknown is None, of the others NaN."""
+
+STEP = {
+    "seq": "INTEGER PRIMARY KEY",
+    "run": "INTEGER",
+    "step": "INTEGER",
+    "wall": "REAL",
+    "position": "INTEGER",
+    "token_id": "INTEGER",
+    "text": "TEXT",
+    "bytes": "BLOB",
+    **{column(series): "INTEGER" if series.kind == "count" else "REAL" for series in SERIES},
+    "final_prob": "REAL",
+    "at_seconds": "REAL",
+    "mirostat_mu_bits": "REAL",
+    "state": "TEXT",
+    "stages": "TEXT",
+    "stray_blocks": "TEXT",
+    "decision": "TEXT",
+}
+BLOBS = {
+    "head_entropy_nats": "<f4",
+    "head_varentropy_nats2": "<f4",
+    "attention": "<f4",
+    "blocks": "<f4",
+    "visible_keys": "<i4",
+    "candidate_ids": "<i4",
+    "candidate_logprobs_nats": "<f4",
+    "candidate_cut": "<i1",
+    "candidate_final_probs": "<f8",
+    "stage_results": "<f4",
+    "stage_probs": "<f4",
+}
+"""A column of `arrays` -> what its numbers are."""
+CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
+
+TABLES = {
+    "header": {"key": "TEXT PRIMARY KEY", "value": "TEXT"},
+    "events": {
+        "seq": "INTEGER PRIMARY KEY",
+        "run": "INTEGER",
+        "step": "INTEGER",
+        "kind": "TEXT",
+        "wall": "REAL",
+        "json": "TEXT",
+    },
+    "branches": {
+        "run": "INTEGER PRIMARY KEY",
+        "parent_run": "INTEGER",
+        "parent_step": "INTEGER",
+        "name": "TEXT",
+        "starred": "INTEGER",
+        "prompt": "TEXT",
+        "system": "TEXT",
+        "chat": "INTEGER",
+        "began": "REAL",
+    },
+    "steps": STEP,
+    "arrays": {"seq": "INTEGER PRIMARY KEY"} | dict.fromkeys(BLOBS, "BLOB"),
+    "vocabulary": {"token_id": "INTEGER PRIMARY KEY", "bytes": "BLOB", "text": "TEXT"},
+    "prompt_tokens": {
+        "run": "INTEGER",
+        "position": "INTEGER",
+        "token_id": "INTEGER",
+        "text": "TEXT",
+        "bytes": "BLOB",
+    }
+    | dict.fromkeys(SCORE_COLUMNS.values(), "REAL"),
+}
+RULES = {"steps": ["UNIQUE(run, step)"], "prompt_tokens": ["PRIMARY KEY(run, position)"]}
+
+
+def statements() -> list[str]:
+    """The SQL that makes an empty trace."""
+    made = []
+    for table, columns in TABLES.items():
+        parts = [f"{name} {kind}" for name, kind in columns.items()] + RULES.get(table, [])
+        made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
+    readable = ", ".join("step + 1 AS step" if name == "step" else name for name in STEP)
+    return [*made, f"CREATE VIEW tokens AS SELECT {readable} FROM steps"]
+
+
+def insertion(table: str) -> str:
+    names = TABLES[table]
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+# --- A step as two rows --------------------------------------------------------------------------------------
+
+
+def packed(code: str, numbers: Sequence[float]) -> bytes:
+    return array(code, numbers).tobytes()
+
+
+def shapes(step: Step) -> dict[str, dict[str, Any]]:
+    """What the header says of every blob: what its numbers are, and how many along each axis."""
+    stages, candidates = "stages", "candidates"
+    axes: dict[str, Sequence[int | str]] = {
+        "head_entropy_nats": step.head_entropy.shape,
+        "head_varentropy_nats2": step.head_varentropy.shape,
+        "attention": step.attention.shape,
+        "blocks": step.blocks.shape,
+        "visible_keys": ["1 or layers"],
+        "stage_results": [stages, len(RESULTS)],
+        "stage_probs": [stages, f"1 + {candidates}"],
+    }
+    return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
+
+
+RESULTS = ("survivors", "mass", "entropy")
+"""The numbers of a Stage."""
+
+
+def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
+    """The row of `steps`, in the order of STEP."""
+    names = [stage.name for stage in step.stages]
+    values = {SERIES_COLUMNS[series.name]: series.read(step) for series in SERIES}
+    values |= {name: getattr(step, field) for field, name in SCALARS.items()}
+    return (
+        seq,
+        step.run,
+        step.index,
+        wall,
+        step.position,
+        step.token_id,
+        step.text,
+        step.data,
+        *(values[name] for name in NUMBERS),
+        step.state,
+        ",".join(names),
+        json.dumps(step.strays) if step.strays else None,
+        None if step.decision is None else msgspec.json.encode(step.decision).decode(),
+    )
+
+
+NUMBERS = [*SERIES_COLUMNS.values(), "final_prob", "at_seconds", "mirostat_mu_bits"]
+
+
+def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
+    """The row of `arrays`, in the order of BLOBS."""
+    names = [stage.name for stage in step.stages]
+    keys = [-1 if n is None else n for n in step.visible_keys]
+    final = [candidate.final_prob for candidate in step.candidates]
+    cuts = [-1 if candidate.cut is None else names.index(candidate.cut) for candidate in step.candidates]
+    results = [number for stage in step.stages for number in (stage.survivors, stage.mass, stage.entropy)]
+    return (
+        seq,
+        step.head_entropy.data,
+        step.head_varentropy.data,
+        step.attention.data,
+        step.blocks.data,
+        packed("i", keys[:1] if len(set(keys)) == 1 else keys),
+        packed("i", [candidate.token_id for candidate in step.candidates]),
+        packed("f", [candidate.logprob for candidate in step.candidates]),
+        packed("b", cuts),
+        None if _last_stage(step.stage_probs, len(final)) == final else packed("d", final),
+        packed("f", results),
+        step.stage_probs.data,
+    )
+
+
+def _last_stage(stage_probs: Grid, n_candidates: int) -> list[float]:
+    """What the last stage left to each candidate: with a stage on, their final probabilities."""
+    return list(memoryview(stage_probs.data).cast("f")[-n_candidates:]) if n_candidates else []
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What every step of a trace has in common."""
+
+    n_layers: int
+    n_heads: int
+
+
+Known = Mapping[str, Any]
+
+
+def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callable[[int], bytes]) -> Step:
+    """The step of these columns of `steps` and `arrays`. What is missing or of another kind is unknown."""
+    layers = shape.n_layers
+    names = [name for name in _of(str, row.get("stages"), "").split(",") if name]
+    results = _numbers(row, "stage_results")
+    n_stages = min(len(results) // len(RESULTS), len(names))
+    stages = tuple(
+        Stage(names[i], _count(results[3 * i]), results[3 * i + 1], results[3 * i + 2]) for i in range(n_stages)
+    )
+    candidates = _candidates(row, names, token_bytes)
+    keys = [None if n < 0 else n for n in _numbers(row, "visible_keys")]
+    numbers = {field: _number(row.get(name), field) for field, name in SCALARS.items()}
+    state = _of(str, row.get("state"), "")
+    return Step(
+        run=run,
+        index=index,
+        position=_of(int, row.get("position"), index),
+        token_id=_of(int, row.get("token_id"), 0),
+        data=_of(bytes, row.get("bytes"), b""),
+        text=_of(str, row.get("text"), ""),
+        rank=_count(numbers.pop("rank")),
+        **numbers,
+        candidates=candidates,
+        stages=stages,
+        stage_probs=_grid(row, "stage_probs", (n_stages, 1 + len(candidates))),
+        head_entropy=_grid(row, "head_entropy_nats", (layers, shape.n_heads)),
+        head_varentropy=_grid(row, "head_varentropy_nats2", (layers, shape.n_heads)),
+        attention=_grid(row, "attention", (layers, len(ATTENTION))),
+        visible_keys=tuple(keys * layers if len(keys) == 1 else keys if len(keys) == layers else [None] * layers),
+        blocks=_grid(row, "blocks", (layers, len(BLOCKS))),
+        strays=strays(row.get("stray_blocks"), layers),
+        state=state if state in STATES else "Unknown",
+        decision=_decision(row.get("decision")),
+    )
+
+
+def _candidates(row: Known, names: list[str], token_bytes: Callable[[int], bytes]) -> tuple[Candidate, ...]:
+    ids, logprobs = _numbers(row, "candidate_ids"), _numbers(row, "candidate_logprobs_nats")
+    cuts = _numbers(row, "candidate_cut")
+    final: Sequence[float] = _numbers(row, "candidate_final_probs")
+    if row.get("candidate_final_probs") is None:
+        final = _numbers(row, "stage_probs")[-len(ids) :] if len(ids) else ()
+    if not len(ids) == len(logprobs) == len(cuts) == len(final):
+        return ()
+    return tuple(
+        Candidate(i, token_bytes(i), logprob, prob, names[cut] if 0 <= cut < len(names) else None)
+        for i, logprob, cut, prob in zip(ids, logprobs, cuts, final, strict=True)
+    )
+
+
+def strays(text: object, n_layers: int) -> tuple[int, ...]:
+    """Of the column `stray_blocks`."""
+    if not isinstance(text, str):
+        return ()
+    try:
+        blocks = msgspec.json.decode(text, type=tuple[int, ...])
+    except msgspec.MsgspecError:
+        return ()
+    return tuple(block for block in blocks if 1 <= block <= n_layers)
+
+
+def _decision(text: object) -> Decision | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        told = json.loads(text)
+        told["saw"] = {name: math.nan if value is None else value for name, value in told["saw"].items()}
+        return msgspec.convert(told, Decision)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+
+
+def _grid(row: Known, name: str, shape: tuple[int, int]) -> Grid:
+    data = row.get(name)
+    size = shape[0] * shape[1]
+    if not isinstance(data, bytes) or len(data) != 4 * size:
+        data = packed("f", [math.nan]) * size
+    return Grid(shape, data)
+
+
+def _numbers(row: Known, name: str) -> array[Any]:
+    data = row.get(name)
+    numbers: array[Any] = array(CODES[BLOBS[name]])
+    if isinstance(data, bytes) and len(data) % numbers.itemsize == 0:
+        numbers.frombytes(data)
+    return numbers
+
+
+def _number(value: object, field: str) -> Any:
+    if isinstance(value, int | float):
+        return float(value)
+    return None if field in OPTIONAL else math.nan
+
+
+def _count(value: float) -> int:
+    return int(value) if math.isfinite(value) else 0
+
+
+def _of(kind: type, value: object, otherwise: Any) -> Any:
+    return value if isinstance(value, kind) else otherwise
+
+
+assert BY_NAME.keys() == SERIES_COLUMNS.keys()
