@@ -44,6 +44,38 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 
+# What it is told to write.
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")]
+System = Annotated[str | None, typer.Option(help="System prompt of the chat template.")]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens to write at most.")]
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
+]
+
+EngineId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Of `attach --list`, or how it begins.")]
+# How long an engine stays, and what it does alone.
+Keep = Annotated[
+    str,
+    typer.Option(envvar="TUI_ENTROPY_KEEP", help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0."),
+]
+OnLeave = Annotated[
+    str,
+    typer.Option(
+        envvar="TUI_ENTROPY_ON_LEAVE",
+        help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
+    ),
+]
+
+# How a screen looks.
+Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
+Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
+Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
+
 
 def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for every knob in place of its parameter `knobs`."""
@@ -81,19 +113,13 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: RemoteCode = False,
-    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")] = None,
-    system: Annotated[str | None, typer.Option(help="System prompt of the chat template.")] = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]"),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write at most.")] = 512,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
     *,
     knobs: Knobs,
-    vector: Annotated[
-        list[str] | None,
-        typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
-    ] = None,
+    vector: Vectors = None,
     prompt_scores: Annotated[
         bool | None,
         typer.Option(
@@ -103,10 +129,12 @@ def run(
     ] = None,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
-    theme: Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")] = "dark",
-    color: Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")] = "auto",
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")] = False,
-    mouse: Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")] = True,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     from tui_entropy.records import ModelSpec, Write
@@ -122,9 +150,93 @@ def run(
 
         write_out(spec, write, vectors, as_json)
         return
+    from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse)
+    engine = {"vectors": vectors, "trace": "", **staying(keep, on_leave)}
+    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_knobs
+def serve(
+    model: Name = "smollm2",
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: RemoteCode = False,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
+    *,
+    knobs: Knobs,
+    vector: Vectors = None,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
+) -> None:
+    """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.narration import Narrator
+    from tui_entropy.records import Load, ModelSpec, Write
+
+    spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
+    given = sys.stdin.read() if prompt == "-" else prompt
+    write = Write(given, system, chat, max_tokens, knobs) if given else None
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), "", **engines.staying(keep, on_leave))
+    if not load.keep:
+        raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
+    narrator = Narrator()
+    told = attaching.serve(engines.command(), load, write, narrator.progress)
+    narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
+    typer.echo(told)
+
+
+@app.command(epilog=EXIT_CODES)
+def attach(
+    engine: EngineId = None,
+    show: Annotated[bool, typer.Option("--list", help="List the running engines instead.")] = False,
+    ssh: Annotated[str | None, typer.Option(metavar="HOST", help="Attach there, by `ssh -t HOST`.")] = None,
+    remote: Annotated[str, typer.Option(help="With --ssh: what tui-entropy is called there.")] = "tui-entropy",
+    socket: Annotated[Path | None, typer.Option(help="Socket of an engine, as one forwarded by `ssh -L`.")] = None,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+) -> None:
+    """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.records import ModelSpec
+    from tui_entropy.ui.start import color_mode, start
+
+    if ssh is not None:
+        flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
+        flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
+        command = attaching.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
+        try:
+            os.execvp(command[0], command)
+        except OSError as missing:
+            raise UserError(f"ssh could not be started: {missing}") from missing
+    if show:
+        typer.echo(attaching.table(engines.running()), nl=False)
+        return
+    path = socket or attaching.chosen(engine).socket
+    source = {"attach": path, "forwarded": attaching.is_forwarded(path), "trace": ""}
+    start(ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **source)
+
+
+@app.command(epilog=EXIT_CODES)
+def stop(
+    engine: EngineId = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every running engine.")] = False,
+) -> None:
+    """End a running engine, whoever watches it."""
+    from tui_entropy import attaching, engines
+
+    for each in engines.running() if everyone else [attaching.chosen(engine)]:
+        attaching.stop(each)
+        typer.echo(f"engine {each.id} has ended", err=True)
 
 
 @app.command(epilog=EXIT_CODES)

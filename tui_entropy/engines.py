@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shlex
 import stat
@@ -12,10 +13,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from tui_entropy import link, paths
-from tui_entropy.records import Standing
+from tui_entropy.errors import UserError
+from tui_entropy.records import ON_LEAVE, Standing
 
+ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
 SUFFIX = ".sock"
 PATIENCE = 1.0
 """Seconds for an engine to say how it stands. One that loads a model may need longer."""
@@ -48,8 +52,7 @@ class Started:
 
 def command() -> tuple[str, ...]:
     """The program that is an engine: ours, or the one that TUI_ENTROPY_ENGINE names."""
-    ours = (sys.executable, "-m", "tui_entropy.engine.worker")
-    return tuple(shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", ""))) or ours
+    return tuple(shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", ""))) or ENGINE
 
 
 def start(program: Sequence[str]) -> Started:
@@ -57,7 +60,7 @@ def start(program: Sequence[str]) -> Started:
     listen on and of its log. Raises OSError."""
     while (socket := paths.sockets() / f"{secrets.token_hex(2)}{SUFFIX}").exists():
         pass
-    log = paths.logs() / f"engine-{socket.stem}.log"
+    log = log_of(socket)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -68,6 +71,11 @@ def start(program: Sequence[str]) -> Started:
             start_new_session=True,  # neither ctrl-C nor the end of the terminal is for it
         )
     return Started(process, socket, log)
+
+
+def log_of(socket: Path) -> Path:
+    """What that engine and its libraries say."""
+    return paths.logs() / f"engine-{socket.stem}.log"
 
 
 def running() -> list[Engine]:
@@ -83,11 +91,16 @@ def running() -> list[Engine]:
         try:
             found.append(Engine(socket, ask(socket)))
         except ConnectionRefusedError:
-            for left in folder.glob(f"{socket.stem}.*"):  # its record, if that was for its lifetime only
-                left.unlink(missing_ok=True)
+            clear(socket)
         except FileNotFoundError:
             pass  # ended meanwhile
     return found
+
+
+def clear(socket: Path) -> None:
+    """Remove what a dead engine left: its socket, and its record if that was to go with it."""
+    for left in socket.parent.glob(f"{socket.stem}.*"):
+        left.unlink(missing_ok=True)
 
 
 def ask(socket: Path) -> Standing | None:
@@ -117,3 +130,42 @@ def _ours(socket: Path) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid()
+
+
+def staying(keep: str, on_leave: str) -> Staying:
+    """What is asked of an engine that is left. Raises UserError."""
+    if on_leave not in ON_LEAVE:
+        raise UserError(f"--on-leave {on_leave}: wanted one of {', '.join(ON_LEAVE)}")
+    return {"keep": seconds(keep), "on_leave": on_leave}
+
+
+class Staying(TypedDict):
+    """As in Load."""
+
+    keep: float
+    on_leave: str
+
+
+def how_back(engine: str, keep: float) -> str:
+    """To an engine that was left."""
+    return (
+        f"`tui-entropy attach {engine}` comes back, `tui-entropy stop {engine}` ends it, and so "
+        f"{'does' if keep in UNITS.values() else 'do'} {duration(keep)} with nobody attached"
+    )
+
+
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds(text: str) -> float:
+    """'30m', '12h', '90s' or '0' -> seconds. Raises UserError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
+    if found is None:
+        raise UserError(f"--keep {text}: wanted a time such as 90s, 30m or 12h, or 0 to end with the last screen")
+    return float(found[1]) * UNITS[found[2]] if found[1] else 0.0
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it fills: 1800 -> '30 minutes'."""
+    unit, name = next((u, n) for u, n in ((3600, "hour"), (60, "minute"), (1, "second")) if seconds >= u or u == 1)
+    return f"{seconds / unit:.3g} {name}{'' if seconds == unit else 's'}"

@@ -161,31 +161,31 @@ def listen(path: Path) -> socket.socket:
 def accept(server: socket.socket) -> EngineEnd | None:
     """Whoever wants in; None if nobody does. A peer of another user is turned away."""
     try:
-        peer, _ = server.accept()
+        end, _ = server.accept()
     except BlockingIOError:
         return None
-    if _peer_uid(peer) in (os.getuid(), None):
-        return Connection(peer, Command)
-    peer.close()
+    if peer(end)[1] in (os.getuid(), None):
+        return Connection(end, Command)
+    end.close()
     return None
 
 
 def connect(path: Path, patience: float = 1.0) -> ScreenEnd:
     """Reach an engine. Raises OSError: ConnectionRefusedError where it is dead, TimeoutError where it is too busy."""
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    peer.settimeout(patience)
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end.settimeout(patience)
     try:
-        peer.connect(os.fspath(path))
+        end.connect(os.fspath(path))
     except OSError:
-        peer.close()
+        end.close()
         raise
-    return Connection(peer, Event)
+    return Connection(end, Event)
 
 
-def _peer_uid(peer: socket.socket) -> int | None:
-    """None where the system does not tell."""
+def peer(end: socket.socket) -> tuple[int | None, int | None]:
+    """(process, user) at the other end; None where the system does not tell."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
+        return None, None
+    credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return int(pid), int(uid)

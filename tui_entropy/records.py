@@ -492,6 +492,8 @@ class Load(Struct, frozen=True, tag="load"):
     model: ModelSpec
     vectors: tuple[Vector, ...] = ()
     """Further vector files to read once the model is up."""
+    trace: str | None = None
+    """The file to record into, empty for a new one of the user's traces; None for one that goes with the engine."""
     keep: float = 0.0
     """Seconds to stay with nobody attached; 0 is to end with the last screen."""
     on_leave: str = "write"

@@ -12,13 +12,17 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from socket import socket
 
 from msgspec.structs import replace
 
+from tui_entropy import paths
+from tui_entropy.errors import UserError
 from tui_entropy.link import EngineEnd, LinkClosed, accept, listen
+from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
     AskAttention,
     Command,
@@ -34,6 +38,8 @@ from tui_entropy.records import (
     Stop,
     TakeControl,
 )
+from tui_entropy.schema import SUFFIX
+from tui_entropy.trace import Trace
 
 SLOW = 32 * 2**20
 """Bytes that may wait for a screen."""
@@ -88,14 +94,17 @@ class Audience:
         self._keep, self._on_leave = PATIENCE, "write"
         self._alone_since = time.monotonic()
         self._began = time.time()
+        self._recorder = Recorder(None)
 
     # --- Telling ---------------------------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
         """To the record, and to everyone."""
-        for watcher in tuple(self._watchers):
-            if watcher.live:
-                self._send(watcher, event)
+        try:
+            self._recorder.take(event)
+        except UserError as full:
+            self._tell(Refused(str(full)))
+        self._tell(event)
         if isinstance(event, Progress):  # the engine hears nothing until it has loaded
             self._exchange(0)
 
@@ -104,8 +113,17 @@ class Audience:
         if self._asker is not None:
             self._send(self._asker, event)
 
+    def record(self, wanted: str | None) -> None:
+        """Write down what happens from now on, as Load.trace wants it. Raises UserError."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.path.stem}{SUFFIX}"
+        passing = self.path.with_suffix(SUFFIX)
+        self._recorder = Recorder(passing if wanted is None else Path(wanted or paths.traces() / name).absolute())
+
     def close(self) -> None:
-        """Say goodbye to everyone, as far as they listen."""
+        """Finish the record and say goodbye to everyone, as far as they listen."""
+        self._recorder.close()
+        for left in self.path.parent.glob(f"{self.path.stem}{SUFFIX}*"):
+            left.unlink(missing_ok=True)
         self._server.close()
         self.path.unlink(missing_ok=True)
         for watcher in self._watchers:
@@ -144,9 +162,11 @@ class Audience:
 
     def _exchange(self, timeout: float | None) -> None:
         """Let in, hand over and take in, once something can be."""
-        links = [watcher.link for watcher in self._watchers]
-        owed = [watcher.link for watcher in self._watchers if watcher.link.backlog or watcher.missed]
-        readable, writable, _ = select.select([self._server, *links], owed, [], timeout)
+        links: list[EngineEnd | socket] = [self._server, *(watcher.link for watcher in self._watchers)]
+        owed: list[EngineEnd | socket] = [
+            watcher.link for watcher in self._watchers if watcher.link.backlog or watcher.missed
+        ]
+        readable, writable, _ = select.select(links, owed, [], timeout)
         for watcher in tuple(self._watchers):
             if watcher not in self._watchers:
                 continue
@@ -166,7 +186,7 @@ class Audience:
     def _heed(self, watcher: Watcher, command: Command) -> None:
         match command:
             case Follow():
-                watcher.guest, watcher.live = command.guest, True
+                watcher.guest, watcher.missed = command.guest, self._missed(command.after)
                 if self._control is None and not watcher.guest:
                     self._control = watcher
                 self._tell_standing()
@@ -178,13 +198,27 @@ class Audience:
             case _:
                 self._send(watcher, Refused(WATCHES))
 
+    def _missed(self, after: int) -> Iterator[Event]:
+        """What was recorded after a seq, until nothing has happened since the record was looked at last."""
+        if self._recorder.path is None:
+            return
+        with closing(Trace.open(self._recorder.path)) as trace:
+            level = False
+            while not level:
+                level = True
+                with suppress(UserError):  # told when it happened
+                    self._recorder.flush()
+                for seq, event in trace.since(after):
+                    after, level = seq, False
+                    yield event
+
     def _catch_up(self, watcher: Watcher) -> None:
         """A slice of what it missed."""
         end = time.monotonic() + SLICE
         while watcher.missed is not None and watcher.link.backlog < AHEAD and time.monotonic() < end:
             if (event := next(watcher.missed, None)) is not None:
                 watcher.link.send(event)
-            else:  # nothing has happened since the record was looked at last
+            else:
                 watcher.live, watcher.missed = True, None
 
     # --- Coming and going ------------------------------------------------------------------------------------
@@ -197,12 +231,17 @@ class Audience:
             model=None,
             state="starting",
             tokens=0,
-            trace="",
+            trace=str(self._recorder.path or ""),
             keep=self._keep,
             screens=sum(each.is_screen for each in self._watchers),
             in_control=watcher is self._control,
         )
         return replace(self.describe(standing), screens=standing.screens)
+
+    def _tell(self, event: Event) -> None:
+        for watcher in tuple(self._watchers):
+            if watcher.live:
+                self._send(watcher, event)
 
     def _tell_standing(self) -> None:
         for watcher in tuple(self._watchers):

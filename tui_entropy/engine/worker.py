@@ -122,6 +122,7 @@ class Worker:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
         self._model = command.model
         try:
+            self.audience.record(command.trace)
             self.session = self.bring_up(command)
             for vector in command.vectors:
                 self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
-    from tui_entropy.records import ModelSpec, Vector, Write
+    from tui_entropy.records import ModelSpec, Write
     from tui_entropy.ui.paint import ColorMode
 
 COLOR_MODES = ("truecolor", "256", "16", "mono")
@@ -21,16 +21,12 @@ TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mon
 
 
 def start(
-    spec: ModelSpec,
-    write: Write,
-    vectors: tuple[Vector, ...],
-    *,
-    theme: str,
-    color: str,
-    ascii_only: bool,
-    mouse: bool,
+    spec: ModelSpec, write: Write | None, *, theme: str, color: str, ascii_only: bool, mouse: bool, **engine: Any
 ) -> None:
-    """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
+    """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
+
+    Raises UserError where there is no terminal to draw on.
+    """
     streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
     if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
         raise UserError(
@@ -40,8 +36,8 @@ def start(
     mode = color_mode(color, os.environ)
     os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
-    from tui_entropy import paths
-    from tui_entropy.ui.app import ENGINE, InspectorApp
+    from tui_entropy import engines, paths
+    from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.keys import keymap
     from tui_entropy.ui.paint import Paint
     from tui_entropy.ui.theme import load
@@ -49,12 +45,15 @@ def start(
     app = InspectorApp(
         spec,
         write,
-        vectors=vectors,
         paint=Paint(load(theme), mode, ascii_only),
-        engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
+        engine_command=engines.command(),
         keymap=keymap(paths.keymap()),
+        **engine,
     )
     app.run(mouse=mouse)
+    if app.parting:
+        with suppress(OSError):  # the terminal may be gone
+            print(app.parting, file=sys.stderr, flush=True)
     if app.return_code:
         sys.exit(app.return_code)
 
