@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tui_entropy import link
 from tui_entropy.engine.worker import Worker
@@ -176,6 +177,7 @@ class Session:
 
     def begin(self, write: Write) -> None:
         self.stop()
+        write = replace(write, chat=write.chat is not False)
         self.run, self.n_written, self.active = self.run + 1, 0, True
         self.knobs = self.applied_knobs = write.knobs
         self.limit = write.max_tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -82,11 +83,6 @@ def stop(engine: Engine) -> None:
             while time.monotonic() < limit:
                 end.receive(KNOCK)
     end.close()
-    limit = time.monotonic() + GRACE
-    while engine.socket.exists() and time.monotonic() < limit:
-        time.sleep(KNOCK)
-        with suppress(OSError):
-            engines.ask(engine.socket)
     engines.clear(engine.socket)
 
 
@@ -113,13 +109,24 @@ def serve(program: Sequence[str], load: Load, write: Write | None, told: Callabl
                         return started.id
                     case Ready() if write is None:
                         return started.id
-    except BaseException as error:
+    except link.LinkClosed as gone:
+        code = _ended(started)
+        raise UserError(engines.how_it_ended(code, str(gone), engines.last_line(started.log))) from None
+    except BaseException:
+        _ended(started)
+        raise
+
+
+def _ended(started: engines.Started) -> int | None:
+    """Its exit status, None if it had to be killed. Nothing of it is left."""
+    try:
+        return started.process.wait(KNOCK)
+    except subprocess.TimeoutExpired:
         started.process.kill()
         started.process.wait()
+        return None
+    finally:
         engines.clear(started.socket)
-        if isinstance(error, link.LinkClosed):
-            raise UserError(f"the engine ended before it could write: see {started.log}") from None
-        raise
 
 
 def _reached(started: engines.Started) -> link.ScreenEnd:

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def command() -> tuple[str, ...]:
 def start(program: Sequence[str]) -> Started:
     """Start an engine that no terminal can reach. program: gets two further arguments, the path of the socket to
     listen on and of its log. Raises OSError."""
-    while (socket := paths.sockets() / f"{secrets.token_hex(2)}{SUFFIX}").exists():
+    while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
     log = log_of(socket)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,11 @@ def start(program: Sequence[str]) -> Started:
             start_new_session=True,  # neither ctrl-C nor the end of the terminal is for it
         )
     return Started(process, socket, log)
+
+
+def _new_id() -> str:
+    """Four letters that are no word."""
+    return "".join(secrets.choice("bcdfghjkmnpqrstvwxz") for _ in range(4))
 
 
 def log_of(socket: Path) -> Path:
@@ -130,6 +136,32 @@ def _ours(socket: Path) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid()
+
+
+def how_it_ended(code: int | None, why: str, last: str) -> str:
+    """One sentence. code: as of Popen.returncode, None for an engine that still runs.
+
+    why: what broke the link, empty for a hang-up.
+    """
+    if code is None or (why and not code):
+        return f"the link to the engine broke: {why or 'it hung up'}"
+    if code == -signal.SIGKILL:
+        return "the engine was killed (SIGKILL), often for lack of memory"
+    if code < 0:
+        return f"the engine was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
+    return f"the engine ended with code {code}" + (f": {last}" if last else "")
+
+
+def last_line(file: Path) -> str:
+    """The last line with anything on it, empty if there is none. Control characters are left out."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(file.stat().st_size - 4096, 0))
+            lines = log.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
+    return next((line for line in said if line), "")
 
 
 def staying(keep: str, on_leave: str) -> Staying:

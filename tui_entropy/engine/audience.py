@@ -147,6 +147,7 @@ class Audience:
             self._asker, command = self._heard.popleft()
             if isinstance(command, Load):
                 self._keep, self._on_leave = command.keep, command.on_leave
+                self._tell_standing()
             yield command
         self._asker = None
         if self._alone and time.monotonic() - self._alone_since >= self._keep:
@@ -190,6 +191,7 @@ class Audience:
                 if self._control is None and not watcher.guest:
                     self._control = watcher
                 self._tell_standing()
+                self._catch_up(watcher)
             case TakeControl():
                 self._control = watcher
                 self._tell_standing()
@@ -220,6 +222,7 @@ class Audience:
                 watcher.link.send(event)
             else:
                 watcher.live, watcher.missed = True, None
+                self._send(watcher, self._standing(watcher))
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
@@ -244,8 +247,9 @@ class Audience:
                 self._send(watcher, event)
 
     def _tell_standing(self) -> None:
+        """To everyone who is level with what happens; who is not yet hears it then."""
         for watcher in tuple(self._watchers):
-            if watcher.follows:
+            if watcher.live:
                 self._send(watcher, self._standing(watcher))
 
     def _send(self, watcher: Watcher, event: Event) -> None:

@@ -69,15 +69,23 @@ class Worker:
         audience.describe = self._described
 
     def serve(self) -> None:
-        """Until Quit."""
+        """Until Quit. A text that is not finished then is stopped."""
         with self._open:
-            while True:
-                for command in self.audience.hear(wait=not self._writing):
-                    if isinstance(command, Quit):
-                        return
-                    self._contained(lambda command=command: self.obey(command))  # type: ignore[misc]
-                if self._writing:
-                    self._contained(self.advance)
+            try:
+                while self._serve_on():
+                    pass
+            finally:
+                if self.session is not None:
+                    self.session.stop()
+
+    def _serve_on(self) -> bool:
+        for command in self.audience.hear(wait=not self._writing):
+            if isinstance(command, Quit):
+                return False
+            self._contained(lambda command=command: self.obey(command))  # type: ignore[misc]
+        if self._writing:
+            self._contained(self.advance)
+        return True
 
     @property
     def _writing(self) -> bool:
@@ -211,7 +219,10 @@ def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker]
     os.nice(NICENESS)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to end
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    audience = Audience(socket_path)
+    try:
+        audience = Audience(socket_path)
+    except UserError as mistake:
+        sys.exit(str(mistake))
     try:
         worker(audience).serve()
     finally:

@@ -88,26 +88,22 @@ class EngineProcess:
         """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
         reached = self._link is not None
         self.send(Quit())
-        self._say_all()
-        if self._process is None:
-            self._part()
-        else:
-            self._end(at_once=not reached)
+        self._linger(until_it_hangs_up=True)
+        self._end(at_once=not reached)
 
     def leave(self) -> None:
         """Hang up. The engine does what was set for that; one that has heard nothing yet is ended."""
         if self._link is None:
             self._end(at_once=True)
-        self._say_all()
+        self._linger()
         self._part()
 
-    def _say_all(self) -> None:
-        """Wait a moment for the engine to take what was said to it."""
+    def _linger(self, until_it_hangs_up: bool = False) -> None:
+        """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
         end = time.monotonic() + GRACE_SECONDS
         with contextlib.suppress(link.LinkClosed):
-            while self._link is not None and self._link.backlog and time.monotonic() < end:
-                self._link.flush()
-                time.sleep(KNOCK_SECONDS)
+            while self._link and (until_it_hangs_up or self._link.backlog) and time.monotonic() < end:
+                self._link.receive(KNOCK_SECONDS)
 
     def _knock(self, deadline: float) -> None:
         assert self._process is not None
@@ -162,9 +158,9 @@ class EngineProcess:
         if self._process and code is None and patience:
             self._timer = self._loop.call_later(0.05, self._report, why, patience - 1)
             return
-        last = last_line(self.log)
+        last = engines.last_line(self.log)
         self._end(at_once=True)
-        self._lost(how_it_ended(code, why, last))
+        self._lost(engines.how_it_ended(code, why, last))
 
     def _part(self) -> None:
         if self._timer is not None:
@@ -192,29 +188,3 @@ class EngineProcess:
                     os.killpg(process.pid, force)
         process.wait()
         engines.clear(self._socket)
-
-
-def how_it_ended(code: int | None, why: str, last: str) -> str:
-    """One sentence. code: as of Popen.returncode, None for an engine that still runs.
-
-    why: what broke the link, empty for a hang-up.
-    """
-    if code is None or (why and not code):
-        return f"the link to the engine broke: {why or 'it hung up'}"
-    if code == -signal.SIGKILL:
-        return "the engine was killed (SIGKILL), often for lack of memory"
-    if code < 0:
-        return f"the engine was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
-    return f"the engine ended with code {code}" + (f": {last}" if last else "")
-
-
-def last_line(file: Path) -> str:
-    """The last line with anything on it, empty if there is none. Control characters are left out."""
-    try:
-        with file.open("rb") as log:
-            log.seek(max(file.stat().st_size - 4096, 0))
-            lines = log.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
-    return next((line for line in said if line), "")

@@ -31,7 +31,7 @@ def start(
     if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
         raise UserError(
             "this is not a terminal that can be drawn on, or one of its streams is redirected: "
-            "add --headless (and --jsonl) for plain output"
+            "`run --headless` (and --jsonl) gives plain output"
         )
     mode = color_mode(color, os.environ)
     os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
