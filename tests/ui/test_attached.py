@@ -58,7 +58,7 @@ async def test_the_screen_is_as_if_it_had_been_there_all_along(engine, forwarded
         assert app.frame.knobs.temperature == 0.9 and app.frame.layer == 2 and app.frame.vectors == log.vectors
         assert "step 400 of 400" in screen_text(app)
         await pilot.press("G")  # the prompt is known too
-        await until(pilot, lambda: app.frame.log.run == 2 and app.frame.log.state == "writing")
+        await until(pilot, lambda: app.frame.log.run == 2 and app.frame.log.steps)
         await pilot.press("q")
 
 
