@@ -70,7 +70,7 @@ def test_watch_turn_a_knob_toggle_a_vector_look_back_and_quit(inspector):
 
 def step_shown(text: str) -> int:
     """The step under the cursor, as the title of the candidates tells it."""
-    found = re.search(r"next token · step (\d+)", text)
+    found = re.search(r"next token (?:\S )?· step (\d+)", text)
     assert found, text
     return int(found[1])
 

@@ -43,6 +43,13 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a h
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
+TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
+TracePath = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"),
+]
+NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]
+Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
 
 # What it is told to write.
 Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")]
@@ -127,6 +134,8 @@ def run(
             "they show, on the screen and in JSON lines]"
         ),
     ] = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     keep: Keep = "30m",
@@ -144,16 +153,17 @@ def run(
     given = sys.stdin.read() if prompt == "-" else prompt
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
+    path = None if no_trace else trace_path(trace, model, write.prompt)
     if headless:
         prepare_engine()
         from tui_entropy.headless import write_out
 
-        write_out(spec, write, vectors, as_json)
+        write_out(spec, write, vectors, as_json, path)
         return
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    engine = {"vectors": vectors, "trace": "", **staying(keep, on_leave)}
+    engine = {"vectors": vectors, "trace": path, **staying(keep, on_leave)}
     start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
 
 
@@ -172,6 +182,8 @@ def serve(
     *,
     knobs: Knobs,
     vector: Vectors = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
@@ -184,7 +196,8 @@ def serve(
     spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
     given = sys.stdin.read() if prompt == "-" else prompt
     write = Write(given, system, chat, max_tokens, knobs) if given else None
-    load = Load(spec, tuple(vector_option(text) for text in vector or ()), "", **engines.staying(keep, on_leave))
+    path = None if no_trace else str(trace_path(trace, model, given or "").absolute())
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **engines.staying(keep, on_leave))
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
@@ -222,7 +235,7 @@ def attach(
         typer.echo(attaching.table(engines.running()), nl=False)
         return
     path = socket or attaching.chosen(engine).socket
-    source = {"attach": path, "forwarded": attaching.is_forwarded(path), "trace": ""}
+    source = {"attach": path, "forwarded": attaching.is_forwarded(path)}
     start(ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **source)
 
 
@@ -295,6 +308,41 @@ def doctor(
 
 
 @app.command(epilog=EXIT_CODES)
+def traces() -> None:
+    """List what was recorded."""
+    from tui_entropy.traces import listing
+
+    typer.echo(listing(), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def show(file: TraceFile, run: Run = None) -> None:
+    """Tell what is in a trace: every run, its numbers as a whole, its text."""
+    from tui_entropy.traces import found, shown
+
+    typer.echo(shown(found(file), run), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def merge(file: TraceFile, run: Run = None) -> None:
+    """Print the text of every branch of a trace, each from the prompt to its own end."""
+    from tui_entropy.traces import found, merged
+
+    typer.echo(merged(found(file), run), nl=False)
+
+
+@app.command(epilog=EXIT_CODES)
+def rm(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Names of `traces`, or paths.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
+) -> None:
+    """Remove traces."""
+    from tui_entropy.traces import found, remove
+
+    remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+
+
+@app.command(epilog=EXIT_CODES)
 def themes() -> None:
     """List the themes: ours and the user's own."""
     from tui_entropy.ui.theme import available
@@ -310,6 +358,15 @@ def version(
     if show:
         typer.echo(f"tui-entropy {__version__}")
         raise typer.Exit()
+
+
+def trace_path(given: Path | None, model: str, prompt: str) -> Path:
+    """Where to record. Raises UserError for a file that is there already."""
+    from tui_entropy.traces import new_path
+
+    if given is not None and given.exists():
+        raise UserError(f"--trace {given} is there already: give another name, or remove it with `tui-entropy rm`")
+    return given or new_path(model, prompt)
 
 
 VECTOR = re.compile(r"(?P<source>.+?):(?P<strength>[-+]?\d*\.?\d+)(:(?P<first>\d+)-(?P<last>\d+))?")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
+from pathlib import Path
 
 from tui_entropy import jsonl
 from tui_entropy.engine.decode import instruments
@@ -10,11 +12,14 @@ from tui_entropy.engine.loading import load
 from tui_entropy.engine.session import Session
 from tui_entropy.log import Log
 from tui_entropy.narration import Narrator
-from tui_entropy.records import Ended, Event, ModelSpec, PromptScores, Refused, Started, Step, Vector, Write
+from tui_entropy.recorder import Recorder
+from tui_entropy.records import Ended, Event, ModelSpec, PromptScores, Ready, Refused, Started, Step, Vector, Write
 
 
-def write_out(spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_json: bool) -> None:
-    """Load a model, write once, print. Raises UserError."""
+def write_out(
+    spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_json: bool, trace: Path | None = None
+) -> None:
+    """Load a model, write once, print, and record it in `trace`. Raises UserError."""
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
@@ -24,6 +29,7 @@ def write_out(spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_jso
 
     def tell(event: Event) -> None:
         log.append(event)
+        recorder.take(event)
         match event:
             case Started() if as_json:
                 out.write(jsonl.header(loaded.card, event) + b"\n")
@@ -40,10 +46,13 @@ def write_out(spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_jso
                 narrator.done(event.reason)
         out.flush()
 
-    with instruments(loaded, keep=0) as probes:
+    with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
         session = Session(loaded, probes, tell)
+        tell(Ready(loaded.card, session.vectors, recorder.name))
         for vector in vectors:
             session.set_vector(vector)
         session.begin(write)
         while session.active:
             session.advance()
+    if recorder.name:
+        narrator.done(f"recorded in {recorder.name}")

@@ -53,6 +53,8 @@ class Log:
     """Why it is in this state: the reason of a pause, an end, a failure."""
     progress: Progress | None = None
     card: ModelCard | None = None
+    trace: str | None = None
+    """The file that the engine records in."""
     started: Started | None = None
     prefilled: Prefilled | None = None
     prompt_scores: dict[str, array[float]] = field(default_factory=dict)
@@ -100,12 +102,8 @@ class Log:
             case Progress():
                 self.state, self.progress = "loading", event
             case Ready():
-                self.state, self.card, self.vectors, self.note = (
-                    "ready",
-                    event.card,
-                    event.vectors,
-                    "",
-                )
+                self.state, self.note = "ready", ""
+                self.card, self.vectors, self.trace = event.card, event.vectors, event.trace
             case Started():
                 self._begin(event)
             case Prefilled():

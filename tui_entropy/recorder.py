@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +30,28 @@ from tui_entropy.records import (
 
 UNKEPT = (Progress, Memory, AttentionRows)
 """What is only of the moment."""
-PAGE = 2**16
-"""Bytes. The blobs of a step are three kilobytes, and a page holds only whole steps."""
+JOURNAL = 2**22
+"""Bytes that the journal grows to before it is worked into the file, which waits for the disk."""
+
+
+def refuse(sentence: str) -> None:
+    raise UserError(sentence)
 
 
 class Recorder:
     """One file. Steps are written within `max_wait` seconds, several in a transaction; all else at once.
 
-    A path of None records nothing. Raises UserError where the file cannot be made; `take` raises it once, in the
-    caller's thread, if it cannot be written later on, and records nothing from then on.
+    A path of None records nothing. Where `path` is taken the file gets a number behind its name. If it cannot be made
+    or written, `complain` is told in one sentence, once, in the thread that calls, and nothing is recorded from then
+    on; without it that is a UserError.
     """
 
-    def __init__(self, path: Path | None, *, max_wait: float = 0.1) -> None:
-        self.path = path
-        self._max_wait = max_wait
+    def __init__(
+        self, path: Path | None, complain: Callable[[str], object] = refuse, *, max_wait: float = 0.1
+    ) -> None:
+        self.path: Path | None = None
+        """The file that is written; None for none."""
+        self._complain, self._max_wait = complain, max_wait
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, Event]] = []
         self._urgent = self._busy = self._closing = False
@@ -49,10 +59,22 @@ class Recorder:
         self._written = 0.0
         self._seq = 0
         self._words: set[int] = set()
-        self._db = None if path is None else _made(path)
-        if self._db is not None:
-            self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
+        self._runs = 0
+        self._db: sqlite3.Connection | None = None
+        self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
+        if path is not None:
+            try:
+                self._begin(path)
+            except (OSError, sqlite3.Error) as error:
+                self._db = self.path = None
+                complain(f"nothing is recorded: the trace {path} cannot be written ({error}); see --trace")
+                return
             self._thread.start()
+
+    @property
+    def name(self) -> str | None:
+        """The whole path of the file, as text."""
+        return None if self.path is None else str(self.path.absolute())
 
     def take(self, event: Event) -> None:
         """Costs next to nothing; the event is in the file within `max_wait` seconds."""
@@ -83,21 +105,45 @@ class Recorder:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+        self._tell_failure()
         self._give_up()
 
     def _tell_failure(self) -> None:
         if self._failure is not None:
             self._thread.join()
             self._give_up()
-            raise UserError(self._failure)
+            failure, self._failure = self._failure, None
+            self._complain(failure)
 
     def _give_up(self) -> None:
         if self._db is not None:
             # Not while somebody reads it, nor on a full disk: then it is whole with its journal beside it.
             with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA busy_timeout=0")
                 self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.close()
+            if not self._runs and self.path is not None:
+                self.path.unlink(missing_ok=True)  # nobody wrote anything
         self._db = None
+
+    def _begin(self, path: Path) -> None:
+        """Raises OSError or sqlite3.Error."""
+        self.path = _fresh(path)
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute(f"PRAGMA page_size={schema.PAGE}")
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.execute(f"PRAGMA application_id={schema.APPLICATION}")
+            self._db.execute(f"PRAGMA user_version={schema.VERSION}")
+            for statement in schema.statements():
+                self._db.execute(statement)
+            self._tell("program", f"tui-entropy {__version__}")
+            self._tell("created", time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            self._tell("units", "information is in nats; a unit stands at the end of the name of its column")
+            self._tell("holds", "the prompts and everything that was written")
+        # Only now, so that the file says what it is even without its journal.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"wal_autocheckpoint={JOURNAL // schema.PAGE}"):
+            self._db.execute(f"PRAGMA {pragma}")
 
     # --- On the thread ---------------------------------------------------------------------------------------
 
@@ -154,6 +200,7 @@ class Recorder:
             case Ready():
                 self._tell("model", event.card)
             case Started():
+                self._runs += 1
                 self._put(
                     "branches",
                     (event.run, None, None, "", 0, event.prompt, event.system, event.chat, wall),
@@ -188,30 +235,13 @@ class Recorder:
 INSERTIONS = {table: schema.insertion(table) for table in schema.TABLES}
 
 
-def _made(path: Path) -> sqlite3.Connection:
-    """An empty trace that only this user can open. Raises UserError."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        db.execute(f"PRAGMA page_size={PAGE}")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute(f"PRAGMA wal_autocheckpoint={4 * 2**20 // PAGE}")
-        with db:
-            db.execute("BEGIN")
-            db.execute(f"PRAGMA application_id={schema.APPLICATION}")
-            db.execute(f"PRAGMA user_version={schema.VERSION}")
-            for statement in schema.statements():
-                db.execute(statement)
-            for key, value in (
-                ("program", f"tui-entropy {__version__}"),
-                ("created", time.strftime("%Y-%m-%dT%H:%M:%S%z")),
-                ("units", "information in nats; the unit of a number is in the name of its column"),
-            ):
-                db.execute(INSERTIONS["header"], (key, msgspec.json.encode(value).decode()))
-    except FileExistsError:
-        raise UserError(f"{path} is there already: give the trace another name, or remove it first") from None
-    except (OSError, sqlite3.Error) as refused:
-        raise UserError(f"the trace {path} cannot be written ({refused}): give --trace another place") from refused
-    return db
+def _fresh(path: Path) -> Path:
+    """An empty file that only this user can open, of this name or the next one that is free. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in itertools.count(2):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            return path
+        except FileExistsError:
+            path = path.with_name(f"{path.stem.removesuffix(f'-{number - 1}')}-{number}{path.suffix}")
+    raise AssertionError

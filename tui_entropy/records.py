@@ -41,8 +41,10 @@ class Grid(Struct, frozen=True, array_like=True):
     def rows(self) -> list[list[float]]:
         """A two-dimensional grid as nested lists."""
         height, width = self.shape
-        flat = memoryview(self.data).cast("f")
-        return [list(flat[y * width : (y + 1) * width]) for y in range(height)]
+        if not width:
+            return [[] for _ in range(height)]
+        rows: Any = self.view.tolist()
+        return list(rows)
 
     def numpy(self) -> npt.NDArray[np.float32]:
         import numpy as np
@@ -210,6 +212,8 @@ class Progress(Struct, frozen=True, tag="progress"):
 class Ready(Struct, frozen=True, tag="ready"):
     card: ModelCard
     vectors: tuple[Vector, ...] = ()
+    trace: str | None = None
+    """The file that everything is recorded in; None for none."""
 
 
 class Piece(Struct, frozen=True, array_like=True):
@@ -493,7 +497,8 @@ class Load(Struct, frozen=True, tag="load"):
     vectors: tuple[Vector, ...] = ()
     """Further vector files to read once the model is up."""
     trace: str | None = None
-    """The file to record into, empty for a new one of the user's traces; None for one that goes with the engine."""
+    """Where to record; a file that is there is left alone, and one with another number behind its name made. None for
+    a record that goes with the engine."""
     keep: float = 0.0
     """Seconds to stay with nobody attached; 0 is to end with the last screen."""
     on_leave: str = "write"

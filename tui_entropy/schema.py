@@ -11,13 +11,17 @@ from typing import Any
 import msgspec
 
 from tui_entropy.records import ATTENTION, BLOCKS, SCORES, STATES, Candidate, Decision, Grid, Stage, Step
-from tui_entropy.series import BY_NAME, SERIES, Series
+from tui_entropy.series import SERIES, Series
 
 APPLICATION = 0x74756965
 """What `PRAGMA application_id` says: the letters 'tuie'."""
 VERSION = 1
 """What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
 SUFFIX = ".tui"
+PAGE = 2**10
+"""Bytes of a page. A row of three kilobytes fills small pages, and leaves large ones half empty."""
+MAGIC = b"SQLite format 3\0"
+"""The first bytes of every SQLite file."""
 
 UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2"}
 
@@ -62,10 +66,10 @@ STEP = {
     "decision": "TEXT",
 }
 BLOBS = {
+    "blocks": "<f4",
+    "attention": "<f4",
     "head_entropy_nats": "<f4",
     "head_varentropy_nats2": "<f4",
-    "attention": "<f4",
-    "blocks": "<f4",
     "visible_keys": "<i4",
     "candidate_ids": "<i4",
     "candidate_logprobs_nats": "<f4",
@@ -74,7 +78,8 @@ BLOBS = {
     "stage_results": "<f4",
     "stage_probs": "<f4",
 }
-"""A column of `arrays` -> what its numbers are."""
+"""A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
+a chain of pages."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 
 TABLES = {
@@ -156,7 +161,6 @@ RESULTS = ("survivors", "mass", "entropy")
 
 def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
     """The row of `steps`, in the order of STEP."""
-    names = [stage.name for stage in step.stages]
     values = {SERIES_COLUMNS[series.name]: series.read(step) for series in SERIES}
     values |= {name: getattr(step, field) for field, name in SCALARS.items()}
     return (
@@ -170,9 +174,9 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         step.data,
         *(values[name] for name in NUMBERS),
         step.state,
-        ",".join(names),
+        ",".join(stage_names(step)),
         json.dumps(step.strays) if step.strays else None,
-        None if step.decision is None else msgspec.json.encode(step.decision).decode(),
+        None if step.decision is None else _told(step.decision),
     )
 
 
@@ -181,17 +185,17 @@ NUMBERS = [*SERIES_COLUMNS.values(), "final_prob", "at_seconds", "mirostat_mu_bi
 
 def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
     """The row of `arrays`, in the order of BLOBS."""
-    names = [stage.name for stage in step.stages]
+    names = stage_names(step)
     keys = [-1 if n is None else n for n in step.visible_keys]
     final = [candidate.final_prob for candidate in step.candidates]
     cuts = [-1 if candidate.cut is None else names.index(candidate.cut) for candidate in step.candidates]
     results = [number for stage in step.stages for number in (stage.survivors, stage.mass, stage.entropy)]
     return (
         seq,
+        step.blocks.data,
+        step.attention.data,
         step.head_entropy.data,
         step.head_varentropy.data,
-        step.attention.data,
-        step.blocks.data,
         packed("i", keys[:1] if len(set(keys)) == 1 else keys),
         packed("i", [candidate.token_id for candidate in step.candidates]),
         packed("f", [candidate.logprob for candidate in step.candidates]),
@@ -200,6 +204,12 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
         packed("f", results),
         step.stage_probs.data,
     )
+
+
+def stage_names(step: Step) -> list[str]:
+    """The stages that were on, in order, and behind them whatever else cut a candidate."""
+    cuts = [candidate.cut for candidate in step.candidates if candidate.cut is not None]
+    return list(dict.fromkeys([*(stage.name for stage in step.stages), *cuts]))
 
 
 def _last_stage(stage_probs: Grid, n_candidates: int) -> list[float]:
@@ -220,7 +230,7 @@ Known = Mapping[str, Any]
 def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callable[[int], bytes]) -> Step:
     """The step of these columns of `steps` and `arrays`. What is missing or of another kind is unknown."""
     layers = shape.n_layers
-    names = [name for name in _of(str, row.get("stages"), "").split(",") if name]
+    names = [name for name in of(str, row.get("stages"), "").split(",") if name]
     results = _numbers(row, "stage_results")
     n_stages = min(len(results) // len(RESULTS), len(names))
     stages = tuple(
@@ -229,14 +239,14 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
     candidates = _candidates(row, names, token_bytes)
     keys = [None if n < 0 else n for n in _numbers(row, "visible_keys")]
     numbers = {field: _number(row.get(name), field) for field, name in SCALARS.items()}
-    state = _of(str, row.get("state"), "")
+    state = of(str, row.get("state"), "")
     return Step(
         run=run,
         index=index,
-        position=_of(int, row.get("position"), index),
-        token_id=_of(int, row.get("token_id"), 0),
-        data=_of(bytes, row.get("bytes"), b""),
-        text=_of(str, row.get("text"), ""),
+        position=of(int, row.get("position"), index),
+        token_id=of(int, row.get("token_id"), 0),
+        data=of(bytes, row.get("bytes"), b""),
+        text=of(str, row.get("text"), ""),
         rank=_count(numbers.pop("rank")),
         **numbers,
         candidates=candidates,
@@ -278,14 +288,24 @@ def strays(text: object, n_layers: int) -> tuple[int, ...]:
     return tuple(block for block in blocks if 1 <= block <= n_layers)
 
 
+def _told(decision: Decision) -> str:
+    """JSON, which has no NaN and no infinity: the one is null, the other a string."""
+    told = msgspec.to_builtins(decision)
+    told["saw"] = {
+        name: value if math.isfinite(value) else None if math.isnan(value) else str(value)
+        for name, value in decision.saw.items()
+    }
+    return json.dumps(told)
+
+
 def _decision(text: object) -> Decision | None:
     if not isinstance(text, str):
         return None
     try:
         told = json.loads(text)
-        told["saw"] = {name: math.nan if value is None else value for name, value in told["saw"].items()}
+        told["saw"] = {name: math.nan if value is None else float(value) for name, value in told["saw"].items()}
         return msgspec.convert(told, Decision)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
         return None
 
 
@@ -315,8 +335,6 @@ def _count(value: float) -> int:
     return int(value) if math.isfinite(value) else 0
 
 
-def _of(kind: type, value: object, otherwise: Any) -> Any:
+def of(kind: type, value: object, otherwise: Any) -> Any:
+    """The value if it is of that kind."""
     return value if isinstance(value, kind) else otherwise
-
-
-assert BY_NAME.keys() == SERIES_COLUMNS.keys()

@@ -82,9 +82,9 @@ def test_who_comes_back_hears_all_that_was_missed_once_and_in_order(engine):
     assert again.log.card is not None and again.log.state == "ended"
 
 
-@pytest.mark.parametrize("trace", [None, ""], ids=["passing record", "kept record"])
-def test_record_and_live_events_meet_without_loss_or_doubling_whenever_one_attaches(engine, trace):
-    socket, first = engine(replace(LOAD, trace=trace))
+@pytest.mark.parametrize("kept", [False, True], ids=["passing record", "kept record"])
+def test_record_and_live_events_meet_without_loss_or_doubling_whenever_one_attaches(engine, tmp_path, kept):
+    socket, first = engine(replace(LOAD, trace=str(tmp_path / "a.tui") if kept else None))
     write = wanted(600, temperature=0.5)
     first.send(write)
     first.until(Step)
@@ -216,11 +216,12 @@ def test_while_one_screen_stays_nothing_changes(engine):
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3])
-def test_an_engine_that_nobody_watches_ends_itself_in_time_and_its_record_is_whole(engine, keep):
-    socket, first = engine(replace(LOAD, keep=keep, trace=""))
+def test_an_engine_that_nobody_watches_ends_itself_in_time_and_its_record_is_whole(engine, tmp_path, keep):
+    trace = tmp_path / "a.tui"
+    socket, first = engine(replace(LOAD, keep=keep, trace=str(trace)))
     first.send(wanted())
     first.until(Step)
-    trace = Path(Watcher(socket, None).standing.trace)
+    assert Watcher(socket, None).standing.trace == str(trace)
     began = time.monotonic()
     first.close()
     assert engine.processes[0].process.wait(5) == 0

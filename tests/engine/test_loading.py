@@ -88,7 +88,7 @@ def test_where_float32_would_crowd_the_memory_the_checkpoint_s_own_dtype_is_kept
     half: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n_weights = checkpoint_of(half).n_weights
-    monkeypatch.setattr(loading, "_free", lambda device: n_weights * 5)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: n_weights * 5)
     assert loaded(half).card.dtype == "bfloat16"
 
 
@@ -104,14 +104,14 @@ def test_a_dtype_that_is_not_there_is_refused(folder: Path, dtype: str) -> None:
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "_free", lambda device: 1000)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(loading, "_model", lambda *_: pytest.fail("read"))
     with pytest.raises(UserError, match=r"weights of mine take .* GiB and cpu has .* GiB free; use --dtype bfloat16"):
         loaded(folder)
 
 
 def test_free_memory_of_a_cpu_is_what_the_system_says() -> None:
-    assert abs(loading._free(torch.device("cpu")) - psutil.virtual_memory().available) < 2**30
+    assert abs(loading.free_bytes(torch.device("cpu")) - psutil.virtual_memory().available) < 2**30
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps:7", "cpu:x"])

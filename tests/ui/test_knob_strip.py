@@ -1,13 +1,16 @@
 """The strip beside what it shows elsewhere: which knobs it names, and how their values read."""
 
+from dataclasses import replace as replaced
+
 import made
 import pytest
 from msgspec.structs import replace
 
-from tui_entropy.knobs import KNOBS
+from tui_entropy.knobs import BY_NAME, KNOBS
 from tui_entropy.records import Knobs
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import Frame
+from tui_entropy.ui.widgets.hints import Hints
 from tui_entropy.ui.widgets.knobs import KnobStrip
 
 
@@ -38,3 +41,12 @@ def test_a_small_value_is_not_rounded_to_another(min_p: float, reads: str):
     knobs = made.log(2).knobs
     assert f"min-p off→{reads}  " in strip(replace(knobs, min_p=min_p)) or reads == "off"
     assert ("→" in strip(replace(knobs, min_p=min_p))) == (min_p > 0)
+
+
+def test_the_line_below_says_what_the_chosen_knob_does_and_costs_before_it_is_turned():
+    frame = Frame(made.log(2), Paint(), knob="dry_multiplier", place="knobs")
+    (line,) = Hints().draw(frame, 140, 1)
+    assert BY_NAME["dry_multiplier"].meaning in line.text and "ms a token" in line.text
+    assert "turn" in line.text
+    (line,) = Hints().draw(replaced(frame, knob="top_k"), 140, 1)
+    assert BY_NAME["top_k"].meaning in line.text and "Costs" not in line.text

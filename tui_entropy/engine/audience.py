@@ -19,8 +19,6 @@ from socket import socket
 
 from msgspec.structs import replace
 
-from tui_entropy import paths
-from tui_entropy.errors import UserError
 from tui_entropy.link import EngineEnd, LinkClosed, accept, listen
 from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
@@ -100,10 +98,7 @@ class Audience:
 
     def emit(self, event: Event) -> None:
         """To the record, and to everyone."""
-        try:
-            self._recorder.take(event)
-        except UserError as full:
-            self._tell(Refused(str(full)))
+        self._recorder.take(event)
         self._tell(event)
         if isinstance(event, Progress):  # the engine hears nothing until it has loaded
             self._exchange(0)
@@ -113,11 +108,13 @@ class Audience:
         if self._asker is not None:
             self._send(self._asker, event)
 
-    def record(self, wanted: str | None) -> None:
-        """Write down what happens from now on, as Load.trace wants it. Raises UserError."""
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.path.stem}{SUFFIX}"
+    def record(self, path: str | None) -> str | None:
+        """Write down what happens from now on, as Load.trace wants it. Returns the file if it is kept.
+
+        One that cannot be written is told of, and the text goes on without it."""
         passing = self.path.with_suffix(SUFFIX)
-        self._recorder = Recorder(passing if wanted is None else Path(wanted or paths.traces() / name).absolute())
+        self._recorder = Recorder(Path(path) if path else passing, lambda sentence: self._tell(Refused(sentence)))
+        return self._recorder.name if path else None
 
     def close(self) -> None:
         """Finish the record and say goodbye to everyone, as far as they listen."""
@@ -208,8 +205,7 @@ class Audience:
             level = False
             while not level:
                 level = True
-                with suppress(UserError):  # told when it happened
-                    self._recorder.flush()
+                self._recorder.flush()
                 for seq, event in trace.since(after):
                     after, level = seq, False
                     yield event
@@ -234,7 +230,7 @@ class Audience:
             model=None,
             state="starting",
             tokens=0,
-            trace=str(self._recorder.path or ""),
+            trace=self._recorder.name or "",
             keep=self._keep,
             screens=sum(each.is_screen for each in self._watchers),
             in_control=watcher is self._control,

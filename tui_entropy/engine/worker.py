@@ -130,7 +130,6 @@ class Worker:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
         self._model = command.model
         try:
-            self.audience.record(command.trace)
             self.session = self.bring_up(command)
             for vector in command.vectors:
                 self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
@@ -142,7 +141,8 @@ class Worker:
             return
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
-        self.emit(Ready(self.session.loaded.card, self.session.vectors))
+        trace = self.audience.record(command.trace)
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace))
         self._gauge()
 
     def bring_up(self, command: Load) -> Session:

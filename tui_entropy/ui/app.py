@@ -87,7 +87,7 @@ class InspectorApp(Actions, App[None]):
         write: Write | None = None,
         *,
         vectors: Sequence[Vector] = (),
-        trace: str | None = None,
+        trace: Path | None = None,
         keep: float = 0.0,
         on_leave: str = "write",
         attach: Path | None = None,
@@ -97,7 +97,7 @@ class InspectorApp(Actions, App[None]):
         keymap: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.load, self.opening = Load(spec, tuple(vectors), trace, keep, on_leave), write
+        self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
         self.attach, self.forwarded = attach, forwarded
         self.wrote = write
         """What was asked for last."""
@@ -168,7 +168,6 @@ class InspectorApp(Actions, App[None]):
             self.engine.start()
             self.frame.log.append(Progress("starting the engine"))
             self.tell(self.load)
-            self.load = changed(self.load, trace=self.load.trace and "")  # a file of that name is there from now on
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing."""

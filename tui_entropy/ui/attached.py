@@ -102,7 +102,7 @@ class AttachedActions(Host):
             with suppress(UserError):
                 log, seq = Trace.open(Path(now.trace)).latest()
         self.tell(Follow(seq))
-        self.load = changed(self.load, model=now.model or self.load.model, keep=now.keep)
+        self.load = changed(self.load, model=now.model or self.load.model, keep=now.keep, trace=log.trace)
         self.frame = replace(self.frame, log=log, layer=log.card.n_layers if log.card else 1)
         self._been_ready = log.card is not None
         self._mirror()

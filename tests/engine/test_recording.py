@@ -1,0 +1,110 @@
+"""What real engines say is what their traces tell, of every family of models and with every kind of number."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from recorded import recorded
+from scripted import logged
+from small import loaded, saved
+from test_trace import known, told
+from test_worker import ENDLESS, Engine
+
+from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.session import Session
+from tui_entropy.headless import write_out
+from tui_entropy.records import (
+    Event,
+    Knobs,
+    KnobsChanged,
+    Load,
+    ModelSpec,
+    Pause,
+    Paused,
+    Ready,
+    Refused,
+    SetKnobs,
+    Step,
+    Write,
+)
+from tui_entropy.trace import Trace
+
+KNOBS = {
+    "default": Knobs(),
+    "no stage": Knobs(temperature=1.0, top_k=0, top_p=1.0),
+    "adaptive": Knobs(adaptive="own", n_candidates=3),
+    "mirostat": Knobs(mirostat_tau=3.0, xtc_probability=0.5, order=Knobs().order[::-1]),
+}
+
+
+def written(family: str, knobs: Knobs) -> list[Event]:
+    model, events = loaded(family), []
+    with instruments(model) as probes:
+        session = Session(model, probes, events.append)
+        session.begin(Write("ABCDEFGHIJ", None, False, 20, knobs))
+        while session.active:
+            session.advance()
+    return [Ready(model.card), *events]
+
+
+@pytest.mark.parametrize(
+    ("family", "knobs"),
+    [
+        ("llama", "default"),
+        ("llama", "no stage"),
+        ("llama", "adaptive"),
+        ("gemma3", "default"),
+        ("hybrid", "mirostat"),
+    ],
+)
+def test_every_step_of_a_model_comes_out_as_it_went_in(tmp_path, family, knobs):
+    events = written(family, KNOBS[knobs])
+    trace = Trace.open(recorded(tmp_path / "a.tui", events))
+    steps = [event for event in events if isinstance(event, Step)]
+    assert len(steps) > 5 and told(*trace.steps(1)) == told(*steps)
+    assert told(*trace.log().steps) == told(*logged(*events).steps)
+
+
+def test_the_trace_of_a_killed_engine_tells_what_its_screen_knew(tmp_path):
+    engine = Engine(tmp_path)
+    path = tmp_path / "a.tui"
+    engine.end.send(Load(ModelSpec(str(saved(tmp_path / "model"))), trace=str(path)))
+    assert engine.until(Ready).trace == str(path)
+    engine.end.send(ENDLESS)
+    engine.until(Step, 5)
+    engine.end.send(SetKnobs(Knobs(temperature=0.5)))
+    engine.until(KnobsChanged)
+    engine.end.send(Pause())
+    engine.until(Paused)
+    time.sleep(0.2)
+    os.kill(engine.process.pid, signal.SIGKILL)
+    log, live = known(Trace.open(path).log()), known(logged(*engine.heard))
+    for moment in ("memory", "progress"):
+        assert log.pop(moment) is None and live.pop(moment)
+    assert told(*log.pop("steps")) == told(*live.pop("steps")) and log == live
+
+
+def test_an_engine_tells_that_it_cannot_record_and_is_ready_all_the_same(tmp_path):
+    engine = Engine(tmp_path)
+    engine.end.send(Load(ModelSpec(str(saved(tmp_path / "model"))), trace="/dev/null/a.tui"))
+    assert engine.until(Ready).trace is None
+    (refused,) = [event for event in engine.heard if isinstance(event, Refused)]
+    assert "nothing is recorded" in refused.sentence
+    engine.close()
+
+
+@pytest.mark.parametrize("place", ["a.tui", "model/config.json/a.tui"])
+def test_without_a_screen_the_text_comes_whether_it_can_be_recorded_or_not(tmp_path, capsysbinary, place):
+    spec = ModelSpec(str(saved(tmp_path / "model")))
+    write_out(spec, Write("ABC", None, False, 10, Knobs(seed=3)), (), False, tmp_path / place)
+    text, told_of = capsysbinary.readouterr()
+    assert text.endswith(b"\n") and len(text) > 5
+    if Path(tmp_path / place).exists():
+        assert "".join(Trace.open(tmp_path / place).texts(1)).encode() == text[:-1]
+        assert b"recorded in " in told_of
+    else:
+        assert b"nothing is recorded" in told_of and b"recorded in" not in told_of.replace(
+            b"nothing is recorded", b""
+        )

@@ -1,0 +1,98 @@
+"""The commands for traces: list, show, remove, and the text of branches."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from recorded import recorded, session
+
+from tui_entropy import paths
+from tui_entropy.cli import trace_path
+from tui_entropy.errors import UserError
+from tui_entropy.records import Ended
+from tui_entropy.traces import found, listing, merged, new_path, remove, shown
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A user's folder with one trace of two runs in it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return recorded(paths.traces() / "a.tui", [*session(3, 2), Ended(2, "stopped")])
+
+
+def test_a_name_tells_the_model_and_what_was_asked(kept):
+    path = new_path("/models/Tiny Model.gguf", "What's ../../the $(matter) with\nyou?? and me and them")
+    assert path.parent == kept.parent
+    assert path.name.split("-", 4)[4] == "tiny-model-what-s-the-matter-with-you-and.tui"
+    assert len(new_path("m" * 300, "x " * 300).name) < 100
+
+
+def test_a_file_that_was_named_is_not_recorded_over(kept):
+    with pytest.raises(UserError, match="there already"):
+        trace_path(kept, "smollm2", "x")
+    assert trace_path(kept.with_name("b.tui"), "smollm2", "x").name == "b.tui"
+
+
+def test_traces_are_listed_and_found_by_their_names(kept):
+    (kept.parent / "odd.tui").write_text("no trace")
+    head, *rows = listing().splitlines()
+    assert head.split() == ["name", "when", "model", "runs", "tokens", "size", "prompt"]
+    (row,) = [line for line in rows if line.startswith("a ")]
+    assert "tiny" in row and row.split()[4:6] == ["2", "5"] and row.endswith("The capital is")
+    assert "cannot be read" in next(line for line in rows if line.startswith("odd "))
+    assert found("a") == found("a.tui") == found(str(kept)) == kept
+    with pytest.raises(UserError, match="there is no trace b"):
+        found("b")
+
+
+def test_a_trace_is_told_with_its_text_and_numbers(kept):
+    text = shown(kept)
+    assert "run 1 · 3 + 3 tokens" in text and "run 2 · 3 + 2 tokens · ended: stopped" in text
+    assert "> The capital is\n w0 w1 w2\n" in text and "mean entropy 0.4 nats" in text
+    assert "run 1 " not in shown(kept, 2)
+    with pytest.raises(UserError, match="no run 7"):
+        shown(kept, 7)
+
+
+def test_a_damaged_trace_is_told_as_far_as_it_can_be_read(kept):
+    kept.write_bytes(kept.read_bytes()[:-4096])
+    assert "damaged" in shown(kept) and "> The capital is" in shown(kept)
+
+
+def test_a_branch_is_told_from_its_root(kept):
+    assert merged(kept) == "The capital is w0 w1 w2\n\n---\n\nThe capital is w0 w1\n"
+    with closing(sqlite3.connect(kept)) as db, db:
+        db.execute("UPDATE branches SET parent_run = 1, parent_step = 1 WHERE run = 2")
+    assert merged(kept, 2) == "The capital is w0 w0 w1\n"
+    with pytest.raises(UserError, match="no run 3"):
+        merged(kept, 3)
+
+
+def test_only_traces_are_removed_and_only_those_agreed_to(kept, tmp_path):
+    other, letter = recorded(tmp_path / "b.tui", session(1)), tmp_path / "letter.txt"
+    letter.write_text("Dear all")
+    journal = kept.with_name("a.tui-wal")
+    journal.write_bytes(b"")
+    with pytest.raises(UserError, match=r"letter.txt is no trace"):
+        remove([kept, letter], lambda question: True)
+    remove([kept, other], lambda question: str(kept) in question)
+    assert not kept.exists() and not journal.exists() and other.exists() and letter.exists()
+
+
+def test_the_commands_answer(kept):
+    def said(*command: str, answer: str = "") -> tuple[int, str]:
+        run = [sys.executable, "-m", "tui_entropy", *command]
+        done = subprocess.run(run, capture_output=True, text=True, input=answer, env=dict(os.environ))
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    assert said("show", "a", "--run", "2")[1].endswith("> The capital is\n w0 w1\n")
+    assert said("merge", "a", "--run", "1") == (0, "The capital is w0 w1 w2\n")
+    assert said("show", "nowhere")[0] == 3
+    said("rm", "a", answer="n\n")
+    assert kept.exists()
+    assert said("rm", "--yes", "a")[0] == 0 and not kept.exists()
+    assert said("traces") == (0, f"no traces in {kept.parent} yet\n")

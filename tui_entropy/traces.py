@@ -1,0 +1,150 @@
+"""What the commands for traces print and do: list, show, remove, and the text of branches."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tui_entropy import paths
+from tui_entropy.errors import UserError
+from tui_entropy.log import Log
+from tui_entropy.records import Started
+from tui_entropy.schema import APPLICATION, MAGIC, SUFFIX
+from tui_entropy.series import BY_NAME, mean
+from tui_entropy.trace import Trace
+
+WORDS = 6
+"""Of the prompt, in the name of a file."""
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite may leave beside a file: of one whose writer was killed, the newest part."""
+
+
+def new_path(model: str, prompt: str) -> Path:
+    """Where a session that begins now is recorded unless it is told otherwise: date, model, words of the prompt."""
+    words = [re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") for text in (Path(model).stem, *prompt.split())]
+    name = "-".join(filter(None, [time.strftime("%Y-%m-%d-%H%M%S"), *words[: WORDS + 1]]))
+    return paths.traces() / (name[:80] + SUFFIX)
+
+
+def found(name: str) -> Path:
+    """A path, or the name of one of `traces`. Raises UserError where there is neither."""
+    kept = paths.traces()
+    for path in (Path(name), kept / name, kept / f"{name}{SUFFIX}"):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no trace {name}: `tui-entropy traces` lists those in {kept}, any other needs its path")
+
+
+def listing() -> str:
+    """The traces in the user's folder, newest first, ending in a newline."""
+    rows = [("name", "when", "model", "runs", "tokens", "size", "prompt")]
+    files = sorted(paths.traces().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    rows += [_row(path) for path in files]
+    if not files:
+        return f"no traces in {paths.traces()} yet\n"
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return safe("".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows))
+
+
+def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
+    size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.exists())
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+    try:
+        trace = Trace.open(path)
+    except UserError:
+        return path.stem, when, "cannot be read", "", "", f"{size / 1e6:.1f} MB", ""
+    begun = [event for _, _, event in trace.events() if isinstance(event, Started)]
+    tokens = sum(map(trace.n_steps, trace.runs))
+    words = " ".join(begun[0].prompt.split())[:40] if begun else ""
+    model = trace.card.name if trace.card else ""
+    told = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
+    trace.close()
+    return (path.stem, when, *told, words)
+
+
+def shown(path: Path, run: int | None = None) -> str:
+    """What a person wants to know of a trace: each run (or only one) with its text and the numbers of it as a whole.
+
+    Raises UserError where the file, or the run in it, is none.
+    """
+    trace = Trace.open(path)
+    runs = trace.runs if run is None else (run,)
+    card = trace.card
+    lines = [f"{path}", f"{card.name} · {card.device} {card.dtype} · {card.n_layers} blocks" if card else "no model"]
+    lines += [line for one in runs for line in _about(trace, trace.log(one))]
+    if trace.damage:
+        lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
+    return safe("\n".join(lines)) + "\n"
+
+
+def _about(trace: Trace, log: Log) -> Iterator[str]:
+    assert log.started is not None
+    started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
+    yield ""
+    yield f"run {log.run} · {len(started.pieces)} + {len(steps)} tokens · {log.state}{end}"
+    entropies = list(trace.column(log.run, "entropy_nats"))
+    perplexity = next(iter(steps.values(BY_NAME["perplexity"], -1)), None) if len(steps) else None
+    numbers = [
+        f"{name} {value:.3g}{unit}"
+        for name, value, unit in (
+            ("mean entropy", mean(entropies), " nats"),
+            ("perplexity", perplexity, ""),
+            ("of the prompt", log.prompt_perplexity, ""),
+            ("tokens a second", log.tokens_per_second(len(steps)), ""),
+        )
+        if value is not None
+    ]
+    yield ", ".join([*numbers, f"T {log.knobs.temperature:g}", f"seed {log.knobs.seed}"])
+    yield from (f"  from token {mark.index + 1}: {mark.label}" for mark in log.marks)
+    yield ""
+    yield f"> {started.prompt}"
+    yield "".join(steps.texts)
+
+
+def merged(path: Path, run: int | None = None) -> str:
+    """Each branch of a trace as text, or only one: from the prompt through its parents to its own end.
+
+    Raises UserError as `shown` does.
+    """
+    trace = Trace.open(path)
+    texts = [_branch(trace, one) for one in (trace.runs if run is None else (trace.checked(run),))]
+    return safe("\n\n---\n\n".join(texts)) + "\n"
+
+
+def _branch(trace: Trace, run: int) -> str:
+    prompt = ""
+    text = ""
+    for one, last in trace.lineage(run):
+        prompt = prompt or next((event.prompt for _, _, event in trace.events(one) if isinstance(event, Started)), "")
+        text += "".join(trace.texts(one, 0, last))
+    return f"{prompt}{'' if text[:1].isspace() else chr(10) * 2}{text}"
+
+
+def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
+    """Remove traces, each once `agree` says so. Raises UserError, before any is gone, for what is none."""
+    for path in files:
+        if not is_trace(path):
+            raise UserError(f"{path} is no trace of tui-entropy: nothing was removed")
+    for path in files:
+        if agree(f"Remove {path}?"):
+            for part in (path, *(path.with_name(path.name + end) for end in BESIDE)):
+                part.unlink(missing_ok=True)
+
+
+def is_trace(path: Path) -> bool:
+    """By its first bytes, which a damaged one has too."""
+    with path.open("rb") as file:
+        head = file.read(72)
+    return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION
+
+
+def safe(text: str) -> str:
+    """A terminal is not given what it would obey; a pipe gets every byte."""
+    if not sys.stdout.isatty():
+        return text
+    from tui_entropy.ui.glyphs import visible
+
+    return visible(text)
