@@ -379,7 +379,7 @@ def rm(
 @app.command(epilog=EXIT_CODES)
 def export(
     file: TraceFile,
-    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg or png.")],
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from tui_entropy.export.formats import FORMATS, export
 for to in FORMATS:
     export(Path("run.tui"), to)
-print(*{"torch", "transformers", "textual"} & set(sys.modules))
+print(*{"torch", "transformers"} & set(sys.modules))
 """
 
 

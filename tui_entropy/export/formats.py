@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tui_entropy.errors import UserError
-from tui_entropy.export import arrays, inif, lines, page, parquet, plots, spreadsheet
+from tui_entropy.export import arrays, cast, inif, lines, page, parquet, plots, spreadsheet
 from tui_entropy.export.recording import Recording, opened
 
 
@@ -32,6 +32,7 @@ FORMATS = {
     "npz": Format(arrays.write, ".npz"),
     "inif": Format(inif.write, ".inif.json"),
     "html": Format(page.write, ".html"),
+    "cast": Format(cast.write, ".cast"),
     "svg": Format(plots.svg, ".svg", "plots"),
     "png": Format(plots.png, ".png", "plots"),
 }

@@ -13,6 +13,7 @@ from tui_entropy.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class Recording:
+    trace: Trace
     card: ModelCard
     started: Started
     log: Log
@@ -43,4 +44,4 @@ def opened(path: Path, run: int | None, bits: bool) -> Recording:
         raise UserError(f"{path} does not say which model wrote it, that part is damaged: give another file")
     events = list(trace.events(log.run))
     began = next(wall for _, wall, event in events if isinstance(event, Started))
-    return Recording(log.card, log.started, log, tuple(event for *_, event in events), began, bits)
+    return Recording(trace, log.card, log.started, log, tuple(event for *_, event in events), began, bits)
