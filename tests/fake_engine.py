@@ -1,7 +1,7 @@
-"""A scripted engine: no torch, the real link, made-up numbers at a steady rate.
+"""A scripted engine: the real one with made-up numbers at a steady rate in place of a model. No torch.
 
-`python tests/fake_engine.py [--rate 40] [--layers 30] [--heads 9] ... SOCKET LOGFILE` speaks as the real one does and
-obeys every command. Give `[sys.executable, "tests/fake_engine.py", ...]` to the app as its engine_command.
+`python tests/fake_engine.py [--rate 40] [--layers 30] [--heads 9] ... SOCKET LOGFILE` stands in for
+the real one. Give `[sys.executable, "tests/fake_engine.py", ...]` to the app as its engine_command.
 """
 
 from __future__ import annotations
@@ -9,47 +9,40 @@ from __future__ import annotations
 import argparse
 import array
 import math
-import os
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tui_entropy import link
+from tui_entropy.engine.worker import Worker
+from tui_entropy.engine.worker import main as serve
+from tui_entropy.errors import UserError
+from tui_entropy.knobs import check
 from tui_entropy.records import (
-    Advance,
     AskAttention,
     AttentionRows,
     Candidate,
-    Command,
-    Continue,
-    Continued,
     Ended,
     Event,
-    Failed,
     Grid,
     Knobs,
     KnobsChanged,
     Load,
     Memory,
     ModelCard,
-    Pause,
-    Paused,
     Piece,
     Prefilled,
     Progress,
-    Quit,
-    Ready,
-    Refused,
-    SetKnobs,
-    SetVector,
     Stage,
     Started,
     Step,
-    Stop,
     Vector,
     VectorsChanged,
     Write,
@@ -167,120 +160,103 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
     return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
 
 
-class Engine:
-    """The state of a run, as the real engine keeps it: what is set is applied at the next token."""
+class Session:
+    """The state of a run, as the real one keeps it: what is set is applied at the next token."""
 
-    def __init__(self, end: link.EngineEnd, options: argparse.Namespace) -> None:
-        self.end, self.options = end, options
-        self.set_knobs = self.knobs = Knobs()
-        self.set_vectors = self.vectors = vectors(options.layers)
-        self.run = self.index = self.prompt = self.limit = 0
-        self.budget: int | None = 0
+    def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
+        self.options, self.emit = options, emit
+        self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
+        self.knobs = self.applied_knobs = Knobs()
+        self.vectors = self.applied_vectors = vectors(options.layers)
+        self.run = self.n_written = self.prompt = self.limit = 0
         self.active = False
         self.due = 0.0
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
 
-    @property
-    def writing(self) -> bool:
-        return self.active and self.budget != 0
-
-    def serve(self) -> None:
-        while True:
-            wait = max(self.due - time.monotonic(), 0.0) if self.writing else None
-            for command in self.end.receive(wait):
-                if isinstance(command, Quit):
-                    return
-                self.obey(command)
-            if self.writing and time.monotonic() >= self.due:
-                self.due = max(self.due, time.monotonic() - 0.1) + 1 / self.options.rate
-                self.advance()
-
-    def obey(self, command: Command) -> None:
-        match command:
-            case Load():
-                self.load(command)
-            case Write():
-                self.begin(command)
-            case SetKnobs():
-                self.set_knobs = command.knobs
-            case SetVector():
-                self.set_vector(command.vector)
-            case AskAttention():
-                self.end.send(rows(command, self.run))
-            case Stop() if self.active:
-                self.finish("stopped")
-            case Pause() if self.writing:
-                self.pause("by you")
-            case Continue() | Advance() if self.active:
-                self.budget = command.tokens if isinstance(command, Advance) else None
-                self.due = time.monotonic()
-                self.end.send(Continued(self.run))
-
-    def load(self, command: Load) -> None:
-        for done in range(4):
-            self.end.send(Progress("loading weights", done * 90, 270, "MB"))
-            time.sleep(self.options.load_seconds / 4)
-        if self.options.fail:
-            self.end.send(Failed("there is no such model: take one of `tui-entropy models`", fatal=True))
-            return
-        self.set_vectors = self.vectors = (*vectors(self.options.layers), *command.vectors)
-        self.end.send(Ready(card(self.options.layers, self.options.heads, command.model.name), self.vectors))
-        self.end.send(Memory(612_000_000, None, 4_000_000))
-
     def begin(self, write: Write) -> None:
-        if self.active:
-            self.finish("stopped")
-        self.run, self.index, self.active, self.budget = self.run + 1, 0, True, None
-        self.knobs = self.set_knobs = write.knobs
+        self.stop()
+        write = replace(write, chat=write.chat is not False)
+        self.run, self.n_written, self.active = self.run + 1, 0, True
+        self.knobs = self.applied_knobs = write.knobs
         self.limit = write.max_tokens
         begun = started(write, self.run, self.vectors)
         self.prompt = len(begun.pieces)
-        self.end.send(begun)
-        self.end.send(Prefilled(self.run, self.prompt, self.prompt, 0.1))
-        self.due = time.monotonic()
+        self.emit(begun)
+        self.emit(Prefilled(self.run, self.prompt, self.prompt, 0.1))
 
-    def set_vector(self, wanted: Vector) -> None:
-        if wanted.name not in [vector.name for vector in self.set_vectors]:
-            self.end.send(Refused(f"there is no vector file {wanted.source}: give the path of one"))
-        self.set_vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.set_vectors)
+    def stop(self) -> None:
+        if self.active:
+            self.finish("stopped")
 
-    def advance(self) -> None:
-        if self.options.log:
-            self.play()
-            return
-        if self.set_knobs != self.knobs:
-            self.knobs = self.set_knobs
-            self.end.send(KnobsChanged(self.run, self.index, self.knobs))
-        if self.set_vectors != self.vectors:
-            self.vectors = self.set_vectors
-            self.end.send(VectorsChanged(self.run, self.index, self.vectors))
-        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
-        self.end.send(step(self.index, *shape, run=self.run))
-        self.index += 1
-        if self.index >= self.limit:
-            self.finish("token limit")
-        elif self.budget is not None:
-            self.budget -= 1
-            if not self.budget:
-                self.pause("after a step")
-
-    def play(self) -> None:
-        """The next step of a given log and what comes with it, as it is."""
-        for event in self.given:
-            self.end.send(event)
-            if isinstance(event, Step):
-                return
+    def abandon(self) -> None:
         self.active = False
 
-    def pause(self, reason: str) -> None:
-        self.budget = 0
-        self.end.send(Paused(self.run, reason))
+    def set_knobs(self, knobs: Knobs) -> None:
+        check(knobs)
+        self.knobs = knobs
+
+    def set_vector(self, wanted: Vector) -> None:
+        if wanted.name not in [vector.name for vector in self.vectors]:
+            if self.run:
+                raise UserError(f"there is no vector file {wanted.source}: give the path of one")
+            self.vectors = self.applied_vectors = (*self.vectors, wanted)
+        self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
+
+    def attention(self, ask: AskAttention) -> AttentionRows:
+        return rows(ask, self.run)
+
+    def advance(self) -> Event | None:
+        """The next step, when it is due."""
+        self.due = max(self.due, time.monotonic() - 0.1)
+        time.sleep(max(self.due - time.monotonic(), 0))
+        self.due += 1 / self.options.rate
+        if self.options.log:
+            return self.play()
+        if self.knobs != self.applied_knobs:
+            self.applied_knobs = self.knobs
+            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
+        if self.vectors != self.applied_vectors:
+            self.applied_vectors = self.vectors
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
+        made = step(self.n_written, *shape, run=self.run)
+        self.n_written += 1
+        self.emit(made)
+        if self.n_written >= self.limit:
+            self.finish("token limit")
+        return made
+
+    def play(self) -> Event | None:
+        """The next step of a given log and what comes with it, as it is."""
+        for event in self.given:
+            self.emit(event)
+            if isinstance(event, Step):
+                return event
+        self.active = False
+        return None
 
     def finish(self, reason: str) -> None:
         self.active = False
-        self.end.send(Ended(self.run, reason))
+        self.emit(Ended(self.run, reason))
+
+
+class Engine(Worker):
+    """The real one but for the model."""
+
+    options: argparse.Namespace
+
+    def bring_up(self, command: Load) -> Any:
+        for done in range(4):
+            self.emit(Progress("loading weights", done * 90, 270, "MB"))
+            time.sleep(self.options.load_seconds / 4)
+        if self.options.fail:
+            raise UserError("there is no such model: take one of `tui-entropy models`")
+        return Session(self.options, command.model.name, self.emit)
+
+    def memory(self) -> Memory:
+        return Memory(612_000_000, None, 4_000_000)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -299,17 +275,16 @@ def main(arguments: Sequence[str]) -> int:
     if options.die:
         sys.stderr.write("cannot find libmade_up.so\n")
         return 3
-    server = link.listen(options.socket)
-    end = link.accept(server, 10)
-    options.socket.unlink(missing_ok=True)
-    os.nice(10)
-    try:
-        if options.garbage:
-            end.receive(None)
-            end.socket.send(link.LENGTH.pack(3) + b"\xc1\xc1\xc1")
-        Engine(end, options).serve()
-    except link.LinkClosed:
-        pass
+    if options.garbage:
+        server = link.listen(options.socket)
+        server.setblocking(True)
+        end = server.accept()[0]
+        end.recv(1)
+        end.send(link.LENGTH.pack(3) + b"\xc1\xc1\xc1")
+        time.sleep(10)
+        return 0
+    Engine.options = options
+    serve(options.socket, options.logfile, Engine)
     return 0
 
 

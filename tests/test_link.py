@@ -70,8 +70,8 @@ def test_only_this_user_can_open_the_socket(tmp_path):
     screens = []
     thread = threading.Thread(target=lambda: screens.append(link.connect(path)))
     thread.start()
-    engine = link.accept(server, 10)
     thread.join()
+    engine = link.accept(server)
     screens[0].send(Pause())
     assert engine.receive(1) == [Pause()]
 

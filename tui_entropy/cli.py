@@ -44,7 +44,38 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
+TracePath = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"),
+]
+NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]
 Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
+
+# What it is told to write.
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")]
+System = Annotated[str | None, typer.Option(help="System prompt of the chat template.")]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens to write at most.")]
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
+]
+
+EngineId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Of `attach --list`, or how it begins.")]
+# How long an engine stays, and what it does alone.
+Keep = Annotated[
+    str,
+    typer.Option(envvar="TUI_ENTROPY_KEEP", help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0."),
+]
+OnLeave = Annotated[
+    str,
+    typer.Option(
+        envvar="TUI_ENTROPY_ON_LEAVE",
+        help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
+    ),
+]
 
 # What every command that draws is told of the looks.
 Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
@@ -89,19 +120,13 @@ def run(
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_remote_code: RemoteCode = False,
-    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")] = None,
-    system: Annotated[str | None, typer.Option(help="System prompt of the chat template.")] = None,
-    chat: Annotated[
-        bool | None,
-        typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]"),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write at most.")] = 512,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
     *,
     knobs: Knobs,
-    vector: Annotated[
-        list[str] | None,
-        typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
-    ] = None,
+    vector: Vectors = None,
     prompt_scores: Annotated[
         bool | None,
         typer.Option(
@@ -109,15 +134,12 @@ def run(
             "they show, on the screen and in JSON lines]"
         ),
     ] = None,
-    trace: Annotated[
-        Path | None,
-        typer.Option(
-            "--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"
-        ),
-    ] = None,
-    no_trace: Annotated[bool, typer.Option("--no-trace", help="Record nothing.")] = False,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
     theme: Theme = "dark",
     color: Color = "auto",
     ascii_only: Ascii = False,
@@ -138,9 +160,96 @@ def run(
 
         write_out(spec, write, vectors, as_json, path)
         return
+    from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    start(spec, write, vectors, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, trace=path)
+    engine = {"vectors": vectors, "trace": path, **staying(keep, on_leave)}
+    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_knobs
+def serve(
+    model: Name = "smollm2",
+    revision: Revision = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_remote_code: RemoteCode = False,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
+    *,
+    knobs: Knobs,
+    vector: Vectors = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
+) -> None:
+    """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.narration import Narrator
+    from tui_entropy.records import Load, ModelSpec, Write
+
+    spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
+    given = sys.stdin.read() if prompt == "-" else prompt
+    write = Write(given, system, chat, max_tokens, knobs) if given else None
+    path = None if no_trace else str(trace_path(trace, model, given or "").absolute())
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **engines.staying(keep, on_leave))
+    if not load.keep:
+        raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
+    narrator = Narrator()
+    told = attaching.serve(engines.command(), load, write, narrator.progress)
+    narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
+    typer.echo(told)
+
+
+@app.command(epilog=EXIT_CODES)
+def attach(
+    engine: EngineId = None,
+    show: Annotated[bool, typer.Option("--list", help="List the running engines instead.")] = False,
+    ssh: Annotated[str | None, typer.Option(metavar="HOST", help="Attach there, by `ssh -t HOST`.")] = None,
+    remote: Annotated[str, typer.Option(help="With --ssh: what tui-entropy is called there.")] = "tui-entropy",
+    socket: Annotated[Path | None, typer.Option(help="Socket of an engine, as one forwarded by `ssh -L`.")] = None,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+) -> None:
+    """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.records import ModelSpec
+    from tui_entropy.ui.start import color_mode, start
+
+    if ssh is not None:
+        flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
+        flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
+        command = attaching.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
+        try:
+            os.execvp(command[0], command)
+        except OSError as missing:
+            raise UserError(f"ssh could not be started: {missing}") from missing
+    if show:
+        typer.echo(attaching.table(engines.running()), nl=False)
+        return
+    path = socket or attaching.chosen(engine).socket
+    source = {"attach": path, "forwarded": attaching.is_forwarded(path)}
+    start(ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **source)
+
+
+@app.command(epilog=EXIT_CODES)
+def stop(
+    engine: EngineId = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every running engine.")] = False,
+) -> None:
+    """End a running engine, whoever watches it."""
+    from tui_entropy import attaching, engines
+
+    for each in engines.running() if everyone else [attaching.chosen(engine)]:
+        attaching.stop(each)
+        typer.echo(f"engine {each.id} has ended", err=True)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -265,6 +374,24 @@ def rm(
     from tui_entropy.traces import found, remove
 
     remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+
+
+@app.command(epilog=EXIT_CODES)
+def export(
+    file: TraceFile,
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
+    ] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of the trace. [default: the newest]")] = None,
+    bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
+) -> None:
+    """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
+    from tui_entropy.export import formats
+    from tui_entropy.traces import found
+
+    typer.echo(formats.export(found(file), to, out, run, bits), err=True)
 
 
 @app.command(epilog=EXIT_CODES)

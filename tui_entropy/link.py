@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+from collections import deque
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,29 +36,40 @@ class Connection(Generic[In, Out]):
         self._decoder: msgspec.msgpack.Decoder[In] = msgspec.msgpack.Decoder(incoming)
         self._encoder = msgspec.msgpack.Encoder()
         self._unread = bytearray()
-        self._unsent = bytearray()
+        self._unsent: deque[memoryview] = deque()
+        """Messages, of the first what is left of it."""
+        self._begun = False
+        """Whether the other side has a part of the first."""
+        self.backlog = 0
+        """Bytes that the other side has not taken yet."""
         self._hung_up = False
 
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    @property
-    def backlog(self) -> int:
-        """Bytes that the other side has not taken yet."""
-        return len(self._unsent)
-
     def send(self, message: Out) -> None:
         """Queue a message and hand over as much as the socket takes now. Raises LinkClosed."""
         body = self._encoder.encode(message)
-        self._unsent += LENGTH.pack(len(body))
-        self._unsent += body
+        self._unsent.append(memoryview(LENGTH.pack(len(body)) + body))
+        self.backlog += LENGTH.size + len(body)
         self.flush()
 
+    def last_word(self, message: Out) -> None:
+        """Give up on every message that the other side has no part of yet, and say this one. Raises LinkClosed."""
+        while len(self._unsent) > self._begun:
+            self.backlog -= len(self._unsent.pop())
+        self.send(message)
+
     def flush(self) -> None:
+        """Hand over as much as the socket takes now. Raises LinkClosed."""
         try:
             while self._unsent:
-                sent = self.socket.send(self._unsent)
-                del self._unsent[:sent]
+                sent = self.socket.send(self._unsent[0])
+                self.backlog -= sent
+                self._unsent[0] = self._unsent[0][sent:]
+                self._begun = bool(self._unsent[0])
+                if not self._begun:
+                    self._unsent.popleft()
         except BlockingIOError:
             pass
         except OSError as gone:
@@ -116,50 +128,64 @@ EngineEnd = Connection[Command, Event]
 ScreenEnd = Connection[Event, Command]
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket that only this user can open. Raises UserError where that cannot be had."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = path.parent.stat()
-    if folder.st_uid != os.getuid() or folder.st_mode & 0o077:
+def private(folder: Path) -> None:
+    """Raise UserError where others can open a folder."""
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise UserError(
-            f"the folder {path.parent} can be opened by others; the engine's socket needs one of its own: "
-            f"`chmod 700 {path.parent}` or set XDG_RUNTIME_DIR to a private folder"
+            f"the folder {folder} can be opened by others; the engine's socket needs one of its own: "
+            f"`chmod 700 {folder}` or set XDG_RUNTIME_DIR to a private folder"
         )
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket that only this user can open. Raises UserError where that cannot be had.
+
+    The file is there only once somebody listens, so one where nobody does is left over from an engine that died.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private(path.parent)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    unheard = path.with_suffix(".new")
     before = os.umask(0o177)
     try:
-        server.bind(os.fspath(path))
+        server.bind(os.fspath(unheard))
     finally:
         os.umask(before)
-    server.listen(1)
+    server.listen(16)
+    unheard.rename(path)
+    server.setblocking(False)
     return server
 
 
-def accept(server: socket.socket, patience: float) -> EngineEnd:
-    """Wait for a screen, `patience` seconds at most (then TimeoutError). A peer of another user is turned away."""
-    server.settimeout(patience)
-    while True:
-        peer, _ = server.accept()
-        if _peer_uid(peer) in (os.getuid(), None):
-            return Connection(peer, Command)
-        peer.close()
-
-
-def connect(path: Path) -> ScreenEnd:
-    """Reach an engine. Raises OSError while nobody listens there."""
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def accept(server: socket.socket) -> EngineEnd | None:
+    """Whoever wants in; None if nobody does. A peer of another user is turned away."""
     try:
-        peer.connect(os.fspath(path))
-    except OSError:
-        peer.close()
-        raise
-    return Connection(peer, Event)
-
-
-def _peer_uid(peer: socket.socket) -> int | None:
-    """None where the system does not tell."""
-    if not hasattr(socket, "SO_PEERCRED"):
+        end, _ = server.accept()
+    except BlockingIOError:
         return None
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return int(uid)
+    if peer(end)[1] in (os.getuid(), None):
+        return Connection(end, Command)
+    end.close()
+    return None
+
+
+def connect(path: Path, patience: float = 1.0) -> ScreenEnd:
+    """Reach an engine. Raises OSError: ConnectionRefusedError where it is dead, TimeoutError where it is too busy."""
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    end.settimeout(patience)
+    try:
+        end.connect(os.fspath(path))
+    except OSError:
+        end.close()
+        raise
+    return Connection(end, Event)
+
+
+def peer(end: socket.socket) -> tuple[int | None, int | None]:
+    """(process, user) at the other end; None where the system does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None, None
+    credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return int(pid), int(uid)

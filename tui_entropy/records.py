@@ -454,9 +454,38 @@ class AttentionRows(Struct, frozen=True, tag="attention"):
     """Why there are no rows."""
 
 
+class Standing(Struct, frozen=True, tag="standing"):
+    """To one screen: which engine this is, and how the two stand. The first thing that it hears, and again when
+    screens come, go or take control. No part of what happened, and not recorded."""
+
+    engine: str
+    """By which `attach` and `stop` name it."""
+    pid: int
+    began: float
+    """Wall clock, seconds since 1970."""
+    model: ModelSpec | None
+    state: str
+    """One of log.State."""
+    tokens: int
+    """Written in the run that it is at."""
+    trace: str
+    """The file that it records into; empty before it was told to load."""
+    keep: float
+    """Seconds that it stays with nobody attached."""
+    screens: int = 0
+    in_control: bool = False
+    """Whether the screen that is told this may command."""
+
+
+class Dismissed(Struct, frozen=True, tag="dismissed"):
+    """To one screen: the engine hangs up on it."""
+
+    sentence: str
+
+
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
-    | Ended | Failed | Refused | Memory | AttentionRows
+    | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed
 )  # fmt: skip
 
 
@@ -468,7 +497,15 @@ class Load(Struct, frozen=True, tag="load"):
     vectors: tuple[Vector, ...] = ()
     """Further vector files to read once the model is up."""
     trace: str | None = None
-    """Where to record; a file that is there is left alone, and one with another number behind its name made."""
+    """Where to record; a file that is there is left alone, and one with another number behind its name made. None for
+    a record that goes with the engine."""
+    keep: float = 0.0
+    """Seconds to stay with nobody attached; 0 is to end with the last screen."""
+    on_leave: str = "write"
+    """What becomes of the text when the last screen is gone: one of ON_LEAVE."""
+
+
+ON_LEAVE = ("write", "pause", "stop")
 
 
 class Write(Struct, frozen=True, tag="write"):
@@ -495,7 +532,7 @@ class SetVector(Struct, frozen=True, tag="set-vector"):
 
 
 class Pause(Struct, frozen=True, tag="pause"):
-    pass
+    reason: str = "by you"
 
 
 class Continue(Struct, frozen=True, tag="continue"):
@@ -526,10 +563,36 @@ class AskAttention(Struct, frozen=True, tag="ask-attention"):
 
 
 class Quit(Struct, frozen=True, tag="quit"):
-    pass
+    """End the engine."""
 
 
-Command = Load | Write | SetKnobs | SetVector | Pause | Continue | Advance | Stop | AskAttention | Quit
+class Follow(Struct, frozen=True, tag="follow"):
+    """Tell this screen everything that was recorded after an event, and then what happens."""
+
+    after: int = 0
+    """`seq` of the last event that it knows; 0 for none."""
+    guest: bool = False
+    """It does not count among the screens: it takes no control, and nothing changes when it leaves."""
+
+
+class TakeControl(Struct, frozen=True, tag="take-control"):
+    """From now on this screen commands, and the others watch."""
+
+
+Command = (
+    Load
+    | Write
+    | SetKnobs
+    | SetVector
+    | Pause
+    | Continue
+    | Advance
+    | Stop
+    | AskAttention
+    | Quit
+    | Follow
+    | TakeControl
+)
 
 
 def log_visible(keys: int | None) -> float | None:

@@ -27,8 +27,9 @@ UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits",
 
 
 def column(series: Series) -> str:
-    """The column that a series is kept in: its name and its unit."""
-    return series.name.replace(" ", "_") + UNITS.get(series.kind, "")
+    """The column that a series is kept in: its name and its unit. `arrays` has the head varentropies themselves."""
+    mean = "mean_" if series.name == "head varentropy" else ""
+    return mean + series.name.replace(" ", "_") + UNITS.get(series.kind, "")
 
 
 SERIES_COLUMNS = {series.name: column(series) for series in SERIES}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import math
 import sqlite3
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -131,7 +133,8 @@ class Trace:
         found = self._seqs.setdefault(run, array("q"))
         rows = self._rows("SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step", (run, len(found)))
         for step, seq in rows:
-            if not isinstance(step, int) or step - len(found) > GAP:
+            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - len(found) <= GAP:
+                self.damage = self.damage or f"no step {len(found)} of run {run}"
                 break
             found.extend([0] * (step - len(found)))
             found.append(seq)
@@ -215,6 +218,29 @@ class Trace:
         if isinstance(log.steps, RecordedSteps):
             written_up_to(log, log.steps, None)
         return log
+
+    def latest(self) -> tuple[Log, int]:
+        """The newest run as it is at one moment, and the seq of the last thing that had happened by then, 0 for none.
+
+        Of a file that is being written: what it is told by `since` that seq is all that the log lacks.
+        """
+        for _ in self._rows("BEGIN"):
+            pass
+        try:
+            ends = (seq for table in ("events", "steps") for (seq,) in self._rows(f"SELECT max(seq) FROM {table}"))
+            return self.log(), max((seq for seq in ends if isinstance(seq, int)), default=0)
+        finally:
+            for _ in self._rows("COMMIT"):
+                pass
+
+    def since(self, seq: int) -> Iterator[tuple[int, Event]]:
+        """(seq, what happened) after that seq, in order; of runs before the newest without their steps."""
+        run = next(reversed(self.runs), 0)
+        seqs = self.seqs(run)
+        first = bisect_right(seqs, seq)
+        events = [(at, event) for at, _, event in self.events() if at > seq]
+        steps: Iterator[tuple[int, Event]] = zip(seqs[first:], self.steps(run, first), strict=False)
+        return heapq.merge(events, steps, key=itemgetter(0))
 
     def _fold(self, log: Log, seq: int, event: Event, last: int | None) -> None:
         """One event into the log, with as many steps as had been written before it."""

@@ -1,6 +1,5 @@
 """What real engines say is what their traces tell, of every family of models and with every kind of number."""
 
-import gc
 import os
 import signal
 import time
@@ -15,7 +14,6 @@ from test_worker import ENDLESS, Engine
 
 from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.session import Session
-from tui_entropy.engine.worker import Worker
 from tui_entropy.headless import write_out
 from tui_entropy.records import (
     Event,
@@ -88,25 +86,13 @@ def test_the_trace_of_a_killed_engine_tells_what_its_screen_knew(tmp_path):
     assert told(*log.pop("steps")) == told(*live.pop("steps")) and log == live
 
 
-class Screen:
-    """What an engine in this very process says."""
-
-    def __init__(self) -> None:
-        self.heard: list[Event] = []
-
-    def send(self, event: Event) -> None:
-        self.heard.append(event)
-
-
 def test_an_engine_tells_that_it_cannot_record_and_is_ready_all_the_same(tmp_path):
-    screen = Screen()
-    worker = Worker(screen)
-    with worker._open:
-        worker.load(Load(ModelSpec(str(saved(tmp_path / "model"))), trace="/dev/null/a.tui"))
-    gc.unfreeze()
-    (refused,) = [event for event in screen.heard if isinstance(event, Refused)]
-    (ready,) = [event for event in screen.heard if isinstance(event, Ready)]
-    assert "nothing is recorded" in refused.sentence and ready.trace is None
+    engine = Engine(tmp_path)
+    engine.end.send(Load(ModelSpec(str(saved(tmp_path / "model"))), trace="/dev/null/a.tui"))
+    assert engine.until(Ready).trace is None
+    (refused,) = [event for event in engine.heard if isinstance(event, Refused)]
+    assert "nothing is recorded" in refused.sentence
+    engine.close()
 
 
 @pytest.mark.parametrize("place", ["a.tui", "model/config.json/a.tui"])

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from small import saved
 
 from tui_entropy import link
+from tui_entropy.log import Log
 from tui_entropy.records import (
     Advance,
     AskAttention,
@@ -20,6 +21,7 @@ from tui_entropy.records import (
     Continued,
     Ended,
     Failed,
+    Follow,
     Knobs,
     KnobsChanged,
     Load,
@@ -48,10 +50,11 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "engine.log"
-        path = folder / "private" / "engine.sock"
+        path = self.socket = folder / "private" / "engine.sock"
         command = [sys.executable, "-m", "tui_entropy.engine.worker", str(path), str(self.log)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.end = self._reached(path)
+        self.end.send(Follow())
         self.heard: list = []
 
     def _reached(self, path: Path) -> link.ScreenEnd:
@@ -84,7 +87,7 @@ class Engine:
 def engine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
     found = Engine(folder)
-    found.end.send(Load(ModelSpec(str(saved(folder / "model")))))
+    found.end.send(Load(ModelSpec(str(saved(folder / "model"))), keep=60))
     yield found
     found.close()
 
@@ -153,6 +156,26 @@ def test_what_it_cannot_do_is_answered_in_a_sentence_and_it_writes_on(engine):
     engine.until(Step)
 
 
+def test_a_text_that_nobody_watched_is_the_same_as_one_that_was_watched(engine):
+    write = replace(ENDLESS, max_tokens=120)
+    engine.end.send(write)
+    first = engine.until(Started)
+    engine.until(Ended)
+    watched = [event for event in engine.heard if isinstance(event, Step) and event.run == first.run]
+    engine.end.send(write)
+    engine.until(Step, 5)
+    engine.end.close()
+    engine.end = link.connect(engine.socket)
+    engine.end.send(Follow())
+    again = Log()
+    while again.state != "ended" or again.run != first.run + 1:
+        for event in engine.end.receive(5):
+            again.append(event)
+    assert [step.token_id for step in again.steps] == [step.token_id for step in watched]
+    for step, one in zip(again.steps, watched, strict=True):
+        assert (step.entropy, step.blocks, step.text) == (one.entropy, one.blocks, one.text)
+
+
 def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):
     other = Engine(tmp_path)
     other.end.send(Load(ModelSpec(str(tmp_path / "nothing"))))
@@ -162,7 +185,7 @@ def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):
     assert other.process.wait(10) == 0
 
 
-def test_it_ends_when_its_screen_is_gone_and_keeps_its_noise_to_its_log(tmp_path):
+def test_it_keeps_its_noise_to_its_log_and_leaves_nothing_when_it_is_told_to_end(tmp_path):
     other = Engine(tmp_path)
     other.end.send(Pause())
     assert "no model" in other.until(Refused).sentence
@@ -171,9 +194,9 @@ def test_it_ends_when_its_screen_is_gone_and_keeps_its_noise_to_its_log(tmp_path
     if fds.exists():
         assert {os.readlink(fds / "1"), os.readlink(fds / "2")} == {str(other.log)}
         assert os.getpriority(os.PRIO_PROCESS, other.process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
-    assert not (tmp_path / "private" / "engine.sock").exists()
-    other.end.close()
+    other.end.send(Quit())
     assert other.process.wait(10) == 0
+    assert not list((tmp_path / "private").iterdir()) and not other.log.exists()
 
 
 def test_a_killed_engine_is_noticed_at_once(tmp_path):

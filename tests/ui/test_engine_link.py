@@ -11,7 +11,7 @@ import pytest
 
 from tui_entropy import paths
 from tui_entropy.records import Knobs, Load, ModelSpec, Ready, SetKnobs, Started, Step, Write
-from tui_entropy.ui.engine import EngineProcess, how_it_ended, last_line
+from tui_entropy.ui.engine import EngineProcess
 
 SCRIPT = str(Path(__file__).parents[1] / "fake_engine.py")
 
@@ -71,11 +71,10 @@ async def test_what_is_sent_before_it_listens_arrives_in_order(screen):
     assert kinds.index(Ready) < kinds.index(Started) < kinds.index(Step)
 
 
-async def test_it_runs_apart_from_the_keyboard_and_its_socket_is_gone_once_it_is_reached(screen):
+async def test_it_runs_apart_from_the_keyboard(screen):
     here = screen()
     await here.begin()
     assert os.getsid(here.engine.pid) == here.engine.pid
-    assert not list(paths.sockets().glob("*.sock"))
 
 
 async def test_a_killed_engine_is_told_of_in_a_sentence(screen):
@@ -151,23 +150,3 @@ async def test_the_log_of_an_engine_that_ended_well_is_not_kept(screen):
     assert log.exists()
     here.engine.close()
     assert not log.exists()
-
-
-@pytest.mark.parametrize(
-    ("code", "why", "last", "said"),
-    [
-        (-9, "", "", "lack of memory"),
-        (-11, "", "segmentation", "SIGSEGV: segmentation"),
-        (1, "", "ImportError: torch", "code 1: ImportError: torch"),
-        (None, "a message of 9 bytes", "", "a message of 9 bytes"),
-    ],
-)
-def test_how_it_ended(code, why, last, said):
-    assert said in how_it_ended(code, why, last)
-
-
-def test_the_last_line_of_a_log_has_no_control_characters(tmp_path):
-    log = tmp_path / "log"
-    log.write_bytes(b"first\n\x1b[31mlast\x07 one\xff\n\n  \n")
-    assert last_line(log) == "[31mlast one\ufffd"
-    assert last_line(tmp_path / "none") == ""

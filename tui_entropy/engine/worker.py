@@ -1,6 +1,6 @@
 """The engine process: commands in, events out. `python -m tui_entropy.engine.worker SOCKET LOGFILE`
 
-It listens on a socket that only this user can open, serves one screen, and ends when that screen is gone. Its own
+It listens on a socket that only this user can open, and outlives the screens that come and go there. Its own
 descriptors 1 and 2 lead to the log file, since a library that writes there would write over the screen.
 """
 
@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from tui_entropy.engine.audience import Audience
 from tui_entropy.errors import UserError
-from tui_entropy.link import EngineEnd, LinkClosed, accept, listen
-from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
     Advance,
     AskAttention,
     Command,
     Continue,
     Continued,
-    Event,
     Failed,
     Load,
     Memory,
+    ModelSpec,
     Pause,
     Paused,
     Progress,
@@ -37,6 +39,7 @@ from tui_entropy.records import (
     Refused,
     SetKnobs,
     SetVector,
+    Standing,
     Step,
     Stop,
     Write,
@@ -47,45 +50,54 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 """The screen must answer a key while the model computes."""
-SLOW_SCREEN = 32 * 2**20
-"""Bytes that may wait for a screen that does not read, before the model waits too."""
 GAUGE_SECONDS = 1.0
-PATIENCE_SECONDS = 60.0
-"""For the screen to come; one that was killed before never will."""
 
 
 class Worker:
-    """Obeys one screen. Everything happens on one thread: commands are heard between two tokens."""
+    """Obeys whoever is in control. Everything happens on one thread: commands are heard between two tokens."""
 
-    def __init__(self, link: EngineEnd) -> None:
-        self.link = link
+    def __init__(self, audience: Audience) -> None:
+        self.audience = audience
+        self.emit = audience.emit
         self.session: Session | None = None
-        self.recorder = Recorder(None)
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
+        self._model: ModelSpec | None = None
+        self._failed = False
         self._open = ExitStack()
         self._gauged = 0.0
+        audience.describe = self._described
 
     def serve(self) -> None:
-        """Until Quit, or until the screen hangs up (LinkClosed)."""
+        """Until Quit. A text that is not finished then is stopped."""
         with self._open:
-            while True:
-                may_write = self._writing and self.link.backlog < SLOW_SCREEN
-                for command in self.link.receive(0 if may_write else None):
-                    if isinstance(command, Quit):
-                        return
-                    self._contained(lambda command=command: self.obey(command))  # type: ignore[misc]
-                if self._writing and self.link.backlog < SLOW_SCREEN:
-                    self._contained(self.advance)
+            try:
+                while self._serve_on():
+                    pass
+            finally:
+                if self.session is not None:
+                    self.session.stop()
+
+    def _serve_on(self) -> bool:
+        for command in self.audience.hear(wait=not self._writing):
+            if isinstance(command, Quit):
+                return False
+            self._contained(lambda command=command: self.obey(command))  # type: ignore[misc]
+        if self._writing:
+            self._contained(self.advance)
+        return True
 
     @property
     def _writing(self) -> bool:
         return self.session is not None and self.session.active and self.budget != 0
 
-    def tell(self, event: Event) -> None:
-        """To the trace and to the screen."""
-        self.recorder.take(event)
-        self.link.send(event)
+    def _described(self, standing: Standing) -> Standing:
+        session = self.session
+        if session is None:
+            state = "failed" if self._failed else "loading" if self._model else "starting"
+            return replace(standing, model=self._model, state=state)
+        state = "writing" if self._writing else "paused" if session.active else "ended" if session.run else "ready"
+        return replace(standing, model=self._model, state=state, tokens=session.n_written)
 
     def obey(self, command: Command) -> None:
         """Raises UserError for what cannot be done."""
@@ -105,46 +117,42 @@ class Worker:
                 session.set_vector(command.vector)
             case AskAttention():
                 if rows := session.attention(command):
-                    self.tell(rows)
+                    self.audience.answer(rows)
             case Stop():
                 session.stop()
             case Pause() if self._writing:
-                self._pause("by you")
+                self._pause(command.reason)
             case Continue() | Advance() if session.active:
                 self.budget = command.tokens if isinstance(command, Advance) else None
-                self.tell(Continued(session.run))
+                self.emit(Continued(session.run))
 
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
+        self._model = command.model
         try:
-            self.tell(Progress("importing torch and transformers"))
-            from tui_entropy.engine.decode import instruments
-            from tui_entropy.engine.loading import load
-            from tui_entropy.engine.session import Session
-
-            loaded = load(command.model, self.tell)
-            probes = self._open.enter_context(instruments(loaded))
-            self.session = Session(loaded, probes, self.tell)
+            self.session = self.bring_up(command)
             for vector in command.vectors:
                 self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
-        except UserError as mistake:
-            self.tell(Failed(str(mistake), fatal=True))
-            return
-        except (LinkClosed, KeyboardInterrupt):
-            raise
         except Exception as error:
-            self.tell(Failed(_sentence(error), traceback.format_exc(), fatal=True))
+            self._failed = True
+            mistake = isinstance(error, UserError)
+            said = (str(error), "") if mistake else (_sentence(error), traceback.format_exc())
+            self.emit(Failed(*said, fatal=True))
             return
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
-        self.recorder = self._recorder(command.trace)
-        self.tell(Ready(loaded.card, self.session.vectors, self.recorder.name))
+        trace = self.audience.record(command.trace)
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace))
         self._gauge()
 
-    def _recorder(self, path: str | None) -> Recorder:
-        """A trace that cannot be written is told of, and the text goes on without it."""
-        recorder = Recorder(Path(path) if path else None, lambda sentence: self.link.send(Refused(sentence)))
-        return self._open.enter_context(closing(recorder))
+    def bring_up(self, command: Load) -> Session:
+        self.emit(Progress("importing torch and transformers"))
+        from tui_entropy.engine.decode import instruments
+        from tui_entropy.engine.loading import load
+        from tui_entropy.engine.session import Session
+
+        loaded = load(command.model, self.emit)
+        return Session(loaded, self._open.enter_context(instruments(loaded)), self.emit)
 
     def advance(self) -> None:
         assert self.session is not None
@@ -159,35 +167,34 @@ class Worker:
     def _pause(self, reason: str) -> None:
         assert self.session is not None
         self.budget = 0
-        self.tell(Paused(self.session.run, reason))
+        self.emit(Paused(self.session.run, reason))
 
     def _contained(self, act: Callable[[], None]) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""
         try:
             act()
         except UserError as mistake:
-            self.tell(Refused(str(mistake)))
-        except LinkClosed:
-            raise
+            self.audience.answer(Refused(str(mistake)))
         except Exception as error:
             traceback.print_exc()
             if self.session is not None:
                 self.session.abandon()
-            self.tell(Failed(_sentence(error), traceback.format_exc()))
+            self.emit(Failed(_sentence(error), traceback.format_exc()))
 
     def _gauge(self) -> None:
+        self._gauged = time.monotonic()
+        self.emit(self.memory())
+
+    def memory(self) -> Memory:
         import psutil
         import torch
 
         assert self.session is not None
-        self._gauged = time.monotonic()
         on_cuda = self.session.loaded.model.device.type == "cuda"
-        self.tell(
-            Memory(
-                resident=psutil.Process().memory_info().rss,
-                device=torch.cuda.memory_allocated() if on_cuda else None,
-                cache=self.session.cache_bytes,
-            )
+        return Memory(
+            resident=psutil.Process().memory_info().rss,
+            device=torch.cuda.memory_allocated() if on_cuda else None,
+            cache=self.session.cache_bytes,
         )
 
 
@@ -198,8 +205,11 @@ def _sentence(error: Exception) -> str:
     return f"the engine failed: {type(error).__name__}: {first}" if first else f"the engine failed: {error!r}"
 
 
-def main(socket_path: Path, log_path: Path) -> None:
-    """Serve one screen on `socket_path`; the socket file is removed as soon as that screen is there."""
+def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker] = Worker) -> None:
+    """Serve on `socket_path` until told to end, or until nobody has been there for as long as was set.
+
+    What is said on descriptors 1 and 2 goes to `log_path`, which is kept only when this fails.
+    """
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy; read once, by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,18 +217,17 @@ def main(socket_path: Path, log_path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.nice(NICENESS)
-    server = listen(socket_path)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        link = accept(server, PATIENCE_SECONDS)
-    finally:
-        socket_path.unlink(missing_ok=True)
-        server.close()
+        audience = Audience(socket_path)
+    except UserError as mistake:
+        sys.exit(str(mistake))
     try:
-        Worker(link).serve()
-    except LinkClosed:
-        pass
+        worker(audience).serve()
     finally:
-        link.close()
+        audience.close()
+    log_path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tui_entropy.knobs import read
 from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
+from tui_entropy.ui.attached import AttachedActions
 from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.theme import Theme, available, load, textual_theme
@@ -33,7 +34,7 @@ TINTS = tuple(
 """The series that most people want to tint by."""
 
 
-class Actions(PageActions):
+class Actions(PageActions, AttachedActions):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
     if TYPE_CHECKING:

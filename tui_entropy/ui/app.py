@@ -6,7 +6,6 @@ import asyncio
 import gc
 import math
 import signal
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from tui_entropy import paths
+from tui_entropy.engines import ENGINE
 from tui_entropy.log import Log
 from tui_entropy.records import (
     AttentionRows,
@@ -31,6 +31,7 @@ from tui_entropy.records import (
     Ready,
     Refused,
     SetVector,
+    Standing,
     Started,
     Vector,
     VectorsChanged,
@@ -51,7 +52,6 @@ from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
 
-ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
 NOTICE_SECONDS = 6.0
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
@@ -68,8 +68,10 @@ class InspectorApp(Actions, App[None]):
 
     write: what to begin with once the model is up, None to wait for a person.
     engine_command: None for no engine, where somebody else calls `take`.
+    trace, keep, on_leave: as in records.Load.
+    attach: the socket of an engine that runs, in place of one of its own.
+    forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys.py) -> keys in its place.
-    trace: where the engine records, None for nowhere.
     """
 
     TITLE = "tui-entropy"
@@ -85,14 +87,18 @@ class InspectorApp(Actions, App[None]):
         write: Write | None = None,
         *,
         vectors: Sequence[Vector] = (),
+        trace: Path | None = None,
+        keep: float = 0.0,
+        on_leave: str = "write",
+        attach: Path | None = None,
+        forwarded: bool = False,
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
-        trace: Path | None = None,
     ) -> None:
         super().__init__()
-        self.spec, self.opening, self.extra_vectors = spec, write, tuple(vectors)
-        self.trace = str(trace) if trace else None
+        self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
+        self.attach, self.forwarded = attach, forwarded
         self.wrote = write
         """What was asked for last."""
         self.frame = Frame(Log(), paint or Paint())
@@ -142,7 +148,10 @@ class InspectorApp(Actions, App[None]):
         """After the first paint, so that nothing delays it."""
         self._welcome()
         self.show()
-        self.begin_engine()
+        if self.attach and self.engine:
+            self.engine.attach(self.attach)
+        else:
+            self.begin_engine()
         gc.freeze()  # what is here now stays: it need not be looked at in every full collection
         gc.enable()
 
@@ -151,13 +160,14 @@ class InspectorApp(Actions, App[None]):
         if self._alarm:
             self._alarm.cancel()
         if self.engine:
-            self.engine.close()
+            (self.engine.close if self.ending else self.engine.leave)()
 
     def begin_engine(self) -> None:
         if self.engine:
+            self.attach = self.standing = None
             self.engine.start()
             self.frame.log.append(Progress("starting the engine"))
-            self.tell(Load(self.spec, self.extra_vectors, self.trace))
+            self.tell(self.load)
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing."""
@@ -184,6 +194,7 @@ class InspectorApp(Actions, App[None]):
     def lose(self, why: str) -> None:
         """The engine is gone. What it wrote stays."""
         self._drain()
+        self.standing = None
         self.frame.log.lose(why)
         self._asked_rows = None
         self.show()
@@ -215,9 +226,10 @@ class InspectorApp(Actions, App[None]):
     def _take_in(self, event: Event) -> None:
         log = self.frame.log
         log.append(event)
+        self.heed(event)
         match event:
             case Ready():
-                self._adopt(event.vectors, tell=True)
+                self._adopt(event.vectors, tell=self.in_control)
                 if self.frame.layer > event.card.n_layers or not self._been_ready:
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
                 self._been_ready = True
@@ -228,6 +240,8 @@ class InspectorApp(Actions, App[None]):
                 self._asked_rows = None
             case VectorsChanged():
                 self._adopt(event.vectors, tell=False)
+            case Standing():
+                self.stand(event)
             case Refused():
                 self.frame = replace(self.frame, vectors=log.vectors)
                 self._rows_pending_since = -math.inf

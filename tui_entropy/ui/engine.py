@@ -1,18 +1,18 @@
-"""The engine's process: started, reached over its socket, listened to, and never left behind."""
+"""The screen's end of an engine: started or attached to, listened to, left or ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tui_entropy import link, paths
-from tui_entropy.records import Command, Event, Quit
+from tui_entropy import engines, link
+from tui_entropy.records import Command, Dismissed, Event, Follow, Quit
 
 KNOCK_SECONDS = 0.005
 """Between two tries to reach an engine that does not listen yet."""
@@ -21,13 +21,12 @@ SILENCE_SECONDS = 60.0
 GRACE_SECONDS = 0.7
 """For an engine to go when asked, and again when told."""
 
-_numbers = itertools.count(1)
-
 
 class EngineProcess:
     """One engine at a time. `told` gets every batch of events, `lost` one sentence when the engine is gone.
 
-    Everything but `close` returns at once; both callbacks run on the event loop that called `start`.
+    Everything but `close` and `leave` returns at once; both callbacks run on the event loop that called `start` or
+    `attach`.
     """
 
     def __init__(
@@ -37,6 +36,7 @@ class EngineProcess:
         """Started with two further arguments: the path of the socket to listen on, and of the log file."""
         self._told, self._lost = told, lost
         self._process: subprocess.Popen[bytes] | None = None
+        """None where somebody else started it."""
         self._link: link.ScreenEnd | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[Command] = []
@@ -44,28 +44,31 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
+        """Of an engine that was started here."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start a fresh engine; one that still runs is killed first."""
+        """Start a fresh engine; one that was started here and still runs is killed first."""
         self._end(at_once=True)
         self._loop = asyncio.get_running_loop()
-        name = f"{os.getpid()}-{next(_numbers)}"
-        self._socket, self.log = paths.sockets() / f"{name}.sock", paths.logs() / f"engine-{name}.log"
         try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            with self.log.open("wb") as output:
-                self._process = subprocess.Popen(
-                    [*self.command, str(self._socket), str(self.log)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,  # so that ctrl-C in the terminal does not reach it
-                )
+            started = engines.start(self.command)
         except OSError as refused:
             self._loop.call_soon(self._lost, f"the engine could not be started: {refused}")
             return
+        self._process, self._socket, self.log = started.process, started.socket, started.log
+        self._waiting = [Follow()]
         self._knock(self._loop.time() + SILENCE_SECONDS)
+
+    def attach(self, socket: Path) -> None:
+        """Reach an engine that runs. It says how it stands, and more only to a `Follow`."""
+        self._loop, self._socket, self.log = asyncio.get_running_loop(), socket, engines.log_of(socket)
+        try:
+            self._meet(link.connect(socket))
+        except OSError as refused:
+            self._loop.call_soon(
+                self._lost, f"no engine answers at {socket} ({refused}): `tui-entropy attach --list`"
+            )
 
     def send(self, command: Command) -> None:
         """Sent now, or as soon as the engine listens. With no engine it is dropped."""
@@ -82,25 +85,39 @@ class EngineProcess:
             self._loop.add_writer(self._link.fileno(), self._flush)
 
     def close(self) -> None:
-        """Ask the engine to go, then make it go. Waits for that, at most a moment."""
-        if self._link is not None:
-            with contextlib.suppress(link.LinkClosed):
-                self._link.send(Quit())
-        clean = self._end(at_once=self._link is None)
-        if clean:
-            self.log.unlink(missing_ok=True)
+        """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
+        reached = self._link is not None
+        self.send(Quit())
+        self._linger(until_it_hangs_up=True)
+        self._end(at_once=not reached)
+
+    def leave(self) -> None:
+        """Hang up. The engine does what was set for that; one that has heard nothing yet is ended."""
+        if self._link is None:
+            self._end(at_once=True)
+        self._linger()
+        self._part()
+
+    def _linger(self, until_it_hangs_up: bool = False) -> None:
+        """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
+        end = time.monotonic() + GRACE_SECONDS
+        with contextlib.suppress(link.LinkClosed):
+            while self._link and (until_it_hangs_up or self._link.backlog) and time.monotonic() < end:
+                self._link.receive(KNOCK_SECONDS)
 
     def _knock(self, deadline: float) -> None:
         assert self._process is not None
         try:
-            self._link = link.connect(self._socket)
+            self._meet(link.connect(self._socket))
         except OSError:
             if self._process.poll() is None and self._loop.time() < deadline:
                 self._timer = self._loop.call_later(KNOCK_SECONDS, self._knock, deadline)
             else:
                 self._hung_up("it never began to listen")
-            return
-        self._loop.add_reader(self._link.fileno(), self._read)
+
+    def _meet(self, end: link.ScreenEnd) -> None:
+        self._link = end
+        self._loop.add_reader(end.fileno(), self._read)
         waiting, self._waiting = self._waiting, []
         for command in waiting:
             self.send(command)
@@ -113,7 +130,11 @@ class EngineProcess:
         except link.LinkClosed as gone:
             self._hung_up(str(gone))
             return
-        if events:
+        if events and isinstance(events[-1], Dismissed):
+            self._part()
+            self._process = None
+            self._lost(events[-1].sentence)
+        elif events:
             self._told(events)
 
     def _flush(self) -> None:
@@ -134,12 +155,12 @@ class EngineProcess:
 
     def _report(self, why: str, patience: int) -> None:
         code = self._process.poll() if self._process else None
-        if code is None and patience:
+        if self._process and code is None and patience:
             self._timer = self._loop.call_later(0.05, self._report, why, patience - 1)
             return
-        last = last_line(self.log)
+        last = engines.last_line(self.log)
         self._end(at_once=True)
-        self._lost(how_it_ended(code, why, last))
+        self._lost(engines.how_it_ended(code, why, last))
 
     def _part(self) -> None:
         if self._timer is not None:
@@ -151,12 +172,12 @@ class EngineProcess:
         self._timer = self._link = None
         self._waiting = []
 
-    def _end(self, at_once: bool) -> bool:
-        """Leave nothing behind: no process, no socket. True if the engine went of its own accord and content."""
+    def _end(self, at_once: bool) -> None:
+        """Leave nothing behind: no process, no socket."""
+        self._part()
         process, self._process = self._process, None
         if process is None:
-            return False
-        self._part()
+            return
         polite = [] if at_once else [signal.SIGTERM]
         for force in [*polite, signal.SIGKILL]:
             try:
@@ -165,32 +186,5 @@ class EngineProcess:
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, force)
-        code = process.wait()
-        self._socket.unlink(missing_ok=True)
-        return code == 0
-
-
-def how_it_ended(code: int | None, why: str, last: str) -> str:
-    """One sentence. code: as of Popen.returncode, None for an engine that still runs.
-
-    why: what broke the link, empty for a hang-up.
-    """
-    if code is None or (why and not code):
-        return f"the link to the engine broke: {why or 'it hung up'}"
-    if code == -signal.SIGKILL:
-        return "the engine was killed (SIGKILL), often for lack of memory"
-    if code < 0:
-        return f"the engine was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
-    return f"the engine ended with code {code}" + (f": {last}" if last else "")
-
-
-def last_line(file: Path) -> str:
-    """The last line with anything on it, empty if there is none. Control characters are left out."""
-    try:
-        with file.open("rb") as log:
-            log.seek(max(file.stat().st_size - 4096, 0))
-            lines = log.read().decode(errors="replace").split("\n")
-    except OSError:
-        return ""
-    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
-    return next((line for line in said if line), "")
+        process.wait()
+        engines.clear(self._socket)

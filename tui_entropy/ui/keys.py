@@ -139,6 +139,8 @@ KEYS = (
     Key("help", "question_mark,f1", "help", "all keys, and what the numbers mean", PANES, "help"),
     Key("palette", "ctrl+p", "command_palette", "find an action by name", PANES),
     Key("redraw", "ctrl+l", "redraw", "draw the whole screen again", PANES),
+    Key("control", "ctrl+g", "control", "take control of an engine that other screens watch too", PANES),
+    Key("detach", "D", "detach", "leave, and let the engine go on: `tui-entropy attach` comes back", PANES),
     Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
 )  # fmt: skip
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
-    from textual.app import App
-
-    from tui_entropy.records import ModelSpec, Vector, Write
+    from tui_entropy.records import ModelSpec, Write
+    from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.paint import ColorMode
 
 COLOR_MODES = ("truecolor", "256", "16", "mono")
@@ -24,20 +23,15 @@ TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mon
 
 
 def start(
-    spec: ModelSpec,
-    write: Write,
-    vectors: tuple[Vector, ...],
-    *,
-    theme: str,
-    color: str,
-    ascii_only: bool,
-    mouse: bool,
-    trace: Path | None = None,
+    spec: ModelSpec, write: Write | None, *, theme: str, color: str, ascii_only: bool, mouse: bool, **engine: Any
 ) -> None:
-    """Open the inspector and stay until it is left. Raises UserError where there is no terminal to draw on."""
-    mode = drawable(color, "add --headless (and --jsonl) for plain output")
-    from tui_entropy import paths
-    from tui_entropy.ui.app import ENGINE, InspectorApp
+    """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
+
+    Raises UserError where there is no terminal to draw on.
+    """
+    mode = drawable(color, "`run --headless` (and --jsonl) gives plain output")
+    from tui_entropy import engines, paths
+    from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.keys import keymap
     from tui_entropy.ui.paint import Paint
     from tui_entropy.ui.theme import load
@@ -45,11 +39,10 @@ def start(
     app = InspectorApp(
         spec,
         write,
-        vectors=vectors,
-        trace=trace,
         paint=Paint(load(theme), mode, ascii_only),
-        engine_command=shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", "")) or ENGINE,
+        engine_command=engines.command(),
         keymap=keymap(paths.keymap()),
+        **engine,
     )
     stay(app, mouse)
 
@@ -105,8 +98,11 @@ def depict(
         pictures.record(cast, playback, clock, pictures.sized(size), paint)
 
 
-def stay(app: App[None], mouse: bool) -> None:
+def stay(app: InspectorApp, mouse: bool) -> None:
     app.run(mouse=mouse)
+    if app.parting:
+        with suppress(OSError):  # the terminal may be gone
+            print(app.parting, file=sys.stderr, flush=True)
     if app.return_code:
         sys.exit(app.return_code)
 

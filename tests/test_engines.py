@@ -1,0 +1,134 @@
+"""Engines on this machine: found by their sockets, asked, cleared away when dead, and how they ended."""
+
+import os
+import time
+
+import pytest
+from watchers import LOAD, Watcher, started
+
+from tui_entropy import engines, paths
+from tui_entropy.engines import duration, how_back, how_it_ended, last_line, seconds, staying
+from tui_entropy.errors import UserError
+from tui_entropy.records import Ready
+
+
+@pytest.fixture(autouse=True)
+def running(own_folders):
+    made = []
+
+    def make(*options: str) -> engines.Started:
+        made.append(started(*options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.process.kill()
+        each.process.wait()
+
+
+def test_where_nothing_ever_ran_nothing_runs():
+    assert engines.running() == []
+
+
+def test_engines_are_found_and_say_how_they_stand(running):
+    first, second = running(), running()
+    watcher = Watcher(first.socket)
+    watcher.send(LOAD)
+    watcher.until(Ready)
+    Watcher(second.socket, None).until(lambda: True)
+    found = {engine.id: engine for engine in engines.running()}
+    assert set(found) == {first.id, second.id}
+    assert found[first.id].standing.model.name == "toy" and found[first.id].standing.screens == 1
+    assert found[second.id].standing.state == "starting" and found[second.id].standing.model is None
+
+
+def test_one_that_is_too_busy_to_answer_is_listed_and_not_waited_for(running, monkeypatch):
+    monkeypatch.setattr(engines, "PATIENCE", 0.1)
+    busy = running("--load-seconds", "20")
+    watcher = Watcher(busy.socket)
+    watcher.send(LOAD)
+    time.sleep(0.2)
+    began = time.monotonic()
+    (found,) = engines.running()
+    assert found == engines.Engine(busy.socket, None) and time.monotonic() - began < 1
+
+
+def test_what_dead_engines_left_is_removed_and_nothing_else(running):
+    killed = running()
+    watcher = Watcher(killed.socket)
+    watcher.send(LOAD)
+    watcher.until(Ready)
+    other = killed.socket.with_name("note.txt")
+    other.write_text("mine")
+    fake = killed.socket.with_name("file.sock")
+    fake.write_text("no socket")
+    assert killed.socket.with_suffix(".tui").exists()
+    killed.process.kill()
+    killed.process.wait()
+    assert engines.running() == []
+    assert set(killed.socket.parent.iterdir()) == {other, fake}
+
+
+def test_only_the_owner_can_reach_an_engine(running):
+    socket = running().socket
+    Watcher(socket, None)
+    assert socket.stat().st_mode & 0o777 == 0o600 and socket.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_can_open_is_not_trusted():
+    paths.sockets().mkdir(parents=True)
+    paths.sockets().chmod(0o755)
+    with pytest.raises(UserError, match="chmod 700"):
+        engines.running()
+
+
+def test_an_engine_has_a_session_of_its_own_and_no_terminal(running):
+    process = running().process
+    assert os.getsid(process.pid) == process.pid
+    assert os.readlink(f"/proc/{process.pid}/fd/0") == "/dev/null"
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"), [("0", 0), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("0s", 0), ("12h", 43200)]
+)
+def test_times_are_read(typed, wanted):
+    assert seconds(typed) == wanted
+
+
+@pytest.mark.parametrize("typed", ["", "30", "m", "-1m", "1d", "nan", "infs", "1 h"])
+def test_what_is_no_time_shows_how_one_looks(typed):
+    with pytest.raises(UserError, match="30m"):
+        seconds(typed)
+
+
+def test_what_is_set_for_leaving_is_checked():
+    assert staying("1m", "pause") == {"keep": 60, "on_leave": "pause"}
+    with pytest.raises(UserError, match="write, pause, stop"):
+        staying("1m", "sleep")
+
+
+def test_times_are_told_in_words():
+    assert [duration(each) for each in (0, 1, 90, 1800, 3600, 5400)] == [
+        "0 seconds", "1 second", "1.5 minutes", "30 minutes", "1 hour", "1.5 hours"
+    ]  # fmt: skip
+    assert how_back("abcd", 60).endswith("`tui-entropy stop abcd` ends it, and so does 1 minute with nobody attached")
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "last", "said"),
+    [
+        (-9, "", "", "lack of memory"),
+        (-11, "", "segmentation", "SIGSEGV: segmentation"),
+        (1, "", "ImportError: torch", "code 1: ImportError: torch"),
+        (None, "a message of 9 bytes", "", "a message of 9 bytes"),
+    ],
+)
+def test_how_it_ended(code, why, last, said):
+    assert said in how_it_ended(code, why, last)
+
+
+def test_the_last_line_of_a_log_has_no_control_characters(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"first\n\x1b[31mlast\x07 one\xff\n\n  \n")
+    assert last_line(log) == "[31mlast one\ufffd"
+    assert last_line(tmp_path / "none") == ""

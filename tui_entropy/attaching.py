@@ -1,0 +1,156 @@
+"""Engines without a screen: listed, chosen, ended, started, reached on another machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tui_entropy import engines, link, paths
+from tui_entropy.engines import Engine
+from tui_entropy.errors import UserError
+from tui_entropy.records import (
+    Command,
+    Failed,
+    Follow,
+    Load,
+    Progress,
+    Quit,
+    Ready,
+    Refused,
+    Started,
+    TakeControl,
+    Write,
+)
+
+KNOCK = 0.02
+"""Seconds between two looks at something that is awaited."""
+GRACE = 3.0
+"""Seconds for an engine to end when asked, and again when told."""
+
+
+def table(found: Iterable[Engine]) -> str:
+    """One row for each engine, under a heading; a sentence where there is none."""
+    rows = [("id", "model", "state", "tokens", "screens", "since", "pid"), *map(_row, found)]
+    if len(rows) == 1:
+        return "No engine is running.\n"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+
+
+def _row(engine: Engine) -> tuple[str, ...]:
+    now = engine.standing
+    if now is None:
+        return (engine.id, "", "busy", "", "", "", "")
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(now.began))
+    model = "".join(letter for letter in now.model.name if letter.isprintable()) if now.model else "none yet"
+    return (engine.id, model, now.state, str(now.tokens), str(now.screens), since, str(now.pid))
+
+
+def chosen(wanted: str | None) -> Engine:
+    """The engine whose id begins so, or the only one. Raises UserError, with a list, where that is not one."""
+    found = engines.running()
+    fitting = [engine for engine in found if engine.id.startswith(wanted or "")]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not found:
+        raise UserError(
+            "no engine is running: `tui-entropy` starts one, `tui-entropy serve --headless` without a screen"
+        )
+    what = f"{len(found)} engines are running" if wanted is None else f"{wanted} is the id of {len(fitting)} engines"
+    raise UserError(f"{what}: give the id of one of these\n{table(found)}".rstrip())
+
+
+def stop(engine: Engine) -> None:
+    """End it, whoever watches, and wait until it is gone. One that does not answer is ended by signals."""
+    try:
+        end = link.connect(engine.socket)
+    except FileNotFoundError:
+        return
+    pid = engine.standing.pid if engine.standing else link.peer(end.socket)[0]
+    with suppress(link.LinkClosed):
+        _say(end, TakeControl(), Quit())
+        for force in (None, signal.SIGTERM, signal.SIGKILL):
+            if force and pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, force)
+            limit = time.monotonic() + GRACE
+            while time.monotonic() < limit:
+                end.receive(KNOCK)
+    end.close()
+    engines.clear(engine.socket)
+
+
+def serve(program: Sequence[str], load: Load, write: Write | None, told: Callable[[Progress], None]) -> str:
+    """Start an engine, let it load and begin to write, and leave it. told: hears how far it is.
+
+    Returns its id. Raises UserError where it cannot do that, and then nothing is left of it.
+    """
+    try:
+        started = engines.start(program)
+    except OSError as refused:
+        raise UserError(f"the engine could not be started: {refused}") from refused
+    try:
+        end = _reached(started)
+        _say(end, Follow(guest=True), load, *([write] if write else []))
+        while True:
+            for event in end.receive(None):
+                match event:
+                    case Progress():
+                        told(event)
+                    case Failed() | Refused():
+                        raise UserError(event.sentence)
+                    case Started():
+                        return started.id
+                    case Ready() if write is None:
+                        return started.id
+    except link.LinkClosed as gone:
+        code = _ended(started)
+        raise UserError(engines.how_it_ended(code, str(gone), engines.last_line(started.log))) from None
+    except BaseException:
+        _ended(started)
+        raise
+
+
+def _ended(started: engines.Started) -> int | None:
+    """Its exit status, None if it had to be killed. Nothing of it is left."""
+    try:
+        return started.process.wait(KNOCK)
+    except subprocess.TimeoutExpired:
+        started.process.kill()
+        started.process.wait()
+        return None
+    finally:
+        engines.clear(started.socket)
+
+
+def _reached(started: engines.Started) -> link.ScreenEnd:
+    while started.process.poll() is None:
+        try:
+            return link.connect(started.socket)
+        except OSError:
+            time.sleep(KNOCK)
+    raise link.LinkClosed
+
+
+def _say(end: link.ScreenEnd, *commands: Command) -> None:
+    for command in commands:
+        end.send(command)
+    while end.backlog:
+        time.sleep(KNOCK)
+        end.flush()
+
+
+def over_ssh(host: str, program: str, arguments: Sequence[str]) -> list[str]:
+    """The command that attaches there. program: what ours is called on that machine."""
+    return ["ssh", "-t", "--", host, shlex.join([program, "attach", *arguments])]
+
+
+def is_forwarded(socket: Path) -> bool:
+    """Whether the engine behind a socket may be on another machine, so that its files cannot be read from here."""
+    return socket.absolute().parent.resolve() != paths.sockets().resolve()

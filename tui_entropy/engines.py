@@ -1,0 +1,203 @@
+"""Engines on this machine: started, found by the sockets they listen on, asked how they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from tui_entropy import link, paths
+from tui_entropy.errors import UserError
+from tui_entropy.records import ON_LEAVE, Standing
+
+ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
+SUFFIX = ".sock"
+PATIENCE = 1.0
+"""Seconds for an engine to say how it stands. One that loads a model may need longer."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One that listens."""
+
+    socket: Path
+    standing: Standing | None
+    """None while it is too busy to say."""
+
+    @property
+    def id(self) -> str:
+        return self.socket.stem
+
+
+@dataclass(frozen=True)
+class Started:
+    process: subprocess.Popen[bytes]
+    socket: Path
+    """Where it is going to listen."""
+    log: Path
+
+    @property
+    def id(self) -> str:
+        return self.socket.stem
+
+
+def command() -> tuple[str, ...]:
+    """The program that is an engine: ours, or the one that TUI_ENTROPY_ENGINE names."""
+    return tuple(shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", ""))) or ENGINE
+
+
+def start(program: Sequence[str]) -> Started:
+    """Start an engine that no terminal can reach. program: gets two further arguments, the path of the socket to
+    listen on and of its log. Raises OSError."""
+    while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
+        pass
+    log = log_of(socket)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*program, str(socket), str(log)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # neither ctrl-C nor the end of the terminal is for it
+        )
+    return Started(process, socket, log)
+
+
+def _new_id() -> str:
+    """Four letters that are no word."""
+    return "".join(secrets.choice("bcdfghjkmnpqrstvwxz") for _ in range(4))
+
+
+def log_of(socket: Path) -> Path:
+    """What that engine and its libraries say."""
+    return paths.logs() / f"engine-{socket.stem}.log"
+
+
+def running() -> list[Engine]:
+    """Oldest first. What dead engines left is removed. Raises UserError where others can open the folder."""
+    folder = paths.sockets()
+    if not folder.is_dir():
+        return []
+    link.private(folder)
+    found = []
+    for socket in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
+        if not _ours(socket):
+            continue
+        try:
+            found.append(Engine(socket, ask(socket)))
+        except ConnectionRefusedError:
+            clear(socket)
+        except FileNotFoundError:
+            pass  # ended meanwhile
+    return found
+
+
+def clear(socket: Path) -> None:
+    """Remove what a dead engine left: its socket, and its record if that was to go with it."""
+    for left in socket.parent.glob(f"{socket.stem}.*"):
+        left.unlink(missing_ok=True)
+
+
+def ask(socket: Path) -> Standing | None:
+    """How an engine stands; None while it is too busy to say. Raises OSError where none listens."""
+    try:
+        end = link.connect(socket, PATIENCE)
+    except TimeoutError:
+        return None
+    try:
+        return next((event for event in end.receive(PATIENCE) if isinstance(event, Standing)), None)
+    except link.LinkClosed:
+        raise FileNotFoundError(f"the engine of {socket} has just ended") from None
+    finally:
+        end.close()
+
+
+def _age(socket: Path) -> float:
+    try:
+        return socket.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _ours(socket: Path) -> bool:
+    try:
+        found = socket.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid()
+
+
+def how_it_ended(code: int | None, why: str, last: str) -> str:
+    """One sentence. code: as of Popen.returncode, None for an engine that still runs.
+
+    why: what broke the link, empty for a hang-up.
+    """
+    if code is None or (why and not code):
+        return f"the link to the engine broke: {why or 'it hung up'}"
+    if code == -signal.SIGKILL:
+        return "the engine was killed (SIGKILL), often for lack of memory"
+    if code < 0:
+        return f"the engine was ended by {signal.Signals(-code).name}" + (f": {last}" if last else "")
+    return f"the engine ended with code {code}" + (f": {last}" if last else "")
+
+
+def last_line(file: Path) -> str:
+    """The last line with anything on it, empty if there is none. Control characters are left out."""
+    try:
+        with file.open("rb") as log:
+            log.seek(max(file.stat().st_size - 4096, 0))
+            lines = log.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
+    return next((line for line in said if line), "")
+
+
+def staying(keep: str, on_leave: str) -> Staying:
+    """What is asked of an engine that is left. Raises UserError."""
+    if on_leave not in ON_LEAVE:
+        raise UserError(f"--on-leave {on_leave}: wanted one of {', '.join(ON_LEAVE)}")
+    return {"keep": seconds(keep), "on_leave": on_leave}
+
+
+class Staying(TypedDict):
+    """As in Load."""
+
+    keep: float
+    on_leave: str
+
+
+def how_back(engine: str, keep: float) -> str:
+    """To an engine that was left."""
+    return (
+        f"`tui-entropy attach {engine}` comes back, `tui-entropy stop {engine}` ends it, and so "
+        f"{'does' if keep in UNITS.values() else 'do'} {duration(keep)} with nobody attached"
+    )
+
+
+UNITS = {"h": 3600, "m": 60, "s": 1}
+
+
+def seconds(text: str) -> float:
+    """'30m', '12h', '90s' or '0' -> seconds. Raises UserError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
+    if found is None:
+        raise UserError(f"--keep {text}: wanted a time such as 90s, 30m or 12h, or 0 to end with the last screen")
+    return float(found[1]) * UNITS[found[2]] if found[1] else 0.0
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that it fills: 1800 -> '30 minutes'."""
+    unit, name = next((u, n) for u, n in ((3600, "hour"), (60, "minute"), (1, "second")) if seconds >= u or u == 1)
+    return f"{seconds / unit:.3g} {name}{'' if seconds == unit else 's'}"
