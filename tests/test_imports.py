@@ -12,7 +12,9 @@ import tui_entropy
 
 HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext", "gguf", "safetensors", "psutil"}
 SCREEN = {"textual", "rich", "plotext", "typer"}
-SHARED = {"errors", "records", "series", "log", "link", "paths", "catalogue"}
+SHARED = {
+    "errors", "records", "series", "log", "link", "paths", "catalogue", "schema", "recorder", "trace", "salvage",
+}  # fmt: skip
 """What engine and screen both know."""
 
 FORK_AND_LOOK = """

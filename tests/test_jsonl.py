@@ -62,6 +62,7 @@ def test_a_step_is_one_line_with_every_number():
         "final_prob": 0.0,
         "cut": "top_p",
     }
+    assert len(read["head_varentropy_nats2"]) == 3 and read["mean_head_varentropy_nats2"] == pytest.approx(0.6)
     assert len(read["head_entropy_nats"]) == 3 and read["visible_keys"] == [5, 5, 5]
     for name in (
         "logit_margin",
@@ -108,9 +109,9 @@ def test_the_last_line_sums_up_prompt_and_text():
     log = logged(
         started(), PromptScores(1, 1, Grid.of([[1.0] * 7, [2.0] * 7])), step(0), step(1), Ended(1, "stopped")
     )
-    read = json.loads(jsonl.end(log))["end"]
+    read = json.loads(jsonl.end(log, "stopped"))["end"]
     assert read["reason"] == "stopped" and read["tokens"] == 2
     assert read["prompt_perplexity"] == pytest.approx(math.exp(1.5)) and read["perplexity"] == 3.0
     assert read["sum_entropy_nats"] == pytest.approx(step(0).entropy + step(1).entropy)
-    empty = json.loads(jsonl.end(logged(started(), Ended(1, "stopped"))))["end"]
+    empty = json.loads(jsonl.end(logged(started()), "stopped"))["end"]
     assert empty["perplexity"] is None and empty["prompt_perplexity"] is None

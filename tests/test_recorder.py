@@ -147,4 +147,4 @@ def test_of_a_process_killed_at_any_moment_nothing_older_than_200_ms_is_missing(
         trace.close()
         with closing(sqlite3.connect(tmp_path / f"{nth}.tui")) as plain:
             assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert in_all > kills
+    assert in_all > kills  # or nothing would be tested

@@ -302,12 +302,13 @@ def test_nothing_that_a_file_would_run_is_run(tmp_path, trap):
         "UPDATE events SET json = replace(json, '\"run\":1', '\"run\":99999999999999999999')",
         "UPDATE steps SET step = step + 5000000000",
         "UPDATE branches SET parent_run = run, parent_step = 'x'",
+        "DROP TABLE steps; CREATE TABLE steps (seq, run, step); INSERT INTO steps VALUES (NULL, 1, 0)",
     ],
 )
 def test_values_of_another_kind_or_size_are_unknown(tmp_path, change):
     path = recorded(tmp_path / "a.tui", session(3))
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute(change)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(change)
     look_at_everything(Trace.open(path))
 
 

@@ -13,7 +13,7 @@ from tui_entropy.engine.session import Session
 from tui_entropy.log import Log
 from tui_entropy.narration import Narrator
 from tui_entropy.recorder import Recorder
-from tui_entropy.records import Ended, Event, ModelSpec, PromptScores, Ready, Refused, Started, Step, Vector, Write
+from tui_entropy.records import Ended, Event, ModelSpec, Ready, Refused, Step, Vector, Write
 
 
 def write_out(
@@ -30,19 +30,15 @@ def write_out(
     def tell(event: Event) -> None:
         log.append(event)
         recorder.take(event)
+        if as_json:
+            out.write(jsonl.line(event, loaded.card, log))
         match event:
-            case Started() if as_json:
-                out.write(jsonl.header(loaded.card, event) + b"\n")
-            case PromptScores() if as_json:
-                out.write(jsonl.prompt(event) + b"\n")
-            case Step() if as_json:
-                out.write(jsonl.step(event) + b"\n")
-            case Step() if event.token_id not in loaded.codec.eos_ids:
+            case Step() if not as_json and event.token_id not in loaded.codec.eos_ids:
                 out.write(event.text.encode())
             case Refused():
                 narrator.done(event.sentence)
             case Ended():
-                out.write(jsonl.end(log) + b"\n" if as_json else b"\n")
+                out.write(b"" if as_json else b"\n")
                 narrator.done(event.reason)
         out.flush()
 

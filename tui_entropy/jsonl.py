@@ -16,6 +16,8 @@ from tui_entropy.records import (
     BLOCKS,
     PERPLEXITY_WINDOW,
     SCORES,
+    Ended,
+    Event,
     Grid,
     ModelCard,
     PromptScores,
@@ -23,6 +25,22 @@ from tui_entropy.records import (
     Step,
 )
 from tui_entropy.series import BY_NAME, SERIES
+
+
+def line(event: Event, card: ModelCard, log: Log) -> bytes:
+    """What is written when an event has been taken into the log: a line with its end, or nothing."""
+    match event:
+        case Started():
+            made = header(card, event)
+        case PromptScores():
+            made = prompt(event)
+        case Step():
+            made = step(event)
+        case Ended():
+            made = end(log, event.reason)
+        case _:
+            return b""
+    return made + b"\n"
 
 
 def header(card: ModelCard, started: Started) -> bytes:
@@ -78,7 +96,7 @@ def step(record: Step) -> bytes:
     """One line for one written token."""
     scalars = {f"{name}{UNITS.get(name, '')}": _finite(getattr(record, name)) for name in SCALARS}
     series = {
-        f"{one.name.replace(' ', '_')}{UNITS.get(one.kind, '')}": _finite(one.read(record))
+        f"{NAMES.get(one.name, one.name.replace(' ', '_'))}{UNITS.get(one.kind, '')}": _finite(one.read(record))
         for one in SERIES
         if one.distribution == "attention" and not one.name.endswith(" z")
     }
@@ -129,13 +147,13 @@ def step(record: Step) -> bytes:
     )
 
 
-def end(log: Log) -> bytes:
+def end(log: Log, reason: str) -> bytes:
     """The last line: {"end": {...}}, with what is known of prompt and text as wholes."""
     entropies = [entropy for entropy in log.steps.values(BY_NAME["entropy"]) if entropy is not None]
     return msgspec.json.encode(
         {
             "end": {
-                "reason": log.note,
+                "reason": reason,
                 "tokens": len(log.steps),
                 "prompt_perplexity": _finite(log.prompt_perplexity),
                 "perplexity": _finite(log.steps[-1].perplexity if entropies else None),
@@ -152,6 +170,8 @@ UNITS = {
     "information": "_nats", "information²": "_nats2",
 }  # fmt: skip
 """What is put behind the name of a field, by that name or by the kind of a series."""
+NAMES = {"head varentropy": "mean_head_varentropy"}
+"""Of a series that is not the table of the same name."""
 
 
 def _table(grid: Grid) -> list[list[Any]]:

@@ -27,8 +27,9 @@ UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits",
 
 
 def column(series: Series) -> str:
-    """The column that a series is kept in: its name and its unit."""
-    return series.name.replace(" ", "_") + UNITS.get(series.kind, "")
+    """The column that a series is kept in: its name and its unit. `arrays` has the head varentropies themselves."""
+    mean = "mean_" if series.name == "head varentropy" else ""
+    return mean + series.name.replace(" ", "_") + UNITS.get(series.kind, "")
 
 
 SERIES_COLUMNS = {series.name: column(series) for series in SERIES}
@@ -230,7 +231,7 @@ Known = Mapping[str, Any]
 def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callable[[int], bytes]) -> Step:
     """The step of these columns of `steps` and `arrays`. What is missing or of another kind is unknown."""
     layers = shape.n_layers
-    names = [name for name in of(str, row.get("stages"), "").split(",") if name]
+    names = [name if name.isidentifier() else "unknown" for name in of(str, row.get("stages"), "").split(",") if name]
     results = _numbers(row, "stage_results")
     n_stages = min(len(results) // len(RESULTS), len(names))
     stages = tuple(

@@ -132,7 +132,8 @@ class Trace:
         found = self._seqs.setdefault(run, array("q"))
         rows = self._rows("SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step", (run, len(found)))
         for step, seq in rows:
-            if not isinstance(step, int) or step - len(found) > GAP:
+            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - len(found) <= GAP:
+                self.damage = self.damage or f"no step {len(found)} of run {run}"
                 break
             found.extend([0] * (step - len(found)))
             found.append(seq)
@@ -285,7 +286,7 @@ class Trace:
             return Shape(self.card.n_layers, self.card.n_heads)
         try:
             layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
-            if min(layers, heads) >= 0 and layers * heads <= MOST_NUMBERS:
+            if min(layers, heads) > 0 and layers * heads <= MOST_NUMBERS:
                 return Shape(int(layers), int(heads))
         except (KeyError, TypeError, ValueError):
             pass
@@ -319,7 +320,7 @@ def written_up_to(log: Log, steps: RecordedSteps, n: int | None) -> None:
 
 def _sane(card: ModelCard) -> bool:
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
-    return per_block == {card.n_layers} and 0 <= card.n_layers * card.n_heads <= MOST_NUMBERS and card.n_heads >= 0
+    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MOST_NUMBERS
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from tui_entropy.recorder import Recorder
 from tui_entropy.records import Knobs, Piece, Ready, Started, Step
 from tui_entropy.trace import Trace
 
-STRETCH = 16
+STRETCH = 8
 """Steps that are recorded, and then as many that are not: several transactions' worth."""
 LONG = 100_000
 
@@ -27,7 +27,7 @@ LONG = 100_000
 def trace(settings: Settings) -> Iterator[Figure]:
     """With the default knobs."""
     loaded = loaded_model(settings)
-    pairs = 3 if settings.quick else 16
+    pairs = 4 if settings.quick else 32
     with tempfile.TemporaryDirectory() as folder:
         steps, slowdown, detail = _taking_turns(loaded, Path(folder) / "turns.tui", pairs)
         yield Figure("decode speed, recorded / not recorded", 1 / slowdown, "x", ">= 0.97", detail)

@@ -14,6 +14,7 @@ from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.help import help_text
 from tui_entropy.ui.keys import KEYS, keymap, named
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.replay import ReplayApp
 from tui_entropy.ui.view import Frame
 from tui_entropy.ui.widgets.hints import wanted
 
@@ -34,7 +35,7 @@ def test_no_key_is_one_that_terminals_or_multiplexers_keep():
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.id)
 def test_every_action_exists_and_takes_its_arguments(key):
     _, name, arguments = parse(key.action)
-    action = getattr(InspectorApp, f"action_{name}")
+    action = getattr(ReplayApp if key.where == "replay" else InspectorApp, f"action_{name}")
     inspect.signature(action).bind(None, *arguments)
 
 

@@ -300,12 +300,12 @@ class InspectorApp(Actions, App[None]):
     def _show_heavy(self) -> None:
         """Each in a frame of its own, so that a key in between waits for one pane and not for all."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
-        if not self._to_show:
-            self.call_after_refresh(self._show_next)
         self._to_show = [view for view in self.views if view.PACE > LIGHT]
+        self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
 
     def _show_next(self) -> None:
-        self._to_show.pop().show(self.frame)
+        if self._to_show:
+            self._to_show.pop().show(self.frame)
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:

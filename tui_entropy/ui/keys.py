@@ -25,12 +25,12 @@ class Key:
     """A word for the footer; empty where the footer leaves it out."""
     where: str = ""
     """The pane that must have the focus ('knobs', 'prompt'), the page that must be open, 'page' for any of them,
-    'rows' for those that have rows to choose; empty for everywhere."""
+    'rows' for those that have rows to choose, 'replay' for the usual screen of a recording; empty for everywhere."""
     shown: bool = True
     """False for one of a row of alike keys whose first is listed for all."""
 
 
-WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT = (
+WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT, REPLAY = (
     "Writing",
     "Looking",
     "Knobs",
@@ -42,6 +42,7 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
     "On the waterfall",
     "In the knob strip",
     "In the prompt box",
+    "In a replay",
 )
 
 WITH_ROWS = ("numbers", "layers", "waterfall")
@@ -78,6 +79,10 @@ KEYS = (
     Key("page.rows.up", "pageup", "row(-10)", "ten rows up", PAGE, "", "rows"),
     Key("page.rows.down", "pagedown", "row(10)", "ten rows down", PAGE, "", "rows"),
     Key("page.close", "escape,q", "close_page", "close it", PAGE, "close", "page"),
+    Key("replay.slower", "less_than_sign", "faster(-1)", "slower", REPLAY, "speed", "replay"),
+    Key("replay.faster", "greater_than_sign", "faster(1)", "faster", REPLAY, "", "replay"),
+    Key("replay.before", "left_parenthesis", "run(-1)", "the run before", REPLAY, "run", "replay"),
+    Key("replay.after", "right_parenthesis", "run(1)", "the run after", REPLAY, "", "replay"),
     # Everywhere else.
     Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
     Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
@@ -150,7 +155,7 @@ NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<",
-    "greater_than_sign": ">",
+    "greater_than_sign": ">", "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 
 

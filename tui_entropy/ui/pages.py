@@ -56,6 +56,8 @@ class PageActions(Host):
     if TYPE_CHECKING:
         frame: Frame
 
+        @property
+        def place(self) -> str: ...
         def show(self, **changes: Any) -> None: ...
         def say(self, sentence: str, seconds: float = 0) -> None: ...
         def set_knobs(self, knobs: Knobs) -> None: ...
@@ -76,7 +78,7 @@ class PageActions(Host):
         if self.page is not None:
             self.page = None
             self.pop_screen()
-            self.show(place="", following=self.frame.following)
+            self.show(place=self.place, following=self.frame.following)
 
     def action_row(self, by: int) -> None:
         """The rows of a page are series, layers (the last one on top) or the tokens of the waterfall."""

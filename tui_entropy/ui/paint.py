@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from tui_entropy.ui.glyphs import cells, fitted
+from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.theme import Theme, load
 
 ColorMode = Literal["truecolor", "256", "16", "mono"]
@@ -156,6 +156,9 @@ class Paint:
 
     def bar(self, share: float, width: int) -> str:
         """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""
+        if math.isnan(share):
+            return "?".ljust(width)
+        share = min(max(share, 0.0), 1.0)
         if self.ascii:
             full = round(share * width)
             return ("#" * full or ("-" if share > 0 else "")).ljust(width)
@@ -210,7 +213,9 @@ class Paint:
         return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)])
 
     def _segment(self, text: str, style: Style) -> Segment:
-        """Spaces need no ink, and it costs half the bytes."""
+        """Spaces need no ink, and it costs half the bytes. Whatever a caller let through, no control gets further."""
+        if not text.isprintable():
+            text = visible(text, self.ascii, in_table=True)
         if text.isspace() and style.color and not (style.reverse or style.underline):
             style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
         return Segment(text, style)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
     from tui_entropy.records import ModelSpec, Write
+    from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.paint import ColorMode
 
 COLOR_MODES = ("truecolor", "256", "16", "mono")
@@ -27,15 +29,7 @@ def start(
 
     Raises UserError where there is no terminal to draw on.
     """
-    streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
-    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
-        raise UserError(
-            "this is not a terminal that can be drawn on, or one of its streams is redirected: "
-            "`run --headless` (and --jsonl) gives plain output"
-        )
-    mode = color_mode(color, os.environ)
-    os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
-    os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
+    mode = drawable(color, "`run --headless` (and --jsonl) gives plain output")
     from tui_entropy import engines, paths
     from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.keys import keymap
@@ -50,12 +44,84 @@ def start(
         keymap=keymap(paths.keymap()),
         **engine,
     )
+    stay(app, mouse)
+
+
+def replay(
+    file: Path, run: int | None, looks: tuple[str, str, bool], *, speed: float, first: int | None, mouse: bool
+) -> None:
+    """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
+    beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
+    from tui_entropy.trace import Trace
+
+    trace = Trace.open(file)
+    theme, color, ascii_only = looks
+    mode = drawable(color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
+    from tui_entropy import paths
+    from tui_entropy.ui.keys import keymap
+    from tui_entropy.ui.paint import Paint
+    from tui_entropy.ui.playback import Playback
+    from tui_entropy.ui.replay import ReplayApp
+    from tui_entropy.ui.theme import load
+
+    playback = Playback(trace, run, speed=speed, first=first)
+    stay(ReplayApp(playback, paint=Paint(load(theme), mode, ascii_only), keymap=keymap(paths.keymap())), mouse)
+
+
+def depict(
+    file: Path,
+    run: int | None,
+    looks: tuple[str, str, bool],
+    *,
+    snapshots: Sequence[str],
+    cast: Path | None,
+    size: str,
+    speed: float,
+    first: int | None,
+) -> None:
+    """Pictures and a film of a recording, in files; the rest as in `replay`. Raises UserError."""
+    from tui_entropy.trace import Trace
+
+    trace = Trace.open(file)
+    theme, color, ascii_only = looks
+    settle_colors(mode := color_mode("truecolor" if color == "auto" else color, {}))
+    from tui_entropy.ui import pictures
+    from tui_entropy.ui.paint import Paint
+    from tui_entropy.ui.playback import Playback
+    from tui_entropy.ui.theme import load
+
+    paint = Paint(load(theme), mode, ascii_only)
+    pictures.draw(trace, run, [pictures.wanted(text) for text in snapshots], paint)
+    if cast:
+        clock = pictures.Clock()
+        playback = Playback(trace, run, speed=speed, first=first, clock=clock)
+        pictures.record(cast, playback, clock, pictures.sized(size), paint)
+
+
+def stay(app: InspectorApp, mouse: bool) -> None:
     app.run(mouse=mouse)
     if app.parting:
         with suppress(OSError):  # the terminal may be gone
             print(app.parting, file=sys.stderr, flush=True)
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def drawable(color: str, instead: str) -> ColorMode:
+    """The colours of this terminal, before Textual is imported. Raises UserError where nothing can be drawn."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
+    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
+        raise UserError(
+            f"this is not a terminal that can be drawn on, or one of its streams is redirected: {instead}"
+        )
+    mode = color_mode(color, os.environ)
+    settle_colors(mode)
+    return mode
+
+
+def settle_colors(mode: ColorMode) -> None:
+    os.environ["TEXTUAL_COLOR_SYSTEM"] = TEXTUAL_COLORS[mode]  # read once, when Textual is imported
+    os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
 
 
 def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:

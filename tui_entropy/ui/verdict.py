@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -49,7 +50,7 @@ def decided(frame: Frame, decision: Decision) -> list[Part]:
 
 def thresholds(decision: Decision | None) -> tuple[str, Thresholds]:
     """Whose thresholds the quadrants are drawn with: those of the decision, or S1's for reference."""
-    if decision is None or not all(name in decision.saw for name in BOUNDS):
+    if decision is None or not all(math.isfinite(decision.saw.get(name, math.nan)) for name in BOUNDS):
         return "S1 for reference", THRESHOLDS["S1"]
     low, high, asking, resampling, varentropy_low, varentropy_high = (decision.saw[name] for name in BOUNDS)
     return decision.variant, Thresholds(low, high, asking, resampling, varentropy_low, varentropy_high)

@@ -56,9 +56,12 @@ class Frame:
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
     place: str = ""
-    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none."""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none (or
+    'replay' where a recording is shown)."""
     link: str = ""
     """A gauge of the terminal link, empty for none."""
+    played: str = ""
+    """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
 
     @property
     def step(self) -> Step | None:

@@ -65,7 +65,7 @@ def asking(frame: Frame, width: int, height: int) -> AskAttention:
 
 
 def _title(frame: Frame, rows: AttentionRows | None) -> Iterator[str | list[Part]]:
-    layer, head = (rows.layer, rows.head) if rows else (frame.layer, frame.head)
+    layer, head = (rows.layer, rows.head) if rows and rows.queries else (frame.layer, frame.head)
     yield f"layer {layer} {'mean of heads' if head is None else f'head {head}'}"
     if rows and rows.queries:
         yield frame.paint.legend(f"{frame.paint.root}weight", "0", "1")

@@ -22,11 +22,12 @@ ORDER = (
 """Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
     "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
+    "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "unit"),
 }  # fmt: skip
 """Keys of everywhere that matter on a page."""
 ON = {
     "back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →",
-    "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓",
+    "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓", "replay.slower": " >", "replay.before": " )",
 }  # fmt: skip
 """The first key of a row of alike ones, and how the row goes on."""
 
@@ -41,7 +42,7 @@ class Hints(View, can_focus=False):
                     [(frame.paint.ours(visible(frame.notice, frame.paint.ascii)), frame.paint.accent)], width
                 )
             ]
-        always = [] if frame.place else [BY_ID[name] for name in ALWAYS]
+        always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always for part in hint(frame, key)]
         left = [part for key in wanted(frame) for part in hint(frame, key)]
         about: list[Part] = []

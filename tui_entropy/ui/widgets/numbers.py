@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from array import array
+import operator
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -19,25 +19,39 @@ from tui_entropy.ui.view import HEAVY, Frame, View
 GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
 """Distribution of a series -> its group in records.TRUSTED."""
 OF, UNIT = 12, 8
+CHUNK = 512
+Moments = tuple[int, float, float]
+"""Count, mean, and sum of squared deviations from it."""
 
 
 class Running:
-    """Mean and population deviation (Welford) of a series over the steps up to each one."""
+    """Mean and population deviation of a series over the steps up to any one: kept for every CHUNK steps, so that no
+    more than one chunk is read anew wherever the cursor goes. Unknown values are passed over."""
 
     def __init__(self) -> None:
-        self.means, self.deviations = array("d"), array("d")
-        self._count, self._mean, self._squares = 0, 0.0, 0.0
+        self._kept: list[Moments] = [(0, 0.0, 0.0)]
 
-    def follow(self, steps: Steps, series: Series) -> None:
-        """Up to the newest step. Unknown values are passed over."""
-        for value in steps.values(series, len(self.means), len(steps)):
-            if value is not None:
-                self._count += 1
-                off = value - self._mean
-                self._mean += off / self._count
-                self._squares += off * (value - self._mean)
-            self.means.append(self._mean if self._count else math.nan)
-            self.deviations.append(math.sqrt(self._squares / self._count) if self._count else math.nan)
+    def over(self, steps: Steps, series: Series, n: int) -> tuple[float, float]:
+        """Mean and deviation of the first n steps; NaN where all are unknown."""
+        while len(self._kept) <= n // CHUNK:
+            first = (len(self._kept) - 1) * CHUNK
+            self._kept.append(_merged(self._kept[-1], steps.values(series, first, first + CHUNK)))
+        at = n // CHUNK
+        count, mean, squares = _merged(self._kept[at], steps.values(series, at * CHUNK, n))
+        return (mean, math.sqrt(squares / count)) if count else (math.nan, math.nan)
+
+
+def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
+    """With further values (Chan, Golub and LeVeque 1979)."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return before
+    count, mean, squares = before
+    their_mean = sum(known) / len(known)
+    off, total = their_mean - mean, count + len(known)
+    apart = [value - their_mean for value in known]
+    squares += sum(map(operator.mul, apart, apart)) + off * off * count * len(known) / total
+    return total, mean + off * len(known) / total, squares
 
 
 class Numbers(View):
@@ -54,8 +68,6 @@ class Numbers(View):
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
             self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
-        for series in SERIES:
-            self._so_far[series.name].follow(frame.log.steps, series)
         where: list[str | list[Part]] = (
             [] if step is None else [f"step {step.index + 1} of {len(frame.log.steps)}", *state(frame, step)]
         )
@@ -76,13 +88,9 @@ class Numbers(View):
     def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
         paint, cursor = frame.paint, frame.cursor
         here = series == frame.chosen
-        running, value = (
-            self._so_far[series.name],
-            None if frame.step is None else series.value(frame.step, frame.bits),
-        )
+        value = None if frame.step is None else series.value(frame.step, frame.bits)
         now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
-        mean = None if cursor is None else running.means[cursor]
-        deviation = None if cursor is None else running.deviations[cursor]
+        mean, deviation = self._so_far[series.name].over(frame.log.steps, series, 0 if cursor is None else cursor + 1)
         uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
         trust = frame.trust(GROUPS.get(series.distribution, ""))
         unit = paint.ours(series.unit(frame.bits))

@@ -1,4 +1,4 @@
-"""Entropy against varentropy of every step so far, with the quadrants of Entropix."""
+"""Entropy against varentropy of the steps so far, with the quadrants of Entropix."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from tui_entropy.ui.view import HEAVY, Frame, View
 
 AXIS = 8
 """Cells left of the field."""
+ABSURD = 1e12
+"""Nats that no distribution has; a damaged recording may."""
+AXES = ("entropy", "varentropy")
+MOST = 2048
+"""Steps that are drawn; of a longer text those up to the cursor."""
+
+Points = list[tuple[float, float]]
+"""Of steps: entropy in nats, varentropy in nats squared."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,18 @@ class Quadrants(View):
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._key: object = None
+        self._points: Points = []
+
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
+        first, last = _window(len(frame.log.steps), frame.cursor or 0)
         whose, at = thresholds(step.decision if step else None)
         where = [] if step is None else [f"step {step.index + 1}"]
+        if last - first < len(frame.log.steps):
+            where.append(f"steps {first + 1} to {last} shown")
         groups = [
             "varentropy up, entropy across, square-root scales",
             *where,
@@ -59,9 +75,7 @@ class Quadrants(View):
             return [heading, *paint.hint(hint, width)][:height]
         below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
         below = below[: max((height - 3) // 6, 1)]
-        entropies = list(frame.log.steps.values(BY_NAME["entropy"]))
-        varentropies = list(frame.log.steps.values(BY_NAME["varentropy"]))
-        points = [(x, y) for x, y in zip(entropies, varentropies, strict=True) if x is not None and y is not None]
+        points = self._shown(frame, first, last)
         field = Field(
             max(width - AXIS, 1),
             height - 3 - len(below),
@@ -71,9 +85,25 @@ class Quadrants(View):
         grid = _ground(paint, field, at)
         _scatter(paint, field, grid, points)
         _names(paint, field, grid)
-        grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
+        if abs(step.entropy) + abs(step.varentropy) < ABSURD:
+            grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
         rows = [_axis(frame, field, at, y) + grid[y] for y in range(field.height)]
         return [heading, *(paint.row(row, width) for row in [*rows, _scale(frame, field, at), *below])][:height]
+
+    def _shown(self, frame: Frame, first: int, last: int) -> Points:
+        steps = frame.log.steps
+        if self._key != (id(steps), first, last):
+            self._key = id(steps), first, last
+            pairs = zip(*(steps.values(BY_NAME[name], first, last) for name in AXES), strict=True)
+            self._points = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < ABSURD]
+        return self._points
+
+
+def _window(n_steps: int, cursor: int) -> tuple[int, int]:
+    """The first of the steps that are drawn, and the one after the last. It moves by a quarter at once."""
+    quarter = MOST // 4
+    last = min(max((cursor // quarter + 1) * quarter, MOST), n_steps)
+    return max(-(-(last - MOST) // quarter) * quarter, 0), last
 
 
 def _ground(paint: Paint, field: Field, at: Thresholds) -> list[list[Part]]:
@@ -106,7 +136,7 @@ def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
                 grid[y][at] = (letter, paint.dim if name == "adaptive" else paint.title)
 
 
-def _scatter(paint: Paint, field: Field, grid: list[list[Part]], points: list[tuple[float, float]]) -> None:
+def _scatter(paint: Paint, field: Field, grid: list[list[Part]], points: Points) -> None:
     """A cell is as dark as it holds steps, as far as there are shades."""
     counts: dict[tuple[int, int], int] = {}
     for entropy, varentropy in points:

@@ -25,13 +25,15 @@ GLYPHS_ASCII = {
 class Status(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         log, paint = frame.log, frame.paint
-        if log.state in ("failed", "lost"):
+        if log.state in ("failed", "lost") and not frame.played:
             return [paint.row(_state(log, paint), width, [(f"{paint.between}E restart the engine", paint.accent)])]
         name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
         state = _state(log, paint)
+        if frame.played:
+            state = [(f"{visible(frame.played, paint.ascii, True)}  ", paint.accent), *state]
         gauges = _gauges(frame)
         where: list[Part] = []
-        if log.card and width >= 72:
+        if log.card and width >= (108 if frame.played else 72):
             # Of weights that are not the original ones the first word says what they are, such as Q4_1.
             kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
             where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}", paint.dim)]

@@ -15,6 +15,7 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.records import Started
+from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.paint import Part
@@ -32,6 +33,8 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
+KEPT = 4096
+"""Lines that are kept as drawn."""
 
 
 class TokenStream(View, can_focus=True):
@@ -41,16 +44,18 @@ class TokenStream(View, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.top: int | None = None
+        self.top: Place | None = None
         """First line shown; None while following the end."""
-        self._flow = Flow(4, "")
+        self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
+        self._marked: set[int] = set()
+        """Steps with a mark before them."""
         self._key: tuple[object, ...] = ()
         self._started: Started | None = None
         self._gutter = 0
         self._laid = 0
         self._look: tuple[object, ...] = ()
-        self._strips: dict[int, Strip] = {}
-        """Lines as they are without a cursor, drawn in the way of `_look`."""
+        self._strips: dict[Place, Strip] = {}
+        """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
         self._styles: dict[int, Style] = {}
         """Of steps, in the way of `_look`."""
 
@@ -70,11 +75,11 @@ class TokenStream(View, can_focus=True):
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
-        top = self._first(height - 1)
-        cursor = _owner(frame)
-        shown = range(top, min(top + height - 1, len(self._flow.lines)))
-        marked = self._flow.line_of.get(cursor, len(self._flow.lines) - 1)
-        return [heading, *(self._line(frame, y, width, cursor if abs(y - marked) < 2 else None) for y in shown)]
+        cursor, chapters = _owner(frame), self._chapters
+        under = chapters.line_of(cursor)
+        near = {chapters.moved(under, by) for by in (-1, 0, 1)}
+        shown = chapters.places(self._first(height - 1), height - 1)
+        return [heading, *(self._line(frame, at, width, cursor if at in near else None) for at in shown)]
 
     def page(self, pages: float) -> None:
         """Scroll by this many pages, down where positive; at the end, follow it again."""
@@ -87,11 +92,12 @@ class TokenStream(View, can_focus=True):
 
     def step_at(self, x: int, y: int) -> int | None:
         """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
-        line = self._first(self.size.height - 1) + y - 1
-        if y < 1 or not 0 <= line < len(self._flow.lines):
+        shown = self._chapters.places(self._first(self.size.height - 1), y)
+        if y < 1 or len(shown) < y:
             return None
+        n, line = shown[-1]
         column, found = self._gutter, None
-        for text, owner in self._flow.lines[line]:
+        for text, owner in self._chapters.flow(n).lines[line]:
             column += Segment(text).cell_length
             found = owner if owner >= 0 else found
             if column > x:
@@ -114,73 +120,60 @@ class TokenStream(View, can_focus=True):
     # --- Layout ----------------------------------------------------------------------------------------------
 
     def _lay(self, frame: Frame, width: int) -> None:
-        """Bring the layout up to the newest step. All of it is laid anew only for another run or another width."""
+        """Bring the layout up to the newest step. It is begun anew only for another run or another width, or for a
+        mark in what is laid out already."""
         log, paint = frame.log, frame.paint
         assert log.started
         late = sum(mark.index < self._laid for mark in log.marks)
         key = (id(log.started), width, paint.ascii, frame.raw)
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
-            self._flow = Flow(width - self._gutter, paint.newline)
-            self._laid, self._strips, self._styles = 0, {}, {}
-            self._open(log.started, frame)
+            self._chapters = self._begun(log.started, frame, width)
+            self._strips, self._styles = {}, {}
         look = (paint, frame.tint)
-        if look != self._look:
+        if look != self._look or len(self._strips) > KEPT:
             self._look, self._strips, self._styles = look, {}, {}
-        changed = len(self._flow.lines) - 1
-        marks = {mark.index for mark in log.marks} if self._laid < len(log.steps) else set()
-        for index in range(self._laid, len(log.steps)):
-            if index in marks:
-                self._flow.add(paint.pin, MARK)
-            self._flow.add(visible(log.steps.texts[index], paint.ascii), index)
-        if self._laid < len(log.steps):
-            self._strips = {y: strip for y, strip in self._strips.items() if y < changed}
+        self._marked = {mark.index for mark in log.marks}
+        self._chapters.follow(log.steps.texts)
         self._laid = len(log.steps)
         self._key = (*key, sum(mark.index < self._laid for mark in log.marks))
 
-    def _open(self, started: Started, frame: Frame) -> None:
-        """Lay out what stands before the first written token."""
-        text = "".join(piece.text for piece in started.pieces)
-        ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
+    def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
+        paint = frame.paint
 
-        def lay(first: int, last: int) -> None:
-            """The characters from first to last, each as the token's that completes it."""
-            for at in range(bisect_right(ends, first), bisect_left(ends, last) + 1 if last > first else 0):
-                part = text[max(first, ends[at - 1] if at else 0) : min(last, ends[at])]
-                self._flow.add(visible(part, frame.paint.ascii), PIECES - at)
+        def fresh(n: int) -> Flow:
+            flow = Flow(width - self._gutter, paint.newline)
+            if n == 0:
+                _open(flow, started, frame)
+            return flow
 
-        if not started.chat or frame.raw:
-            lay(0, len(text))
-            return
-        for role, said, first in _turns(started, text):
-            self._flow.turn(role)
-            if first is None:
-                self._flow.add(visible(said, frame.paint.ascii), PROMPT)
-            else:
-                lay(first, first + len(said))
-        self._flow.turn("model")
+        def add(flow: Flow, index: int, text: str) -> None:
+            if index in self._marked:
+                flow.add(paint.pin, MARK)
+            flow.add(visible(text, paint.ascii), index)
 
-    def _first(self, height: int) -> int:
+        return Chapters(fresh, add)
+
+    def _first(self, height: int) -> Place:
         """The first line shown. While following, a full page moves up by a quarter at once."""
-        beyond = len(self._flow.lines) - height
         if self.top is not None:
-            return max(min(self.top, len(self._flow.lines) - 1), 0)
+            return self._chapters.moved(self.top, 0)
+        n, line = self._chapters.end
         quarter = max(height // 4, 1)
-        return -(-beyond // quarter) * quarter if beyond > 0 else 0
+        return self._chapters.moved((n, 0), -(-(line + 1 - height) // quarter) * quarter)
 
     def _scroll(self, lines: int) -> None:
         height = self.size.height - 1
-        top = max(self._first(height) + lines, 0)
-        self.top = top if top < len(self._flow.lines) - height else None
+        top = self._chapters.moved(self._first(height), lines)
+        self.top = top if len(self._chapters.places(top, height + 1)) > height else None
         self.redraw()
 
     def _reveal(self, frame: Frame) -> None:
         height = max(self.size.height - 1, 1)
         if frame.log.started and self.size:
             self._lay(frame, self.size.width)
-        top = self._first(height)
-        line = self._flow.line_of.get(_owner(frame), len(self._flow.lines) - 1)
-        self.top = min(max(top, line - height + 1), line)
+        line = self._chapters.line_of(_owner(frame))
+        self.top = min(max(self._first(height), self._chapters.moved(line, 1 - height)), line)
 
     # --- Drawing ---------------------------------------------------------------------------------------------
 
@@ -194,23 +187,24 @@ class TokenStream(View, can_focus=True):
         if self.top is not None or not frame.following:
             yield "End follows"
 
-    def _line(self, frame: Frame, y: int, width: int, cursor: int | None) -> Strip:
-        if cursor is None and y in self._strips:
-            return self._strips[y]
-        paint, steps = frame.paint, frame.log.steps
-        label = self._flow.labels.get(y, "")
+    def _line(self, frame: Frame, at: Place, width: int, cursor: int | None) -> Strip:
+        if cursor is None and at in self._strips:
+            return self._strips[at]
+        paint, (n, y) = frame.paint, at
+        flow, ends = self._chapters.flow(n), at == self._chapters.end
+        label = flow.labels.get(y, "")
         parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
-        for text, owner in self._said(y):
+        for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):
             style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
                 parts[-1] = (parts[-1][0] + text, style)
             else:
                 parts.append((text, style))
-        if cursor == len(steps) and y == len(self._flow.lines) - 1:
+        if cursor == len(frame.log.steps) and ends:
             parts.append((" ", paint.cursor))
         strip = paint.row(parts, width)
-        if cursor is None and all(self._scored(frame, owner) for _, owner in self._flow.lines[y]):
-            self._strips[y] = strip
+        if cursor is None and not ends and all(self._scored(frame, owner) for _, owner in flow.lines[y]):
+            self._strips[at] = strip
         return strip
 
     @staticmethod
@@ -219,14 +213,6 @@ class TokenStream(View, can_focus=True):
         column = frame.log.prompt_scores.get(frame.tint.prompt, ())
         at = PIECES - owner
         return owner > PIECES or not 0 < at < len(column) or not math.isnan(column[at])
-
-    def _said(self, y: int) -> list[tuple[str, int]]:
-        """The parts of a line, without the spaces that end it: the token they belong to shows on the next one."""
-        line = self._flow.lines[y]
-        last = len(line)
-        while y < len(self._flow.lines) - 1 and last and line[last - 1][0] == " ":
-            last -= 1
-        return line[:last]
 
     def _style(self, frame: Frame, owner: int) -> Style:
         if owner <= PIECES:
@@ -245,6 +231,37 @@ class TokenStream(View, can_focus=True):
     def _level(frame: Frame, index: int) -> float | None:
         (raw,) = frame.log.steps.values(frame.tint, index, index + 1)
         return frame.tint.level(raw)
+
+
+def _open(flow: Flow, started: Started, frame: Frame) -> None:
+    """Lay out what stands before the first written token."""
+    text = "".join(piece.text for piece in started.pieces)
+    ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
+
+    def lay(first: int, last: int) -> None:
+        """The characters from first to last, each as the token's that completes it."""
+        for at in range(bisect_right(ends, first), bisect_left(ends, last) + 1 if last > first else 0):
+            part = text[max(first, ends[at - 1] if at else 0) : min(last, ends[at])]
+            flow.add(visible(part, frame.paint.ascii), PIECES - at)
+
+    if not started.chat or frame.raw:
+        lay(0, len(text))
+        return
+    for role, said, first in _turns(started, text):
+        flow.turn(role)
+        if first is None:
+            flow.add(visible(said, frame.paint.ascii), PROMPT)
+        else:
+            lay(first, first + len(said))
+    flow.turn("model")
+
+
+def _said(line: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The parts of a line without the spaces that end it: the token they belong to shows on the next one."""
+    last = len(line)
+    while last and line[last - 1][0] == " ":
+        last -= 1
+    return line[:last]
 
 
 def _owner(frame: Frame) -> int:

@@ -146,4 +146,5 @@ def named(stage: str) -> str:
 
 
 def _setting(knobs: Knobs, stage: str) -> str:
-    return f"{getattr(knobs, stage):.4g}"
+    value = getattr(knobs, stage, None)  # a recording may name stages that this version lacks
+    return f"{value:.4g}" if isinstance(value, float | int) else "?"

@@ -1,0 +1,63 @@
+"""Arrays: shapes that one can compute with, ids and bytes exact, no pickle."""
+
+import io
+import json
+import math
+from itertools import pairwise
+
+import exports
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from scripted import HEADS, LAYERS, started, step
+
+from tui_entropy.export import arrays
+from tui_entropy.records import Knobs
+
+
+def read(path):
+    return np.load(io.BytesIO(exports.exported(arrays.write, path)), allow_pickle=False)
+
+
+@pytest.fixture
+def found(tmp_path):
+    return read(exports.trace(tmp_path / "run.tui"))
+
+
+def test_each_array_has_the_written_tokens_as_its_first_axis(found):
+    steps = len(exports.WORDS)
+    assert found["head_entropy_nats"].shape == found["head_varentropy_nats2"].shape == (steps, LAYERS, HEADS)
+    assert found["block_norm"].shape == found["attention_spread"].shape == (steps, LAYERS)
+    assert found["candidate_id"].shape == (steps, Knobs().n_candidates)
+    assert found["entropy_nats"].tolist() == [step(n).entropy for n in range(steps)]
+    assert found["head_entropy_nats"][2].tolist() == step(2).head_entropy.rows()
+
+
+def test_a_candidate_that_is_not_there_is_unknown_and_a_cut_names_its_stage(found):
+    assert found["candidate_id"][0, :3].tolist() == [100, 7, -1]
+    assert math.isnan(found["candidate_logprob_nats"][0, 2])
+    assert found["stages"][found["candidate_cut"][0, 1]] == "top_p" and found["candidate_cut"][0, 0] == -1
+
+
+def test_bytes_are_cut_at_their_ends(found):
+    ends = [0, *found["byte_ends"].tolist()]
+    cut = [found["bytes"][a:b].tobytes().decode() for a, b in pairwise(ends)]
+    assert tuple(cut) == exports.WORDS
+
+
+def test_the_prompt_and_the_header_are_in_it(found):
+    assert found["prompt_token_id"].tolist() == [0, 1, 2]
+    assert math.isnan(found["prompt_entropy_nats"][0]) and found["prompt_entropy_nats"][1] == 0.125
+    assert json.loads(str(found["header"]))["header"]["prompt_ids"] == [0, 1, 2]
+
+
+def test_unknown_is_nan_or_minus_one(tmp_path):
+    blind = replace(step(0), visible_keys=(5, 5, None), mirostat_mu=2.0)
+    found = read(exports.trace(tmp_path / "run.tui", [started(), step(0), replace(blind, index=1)]))
+    assert found["visible_keys"].tolist() == [[3, 3, 3], [5, 5, -1]]
+    assert np.isnan(found["mirostat_mu_bits"]).tolist() == [True, False]
+
+
+def test_a_run_without_a_token_still_has_its_prompt(tmp_path):
+    found = read(exports.trace(tmp_path / "run.tui", [started()]))
+    assert found["entropy_nats"].shape == (0,) and found["prompt_token_id"].shape == (3,)

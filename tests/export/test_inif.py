@@ -1,0 +1,42 @@
+"""INIF: read by the format's own package."""
+
+import json
+
+import exports
+import inif
+import pytest
+from scripted import step
+
+from tui_entropy.export import inif as ours
+
+
+@pytest.fixture
+def document(tmp_path):
+    return inif.from_dict(json.loads(exports.exported(ours.write, exports.trace(tmp_path / "run.tui"))))
+
+
+def test_the_formats_own_package_reads_prompt_and_text(document):
+    (sample,) = document.samples
+    assert document.metadata.model.name == "tiny" and document.metadata.created_at is not None
+    assert [token.id for token in sample.tokens] == [0, 1, 2, *range(100, 106)]
+    assert "".join(token.token for token in sample.tokens) == "The capital is" + "".join(exports.WORDS)
+    assert sample.texts == ["The capital is", "".join(exports.WORDS)]
+    assert (sample.input_tokens, sample.output_tokens) == (3, 6)
+
+
+def test_tokens_carry_their_numbers_and_only_those_they_have(document):
+    prompt, written = document.samples[0].tokens[0], document.samples[0].tokens[3]
+    assert written.entropy_nats == step(0).entropy and written.bytes == b" Paris".hex()
+    assert [one["id"] for one in written.candidates] == [100, 7] and written.candidates[1]["cut"] == "top_p"
+    assert not hasattr(prompt, "entropy_nats") and not hasattr(written, "entropy_z")
+
+
+def test_prompt_text_and_changes_are_spans(document):
+    spans = {span.name: span.positions for span in document.samples[0].spans}
+    assert spans == {"prompt": [0, 1, 2], "written": list(range(3, 9)), "T 0.7→1.2": [4]}
+
+
+def test_its_pages_and_selections_work(document):
+    (found,) = inif.select_by_span(document.samples[0], "T 0.7→1.2").tokens
+    assert found.token == "=1+1"
+    assert "=1+1" in inif.render_html(document)

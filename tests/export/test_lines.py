@@ -1,0 +1,77 @@
+"""JSON lines of a trace are those that were written while it ran."""
+
+import json
+
+import exports
+import pytest
+import small
+from msgspec.structs import replace
+from scripted import started, step
+
+from tui_entropy import jsonl
+from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.session import Session
+from tui_entropy.export import lines
+from tui_entropy.log import Log
+from tui_entropy.recorder import Recorder
+from tui_entropy.records import Ended, Event, Knobs, Ready, Write
+
+
+def exported(path, run=None):
+    return list(map(json.loads, exports.exported(lines.write, path, run).splitlines()))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_they_are_those_of_the_live_run_up_to_float32(tmp_path, family):
+    loaded = small.loaded(family)
+    recorder, log, live = Recorder(tmp_path / "run.tui"), Log(), []
+
+    def tell(event: Event) -> None:
+        log.append(event)
+        recorder.take(event)
+        if line := jsonl.line(event, loaded.card, log):
+            live.append(json.loads(line))
+
+    knobs = Knobs(temperature=1.5, adaptive="S1", mirostat_tau=3.0, min_p=0.01, repetition_penalty=1.1)
+    with instruments(loaded, keep=0) as probes:
+        tell(Ready(loaded.card))
+        session = Session(loaded, probes, tell)
+        session.begin(Write("To be, or not", None, False, 40, knobs))
+        while session.active:
+            session.advance()
+            if len(log.steps) == 20:
+                session.set_knobs(replace(knobs, temperature=0.8, n_candidates=5, mirostat_tau=0.0))
+    recorder.close()
+
+    assert len(live) == 43 and [list(line) for line in exported(tmp_path / "run.tui")] == [list(one) for one in live]
+    for mine, theirs in zip(exported(tmp_path / "run.tui"), live, strict=True):
+        assert_alike(mine, theirs)
+
+
+def assert_alike(mine, theirs):
+    match mine:
+        case dict():
+            assert mine.keys() == theirs.keys()
+            for name in mine:
+                assert_alike(mine[name], theirs[name])
+        case list():
+            assert len(mine) == len(theirs)
+            for one, other in zip(mine, theirs, strict=True):
+                assert_alike(one, other)
+        case float():
+            assert mine == pytest.approx(theirs, rel=1e-6)
+        case _:
+            assert mine == theirs
+
+
+def test_a_run_that_did_not_end_has_no_last_line(tmp_path):
+    path = exports.trace(tmp_path / "run.tui", [started(), step(0)])
+    assert [next(iter(line)) for line in exported(path)] == ["header", "index"]
+
+
+def test_the_reason_of_an_end_outlives_what_came_after_it(tmp_path):
+    later = [started(2), step(0, run=2), Ended(2, "stopped")]
+    path = exports.trace(tmp_path / "run.tui", exports.events(), later)
+    assert exported(path, 1)[-1]["end"]["reason"] == "token limit"
+    newest = exported(path)[-1]["end"]
+    assert newest["reason"] == "stopped" and newest["tokens"] == 1

@@ -1,0 +1,150 @@
+"""Pictures and films of a recording: the same bytes each time, and what a terminal would have shown."""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from recordings import RATE, recorded
+from terminal import Screen
+
+from tui_entropy.cli import main
+from tui_entropy.errors import UserError
+from tui_entropy.trace import Trace
+from tui_entropy.ui import pictures
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.playback import Playback
+from tui_entropy.ui.replay import ReplayApp
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return recorded(tmp_path_factory.mktemp("traces") / "story.tui")
+
+
+@pytest.fixture
+def replay(file, monkeypatch, capsys):
+    """The command: its exit status, and what it said."""
+
+    def called(*options):
+        monkeypatch.setattr(sys, "argv", ["tui-entropy", "replay", str(file), *map(str, options)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code, capsys.readouterr().err
+
+    return called
+
+
+def test_several_pictures_at_once_and_each_the_same_again(replay, tmp_path):
+    wishes = (
+        "a.txt@120x36:token=20",
+        "a.svg@80x24",
+        "b.txt@200x60:page=numbers",
+        "c.svg@120x36:token=3,page=waterfall",
+    )
+    made = []
+    for again in ("one", "two"):
+        (tmp_path / again).mkdir()
+        assert replay(*(part for wish in wishes for part in ("--snapshot", tmp_path / again / wish))) == (0, "")
+        made.append([(tmp_path / again / re.split("[@:]", wish)[0]).read_bytes() for wish in wishes])
+    assert made[0] == made[1]
+    lines = made[0][0].decode().splitlines()
+    assert len(lines) == 36 and max(map(len, lines)) <= 120
+    assert "step 20 of 40" in lines[1] and lines[3].startswith(
+        "model    the city of Paris , which sits on the Seine┴"
+    )
+    assert "newest" in made[0][2].decode() and b"font-face" not in made[0][1]
+
+
+def test_a_picture_says_what_the_text_says_with_every_space(file, tmp_path):
+    for name in ("a.txt", "a.svg"):
+        pictures.draw(Trace.open(file), None, [pictures.Snapshot(tmp_path / name, (120, 36), 20)], Paint())
+    drawn = ElementTree.parse(tmp_path / "a.svg")
+    rows = {}
+    for text in drawn.iter("{http://www.w3.org/2000/svg}text"):
+        if "clip-path" in text.attrib:
+            line = int(text.attrib["clip-path"].split("-")[-1].rstrip(")"))
+            at = round(float(text.attrib["x"]) / 12.2)
+            rows[line] = rows.get(line, "").ljust(at) + (text.text or "").replace("\xa0", " ")
+    shown = (tmp_path / "a.txt").read_text().splitlines()
+    assert [rows.get(y, "").rstrip() for y in range(36)] == shown
+
+
+def test_looks_are_as_asked(replay, tmp_path):
+    replay("--snapshot", tmp_path / "a.txt", "--ascii")
+    assert (tmp_path / "a.txt").read_text().isascii()
+    replay("--snapshot", tmp_path / "dark.svg", "--snapshot", tmp_path / "b.svg")
+    replay("--snapshot", tmp_path / "light.svg", "--theme", "light")
+    replay("--snapshot", tmp_path / "mono.svg", "--color", "mono")
+    drawn = {name: (tmp_path / f"{name}.svg").read_text() for name in ("dark", "light", "mono", "b")}
+    assert drawn["dark"] == drawn["b"] and len({*drawn.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer"),
+    [
+        ("a.gif", "wanted FILE.svg, .png or .txt"),
+        ("a.svg@9000x9000", "is no size"),
+        ("a.svg@1x1", "is no size"),
+        ("a.svg:token=41", "it has 40 tokens"),
+        ("a.svg:token=0", "it has 40 tokens"),
+        ("a.svg:token=x", "wanted FILE.svg"),
+        ("a.svg:page=none", "quadrants"),
+        ("a.svg:colour=red", "wanted FILE.svg"),
+        ("nowhere/a.svg", "cannot be written"),
+    ],
+)
+def test_a_picture_that_cannot_be_is_answered_in_a_sentence(replay, tmp_path, wish, answer):
+    status, said = replay("--snapshot", tmp_path / wish)
+    assert status == 3 and answer in said and said.count("\n") == 1
+
+
+def test_where_the_library_for_png_is_missing_it_says_which(replay, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    status, said = replay("--snapshot", tmp_path / "a.png")
+    assert status == 3 and "pip install 'tui-entropy[png]'" in said
+
+
+def test_a_png_is_as_large_as_the_svg(replay, tmp_path):
+    pytest.importorskip("resvg_py")
+    assert replay("--snapshot", tmp_path / "a.png")[0] == 0
+    data = (tmp_path / "a.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(data[16:20]) > 120 * 12
+
+
+@pytest.mark.parametrize("color", ["truecolor", "16", "mono"])
+async def test_a_film_ends_on_the_screen_that_the_app_shows(file, color):
+    clock = pictures.Clock()
+    app = ReplayApp(Playback(Trace.open(file), first=30, clock=clock), paint=Paint(color=color))
+    lines = await pictures.film(app, clock, (80, 24))
+    last = ReplayApp(Playback(Trace.open(file), first=None), paint=Paint(color=color))
+    async with pictures.on_stage(last, (80, 24)):
+        last.come_to()
+        expected = pictures.as_text(pictures.screen(last))
+    terminal = Screen(80, 24)
+    for line in lines[1:]:
+        _, code, data = json.loads(line)
+        if code == "o":
+            terminal.feed(data.encode())
+    assert terminal.text == expected.rstrip("\n")
+
+
+def test_a_film_is_asciicast_2_in_true_time_with_a_marker_at_every_token(replay, tmp_path):
+    for name in ("a.cast", "b.cast"):
+        assert replay("--cast", tmp_path / name, "--size", "100x30", "--speed", 2) == (0, "")
+    assert (tmp_path / "a.cast").read_bytes() == (tmp_path / "b.cast").read_bytes()
+    header, *events = map(json.loads, (tmp_path / "a.cast").read_text().splitlines())
+    assert header == {"version": 2, "width": 100, "height": 30, "title": "story.tui"}
+    times = [at for at, _, _ in events]
+    assert times == sorted(times) and {code for _, code, _ in events} == {"o", "m"}
+    marks = [label for _, code, label in events if code == "m"]
+    assert len(marks) == 40 and marks[3] == "token 4  Paris"
+    assert times[-1] == pytest.approx((0.5 + 39 / RATE) / 2, abs=2 * pictures.FRAME)
+
+
+def test_a_size_is_columns_by_rows():
+    assert pictures.sized("80x24") == (80, 24)
+    for wrong in ("80", "x", "-1x5", "80x24x3", "99999x10"):
+        with pytest.raises(UserError, match="is no size"):
+            pictures.sized(wrong)

@@ -1,0 +1,173 @@
+"""A recorded run comes back token by token, in its own time."""
+
+import sqlite3
+
+import fake_engine
+import pytest
+from msgspec.structs import replace
+from recordings import LAYERS, RATE, lengthened, recorded, session
+
+from tui_entropy.errors import UserError
+from tui_entropy.records import Continued, Ended, Failed, Paused, Step
+from tui_entropy.trace import Trace
+from tui_entropy.ui.pictures import Clock
+from tui_entropy.ui.playback import PAUSE, SPEEDS, Playback
+
+FIRST_TOKEN = 0.5
+"""Seconds after the run began, in recordings.session."""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return recorded(tmp_path_factory.mktemp("traces") / "one.tui")
+
+
+def played(file, **options):
+    clock = Clock()
+    return Playback(Trace.open(file), clock=clock, **options), clock
+
+
+def after(playback, clock, seconds):
+    """How many tokens are there so much later."""
+    clock.now += seconds
+    playback.advance()
+    return len(playback.log.steps)
+
+
+@pytest.mark.parametrize("speed", [1.0, 2.0, 0.25])
+def test_a_token_is_there_when_it_was_there_then_at_that_speed(file, speed):
+    playback, clock = played(file, speed=speed)
+    assert after(playback, clock, 0.99 * FIRST_TOKEN / speed) == 0
+    assert after(playback, clock, 0.02 * FIRST_TOKEN / speed) == 1
+    assert after(playback, clock, 10 / RATE / speed) == 11
+    assert playback.wait == pytest.approx((1 / RATE - 0.01 * FIRST_TOKEN) / speed)
+
+
+def test_nobody_looking_for_a_while_loses_nothing(file):
+    playback, clock = played(file)
+    assert after(playback, clock, 100) == 40
+    assert playback.at_end and playback.wait is None
+    assert (playback.log.state, playback.log.note) == ("ended", "end of text")
+
+
+def test_the_log_is_at_every_token_what_the_engine_had_told_by_then(file):
+    playback, _ = played(file)
+    heats, on = [], []
+    for _ in range(40):
+        playback.step()
+        heats.append(playback.log.knobs.temperature)
+        on.append(playback.log.vectors[0].on)
+        assert len(playback.log.marks) == (heats[-1] != 0.7) + on[-1]
+    assert heats == [0.7] * 10 + [1.2] * 30
+    assert on == [False] * 20 + [True] * 20
+    assert playback.log.prefilled.done == 3
+
+
+def test_what_it_holds_is_what_was_recorded(file):
+    recorded_steps = [event for event in session() if isinstance(event, Step)]
+    playback, _ = played(file, first=None)
+    assert [step.text for step in playback.log.steps] == [step.text for step in recorded_steps]
+    assert playback.log.steps[17].entropy == recorded_steps[17].entropy
+    assert playback.log.steps.texts == [step.text for step in recorded_steps]
+
+
+def test_a_pause_stops_its_time_and_a_step_goes_one_token_on(file):
+    playback, clock = played(file)
+    after(playback, clock, FIRST_TOKEN + 1.4 / RATE)
+    playback.pause()
+    assert after(playback, clock, 60) == 2 and playback.wait is None and playback.log.state == "paused"
+    playback.step()
+    assert after(playback, clock, 60) == 3 and playback.log.state == "paused"
+    playback.go_on()
+    assert playback.log.state == "writing" and after(playback, clock, 0.9 / RATE) == 3
+    assert after(playback, clock, 0.2 / RATE) == 4
+
+
+def test_the_rest_of_a_wait_goes_on_after_a_pause(file):
+    playback, clock = played(file)
+    after(playback, clock, FIRST_TOKEN + 0.4 / RATE)
+    playback.pause()
+    clock.now += 60
+    playback.go_on()
+    assert playback.wait == pytest.approx(0.6 / RATE)
+
+
+def test_another_speed_takes_effect_within_a_wait(file):
+    playback, clock = played(file)
+    after(playback, clock, FIRST_TOKEN + 0.5 / RATE)
+    playback.faster(1)
+    assert playback.speed == 2 and playback.wait == pytest.approx(0.25 / RATE)
+    for _ in SPEEDS:
+        playback.faster(1)
+    assert playback.speed == SPEEDS[-1]
+    for _ in SPEEDS:
+        playback.faster(-1)
+    assert playback.speed == SPEEDS[0]
+
+
+def test_it_can_be_sought_in_both_directions(file):
+    playback, clock = played(file, first=None)
+    for n in (30, 5, 0, 40, 12):
+        playback.seek(n)
+        assert len(playback.log.steps) == n
+        assert playback.log.state == {0: "reading", 40: "ended"}.get(n, "writing")
+    assert playback.log.knobs.temperature == 1.2
+    assert after(playback, clock, 1.01 / RATE) == 13
+
+
+def test_a_recorded_pause_is_shown_and_shortened(tmp_path, monkeypatch):
+    events = session(20)
+    events[5:5] = [Paused(1, "by you"), Continued(1)]
+    wall = iter(range(0, 10_000, 100))
+    monkeypatch.setattr("tui_entropy.recorder.time.time", lambda: float(next(wall)))
+    playback, clock = played(recorded(tmp_path / "a.tui", *events))
+    assert after(playback, clock, FIRST_TOKEN + 2.1 / RATE) == 3
+    assert (playback.log.state, playback.log.note) == ("paused", "by you")
+    assert after(playback, clock, PAUSE) == 3 and playback.log.state == "writing"
+    assert after(playback, clock, 1 / RATE) == 4
+
+
+def test_a_run_that_was_cut_off_says_so(tmp_path):
+    events = [event for event in session(12) if not isinstance(event, Ended)]
+    playback, _ = played(recorded(tmp_path / "cut.tui", *events), first=None)
+    assert (playback.log.state, playback.log.note) == ("ended", "the recording ends here")
+    assert len(playback.log.steps) == 12
+
+
+def test_each_run_has_its_own_events(tmp_path):
+    second = [*session(7, run=2)[:-1], Failed("the engine died", fatal=True)]
+    file = recorded(tmp_path / "two.tui", *session(25), *second)
+    playback, _ = played(file, first=None)
+    assert playback.run == 2 and len(playback.log.steps) == 7
+    assert (playback.log.state, playback.log.note) == ("failed", "the engine died")
+    playback.choose(1, None)
+    assert len(playback.log.steps) == 25 and playback.log.note == "end of text"
+    with pytest.raises(UserError, match=r"has no run 3: it has 1, 2"):
+        playback.choose(3, 0)
+
+
+def test_nonsense_times_make_nobody_wait(tmp_path):
+    steps = [fake_engine.step(i, 3, LAYERS, 9) for i in range(4)]
+    ats = [1.0, float("nan"), -5.0, 1.5]
+    file = recorded(
+        tmp_path / "odd.tui", session()[0], *(replace(s, at=at) for s, at in zip(steps, ats, strict=True))
+    )
+    playback, clock = played(file)
+    assert after(playback, clock, 1.0) == 3
+
+
+def test_without_a_run_there_is_nothing_to_show(tmp_path):
+    file = recorded(tmp_path / "empty.tui")
+    with sqlite3.connect(file) as db:
+        db.execute("DELETE FROM events")
+    with pytest.raises(UserError, match="holds no run"):
+        Playback(Trace.open(file))
+
+
+def test_a_long_recording_is_opened_without_reading_its_steps(tmp_path, monkeypatch):
+    file = lengthened(recorded(tmp_path / "long.tui", *session(64)), 100_000, arrays=False)
+    read = []
+    monkeypatch.setattr(Trace, "steps", lambda *a: read.append("step") or iter(()))
+    monkeypatch.setattr(Trace, "columns", lambda *a: read.append("columns") or [])
+    playback, _ = played(file, first=None)
+    assert len(playback.log.steps) == 100_000 and read == []

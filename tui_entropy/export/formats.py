@@ -1,0 +1,84 @@
+"""What a recording can be exported as, and the way there."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tui_entropy.errors import UserError
+from tui_entropy.export import arrays, cast, inif, lines, page, parquet, plots, spreadsheet
+from tui_entropy.export.recording import Recording, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    write: Callable[[Recording, BinaryIO], None]
+    ending: str
+    """Of the file that is written where no other is named."""
+    extra: str = ""
+    """Of this package, where it needs more than the package does."""
+
+
+FORMATS = {
+    "csv": Format(spreadsheet.write, ".csv"),
+    "jsonl": Format(lines.write, ".jsonl"),
+    "parquet": Format(parquet.write, ".parquet", "parquet"),
+    "npz": Format(arrays.write, ".npz"),
+    "inif": Format(inif.write, ".inif.json"),
+    "html": Format(page.write, ".html"),
+    "cast": Format(cast.write, ".cast"),
+    "svg": Format(plots.svg, ".svg", "plots"),
+    "png": Format(plots.png, ".png", "plots"),
+}
+ZIPPED = (".gz", ".inif")
+"""Endings of files that are compressed by gzip."""
+
+STDOUT = Path("-")
+
+
+def export(path: Path, to: str, out: Path | None = None, run: int | None = None, bits: bool = False) -> str:
+    """Write one run of a trace file into another format and say where. '-' is stdout. Raises UserError.
+
+    Nothing is written before all of it is made, so a failure leaves what was there.
+    """
+    form = FORMATS.get(to)
+    if form is None:
+        raise UserError(f"--to {to} is no format; it can be one of {', '.join(FORMATS)}")
+    out = out or Path(path.stem + form.ending)
+    if out.exists() and out.samefile(path):
+        raise UserError(f"{out} is the recording itself; name another file with -o")
+    recording = opened(path, run, bits)
+    with tempfile.TemporaryFile() as made:
+        try:
+            form.write(recording, made)
+        except ModuleNotFoundError as missing:
+            if not form.extra:
+                raise
+            raise UserError(
+                f"--to {to} needs {missing.name}, which is not installed: pip install 'tui-entropy[{form.extra}]'"
+            ) from missing
+        made.seek(0)
+        try:
+            _deliver(made, out)
+        except OSError as problem:
+            raise UserError(f"{out} cannot be written: {problem.strerror}; name another file with -o") from problem
+    where = "stdout" if out == STDOUT else out
+    return f"run {recording.started.run}, {len(recording.log.steps)} tokens, written to {where}"
+
+
+def _deliver(made: BinaryIO, out: Path) -> None:
+    if out == STDOUT:
+        shutil.copyfileobj(made, sys.stdout.buffer)
+        return
+    with open(out, "wb") as plain:
+        if out.suffix not in ZIPPED:
+            shutil.copyfileobj(made, plain)
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as zipped:
+            shutil.copyfileobj(made, zipped)
