@@ -64,7 +64,8 @@ def test_leaving_it_after_the_start_is_not_leaving_a_screen():
     (engine,) = engines.running()
     watcher = Watcher(engine.socket)
     watcher.until(Step)
-    assert watcher.log.state == "writing" and watcher.standing.in_control
+    assert watcher.log.state == "writing"
+    watcher.until(lambda: watcher.standing.in_control)
 
 
 @pytest.mark.parametrize(

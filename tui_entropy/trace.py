@@ -227,8 +227,9 @@ class Trace:
         for _ in self._rows("BEGIN"):
             pass
         try:
-            ends = (seq for table in ("events", "steps") for (seq,) in self._rows(f"SELECT max(seq) FROM {table}"))
-            return self.log(), max((seq for seq in ends if isinstance(seq, int)), default=0)
+            ends = [self._rows(f"SELECT seq FROM {table} ORDER BY seq DESC LIMIT 1") for table in ("events", "steps")]
+            last = max((seq for rows in ends for (seq,) in rows if isinstance(seq, int)), default=0)
+            return self.log(), last
         finally:
             for _ in self._rows("COMMIT"):
                 pass
@@ -376,7 +377,9 @@ def _guard(db: sqlite3.Connection) -> None:
     } & TABLES.keys()
 
     def allowed(action: int, table: str | None, _: str | None, __: str | None, inside: str | None) -> int:
-        reads = action == sqlite3.SQLITE_SELECT or (action == sqlite3.SQLITE_READ and table in plain)
+        reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION) or (
+            action == sqlite3.SQLITE_READ and table in plain
+        )
         return sqlite3.SQLITE_OK if reads and inside is None else sqlite3.SQLITE_DENY
 
     db.set_authorizer(allowed)
