@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import math
@@ -161,8 +162,12 @@ class Trace:
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
         wanted = range(*slice(first, last).indices(len(self._known(run))))
+        rows = list(self._along(run, wanted, names))
+        if rows and [at for at, _ in rows] == list(range(len(wanted))):
+            with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
+                return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
         found = [array("d", [math.nan]) * len(wanted) for _ in names]
-        for at, row in self._along(run, wanted, names):
+        for at, row in rows:
             for numbers, value in zip(found, row, strict=True):
                 if isinstance(value, int | float):
                     numbers[at] = value

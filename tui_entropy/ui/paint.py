@@ -193,13 +193,14 @@ class Paint:
 
     def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:
         """One strip of at most `width` cells, cut with …; `right` stands at its end and is left out where it alone is
-        too wide. Neighbours of one style become one segment, since each costs bytes."""
-        tail = list(right)
+        too wide. Neighbours of one style become one segment, since each costs bytes. Whatever a caller let through,
+        no control character gets further."""
+        tail = [self._shown(part) for part in right]
         room = width - sum(cells(text) for text, _ in tail)
         if tail and room < 0:
             tail, room = [], width
         row: list[tuple[list[str], Style]] = []
-        for text, style in parts:
+        for text, style in map(self._shown, parts):
             size = cells(text)
             if size > room:
                 text, size = fitted(text, room, self.ascii), room
@@ -212,10 +213,12 @@ class Paint:
             row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
         return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)])
 
+    def _shown(self, part: Part) -> Part:
+        text, style = part
+        return part if text.isprintable() else (visible(text, self.ascii, in_table=True), style)
+
     def _segment(self, text: str, style: Style) -> Segment:
-        """Spaces need no ink, and it costs half the bytes. Whatever a caller let through, no control gets further."""
-        if not text.isprintable():
-            text = visible(text, self.ascii, in_table=True)
+        """Spaces need no ink, and it costs half the bytes."""
         if text.isspace() and style.color and not (style.reverse or style.underline):
             style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
         return Segment(text, style)
