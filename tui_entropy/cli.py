@@ -232,7 +232,9 @@ def attach(
         except OSError as missing:
             raise UserError(f"ssh could not be started: {missing}") from missing
     if show:
-        typer.echo(attaching.table(engines.running()), nl=False)
+        typer.echo(attaching.table(found := engines.running()), nl=False)
+        if found:
+            typer.echo(f"Their sockets are {found[0].socket.with_name('ID.sock')}", err=True)
         return
     path = socket or attaching.chosen(engine).socket
     source = {"attach": path, "forwarded": attaching.is_forwarded(path)}

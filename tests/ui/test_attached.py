@@ -63,7 +63,7 @@ async def test_the_screen_is_as_if_it_had_been_there_all_along(engine, forwarded
 
 
 async def test_two_screens_one_in_control_which_a_key_passes_on(engine):
-    first, second = (attached(socket := engine()), attached(socket))
+    first, second = (attached(socket := engine(rate=40)), attached(socket))
     async with first.run_test(size=SIZE) as one:
         await until(one, lambda: first.frame.log.state == "writing" and first.in_control)
         async with second.run_test(size=SIZE) as other:
