@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tui_entropy.cli import vector_option, with_knobs
+from tui_entropy.cli import grouped, vector_option
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import KNOBS
 from tui_entropy.records import ORDERS, Knobs, Vector
@@ -37,7 +37,7 @@ def knobs_of(*options: str) -> Knobs:
     app = typer.Typer()
 
     @app.command()
-    @with_knobs
+    @grouped
     def take(*, knobs: Knobs) -> None:
         got.append(knobs)
 

@@ -16,7 +16,7 @@ import typer
 from tui_entropy import __version__
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import KNOBS, Knob, read, shown
-from tui_entropy.records import Knobs
+from tui_entropy.records import Knobs, ModelSpec, Write
 
 if TYPE_CHECKING:
     from tui_entropy.records import Vector
@@ -84,19 +84,20 @@ Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
 
 
-def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for every knob in place of its parameter `knobs`."""
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for every part of a model's name in place of its parameter `spec`, and one for every
+    knob in place of `knobs`."""
 
     def typed(**given: Any) -> None:
-        knobs = Knobs()
-        for knob in KNOBS:
-            knobs = read(knobs, knob.name, str(given.pop(knob.name)))
-        command(knobs=knobs, **given)
+        for name, (options, made) in taken.items():
+            given[name] = made({option.name: given.pop(option.name) for option in options})
+        command(**given)
 
     signature = inspect.signature(command, eval_str=True)
+    taken = {name: GROUPS[name] for name in signature.parameters if name in GROUPS}
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
-        parameters += map(_option, KNOBS) if parameter.name == "knobs" else [parameter]
+        parameters += taken[parameter.name][0] if parameter.name in taken else [parameter]
     typed.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
@@ -104,27 +105,52 @@ def with_knobs(command: Callable[..., None]) -> Callable[..., None]:
     return typed
 
 
+def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 def _option(knob: Knob) -> inspect.Parameter:
     default = knob.default if knob.is_number else shown(Knobs(), knob.name)
-    option = typer.Option(knob.option, help=knob.about)
-    return inspect.Parameter(
-        knob.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type(default), option]
-    )
+    return _parameter(knob.name, default, Annotated[type(default), typer.Option(knob.option, help=knob.about)])
+
+
+def _knobs(given: dict[str, Any]) -> Knobs:
+    knobs = Knobs()
+    for name, value in given.items():
+        knobs = read(knobs, name, str(value))
+    return knobs
+
+
+GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]]] = {
+    "spec": (
+        [
+            _parameter("model", "smollm2", Name),
+            _parameter("revision", None, Revision),
+            _parameter("device", "auto", Device),
+            _parameter("dtype", "auto", Dtype),
+            _parameter("trust_remote_code", False, RemoteCode),
+        ],
+        lambda given: ModelSpec(*given.values()),
+    ),
+    "knobs": ([_option(knob) for knob in KNOBS], _knobs),
+}
+"""A parameter of a command -> the options that stand for it, in order, and what makes it of them."""
+
+
+def prompt_option(text: str | None) -> str | None:
+    """What --prompt says, or stdin does."""
+    return sys.stdin.read() if text == "-" else text
 
 
 @app.command(epilog=EXIT_CODES)
-@with_knobs
+@grouped
 def run(
-    model: Name = "smollm2",
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    trust_remote_code: RemoteCode = False,
+    *,
+    spec: ModelSpec,
     prompt: Prompt = None,
     system: System = None,
     chat: Chat = None,
     max_tokens: MaxTokens = 512,
-    *,
     knobs: Knobs,
     vector: Vectors = None,
     prompt_scores: Annotated[
@@ -146,14 +172,10 @@ def run(
     mouse: Mouse = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
-    from tui_entropy.records import ModelSpec, Write
-
-    spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
     vectors = tuple(vector_option(text) for text in vector or ())
-    given = sys.stdin.read() if prompt == "-" else prompt
     scored = as_json or not headless if prompt_scores is None else prompt_scores
-    write = Write(given or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
-    path = None if no_trace else trace_path(trace, model, write.prompt)
+    write = Write(prompt_option(prompt) or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
+    path = None if no_trace else trace_path(trace, spec.name, write.prompt)
     if headless:
         prepare_engine()
         from tui_entropy.headless import write_out
@@ -168,18 +190,14 @@ def run(
 
 
 @app.command(epilog=EXIT_CODES)
-@with_knobs
+@grouped
 def serve(
-    model: Name = "smollm2",
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    trust_remote_code: RemoteCode = False,
+    *,
+    spec: ModelSpec,
     prompt: Prompt = None,
     system: System = None,
     chat: Chat = None,
     max_tokens: MaxTokens = 512,
-    *,
     knobs: Knobs,
     vector: Vectors = None,
     trace: TracePath = None,
@@ -191,12 +209,11 @@ def serve(
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
     from tui_entropy import attaching, engines
     from tui_entropy.narration import Narrator
-    from tui_entropy.records import Load, ModelSpec, Write
+    from tui_entropy.records import Load
 
-    spec = ModelSpec(model, revision, device, dtype, trust_remote_code)
-    given = sys.stdin.read() if prompt == "-" else prompt
+    given = prompt_option(prompt)
     write = Write(given, system, chat, max_tokens, knobs) if given else None
-    path = None if no_trace else str(trace_path(trace, model, given or "").absolute())
+    path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
     load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **engines.staying(keep, on_leave))
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
@@ -220,7 +237,6 @@ def attach(
 ) -> None:
     """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
     from tui_entropy import attaching, engines
-    from tui_entropy.records import ModelSpec
     from tui_entropy.ui.start import color_mode, start
 
     if ssh is not None:
@@ -316,12 +332,10 @@ def fetch(
 
 
 @app.command(epilog=EXIT_CODES.replace("the engine failed", "a check or the engine failed"))
+@grouped
 def doctor(
-    model: Name = "smollm2",
-    revision: Revision = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    trust_remote_code: RemoteCode = False,
+    *,
+    spec: ModelSpec,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON instead of tables.")] = False,
 ) -> None:
     """Prove the numbers on this very model and machine, and tell what each view costs."""
@@ -330,10 +344,9 @@ def doctor(
     from tui_entropy.engine.doctor import doctor as examined
     from tui_entropy.engine.loading import load
     from tui_entropy.narration import Narrator
-    from tui_entropy.records import ModelSpec
 
     narrator = Narrator()
-    loaded = load(ModelSpec(model, revision, device, dtype, trust_remote_code), narrator.progress)
+    loaded = load(spec, narrator.progress)
     found = examined(loaded, narrator.progress)
     narrator.done(f"kept in {report.save(found, loaded.card)}")
     if as_json:
