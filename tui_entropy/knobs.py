@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tui_entropy.errors import UserError
+from tui_entropy.quadrants import VARIANTS
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
 
@@ -145,7 +146,7 @@ KNOBS = (
     ),
     Knob(
         "adaptive", "adaptive", "An Entropix sampler changes the knobs at each step: off, S1, S3 or own.",
-        off="off", choices=("off", "S1", "S3", "own"), cost=0.6,
+        off="off", choices=VARIANTS, cost=0.6,
     ),
     Knob(
         "clarifier", "clarifier",

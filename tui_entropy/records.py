@@ -284,7 +284,7 @@ class Decision(Struct, frozen=True):
     quadrant: str
     """'flowing', 'asking', 'exploring', 'resampling', 'adaptive', or 'warming up' while it has seen too little."""
     action: str
-    """A phrase: 'greedy', 'temperature 0.7 to 1.2, top-k 40 to 46', 'wrote the clarifier', 'best of 5'."""
+    """A phrase: 'take the most probable', 'temperature 0.7 to 1.2, top-k 40 to 46, best of 5 draws', 'as set'."""
     saw: dict[str, float]
     """Every number that it read and every threshold that it compared them with; nats where it is information."""
     knobs: Knobs

@@ -20,6 +20,7 @@ from tui_entropy.engine.state import Recent
 from tui_entropy.quadrants import LN2, THRESHOLDS, Thresholds, own_thresholds, quadrant
 from tui_entropy.records import RECENT, Decision, Knobs
 
+ASK = "write the clarifier"
 DRAWS = 5
 """Of which the most probable is taken in the quadrant 'adaptive'."""
 SEEN = ("entropy", "varentropy", "attention_entropy", "attention_varentropy", "agreement", "interaction")
@@ -41,7 +42,7 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: Recent, may_ask: boo
     acting = _third(where, knobs, seen) if variant == "S3" else _first(where, knobs, seen)
     saw = dict(seen) | _numbers(at)
     if where == "asking" and may_ask:
-        return Decision(variant, where, "write the clarifier", saw, knobs)
+        return Decision(variant, where, ASK, saw, knobs)
     if where == "flowing":
         return Decision(variant, where, "take the most probable", saw, acting)
     best = f"best of {DRAWS} draws" if where == "adaptive" else ""
@@ -68,7 +69,7 @@ def seen(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, floa
 
 
 def asks(decision: Decision | None) -> bool:
-    return decision is not None and decision.action == "write the clarifier"
+    return decision is not None and decision.action == ASK
 
 
 def draws(decision: Decision | None) -> int:

@@ -8,9 +8,10 @@ from msgspec.structs import replace as changed
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from tui_entropy.quadrants import VARIANTS
+from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import Knobs
 from tui_entropy.series import SERIES
+from tui_entropy.ui import ladders
 from tui_entropy.ui.view import View
 
 if TYPE_CHECKING:
@@ -112,12 +113,11 @@ class PageActions(Host):
             self.show(stage=to)
 
     def action_adaptive(self) -> None:
-        at = (VARIANTS.index(self.frame.knobs.adaptive) + 1) % len(VARIANTS)
-        self.set_knobs(changed(self.frame.knobs, adaptive=VARIANTS[at]))
-        self.say(ADAPTIVE[VARIANTS[at]])
+        self.set_knobs(ladders.turned(self.frame.knobs, "adaptive", 1))
+        self.say(ADAPTIVE[self.frame.knobs.adaptive])
 
 
-_HEURISTIC = "a heuristic to look at, well under 1 ms a token: Q shows it"
+_HEURISTIC = f"a heuristic to look at, about {BY_NAME['adaptive'].cost:g} ms a token: Q shows it"
 ADAPTIVE = {
     "off": "adaptive sampling off: the knobs as you set them",
     "S1": f"adaptive S1: each step changes the knobs by Entropix's first thresholds; {_HEURISTIC}",
