@@ -12,7 +12,7 @@ and the other stages are passed over as if they were off (as `generate` does wit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +69,8 @@ class Row:
     vocab: int
     ids: Tensor | None = None
     """(n,) their token ids, ascending; None where it is the whole vocabulary."""
+    rescored: bool = False
+    """It holds every token of the row before."""
 
     @cached_property
     def logp(self) -> Tensor:
@@ -137,10 +139,11 @@ class Chained:
         """(n_stages, 3) float32: survivors of each stage, their mass in what the stage was given, entropy in nats."""
         if not self.stages:
             return self.rows[0].scores.new_empty(0, 3)
+        one = self.rows[0].scores.new_ones(())
         numbers = [
             number
             for before, after in zip(self.rows, self.rows[1:], strict=False)
-            for number in (after.survivors.float(), before.mass(after), after.entropy)
+            for number in (after.survivors.float(), one if after.rescored else before.mass(after), after.entropy)
         ]
         return torch.stack(numbers).view(-1, 3)
 
@@ -161,7 +164,7 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
     for stage in on:
         row = rows[-1]
         if stage in _rescoring(knobs):
-            rows.append(replace(row, scores=_rescored(stage, knobs, row, past)))
+            rows.append(Row(_rescored(stage, knobs, row, past), row.vocab, row.ids, rescored=True))
         else:
             rows.append(_narrowed(row, _kept(stage, knobs, row, past)))
     return Chained(on, tuple(rows))
