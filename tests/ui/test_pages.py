@@ -260,6 +260,14 @@ def test_all_quadrants_are_named_and_the_step_under_the_cursor_is_marked_once(si
     assert "3.00 bits" in "\n".join(shown) or "3.00" in field
 
 
+@pytest.mark.parametrize("size", [(80, 22), (83, 14)])
+def test_what_is_said_of_adaptive_sampling_is_whole_and_true_of_the_step(size):
+    told = "\n".join(rows(Quadrants(), made.log(50), *size))
+    assert "A switches it on: not known to improve text." in told
+    asked = "\n".join(rows(Quadrants(), made.log(50), *size, knobs=Knobs(adaptive="S1")))
+    assert "it acts from the next token on." in asked and "A switches it on" not in asked
+
+
 def test_reference_thresholds_are_those_of_the_source_and_follow_the_unit():
     log = made.log(5)
     assert "↑3.00" in "\n".join(rows(Quadrants(), log, 120, 30))

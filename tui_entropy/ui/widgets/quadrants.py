@@ -172,5 +172,7 @@ def _scale(frame: Frame, field: Field, at: Thresholds) -> list[Part]:
 
 
 def _off(frame: Frame) -> list[Part]:
-    text = "Adaptive sampling is off: A switches it on. A heuristic to look at, not known to improve text."
+    text = "Adaptive sampling is off, A switches it on: not known to improve text."
+    if frame.knobs.adaptive != "off":
+        text = "Adaptive sampling was off at this step; it acts from the next token on."
     return [(text, frame.paint.dim)]
