@@ -18,7 +18,7 @@ from test_jsonl import CARD
 
 from tui_entropy import schema
 from tui_entropy.errors import UserError
-from tui_entropy.log import Log
+from tui_entropy.log import Log, RunLog
 from tui_entropy.records import (
     Candidate,
     Continued,
@@ -72,9 +72,10 @@ def long(tmp_path_factory) -> Path:
 
 def known(log: Log) -> dict[str, object]:
     """Every field, the steps as records."""
-    fields = {name: getattr(log, name) for name in Log.__slots__}
+    fields = {name: getattr(log, name) for name in Log.__slots__ if name not in ("now", "runs", "twin")}
+    told = {name: getattr(log.now, name) for name in RunLog.__slots__}
     scores = {name: [None if math.isnan(v) else v for v in column] for name, column in log.prompt_scores.items()}
-    return fields | {"steps": list(log.steps), "prompt_scores": scores}
+    return fields | told | {"runs": list(log.runs), "steps": list(log.steps), "prompt_scores": scores}
 
 
 def alike(one: Steps, other: Steps) -> bool:

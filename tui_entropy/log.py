@@ -11,24 +11,35 @@ from tui_entropy.knobs import KNOBS, shown
 from tui_entropy.records import (
     SCORES,
     AttentionRows,
+    Breakpoint,
+    BreakpointsChanged,
     Continued,
     Ended,
     Event,
     Failed,
+    Fanned,
     Knobs,
     KnobsChanged,
+    Labelled,
+    Lane,
     Memory,
     ModelCard,
     Paused,
     Prefilled,
     Progress,
     PromptScores,
+    Proposed,
     Ready,
+    Reconsidered,
     Refused,
+    ShadowChanged,
     Started,
     Step,
+    Switched,
     Vector,
     VectorsChanged,
+    Watch,
+    WatchesChanged,
 )
 from tui_entropy.steps import Steps
 
@@ -45,6 +56,101 @@ class Mark:
 
 
 @dataclass(slots=True)
+class RunLog:
+    """One run or branch: what was read, written and changed in it, the part that it shares with its parent included."""
+
+    started: Started
+    prefilled: Prefilled | None = None
+    prompt_scores: dict[str, array[float]] = field(default_factory=dict)
+    """One of SCORES -> its value for each token of the prompt (nats where it is information), NaN while unknown."""
+    steps: Steps = field(default_factory=Steps)
+    marks: list[Mark] = field(default_factory=list)
+    knobs: Knobs = field(default_factory=Knobs)
+    """As applied by the engine."""
+    turned: list[tuple[int, Knobs]] = field(default_factory=list)
+    """(first step they act on, knobs), oldest first."""
+    vectors: tuple[Vector, ...] = ()
+    """As applied by the engine."""
+    toggled: list[VectorsChanged] = field(default_factory=list)
+    """Each time that vectors changed, oldest first; the first is as the run began."""
+    watches: tuple[Watch, ...] = ()
+    shadow: Lane | None = None
+    shadow_how: str = ""
+    proposed: Step | None = None
+    """At a stop: what comes next if nothing is changed."""
+    reconsidered: Step | None = None
+    """An earlier step, as it would be with other knobs."""
+    ended: str | None = None
+    """Why, where it has."""
+    name: str = ""
+    starred: bool = False
+    deleted: bool = False
+
+    @classmethod
+    def begun(cls, started: Started, parent: RunLog | None) -> RunLog:
+        n = started.shared if parent else 0
+        told = cls(
+            started,
+            prompt_scores={name: array("d", [math.nan]) * len(started.pieces) for name in SCORES},
+            knobs=started.knobs,
+            turned=[(n, started.knobs)],
+            vectors=started.vectors,
+            toggled=[VectorsChanged(started.run, n, started.vectors)],
+        )
+        if parent is None:
+            return told
+        told.watches, told.shadow, told.shadow_how = parent.watches, parent.shadow, parent.shadow_how
+        if started.pieces != parent.started.pieces:
+            return told
+        told.prefilled, told.prompt_scores = parent.prefilled, parent.prompt_scores
+        if n:
+            told.steps = parent.steps.first(n)
+            told.turned = [(at, knobs) for at, knobs in parent.turned if at < n] + told.turned
+            told.toggled = [change for change in parent.toggled if change.index < n] + told.toggled
+            told.marks = [mark for mark in parent.marks if mark.index < n]
+        told.marks.append(Mark(n, f"branch of run {started.parent}"))
+        return told
+
+    def append(self, event: Event) -> None:
+        """Take in what happened to this run."""
+        match event:
+            case Step():
+                self.steps.append(event)
+                self.proposed = None
+            case Proposed():
+                self.proposed = event.step
+            case Reconsidered():
+                self.reconsidered = event.step
+            case Prefilled():
+                self.prefilled = event
+            case PromptScores():
+                for at, row in enumerate(event.scores.rows(), event.first):
+                    for name, value in zip(SCORES, row, strict=True):
+                        self.prompt_scores[name][at] = value
+            case KnobsChanged():
+                self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
+                self.knobs = event.knobs
+                self.turned.append((event.index, event.knobs))
+            case VectorsChanged():
+                how = ", read again" if event.rebuilt else ""
+                changes = vector_changes(self.vectors, event.vectors)
+                self.marks += [Mark(event.index, label + how) for label in changes]
+                self.vectors = event.vectors
+                self.toggled.append(event)
+            case WatchesChanged():
+                self.watches = event.watches
+            case ShadowChanged():
+                self.shadow, self.shadow_how = event.lane, event.how
+                self.marks.append(Mark(event.index, f"shadow {event.lane.name}" if event.lane else "no shadow"))
+            case Ended():
+                self.ended, self.proposed = event.reason, None
+
+
+NOTHING = RunLog(Started(0, "", None, False, (), Knobs(), (), 0))
+"""Before the first run. Nothing is ever appended to it."""
+
+
+@dataclass(slots=True)
 class Log:
     """Everything known so far. Only `append` and `lose` change it; views read."""
 
@@ -55,18 +161,18 @@ class Log:
     card: ModelCard | None = None
     trace: str | None = None
     """The file that the engine records in."""
-    started: Started | None = None
-    prefilled: Prefilled | None = None
-    prompt_scores: dict[str, array[float]] = field(default_factory=dict)
-    """One of SCORES -> its value for each token of the prompt (nats where it is information), NaN while unknown."""
-    steps: Steps = field(default_factory=Steps)
-    marks: list[Mark] = field(default_factory=list)
-    knobs: Knobs = field(default_factory=Knobs)
-    """As applied by the engine."""
-    turned: list[tuple[int, Knobs]] = field(default_factory=list)
-    """(first step they act on, knobs) of this run, oldest first."""
-    vectors: tuple[Vector, ...] = ()
-    """As applied by the engine."""
+    rewinds: str = ""
+    """How this model goes back in a text."""
+    runs: dict[int, RunLog] = field(default_factory=dict)
+    """Every run, in the order they began."""
+    now: RunLog = field(default_factory=lambda: RunLog(NOTHING.started))
+    """The run that is looked at."""
+    twin: RunLog | None = None
+    """The one that is written beside it."""
+    breakpoints: tuple[Breakpoint, ...] = ()
+    stopped_by: int | None = None
+    """The id of the breakpoint that the pause is due to."""
+    fan: Fanned | None = None
     memory: Memory | None = None
     attention: AttentionRows | None = None
     refusal: str = ""
@@ -74,11 +180,47 @@ class Log:
 
     @property
     def run(self) -> int:
-        return self.started.run if self.started else 0
+        return self.now.started.run
+
+    @property
+    def started(self) -> Started | None:
+        return self.now.started if self.run else None
+
+    @property
+    def prefilled(self) -> Prefilled | None:
+        return self.now.prefilled
+
+    @property
+    def prompt_scores(self) -> dict[str, array[float]]:
+        return self.now.prompt_scores
+
+    @property
+    def steps(self) -> Steps:
+        return self.now.steps
+
+    @property
+    def marks(self) -> list[Mark]:
+        return self.now.marks
+
+    @property
+    def knobs(self) -> Knobs:
+        return self.now.knobs
+
+    @property
+    def turned(self) -> list[tuple[int, Knobs]]:
+        return self.now.turned
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        return self.now.vectors
+
+    @property
+    def proposed(self) -> Step | None:
+        return self.now.proposed
 
     @property
     def context_used(self) -> int:
-        return len(self.started.pieces) + len(self.steps) if self.started else 0
+        return len(self.now.started.pieces) + len(self.steps)
 
     @property
     def prompt_perplexity(self) -> float | None:
@@ -91,39 +233,32 @@ class Log:
         return next((knobs for first, knobs in reversed(self.turned) if first <= index), self.knobs)
 
     def append(self, event: Event) -> None:
-        """Take one event in. What belongs to an earlier run is passed over."""
-        if getattr(event, "run", self.run) != self.run and not isinstance(event, Started):
+        """Take one event in. What belongs to a run that is not known is passed over."""
+        if isinstance(event, Started):
+            self._begin(event)
             return
+        told = self.runs.get(getattr(event, "run", self.run), self.now)
+        if getattr(event, "run", told.started.run) != told.started.run:
+            return
+        told.append(event)
+        if told is self.now or isinstance(event, Switched):
+            self._heed(event)
+
+    def _heed(self, event: Event) -> None:
+        """What it means for the whole screen."""
         match event:
-            case Step():
-                self.steps.append(event)
-                if self.state == "reading":
-                    self.state = "writing"
+            case Step() if self.state == "reading":
+                self.state = "writing"
             case Progress():
                 self.state, self.progress = "loading", event
             case Ready():
                 self.state, self.note = "ready", ""
-                self.card, self.vectors, self.trace = event.card, event.vectors, event.trace
-            case Started():
-                self._begin(event)
-            case Prefilled():
-                self.prefilled = event
-            case PromptScores():
-                for at, row in enumerate(event.scores.rows(), event.first):
-                    for name, value in zip(SCORES, row, strict=True):
-                        self.prompt_scores[name][at] = value
-            case KnobsChanged():
-                self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
-                self.knobs = event.knobs
-                self.turned.append((event.index, event.knobs))
-            case VectorsChanged():
-                changes = vector_changes(self.vectors, event.vectors)
-                self.marks += [Mark(event.index, label) for label in changes]
-                self.vectors = event.vectors
+                self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
+                self.now.vectors = event.vectors
             case Paused():
-                self.state, self.note = "paused", event.reason
+                self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():
-                self.state, self.note = "writing" if self.steps else "reading", ""
+                self.state, self.note, self.stopped_by = "writing" if self.steps else "reading", "", None
             case Ended():
                 self.state, self.note = "ended", event.reason
             case Failed():
@@ -134,18 +269,33 @@ class Log:
                 self.memory = event
             case AttentionRows():
                 self.attention = event
+            case BreakpointsChanged():
+                self.breakpoints = event.breakpoints
+            case Fanned():
+                self.fan = event
+            case Switched():
+                self._look_at(self.runs.get(event.run, self.now))
+            case Labelled() if event.branch in self.runs:
+                told = self.runs[event.branch]
+                told.name, told.starred, told.deleted = event.name, event.starred, event.deleted
 
     def lose(self, why: str) -> None:
         """The engine is gone; what it said stays."""
         self.state, self.note = "lost", why
 
     def _begin(self, started: Started) -> None:
-        self.state, self.note, self.started = "reading", "", started
-        self.prefilled = self.attention = None
-        self.prompt_scores = {name: array("d", [math.nan]) * len(started.pieces) for name in SCORES}
-        self.knobs, self.vectors = started.knobs, started.vectors
-        self.turned = [(0, started.knobs)]
-        self.steps, self.marks = Steps(), []
+        parent = self.runs.get(started.parent) if started.parent is not None else None
+        told = RunLog.begun(started, parent)
+        self.runs[started.run] = told
+        if started.twin_of == self.run and self.run:
+            self.twin = told
+            return
+        self._look_at(told)
+        self.state, self.note = "reading", ""
+
+    def _look_at(self, told: RunLog) -> None:
+        self.now, self.attention, self.fan, self.twin, self.stopped_by = told, None, None, None, None
+        self.state, self.note = ("paused", "") if told.ended is None else ("ended", told.ended)
 
     def tokens_per_second(self, window: int = 20) -> float | None:
         """Over the last `window` steps, pauses not counted. None before the second step."""

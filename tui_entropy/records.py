@@ -117,6 +117,8 @@ class Knobs(Struct, frozen=True):
     """Which Entropix sampler changes the knobs at each step: 'off', 'S1', 'S3', or 'own', calibrated on this text."""
     clarifier: str = ""
     """What that sampler writes where the model is sure to be unsure; must be one token. Empty is off."""
+    banned: tuple[int, ...] = ()
+    """Ids of tokens that are never written. They go before the first stage."""
     order: tuple[str, ...] = ORDERS["hf"]
     seed: int = 7
     """The draw at a position is a function of this and the position."""
@@ -214,6 +216,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     vectors: tuple[Vector, ...] = ()
     trace: str | None = None
     """The file that everything is recorded in; None for none."""
+    rewinds: str = ""
+    """How this model goes back in a text, such as 'cropping its cache, exact'; empty while nobody said."""
 
 
 class Piece(Struct, frozen=True, array_like=True):
@@ -226,7 +230,8 @@ class Piece(Struct, frozen=True, array_like=True):
 
 
 class Started(Struct, frozen=True, tag="started"):
-    """A run begins: the prompt is encoded, nothing is read yet."""
+    """A run begins: the prompt is encoded, nothing is read yet. With a parent it is a branch, and the next step is the
+    one at `shared`: those before it are the parent's."""
 
     run: int
     prompt: str
@@ -236,6 +241,14 @@ class Started(Struct, frozen=True, tag="started"):
     knobs: Knobs
     vectors: tuple[Vector, ...]
     max_tokens: int
+    parent: int | None = None
+    """The run that it branches off; with an edited prompt, the one that had the other prompt, and nothing is shared."""
+    shared: int = 0
+    """How many steps it has in common with its parent, from the first on."""
+    how: str = ""
+    """How the keys and values of what is shared came back: 'kept', or what had to be read again."""
+    twin_of: int | None = None
+    """The run that it is written beside, token by token, with the same luck."""
 
 
 class Prefilled(Struct, frozen=True, tag="prefilled"):
@@ -316,6 +329,44 @@ STATES = (
 """Of the model, by the z-scores of entropy and attention entropy: see engine/state.py. Unknown: no attention."""
 
 
+class Watched(Struct, frozen=True, array_like=True):
+    """What the model thought of a string that is followed. Model, before any sampling stage."""
+
+    token_id: int
+    """The first token of it."""
+    logprob: float
+    """Nats."""
+    rank: int
+    """1 is the most probable."""
+    logit: float
+
+
+class Shadow(Struct, frozen=True):
+    """What another lane, given the same tokens, thought where this one wrote a token."""
+
+    kl: float
+    """KL(this lane || shadow), model, nats."""
+    js: float
+    """Jensen-Shannon divergence, model, nats."""
+    final_js: float
+    """The same between the final distributions, each after its own sampling chain."""
+    entropy: float
+    """Of the shadow, model, nats."""
+    surprisal: float
+    """Of the written token in the shadow, model, nats."""
+    rank: int
+    """Of the written token in the shadow; 1 is the most probable."""
+    top_id: int
+    """The most probable token of the shadow."""
+    top_data: bytes
+    would_id: int
+    """What the shadow would have written here, with the same luck. Another token than the one that was written: that
+    one exists only because of what tells the lanes apart."""
+    would_data: bytes
+    logprobs: tuple[float, ...] = ()
+    """Of each candidate of the step, in the shadow, model, nats."""
+
+
 class Step(Struct, frozen=True, tag="step"):
     """One written token, and what the model believed just before it was chosen."""
 
@@ -381,6 +432,133 @@ class Step(Struct, frozen=True, tag="step"):
     """Bits; the bound that mirostat drew this token under. None where it is off."""
     decision: Decision | None = None
     """Of the adaptive sampler; None where it is off."""
+    watched: tuple[Watched, ...] = ()
+    """One for each string that is followed, in the order of WatchesChanged."""
+    shadow: Shadow | None = None
+    """None where no shadow runs."""
+
+
+class Proposed(Struct, frozen=True, tag="proposed"):
+    """At a stop: the step that comes next if nothing is changed. Nothing of it is written yet, and each change of
+    the knobs brings another one."""
+
+    step: Step
+
+    @property
+    def run(self) -> int:
+        return self.step.run
+
+
+class Reconsidered(Struct, frozen=True, tag="reconsidered"):
+    """The answer to Reconsider: an earlier step as it would be with other knobs."""
+
+    step: Step
+
+    @property
+    def run(self) -> int:
+        return self.step.run
+
+
+class Breakpoint(Struct, frozen=True):
+    id: int
+    expression: str
+    """As it was typed; conditions.py has the language."""
+    enabled: bool = True
+    hits: int = 0
+    note: str = ""
+    """Why it was switched off by itself; empty otherwise."""
+
+
+class BreakpointsChanged(Struct, frozen=True, tag="breakpoints"):
+    """All that there are, also after a hit was counted."""
+
+    breakpoints: tuple[Breakpoint, ...]
+
+
+class Watch(Struct, frozen=True, array_like=True):
+    text: str
+    token_id: int
+    """Its first token, which is the one that is followed."""
+    data: bytes
+    """Of that token."""
+    n_tokens: int
+    """Tokens that the text takes."""
+
+
+class WatchesChanged(Struct, frozen=True, tag="watches"):
+    """Acts from the next step on."""
+
+    run: int
+    index: int
+    watches: tuple[Watch, ...]
+
+
+class Switched(Struct, frozen=True, tag="switched"):
+    """This run is the one that is looked at and gone on with from now on."""
+
+    run: int
+
+
+class Labelled(Struct, frozen=True, tag="labelled"):
+    """What a person calls a branch. Another run than the one on screen may be meant."""
+
+    branch: int
+    """Its run."""
+    name: str
+    starred: bool
+    deleted: bool = False
+    """It is no longer shown, and nothing is kept for it but the record."""
+
+
+class Lane(Struct, frozen=True):
+    """Another mind for the same text. What is None is as in the lane that is watched."""
+
+    name: str
+    """For titles: 'no vectors', 'temperature 1.5', 'other prompt'."""
+    vectors: tuple[Vector, ...] | None = None
+    knobs: Knobs | None = None
+    prompt: str | None = None
+    system: str | None = None
+    """Counts only with a prompt."""
+
+
+class ShadowChanged(Struct, frozen=True, tag="shadow"):
+    run: int
+    index: int
+    """The first step that it is told of."""
+    lane: Lane | None
+    """None: there is none from here on."""
+    how: str = ""
+    """'in the same forward pass', 'in a second forward pass', 'from the same logits'."""
+    seconds: float = 0.0
+    """What reading the text once more for it took."""
+
+
+class FanRow(Struct, frozen=True):
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    """ln p of the whole, model."""
+    ended: bool
+    """With an end of text, and not at the length that was asked for."""
+    group: int
+    """Rows that say the same have the same number; 0 is the largest group."""
+
+
+class Fanned(Struct, frozen=True, tag="fanned"):
+    """The answer to AskFan: short continuations of a text, all from before one step."""
+
+    run: int
+    index: int
+    rows: tuple[FanRow, ...]
+    tokens: int
+    """Asked for, of each."""
+    same: str
+    """How two count as one: 'exact' or 'normalised'."""
+    entropy: float
+    """Over the groups, each as probable as it is frequent: discrete semantic entropy in nats (Farquhar et al. 2024,
+    with text in place of entailment)."""
+    seconds: float
 
 
 class KnobsChanged(Struct, frozen=True, tag="knobs"):
@@ -395,11 +573,17 @@ class VectorsChanged(Struct, frozen=True, tag="vectors"):
     index: int
     """The first step they act on."""
     vectors: tuple[Vector, ...]
+    rebuilt: bool = False
+    """The whole text before was read again under them; otherwise its keys and values are as they were."""
+    seconds: float = 0.0
+    """What that took."""
 
 
 class Paused(Struct, frozen=True, tag="paused"):
     run: int
     reason: str
+    breakpoint: int | None = None
+    """The id of the one that stopped it."""
 
 
 class Continued(Struct, frozen=True, tag="continued"):
@@ -433,7 +617,11 @@ class Memory(Struct, frozen=True, tag="memory"):
     device: int | None
     """Bytes allocated on the accelerator, None on a CPU."""
     cache: int
-    """Bytes of keys, values and kept queries."""
+    """Bytes of keys, values and kept queries of the run that is written."""
+    kept: int = 0
+    """Bytes kept beside it so that going back and other branches need not be read again."""
+    bound: int = 0
+    """What those may come to; what goes beyond is dropped and read again on demand."""
 
 
 class AttentionRows(Struct, frozen=True, tag="attention"):
@@ -485,7 +673,8 @@ class Dismissed(Struct, frozen=True, tag="dismissed"):
 
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
-    | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed
+    | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed | Proposed | Reconsidered
+    | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged | Fanned
 )  # fmt: skip
 
 
@@ -503,6 +692,8 @@ class Load(Struct, frozen=True, tag="load"):
     """Seconds to stay with nobody attached; 0 is to end with the last screen."""
     on_leave: str = "write"
     """What becomes of the text when the last screen is gone: one of ON_LEAVE."""
+    kept_cache: int = 1 << 30
+    """Bytes that may be kept beside the run that is written: see Memory.kept."""
 
 
 ON_LEAVE = ("write", "pause", "stop")
@@ -519,6 +710,8 @@ class Write(Struct, frozen=True, tag="write"):
     knobs: Knobs
     score_prompt: bool = True
     """Whether the tokens of the prompt are scored as they are read."""
+    parent: int | None = None
+    """The run whose prompt was edited."""
 
 
 class SetKnobs(Struct, frozen=True, tag="set-knobs"):
@@ -529,6 +722,8 @@ class SetVector(Struct, frozen=True, tag="set-vector"):
     """Replace the setting of the vector of this name; read its file first if the name is new."""
 
     vector: Vector
+    rebuild: bool = False
+    """Read the whole text again under it; else keys and values that are there stay as they are."""
 
 
 class Pause(Struct, frozen=True, tag="pause"):
@@ -539,10 +734,15 @@ class Continue(Struct, frozen=True, tag="continue"):
     pass
 
 
+UNTIL = ("", "sentence", "line")
+
+
 class Advance(Struct, frozen=True, tag="advance"):
-    """Write this many tokens, then pause."""
+    """Write this many tokens, then pause; or up to the end of what `until` names."""
 
     tokens: int = 1
+    until: str = ""
+    """One of UNTIL."""
 
 
 class Stop(Struct, frozen=True, tag="stop"):
@@ -579,6 +779,83 @@ class TakeControl(Struct, frozen=True, tag="take-control"):
     """From now on this screen commands, and the others watch."""
 
 
+class SetBreakpoints(Struct, frozen=True, tag="set-breakpoints"):
+    """All that there are to be; hits are counted by the engine, from those given here on."""
+
+    breakpoints: tuple[Breakpoint, ...]
+
+
+class SetWatches(Struct, frozen=True, tag="set-watches"):
+    """All the strings that are to be followed."""
+
+    texts: tuple[str, ...]
+
+
+class Branch(Struct, frozen=True, tag="branch"):
+    """Write on from before one step of a run: first these tokens, then this text, then what the model draws.
+
+    At the step that comes next in the run that is written, it goes on in that run. Anywhere else a new run begins.
+    """
+
+    run: int
+    step: int
+    token_ids: tuple[int, ...] = ()
+    text: str = ""
+    ban: tuple[int, ...] = ()
+    """Tokens that this one step may not be."""
+    pause: bool = False
+    """Stop again once the tokens and the text are written (or at once, where there are none)."""
+
+
+class Go(Struct, frozen=True, tag="go"):
+    """To another run: it is looked at, and written on, from now on. What is being written pauses."""
+
+    run: int
+
+
+class Label(Struct, frozen=True, tag="label"):
+    """Name, star or hide a branch. None leaves it as it is."""
+
+    run: int
+    name: str | None = None
+    starred: bool | None = None
+    deleted: bool | None = None
+
+
+class Reconsider(Struct, frozen=True, tag="reconsider"):
+    """What a step would be with these knobs. Nothing is written."""
+
+    run: int
+    step: int
+    knobs: Knobs
+
+
+class SetShadow(Struct, frozen=True, tag="set-shadow"):
+    """Run another lane on the same tokens, from the next step on; None for none."""
+
+    lane: Lane | None
+
+
+class Twin(Struct, frozen=True, tag="twin"):
+    """From before one step of a run, write in two lanes at once, side by side and with the same luck: this run (or a
+    branch of it), and a second run as the lane says."""
+
+    run: int
+    step: int
+    lane: Lane
+
+
+class AskFan(Struct, frozen=True, tag="ask-fan"):
+    """From before one step of a run, several short continuations at once. Nothing is written."""
+
+    run: int
+    step: int
+    n: int = 8
+    tokens: int = 16
+    same: str = "normalised"
+    """'exact', or 'normalised': without case, punctuation, articles and runs of space."""
+
+
 Command = (
     Load
     | Write
@@ -592,6 +869,15 @@ Command = (
     | Quit
     | Follow
     | TakeControl
+    | SetBreakpoints
+    | SetWatches
+    | Branch
+    | Go
+    | Label
+    | Reconsider
+    | SetShadow
+    | Twin
+    | AskFan
 )
 
 

@@ -27,6 +27,8 @@ class Steps(Sequence[Step]):
     def __init__(self) -> None:
         self.texts: list[str] = []
         """What each step completes."""
+        self.ids: array[int] = array("l")
+        """Of the written tokens."""
         self.at = array("d")
         """Seconds of work, as Step.at."""
         self.strays: list[tuple[int, ...]] = []
@@ -41,12 +43,22 @@ class Steps(Sequence[Step]):
         self._keep_open(len(self), step)
         self._packed.append(_encoder.encode(step))
         self.texts.append(step.text)
+        self.ids.append(step.token_id)
         self.at.append(step.at)
         self.strays.append(step.strays)
         self._norms.extend(row[NORM] for row in step.blocks.rows())
         for series in SERIES:
             value = series.read(step)
             self._columns[series.name].append(math.nan if value is None else value)
+
+    def first(self, n: int) -> Steps:
+        """The first n of them, to be gone on with otherwise. What was recorded of a step is shared."""
+        part = Steps()
+        part.texts, part.ids, part.at, part.strays = self.texts[:n], self.ids[:n], self.at[:n], self.strays[:n]
+        part._packed = self._packed[:n]
+        part._norms = self._norms[: n * (len(self._norms) // max(len(self), 1))]
+        part._columns = {name: column[:n] for name, column in self._columns.items()}
+        return part
 
     def values(self, series: Series, first: int = 0, last: int | None = None) -> Iterator[float | None]:
         """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""

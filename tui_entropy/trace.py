@@ -252,7 +252,7 @@ class Trace:
         except (LookupError, ValueError, TypeError, ArithmeticError):
             return  # of the right kind and yet nonsense
         if isinstance(event, Started) and event.run == last:
-            log.steps = RecordedSteps(self, event.run)
+            log.now.steps = RecordedSteps(self, event.run)
 
     def _known(self, run: int) -> array[int]:
         return self._seqs.get(run) or self.seqs(run)

@@ -20,10 +20,11 @@ def judged(entropies, attention=None, surprisals=None, norms=None):
     attention = attention if attention is not None else [0.5] * len(entropies)
     surprisals = surprisals or [1.0] * len(entropies)
     norms = norms or [[1.0]] * len(entropies)
-    return [
-        recent.judge(entropy, 0.0, surprisal, looked, row)
-        for entropy, looked, surprisal, row in zip(entropies, attention, surprisals, norms, strict=True)
-    ]
+    found = []
+    for entropy, looked, surprisal, row in zip(entropies, attention, surprisals, norms, strict=True):
+        found.append(recent.judge(entropy, 0.0, surprisal, looked, row))
+        recent.count()
+    return found
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_the_window_moves_by_a_quarter_and_always_holds_newest_and_cursor():
     firsts = set()
     for n in range(60, 200):
         log = made.log(0)
-        log.steps = made.kept(*[made.step(0)] * n)
+        log.now.steps = made.kept(*[made.step(0)] * n)
         drawn = rows(Chart(), log, 66, 3)[0][14:52]
         assert drawn.strip(), n
         firsts.add(n - len(drawn.rstrip()))

@@ -99,7 +99,7 @@ def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
         strips = stream.draw(frame, 100, 9)[1:]
         return "".join(segment.text for strip in strips for segment in strip if segment.style == hot)
 
-    frame.log.steps = made.kept(made.step(0, " calm", surprisal=0.0))
+    frame.log.now.steps = made.kept(made.step(0, " calm", surprisal=0.0))
     assert tinted() == ""
     pieces = [piece.text for piece in log.started.pieces]
     at = pieces.index(" capital")
@@ -144,7 +144,9 @@ def test_growing_draws_what_drawing_at_once_draws():
 
 def test_the_cursor_and_a_high_series_can_be_told_apart_without_colour():
     log = made.log(0)
-    log.steps = made.kept(made.step(0, "calm", entropy=0.0), made.step(1, "wild", entropy=9.0), made.step(2, "here"))
+    log.now.steps = made.kept(
+        made.step(0, "calm", entropy=0.0), made.step(1, "wild", entropy=9.0), made.step(2, "here")
+    )
     strip = TokenStream().draw(frame_of(log, paint=Paint(color="mono")), 80, 9)[3]
     style = {segment.text: segment.style for segment in strip}
     assert not style["calm"].underline and style["wild"].underline and style["here"].reverse
@@ -237,7 +239,7 @@ async def test_a_click_asks_for_the_token_under_it(long):
 def test_a_token_costs_the_same_in_a_long_text(monkeypatch):
     stream, log = TokenStream(), made.log(0)
     one = made.step(0, " word")
-    log.steps = made.kept(*[one] * 10_000)
+    log.now.steps = made.kept(*[one] * 10_000)
     stream.draw(frame_of(log), 100, 40)
     work = Counter()
     for owner, name in ((Paint, "row"), (Flow, "add"), (Paint, "tint")):

@@ -67,18 +67,27 @@ def instruments(loaded: Loaded, keep: int = 512) -> Iterator[Instruments]:
 
 
 class Context:
-    """The tokens of one run, prompt and written, and their keys and values."""
+    """The tokens of one run, prompt and written, their keys and values, and what later steps hang on."""
 
     def __init__(self, loaded: Loaded, prompt_ids: list[int], max_tokens: int) -> None:
         self.cache: Cache = new_cache(loaded.model, loaded.anatomy)
         self.n_prompt = len(prompt_ids)
         self.n_tokens = self.n_prompt
         """Prompt and written."""
-        self.newest: int | None = None
-        """The token that was written last."""
+        self.n_read = 0
+        """Tokens whose keys and values the cache holds."""
+        self.pushes: list[Mapping[int, Tensor]] = []
+        """What each token was read under, also those that must be read again."""
         self.recent = Recent()
-        self.mu: float | None = None
-        """Mirostat's bound for the next token in bits; None while it is off, and at its start."""
+        self.text = Utf8Stream()
+        self.mus: list[float | None] = [None]
+        """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
+        self.at = 0.0
+        """Seconds of work up to the newest step."""
+        self.forced: list[int] = []
+        """Tokens that come next, whatever the model says."""
+        self.banned: frozenset[int] = frozenset()
+        """Tokens that the next one may not be."""
         room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
         self._ids = torch.cat([torch.tensor(prompt_ids, dtype=torch.long), room]).to(loaded.model.device)
 
@@ -88,11 +97,24 @@ class Context:
         return len(self._ids) - self.n_tokens
 
     @property
+    def n_written(self) -> int:
+        return self.n_tokens - self.n_prompt
+
+    @property
+    def mu(self) -> float | None:
+        return self.mus[-1]
+
+    @property
     def bytes(self) -> int:
         """Of keys and values, with the room that is kept for more."""
         parts = (part for layer in self.cache.layers for part in vars(layer).values() if isinstance(part, Tensor))
         blocks = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
         return sum(blocks.values())
+
+    @property
+    def ids(self) -> Tensor:
+        """(n_tokens,)"""
+        return self._ids[: self.n_tokens]
 
     @property
     def prompt(self) -> Tensor:
@@ -104,11 +126,30 @@ class Context:
         """(n_written,) ids."""
         return self._ids[self.n_prompt : self.n_tokens]
 
-    def append(self, token_id: int) -> Tensor:
-        """Take a written token in. Returns it as (1,)."""
-        newest = self._ids[self.n_tokens : self.n_tokens + 1].fill_(token_id)
-        self.n_tokens, self.newest = self.n_tokens + 1, token_id
-        return newest
+    def stretch(self, most: int) -> tuple[int, Mapping[int, Tensor] | None]:
+        """The next tokens to read before the newest: up to which position, and what they were read under before."""
+        first, last = self.n_read, min(self.n_read + most, self.n_tokens - 1)
+        if first >= len(self.pushes):
+            return last, None
+        under = self.pushes[first]
+        while last > first + 1 and (last > len(self.pushes) or self.pushes[last - 1] is not under):
+            last -= 1
+        return last, under
+
+    def take(self, step: Step, mu: float | None) -> None:
+        """A step is written. mu: mirostat's bound for the next one."""
+        self._ids[self.n_tokens] = step.token_id
+        self.n_tokens += 1
+        self.recent.count()
+        self.text.push(step.data)
+        self.mus.append(mu)
+        self.at = step.at
+        self.forced, self.banned = self.forced[1:], frozenset()
+
+
+AGAIN, TAKE = "again", "take"
+"""Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
+it, and wait."""
 
 
 @torch.inference_mode()
@@ -119,89 +160,115 @@ def decode(
     controls: Callable[[], Controls],
     run: int = 1,
     score_prompt: bool = True,
-) -> Generator[Prefilled | PromptScores | Step, None, str]:
-    """Read the prompt, then write one token at a time, yielding a record after each stretch and each token.
+) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
+    """Read what is not read yet, then write one token at a time, yielding a record after each stretch and each token.
 
-    The caller sets the pace: to pause, stop asking; to stop, close the generator. `controls` is asked once per
-    forward pass, so a knob turned in between counts from the next token on. Returns why it ended: 'end of text',
-    'token limit' or 'context full'.
+    The caller sets the pace. A step that is yielded is a proposal: it is written when the next one is asked for or
+    TAKE is sent, and AGAIN makes another one of the same logits. To stop, close the generator. `controls` is asked
+    once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
+    'context full'.
     """
-    probes.attention.forget()
-    text, clock = Utf8Stream(), Clock(loaded.model.device)
-    *stretches, unread = torch.split(context.prompt, PREFILL_CHUNK)
-    done = 0
-    for stretch in stretches:
-        probes.steering.set(controls().pushes)
+    if not context.n_read:
+        probes.attention.forget()
+    clock = Clock(loaded.model.device, context.at)
+    while context.n_read < context.n_tokens - 1:
+        last, under = context.stretch(PREFILL_CHUNK)
         clock.start()
-        _, scored = read(loaded, context, stretch, done, run, score_prompt)
+        _, scored = read(loaded, probes, context, last, under or controls().pushes, run, score_prompt)
         clock.forward_done()
         clock.stop()
         clock.rest()
-        done += len(stretch)
-        yield Prefilled(run, done, context.n_prompt, clock.at)
+        yield Prefilled(run, context.n_read, context.n_tokens, clock.at)
         if scored:
             yield scored
-    for index in range(context.room):
+    first = context.n_written
+    while context.room:
         now = controls()
-        probes.steering.set(now.pushes)
         clock.start()
-        logits, scored = read(loaded, context, unread, done, run, score_prompt and index == 0)
+        # By itself even at the end of a prompt, so that every step can be visited again in the same way.
+        logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
         clock.forward_done()
-        with one_thread:
-            chained, numbers, decision = choose(probes, context, now, logits)
+        chose = choose(probes, context, now, logits)
         clock.stop()
-        mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
-        step = step_record(
-            numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, text,
-            run=run, index=index, position=context.n_tokens, decision=decision, mirostat_mu=mu,
-            forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
-        )  # fmt: skip
-        context.mu = None if mu is None else next_mu(mu, now.knobs, step.final_prob)
-        unread = context.append(step.token_id)
-        if index == 0:
-            yield Prefilled(run, context.n_prompt, context.n_prompt, clock.at)
-            if scored:
-                yield scored
+        step, mu = proposal(loaded, probes, context, now, chose, clock, run)
+        if context.n_written == first:
+            yield Prefilled(run, context.n_tokens, context.n_tokens, clock.at)
         clock.rest()
-        yield step
+        while (asked := (yield step)) == AGAIN:
+            now = controls()
+            step, mu = proposal(loaded, probes, context, now, choose(probes, context, now, logits), clock, run)
+        context.take(step, mu)
+        if asked == TAKE:
+            yield step
         if step.token_id in loaded.codec.eos_ids:
             return "end of text"
     return "context full" if context.n_tokens >= loaded.card.context else "token limit"
 
 
 def read(
-    loaded: Loaded, context: Context, ids: Tensor, first: int, run: int, scored: bool
+    loaded: Loaded,
+    probes: Instruments,
+    context: Context,
+    last: int,
+    pushes: Mapping[int, Tensor],
+    run: int,
+    scored: bool,
 ) -> tuple[Tensor, PromptScores | None]:
-    """Read (n,) new tokens, the first of them at a position.
+    """Read the tokens that are not read yet, up to a position, under these pushes.
 
     Returns the (vocab,) float32 logits after the last of them and, where wanted, what the model thought of the tokens
     of the prompt that follow each.
     """
-    if not scored:
-        return forward(loaded, context.cache, ids), None
+    probes.steering.set(pushes)
+    first = context.n_read
+    ids = context.ids[first:last]
+    targets = context.prompt[first + 1 : last + 1]
+    context.pushes[first:last] = [pushes] * (last - first)
+    if not scored or not len(targets):
+        logits = forward(loaded, context.cache, ids)
+        context.n_read = last
+        return logits, None
     with last_block_output(loaded.anatomy) as held:
         logits = forward(loaded, context.cache, ids)
-    targets = context.prompt[first + 1 : first + 1 + len(ids)]
-    if not len(targets):
-        return logits, None
+    context.n_read = last
     table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets)
     return logits, PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
 
 
-def choose(
-    probes: Instruments, context: Context, now: Controls, logits: Tensor
-) -> tuple[Chained, Numbers, Decision | None]:
+def proposal(
+    loaded: Loaded, probes: Instruments, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
+) -> tuple[Step, float | None]:
+    """The step that comes next, and mirostat's bound for the one after it."""
+    chained, numbers, decision = chose
+    mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
+    step = step_record(
+        numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
+        run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
+        forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
+    )  # fmt: skip
+    return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
+
+
+Chosen = tuple[Chained, Numbers, Decision | None]
+
+
+@one_thread
+def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     logp, belief = believed(logits, probes, now.knobs.n_candidates)
     knobs, decision = now.knobs, None
     if knobs.adaptive != "off":
         seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
-        may_ask = now.clarifier not in (None, context.newest)
+        newest = int(context.ids[-1]) if context.n_written else None
+        may_ask = now.clarifier not in (None, newest)
         decision = adaptive.decide(knobs, seen, context.recent, may_ask)
         knobs = decision.knobs
-    past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers)
+    banned = context.banned.union(knobs.banned)
+    past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers, banned)
     chained = apply(knobs, logits, past)
-    if adaptive.asks(decision):
+    if context.forced:
+        chained = only(chained, "forced", context.forced[0])
+    elif adaptive.asks(decision):
         assert now.clarifier is not None
         chained = only(chained, "adaptive", now.clarifier)
     seeds = [knobs.seed + (n << 32) for n in range(adaptive.draws(decision))]

@@ -90,7 +90,7 @@ def step_record(
     text: Utf8Stream,
     **known: Any,
 ) -> Step:
-    """Name the numbers of one step, and judge it by the steps before.
+    """Name the numbers of one step, and judge it by the steps before. It is counted among them by nobody yet.
 
     stages: of the sampling chain, those that were on. known: further fields.
     """
@@ -113,7 +113,7 @@ def step_record(
     return Step(
         token_id=token_id,
         data=data,
-        text=text.push(data),
+        text=text.peek(data),
         entropy=entropy,
         varentropy=float(numbers["varentropy"][0]),
         surprisal=surprisal,
@@ -167,13 +167,13 @@ class Clock:
     after the step's one copy has waited for the device.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, worked: float = 0.0) -> None:
         self._cuda = device.type == "cuda"
-        self._worked = 0.0
+        self._worked = worked
         self.forward_seconds = 0.0
         self.sample_seconds = 0.0
-        self.at = 0.0
-        """Seconds of work from the first `start` to the last `stop`."""
+        self.at = worked
+        """Seconds of work from the first `start` to the last `stop`, and what was worked before this clock."""
 
     def start(self) -> None:
         self._began = perf_counter()

@@ -53,6 +53,8 @@ class Past:
     """Bits; mirostat's bound. None at the start of a text, where it is twice the target."""
     breakers: frozenset[int] = frozenset()
     """Ids of the tokens that end a repeated sequence for DRY."""
+    banned: frozenset[int] = frozenset()
+    """Ids of tokens that can not be drawn, unless nothing else is there."""
 
     def seen(self, last_n: int) -> Tensor:
         """(k,) newest ids of prompt and written text; all of them where last_n is 0."""
@@ -161,7 +163,14 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
     """
     rows = [Row(threshold(logits.detach().float().clamp(max=HUGE), -HUGE, -torch.inf), len(logits))]
     on = stages(knobs)
-    for stage in on:
+    banned = [token_id for token_id in sorted(past.banned) if token_id < len(logits)]
+    if banned:
+        kept = torch.ones_like(rows[0].scores, dtype=torch.bool)
+        kept[banned] = False
+        if bool((rows[0].scores.isfinite() & kept).any()):
+            rows.append(_narrowed(rows[0], kept))
+            on = ("banned", *on)
+    for stage in on[len(rows) - 1 :]:
         row = rows[-1]
         if stage in _rescoring(knobs):
             rows.append(Row(_rescored(stage, knobs, row, past), row.vocab, row.ids, rescored=True))

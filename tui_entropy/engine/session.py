@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine import vectors
-from tui_entropy.engine.decode import Context, Controls, Instruments, decode
+from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.text import pieces
 from tui_entropy.engine.vectors import ControlVector
@@ -23,8 +23,10 @@ from tui_entropy.records import (
     Event,
     Knobs,
     KnobsChanged,
+    Paused,
     Prefilled,
     PromptScores,
+    Proposed,
     Refused,
     Started,
     Step,
@@ -47,9 +49,11 @@ class Session:
         self.context: Context | None = None
         self.run = 0
         self.n_written = 0
+        self.proposed: Step | None = None
+        """Chosen and not written yet: a person looks at it."""
         self._applied = Controls(self.knobs, {})
         self._applied_vectors = self.vectors
-        self._writing: Generator[Prefilled | PromptScores | Step, None, str] | None = None
+        self._writing: Generator[Prefilled | PromptScores | Step, str | None, str] | None = None
 
     @property
     def active(self) -> bool:
@@ -87,35 +91,85 @@ class Session:
         )
         self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run, write.score_prompt)
 
-    def advance(self) -> Prefilled | PromptScores | Step | None:
-        """One stretch of the prompt or one token; None at the end. Emits it either way."""
+    def advance(self) -> Event | None:
+        """One stretch of the prompt or one token; None at the end. Emits it either way.
+
+        What stops it before a token is written is given back in place of the token: a Paused.
+        """
+        if self.proposed is None:
+            event = self._next()
+            if not isinstance(event, Step):
+                return event
+            self.proposed = event
+            if stop := self._stop_before(event):
+                self.emit(Proposed(event))
+                self.emit(stop)
+                return stop
+        return self._write(self.proposed)
+
+    def look_ahead(self) -> None:
+        """Hold the next token up for a person to see, before it is written; not while the prompt is still being read."""
+        while self.active and self.proposed is None and not self.reading:
+            event = self._next()
+            if isinstance(event, Step):
+                self.proposed = event
+                self.emit(Proposed(event))
+
+    @property
+    def reading(self) -> bool:
+        """There is more to read than the newest token."""
+        return self.context is not None and self.context.n_read < self.context.n_tokens - 1
+
+    def _next(self) -> Event | None:
         assert self._writing is not None
         try:
-            event = next(self._writing)
+            event: Event = next(self._writing)
         except StopIteration as end:
             self._writing = None
-            self.emit(Ended(self.run, end.value))
+            event = Ended(self.run, end.value)
+            self.emit(event)
             return None
-        if isinstance(event, Step):
-            self.n_written += 1
-        self.emit(event)
+        if not isinstance(event, Step):
+            self.emit(event)
         return event
+
+    def _write(self, step: Step) -> Step:
+        """The proposal is the next token of the text."""
+        assert self._writing is not None
+        self._writing.send(TAKE)
+        self.proposed = None
+        self.n_written += 1
+        self.emit(step)
+        return step
+
+    def _propose_again(self) -> None:
+        """What is held up is chosen once more, as things are set now; the model is not asked."""
+        if self.proposed is not None and self._writing is not None:
+            step = self._writing.send(AGAIN)
+            assert isinstance(step, Step)
+            self.proposed = step
+            self.emit(Proposed(step))
+
+    def _stop_before(self, step: Step) -> Paused | None:
+        """Whether a person wants to look before this step is written."""
+        return None
 
     def stop(self) -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if self._writing is not None:
             self._writing.close()
-            self._writing = None
+            self._writing = self.proposed = None
             self.emit(Ended(self.run, "stopped"))
 
     def abandon(self) -> None:
         """Forget the run after a failure, when not even closing it can be trusted."""
-        self._writing = None
+        self._writing = self.proposed = None
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
         check(knobs)
         self.knobs = knobs
+        self._propose_again()
 
     def set_vector(self, wanted: Vector) -> None:
         """Acts from the next token on. One that is not known yet is read from its file first. Raises UserError.

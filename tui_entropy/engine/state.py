@@ -50,11 +50,12 @@ class Recent:
         self._norms: list[Floats] = []
         self._nll = [0.0]
         """Sum of the surprisals of the first n steps."""
+        self._judged: tuple[float, float, float, float | None, Floats]
 
     def judge(
         self, entropy: float, varentropy: float, surprisal: float, attention: float | None, norms: npt.ArrayLike
     ) -> Judgement:
-        """Compare a step with those before it, and count it among them.
+        """Compare a step with those before it. `count` then counts it among them.
 
         entropy, surprisal: nats. attention: mean over layers and heads of entropy / ln n, None where there is none.
         norms: (n_layers,) L2 norm of the residual stream after each block.
@@ -63,21 +64,34 @@ class Recent:
         entropy_z = z_score(self.entropies[-RECENT:], entropy)
         attention_z = None if attention is None else z_score(self._attention[-RECENT:], attention)
         strays = outside(self._norms[-RECENT:], row)
-        self.entropies.append(entropy)
-        self.varentropies.append(varentropy)
-        self._attention += [] if attention is None else [attention]
-        self._norms.append(row)
-        self._nll.append(self._nll[-1] + surprisal)
-        n = len(self.entropies)
+        self._judged = entropy, varentropy, surprisal, attention, row
+        n = len(self.entropies) + 1
         window = min(n, PERPLEXITY_WINDOW)
+        nll = self._nll[-1] + surprisal
         return Judgement(
             state="Unknown" if attention is None and n > ENOUGH else state(entropy_z, attention_z),
             entropy_z=entropy_z,
             attention_z=attention_z,
             strays=strays,
-            perplexity=perplexity(self._nll[-1] / n),
-            window_perplexity=perplexity((self._nll[-1] - self._nll[-1 - window]) / window),
+            perplexity=perplexity(nll / n),
+            window_perplexity=perplexity((nll - self._nll[-window]) / window),
         )
+
+    def count(self) -> None:
+        """The step that was judged last is one of those before, from now on."""
+        entropy, varentropy, surprisal, attention, row = self._judged
+        self.entropies.append(entropy)
+        self.varentropies.append(varentropy)
+        self._attention += [] if attention is None else [attention]
+        self._norms.append(row)
+        self._nll.append(self._nll[-1] + surprisal)
+
+    def first(self, n: int) -> Recent:
+        """As it was after the first n steps."""
+        then = Recent()
+        then.entropies, then.varentropies = self.entropies[:n], self.varentropies[:n]
+        then._attention, then._norms, then._nll = self._attention[:n], self._norms[:n], self._nll[: n + 1]
+        return then
 
 
 def z_score(before: Sequence[float], value: float) -> float | None:

@@ -144,6 +144,14 @@ class Utf8Stream:
         """What `data` completes. Bytes that can be part of no character become U+FFFD."""
         return self._decoder.decode(data)
 
+    def peek(self, data: bytes) -> str:
+        """What `data` would complete."""
+        state = self._decoder.getstate()
+        try:
+            return self._decoder.decode(data)
+        finally:
+            self._decoder.setstate(state)
+
     def close(self) -> str:
         """U+FFFD if a character was left open."""
         return self._decoder.decode(b"", final=True)

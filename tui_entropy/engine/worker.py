@@ -157,6 +157,8 @@ class Worker:
     def advance(self) -> None:
         assert self.session is not None
         event = self.session.advance()
+        if isinstance(event, Paused):
+            self.budget = 0
         if isinstance(event, Step) and self.budget is not None:
             self.budget -= 1
             if self.budget == 0 and self.session.active:
@@ -168,6 +170,7 @@ class Worker:
         assert self.session is not None
         self.budget = 0
         self.emit(Paused(self.session.run, reason))
+        self.session.look_ahead()
 
     def _contained(self, act: Callable[[], None]) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""

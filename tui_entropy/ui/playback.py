@@ -176,7 +176,7 @@ class Playback:
         except (LookupError, ValueError, TypeError, ArithmeticError):
             return  # of the right kind and yet nonsense
         if isinstance(event, Started):
-            self.log.steps = self._steps
+            self.log.now.steps = self._steps
             self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)
 
     def _release(self) -> None:
