@@ -40,6 +40,7 @@ from tui_entropy.records import (
     Piece,
     Prefilled,
     Progress,
+    Proposed,
     Stage,
     Started,
     Step,
@@ -220,13 +221,20 @@ class Session:
         if self.vectors != self.applied_vectors:
             self.applied_vectors = self.vectors
             self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
-        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
-        made = step(self.n_written, *shape, run=self.run)
+        made = self.next_step()
         self.n_written += 1
         self.emit(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
         return made
+
+    def next_step(self) -> Step:
+        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
+        return step(self.n_written, *shape, run=self.run)
+
+    def look_ahead(self) -> None:
+        if self.active and not self.options.log:
+            self.emit(Proposed(self.next_step()))
 
     def play(self) -> Event | None:
         """The next step of a given log and what comes with it, as it is."""

@@ -57,7 +57,7 @@ class Mark:
 
 @dataclass(slots=True)
 class RunLog:
-    """One run or branch: what was read, written and changed in it, the part that it shares with its parent included."""
+    """One run or branch: what was read, written and changed in it, what it shares with its parent included."""
 
     started: Started
     prefilled: Prefilled | None = None

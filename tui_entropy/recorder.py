@@ -23,12 +23,14 @@ from tui_entropy.records import (
     Memory,
     Progress,
     PromptScores,
+    Proposed,
     Ready,
+    Reconsidered,
     Started,
     Step,
 )
 
-UNKEPT = (Progress, Memory, AttentionRows)
+UNKEPT = (Progress, Memory, AttentionRows, Proposed, Reconsidered)
 """What is only of the moment."""
 JOURNAL = 2**22
 """Bytes that the journal grows to before it is worked into the file, which waits for the disk."""

@@ -230,8 +230,8 @@ class Piece(Struct, frozen=True, array_like=True):
 
 
 class Started(Struct, frozen=True, tag="started"):
-    """A run begins: the prompt is encoded, nothing is read yet. With a parent it is a branch, and the next step is the
-    one at `shared`: those before it are the parent's."""
+    """A run begins: the prompt is encoded, nothing is read yet. With a parent it is a branch, and its next step is
+    the one at `shared`: those before it are the parent's."""
 
     run: int
     prompt: str
@@ -242,7 +242,7 @@ class Started(Struct, frozen=True, tag="started"):
     vectors: tuple[Vector, ...]
     max_tokens: int
     parent: int | None = None
-    """The run that it branches off; with an edited prompt, the one that had the other prompt, and nothing is shared."""
+    """The run that it branches off; with an edited prompt, the one with the other prompt, and nothing is shared."""
     shared: int = 0
     """How many steps it has in common with its parent, from the first on."""
     how: str = ""

@@ -179,8 +179,8 @@ def test_the_model_is_left_as_it_was_found(loaded):
 
 
 def test_a_knob_counts_from_the_next_token_on(llama):
-    turned = iter([Knobs(seed=3), Knobs(seed=3), GREEDY, GREEDY])
-    written = steps(llama, lambda: Controls(next(turned), {}), n=4)
+    told = iter([Knobs(seed=3)] * 3 + [GREEDY] * 2)  # asked before the prompt is read, too
+    written = steps(llama, lambda: Controls(next(told), {}), n=4)
     left = [{stage.name: stage.survivors for stage in step.stages}.get("top_k") for step in written]
     assert left == [40, 40, None, None]
     assert all(step.final_prob < 1.0 for step in written[:2])
@@ -225,7 +225,7 @@ def test_perplexity_runs_along(llama):
 def test_mirostat_moves_its_bound_by_how_surprising_the_drawn_token_was(llama):
     knobs = Knobs(temperature=1.0, top_k=0, top_p=1.0, mirostat_tau=3.0, mirostat_eta=0.2)
     on_off = [knobs] * 5 + [GREEDY] + [knobs]
-    turned = iter(on_off)
+    turned = iter([knobs, *on_off])  # asked before the prompt is read, too
     written = steps(llama, lambda: Controls(next(turned), {}), n=len(on_off))
     assert written[0].mirostat_mu == 6.0
     for before, after in pairwise(written[:5]):
@@ -290,7 +290,7 @@ def test_the_same_seed_writes_the_same_text_and_another_another(llama):
 def test_a_vector_acts_from_the_next_token_on_and_leaves_nothing_behind(llama):
     plain = steps(llama)
     push = {2: torch.full((32,), 3.0)}
-    turned = iter([{}, {}, push, {}, {}, {}])
+    turned = iter([{}, {}, {}, push, {}, {}, {}])
     steered = steps(llama, lambda: Controls(GREEDY, next(turned)))
     assert [s.entropy for s in steered[:2]] == [s.entropy for s in plain[:2]]
     norms = [[row[2] for row in run[2].blocks.rows()] for run in (steered, plain)]

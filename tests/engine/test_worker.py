@@ -30,6 +30,7 @@ from tui_entropy.records import (
     Pause,
     Paused,
     Prefilled,
+    Proposed,
     Quit,
     Ready,
     Refused,
@@ -103,15 +104,21 @@ def test_it_loads_writes_pauses_steps_and_goes_on(engine):
     engine.end.send(Pause())
     assert engine.until(Paused).reason == "by you"
     written = sum(isinstance(event, Step) for event in engine.heard)
+    assert engine.until(Proposed).step.index == written
     assert engine.end.receive(0.3) == []
 
     engine.end.send(Advance(2))
     assert engine.until(Paused).reason == "after a step"
     assert sum(isinstance(event, Step) for event in engine.heard) == written + 2
 
+    before = engine.until(Proposed).step
     engine.end.send(SetKnobs(replace(ENDLESS.knobs, temperature=0.5)))
-    engine.end.send(Continue())
     turned = engine.until(KnobsChanged)
+    after = engine.until(Proposed).step
+    assert after.candidates[0].logprob == before.candidates[0].logprob
+    assert after.candidates[0].final_prob > before.candidates[0].final_prob
+    engine.end.send(Continue())
+    assert engine.until(Step) == after
     assert turned.index == written + 2 and turned.knobs.temperature == 0.5
     assert any(isinstance(event, Continued) for event in engine.heard)
 

@@ -108,7 +108,7 @@ class Session:
         return self._write(self.proposed)
 
     def look_ahead(self) -> None:
-        """Hold the next token up for a person to see, before it is written; not while the prompt is still being read."""
+        """Hold the next token up for a person to see before it is written; not while the prompt is being read."""
         while self.active and self.proposed is None and not self.reading:
             event = self._next()
             if isinstance(event, Step):
