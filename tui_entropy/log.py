@@ -254,7 +254,7 @@ class Log:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
-                self.now.vectors = event.vectors
+                self.runs, self.now.vectors = {}, event.vectors  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():

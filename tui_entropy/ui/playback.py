@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, State
+from tui_entropy.recorded_steps import RecordedSteps
 from tui_entropy.records import AttentionRows, Continued, Event, Grid, Prefilled, Ready, Started, Step
-from tui_entropy.trace import RecordedSteps
 
 if TYPE_CHECKING:
     from tui_entropy.trace import Trace
