@@ -32,7 +32,7 @@ from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.lanes import ShadowLane
+    from tui_entropy.engine.shadow import ShadowLane
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
@@ -257,7 +257,7 @@ def read(
     """
     if context.shadow is not None and context.shadow.apart:
         other = context.shadow.context
-        read(loaded, probes, other, last + other.n_tokens - context.n_tokens, other.pushed(pushes), run, False)
+        read(loaded, probes, other, last - context.n_tokens + other.n_tokens, other.pushed(pushes), run, False)
     rows = context.rows
     under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
     probes.look_at(context)

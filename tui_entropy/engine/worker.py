@@ -24,6 +24,7 @@ from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    AskFan,
     Command,
     Continue,
     Continued,
@@ -38,10 +39,12 @@ from tui_entropy.records import (
     Ready,
     Refused,
     SetKnobs,
+    SetShadow,
     SetVector,
     Standing,
     Step,
     Stop,
+    Twin,
     Write,
 )
 
@@ -115,6 +118,12 @@ class Worker:
                 session.set_knobs(command.knobs)
             case SetVector():
                 session.set_vector(command.vector)
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                session.begin_twin(command)
+            case AskFan():
+                session.fan(command)
             case AskAttention():
                 if rows := session.attention(command):
                     self.audience.answer(rows)
