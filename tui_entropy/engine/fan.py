@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from tui_entropy.engine.attention import Held
 from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.decode import Context, Controls, Instruments, forward
 from tui_entropy.engine.loading import Loaded
@@ -44,6 +45,7 @@ def fan(loaded: Loaded, probes: Instruments, context: Context, now: Controls, as
         cache, logits, n_bytes = whole(loaded, probes, before)
         per_row = max(n_bytes // before.position * (before.position + length), 1)
         together = max(MOST_BYTES // per_row, 1) if isinstance(cache, RoomyCache) else 1
+        probes.attention.held, probes.residual.vectors = Held(keeps=False), list(vectors)
         probes.steering.set(now.pushes)
         rows: list[Row] = []
         for first in range(0, ask.n, together):
