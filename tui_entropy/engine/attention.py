@@ -95,19 +95,33 @@ class AttentionProbe:
         self.anatomy = anatomy
         self.keep = keep
         self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
+        self.kept: dict[int, tuple[dict[int, Tensor], int]] = {}
+        """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
         self.forget()
 
-    def forget(self) -> None:
-        """Let go of all queries, keys and scores, as before a new run."""
+    def forget(self, first: int = 0) -> None:
+        """Let go of keys and scores, and of the queries from a position on, as before another run."""
         self.newest = -1
         """Position of the newest query."""
         self.queries: dict[int, Tensor] = {}
         """Of the newest pass: layer -> (batch, n_heads, n, d_head), its last n <= keep."""
-        self.kept: dict[int, tuple[dict[int, Tensor], int]] = {}
-        """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
+        self.kept = {position: kept for position, kept in self.kept.items() if position < first}
         self._bias: tuple[Tensor | None, Tensor | None] = (None, None)
         for layer in self.layers:
             layer.scores = layer.key = None
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is read inside is watched as from the first token on; after it all is known that was known before."""
+        known = self.newest, self.queries, self.kept, self._bias
+        layers = [(layer.scores, layer.key, layer.first_column) for layer in self.layers]
+        self.forget()
+        try:
+            yield
+        finally:
+            self.newest, self.queries, self.kept, self._bias = known
+            for layer, (scores, key, first_column) in zip(self.layers, layers, strict=True):
+                layer.scores, layer.key, layer.first_column = scores, key, first_column
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""

@@ -7,6 +7,8 @@ commands, sockets or screens.
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +20,9 @@ from transformers import Cache
 from tui_entropy.engine import adaptive
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import AttentionProbe, attention_probe
+from tui_entropy.engine.cache import n_bytes, tensors
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
+from tui_entropy.engine.measure import Clock, Numbers, Pass, believed, brought_over, chosen, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
@@ -31,6 +34,9 @@ from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, 
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
+ONE_BY_ONE = 32
+"""Written tokens that are read again one by one, as they were at first. More are read in stretches, which is faster
+and the same only up to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +76,54 @@ class Context:
     """The tokens of one run, prompt and written, their keys and values, and what later steps hang on."""
 
     def __init__(self, loaded: Loaded, prompt_ids: list[int], max_tokens: int) -> None:
-        self.cache: Cache = new_cache(loaded.model, loaded.anatomy)
+        self._loaded = loaded
         self.n_prompt = len(prompt_ids)
         self.n_tokens = self.n_prompt
         """Prompt and written."""
-        self.n_read = 0
-        """Tokens whose keys and values the cache holds."""
+        self.n_scored = 0
+        """Tokens of the prompt whose scores were told."""
         self.pushes: list[Mapping[int, Tensor]] = []
         """What each token was read under, also those that must be read again."""
+        self.stamps: list[int] = []
+        """Of each of them a number that only contexts share in which it, all before it, and what they were read under
+        are the same. So they share its keys and values too."""
         self.recent = Recent()
         self.text = Utf8Stream()
         self.mus: list[float | None] = [None]
         """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
-        self.at = 0.0
-        """Seconds of work up to the newest step."""
+        self.ats = [0.0]
+        """Seconds of work before each step, and up to the newest."""
         self.forced: list[int] = []
         """Tokens that come next, whatever the model says."""
         self.banned: frozenset[int] = frozenset()
         """Tokens that the next one may not be."""
+        self.meddled: dict[int, tuple[list[int], frozenset[int]]] = {}
+        """Step -> what was forced there and what banned, where anything was."""
         room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
         self._ids = torch.cat([torch.tensor(prompt_ids, dtype=torch.long), room]).to(loaded.model.device)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Begin with an empty cache: what was read is to be read again."""
+        self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
+        self.n_read = 0
+        """Tokens whose keys and values the cache holds."""
+
+    def branch(self, step: int, max_tokens: int = 0) -> Context:
+        """As this one was before a step, with room for that many more tokens. Nothing of it is in its cache."""
+        n = self.n_prompt + step
+        new = Context(self._loaded, self._ids[:n].tolist(), max_tokens)
+        new.n_prompt, new.n_scored = self.n_prompt, self.n_scored
+        new.pushes, new.stamps = self.pushes[:n], self.stamps[:n]
+        new.recent, new.mus, new.ats = self.recent.first(step), self.mus[: step + 1], self.ats[: step + 1]
+        new.meddled = {at: how for at, how in self.meddled.items() if at < step}
+        new.text.push(b"".join(map(self._loaded.codec.token_bytes, new.written.tolist())))
+        return new
+
+    def shared(self, other: Context) -> int:
+        """How many tokens, from the first on, have the same keys and values in both."""
+        ours, theirs = self.stamps, other.stamps
+        return bisect_left(range(min(len(ours), len(theirs))), True, key=lambda at: ours[at] != theirs[at])
 
     @property
     def room(self) -> int:
@@ -101,15 +135,23 @@ class Context:
         return self.n_tokens - self.n_prompt
 
     @property
+    def behind(self) -> int:
+        """Tokens to read before the newest."""
+        return max(self.n_tokens - 1 - self.n_read, 0)
+
+    @property
     def mu(self) -> float | None:
         return self.mus[-1]
 
     @property
+    def at(self) -> float:
+        """Seconds of work up to the newest step."""
+        return self.ats[-1]
+
+    @property
     def bytes(self) -> int:
         """Of keys and values, with the room that is kept for more."""
-        parts = (part for layer in self.cache.layers for part in vars(layer).values() if isinstance(part, Tensor))
-        blocks = {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in parts}
-        return sum(blocks.values())
+        return n_bytes(tensor for layer in self.cache.layers for tensor in tensors(layer))
 
     @property
     def ids(self) -> Tensor:
@@ -127,25 +169,49 @@ class Context:
         return self._ids[self.n_prompt : self.n_tokens]
 
     def stretch(self, most: int) -> tuple[int, Mapping[int, Tensor] | None]:
-        """The next tokens to read before the newest: up to which position, and what they were read under before."""
-        first, last = self.n_read, min(self.n_read + most, self.n_tokens - 1)
+        """The next tokens to read before the newest: up to which position, and what they were read under before.
+
+        As they were read at first: the prompt in stretches of which its last token is no part, and what was written
+        one by one as long as it is not much, so that to the bit the same comes of it.
+        """
+        first, newest = self.n_read, self.n_tokens - 1
+        if first < self.n_prompt - 1:
+            newest = min(newest, self.n_prompt - 1)
+        elif self.behind <= ONE_BY_ONE:
+            most = 1
+        return self.alike(min(first + most, newest))
+
+    def alike(self, last: int) -> tuple[int, Mapping[int, Tensor] | None]:
+        """Up to which position, at most `last`, the tokens that are not read now were read under the same before, and
+        under what. None where they never were."""
+        first = self.n_read
         if first >= len(self.pushes):
             return last, None
         under = self.pushes[first]
-        while last > first + 1 and (last > len(self.pushes) or self.pushes[last - 1] is not under):
-            last -= 1
-        return last, under
+        same = itertools.takewhile(lambda pushes: pushes is under, self.pushes[first:last])
+        return first + sum(1 for _ in same), under
+
+    def note(self, last: int, pushes: Mapping[int, Tensor]) -> None:
+        """The tokens that are not read yet, up to a position, are read under these pushes now."""
+        for position in range(self.n_read, last):
+            if position < len(self.pushes) and self.pushes[position] is pushes:
+                continue
+            self.pushes[position:], self.stamps[position:] = [pushes], [next(_stamps)]
 
     def take(self, step: Step, mu: float | None) -> None:
         """A step is written. mu: mirostat's bound for the next one."""
         self._ids[self.n_tokens] = step.token_id
+        if self.forced or self.banned:
+            self.meddled[self.n_written] = self.forced[:1], self.banned
         self.n_tokens += 1
         self.recent.count()
         self.text.push(step.data)
         self.mus.append(mu)
-        self.at = step.at
+        self.ats.append(step.at)
         self.forced, self.banned = self.forced[1:], frozenset()
 
+
+_stamps = itertools.count()
 
 AGAIN, TAKE = "again", "take"
 """Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
@@ -171,32 +237,36 @@ def decode(
     if not context.n_read:
         probes.attention.forget()
     clock = Clock(loaded.model.device, context.at)
-    while context.n_read < context.n_tokens - 1:
-        last, under = context.stretch(PREFILL_CHUNK)
-        clock.start()
-        _, scored = read(loaded, probes, context, last, under or controls().pushes, run, score_prompt)
-        clock.forward_done()
-        clock.stop()
-        clock.rest()
-        yield Prefilled(run, context.n_read, context.n_tokens, clock.at)
-        if scored:
-            yield scored
-    first = context.n_written
+    reading = not context.n_read
     while context.room:
+        while context.behind:
+            reading = reading or context.behind > ONE_BY_ONE
+            last, under = context.stretch(PREFILL_CHUNK)
+            clock.start()
+            _, scored = read(loaded, probes, context, last, under or controls().pushes, run, score_prompt)
+            clock.forward_done()
+            clock.stop()
+            clock.rest()
+            if reading:
+                yield Prefilled(run, context.n_read, context.n_tokens, clock.at)
+            if scored:
+                yield scored
         now = controls()
         clock.start()
         # By itself even at the end of a prompt, so that every step can be visited again in the same way.
         logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
         clock.forward_done()
-        chose = choose(probes, context, now, logits)
+        seen = passed(logits, probes)
+        chose = choose(seen, context, now)
         clock.stop()
-        step, mu = proposal(loaded, probes, context, now, chose, clock, run)
-        if context.n_written == first:
+        step, mu = proposal(loaded, seen, context, now, chose, clock, run)
+        if reading:
             yield Prefilled(run, context.n_tokens, context.n_tokens, clock.at)
+            reading = False
         clock.rest()
         while (asked := (yield step)) == AGAIN:
             now = controls()
-            step, mu = proposal(loaded, probes, context, now, choose(probes, context, now, logits), clock, run)
+            step, mu = proposal(loaded, seen, context, now, choose(seen, context, now), clock, run)
         context.take(step, mu)
         if asked == TAKE:
             yield step
@@ -223,49 +293,50 @@ def read(
     first = context.n_read
     ids = context.ids[first:last]
     targets = context.prompt[first + 1 : last + 1]
-    context.pushes[first:last] = [pushes] * (last - first)
-    if not scored or not len(targets):
+    context.note(last, pushes)
+    if not scored or first + len(targets) < context.n_scored or not len(targets):
         logits = forward(loaded, context.cache, ids)
         context.n_read = last
         return logits, None
     with last_block_output(loaded.anatomy) as held:
         logits = forward(loaded, context.cache, ids)
-    context.n_read = last
+    context.n_read, context.n_scored = last, first + 1 + len(targets)
     table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets)
     return logits, PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
 
 
 def proposal(
-    loaded: Loaded, probes: Instruments, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
+    loaded: Loaded, seen: Pass, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
     chained, numbers, decision = chose
     mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
     step = step_record(
-        numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
+        numbers, chained.stages, seen.visible_keys, context.recent, loaded.codec, context.text,
         run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 
 
+passed = one_thread(Pass.of)
 Chosen = tuple[Chained, Numbers, Decision | None]
 
 
 @one_thread
-def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
-    """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
-    logp, belief = believed(logits, probes, now.knobs.n_candidates)
+def choose(seen: Pass, context: Context, now: Controls) -> Chosen:
+    """From a forward pass to the next token: what the model believes, what the chain makes of it, the draw."""
+    logp, belief = believed(seen, now.knobs.n_candidates)
     knobs, decision = now.knobs, None
     if knobs.adaptive != "off":
-        seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
+        saw = adaptive.seen(brought_over(belief), seen.visible_keys)
         newest = int(context.ids[-1]) if context.n_written else None
         may_ask = now.clarifier not in (None, newest)
-        decision = adaptive.decide(knobs, seen, context.recent, may_ask)
+        decision = adaptive.decide(knobs, saw, context.recent, may_ask)
         knobs = decision.knobs
     banned = context.banned.union(knobs.banned)
     past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers, banned)
-    chained = apply(knobs, logits, past)
+    chained = apply(knobs, seen.logits, past)
     if context.forced:
         chained = only(chained, "forced", context.forced[0])
     elif adaptive.asks(decision):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tui_entropy.engine.attention import Measures
 from tui_entropy.engine.metrics import (
     log_probs,
     margins,
@@ -35,17 +36,29 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-def believed(logits: Tensor, probes: Instruments, k: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the model says before anything is chosen, still on the device and not waited for.
+class Pass(NamedTuple):
+    """What a forward pass left behind of its newest token, on the device and not waited for."""
 
-    logits: (vocab,) float32 of the model. Returns (vocab,) ln p, and the numbers by name.
-    """
-    assert logits.numel() < LARGEST_EXACT
-    logp = log_probs(logits)
+    logits: Tensor
+    """(vocab,) float32."""
+    attention: Measures
+    residual: Tensor
+    """(n_layers, len(BLOCKS))."""
+    visible_keys: tuple[int | None, ...]
+
+    @classmethod
+    def of(cls, logits: Tensor, probes: Instruments) -> Pass:
+        """Of the one that the instruments saw last."""
+        return cls(logits, probes.attention.measures(), probes.residual.stats(), probes.attention.visible_keys())
+
+
+def believed(seen: Pass, k: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the model says before anything is chosen. Returns (vocab,) ln p, and the numbers by name."""
+    assert seen.logits.numel() < LARGEST_EXACT
+    logp = log_probs(seen.logits)
     best, ids = logp.topk(min(max(k, 2), logp.numel()))
     mean, variance = surprisal_moments(logp)
     logit_margin, prob_margin = margins(best)
-    attention = probes.attention.measures()
     return logp, {
         "entropy": mean,
         "varentropy": variance,
@@ -54,10 +67,10 @@ def believed(logits: Tensor, probes: Instruments, k: int) -> tuple[Tensor, dict[
         "uniform_kl": uniform_kl(mean, logp.numel()),
         "ids": ids[:k],
         "logprobs": best[:k],
-        "head_entropy": attention.entropy,
-        "head_varentropy": attention.varentropy,
-        "attention": attention.layers,
-        "blocks": probes.residual.stats(),
+        "head_entropy": seen.attention.entropy,
+        "head_varentropy": seen.attention.varentropy,
+        "attention": seen.attention.layers,
+        "blocks": seen.residual,
     }
 
 

@@ -33,6 +33,15 @@ class ResidualProbe:
         std = torch.linalg.vector_norm(residual - mean.unsqueeze(-1), dim=-1) / math.sqrt(residual.shape[-1])
         return torch.stack([mean, std, norm], -1)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What passes inside is forgotten after it, and what was known before is known again."""
+        known = list(self.vectors)
+        try:
+            yield
+        finally:
+            self.vectors[:] = known
+
 
 @contextmanager
 def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:

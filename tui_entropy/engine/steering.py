@@ -38,6 +38,15 @@ class Steering:
             self._hooks.append(hook)
         self._pushes = pushes
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is set inside is taken away after it, and what was set before is set again."""
+        pushes = self._pushes
+        try:
+            yield
+        finally:
+            self.set(pushes)
+
     def clear(self) -> None:
         """Leave the blocks as they were found."""
         while self._hooks:
