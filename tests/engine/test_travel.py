@@ -1,14 +1,15 @@
 """Going back: a step that is visited again, and texts that take turns in one cache."""
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from small import loaded as small_model
 
-from tui_entropy.engine import decode as loop
-from tui_entropy.engine.decode import Context, Controls, decode, instruments, passed
+from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.measure import believed, brought_over
 from tui_entropy.engine.travel import Travel
-from tui_entropy.records import Knobs
+from tui_entropy.records import Knobs, Step
 
 PROMPT = tiny.prompt(12)[0].tolist()
 DRAWN = Controls(Knobs(temperature=1.0, top_k=0, seed=3), {})
@@ -21,33 +22,37 @@ def loaded(request):
     return found
 
 
-def passes(travel, context, controls, monkeypatch):
+def numbers(probes, context):
+    """All that the loop makes of a forward pass, before it chooses."""
+    probes.look_at(context)
+    logp, belief = believed(context.logits, probes, 20)
+    return [*logp.tolist(), *(x for part in brought_over(belief).values() for x in np.nan_to_num(part).tolist())]
+
+
+def written(travel, context, controls):
     """Write to the end. Of each step what its forward pass left behind."""
     told = []
-    monkeypatch.setattr(loop, "passed", lambda *args: told.append(passed(*args)) or told[-1])
-    for _ in decode(travel.loaded, travel.probes, context, lambda: controls):
+    for event in decode(travel.loaded, travel.probes, context, lambda: controls):
         travel.checkpoint()
+        if isinstance(event, Step):
+            told.append(numbers(travel.probes, context))
     return told
 
 
-def same(one, two):
-    assert torch.equal(one.logits, two.logits)
-    assert one.visible_keys == two.visible_keys
-    for a, b in zip((*one.attention, one.residual), (*two.attention, two.residual), strict=True):
-        assert torch.equal(a.nan_to_num(-1), b.nan_to_num(-1))
+def keys(context):
+    return [layer.keys.clone() for layer in context.cache.layers if hasattr(layer, "keys")]
 
 
-def test_a_revisit_sees_to_the_bit_what_was_seen_and_leaves_no_trace(loaded, monkeypatch):
+def test_a_revisit_sees_to_the_bit_what_was_seen_and_leaves_no_trace(loaded):
     with instruments(loaded) as probes:
         context = Context(loaded, PROMPT, 40)
         travel = Travel(loaded, probes, bound=1 << 20)
         travel.seat(context)
-        told = passes(travel, context, DRAWN, monkeypatch)
-        keys = [layer.keys.clone() for layer in context.cache.layers if hasattr(layer, "keys")]
-        kept = list(probes.attention.kept)
+        told = written(travel, context, DRAWN)
+        held, before = list(context.held.kept), keys(context)
         for step in (39, 0, 20, 1, 38, 7):
-            same(travel.revisit(context, context.n_prompt - 1 + step), told[step])
-        assert list(probes.attention.kept) == kept and context.n_read == context.n_tokens - 1
-        now = [layer.keys for layer in context.cache.layers if hasattr(layer, "keys")]
-        assert all(torch.equal(a, b) for a, b in zip(keys, now, strict=True))
-        same(passed(told[-1].logits, probes), told[-1])
+            seen = travel.revisit(context, context.n_prompt - 1 + step)
+            assert numbers(probes, seen) == told[step], step
+        assert list(context.held.kept) == held and context.n_read == context.n_tokens - 1
+        assert all(torch.equal(a, b) for a, b in zip(keys(context), before, strict=True))
+        assert numbers(probes, context) == told[-1]

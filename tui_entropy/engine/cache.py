@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -18,6 +19,14 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """`keys` and `values` are views of the filled part of a larger block, so a part up to any position is one too."""
 
     _rooms: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor, rooms: tuple[Tensor | None, Tensor | None] = (None, None)) -> Self:
+        """One that holds these, which begin the rooms where there are any."""
+        layer = cls()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values, layer._rooms = keys, values, rooms
+        return layer
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append (batch, n_kv_heads, n, d_head) of each; returns all that is held."""
@@ -43,6 +52,45 @@ class RoomyCache(DynamicCache):
     def __init__(self) -> None:
         super().__init__()
         self.layer_class_to_replicate = RoomyLayer
+
+    def row(self, n: int) -> RoomyCache:
+        """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
+
+        def of(layer: RoomyLayer) -> RoomyLayer:
+            assert layer.keys is not None and layer.values is not None
+            key_room, value_room = (None if room is None else room[n : n + 1] for room in layer._rooms)
+            return RoomyLayer.of(layer.keys[n : n + 1], layer.values[n : n + 1], (key_room, value_room))
+
+        return _made(self, of)
+
+    def beginning(self, n_tokens: int, rows: int = 1) -> RoomyCache:
+        """The first tokens of its first row, several times: copied only when the next token is written."""
+
+        def of(layer: RoomyLayer) -> RoomyLayer:
+            assert layer.keys is not None and layer.values is not None
+            keys, values = (held[:1, :, :n_tokens].expand(rows, -1, -1, -1) for held in (layer.keys, layer.values))
+            return RoomyLayer.of(keys, values)
+
+        return _made(self, of)
+
+    def over(self, other: RoomyCache) -> RoomyCache:
+        """Its rows, and below them those of another one that holds as many tokens."""
+        theirs = iter(other.layers)
+
+        def of(layer: RoomyLayer) -> RoomyLayer:
+            below = next(theirs)
+            key_room, keys = appended(None, None, torch.cat([layer.keys, below.keys]))
+            value_room, values = appended(None, None, torch.cat([layer.values, below.values]))
+            return RoomyLayer.of(keys, values, (key_room, value_room))
+
+        return _made(self, of)
+
+
+def _made(cache: RoomyCache, of: Callable[[RoomyLayer], RoomyLayer]) -> RoomyCache:
+    """Layer by layer, from another one."""
+    made = RoomyCache()
+    made.layers = [of(layer) for layer in cache.layers]
+    return made
 
 
 def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Tensor, Tensor]:

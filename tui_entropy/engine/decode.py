@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,18 +20,22 @@ from transformers import Cache
 
 from tui_entropy.engine import adaptive
 from tui_entropy.engine.anatomy import new_cache
-from tui_entropy.engine.attention import AttentionProbe, attention_probe
+from tui_entropy.engine.attention import AttentionProbe, Held, attention_probe
 from tui_entropy.engine.cache import n_bytes, tensors
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Clock, Numbers, Pass, believed, brought_over, chosen, step_record
+from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
+from tui_entropy.engine.rows import two_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.text import Utf8Stream
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.lanes import ShadowLane
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
@@ -60,6 +65,10 @@ class Instruments:
     residual: ResidualProbe
     steering: Steering
 
+    def look_at(self, context: Context) -> None:
+        """What is measured and kept from now on is of this text."""
+        self.attention.held, self.residual.vectors = context.held, context.vectors
+
 
 @contextmanager
 def instruments(loaded: Loaded, keep: int = 512) -> Iterator[Instruments]:
@@ -77,6 +86,14 @@ class Context:
 
     def __init__(self, loaded: Loaded, prompt_ids: list[int], max_tokens: int) -> None:
         self._loaded = loaded
+        self.rows: list[Context] = [self]
+        """Those whose keys and values are the rows of this cache and are read together, in the first one's turn."""
+        self.shadow: ShadowLane | None = None
+        """Another mind that is asked at every step."""
+        self.under: Mapping[int, Tensor] | None = None
+        """What it is read under beside another lane; None for what that one is."""
+        self.lag = 0
+        """What is taken off a position before it is asked for luck: tokens more than in the lane it is beside."""
         self.n_prompt = len(prompt_ids)
         self.n_tokens = self.n_prompt
         """Prompt and written."""
@@ -108,6 +125,11 @@ class Context:
         self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
         self.n_read = 0
         """Tokens whose keys and values the cache holds."""
+        self.held = Held()
+        self.vectors: list[Tensor | None] = [None] * self._loaded.anatomy.n_layers
+        """With `held`, what the probes have of it."""
+        self.logits: Tensor | None = None
+        """(vocab,) float32 after the newest token that was read."""
 
     def branch(self, step: int, max_tokens: int = 0) -> Context:
         """As this one was before a step, with room for that many more tokens. Nothing of it is in its cache."""
@@ -198,12 +220,26 @@ class Context:
                 continue
             self.pushes[position:], self.stamps[position:] = [pushes], [next(_stamps)]
 
+    @property
+    def row(self) -> int:
+        """Its place in the passes that it shares."""
+        return self.rows.index(self)
+
+    def pushed(self, pushes: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        """What it is read under where the lane that it stands beside is read under these."""
+        return pushes if self.under is None else self.under
+
+    def write(self, token_id: int) -> None:
+        self._ids[self.n_tokens] = token_id
+        self.n_tokens += 1
+
     def take(self, step: Step, mu: float | None) -> None:
         """A step is written. mu: mirostat's bound for the next one."""
-        self._ids[self.n_tokens] = step.token_id
         if self.forced or self.banned:
             self.meddled[self.n_written] = self.forced[:1], self.banned
-        self.n_tokens += 1
+        self.write(step.token_id)
+        if self.shadow is not None and self.shadow.context is not self:
+            self.shadow.context.write(step.token_id)
         self.recent.count()
         self.text.push(step.data)
         self.mus.append(mu)
@@ -234,8 +270,6 @@ def decode(
     once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
     'context full'.
     """
-    if not context.n_read:
-        probes.attention.forget()
     clock = Clock(loaded.model.device, context.at)
     reading = not context.n_read
     while context.room:
@@ -254,19 +288,20 @@ def decode(
         now = controls()
         clock.start()
         # By itself even at the end of a prompt, so that every step can be visited again in the same way.
-        logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
+        logits = context.logits
+        if logits is None or context.n_read < context.n_tokens:
+            logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
         clock.forward_done()
-        seen = passed(logits, probes)
-        chose = choose(seen, context, now)
+        chose = choose(probes, context, now, logits)
         clock.stop()
-        step, mu = proposal(loaded, seen, context, now, chose, clock, run)
+        step, mu = proposal(loaded, probes, context, now, chose, clock, run)
         if reading:
             yield Prefilled(run, context.n_tokens, context.n_tokens, clock.at)
             reading = False
         clock.rest()
         while (asked := (yield step)) == AGAIN:
             now = controls()
-            step, mu = proposal(loaded, seen, context, now, choose(seen, context, now), clock, run)
+            step, mu = proposal(loaded, probes, context, now, choose(probes, context, now, logits), clock, run)
         context.take(step, mu)
         if asked == TAKE:
             yield step
@@ -284,74 +319,109 @@ def read(
     run: int,
     scored: bool,
 ) -> tuple[Tensor, PromptScores | None]:
-    """Read the tokens that are not read yet, up to a position, under these pushes.
+    """Read the tokens that are not read yet, up to a position, under these pushes; with them the other lanes'.
 
     Returns the (vocab,) float32 logits after the last of them and, where wanted, what the model thought of the tokens
     of the prompt that follow each.
     """
-    probes.steering.set(pushes)
+    if context.shadow is not None and context.shadow.apart:
+        other = context.shadow.context
+        read(loaded, probes, other, last + other.n_tokens - context.n_tokens, other.pushed(pushes), run, False)
+    rows = context.rows
+    under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
+    probes.look_at(context)
+    probes.steering.set(*under)
     first = context.n_read
-    ids = context.ids[first:last]
+    ids = torch.stack([row.ids[first:last] for row in rows])
     targets = context.prompt[first + 1 : last + 1]
-    context.note(last, pushes)
-    if not scored or first + len(targets) < context.n_scored or not len(targets):
+    scored = scored and len(targets) > 0 and first + len(targets) >= context.n_scored
+    with ExitStack() as watching:
+        held = watching.enter_context(last_block_output(loaded.anatomy)) if scored else None
         logits = forward(loaded, context.cache, ids)
-        context.n_read = last
-        return logits, None
-    with last_block_output(loaded.anatomy) as held:
-        logits = forward(loaded, context.cache, ids)
-    context.n_read, context.n_scored = last, first + 1 + len(targets)
+    for row, its, pushed in zip(rows, logits, under, strict=True):
+        row.note(last, pushed)
+        row.n_read, row.logits = last, its
+    if held is None:
+        return logits[0], None
+    context.n_scored = first + 1 + len(targets)
     table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets)
-    return logits, PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
+    return logits[0], PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
 
 
 def proposal(
-    loaded: Loaded, seen: Pass, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
+    loaded: Loaded, probes: Instruments, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
     chained, numbers, decision = chose
     mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
     step = step_record(
-        numbers, chained.stages, seen.visible_keys, context.recent, loaded.codec, context.text,
+        numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
         run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
+        shadow=None if context.shadow is None else context.shadow.record(numbers, loaded.codec),
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 
 
-passed = one_thread(Pass.of)
 Chosen = tuple[Chained, Numbers, Decision | None]
 
 
 @one_thread
-def choose(seen: Pass, context: Context, now: Controls) -> Chosen:
-    """From a forward pass to the next token: what the model believes, what the chain makes of it, the draw."""
-    logp, belief = believed(seen, now.knobs.n_candidates)
-    knobs, decision = now.knobs, None
-    if knobs.adaptive != "off":
-        saw = adaptive.seen(brought_over(belief), seen.visible_keys)
+def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
+    """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
+    probes.look_at(context)
+    logp, belief = believed(logits, probes, now.knobs.n_candidates, context.row)
+    decision = None
+    if now.knobs.adaptive != "off":
+        seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
         newest = int(context.ids[-1]) if context.n_written else None
         may_ask = now.clarifier not in (None, newest)
-        decision = adaptive.decide(knobs, saw, context.recent, may_ask)
-        knobs = decision.knobs
-    banned = context.banned.union(knobs.banned)
-    past = Past(context.prompt, context.written, context.n_tokens, context.mu, now.breakers, banned)
-    chained = apply(knobs, seen.logits, past)
-    if context.forced:
-        chained = only(chained, "forced", context.forced[0])
+        decision = adaptive.decide(now.knobs, seen, context.recent, may_ask)
+    forced = context.forced[0] if context.forced else None
+    drawn = shaped(logits, logp, now, context, context.prompt, decision, context.banned, forced)
+    numbers = belief | chosen(logp, belief["ids"], *drawn)
+    if context.shadow is not None:
+        numbers |= context.shadow.thought(now, context, decision, logp, belief["ids"], *drawn)
+    return drawn[0], brought_over(numbers), decision
+
+
+def shaped(
+    logits: Tensor,
+    logp: Tensor,
+    now: Controls,
+    context: Context,
+    prompt: Tensor,
+    decision: Decision | None,
+    banned: frozenset[int] = frozenset(),
+    forced: int | None = None,
+) -> tuple[Chained, Tensor]:
+    """What the chain makes of (vocab,) logits, and the token that is drawn, a 0-d id.
+
+    logp: ln p of them. prompt: (n,) ids that what is written in the context follows.
+    """
+    knobs = now.knobs if decision is None else decision.knobs
+    position = context.n_tokens - context.lag
+    chained = apply(
+        knobs,
+        logits,
+        Past(prompt, context.written, position, context.mu, now.breakers, banned.union(knobs.banned)),
+    )
+    if forced is not None:
+        chained = only(chained, "forced", forced)
     elif adaptive.asks(decision):
         assert now.clarifier is not None
         chained = only(chained, "adaptive", now.clarifier)
     seeds = [knobs.seed + (n << 32) for n in range(adaptive.draws(decision))]
-    token = draw(chained.scores, seeds[0], context.n_tokens)
+    token = draw(chained.scores, seeds[0], position)
     for seed in seeds[1:]:
-        other = draw(chained.scores, seed, context.n_tokens)
+        other = draw(chained.scores, seed, position)
         token = torch.where(logp[other] > logp[token], other, token)
-    return chained, brought_over(belief | chosen(logp, belief["ids"], chained, token)), decision
+    return chained, token
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:
-    """Read (n,) new tokens. Returns the (vocab,) float32 logits after the last of them."""
-    out = loaded.model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    logits: Tensor = out.logits[0, -1]
+    """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each."""
+    with two_rows(loaded.model) if ids.shape == (2, 1) else nullcontext():
+        out = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    logits: Tensor = out.logits[:, -1]
     return logits.float()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.attention import Measures
 from tui_entropy.engine.metrics import (
     log_probs,
     margins,
@@ -36,29 +35,17 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-class Pass(NamedTuple):
-    """What a forward pass left behind of its newest token, on the device and not waited for."""
+def believed(logits: Tensor, probes: Instruments, k: int, row: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the model says before anything is chosen, still on the device and not waited for.
 
-    logits: Tensor
-    """(vocab,) float32."""
-    attention: Measures
-    residual: Tensor
-    """(n_layers, len(BLOCKS))."""
-    visible_keys: tuple[int | None, ...]
-
-    @classmethod
-    def of(cls, logits: Tensor, probes: Instruments) -> Pass:
-        """Of the one that the instruments saw last."""
-        return cls(logits, probes.attention.measures(), probes.residual.stats(), probes.attention.visible_keys())
-
-
-def believed(seen: Pass, k: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the model says before anything is chosen. Returns (vocab,) ln p, and the numbers by name."""
-    assert seen.logits.numel() < LARGEST_EXACT
-    logp = log_probs(seen.logits)
+    logits: (vocab,) float32 of the model. row: of the batch, where the probes have several. Returns (vocab,) ln p, and the numbers by name.
+    """
+    assert logits.numel() < LARGEST_EXACT
+    logp = log_probs(logits)
     best, ids = logp.topk(min(max(k, 2), logp.numel()))
     mean, variance = surprisal_moments(logp)
     logit_margin, prob_margin = margins(best)
+    attention = probes.attention.measures(row)
     return logp, {
         "entropy": mean,
         "varentropy": variance,
@@ -67,10 +54,10 @@ def believed(seen: Pass, k: int) -> tuple[Tensor, dict[str, Tensor]]:
         "uniform_kl": uniform_kl(mean, logp.numel()),
         "ids": ids[:k],
         "logprobs": best[:k],
-        "head_entropy": seen.attention.entropy,
-        "head_varentropy": seen.attention.varentropy,
-        "attention": seen.attention.layers,
-        "blocks": seen.residual,
+        "head_entropy": attention.entropy,
+        "head_varentropy": attention.varentropy,
+        "attention": attention.layers,
+        "blocks": probes.residual.stats(row),
     }
 
 

@@ -8,18 +8,17 @@ copy of an earlier one; the tokens after that are read again, one by one as they
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from tui_entropy.engine.anatomy import new_cache
-from tui_entropy.engine.cache import States, appended_to, as_of, columns, states
-from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Instruments, passed, read
+from tui_entropy.engine.cache import RoomyCache, States, appended_to, as_of, columns, states
+from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Instruments, read
 from tui_entropy.engine.kept import Kept
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Pass
 from tui_entropy.records import AskAttention, AttentionRows
 
 CHECKPOINT = 32
@@ -28,15 +27,17 @@ CHECKPOINT = 32
 
 def revisit(
     loaded: Loaded, probes: Instruments, context: Context, position: int, known: tuple[int, States] | None = None
-) -> Pass:
+) -> Context:
     """The forward pass of the token at `position` once more, as when it was read by itself: to the bit in float32.
 
     Costs one such pass where the cache holds the tokens before it; those that it lacks are read once more too.
     Nothing is changed: not the context, not its cache, not what the probes know. known: for a model whose layers
     carry a state, after how many tokens, and that state; without it all tokens before are read once more.
+
+    Returns what is to be seen of it: `logits`, `held` and `vectors` of a context that has no cache.
     """
-    with looking_back(loaded, probes, context, position, position + 1, known) as (_, logits):
-        return passed(logits, probes)
+    with looking_back(loaded, probes, context, position, position + 1, known) as then:
+        return then
 
 
 @contextmanager
@@ -47,35 +48,47 @@ def looking_back(
     first: int,
     last: int,
     known: tuple[int, States] | None = None,
-) -> Iterator[tuple[Context, Tensor]]:
+) -> Iterator[Context]:
     """Read the tokens from `first` to before `last` once more, those that were read under the same in one pass.
 
-    Inside the `with` the probes speak of these passes alone; after it everything is as it was. Yields the context as
-    it was after them, and the (vocab,) float32 logits of the last.
+    Yields the context as it was after them. After the `with` it has no cache, and everything else is as it was.
     """
     start, state = known or (0, states(new_cache(loaded.model, loaded.anatomy)))
     if loaded.anatomy.croppable:
         start = min(first, context.n_read)
-    there = columns(context.cache, start, min(last, context.n_read))
-    with torch.inference_mode(), probes.steering.aside(), probes.residual.aside(), probes.attention.aside():
-        before = {index: (keys.clone(), values.clone()) for index, (keys, values) in there.items()}
-        then = copy.copy(context)
-        try:
-            then.cache, then.n_read, then.n_tokens = as_of(context.cache, start, state), start, first + 1
-            while then.behind:
-                end, under = then.stretch(PREFILL_CHUNK)
-                assert under is not None
-                read(loaded, probes, then, end, under, 0, False)
-            then.n_tokens = last
-            while then.n_read < last:
-                end, under = then.alike(last)
-                assert under is not None
-                logits, _ = read(loaded, probes, then, end, under, 0, False)
-            yield then, logits
-        finally:
+    cache = context.cache
+    if len(context.rows) > 1:
+        assert isinstance(cache, RoomyCache)
+        cache = cache.row(context.row)
+    there = columns(cache, start, min(last, context.n_read))
+    before = {index: (keys.clone(), values.clone()) for index, (keys, values) in there.items()}
+    watched = probes.attention.held, probes.residual.vectors
+    then = copy.copy(context)
+    then.let_go()
+    then.rows, then.shadow, then.n_tokens = [then], None, first + 1
+    try:
+        then.cache, then.n_read = as_of(cache, start, state), start
+        while then.behind:
+            _read_again(loaded, probes, then, *then.stretch(PREFILL_CHUNK))
+        then.n_tokens = last
+        while then.n_read < last:
+            _read_again(loaded, probes, then, *then.alike(last))
+        yield then
+    finally:
+        with torch.inference_mode():
             for index, pair in there.items():
                 for now, old in zip(pair, before[index], strict=True):
                     now.copy_(old)
+        probes.attention.held, probes.residual.vectors = watched
+        then.cache, then.held.keys = new_cache(loaded.model, loaded.anatomy), {}
+
+
+@torch.inference_mode()
+def _read_again(
+    loaded: Loaded, probes: Instruments, then: Context, last: int, under: Mapping[int, Tensor] | None
+) -> None:
+    assert under is not None, "it was never read"
+    read(loaded, probes, then, last, under, 0, False)
 
 
 class Travel:
@@ -93,7 +106,8 @@ class Travel:
         """Have a context in the cache, all but its newest token, as far as that is there or kept: the loop reads the
         rest. What the context before it has of its own is put aside. Returns in a phrase how it came back.
 
-        Whatever fails in the middle, each context can be read from its ids again.
+        Whatever fails in the middle, each context can be read from its ids again. One that shares its forward passes
+        with another must have parted from it.
         """
         leaving, self.seated = self.seated or context, None
         wanted = context.n_tokens - 1
@@ -106,7 +120,7 @@ class Travel:
         if leaving is not context:
             self._keep_state(leaving)
             self.kept.keep_tail(there, leaving.stamps[there:n_read], columns(cache, there, n_read))
-            self.probes.attention.forget(there)
+            context.held.kept = {at: query for at, query in leaving.held.kept.items() if at < there}
         leaving.let_go()
         for first, tail in tails:
             cache = appended_to(cache, first, tail)
@@ -141,21 +155,22 @@ class Travel:
         if context.n_read:
             self.kept.keep_state(context.stamps[context.n_read - 1], context.cache)
 
-    def revisit(self, context: Context, position: int) -> Pass:
+    def revisit(self, context: Context, position: int) -> Context:
         """See the function of this name. A context that is not seated is so for a while."""
         with self._at(context, position) as host:
             return revisit(self.loaded, self.probes, host, position, self.state(host, position))
 
     def rows(self, context: Context, ask: AskAttention, run: int) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
-        attention = self.probes.attention
+        self.probes.look_at(context)
+        attention, kept = self.probes.attention, context.held.kept
         newest = min(ask.last + 1, len(context.stamps))
         wanted = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
-        if not wanted or all(position in attention.kept for position in wanted):
+        if not wanted or all(position in kept for position in wanted):
             return attention.rows(context.cache, ask, run)
         with self._at(context, wanted[-1]) as host:
             known = self.state(host, wanted[0])
-            with looking_back(self.loaded, self.probes, host, wanted[0], wanted[-1] + 1, known) as (then, _):
+            with looking_back(self.loaded, self.probes, host, wanted[0], wanted[-1] + 1, known) as then:
                 return attention.rows(then.cache, ask, run)
 
     @contextmanager
@@ -177,4 +192,3 @@ class Travel:
         if self.seated is not None:
             self.seated.let_go()
         self.seated = None
-        self.probes.attention.forget()
