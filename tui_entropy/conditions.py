@@ -84,6 +84,7 @@ ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[ntr\\\
 LONE = re.compile("[\ud800-\udfff]")
 """Half a character: no text that could be written or sent."""
 LETTERS = {"n": "\n", "t": "\t", "r": "\r"}
+PLAIN = {"\\": "\\", '"': '"'} | {meant: letter for letter, meant in LETTERS.items()}
 
 
 class Token(NamedTuple):
@@ -393,10 +394,16 @@ def adapted(term: Term, beside: Term) -> Term:
 
 
 def quoted(text: str) -> str:
-    """As it would be typed."""
-    for plain, letter in {"\\": "\\", '"': '"', "\n": "n", "\t": "t", "\r": "r"}.items():
-        text = text.replace(plain, "\\" + letter)
-    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text) + '"'
+    """As it would be typed. A backslash that begins no escape stands for itself."""
+    spelled = '"'
+    for one in reversed(text):
+        if one == "\\" and not ESCAPE.match(one + spelled[:9]):
+            spelled = one + spelled
+        elif one in PLAIN:
+            spelled = "\\" + PLAIN[one] + spelled
+        else:
+            spelled = (one if one.isprintable() else f"\\U{ord(one):08x}") + spelled
+    return '"' + spelled
 
 
 def nearest(word: str, known_words: Iterable[str]) -> str:
