@@ -23,7 +23,7 @@ from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import AttentionProbe, Held, attention_probe
 from tui_entropy.engine.cache import n_bytes, tensors
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
+from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.rows import two_rows
@@ -55,6 +55,8 @@ class Controls:
     """The token that the adaptive sampler may ask with."""
     breakers: frozenset[int] = frozenset()
     """Tokens that end a repeated sequence for DRY."""
+    watched: tuple[int, ...] = ()
+    """Tokens that are followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +373,7 @@ def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor)
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     probes.look_at(context)
     logp, belief = believed(logits, probes, now.knobs.n_candidates, context.row)
+    belief |= followed(logits, logp, now.watched)
     decision = None
     if now.knobs.adaptive != "off":
         seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
