@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 256
@@ -56,6 +57,13 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         assert self.keys is not None and self.values is not None
         return self.keys, self.values
 
+    def first(self, n: int) -> RoomyLayer:
+        """The same block, filled by its first n tokens only. What is appended to it is written over the others."""
+        then = copy.copy(self)
+        if self.keys is not None and self.values is not None:
+            then.keys, then.values = self.keys[..., :n, :], self.values[..., :n, :]
+        return then
+
 
 class RoomyCache(DynamicCache):
     """Every layer keeps all its keys, whatever its window."""
@@ -102,3 +110,55 @@ def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Ten
             room[..., :n, :] = held
     room[..., n:total, :] = new
     return room, room[..., :total, :]
+
+
+Columns = Mapping[int, tuple[Tensor, Tensor]]
+"""Index -> keys and values, each (batch, n_kv_heads, n, d_head), of every layer that keeps them by position."""
+States = Mapping[int, Any]
+"""Index -> a copy of each layer that does not keep its keys by position, and so cannot be shortened."""
+
+
+def columns(cache: Cache, first: int, last: int) -> Columns:
+    """What is kept of the tokens from `first` to before `last`: views, which a later token may write over."""
+    return {
+        index: (layer.keys[..., first:last, :], layer.values[..., first:last, :])
+        for index, layer in enumerate(cache.layers)
+        if isinstance(layer, RoomyLayer) and layer.keys is not None and layer.values is not None
+    }
+
+
+def states(cache: Cache) -> States:
+    """Copies of the layers that cannot be shortened, as they are now; none where all can."""
+    return {i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, RoomyLayer)}
+
+
+def as_of(cache: Cache, n: int, known: States) -> Cache:
+    """A cache of the first n tokens in the same memory. known: the states after that many, which are copied."""
+    then = copy.copy(cache)
+    then.layers = [
+        layer.first(n) if isinstance(layer, RoomyLayer) else copy.deepcopy(known[index])
+        for index, layer in enumerate(cache.layers)
+    ]
+    return then
+
+
+def appended_to(cache: Cache, n: int, more: Columns) -> Cache:
+    """A cache of the first n tokens and these after them, in the same memory. Other layers are as they were."""
+    then = copy.copy(cache)
+    then.layers = [layer.first(n) if isinstance(layer, RoomyLayer) else layer for layer in cache.layers]
+    for index, (keys, values) in more.items():
+        then.update(keys, values, index)
+    return then
+
+
+def tensors(layer: Any) -> Iterator[Tensor]:
+    """All that a layer holds."""
+    for part in vars(layer).values():
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, tuple) else [part]
+        yield from (tensor for tensor in inner if isinstance(tensor, Tensor))
+
+
+def n_bytes(held: Iterable[Tensor]) -> int:
+    """Of the memory behind them, each block counted once and whole."""
+    blocks = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    return sum(blocks.values())

@@ -155,10 +155,11 @@ class Lanes:
         if self.twin is not None:
             self.twin.propose_again()
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "stopped") -> None:
         """The twin ends, and nothing stands beside the run any more."""
         if self.twin is not None:
-            self.twin.end("stopped")
+            self.twin.end(reason)
+            part(self.twin.context)
             self.twin = None
         self.leave(self.session.context)
 
@@ -269,12 +270,11 @@ class TwinRun:
 
 
 def beside(session: Session, watched: Context, prompt: list[int]) -> Context:
-    """A context that has written what another one has, after its own prompt; it is read by nobody yet."""
-    n = watched.n_written
-    own = Context(session.loaded, prompt, n + watched.room)
-    own.lag = own.n_prompt - watched.n_prompt
-    own.recent, own.mus, own.at = watched.recent.first(n), watched.mus[: n + 1], watched.at
-    for token_id in watched.written.tolist():
-        own.write(token_id)
-        own.text.push(session.loaded.codec.token_bytes(token_id))
+    """A context that has written what another one has, or nothing after its own prompt; it is read by nobody yet."""
+    if prompt != watched.prompt.tolist():
+        own = Context(session.loaded, prompt, watched.room)
+        own.lag = own.n_prompt - watched.n_prompt
+        return own
+    own = watched.branch(watched.n_written, watched.room)
+    own.pushes, own.stamps, own.n_scored = [], [], 0
     return own
