@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tui_entropy import link
+from tui_entropy.engine.stops import Stops
 from tui_entropy.engine.worker import Worker
 from tui_entropy.engine.worker import main as serve
 from tui_entropy.errors import UserError
@@ -28,6 +29,7 @@ from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
     AttentionRows,
+    Breakpoint,
     Candidate,
     Ended,
     Event,
@@ -46,6 +48,7 @@ from tui_entropy.records import (
     Step,
     Vector,
     VectorsChanged,
+    Watched,
     Write,
 )
 
@@ -161,6 +164,18 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
     return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
 
 
+class Words:
+    """Every word of a text is a token."""
+
+    eos_ids: frozenset[int] = frozenset()
+
+    def continuing(self, text: str) -> list[int]:
+        return [2000 + sum(word.encode()) for word in text.split()]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return f" {token_id}".encode()
+
+
 class Session:
     """The state of a run, as the real one keeps it: what is set is applied at the next token."""
 
@@ -171,6 +186,7 @@ class Session:
         self.vectors = self.applied_vectors = vectors(options.layers)
         self.run = self.n_written = self.prompt = self.limit = 0
         self.active = False
+        self.stops, self.held = Stops(self.loaded.card, Words(), emit), False
         self.due = 0.0
         self.given: Iterator[Event] = iter(())
         if options.log:
@@ -185,6 +201,7 @@ class Session:
         begun = started(write, self.run, self.vectors)
         self.prompt = len(begun.pieces)
         self.emit(begun)
+        self.stops.begin(self.run)
         self.emit(Prefilled(self.run, self.prompt, self.prompt, 0.1))
 
     def stop(self) -> None:
@@ -205,6 +222,14 @@ class Session:
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
 
+    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+        self.stops.set_breakpoints(wanted)
+
+    def set_watches(self, texts: Sequence[str]) -> None:
+        self.stops.set_watches(texts)
+        if self.held:
+            self.look_ahead()
+
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run)
 
@@ -222,7 +247,14 @@ class Session:
             self.applied_vectors = self.vectors
             self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
         made = self.next_step()
+        if not self.held and (stop := self.stops.before(made)):
+            self.held = True
+            self.emit(Proposed(made))
+            self.emit(stop)
+            return stop
+        self.held = False
         self.n_written += 1
+        self.stops.written(made)
         self.emit(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
@@ -230,10 +262,13 @@ class Session:
 
     def next_step(self) -> Step:
         shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
-        return step(self.n_written, *shape, run=self.run)
+        made = step(self.n_written, *shape, run=self.run)
+        followed = (Watched(id, -(id % 7), 1 + id % 50, 12.0 - id % 7) for id in self.stops.watched)
+        return replace(made, watched=tuple(followed))
 
     def look_ahead(self) -> None:
         if self.active and not self.options.log:
+            self.held = True
             self.emit(Proposed(self.next_step()))
 
     def play(self) -> Event | None:

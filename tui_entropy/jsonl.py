@@ -1,5 +1,6 @@
-"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step. A branch of a
-text that was told already has no header, and goes on from one of its steps.
+"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step; between them
+what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
+its steps.
 
 The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
 """
@@ -17,15 +18,20 @@ from tui_entropy.records import (
     BLOCKS,
     PERPLEXITY_WINDOW,
     SCORES,
+    BreakpointsChanged,
     Ended,
     Event,
     Grid,
     Labelled,
     ModelCard,
+    Paused,
     PromptScores,
+    Shadow,
+    ShadowChanged,
     Started,
     Step,
     Switched,
+    WatchesChanged,
 )
 from tui_entropy.series import BY_NAME, SERIES
 
@@ -45,6 +51,14 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
             made = prompt(event)
         case Step():
             made = step(event)
+        case Paused():
+            made = msgspec.json.encode({"paused": {"reason": event.reason, "breakpoint": event.breakpoint}})
+        case BreakpointsChanged():
+            made = msgspec.json.encode({"breakpoints": event.breakpoints})
+        case WatchesChanged():
+            made = watches(event)
+        case ShadowChanged():
+            made = changed_shadow(event)
         case Ended():
             made = end(log, event.reason)
         case _:
@@ -125,6 +139,15 @@ def prompt(stretch: PromptScores) -> bytes:
     return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
 
 
+def watches(changed: WatchesChanged) -> bytes:
+    """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
+    told = [
+        {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
+        for one in changed.watches
+    ]
+    return msgspec.json.encode({"watches": {"index": changed.index, "watched": told}})
+
+
 def step(record: Step) -> bytes:
     """One line for one written token."""
     scalars = {f"{name}{UNITS.get(name, '')}": _finite(getattr(record, name)) for name in SCALARS}
@@ -165,6 +188,16 @@ def step(record: Step) -> bytes:
                 }
                 for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
             ],
+            "watched": [
+                {
+                    "token_id": one.token_id,
+                    "logprob": _finite(one.logprob),
+                    "rank": one.rank,
+                    "logit": _finite(one.logit),
+                }
+                for one in record.watched
+            ],
+            "shadow": None if record.shadow is None else shadow(record.shadow),
             "mirostat_mu_bits": record.mirostat_mu,
             "decision": record.decision,
             "state": record.state,
@@ -178,6 +211,27 @@ def step(record: Step) -> bytes:
             "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
         }
     )
+
+
+def shadow(thought: Shadow) -> dict[str, Any]:
+    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    return {
+        "kl_nats": _finite(thought.kl),
+        "js_nats": _finite(thought.js),
+        "final_js_nats": _finite(thought.final_js),
+        "entropy_nats": _finite(thought.entropy),
+        "surprisal_nats": _finite(thought.surprisal),
+        "rank": thought.rank,
+        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
+    }
+
+
+def changed_shadow(changed: ShadowChanged) -> bytes:
+    """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
+    told = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": told})
 
 
 def end(log: Log, reason: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -11,25 +11,31 @@ from torch import Tensor
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
+from tui_entropy.engine.fan import fan
+from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.stops import Stops
 from tui_entropy.engine.text import pieces
 from tui_entropy.engine.vectors import ControlVector
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
+    Breakpoint,
     Ended,
     Event,
     Knobs,
     KnobsChanged,
-    Paused,
+    Lane,
     Prefilled,
     PromptScores,
     Proposed,
     Refused,
     Started,
     Step,
+    Twin,
     Vector,
     VectorsChanged,
     Write,
@@ -49,8 +55,12 @@ class Session:
         self.context: Context | None = None
         self.run = 0
         self.n_written = 0
+        self.stops = Stops(loaded.card, loaded.codec, emit)
         self.proposed: Step | None = None
         """Chosen and not written yet: a person looks at it."""
+        self.started: Started | None = None
+        self.lanes = Lanes(self)
+        self._runs = 0
         self._applied = Controls(self.knobs, {})
         self._applied_vectors = self.vectors
         self._writing: Generator[Prefilled | PromptScores | Step, str | None, str] | None = None
@@ -58,7 +68,21 @@ class Session:
     @property
     def active(self) -> bool:
         """There is a next token to ask for."""
+        return self.first_writes or self.lanes.writing
+
+    @property
+    def first_writes(self) -> bool:
+        """Not only a lane beside it."""
         return self._writing is not None
+
+    @property
+    def chat(self) -> bool:
+        return self.started is not None and self.started.chat
+
+    def new_number(self) -> int:
+        """For one more run."""
+        self._runs += 1
+        return self._runs
 
     def begin(self, write: Write) -> None:
         """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
@@ -72,23 +96,23 @@ class Session:
                 "the answer included: shorten the prompt"
             )
         self.stop()
-        self.run, self.n_written, self.knobs = self.run + 1, 0, write.knobs
+        self.run, self.n_written, self.knobs = self.new_number(), 0, write.knobs
         self._applied_vectors = self.vectors
-        self._applied = self._made(vectors.pushes(self.vectors, self.directions))
+        self._applied = self.made(vectors.pushes(self.vectors, self.directions), self.knobs)
         self.context = None  # the old keys and values go before the new ones come
         self.context = Context(self.loaded, ids, write.max_tokens)
-        self.emit(
-            Started(
-                run=self.run,
-                prompt=write.prompt,
-                system=write.system,
-                chat=chat,
-                pieces=pieces(self.loaded.codec, ids),
-                knobs=self.knobs,
-                vectors=self.vectors,
-                max_tokens=write.max_tokens,
-            )
+        self.started = Started(
+            run=self.run,
+            prompt=write.prompt,
+            system=write.system,
+            chat=chat,
+            pieces=pieces(self.loaded.codec, ids),
+            knobs=self.knobs,
+            vectors=self.vectors,
+            max_tokens=write.max_tokens,
         )
+        self.emit(self.started)
+        self.stops.begin(self.run)
         self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run, write.score_prompt)
 
     def advance(self) -> Event | None:
@@ -96,12 +120,14 @@ class Session:
 
         What stops it before a token is written is given back in place of the token: a Paused.
         """
+        if not self.first_writes:
+            return self.lanes.advance()
         if self.proposed is None:
             event = self._next()
             if not isinstance(event, Step):
                 return event
             self.proposed = event
-            if stop := self._stop_before(event):
+            if stop := self.stops.before(event):
                 self.emit(Proposed(event))
                 self.emit(stop)
                 return stop
@@ -109,11 +135,15 @@ class Session:
 
     def look_ahead(self) -> None:
         """Hold the next token up for a person to see before it is written; not while the prompt is being read."""
-        while self.active and self.proposed is None and not self.reading:
+        while self.first_writes and self.proposed is None and not self.reading:
             event = self._next()
             if isinstance(event, Step):
                 self.proposed = event
                 self.emit(Proposed(event))
+                if stop := self.stops.before(event):
+                    self.emit(stop)
+        if not self.reading:
+            self.lanes.look_ahead()
 
     @property
     def reading(self) -> bool:
@@ -139,37 +169,52 @@ class Session:
         self._writing.send(TAKE)
         self.proposed = None
         self.n_written += 1
+        self.stops.written(step)
         self.emit(step)
+        self.lanes.advance()
         return step
 
-    def _propose_again(self) -> None:
+    def propose_again(self) -> None:
         """What is held up is chosen once more, as things are set now; the model is not asked."""
         if self.proposed is not None and self._writing is not None:
             step = self._writing.send(AGAIN)
             assert isinstance(step, Step)
             self.proposed = step
             self.emit(Proposed(step))
+        self.lanes.propose_again()
 
-    def _stop_before(self, step: Step) -> Paused | None:
-        """Whether a person wants to look before this step is written."""
-        return None
-
-    def stop(self) -> None:
+    def stop(self, reason: str = "stopped") -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if self._writing is not None:
             self._writing.close()
             self._writing = self.proposed = None
-            self.emit(Ended(self.run, "stopped"))
+            self.emit(Ended(self.run, reason))
+        self.lanes.stop(reason)
 
     def abandon(self) -> None:
         """Forget the run after a failure, when not even closing it can be trusted."""
         self._writing = self.proposed = None
+        self.lanes.abandon()
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
         check(knobs)
         self.knobs = knobs
-        self._propose_again()
+        self.propose_again()
+
+    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+        """Acts from the next proposal on. Raises UserError for an expression that is wrong."""
+        self.stops.set_breakpoints(wanted)
+        self._follow()
+
+    def set_watches(self, texts: Iterable[str]) -> None:
+        """Acts from the next token on. Raises UserError for a text that is no token."""
+        self.stops.set_watches(texts)
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.stops.watched != self._applied.watched:
+            self.propose_again()
 
     def set_vector(self, wanted: Vector) -> None:
         """Acts from the next token on. One that is not known yet is read from its file first. Raises UserError.
@@ -190,6 +235,26 @@ class Session:
         self._applied_vectors += (replace(self.vectors[-1], on=False),)
         self.emit(VectorsChanged(self.run, self.n_written, self._applied_vectors))
 
+    def set_shadow(self, lane: Lane | None) -> None:
+        """Acts from the next step on, and on the one that is held up. Raises UserError."""
+        self.lanes.set_shadow(lane)
+        self.propose_again()
+
+    def begin_twin(self, ask: Twin) -> None:
+        """From the step that comes next in the run that is written. Raises UserError."""
+        self._here(ask.run, ask.step)
+        self.lanes.begin_twin(ask.lane)
+
+    def fan(self, ask: AskFan) -> None:
+        """Short continuations from before a step of this run. Raises UserError."""
+        if self.context is None or ask.run != self.run or not 0 <= ask.step <= self.context.n_written:
+            raise UserError(f"run {ask.run} has no step {ask.step + 1} here: ask where the cursor is")
+        self.emit(fan(self.loaded, self.probes, self.context, self._applied, ask))
+
+    def _here(self, run: int, step: int) -> None:
+        if not self.first_writes or (run, step) != (self.run, self.n_written):
+            raise UserError(f"step {step + 1} of run {run} is not the one that comes next: go there first")
+
     def attention(self, ask: AskAttention) -> AttentionRows | None:
         """Rows of the run's kept queries over its keys. None before the first run."""
         if self.context is None:
@@ -204,18 +269,22 @@ class Session:
 
     def _controls(self) -> Controls:
         """Asked by the loop once per forward pass: what is set now becomes what is applied."""
+        if self.stops.watched != self._applied.watched:
+            self._applied = self.made(self._applied.pushes, self.knobs)
         if self.knobs != self._applied.knobs:
-            self._applied = self._made(self._applied.pushes)
+            self._applied = self.made(self._applied.pushes, self.knobs)
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
         if self.vectors != self._applied_vectors:
             self._applied_vectors = self.vectors
-            self._applied = self._made(vectors.pushes(self.vectors, self.directions))
+            self._applied = self.made(vectors.pushes(self.vectors, self.directions), self.knobs)
             self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+        assert self.context is not None
+        self.lanes.settle(self.context, self._applied)
         return self._applied
 
-    def _made(self, pushes: Mapping[int, Tensor]) -> Controls:
+    def made(self, pushes: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """What is set, with what the tokenizer says of its texts."""
-        knobs, codec, clarifier = self.knobs, self.loaded.codec, None
+        codec, clarifier = self.loaded.codec, None
         if knobs.clarifier and knobs.adaptive != "off":
             clarifier = codec.single_token(knobs.clarifier)
             if clarifier is None:
@@ -226,4 +295,4 @@ class Session:
                     )
                 )
         breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
-        return Controls(knobs, pushes, clarifier, breakers)
+        return Controls(knobs, pushes, clarifier, breakers, self.stops.watched)

@@ -24,6 +24,7 @@ from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    AskFan,
     Command,
     Continue,
     Continued,
@@ -37,11 +38,15 @@ from tui_entropy.records import (
     Quit,
     Ready,
     Refused,
+    SetBreakpoints,
     SetKnobs,
+    SetShadow,
     SetVector,
+    SetWatches,
     Standing,
     Step,
     Stop,
+    Twin,
     Write,
 )
 
@@ -115,6 +120,12 @@ class Worker:
                 session.set_knobs(command.knobs)
             case SetVector():
                 session.set_vector(command.vector)
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                session.begin_twin(command)
+            case AskFan():
+                session.fan(command)
             case AskAttention():
                 if rows := session.attention(command):
                     self.audience.answer(rows)
@@ -123,8 +134,14 @@ class Worker:
             case Pause() if self._writing:
                 self._pause(command.reason)
             case Continue() | Advance() if session.active:
-                self.budget = command.tokens if isinstance(command, Advance) else None
+                place = command.until if isinstance(command, Advance) else ""
+                session.stops.run_to(place)
+                self.budget = command.tokens if isinstance(command, Advance) and not place else None
                 self.emit(Continued(session.run))
+            case SetBreakpoints():
+                session.set_breakpoints(command.breakpoints)
+            case SetWatches():
+                session.set_watches(command.texts)
 
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
