@@ -24,6 +24,8 @@ from tui_entropy.records import (
     ModelCard,
     Paused,
     PromptScores,
+    Shadow,
+    ShadowChanged,
     Started,
     Step,
     WatchesChanged,
@@ -46,6 +48,8 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
             made = msgspec.json.encode({"breakpoints": event.breakpoints})
         case WatchesChanged():
             made = watches(event)
+        case ShadowChanged():
+            made = changed_shadow(event)
         case Ended():
             made = end(log, event.reason)
         case _:
@@ -160,6 +164,7 @@ def step(record: Step) -> bytes:
                 }
                 for one in record.watched
             ],
+            "shadow": None if record.shadow is None else shadow(record.shadow),
             "mirostat_mu_bits": record.mirostat_mu,
             "decision": record.decision,
             "state": record.state,
@@ -173,6 +178,27 @@ def step(record: Step) -> bytes:
             "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
         }
     )
+
+
+def shadow(thought: Shadow) -> dict[str, Any]:
+    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    return {
+        "kl_nats": _finite(thought.kl),
+        "js_nats": _finite(thought.js),
+        "final_js_nats": _finite(thought.final_js),
+        "entropy_nats": _finite(thought.entropy),
+        "surprisal_nats": _finite(thought.surprisal),
+        "rank": thought.rank,
+        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
+    }
+
+
+def changed_shadow(changed: ShadowChanged) -> bytes:
+    """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
+    told = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": told})
 
 
 def end(log: Log, reason: str) -> bytes:

@@ -162,7 +162,8 @@ class Trace:
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
         wanted = range(*slice(first, last).indices(len(self._known(run))))
-        rows = list(self._along(run, wanted, names))
+        known = self._names("steps")
+        rows = list(self._along(run, wanted, [name if name in known else "NULL" for name in names]))
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
                 return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]

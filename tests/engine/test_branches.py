@@ -1,7 +1,6 @@
 """The runs of a session: any of them goes on as if it had been written straight through, wherever one was between."""
 
 import pytest
-import tiny
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,18 +10,13 @@ from small import loaded as small_model
 from tui_entropy.engine.decode import Context, Controls, decode, instruments
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.vectors import ControlVector, setting
-from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.records import (
-    AskAttention,
     Branch,
     Knobs,
     Label,
-    Labelled,
     Reconsider,
-    Started,
     Step,
-    VectorsChanged,
     Write,
 )
 

@@ -91,7 +91,9 @@ class Measures(NamedTuple):
 class Held:
     """What a probe holds of one text: of its newest pass, and of the queries before."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = True) -> None:
+        self.keeps = keeps
+        """Whether rows can be asked for."""
         self.newest = -1
         """Position of the newest query."""
         self.queries: dict[int, Tensor] = {}
@@ -130,7 +132,7 @@ class AttentionProbe:
         held.queries, held.bias = {}, (None, None)
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
-        n = min(tokens.shape[1], self.keep)
+        n = min(tokens.shape[1], self.keep) if held.keeps else 0
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
         while len(held.kept) > self.keep:
             del held.kept[next(iter(held.kept))]
@@ -259,7 +261,7 @@ class _Layer:
         self.scaling = kwargs.get("scaling") or width**-0.5
         self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
         held = self.probe.held
-        if self.holds_keys:
+        if self.holds_keys and held.keeps:
             held.keys[self.index] = key
             kept = query[:, :, -self.probe.keep :]
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself

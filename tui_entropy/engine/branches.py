@@ -72,10 +72,10 @@ class Branches:
             raise UserError(f"there is no run {number}: there are {len(self.runs)} of them, choose one of those")
         return found
 
-    def add(self, run: Run) -> str:
-        """One more, which is in the cache from now on. Returns in a phrase how what it shares came there."""
+    def add(self, run: Run) -> None:
+        """One more, which shares nothing with others. It is in the cache from now on."""
         self.runs[run.number] = run
-        return self.travel.seat(run.context)
+        self.travel.seat(run.context)
 
     def branch(self, ask: Branch) -> int:
         """Write on from before a step, in its run or in a new one. Returns how many tokens are forced. Raises
@@ -83,7 +83,7 @@ class Branches:
         session, parent = self.session, self.run(ask.run)
         forced = self._forced(ask)
         self._check_step(parent, ask.step)
-        here = parent is session.now and session.active and ask.step == parent.context.n_written
+        here = parent is session.now and session.first_writes and ask.step == parent.context.n_written
         if not here:
             self._begin(parent, ask.step)
         assert session.context is not None
@@ -97,8 +97,9 @@ class Branches:
         session, card = self.session, self.session.loaded.card
         if parent.context.n_prompt + step >= card.context:
             raise UserError(f"before step {step} the context of {card.context} tokens is full: branch off earlier")
-        context = parent.context.branch(step, parent.started.max_tokens)
+        session.lanes.stop()
         session.leave()
+        context = parent.context.branch(step, parent.started.max_tokens)
         number = session.new_number()
         how = self.travel.seat(context)
         started = replace(
@@ -133,6 +134,7 @@ class Branches:
         session, run = self.session, self.run(number)
         if run.deleted:
             raise UserError(f"run {number} was deleted and nothing is kept for it: bring it back first")
+        session.lanes.stop()
         session.leave()
         session.emit(Switched(number))
         session.take_over(run)

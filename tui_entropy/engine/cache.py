@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -38,6 +38,25 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._rooms = key_room, value_room
         return self.keys, self.values
 
+    def row(self, n: int) -> RoomyLayer:
+        keys, values = self._held
+        key_room, value_room = (None if room is None else room[n : n + 1] for room in self._rooms)
+        return RoomyLayer.of(keys[n : n + 1], values[n : n + 1], (key_room, value_room))
+
+    def beginning(self, n_tokens: int, rows: int) -> RoomyLayer:
+        keys, values = (held[:1, :, :n_tokens].expand(rows, -1, -1, -1) for held in self._held)
+        return RoomyLayer.of(keys, values)
+
+    def over(self, other: RoomyLayer) -> RoomyLayer:
+        pairs = zip(self._held, other._held, strict=True)
+        (key_room, keys), (value_room, values) = (appended(None, None, torch.cat(pair)) for pair in pairs)
+        return RoomyLayer.of(keys, values, (key_room, value_room))
+
+    @property
+    def _held(self) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        return self.keys, self.values
+
     def first(self, n: int) -> RoomyLayer:
         """The same block, filled by its first n tokens only. What is appended to it is written over the others."""
         then = copy.copy(self)
@@ -55,41 +74,24 @@ class RoomyCache(DynamicCache):
 
     def row(self, n: int) -> RoomyCache:
         """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
-
-        def of(layer: RoomyLayer) -> RoomyLayer:
-            assert layer.keys is not None and layer.values is not None
-            key_room, value_room = (None if room is None else room[n : n + 1] for room in layer._rooms)
-            return RoomyLayer.of(layer.keys[n : n + 1], layer.values[n : n + 1], (key_room, value_room))
-
-        return _made(self, of)
+        return _made(layer.row(n) for layer in self.rooms)
 
     def beginning(self, n_tokens: int, rows: int = 1) -> RoomyCache:
         """The first tokens of its first row, several times: copied only when the next token is written."""
-
-        def of(layer: RoomyLayer) -> RoomyLayer:
-            assert layer.keys is not None and layer.values is not None
-            keys, values = (held[:1, :, :n_tokens].expand(rows, -1, -1, -1) for held in (layer.keys, layer.values))
-            return RoomyLayer.of(keys, values)
-
-        return _made(self, of)
+        return _made(layer.beginning(n_tokens, rows) for layer in self.rooms)
 
     def over(self, other: RoomyCache) -> RoomyCache:
         """Its rows, and below them those of another one that holds as many tokens."""
-        theirs = iter(other.layers)
+        return _made(mine.over(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
 
-        def of(layer: RoomyLayer) -> RoomyLayer:
-            below = next(theirs)
-            key_room, keys = appended(None, None, torch.cat([layer.keys, below.keys]))
-            value_room, values = appended(None, None, torch.cat([layer.values, below.values]))
-            return RoomyLayer.of(keys, values, (key_room, value_room))
-
-        return _made(self, of)
+    @property
+    def rooms(self) -> list[RoomyLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RoomyLayer)]
 
 
-def _made(cache: RoomyCache, of: Callable[[RoomyLayer], RoomyLayer]) -> RoomyCache:
-    """Layer by layer, from another one."""
+def _made(layers: Iterable[RoomyLayer]) -> RoomyCache:
     made = RoomyCache()
-    made.layers = [of(layer) for layer in cache.layers]
+    made.layers = list(layers)
     return made
 
 

@@ -35,7 +35,7 @@ from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.lanes import ShadowLane
+    from tui_entropy.engine.shadow import ShadowLane
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
@@ -68,8 +68,9 @@ class Instruments:
     steering: Steering
 
     def look_at(self, context: Context) -> None:
-        """What is measured and kept from now on is of this text."""
-        self.attention.held, self.residual.vectors = context.held, context.vectors
+        """What is measured and kept from now on is of this text, and of those that are read with it."""
+        first = context.rows[0]
+        self.attention.held, self.residual.vectors = first.held, first.vectors
 
 
 @contextmanager
@@ -124,6 +125,7 @@ class Context:
 
     def let_go(self) -> None:
         """Begin with an empty cache: what was read is to be read again."""
+        self.rows = [self]
         self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
         self.n_read = 0
         """Tokens whose keys and values the cache holds."""
@@ -137,7 +139,7 @@ class Context:
         """As this one was before a step, with room for that many more tokens. Nothing of it is in its cache."""
         n = self.n_prompt + step
         new = Context(self._loaded, self._ids[:n].tolist(), max_tokens)
-        new.n_prompt, new.n_scored = self.n_prompt, self.n_scored
+        new.n_prompt, new.n_scored, new.lag = self.n_prompt, self.n_scored, self.lag
         new.pushes, new.stamps = self.pushes[:n], self.stamps[:n]
         new.recent, new.mus, new.ats = self.recent.first(step), self.mus[: step + 1], self.ats[: step + 1]
         new.meddled = {at: how for at, how in self.meddled.items() if at < step}
@@ -328,7 +330,7 @@ def read(
     """
     if context.shadow is not None and context.shadow.apart:
         other = context.shadow.context
-        read(loaded, probes, other, last + other.n_tokens - context.n_tokens, other.pushed(pushes), run, False)
+        read(loaded, probes, other, last - context.n_tokens + other.n_tokens, other.pushed(pushes), run, False)
     rows = context.rows
     under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
     probes.look_at(context)

@@ -38,7 +38,8 @@ Numbers = Mapping[str, npt.NDArray[np.float32]]
 def believed(logits: Tensor, probes: Instruments, k: int, row: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     """What the model says before anything is chosen, still on the device and not waited for.
 
-    logits: (vocab,) float32 of the model. row: of the batch, where the probes have several. Returns (vocab,) ln p, and the numbers by name.
+    logits: (vocab,) float32 of the model. row: of the batch, where the probes saw several. Returns (vocab,) ln p, and
+    the numbers by name.
     """
     assert logits.numel() < LARGEST_EXACT
     logp = log_probs(logits)

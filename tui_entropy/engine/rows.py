@@ -1,4 +1,4 @@
-"""Two rows of one token each, for the price of reading the weights once.
+"""Two texts as rows of one cache and one forward pass, for the price of reading the weights once.
 
 A product of two rows with a large matrix goes through a routine made for many, which copies the matrix into another
 layout first and so takes twice as long as one row. As a batch of two products of one row with the same matrix, each
@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from tui_entropy.engine.cache import RoomyCache
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.decode import Context
 
 
 @contextmanager
@@ -40,3 +46,25 @@ def _two_products(module: nn.Linear, x: Tensor) -> Tensor:
         return nn.Linear.forward(module, x)
     product = torch.bmm(x, module.weight.T.expand(2, -1, -1))
     return product if module.bias is None else product + module.bias
+
+
+def can_stack(watched: Context, own: Context) -> bool:
+    """Whether two contexts can share forward passes: as many tokens, and keys and values that are kept as rows."""
+    both = isinstance(watched.cache, RoomyCache) and isinstance(own.cache, RoomyCache)
+    return both and (watched.n_read, watched.n_tokens) == (own.n_read, own.n_tokens)
+
+
+def stack(watched: Context, own: Context) -> None:
+    """From now on one forward pass is for both."""
+    assert isinstance(watched.cache, RoomyCache) and isinstance(own.cache, RoomyCache)
+    watched.cache = own.cache = watched.cache.over(own.cache)
+    watched.rows = own.rows = [watched, own]
+
+
+def part(watched: Context) -> None:
+    """Each has a cache of its own again, in the memory that they shared."""
+    rows, cache = watched.rows, watched.cache
+    if len(rows) > 1:
+        assert isinstance(cache, RoomyCache)
+        for n, row in enumerate(rows):
+            row.cache, row.rows = cache.row(n), [row]

@@ -12,7 +12,10 @@ from torch import Tensor
 from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Branches, Run
 from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
+from tui_entropy.engine.fan import fan
+from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.rows import part
 from tui_entropy.engine.stops import Stops
 from tui_entropy.engine.text import Utf8Stream, pieces
 from tui_entropy.engine.vectors import ControlVector
@@ -20,18 +23,21 @@ from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
     Breakpoint,
     Ended,
     Event,
     Knobs,
     KnobsChanged,
+    Lane,
     Prefilled,
     PromptScores,
     Proposed,
     Refused,
     Started,
     Step,
+    Twin,
     Vector,
     VectorsChanged,
     Write,
@@ -60,6 +66,7 @@ class Session:
         self.stops = Stops(loaded.card, loaded.codec, emit)
         self.proposed: Step | None = None
         """Chosen and not written yet: a person looks at it."""
+        self.lanes = Lanes(self)
         self._runs = 0
         self._pushes: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
         """What vectors that are on add up to, so that the same ones are the same object."""
@@ -68,6 +75,11 @@ class Session:
     @property
     def active(self) -> bool:
         """There is a next token to ask for."""
+        return self.first_writes or self.lanes.writing
+
+    @property
+    def first_writes(self) -> bool:
+        """Not only a lane beside it."""
         return self._writing is not None
 
     @property
@@ -86,6 +98,10 @@ class Session:
     @property
     def n_written(self) -> int:
         return self.now.context.n_written if self.now else 0
+
+    @property
+    def chat(self) -> bool:
+        return self.started is not None and self.started.chat
 
     def new_number(self) -> int:
         """For one more run."""
@@ -126,10 +142,13 @@ class Session:
         self.enter(run)
 
     def leave(self) -> None:
-        """Nothing is written any more, and no run ends by it."""
+        """Nothing is written any more, and no run ends by it. No lane shares its forward passes."""
         if self._writing is not None:
             self._writing.close()
         self._writing = self.proposed = None
+        if self.context is not None:
+            self.lanes.leave(self.context)
+            part(self.context)
 
     def enter(self, run: Run) -> None:
         """This is the present run, and it is written on from now on unless it has ended."""
@@ -155,6 +174,8 @@ class Session:
 
         What stops it before a token is written is given back in place of the token: a Paused.
         """
+        if not self.first_writes:
+            return self.lanes.advance()
         if self.proposed is None:
             event = self._next()
             if not isinstance(event, Step):
@@ -171,7 +192,7 @@ class Session:
         all is to be read for it."""
         if read_all:
             self.read_all()
-        while self.active and self.proposed is None and (read_all or not self.reading):
+        while self.first_writes and self.proposed is None and (read_all or not self.reading):
             self.branches.travel.checkpoint(at_once=not self.reading)
             event = self._next()
             if isinstance(event, Step):
@@ -179,6 +200,8 @@ class Session:
                 self.emit(Proposed(event))
                 if stop := self.stops.before(event):
                     self.emit(stop)
+        if not self.reading:
+            self.lanes.look_ahead()
 
     def read_all(self) -> None:
         """What was read once and is no longer in the cache, at once."""
@@ -212,6 +235,7 @@ class Session:
         self.proposed = None
         self.stops.written(step)
         self.emit(step)
+        self.lanes.advance()
         return step
 
     def propose_again(self) -> None:
@@ -221,6 +245,7 @@ class Session:
             assert isinstance(step, Step)
             self.proposed = step
             self.emit(Proposed(step))
+        self.lanes.propose_again()
 
     def stop(self, reason: str = "stopped") -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
@@ -229,12 +254,14 @@ class Session:
             assert self.now is not None
             self.now.ended = reason
             self.emit(Ended(self.run, reason))
+        self.lanes.stop(reason)
 
     def abandon(self) -> None:
         """Write no more after a failure, when not even closing the loop can be trusted. To go to a run, this one or
         another, begins anew from its ids."""
         self._writing = self.proposed = None
         self.branches.abandon()
+        self.lanes.abandon()
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
@@ -297,6 +324,27 @@ class Session:
             self.now.vectors = applied
         self.emit(VectorsChanged(self.run, self.n_written, applied))
 
+    def set_shadow(self, lane: Lane | None) -> None:
+        """Acts from the next step on, and on the one that is held up. Raises UserError."""
+        self.lanes.set_shadow(lane)
+        self.propose_again()
+
+    def begin_twin(self, ask: Twin) -> None:
+        """From the step that comes next in the run that is written. Raises UserError."""
+        self._here(ask.run, ask.step)
+        self.lanes.begin_twin(ask.lane)
+
+    def fan(self, ask: AskFan) -> None:
+        """Short continuations from before a step of this run. Raises UserError."""
+        now = self.now
+        if now is None or ask.run != self.run or not 0 <= ask.step <= now.context.n_written:
+            raise UserError(f"run {ask.run} has no step {ask.step + 1} here: ask where the cursor is")
+        self.emit(fan(self.loaded, self.probes, now.context, now.controls, ask))
+
+    def _here(self, run: int, step: int) -> None:
+        if not self.first_writes or (run, step) != (self.run, self.n_written):
+            raise UserError(f"step {step + 1} of run {run} is not the one that comes next: go there first")
+
     def attention(self, ask: AskAttention) -> AttentionRows | None:
         """Rows of the present run's queries over its keys. None before the first run."""
         return self.branches.rows(ask)
@@ -320,6 +368,7 @@ class Session:
             self.emit(KnobsChanged(run.number, self.n_written, self.knobs))
         if had != self.vectors:
             self.emit(VectorsChanged(run.number, self.n_written, self.vectors))
+        self.lanes.settle(run.context, run.controls)
         return run.controls
 
     def set_now(self) -> Controls:

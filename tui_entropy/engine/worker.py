@@ -24,6 +24,7 @@ from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    AskFan,
     Branch,
     Command,
     Continue,
@@ -43,11 +44,13 @@ from tui_entropy.records import (
     Refused,
     SetBreakpoints,
     SetKnobs,
+    SetShadow,
     SetVector,
     SetWatches,
     Standing,
     Step,
     Stop,
+    Twin,
     Write,
 )
 
@@ -133,6 +136,12 @@ class Worker:
                 session.branches.label(command)
             case Reconsider():
                 self.audience.answer(session.branches.reconsider(command))
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                session.begin_twin(command)
+            case AskFan():
+                session.fan(command)
             case AskAttention():
                 if rows := session.attention(command):
                     self.audience.answer(rows)
