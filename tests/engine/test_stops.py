@@ -139,6 +139,8 @@ def test_a_pattern_that_takes_too_long_switches_its_breakpoint_off_with_a_note()
         ((" One", ".\n", "Two"), "Two"),
         (("首都", "。", "」", "東京"), "東京"),
         ((" One", "…", "end"), "end"),
+        ((" two", "\n", "2", ".", " Two", ".", " Three"), " Three"),
+        ((" in", " 1999", ".", " Two"), " Two"),
         ((" One", ",", " two"), None),
     ],
 )
