@@ -38,6 +38,7 @@ from tui_entropy.terms import (
     heads,
     joined,
     number,
+    of_step,
 )
 
 LONGEST = 1000
@@ -247,7 +248,8 @@ class Parser:
         if name in NAMES:
             self.named.add(name)
             kind, read, values = NAMES[name]
-            return Term(kind, name, ATOM, token.at, read, values=values)
+            of_moment: Read = (lambda moment: moment.text) if name == "text" else of_step(read)
+            return Term(kind, name, ATOM, token.at, of_moment, values=values)
         if name in INDEXED:
             raise self.wrong(f"{name} wants {INDEXED[name]}", token.at)
         raise self.wrong(f"nothing is called {name}{nearest(name, (*NAMES, *INDEXED))}", token.at)

@@ -112,6 +112,10 @@ def joined(decides: bool, left: Read, right: Read) -> Read:
     return read
 
 
+def of_step(read: Callable[[Step], Any]) -> Read:
+    return lambda moment: known(read(moment.step))
+
+
 def number(value: float, at: int, unit: str = "") -> Term:
     spelled, kind, worth = UNITS.get(unit, ("", "number", 1.0))
     text = f"{repr(value).removesuffix('.0')} {spelled}".rstrip()
@@ -138,37 +142,31 @@ def flipped(step: Step, shadow: Shadow) -> bool | None:
 
 class Name(NamedTuple):
     kind: str
-    read: Read
+    """One of KINDS."""
+    read: Callable[[Step], Any]
     values: Sequence[str] = ()
-
-
-def of_step(read: Callable[[Step], Any]) -> Read:
-    return lambda moment: known(read(moment.step))
-
-
-def named(kind: str, read: Callable[[Step], Any], values: Sequence[str] = ()) -> Name:
-    return Name(kind, of_step(read), values)
+    """All that it can be, where that is known."""
 
 
 NAMES = {
-    "step": named("number", lambda step: float(step.index + 1)),
-    "position": named("number", lambda step: float(step.position)),
-    "token": named("text", lambda step: step.data.decode("utf-8", "replace")),
-    "text": Name("text", lambda moment: moment.text),
-    "state": named("text", lambda step: step.state, STATES),
-    "quadrant": named("text", place, (*QUADRANTS, "warming up")),
-    "logprob": named("information", lambda step: -step.surprisal),
-    "prob": named("number", lambda step: math.exp(min(-step.surprisal, 0.0))),
-    "final_prob": named("number", lambda step: step.final_prob),
-    "kl": named("information", shadowed(lambda _, shadow: shadow.kl)),
-    "shadow_entropy": named("information", shadowed(lambda _, shadow: shadow.entropy)),
-    "entropy_change": named("information", shadowed(lambda step, shadow: step.entropy - shadow.entropy)),
-    "surprisal_change": named("information", shadowed(lambda step, shadow: step.surprisal - shadow.surprisal)),
-    "flip": named("truth", shadowed(flipped)),
+    "step": Name("number", lambda step: float(step.index + 1)),
+    "position": Name("number", lambda step: float(step.position)),
+    "token": Name("text", lambda step: step.data.decode("utf-8", "replace")),
+    "text": Name("text", lambda _: None),
+    "state": Name("text", lambda step: step.state, STATES),
+    "quadrant": Name("text", place, (*QUADRANTS, "warming up")),
+    "logprob": Name("information", lambda step: -step.surprisal),
+    "prob": Name("number", lambda step: math.exp(min(-step.surprisal, 0.0))),
+    "final_prob": Name("number", lambda step: step.final_prob),
+    "kl": Name("information", shadowed(lambda _, shadow: shadow.kl)),
+    "shadow_entropy": Name("information", shadowed(lambda _, shadow: shadow.entropy)),
+    "entropy_change": Name("information", shadowed(lambda step, shadow: step.entropy - shadow.entropy)),
+    "surprisal_change": Name("information", shadowed(lambda step, shadow: step.surprisal - shadow.surprisal)),
+    "flip": Name("truth", shadowed(flipped)),
 } | {
-    one.name.replace(" ", "_"): named(one.kind if one.kind in SHOWN_IN else "number", one.read) for one in SERIES
+    one.name.replace(" ", "_"): Name(one.kind if one.kind in SHOWN_IN else "number", one.read) for one in SERIES
 }  # fmt: skip
-"""Everything without an index."""
+"""Everything without an index, `text` of the moment and not of the step."""
 INDEXED = {
     "head": "a layer and perhaps a head, such as head[5,3]",
     "norm": "a layer, such as norm[5]",
