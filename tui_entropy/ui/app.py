@@ -15,6 +15,7 @@ from msgspec.structs import replace as changed
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
 from textual.containers import Container
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -40,6 +41,7 @@ from tui_entropy.records import (
 from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
+from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
@@ -72,6 +74,7 @@ class InspectorApp(Actions, App[None]):
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys.py) -> keys in its place.
+    driver_class: as Textual takes it; data is paced only by a DiffingDriver.
     """
 
     TITLE = "tui-entropy"
@@ -95,8 +98,9 @@ class InspectorApp(Actions, App[None]):
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class)
         self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
         self.attach, self.forwarded = attach, forwarded
         self.wrote = write
@@ -111,6 +115,10 @@ class InspectorApp(Actions, App[None]):
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
         self._heavy_due = math.inf
+        self._owed = False
+        """Data has come that no pane shows yet."""
+        self._pacer = Pacer()
+        """Of the terminal; in a terminal that cannot be asked, one that never waits."""
         self._to_show: list[View] = []
         """Heavy panes that do not show the newest frame yet."""
         self._asked_rows: object = None
@@ -138,6 +146,8 @@ class InspectorApp(Actions, App[None]):
         yield hints
 
     def on_mount(self) -> None:
+        self._pacer = getattr(self._driver, "pacer", self._pacer)
+        self._pacer.on_answer = self._answered
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
@@ -208,16 +218,34 @@ class InspectorApp(Actions, App[None]):
         self._alarm = self.clock.call_at(at, self._ring)
 
     def _ring(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._alarm = None
         self.call_later(self._drain)
+
+    def _answered(self) -> None:
+        """The terminal shows what it was sent."""
+        if self._owed or self._heavy_due < math.inf:
+            self._arm(max(min(self._light_at + LIGHT, self._heavy_due), self.clock.time()))
+
+    def forget_terminal(self) -> None:
+        """The terminal may show anything: what is painted next is sent whole."""
+        if forget := getattr(self._driver, "forget", None):
+            forget()
 
     def _drain(self) -> None:
         arrived, self._arrived = self._arrived, []
         for event in arrived:
             self._take_in(event)
-        if arrived:
-            self._light_at = self.clock.time()
+        self._owed = self._owed or bool(arrived)
+        if wait := self._pacer.waits:
+            self._arm(self.clock.time() + wait)
+            return
+        if self._owed:
+            self._owed, self._light_at = False, self.clock.time()
+            self.frame = replace(self.frame, terminal=self._pacer.gauge())
             self.show()
+            self._pacer.wanted = True
         if self._heavy_due <= self.clock.time() + 0.001:
             self._show_heavy()
         elif self._heavy_due < math.inf:
@@ -309,6 +337,7 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:
+            self._pacer.wanted = True
             self._ask_attention()
 
     def _ask_attention(self) -> None:
@@ -357,6 +386,7 @@ class InspectorApp(Actions, App[None]):
         self.show(place=self.place, typed="")
 
     def on_resize(self) -> None:
+        self.forget_terminal()
         self._heavy_soon()
 
     # --- What views ask for ----------------------------------------------------------------------------------

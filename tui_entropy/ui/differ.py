@@ -1,4 +1,4 @@
-"""What a terminal shows, cell by cell, and the fewest bytes that turn it into the next frame. Pure: text in, text out.
+"""What a terminal shows, cell by cell, and the fewest bytes that make the next frame of it. Pure: text in, text out.
 
 Textual sends every cell of a region that was touched, each part with its whole style. Here each cell's character and
 style are remembered, and only cells that differ are sent, with only the parts of a style that change.
@@ -138,7 +138,7 @@ class Differ:
         if self._at == (y, x):
             return
         forward = x - column
-        self._out.append(f"\x1b[{forward}C" if row == y and 0 < forward else f"\x1b[{y + 1};{x + 1}H")
+        self._out.append(f"\x1b[{forward}C" if row == y and forward > 0 else f"\x1b[{y + 1};{x + 1}H")
 
     def _to(self, pen: Pen) -> None:
         if pen == self._pen:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from tui_entropy.records import ModelSpec, Write
     from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.paint import ColorMode
@@ -23,7 +25,15 @@ TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mon
 
 
 def start(
-    spec: ModelSpec, write: Write | None, *, theme: str, color: str, ascii_only: bool, mouse: bool, **engine: Any
+    spec: ModelSpec,
+    write: Write | None,
+    *,
+    theme: str,
+    color: str,
+    ascii_only: bool,
+    mouse: bool,
+    diff: bool = True,
+    **engine: Any,
 ) -> None:
     """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
 
@@ -42,13 +52,21 @@ def start(
         paint=Paint(load(theme), mode, ascii_only),
         engine_command=engines.command(),
         keymap=keymap(paths.keymap()),
+        driver_class=driver(diff),
         **engine,
     )
     stay(app, mouse)
 
 
 def replay(
-    file: Path, run: int | None, looks: tuple[str, str, bool], *, speed: float, first: int | None, mouse: bool
+    file: Path,
+    run: int | None,
+    looks: tuple[str, str, bool],
+    *,
+    speed: float,
+    first: int | None,
+    mouse: bool,
+    diff: bool = True,
 ) -> None:
     """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
     beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
@@ -65,7 +83,8 @@ def replay(
     from tui_entropy.ui.theme import load
 
     playback = Playback(trace, run, speed=speed, first=first)
-    stay(ReplayApp(playback, paint=Paint(load(theme), mode, ascii_only), keymap=keymap(paths.keymap())), mouse)
+    paint = Paint(load(theme), mode, ascii_only)
+    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(diff)), mouse)
 
 
 def depict(
@@ -96,6 +115,15 @@ def depict(
         clock = pictures.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)
         pictures.record(cast, playback, clock, pictures.sized(size), paint)
+
+
+def driver(diff: bool) -> type[Driver] | None:
+    """What sends to the terminal; None, for Textual's choice, where ours cannot run."""
+    if sys.platform == "win32":
+        return None
+    from tui_entropy.ui.driver import DiffingDriver, PlainDriver
+
+    return DiffingDriver if diff else PlainDriver
 
 
 def stay(app: InspectorApp, mouse: bool) -> None:
