@@ -55,6 +55,8 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
 
 NOTICE_SECONDS = 6.0
+RIDES = 4
+"""Frames of data that a round of all heavy panes is spread over."""
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
@@ -115,6 +117,10 @@ class InspectorApp(Actions, App[None]):
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
         self._heavy_due = math.inf
+        self._at_once = False
+        """A person waits for the heavy panes."""
+        self._share = 1
+        """Heavy panes that ride along with a frame of data."""
         self._owed = False
         """Data has come that no pane shows yet."""
         self._pacer = Pacer()
@@ -246,9 +252,12 @@ class InspectorApp(Actions, App[None]):
             self.frame = replace(self.frame, terminal=self._pacer.gauge())
             self.show()
             self._pacer.wanted = True
-        if self._heavy_due <= self.clock.time() + 0.001:
+        due = self._heavy_due <= self.clock.time() + 0.001
+        if self._to_show and not (due and self._at_once):
+            self._ride()
+        elif due:
             self._show_heavy()
-        elif self._heavy_due < math.inf:
+        if self._heavy_due < math.inf:
             self._arm(self._heavy_due)
 
     def _take_in(self, event: Event) -> None:
@@ -320,16 +329,32 @@ class InspectorApp(Actions, App[None]):
         self._heavy_soon(at_once=looked or moved)
 
     def _heavy_soon(self, at_once: bool = False) -> None:
+        self._at_once = self._at_once or at_once
         pace = 0 if at_once else max((view.PACE for view in self.views), default=LIGHT)
         due = max(self._heavy_at + pace, self.clock.time())
         self._heavy_due = min(self._heavy_due, due)
         self._arm(self._heavy_due)
 
     def _show_heavy(self) -> None:
-        """Each in a frame of its own, so that a key in between waits for one pane and not for all."""
+        """A few at a time, so that a key in between waits for one pane and not for all. Each that a person asked for
+        has a frame of its own, at once; those that only follow the data ride along with its frames."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
         self._to_show = [view for view in self.views if view.PACE > LIGHT]
-        self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        if self._at_once:
+            self._at_once = False
+            self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        else:
+            self._share = -(-len(self._to_show) // RIDES)
+            self._ride()
+
+    def _ride(self) -> None:
+        for _ in range(min(self._share, len(self._to_show))):
+            self._to_show.pop().show(self.frame)
+        if self._to_show:
+            self._arm(self.clock.time() + LIGHT)
+        else:
+            self._pacer.wanted = True
+            self._ask_attention()
 
     def _show_next(self) -> None:
         if self._to_show:
