@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
 from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.start import over_ssh
 from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
 from tui_entropy.ui.widgets.candidates import Candidates
@@ -57,6 +60,7 @@ from tui_entropy.ui.widgets.stream import TokenStream
 NOTICE_SECONDS = 6.0
 RIDES = 4
 """Frames of data that a round of all heavy panes is spread over."""
+SSH = "over ssh: `ssh -C` packs what is sent to an eighth; --color truecolor has finer colours for a third more"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
@@ -186,14 +190,14 @@ class InspectorApp(Actions, App[None]):
             self.tell(self.load)
 
     def _welcome(self) -> None:
-        """Once per user: the keys worth knowing."""
-        seen = paths.state() / "welcomed"
-        try:
-            seen.parent.mkdir(parents=True, exist_ok=True)
-            seen.touch(exist_ok=False)
-        except OSError:
-            return
-        self.say(WELCOME, seconds=60.0)
+        """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""
+        for name, wanted, sentence in (("welcomed", True, WELCOME), ("welcomed-over-ssh", over_ssh(os.environ), SSH)):
+            with suppress(OSError):
+                if wanted:
+                    paths.state().mkdir(parents=True, exist_ok=True)
+                    (paths.state() / name).touch(exist_ok=False)
+                    self.say(sentence, seconds=60.0)
+                    return
 
     # --- In --------------------------------------------------------------------------------------------------
 

@@ -152,6 +152,10 @@ def settle_colors(mode: ColorMode) -> None:
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
 
 
+def over_ssh(environment: Mapping[str, str]) -> bool:
+    return "SSH_CONNECTION" in environment or "SSH_TTY" in environment
+
+
 def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
     """What a terminal can show, by the names it goes by. Raises UserError for a mode that is none."""
     if wanted in COLOR_MODES:
@@ -164,5 +168,6 @@ def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
     if "MOSH_SERVER_PID" in environment or "MOSH_IP" in environment:
         return "256"  # mosh takes 24-bit colour for something else
     if environment.get("COLORTERM") in ("truecolor", "24bit") or any(name in term for name in DIRECT):
-        return "truecolor"
+        # On its way 24-bit colour is a third more to send, and the ramps are made of the 256.
+        return "256" if over_ssh(environment) else "truecolor"
     return "256" if "256" in term else "16"
