@@ -208,20 +208,18 @@ def link(settings: Settings) -> Iterator[Figure]:
 
 
 def redraw(settings: Settings) -> Iterator[Figure]:
-    """ctrl+p opens and escape closes the palette; a repaint of what is there already."""
+    """What opens over the screen."""
     with inspector(settings, 40.0) as terminal:
         writing(terminal, 40)
         terminal.press("space")
         terminal.wait_for("paused")
         terminal.settle(1.0)
-        received = terminal.received
-        terminal.press("tab", "shift+tab")
-        terminal.settle(1.0)
-        yield Figure("bytes of moving the focus there and back", terminal.received - received, "bytes", "")
-        received = terminal.received
-        terminal.press("?")
-        terminal.settle(1.0)
-        yield Figure("bytes of opening the help", terminal.received - received, "bytes", "")
+        for name, keys in (("opening the help", "?"), ("closing it", "escape"), ("opening the palette", "ctrl+p")):
+            received = terminal.received
+            terminal.press(keys)
+            time.sleep(1.5)
+            terminal.settle(0.5)
+            yield Figure(f"bytes of {name}", terminal.received - received, "bytes", "")
 
 
 def intake(settings: Settings) -> Iterator[Figure]:
