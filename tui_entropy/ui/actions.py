@@ -46,6 +46,7 @@ class Actions(PageActions, AttachedActions):
         def tell(self, command: Command) -> None: ...
         def write(self, wanted: Write) -> None: ...
         def begin_engine(self) -> None: ...
+        def forget_terminal(self) -> None: ...
 
     prompt_box: PromptBox | None = None
     vector_at = 0
@@ -288,6 +289,7 @@ class Actions(PageActions, AttachedActions):
         self.push_screen(HelpScreen(self.frame))
 
     def action_redraw(self) -> None:
+        self.forget_terminal()
         self.refresh(layout=True)
 
     def action_help_quit(self) -> None:
