@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, or stopped at a "
+    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, 4 stopped at a "
     "breakpoint (run --headless), 130 ctrl-C."
 )
 
@@ -202,7 +202,7 @@ def run(
         from tui_entropy.headless import write_out
 
         if not write_out(spec, write, vectors, as_json, path, **stops):
-            raise typer.Exit(3)
+            raise typer.Exit(4)
         return
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
