@@ -125,6 +125,7 @@ class Context:
 
     def let_go(self) -> None:
         """Begin with an empty cache: what was read is to be read again."""
+        self.rows = [self]
         self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
         self.n_read = 0
         """Tokens whose keys and values the cache holds."""
@@ -138,7 +139,7 @@ class Context:
         """As this one was before a step, with room for that many more tokens. Nothing of it is in its cache."""
         n = self.n_prompt + step
         new = Context(self._loaded, self._ids[:n].tolist(), max_tokens)
-        new.n_prompt, new.n_scored = self.n_prompt, self.n_scored
+        new.n_prompt, new.n_scored, new.lag = self.n_prompt, self.n_scored, self.lag
         new.pushes, new.stamps = self.pushes[:n], self.stamps[:n]
         new.recent, new.mus, new.ats = self.recent.first(step), self.mus[: step + 1], self.ats[: step + 1]
         new.meddled = {at: how for at, how in self.meddled.items() if at < step}

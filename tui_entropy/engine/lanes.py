@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tui_entropy.engine import vectors
+from tui_entropy.engine.branches import Run
 from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, decode
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
@@ -159,19 +160,26 @@ class Lanes:
         """The twin ends, and nothing stands beside the run any more."""
         if self.twin is not None:
             self.twin.end(reason)
-            part(self.twin.context)
-            self.twin = None
+            self._let_go(self.twin)
         self.leave(self.session.context)
 
     def abandon(self) -> None:
         self.twin, self._told = None, (None, None)
+        for run in self.session.branches.runs.values():
+            run.context.shadow = None
+            run.context.rows = [run.context]
 
     def _of_twin(self, act: Callable[[TwinRun], Step | None]) -> Step | None:
         step = None if self.twin is None else act(self.twin)
         if step is None and self.twin is not None:
-            part(self.twin.context)
-            self.twin = None
+            self._let_go(self.twin)
         return step
+
+    def _let_go(self, twin: TwinRun) -> None:
+        """It is a run like any other now, and not the one in the cache."""
+        part(twin.context)
+        twin.context.let_go()
+        self.twin = None
 
 
 class TwinRun:
@@ -186,22 +194,22 @@ class TwinRun:
         self.proposed: Step | None = None
         self.applied = self._wanted()
         self._controls = self._made()
-        session.emit(
-            Started(
-                run=self.run,
-                prompt=first.prompt if lane.prompt is None else lane.prompt,
-                system=first.system if lane.prompt is None else lane.system,
-                chat=first.chat,
-                pieces=pieces(session.loaded.codec, prompt),
-                knobs=self.applied[0],
-                vectors=self.applied[1],
-                max_tokens=first.max_tokens,
-                parent=session.run,
-                shared=watched.n_written,
-                how="read again",
-                twin_of=session.run,
-            )
+        started = Started(
+            run=self.run,
+            prompt=first.prompt if lane.prompt is None else lane.prompt,
+            system=first.system if lane.prompt is None else lane.system,
+            chat=first.chat,
+            pieces=pieces(session.loaded.codec, prompt),
+            knobs=self.applied[0],
+            vectors=self.applied[1],
+            max_tokens=first.max_tokens,
+            parent=session.run,
+            shared=watched.n_written,
+            how="read again",
+            twin_of=session.run,
         )
+        session.emit(started)
+        self.entry = session.branches.runs[self.run] = Run(started, self.context, self._controls, self.applied[1])
         self._writing = decode(
             session.loaded, session.probes, self.context, self.settled, self.run, lane.prompt is not None
         )
@@ -215,7 +223,8 @@ class TwinRun:
                 self.session.emit(KnobsChanged(self.run, self.context.n_written, self.applied[0]))
             if self.applied[1] != setting:
                 self.session.emit(VectorsChanged(self.run, self.context.n_written, self.applied[1]))
-            self._controls = self._made()
+            self._controls = self.entry.controls = self._made()
+            self.entry.vectors = self.applied[1]
         return self._controls
 
     def look_ahead(self) -> Step | None:
@@ -246,6 +255,7 @@ class TwinRun:
 
     def end(self, reason: str) -> None:
         self._writing.close()
+        self.entry.ended = reason
         self.session.emit(Ended(self.run, reason))
 
     def _next(self) -> Step | None:
@@ -255,7 +265,7 @@ class TwinRun:
             while not isinstance(event := next(self._writing), Step):
                 self.session.emit(event)
         except StopIteration as end:
-            self.session.emit(Ended(self.run, end.value))
+            self.end(end.value)
             return None
         return event
 

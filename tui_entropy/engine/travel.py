@@ -124,6 +124,8 @@ class Travel:
         leaving.let_go()
         for first, tail in tails:
             cache = appended_to(cache, first, tail)
+        if not end:
+            cache = context.cache  # nothing is in common, and what room there was goes with the text it was for
         if self.loaded.anatomy.croppable:
             context.n_read, context.cache = end, as_of(cache, end, {})
         elif there == end == n_read:
@@ -145,11 +147,19 @@ class Travel:
         found = self.kept.state(n, context.stamps)
         return found or (0, states(new_cache(self.loaded.model, self.loaded.anatomy)))
 
-    def checkpoint(self) -> None:
-        """After every stretch and every token: keep the state where one is due."""
+    def checkpoint(self, at_once: bool = False) -> None:
+        """After every stretch and every token: keep the state of layers that carry one, where one is due."""
         context = self.seated
-        if context and (context.n_read % CHECKPOINT == 0 or context.n_read == context.n_prompt - 1):
+        if context and (at_once or context.n_read % CHECKPOINT == 0 or context.n_read == context.n_prompt - 1):
             self._keep_state(context)
+
+    def catching_up(self, context: Context, last: int) -> Iterator[int]:
+        """Read what was read before and is not in the cache, up to a position. Yields how much is there after each
+        stretch."""
+        while context.n_read < min(last, len(context.stamps)) and context.behind:
+            _read_again(self.loaded, self.probes, context, *context.stretch(PREFILL_CHUNK))
+            self.checkpoint()
+            yield context.n_read
 
     def _keep_state(self, context: Context) -> None:
         if context.n_read:
@@ -177,15 +187,25 @@ class Travel:
     def _at(self, context: Context, position: int) -> Iterator[Context]:
         """A context that is in the cache and shares all tokens up to that position."""
         seated = self.seated
-        if seated is not None and seated.shared(context) > position:
-            yield seated
-            return
-        self.seat(context)
+        host = seated if seated is not None and seated.shared(context) > position else context
+        if host is not seated:
+            self.seat(host)
         try:
-            yield context
+            for _ in self.catching_up(host, position):
+                pass
+            yield host
         finally:
-            if seated is not None:
+            if seated is not None and host is not seated:
                 self.seat(seated)
+
+    @property
+    def rewinds(self) -> str:
+        """How this model goes back in a text, in a phrase."""
+        if self.loaded.anatomy.croppable:
+            return "by cropping its cache, exact"
+        if self.kept.bound:
+            return f"from checkpoints every {CHECKPOINT} tokens, exact"
+        return "by reading the text again"
 
     def forget(self) -> None:
         """After a failure: what is in the cache may be anything."""
