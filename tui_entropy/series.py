@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Grid, Step, log_visible
+from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Grid, Shadow, Step, log_visible
 
 LN2 = math.log(2)
 
@@ -115,6 +115,11 @@ def entropix_disagreement(step: Step) -> float | None:
 def entropix_interaction(step: Step) -> float | None:
     layer = last_heads(step.attention)
     return layer[ATTENTION.index("interaction")] if layer else None
+
+
+def of_shadow(read: Callable[[Step, Shadow], float]) -> Callable[[Step], float | None]:
+    """None where no shadow runs."""
+    return lambda step: None if step.shadow is None else read(step, step.shadow)
 
 
 def series(
@@ -251,6 +256,23 @@ SERIES = (
         "attention z", "sd", "attention", lambda step: step.attention_z, 3.0,
         "Head entropy, in standard deviations above the mean of recent steps. High looks more widely than it just "
         "did, low more narrowly; neither says whether the model uses what it looks at.",
+    ),
+    series(
+        "kl", "information", "model", of_shadow(lambda step, shadow: shadow.kl), 2 * LN2,
+        "KL divergence of this lane from its shadow, which was given the same tokens: what the vectors, or the other "
+        "prompt, changed in the belief about this token. 0 is one mind; high does not mean that the token changed.",
+    ),
+    series(
+        "entropy change", "information", "model", of_shadow(lambda step, shadow: step.entropy - shadow.entropy),
+        2 * LN2,
+        "Entropy of this lane minus that of its shadow. Below 0 what tells the two apart made the model surer; near "
+        "0 the two may still be sure of different tokens, which the KL shows.",
+    ),
+    series(
+        "surprisal change", "information", "model",
+        of_shadow(lambda step, shadow: step.surprisal - shadow.surprisal), 4 * LN2,
+        "Surprisal of the written token in this lane minus that in its shadow. Far below 0 the token is here because "
+        "of what tells the two apart; it says nothing of the tokens that were not written.",
     ),
     series(
         "forward pass", "seconds", "", lambda step: step.forward_seconds, 0.1,
