@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 NEED_AN_ENGINE = {
     "again", "stop", "restart", "prompt", "turn", "turn_chosen", "type", "take_typed", "reset_knob", "move_stage",
-    "adaptive", "vector", "strength", "no_vectors",
+    "adaptive", "vector", "strength", "no_vectors", "name", "star", "delete", "edit", "edit_prompt", "lane",
+    "type_lane", "shadow", "twin", "fan", "ask_fan", "same_text", "take_fan", "policy",
 }  # fmt: skip
 RECORDING = "this is a recording: nothing in it can be changed; `tui-entropy run` writes with a model"
 NAME = 28

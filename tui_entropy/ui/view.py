@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from textual.geometry import Region
 from textual.message import Message
@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui_entropy.log import Log
-from tui_entropy.records import Knobs, Step, Trust, Vector
+from tui_entropy.records import AskFan, Knobs, Lane, Step, Trust, Vector
 from tui_entropy.series import BY_NAME, SERIES, Series
 from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.paint import Paint, Part
@@ -55,6 +55,26 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
+    branch: int = 0
+    """The run that keys of the branches page act on, and that a diff compares; 0 for the one that is looked at."""
+    hidden: bool = False
+    """Branches that were deleted are listed too."""
+    row: int = 0
+    """Of the page that is open: its chosen row, or of a diff how many lines below the parting is looked at."""
+    lane: Lane | None = None
+    """What a shadow or a twin was chosen to be."""
+    heat: float = 1.5
+    """Temperature of a lane that differs in that."""
+    typed_lanes: tuple[Lane, ...] = ()
+    """Those with a prompt that a person typed."""
+    fan: AskFan = field(default_factory=lambda: AskFan(0, 0))
+    """As it is to be asked for; run 0 for never."""
+    awaited: AskFan | None = None
+    """What was asked for and is not answered yet."""
+    rebuild: bool = False
+    """The next change of a vector has the text before it read again."""
+    second: bool = False
+    """Of two lanes the one beside is looked at."""
     place: str = ""
     """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none (or
     'replay' where a recording is shown)."""
@@ -69,6 +89,15 @@ class Frame:
         if self.cursor is None or not 0 <= self.cursor < len(self.log.steps):
             return None
         return self.log.steps[self.cursor]
+
+    @property
+    def beside(self) -> Frame:
+        """The same of the lane that is written beside; this frame where there is none."""
+        twin = self.log.twin
+        if twin is None:
+            return self
+        cursor = None if self.cursor is None or not twin.steps else min(self.cursor, len(twin.steps) - 1)
+        return replace(self, log=replace(self.log, now=twin, twin=self.log.now), cursor=cursor)
 
     @property
     def unit(self) -> str:
@@ -96,6 +125,9 @@ class View(Widget):
 
     TRUST: ClassVar[str] = ""
     """The group of numbers that it shows (records.TRUSTED), whose mark stands in its title."""
+
+    OF_STEP: ClassVar[bool] = False
+    """Of two lanes it shows the one that a person looks at."""
 
     class CursorAsked(Message):
         """A person wants to look at another step."""
@@ -135,6 +167,10 @@ class View(Widget):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """At most `height` strips of at most `width` cells, titles included. Missing rows are blank."""
 
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        """What changes of a frame when a person goes `by` rows down; nothing where a view has no rows."""
+        return {}
+
     def heading(
         self, frame: Frame, name: str, groups: Iterable[str | list[Part]], width: int, right: str = ""
     ) -> Strip:
@@ -150,7 +186,7 @@ class View(Widget):
 
     def show(self, frame: Frame) -> None:
         """Take a frame and repaint the rows that it changes."""
-        self.frame = frame
+        self.frame = frame.beside if self.OF_STEP and frame.second else frame
         self.redraw()
 
     def redraw(self) -> None:

@@ -27,6 +27,7 @@ ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
 """Keys of everywhere that matter on a page."""
 ON = {
     "back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →",
+    "lanes.hotter": " -", "fan.more": " -", "fan.longer": " <",
     "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓", "replay.slower": " >", "replay.before": " )",
 }  # fmt: skip
 """The first key of a row of alike ones, and how the row goes on."""
