@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
@@ -12,6 +13,7 @@ from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import Knobs
 from tui_entropy.series import SERIES
 from tui_entropy.ui import ladders
+from tui_entropy.ui.keys import LISTED
 from tui_entropy.ui.view import View
 
 if TYPE_CHECKING:
@@ -35,15 +37,18 @@ class Page(Screen[None]):
 
     def _made(self) -> tuple[View, ...]:
         from tui_entropy.ui.bigchart import BigChart
+        from tui_entropy.ui.widgets.breakpoints import Breakpoints
         from tui_entropy.ui.widgets.hints import Hints
         from tui_entropy.ui.widgets.layers import Layers
         from tui_entropy.ui.widgets.numbers import Numbers
         from tui_entropy.ui.widgets.quadrants import Quadrants
         from tui_entropy.ui.widgets.status import Status
+        from tui_entropy.ui.widgets.watches import Watches
         from tui_entropy.ui.widgets.waterfall import Waterfall
 
         kinds: dict[str, type[View]] = {
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
+            "breakpoints": Breakpoints, "watches": Watches,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 
@@ -63,6 +68,10 @@ class PageActions(Host):
         def say(self, sentence: str, seconds: float = 0) -> None: ...
         def set_knobs(self, knobs: Knobs) -> None: ...
         def action_layer(self, by: int) -> None: ...
+        def select(self, by: int) -> None: ...
+
+        @property
+        def listed(self) -> Sequence[object]: ...
 
     page: Page | None = None
 
@@ -73,7 +82,7 @@ class PageActions(Host):
         if not again:
             self.page = Page(name)
             self.push_screen(self.page)
-            self.show(place=name, typed="")
+            self.show(place=name, typed="", row=0)
 
     def action_close_page(self) -> None:
         if self.page is not None:
@@ -89,8 +98,10 @@ class PageActions(Host):
             self.show(chosen=SERIES[at])
         elif place == "layers":
             self.action_layer(-by)
-        elif place == "waterfall" and frame.step:
-            self.show(token=min(max(frame.token + by, 0), len(frame.step.candidates)))
+        elif place == "waterfall":
+            self.select(by)
+        elif place in LISTED:
+            self.show(row=min(max(frame.row + by, 0), len(self.listed)))
 
     def action_tint_chosen(self) -> None:
         self.show(tint=self.frame.chosen)
