@@ -8,16 +8,20 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import read
-from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.records import Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
+from tui_entropy.ui.ask import Asking
 from tui_entropy.ui.attached import AttachedActions
 from tui_entropy.ui.branching import BranchActions
 from tui_entropy.ui.laning import LaneActions
+from tui_entropy.ui.lists import ListActions
 from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.prompting import PromptActions
+from tui_entropy.ui.stopping import StopActions
 from tui_entropy.ui.theme import Theme, available, load, textual_theme
+from tui_entropy.ui.what_if import WhatIf
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -35,7 +39,9 @@ TINTS = tuple(
 """The series that most people want to tint by."""
 
 
-class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneActions):
+class Actions(
+    StopActions, ListActions, WhatIf, Asking, PromptActions, BranchActions, LaneActions, PageActions, AttachedActions
+):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
     if TYPE_CHECKING:
@@ -59,24 +65,18 @@ class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneAc
         elif self.frame.log.state == "paused":
             self.tell(Continue())
         else:
-            self._say_why_not()
-
-    def action_advance(self) -> None:
-        if self.frame.log.state in (*BUSY, "paused"):
-            self.tell(Advance(1))
-        else:
-            self._say_why_not()
+            self.say_why_not()
 
     def action_stop(self) -> None:
         if self.frame.log.state in (*BUSY, "paused"):
             self.tell(Stop())
         else:
-            self._say_why_not()
+            self.say_why_not()
 
     def action_again(self, by: int) -> None:
         """The same prompt, with the seed moved on by this much."""
         if self.frame.log.state in GONE or self.wrote is None:
-            self._say_why_not()
+            self.say_why_not()
             return
         knobs = ladders.turned(self.frame.knobs, "seed", by) if by else self.frame.knobs
         self.show(knobs=knobs)
@@ -98,7 +98,7 @@ class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneAc
         else:
             self.say("the engine is up; E starts it again when it is gone")
 
-    def _say_why_not(self) -> None:
+    def say_why_not(self) -> None:
         reasons = {
             "starting": "the engine is still starting",
             "loading": "the model is still loading",
@@ -111,9 +111,8 @@ class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneAc
     # --- Looking ---------------------------------------------------------------------------------------------
 
     def go_to(self, index: int) -> None:
-        """The newest step and anything beyond it means following."""
-        newest = len(self.frame.log.steps) - 1
-        self.show(cursor=max(index, 0), following=index >= newest)
+        """The last step and anything beyond it means following."""
+        self.show(cursor=max(index, 0), following=index >= self.frame.last)
 
     def action_move(self, by: int) -> None:
         self.go_to((self.frame.cursor or 0) + by)
@@ -148,6 +147,7 @@ class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneAc
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Ask for them. A model that is not up yet gets them with the prompt."""
+        self.suppose(self.frame.knobs)
         if knobs != self.frame.knobs and self.frame.log.state in (*BUSY, "paused", "ended", "ready"):
             self.tell(SetKnobs(knobs))
         self.show(knobs=knobs, typed="")
@@ -230,8 +230,10 @@ class Actions(PageActions, AttachedActions, PromptActions, BranchActions, LaneAc
 
     @property
     def place(self) -> str:
-        """The page that is open, or the pane with keys of its own that has the focus; none while help or the palette
-        is open over it."""
+        """What is asked, the page that is open, or the pane with keys of its own that has the focus; none while help
+        or the palette is open over it."""
+        if self.asking:
+            return "ask"
         if self.page is not None and self.screen is self.page:
             return self.page.called
         focused = self.screen.focused if len(self.screen_stack) == 1 else None

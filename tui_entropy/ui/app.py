@@ -29,6 +29,7 @@ from tui_entropy.records import (
     ModelSpec,
     Progress,
     Ready,
+    Reconsidered,
     Refused,
     SetVector,
     Standing,
@@ -58,8 +59,9 @@ WELCOME = "space pauses · ← → look at one token · t T less or more heat ·
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
 LOOKS = (
-    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "stage", "knobs",
-    "branch", "hidden", "row", "heat", "typed_lanes", "fan", "awaited", "second",
+    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
+    "knobs", "what_if",
+    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -117,6 +119,7 @@ class InspectorApp(Actions, App[None]):
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
         self._hush: Timer | None = None
+        self.answers: dict[str, list[str]] = {}
         self._been_ready = False
         self.set_keymap(dict(keymap or {}))
         self.use_theme(self.frame.paint.theme)
@@ -248,9 +251,12 @@ class InspectorApp(Actions, App[None]):
             case Refused():
                 self.frame = replace(self.frame, vectors=log.vectors)
                 self._rows_pending_since = -math.inf
+                self.reconsidered(None)
                 self.say(event.sentence)
             case AttentionRows():
                 self._rows_pending_since = -math.inf
+            case Reconsidered():
+                self.reconsidered(event.step)
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
@@ -284,9 +290,12 @@ class InspectorApp(Actions, App[None]):
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""
         before, frame = self.frame, replace(self.frame, **changes)
-        newest = len(frame.log.steps) - 1
-        cursor = newest if frame.following or frame.cursor is None else min(frame.cursor, newest)
-        self.frame = frame = replace(frame, cursor=cursor if newest >= 0 else None)
+        last = frame.last
+        cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
+        frame = replace(frame, cursor=cursor if last >= 0 else None)
+        if frame.cursor != before.cursor and frame.place != "waterfall":
+            frame = replace(frame, token=0)
+        self.frame = frame = self.supposed(frame)
         self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
             if view.PACE == LIGHT:
@@ -314,6 +323,7 @@ class InspectorApp(Actions, App[None]):
             self.call_after_refresh(self._show_next)
         else:
             self._ask_attention()
+            self.ask_what_if()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
@@ -381,6 +391,16 @@ class InspectorApp(Actions, App[None]):
 
     def on_view_knob_asked(self, message: View.KnobAsked) -> None:
         self.show(knob=message.name, typed="")
+
+    def on_view_token_asked(self, message: View.TokenAsked) -> None:
+        """A second click on the same one takes it."""
+        if message.token == self.frame.token:
+            self.call_later(self.perform, "take")
+        else:
+            self.action_select(message.token - self.frame.token)
+
+    def on_view_row_asked(self, message: View.RowAsked) -> None:
+        self.show(row=message.row)
 
     def on_view_vector_asked(self, message: View.VectorAsked) -> None:
         self.action_vector(message.index + 1)

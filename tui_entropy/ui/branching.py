@@ -45,7 +45,7 @@ class BranchActions(Host):
     # --- On the page of branches -----------------------------------------------------------------------------
 
     @property
-    def branch(self) -> RunLog | None:
+    def chosen_branch(self) -> RunLog | None:
         """The one that is chosen there."""
         return self.frame.log.runs.get(chosen(self.frame))
 
@@ -53,9 +53,9 @@ class BranchActions(Host):
         self.tell(Go(run))
 
     def action_go(self) -> None:
-        if self.branch is None:
+        if self.chosen_branch is None:
             return
-        run = self.branch.started.run
+        run = self.chosen_branch.started.run
         self.action_close_page()
         if run == self.frame.log.run:
             self.say(f"run {run} is the one on screen")
@@ -63,12 +63,12 @@ class BranchActions(Host):
             self.go_to_run(run)
 
     def action_star(self) -> None:
-        if told := self.branch:
+        if told := self.chosen_branch:
             self.tell(Label(told.started.run, starred=not told.starred))
 
     def action_delete(self) -> None:
         """Or show it again where it is hidden."""
-        if (told := self.branch) is None:
+        if (told := self.chosen_branch) is None:
             return
         run = told.started.run
         self.tell(Label(run, deleted=not told.deleted))
@@ -78,15 +78,15 @@ class BranchActions(Host):
         self.show(hidden=not self.frame.hidden)
 
     def action_name(self) -> None:
-        if told := self.branch:
+        if told := self.chosen_branch:
             run = told.started.run
             self.ask(f"name of run {run}:", lambda name: self.tell(Label(run, name=name.strip())), told.name)
 
     def action_diff(self) -> None:
-        if self.branch is None or self.branch is self.frame.log.now:
+        if self.chosen_branch is None or self.chosen_branch is self.frame.log.now:
             self.say("this is the run on screen: choose another one, and d shows where the two differ")
             return
-        self.show(branch=self.branch.started.run, row=0)
+        self.show(branch=self.chosen_branch.started.run, row=0)
         self.action_open("diff")
 
     # --- Edits -----------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class BranchActions(Host):
             self.say("nothing is changed, so nothing is written")
             return False
         kept, rest = edited(texts, text)
-        self.tell(Branch(self.frame.log.run, kept, text=rest))
+        self.tell(Branch(self.frame.log.run, kept, text=rest, pause=self.frame.log.state == "paused"))
         self.say(f"{kept} of {len(texts)} tokens are kept, and what you typed comes after them")
         return True
 

@@ -24,8 +24,9 @@ class Key:
     hint: str = ""
     """A word for the footer; empty where the footer leaves it out."""
     where: str = ""
-    """The pane that must have the focus ('knobs', 'prompt'), the page that must be open, 'page' for any of them,
-    'rows' for those that have rows to choose, 'replay' for the usual screen of a recording; empty for everywhere."""
+    """The pane that must have the focus ('knobs', 'prompt', 'ask'), the page that must be open, 'page' for any of
+    them, 'rows' for those that have rows to choose, 'lists' for those of LISTED, 'replay' for the usual screen of a
+    recording; empty for everywhere."""
     shown: bool = True
     """False for one of a row of alike keys whose first is listed for all."""
 
@@ -45,10 +46,13 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
     "In the prompt box",
     "In a replay",
 )
+TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
 BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
 
-WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan")
+LISTED = ("breakpoints", "watches")
+"""Pages with a list that can be changed."""
+WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
 
 KEYS = (
@@ -60,6 +64,10 @@ KEYS = (
     Key("prompt.mode", "ctrl+t", "chat_or_raw", "chat template or raw completion", PROMPT, "chat/raw", "prompt"),
     Key("prompt.system", "tab,shift+tab", "system", "to the system prompt and back", PROMPT, "system", "prompt"),
     Key("prompt.close", "escape", "close_prompt", "close, and keep what is typed", PROMPT, "close", "prompt"),
+    Key("ask.take", "enter", "answer", "take the answer", ASKED, "take", "ask"),
+    Key("ask.older", "up", "earlier_answer(1)", "an earlier answer", ASKED, "older", "ask"),
+    Key("ask.newer", "down", "earlier_answer(-1)", "a later answer", ASKED, "", "ask"),
+    Key("ask.close", "escape", "no_answer", "close, and change nothing", ASKED, "close", "ask"),
     Key("strip.left", "left", "choose(-1)", "the knob before", STRIP, "choose", "knobs"),
     Key("strip.right", "right", "choose(1)", "the knob after", STRIP, "", "knobs"),
     Key("strip.up", "up", "turn_chosen(1)", "turn it up", STRIP, "turn", "knobs"),
@@ -95,6 +103,10 @@ KEYS = (
     Key("fan.longer", "greater_than_sign", "lengths(1)", "longer ones", FANNED, "longer", "fan"),
     Key("fan.shorter", "less_than_sign", "lengths(-1)", "shorter ones", FANNED, "", "fan"),
     Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan"),
+    Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists"),
+    Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists"),
+    Key("list.delete", "d,delete,backspace", "delete_row", "delete it", LISTS, "delete", "lists"),
+    Key("list.switch", "space", "switch_row", "switch a breakpoint on or off", LISTS, "on/off", "breakpoints"),
     Key("page.row.up", "up", "row(-1)", "the row above: a number, a layer, a candidate", PAGE, "row", "rows"),
     Key("page.row.down", "down", "row(1)", "the row below", PAGE, "", "rows"),
     Key("page.rows.up", "pageup", "row(-10)", "ten rows up", PAGE, "", "rows"),
@@ -107,13 +119,23 @@ KEYS = (
     # Everywhere else.
     Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
     Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
+    Key("sentence", "full_stop", "until('sentence')", "write to the end of the sentence, then pause", WRITING,
+        "sentence"),
+    Key("line", "l", "until('line')", "write to the end of the line, then pause", WRITING, "line"),
+    Key("some", "J", "write_some", "write so many tokens, then pause", WRITING),
+    Key("candidate.up", "up", "select(-1)", "the candidate above", TRYING, "choose"),
+    Key("candidate.down", "down", "select(1)", "the candidate below", TRYING),
+    Key("take", "enter", "take", "write on from the cursor, with the chosen candidate", TRYING, "take"),
+    Key("ban", "d", "ban", "write on from there, without the chosen candidate", TRYING, "ban"),
+    Key("ban.on", "X", "ban_on", "ban it from there on, or allow it again", TRYING),
+    Key("force", "F", "force", "write on from there, with typed text", TRYING, "force"),
     Key("back", "left", "move(-1)", "one token back", LOOKING, "look"),
     Key("on", "right", "move(1)", "one token on", LOOKING),
     Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING),
     Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING),
     Key("first", "home", "first", "the first token", LOOKING),
     Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest"),
-    Key("prompt", "i,enter", "prompt", "write from a new prompt", WRITING, "prompt"),
+    Key("prompt", "i", "prompt", "write from a new prompt", WRITING, "prompt"),
     Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again"),
     Key("same", "G", "again(0)", "write it again with the same seed", WRITING),
     Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit"),
@@ -143,6 +165,7 @@ KEYS = (
     Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow"),
     Key("twin", "Y", "twin", "a twin beside, from the step under the cursor", LANES, "twin"),
     Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan"),
+    Key("jump", "j", "jump", "to a step by its number", LOOKING),
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
@@ -161,6 +184,8 @@ KEYS = (
     Key("branches", "B", "open('branches')", "every run and branch: go, name, compare", FULL, "branches"),
     Key("lanes", "V", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("chart", "C", "open('chart')", "the chart", FULL),
+    Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
+    Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),
     Key("zoom", "z", "zoom", "the focused pane on the whole screen, and back", PANES, "zoom"),
     Key("focus", "tab", "focus_next", "focus the next pane", PANES),
     Key("unfocus", "shift+tab", "focus_previous", "focus the pane before", PANES),
@@ -176,7 +201,7 @@ KEYS = (
 
 def holds(where: str, place: str) -> bool:
     """Whether a key of `where` acts while a frame's place is `place`."""
-    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS}
+    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS, "lists": LISTED}
     return place in groups.get(where, (where,))
 
 
@@ -218,8 +243,10 @@ def keymap(file: Path) -> dict[str, str]:
 
 
 def bindings() -> list[BindingType]:
-    """A prompt box swallows what is typed, so its own keys are looked at before it."""
+    """Where text is typed it is swallowed, so keys of such places are looked at before."""
     return [
-        Binding(key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "knobs"))
+        Binding(
+            key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "ask", "knobs")
+        )
         for key in KEYS
     ]

@@ -176,7 +176,7 @@ class LaneActions(Host):
             return
         lines = in_order(fan)
         row = lines[min(self.frame.row, len(lines) - 1)]
-        self.tell(Branch(fan.run, fan.index, token_ids=row.token_ids))
+        self.tell(Branch(fan.run, fan.index, token_ids=row.token_ids, pause=self.frame.log.state == "paused"))
         self.action_close_page()
 
     def heed_lanes(self, event: Event) -> None:

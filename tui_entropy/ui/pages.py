@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
@@ -11,6 +12,7 @@ from textual.screen import Screen
 from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import Knobs
 from tui_entropy.ui import ladders
+from tui_entropy.ui.keys import LISTED
 from tui_entropy.ui.view import View
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Page(Screen[None]):
     def _made(self) -> tuple[View, ...]:
         from tui_entropy.ui.bigchart import BigChart
         from tui_entropy.ui.widgets.branches import Branches
+        from tui_entropy.ui.widgets.breakpoints import Breakpoints
         from tui_entropy.ui.widgets.diff import Diff
         from tui_entropy.ui.widgets.fan import Fan
         from tui_entropy.ui.widgets.hints import Hints
@@ -43,11 +46,13 @@ class Page(Screen[None]):
         from tui_entropy.ui.widgets.numbers import Numbers
         from tui_entropy.ui.widgets.quadrants import Quadrants
         from tui_entropy.ui.widgets.status import Status
+        from tui_entropy.ui.widgets.watches import Watches
         from tui_entropy.ui.widgets.waterfall import Waterfall
 
         kinds: dict[str, type[View]] = {
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
             "branches": Branches, "diff": Diff, "lanes": Lanes, "fan": Fan,
+            "breakpoints": Breakpoints, "watches": Watches,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 
@@ -66,6 +71,10 @@ class PageActions(Host):
         def show(self, **changes: Any) -> None: ...
         def say(self, sentence: str, seconds: float = 0) -> None: ...
         def set_knobs(self, knobs: Knobs) -> None: ...
+        def select(self, by: int) -> None: ...
+
+        @property
+        def listed(self) -> Sequence[object]: ...
 
     page: Page | None = None
 
@@ -76,7 +85,7 @@ class PageActions(Host):
         if not again:
             self.page = Page(name)
             self.push_screen(self.page)
-            self.show(place=name, typed="")
+            self.show(place=name, typed="", row=0)
 
     def action_close_page(self) -> None:
         if self.page is not None:
@@ -85,7 +94,13 @@ class PageActions(Host):
             self.show(place=self.place, following=self.frame.following)
 
     def action_row(self, by: int) -> None:
-        if self.page is not None:
+        """The rows of a page are what its view says."""
+        place = self.frame.place
+        if place == "waterfall":
+            self.select(by)
+        elif place in LISTED:
+            self.show(row=min(max(self.frame.row + by, 0), len(self.listed)))
+        elif self.page is not None:
             for view in self.page.views:
                 if changes := view.moved(self.frame, by):
                     self.show(**changes)

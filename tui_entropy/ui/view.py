@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui_entropy.log import Log
-from tui_entropy.records import AskFan, Knobs, Lane, Step, Trust, Vector
+from tui_entropy.records import AskFan, Candidate, Knobs, Lane, Step, Trust, Vector
 from tui_entropy.series import BY_NAME, SERIES, Series
 from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.paint import Paint, Part
@@ -35,7 +35,12 @@ class Frame:
     chosen: Series = SERIES[0]
     """The row of the numbers page that its keys act on."""
     token: int = 0
-    """Of the waterfall: 0 is the written token, n the n-th candidate."""
+    """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""
+    row: int = 0
+    """Of the page that is open: its chosen row (the one after the last of a list adds to it), or of a diff how many
+    lines below the parting is looked at."""
+    what_if: Step | None = None
+    """The step under the cursor as it would be with the knobs set now; None for as it was."""
     stage: int = 0
     """Of the waterfall: which stage of `knobs.order` its keys move."""
     bits: bool = True
@@ -59,8 +64,6 @@ class Frame:
     """The run that keys of the branches page act on, and that a diff compares; 0 for the one that is looked at."""
     hidden: bool = False
     """Branches that were deleted are listed too."""
-    row: int = 0
-    """Of the page that is open: its chosen row, or of a diff how many lines below the parting is looked at."""
     lane: Lane | None = None
     """What a shadow or a twin was chosen to be."""
     heat: float = 1.5
@@ -76,8 +79,8 @@ class Frame:
     second: bool = False
     """Of two lanes the one beside is looked at."""
     place: str = ""
-    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none (or
-    'replay' where a recording is shown)."""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keys.PAGES, '' for none
+    (or 'replay' where a recording is shown)."""
     link: str = ""
     """A gauge of the terminal link, empty for none."""
     played: str = ""
@@ -85,10 +88,41 @@ class Frame:
 
     @property
     def step(self) -> Step | None:
-        """The step under the cursor."""
-        if self.cursor is None or not 0 <= self.cursor < len(self.log.steps):
+        """The step under the cursor, where that is beyond the text the one that is held up."""
+        if self.cursor is None or not 0 <= self.cursor <= len(self.log.steps):
             return None
-        return self.log.steps[self.cursor]
+        return self.log.proposed if self.cursor == len(self.log.steps) else self.log.steps[self.cursor]
+
+    @property
+    def seen(self) -> Step | None:
+        """The same, as it would be with other knobs where that is asked."""
+        return self.what_if or self.step
+
+    @property
+    def held_up(self) -> bool:
+        """Nothing of the step under the cursor is written yet: it comes next, if nothing is changed."""
+        return self.log.proposed is not None and self.cursor == len(self.log.steps)
+
+    @property
+    def last(self) -> int:
+        """The last step that the cursor can stand on, -1 for none."""
+        return len(self.log.steps) - (self.log.proposed is None)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The one that is chosen, None for the written token."""
+        step = self.seen
+        return step.candidates[self.token - 1] if step and 0 < self.token <= len(step.candidates) else None
+
+    @property
+    def where(self) -> list[str]:
+        """The step under the cursor, for a title."""
+        if self.cursor is None:
+            return []
+        step = f"step {self.cursor + 1}"
+        if self.held_up:
+            return [f"next: {step}", "not written yet"]
+        return [step, "as it would be with the knobs set now"] if self.what_if else [step]
 
     @property
     def beside(self) -> Frame:
@@ -96,8 +130,9 @@ class Frame:
         twin = self.log.twin
         if twin is None:
             return self
-        cursor = None if self.cursor is None or not twin.steps else min(self.cursor, len(twin.steps) - 1)
-        return replace(self, log=replace(self.log, now=twin, twin=self.log.now), cursor=cursor)
+        there = replace(self, log=replace(self.log, now=twin, twin=self.log.now), what_if=None)
+        cursor = None if self.cursor is None or there.last < 0 else min(self.cursor, there.last)
+        return replace(there, cursor=cursor)
 
     @property
     def unit(self) -> str:
@@ -150,6 +185,20 @@ class View(Widget):
         def __init__(self, name: str) -> None:
             super().__init__()
             self.name = name
+
+    class TokenAsked(Message):
+        """A person chose a token: 0 is the written one, n the n-th candidate."""
+
+        def __init__(self, token: int) -> None:
+            super().__init__()
+            self.token = token
+
+    class RowAsked(Message):
+        """A person chose a row of a list."""
+
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.row = row
 
     class VectorAsked(Message):
         """A person wants a vector switched on or off."""

@@ -22,14 +22,14 @@ class Chart(View, can_focus=True):
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        steps, paint = frame.log.steps, frame.paint
+        paint = frame.paint
         shown = _shown(frame, height)
         columns = max(width - LABEL - VALUE, 1)
-        first = _first(len(steps), columns, frame.cursor)
+        first = _first(frame.last + 1, columns, frame.cursor)
         rows = []
         if height > len(shown) + 1:
             rows.append(self.heading(frame, "over time", _title(frame, first, columns), width))
-        if not steps:
+        if frame.last < 0:
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
             return [*rows, *paint.hint(hint, width)][:height]
         room = height - len(rows) - 1
@@ -43,14 +43,16 @@ class Chart(View, can_focus=True):
         if self.frame is None:
             return
         columns = max(self.size.width - LABEL - VALUE, 1)
-        index = _first(len(self.frame.log.steps), columns, self.frame.cursor) + event.x - LABEL
-        if LABEL <= event.x < LABEL + columns and 0 <= index < len(self.frame.log.steps):
+        index = _first(self.frame.last + 1, columns, self.frame.cursor) + event.x - LABEL
+        if LABEL <= event.x < LABEL + columns and 0 <= index <= self.frame.last:
             self.post_message(self.CursorAsked(index))
 
     def _spark(self, frame: Frame, series: Series, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
         levels = [series.level(raw) for raw in frame.log.steps.values(series, first, first + columns)]
         at = -1 if frame.cursor is None else frame.cursor - first
+        if frame.held_up and frame.step:
+            levels.append(series.level(series.read(frame.step)))
         unit = paint.ours(series.unit(frame.bits))
         value = None if frame.step is None else series.value(frame.step, frame.bits)
         strips = []
@@ -103,7 +105,7 @@ def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
     if frame.cursor is None:
         return []
     last = min(first + columns, len(frame.log.steps))
-    return [f"step {frame.cursor + 1}", f"one column per token, {first + 1} to {last} shown"]
+    return [*frame.where, f"one column per token, {first + 1} to {last} shown"]
 
 
 def _shown(frame: Frame, height: int) -> list[Series]:

@@ -84,8 +84,7 @@ def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[st
     if len(plan.heads) < card.n_heads:
         yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
     yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
-    if frame.cursor is not None:
-        yield f"step {frame.cursor + 1}"
+    yield from frame.where
     if plan.cell >= NUMBERED:
         yield "change in hundredths"
     elif plan.cell >= 2:

@@ -67,8 +67,7 @@ class Layers(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
-        where = [] if frame.cursor is None else [f"step {frame.cursor + 1}"]
-        heading = self.heading(frame, "layers", [*where, "last block at the top"], width)
+        heading = self.heading(frame, "layers", [*frame.where, "last block at the top"], width)
         if (why := self.missing(frame)) or card is None or step is None or not step.blocks.shape[0]:
             hint = why or "The residual stream after each block and the heads of each layer, once a model writes."
             return [heading, *paint.hint(hint, width)][:height]

@@ -20,7 +20,7 @@ from tui_entropy.records import Started
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.glyphs import cells, visible, visible_bytes
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
@@ -93,8 +93,12 @@ class TokenStream(View, can_focus=True):
         cursor, chapters = _owner(frame), self._chapters
         under = chapters.line_of(cursor)
         near = {chapters.moved(under, by) for by in (-1, 0, 1)}
-        shown = chapters.places(self._first(height - 1), height - 1)
-        return [heading, *(self._line(frame, at, width, cursor if at in near else None) for at in shown)]
+        room = height - 1 - self._ghost_below(frame, width)
+        shown = chapters.places(self._first(room), room)
+        rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
+        if room < height - 1 and shown and shown[-1] == chapters.end:
+            rows.append(frame.paint.row([(" " * self._gutter, frame.paint.base), _ghost(frame)], width))
+        return [heading, *rows]
 
     def page(self, pages: float) -> None:
         """Scroll by this many pages, down where positive; at the end, follow it again."""
@@ -115,8 +119,10 @@ class TokenStream(View, can_focus=True):
 
     def step_at(self, x: int, y: int) -> int | None:
         """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
-        shown = self._chapters.places(self._first(self.size.height - 1), y)
-        if y < 1 or len(shown) < y:
+        frame, (width, height) = self.frame, self.size
+        below = bool(frame and self._ghost_below(frame, width))
+        shown = self._chapters.places(self._first(height - 1 - below), y)
+        if y < 1 or len(shown) < y - below:
             return None
         n, line = shown[-1]
         column, found = self._gutter, None
@@ -124,8 +130,9 @@ class TokenStream(View, can_focus=True):
             column += Segment(text).cell_length
             found = owner if owner >= 0 else found
             if column > x:
-                break
-        return found
+                return found
+        after = frame is not None and frame.log.proposed and shown[-1] == self._chapters.end
+        return frame.last if frame and after and (not below or len(shown) < y) else found
 
     def on_click(self, event: events.Click) -> None:
         step = self.step_at(event.x, event.y)
@@ -202,6 +209,14 @@ class TokenStream(View, can_focus=True):
         line = self._chapters.line_of(_owner(frame))
         self.top = min(max(self._first(height), self._chapters.moved(line, 1 - height)), line)
 
+    def _ghost_below(self, frame: Frame, width: int) -> bool:
+        """Whether what comes next does not fit behind the text, and stands on a line of its own."""
+        if frame.log.proposed is None:
+            return False
+        n, line = self._chapters.end
+        used = sum(cells(text) for text, _ in self._chapters.flow(n).lines[line])
+        return self._gutter + used + cells(_ghost(frame)[0]) > width
+
     # --- Drawing ---------------------------------------------------------------------------------------------
 
     def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
@@ -215,7 +230,8 @@ class TokenStream(View, can_focus=True):
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
         if frame.cursor is not None:
-            yield f"step {frame.cursor + 1} of {len(frame.log.steps)}"
+            step, *next_one = frame.where
+            yield from [step, *next_one] if next_one else [f"{step} of {len(frame.log.steps)}"]
         if self.top is not None or not frame.following:
             yield "End follows"
 
@@ -232,8 +248,10 @@ class TokenStream(View, can_focus=True):
                 parts[-1] = (parts[-1][0] + text, style)
             else:
                 parts.append((text, style))
-        if cursor == len(frame.log.steps) and ends:
+        if cursor == len(frame.log.steps) and ends and not frame.held_up:
             parts.append((" ", paint.cursor))
+        if ends and frame.log.proposed and not self._ghost_below(frame, width):
+            parts.append(_ghost(frame))
         strip = paint.row(parts, width)
         if cursor is None and not ends and all(self._scored(frame, owner) for _, owner in flow.lines[y]):
             self._strips[at] = strip
@@ -329,6 +347,14 @@ def _owner(frame: Frame) -> int:
     while index < len(texts) and not texts[index]:
         index += 1
     return index
+
+
+def _ghost(frame: Frame) -> Part:
+    """What comes next at a stop: in brackets, since nothing of it is written."""
+    paint, step = frame.paint, frame.log.proposed
+    assert step
+    token = visible_bytes(step.data, paint.ascii)
+    return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
 
 
 def _turns(started: Started, text: str) -> list[tuple[str, str, int | None]]:
