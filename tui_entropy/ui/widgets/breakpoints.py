@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.conditions import INDEXED, NAMES, SHOWN_IN, ConditionError, Name, parse, quoted
+from tui_entropy.conditions import ConditionError, parse, quoted
 from tui_entropy.records import Breakpoint, Step
 from tui_entropy.series import LN2
+from tui_entropy.terms import INDEXED, NAMES, SHOWN_IN, Name
 from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import Frame, View
