@@ -119,10 +119,11 @@ class Frame:
         """The step under the cursor, for a title."""
         if self.cursor is None:
             return []
+        lane = [f"run {self.log.run}"] if self.log.twin else []
         step = f"step {self.cursor + 1}"
         if self.held_up:
-            return [f"next: {step}", "not written yet"]
-        return [step, "as it would be with the knobs set now"] if self.what_if else [step]
+            return [*lane, f"next: {step}", "not written yet"]
+        return [*lane, step, "as it would be with the knobs set now"] if self.what_if else [*lane, step]
 
     @property
     def beside(self) -> Frame:
