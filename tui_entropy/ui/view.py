@@ -106,6 +106,11 @@ class Frame:
         return [step, "as it would be with the knobs set now"] if self.what_if else [step]
 
     @property
+    def where_of_all(self) -> list[str]:
+        """The same, and how many are written."""
+        return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
+
+    @property
     def unit(self) -> str:
         return "bits" if self.bits else "nats"
 

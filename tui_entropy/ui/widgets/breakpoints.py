@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from textual import events
 from textual.strip import Strip
 
-from tui_entropy.conditions import INDEXED, NAMES, SHOWN_IN, ConditionError, Name, parse, quoted
+from tui_entropy.conditions import ConditionError, parse, quoted
 from tui_entropy.records import Breakpoint, Step
 from tui_entropy.series import LN2
+from tui_entropy.terms import INDEXED, NAMES, SHOWN_IN, Name
 from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.paint import Part, figure
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.rows import Rows
+from tui_entropy.ui.view import Frame
 
 HITS = 7
 EXAMPLES = (
@@ -21,59 +22,35 @@ EXAMPLES = (
 )  # fmt: skip
 
 
-class Breakpoints(View):
-    """A click chooses a row."""
-
+class Breakpoints(Rows):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, known = frame.paint, frame.log.breakpoints
         on = f"{sum(one.enabled for one in known)} of {len(known)} on"
         heading = self.heading(
             frame, "breakpoints", [on, "writing stops before a token for which one is true"], width
         )
-        expression = max(min(width - 8 - HITS, 60), 4)
-        title = f"{'':6}{'hits':>{HITS}}  stop before a token when"
-        first, rows = self._rows(frame, height)
-        lines: list[list[Part]] = [[(title, paint.dim)]]
-        lines += [self._row(frame, at, expression) for at in range(first, first + rows)]
-        lines += [[], *_packed(frame, _language(frame), width)]
-        return [heading, *(paint.row(line, width) for line in lines)][:height]
+        names = paint.row([(f"{'':6}{'hits':>{HITS}}  stop before a token when", paint.dim)], width)
+        below = [paint.row(line, width) for line in [[], *_packed(frame, _language(frame), width)]]
+        return [heading, names, *self.listed(frame, width, height), *below][:height]
 
-    def on_click(self, event: events.Click) -> None:
-        if self.frame is not None:
-            first, rows = self._rows(self.frame, self.size.height)
-            if 2 <= event.y < 2 + rows:
-                self.post_message(self.RowAsked(first + event.y - 2))
+    def items(self, frame: Frame) -> int:
+        return len(frame.log.breakpoints)
 
-    @staticmethod
-    def _rows(frame: Frame, height: int) -> tuple[int, int]:
-        """The first one shown and how many, with the one that adds; the chosen one is in view."""
-        total = len(frame.log.breakpoints) + 1
-        rows = max(min(total, height // 2), 1)
-        return min(max(frame.row - rows // 2, 0), total - rows), rows
-
-    @staticmethod
-    def _row(frame: Frame, at: int, wide: int) -> list[Part]:
-        paint, known = frame.paint, frame.log.breakpoints
-        chosen = at == min(frame.row, len(known))
-        pointer: Part = (paint.drawn if chosen else " ", paint.accent)
-        if at >= len(known):
-            return [
-                pointer,
-                (f"{'+':>3}", paint.accent),
-                (" another one: a", paint.selected if chosen else paint.dim),
-            ]
-        one = known[at]
-        style = paint.base if one.enabled else paint.dim
-        stopped = one.id == frame.log.stopped_by
-        note = "stopped here" if stopped else "" if one.enabled else "off"
-        note = f"{note}: {one.note}" if note and one.note else note or one.note
+    def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
+        paint, one = frame.paint, frame.log.breakpoints[at]
+        number = paint.number if one.enabled else paint.dim
+        notes = [
+            *(["stopped here"] if one.id == frame.log.stopped_by else []),
+            *([] if one.enabled else ["off"]),
+            *([visible(one.note, paint.ascii, True)] if one.note else []),
+        ]
+        wide = max(min(width - 16 - HITS, 60), 4)
         return [
-            pointer,
             (f"{one.id:>3} ", paint.dim),
             (paint.dot_on if one.enabled else paint.dot_off, paint.good if one.enabled else paint.dim),
-            (f"{one.hits:>{HITS}}  ", paint.number if one.enabled else paint.dim),
-            (fitted(_spelled(frame, one), wide, paint.ascii), paint.selected if chosen else style),
-            (f"  {visible(note, paint.ascii, True)}", paint.warning),
+            (f"{one.hits:>{HITS}}  ", number),
+            (fitted(_spelled(frame, one), wide, paint.ascii), paint.selected if chosen else paint.base),
+            (f"  {', '.join(notes)}", paint.warning),
         ]
 
 

@@ -61,13 +61,14 @@ def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Pa
     written token where that is further down. The chosen one is always in view."""
     facts = [*_would(frame, step), *_packed(frame, _watched(frame, step), width)]
     below = [*facts, *_packed(frame, _each_fact(frame, step), width)][: max(room - 5, 0)]
-    known, token = len(step.candidates), min(frame.token, len(step.candidates))
-    room = max(min(room - len(below), known + (step.rank > known)), 0)
-    first = max(token - room, 0)
-    if not room or step.rank <= first + room:
-        return below, list(range(first + 1, first + room + 1))
-    first = max(token - room + 1, 0)
-    return below, [*range(first + 1, first + room), 0]
+    known, token, room = len(step.candidates), min(frame.token, len(step.candidates)), max(room - len(below), 0)
+    rows = min(room, known)
+    first = max(token - rows, 0)
+    if not room or step.rank <= first + rows:
+        return below, list(range(first + 1, first + rows + 1))
+    rows = min(room, known + 1)
+    first = max(token - rows + 1, 0)
+    return below, [*range(first + 1, first + rows), 0]
 
 
 def _written(step: Step) -> Candidate:

@@ -197,9 +197,7 @@ class TokenStream(View, can_focus=True):
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
-        if frame.cursor is not None:
-            step, *next_one = frame.where
-            yield from [step, *next_one] if next_one else [f"{step} of {len(frame.log.steps)}"]
+        yield from frame.where_of_all
         if self.top is not None or not frame.following:
             yield "End follows"
 
