@@ -253,6 +253,17 @@ SERIES = (
         "did, low more narrowly; neither says whether the model uses what it looks at.",
     ),
     series(
+        "kl", "information", "model", lambda step: step.shadow.kl if step.shadow else None, 2 * LN2,
+        "KL divergence of the shadow from this lane, while one runs: how much is lost by taking the one for the "
+        "other here. 0 is the same belief; a high one need not change the token that is written.",
+    ),
+    series(
+        "foreign", "count", "", lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
+        1.0,
+        "1 where the shadow would have written another token with the same luck: this one exists only because "
+        "of what tells the lanes apart; 0 where it would have written the same. Unknown without a shadow.",
+    ),
+    series(
         "forward pass", "seconds", "", lambda step: step.forward_seconds, 0.1,
         "Seconds of the model's forward pass for this token, probes included. It grows with the context; a jump is "
         "the machine, not the model.",

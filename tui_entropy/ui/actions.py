@@ -13,9 +13,12 @@ from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
 from tui_entropy.ui.ask import Asking
 from tui_entropy.ui.attached import AttachedActions
+from tui_entropy.ui.branching import BranchActions
+from tui_entropy.ui.laning import LaneActions
 from tui_entropy.ui.lists import ListActions
 from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.prompting import PromptActions
 from tui_entropy.ui.stopping import StopActions
 from tui_entropy.ui.theme import Theme, available, load, textual_theme
 from tui_entropy.ui.what_if import WhatIf
@@ -23,13 +26,11 @@ from tui_entropy.ui.what_if import WhatIf
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from tui_entropy.ui.prompt import PromptBox
     from tui_entropy.ui.view import Frame
 
 STRENGTH_STEP = 0.25
-MAX_TOKENS = 512
 PANES = ("-show-heads", "-show-attention")
-ZOOMABLE = ("stream", "chart", "candidates", "heads", "attention")
+ZOOMABLE = ("stream", "twin", "chart", "candidates", "heads", "attention")
 BUSY = ("reading", "writing")
 GONE = ("failed", "lost")
 TINTS = tuple(
@@ -38,7 +39,9 @@ TINTS = tuple(
 """The series that most people want to tint by."""
 
 
-class Actions(StopActions, ListActions, WhatIf, Asking, PageActions, AttachedActions):
+class Actions(
+    StopActions, ListActions, WhatIf, Asking, PromptActions, BranchActions, LaneActions, PageActions, AttachedActions
+):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
     if TYPE_CHECKING:
@@ -51,7 +54,6 @@ class Actions(StopActions, ListActions, WhatIf, Asking, PageActions, AttachedAct
         def write(self, wanted: Write) -> None: ...
         def begin_engine(self) -> None: ...
 
-    prompt_box: PromptBox | None = None
     vector_at = 0
     """The vector that + and - act on."""
 
@@ -195,7 +197,7 @@ class Actions(StopActions, ListActions, WhatIf, Asking, PageActions, AttachedAct
         vectors = list(self.frame.vectors)
         self.vector_at, vectors[at] = at, changed(vectors[at], **changes)
         if self.frame.log.state not in GONE:
-            self.tell(SetVector(vectors[at]))
+            self.tell(SetVector(vectors[at], rebuild=self.frame.rebuild))
         self.show(vectors=tuple(vectors))
 
     def action_vector(self, number: int) -> None:
@@ -268,8 +270,9 @@ class Actions(StopActions, ListActions, WhatIf, Asking, PageActions, AttachedAct
         focused = self.base.focused
         name = focused.id if focused is not None and focused.id in ZOOMABLE else "stream"
         pane = self.base.query_one(f"#{name}")
-        assert pane.parent is not None
-        for shown in (pane, pane.parent):
+        for shown in pane.ancestors_with_self:
+            if shown.id == "body":
+                break
             shown.add_class("-zoomed")
         self.base.add_class("-zoom")
 
@@ -312,51 +315,6 @@ class Actions(StopActions, ListActions, WhatIf, Asking, PageActions, AttachedAct
             return
         self.use_theme(theme)
         self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))
-
-    # --- The prompt box --------------------------------------------------------------------------------------
-
-    async def action_prompt(self) -> None:
-        self.action_close_page()
-        if self.prompt_box is None:
-            from tui_entropy.ui.prompt import History, Prompt, PromptBox  # Textual's editor comes with it
-
-            card, wrote = self.frame.log.card, self.wrote
-            chat = (card is None or card.has_chat_template) and (wrote is None or wrote.chat is not False)
-            self.prompt_box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
-            await self.base.mount(self.prompt_box, before="#hints")
-        self.prompt_box.open()
-
-    def action_close_prompt(self) -> None:
-        if self.prompt_box:
-            self.focus_on("stream")
-            self.prompt_box.display = False
-
-    def action_send(self) -> None:
-        if self.prompt_box and (prompt := self.prompt_box.send()):
-            self.action_close_prompt()
-            limit = self.wrote.max_tokens if self.wrote else MAX_TOKENS
-            self.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, self.frame.knobs))
-            if self.frame.log.state in GONE:
-                self.say("the engine is gone: E starts it again, and then this prompt is written")
-
-    def action_newline(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.newline()
-
-    def action_recall(self, by: int) -> None:
-        if self.prompt_box:
-            self.prompt_box.recall(by)
-
-    def action_chat_or_raw(self) -> None:
-        card = self.frame.log.card
-        if self.prompt_box and not self.prompt_box.chat and card and not card.has_chat_template:
-            self.say("this model has no chat template: it writes on from raw text")
-        elif self.prompt_box:
-            self.prompt_box.toggle_mode()
-
-    def action_system(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.switch_field()
 
 
 NONE = "no control vector is loaded"

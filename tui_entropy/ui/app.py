@@ -51,7 +51,7 @@ from tui_entropy.ui.widgets.hints import Hints
 from tui_entropy.ui.widgets.knobs import KnobStrip
 from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
-from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
@@ -61,6 +61,7 @@ PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 LOOKS = (
     "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
     "knobs", "what_if",
+    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -126,14 +127,15 @@ class InspectorApp(Actions, App[None]):
     # --- Life ------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
+        stream, twin = TokenStream(id="stream"), TwinStream(id="twin")
+        chart, attention = Chart(id="chart"), self.attention
         candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
         status, hints = Status(id="status"), Hints(id="hints")
         quadrants = Quadrants(id="quadrants")
-        self.panes = (status, stream, knobs, hints, attention, quadrants, heads, candidates, chart)
+        self.panes = (status, stream, twin, knobs, hints, attention, quadrants, heads, candidates, chart)
         yield status
         yield Container(
-            Container(stream, chart, attention, id="left"),
+            Container(Container(stream, twin, id="texts"), chart, attention, id="left"),
             Container(candidates, heads, quadrants, id="right"),
             id="body",
         )
@@ -230,6 +232,7 @@ class InspectorApp(Actions, App[None]):
         log = self.frame.log
         log.append(event)
         self.heed(event)
+        self.heed_lanes(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.in_control)
@@ -238,7 +241,7 @@ class InspectorApp(Actions, App[None]):
                 self._been_ready = True
                 if self.opening:
                     self.write(self.opening)
-            case Started():
+            case Started() if log.run == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
             case VectorsChanged():
@@ -293,6 +296,7 @@ class InspectorApp(Actions, App[None]):
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
         self.frame = frame = self.supposed(frame)
+        self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
@@ -361,7 +365,9 @@ class InspectorApp(Actions, App[None]):
         await self.run_action(action)
 
     def on_descendant_focus(self) -> None:
-        self.show(place=self.place)
+        focused = self.base.focused
+        lanes = {"stream": False, "twin": True}
+        self.show(place=self.place, second=lanes.get(focused.id or "" if focused else "", self.frame.second))
 
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")
@@ -373,6 +379,12 @@ class InspectorApp(Actions, App[None]):
 
     def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
         self.go_to(message.index)
+
+    def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
+        """Of two lanes side by side the other one follows."""
+        for stream in self.base.query(TokenStream):
+            if stream is not message.stream:
+                stream.begin_with(message.step)
 
     def on_view_head_asked(self, message: View.HeadAsked) -> None:
         self.show(layer=message.layer, head=message.head)

@@ -31,6 +31,7 @@ class Key:
     """False for one of a row of alike keys whose first is listed for all."""
 
 
+LANES = "Other lanes"
 WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT, REPLAY = (
     "Writing",
     "Looking",
@@ -47,9 +48,11 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
 )
 TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
+BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
+
 LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
-WITH_ROWS = ("numbers", "layers", "waterfall", *LISTED)
+WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
 
 KEYS = (
@@ -82,6 +85,24 @@ KEYS = (
     Key("stage.after", "full_stop", "stage(1)", "the stage after", CHAIN, "", "waterfall"),
     Key("stage.earlier", "less_than_sign", "move_stage(-1)", "move it earlier", CHAIN, "move", "waterfall"),
     Key("stage.later", "greater_than_sign", "move_stage(1)", "move it later", CHAIN, "", "waterfall"),
+    Key("branches.go", "enter", "go", "go to it: look at it, and write on there", BRANCHED, "go", "branches"),
+    Key("branches.diff", "d", "diff", "what tells it from the run on screen", BRANCHED, "diff", "branches"),
+    Key("branches.name", "r", "name", "name it", BRANCHED, "name", "branches"),
+    Key("branches.star", "asterisk,s", "star", "star it, or not", BRANCHED, "star", "branches"),
+    Key("branches.delete", "delete,backspace", "delete", "hide it, or show it again", BRANCHED, "hide", "branches"),
+    Key("branches.hidden", "h", "hidden", "list what is hidden, or not", BRANCHED, "hidden", "branches"),
+    Key("diff.back", "d,enter", "open('branches')", "back to the branches", DIFFED, "branches", "diff"),
+    Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes"),
+    Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes"),
+    Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes"),
+    Key("lanes.type", "e", "type_lane", "edit the prompt of a lane", LANED, "edit", "lanes"),
+    Key("fan.take", "enter", "take_fan", "write on with it: a branch", FANNED, "take", "fan"),
+    Key("fan.same", "e", "same_text", "groups of exact or of normalised text", FANNED, "exact", "fan"),
+    Key("fan.more", "plus,equals_sign", "draws(1)", "more draws", FANNED, "draws", "fan"),
+    Key("fan.fewer", "minus", "draws(-1)", "fewer draws", FANNED, "", "fan"),
+    Key("fan.longer", "greater_than_sign", "lengths(1)", "longer ones", FANNED, "longer", "fan"),
+    Key("fan.shorter", "less_than_sign", "lengths(-1)", "shorter ones", FANNED, "", "fan"),
+    Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan"),
     Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists"),
     Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists"),
     Key("list.delete", "d,delete,backspace", "delete_row", "delete it", LISTS, "delete", "lists"),
@@ -117,6 +138,8 @@ KEYS = (
     Key("prompt", "i", "prompt", "write from a new prompt", WRITING, "prompt"),
     Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again"),
     Key("same", "G", "again(0)", "write it again with the same seed", WRITING),
+    Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit"),
+    Key("edit.prompt", "I", "edit_prompt", "edit the prompt, and write anew", WRITING),
     Key("stop", "s", "stop", "end this text here", WRITING, "stop"),
     Key("copy", "y", "copy", "copy the text that was written", WRITING),
     Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine"),
@@ -138,6 +161,10 @@ KEYS = (
     Key("stronger", "plus,equals_sign", "strength(1)", "the last vector stronger", VECTORS),
     Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS),
     Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS),
+    Key("policy", "O", "policy", "the next change of a vector: keeps old keys, or reads again", VECTORS),
+    Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow"),
+    Key("twin", "Y", "twin", "a twin beside, from the step under the cursor", LANES, "twin"),
+    Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan"),
     Key("jump", "j", "jump", "to a step by its number", LOOKING),
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
@@ -154,6 +181,8 @@ KEYS = (
     Key("layers", "L", "open('layers')", "residual stream and heads, layer by layer", FULL, "layers"),
     Key("waterfall", "W", "open('waterfall')", "a token on its way through the sampling chain", FULL, "waterfall"),
     Key("quadrants", "Q", "open('quadrants')", "entropy against varentropy of every step", FULL, "quadrants"),
+    Key("branches", "B", "open('branches')", "every run and branch: go, name, compare", FULL, "branches"),
+    Key("lanes", "V", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("chart", "C", "open('chart')", "the chart", FULL),
     Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
     Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),
@@ -179,7 +208,7 @@ def holds(where: str, place: str) -> bool:
 NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
-    "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<",
+    "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<", "asterisk": "*",
     "greater_than_sign": ">", "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from textual import events
 from textual.strip import Strip
@@ -24,6 +25,9 @@ class Rows(View):
     @abstractmethod
     def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
         """What stands in a row, right of its mark."""
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        return {"row": min(max(frame.row + by, 0), self.items(frame))}
 
     def listed(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """The rows that there is room for."""

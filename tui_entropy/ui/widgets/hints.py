@@ -33,6 +33,7 @@ ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
 """Keys of everywhere that matter on a page."""
 ON = {
     "back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →",
+    "lanes.hotter": " -", "fan.more": " -", "fan.longer": " <",
     "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓", "replay.slower": " >", "replay.before": " )",
     "candidate.up": " ↓",
 }  # fmt: skip

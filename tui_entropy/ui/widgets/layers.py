@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -78,6 +78,10 @@ class Layers(View):
         last = min(max(frame.layer + room // 2, room), card.n_layers)
         rows = [_row(frame, card, step, residual, wide, width, n) for n in range(last, max(last - room, 0), -1)]
         return [heading, *_titles(frame, residual, wide, width), *rows, *foot][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        """The last one is on top."""
+        return {"layer": min(max(frame.layer - by, 1), frame.log.card.n_layers)} if frame.log.card else {}
 
 
 def _titles(frame: Frame, residual: list[Column], wide: int, width: int) -> list[Strip]:

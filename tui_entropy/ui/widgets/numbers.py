@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -82,6 +82,10 @@ class Numbers(View):
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
+        return {"chosen": SERIES[at]}
 
     def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
         paint = frame.paint

@@ -12,9 +12,12 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.message import Message
 from textual.strip import Strip
 
+from tui_entropy.log import knob_changes, vector_changes
 from tui_entropy.records import Started
+from tui_entropy.series import BY_NAME
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.glyphs import cells, visible, visible_bytes
@@ -33,6 +36,7 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
+FOREIGN = BY_NAME["foreign"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
@@ -42,11 +46,22 @@ class TokenStream(View, can_focus=True):
 
     TRUST: ClassVar[str] = "logits"
 
+    class Scrolled(Message):
+        """A person scrolled it."""
+
+        def __init__(self, stream: TokenStream, step: int | None) -> None:
+            super().__init__()
+            self.stream = stream
+            self.step = step
+            """The first one shown; None for the end."""
+
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.top: Place | None = None
         """First line shown; None while following the end."""
         self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
+        self._foreign: list[bool] = []
+        """Of each step: whether it is there only because of what tells this lane from its shadow."""
         self._marked: set[int] = set()
         """Steps with a mark before them."""
         self._key: tuple[object, ...] = ()
@@ -94,6 +109,14 @@ class TokenStream(View, can_focus=True):
         self.top = None
         self.redraw()
 
+    def begin_with(self, step: int | None) -> None:
+        """Scroll so that a step is on the first line; None for the end."""
+        if self.frame is not None and self.frame.log.started and self.size:
+            self._lay(self.frame, self.size.width)
+            last = self._chapters.moved(self._chapters.end, 2 - self.size.height)
+            self.top = None if step is None else min(self._chapters.line_of(step), last)
+            self.redraw()
+
     def step_at(self, x: int, y: int) -> int | None:
         """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
         frame, (width, height) = self.frame, self.size
@@ -136,11 +159,12 @@ class TokenStream(View, can_focus=True):
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._chapters = self._begun(log.started, frame, width)
-            self._strips, self._styles = {}, {}
+            self._strips, self._styles, self._foreign = {}, {}, []
         look = (paint, frame.tint)
         if look != self._look or len(self._strips) > KEPT:
             self._look, self._strips, self._styles = look, {}, {}
         self._marked = {mark.index for mark in log.marks}
+        self._foreign += (bool(value) for value in log.steps.values(FOREIGN, len(self._foreign)))
         self._chapters.follow(log.steps.texts)
         self._laid = len(log.steps)
         self._key = (*key, sum(mark.index < self._laid for mark in log.marks))
@@ -157,6 +181,8 @@ class TokenStream(View, can_focus=True):
         def add(flow: Flow, index: int, text: str) -> None:
             if index in self._marked:
                 flow.add(paint.pin, MARK)
+            if self._foreign[index] and paint.color == "mono":  # where a line under it is a tint
+                flow.add(paint.foreign, MARK)
             flow.add(visible(text, paint.ascii), index)
 
         return Chapters(fresh, add)
@@ -174,6 +200,7 @@ class TokenStream(View, can_focus=True):
         top = self._chapters.moved(self._first(height), lines)
         self.top = top if len(self._chapters.places(top, height + 1)) > height else None
         self.redraw()
+        self.post_message(self.Scrolled(self, None if self.top is None else self.step_at(self.size.width, 1) or 0))
 
     def _reveal(self, frame: Frame) -> None:
         height = max(self.size.height - 1, 1)
@@ -193,7 +220,12 @@ class TokenStream(View, can_focus=True):
     # --- Drawing ---------------------------------------------------------------------------------------------
 
     def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
-        tint, unit = frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        paint, tint, unit = frame.paint, frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        if frame.log.twin is not None:
+            yield _lane(frame)
+        if any(self._foreign):
+            yield [(paint.foreign, paint.mark) if paint.color == "mono" else ("token", paint.base + paint.under),
+                   (" only by the lane", paint.dim)]  # fmt: skip
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
@@ -240,13 +272,36 @@ class TokenStream(View, can_focus=True):
         if owner < 0:
             return frame.paint.prompt if owner == PROMPT else frame.paint.mark
         if owner not in self._styles:
-            self._styles[owner] = frame.paint.tint(self._level(frame, owner))
+            style = frame.paint.tint(self._level(frame, owner))
+            self._styles[owner] = style + frame.paint.under if self._foreign[owner] else style
         return self._styles[owner]
 
     @staticmethod
     def _level(frame: Frame, index: int) -> float | None:
         (raw,) = frame.log.steps.values(frame.tint, index, index + 1)
         return frame.tint.level(raw)
+
+
+class TwinStream(TokenStream):
+    """The text of the lane that is written beside."""
+
+    def show(self, frame: Frame) -> None:
+        if frame.log.twin is not None:
+            super().show(frame.beside)
+
+
+def _lane(frame: Frame) -> list[Part]:
+    """Which of two lanes this is: what was set otherwise in it, and where they part."""
+    log, paint = frame.log, frame.paint
+    mine, other = log.now.started, (log.twin or log.now).started
+    name = log.now.name or ", ".join(
+        [*knob_changes(other.knobs, mine.knobs), *vector_changes(other.vectors, mine.vectors)]
+        if mine.twin_of is not None
+        else []
+    )
+    parted = f", parts at {log.parted + 1}" if log.parted is not None else ", the same so far"
+    said = f"run {mine.run} {visible(paint.ours(name), paint.ascii, True)}".rstrip()
+    return [(said, paint.accent), (parted, paint.dim)]
 
 
 def _open(flow: Flow, started: Started, frame: Frame) -> None:
