@@ -52,4 +52,4 @@ class Rows(View):
         mark: Part = (paint.drawn if chosen else " ", paint.accent)
         if at < total:
             return [mark, *self.item(frame, at, width, chosen)]
-        return [mark, ("  +  another one: a", paint.selected if chosen else paint.dim)]
+        return [mark, ("  +  ", paint.accent), ("a adds one", paint.selected if chosen else paint.dim)]

@@ -128,7 +128,7 @@ class Frame:
             return []
         step = f"step {self.cursor + 1}"
         if self.held_up:
-            return [f"next: {step}", "not written yet"]
+            return [step, "next", "not written yet"]
         return [step, "as it would be with the knobs set now"] if self.what_if else [step]
 
     @property

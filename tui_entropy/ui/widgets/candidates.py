@@ -81,10 +81,11 @@ def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
     if frame.played or (chosen is None and frame.following and not frame.held_up):
         return
     token = visible_bytes((chosen or step).data, paint.ascii)
-    does: list[Part] = [("enter", paint.number), (f": write on from step {step.index + 1}", paint.base)]
-    if chosen or frame.held_up:
-        does += [(" with ", paint.base), (token, paint.accent)]
-    yield [*does, (", then stop" if frame.log.state == "paused" else "", paint.base)]
+    does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
+    if chosen is None and not frame.held_up:
+        does = [(f"back to before step {step.index + 1}, a new branch", paint.base)]
+    then = ", then stop" if frame.log.state == "paused" else " and go on"
+    yield [("enter ", paint.number), *does, (then, paint.base)]
 
 
 def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:

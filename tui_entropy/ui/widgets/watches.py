@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 from textual.strip import Strip
@@ -15,6 +16,8 @@ from tui_entropy.ui.rows import Rows
 from tui_entropy.ui.view import HEAVY, Frame
 
 NAME, CELL = 16, 10
+TOKEN = 14
+"""Cells of a first token, where a text has more of them."""
 ABOUT = (
     "to first, to top: logit difference to the first of these texts, and to the most probable token; 0.7 is twice as "
     "likely. Of a text with several tokens the first one is followed. ? is unknown: not followed at that step."
@@ -36,11 +39,10 @@ class Watches(Rows):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
         heading = self.heading(frame, "watches", [*frame.where, "model, of the first token of each text"], width)
-        wide = _room(width)
+        wide, several = _room(frame, width), _several(frame)
         course = f"  {paint.root}probability, newest {wide}"[: wide + 2] if wide else ""
-        names = (
-            f"{'':6}{'text':{NAME}}{'prob %':>{CELL}}{'rank':>{CELL}}{'to first':>{CELL}}{'to top':>{CELL}}{course}"
-        )
+        names = f"{'':6}{'text':{NAME}}{'first token'[:several]:{several}}"
+        names += "".join(name.rjust(CELL) for name in ("prob %", "rank", "to first", "to top")) + course
         rows = [paint.row([(names, paint.dim)], width), *self.listed(frame, width, height)]
         return [heading, *rows, Strip([]), *paint.hint(ABOUT, width)][:height]
 
@@ -52,8 +54,7 @@ class Watches(Rows):
         watch, seen = watches[at], {one.token_id: one for one in step.watched} if step else {}
         one, first = seen.get(watch.token_id), seen.get(watches[0].token_id)
         name = visible_bytes(watch.text.encode(), paint.ascii)
-        if watch.n_tokens > 1:
-            name = f"{visible_bytes(watch.data, paint.ascii)} of {name}"
+        token = f"{visible_bytes(watch.data, paint.ascii)} 1/{watch.n_tokens}" if watch.n_tokens > 1 else ""
         numbers = ["?"] * 4
         if one is not None and step is not None:
             top = step.candidates[0].logprob if step.candidates else math.nan
@@ -63,28 +64,32 @@ class Watches(Rows):
         return [
             (f"{at + 1:>3}  ", paint.dim),
             (fitted(name, NAME, paint.ascii), paint.selected if chosen else paint.base),
+            (fitted(token, _several(frame), paint.ascii), paint.dim),
             ("".join(number.rjust(CELL) for number in numbers), paint.number),
             ("  ", paint.base),
-            (self._course(frame, watch, _room(width)), paint.model),
+            *self._course(frame, watch, _room(frame, width)),
         ]
 
-    def _course(self, frame: Frame, watch: Watch, wide: int) -> str:
+    def _course(self, frame: Frame, watch: Watch, wide: int) -> Iterator[Part]:
         if frame.cursor is None:
-            return ""
-        steps = frame.log.steps
+            return
+        paint, steps = frame.paint, frame.log.steps
         if self._steps is not steps:
             self._steps, self._seen = steps, {}
-        line = ""
         for index in range(max(frame.cursor + 1 - wide, 0), frame.cursor + 1):
             if index < len(steps) and index not in self._seen:
                 self._seen[index] = steps[index].watched
             watched = self._seen[index] if index < len(steps) else frame.step.watched if frame.step else ()
-            known = [one.logprob for one in watched if one.token_id == watch.token_id]
-            line += frame.paint.spark(math.exp(known[0] / 2) if known else None)
-        return line
+            known = next((one.logprob for one in watched if one.token_id == watch.token_id), None)
+            yield paint.spark(known and math.exp(known / 2)), paint.dim if known is None else paint.model
 
 
-def _room(width: int) -> int:
+def _several(frame: Frame) -> int:
+    """Cells for first tokens, none where each text has but one."""
+    return TOKEN if any(watch.n_tokens > 1 for watch in frame.log.now.watches) else 0
+
+
+def _room(frame: Frame, width: int) -> int:
     """Cells for the course; none where it would say nothing."""
-    wide = width - 6 - NAME - 4 * CELL - 2
+    wide = width - 6 - NAME - _several(frame) - 4 * CELL - 2
     return wide if wide >= 10 else 0
