@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forests import sessions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from test_jsonl import CARD
 from tui_entropy import schema
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, RunLog
+from tui_entropy.recorded_steps import PAGE
 from tui_entropy.records import (
     Candidate,
     Continued,
@@ -40,7 +42,7 @@ from tui_entropy.records import (
 )
 from tui_entropy.series import BY_NAME, SERIES
 from tui_entropy.steps import Steps
-from tui_entropy.trace import PAGE, Trace
+from tui_entropy.trace import Trace
 
 DOCS = Path(__file__).parent.parent / "docs" / "trace.md"
 
@@ -95,10 +97,41 @@ def test_the_log_is_as_it_was_wherever_the_session_ended(tmp_path, n):
     assert known(log) == known(live) and alike(log.steps, live.steps)
 
 
+def whole(log: Log) -> dict[int, dict[str, object]]:
+    """Every field of every run, the steps as records and as columns, and where the screen is."""
+    told: dict[int, dict[str, object]] = {0: known(log) | {"twin": log.twin and log.twin.started.run}}
+    for run, one in log.runs.items():
+        scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
+        steps = one.steps
+        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in SERIES)
+        fields = {name: getattr(one, name) for name in RunLog.__slots__}
+        told[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
+        told[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
+    return told
+
+
+@given(sessions(), st.integers(0, 60), st.integers(0, 12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_log_of_a_forest_is_as_it_was_live_wherever_it_ended_and_as_it_goes_on(
+    tmp_path_factory, events, n, later
+):
+    folder = tmp_path_factory.mktemp("forest")
+    trace = Trace.open(recorded(folder / "a.tui", events[: 2 + n]))
+    log, live = trace.log(), logged(*events[: 2 + n])
+    assert whole(log) == whole(live)
+    for event in events[2 + n : 2 + n + later]:  # a screen that came back hears the rest
+        log.append(event)
+        live.append(event)
+    assert whole(log) == whole(live)
+    trace.close()
+    shutil.rmtree(folder)
+
+
 def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
     trace = Trace.open(long)
     events = session(2 * PAGE + 50, 20)
     live = logged(*events[: 3 + 2 * PAGE + 50])
+    live.runs[2] = logged(*events).now
     assert trace.runs == (1, 2) and trace.log().run == 2
     assert known(trace.log(1)) == known(live) and alike(trace.log(1).steps, live.steps)
     with pytest.raises(UserError, match="no run 3: it has 1, 2"):

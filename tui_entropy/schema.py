@@ -103,6 +103,7 @@ TABLES = {
         "system": "TEXT",
         "chat": "INTEGER",
         "began": "REAL",
+        "deleted": "INTEGER",
     },
     "steps": STEP,
     "arrays": {"seq": "INTEGER PRIMARY KEY"} | dict.fromkeys(BLOBS, "BLOB"),

@@ -164,6 +164,8 @@ class InspectorApp(Actions, App[None]):
         """The terminal is already as it was."""
         if self._alarm:
             self._alarm.cancel()
+        if self._record:
+            self._record.close()  # first, since an engine leaves one file only if nobody else reads it
         if self.engine:
             (self.engine.close if self.ending else self.engine.leave)()
 

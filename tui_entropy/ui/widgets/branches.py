@@ -16,7 +16,7 @@ DEEPEST = 12
 """Cells of the guides at most, so that a name still has room behind them."""
 WORDS = 40
 """Tokens after the parting whose text is looked at."""
-GUIDES, GUIDES_ASCII = ("├─", "└─", "│ "), ("|-", "`-", "| ")
+GUIDES, GUIDES_ASCII = ("├─ ", "└─ ", "│  "), ("|- ", "`- ", "|  ")
 STATES = {"ended": "■", "paused": "‖", "writing": "●", "reading": "◑"}
 STATES_ASCII = {"ended": "#", "paused": "=", "writing": "*", "reading": "%"}
 
@@ -32,7 +32,8 @@ class Branches(View):
         gone = sum(told.deleted for told in log.runs.values())
         counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
         counts += [f"{gone} hidden{', shown dim' * frame.hidden}"] if gone else []
-        heading = self.heading(frame, "branches", [*counts, f"now run {log.run}"] if log.run else [], width)
+        on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run} is on screen", paint.dim)]
+        heading = self.heading(frame, "branches", [*counts, on_screen] if log.run else [], width)
         if not tree:
             hint = "Each text that is written is a root here, and each candidate that is taken a branch of it."
             return [heading, *paint.hint(hint, width)][:height]
@@ -109,13 +110,13 @@ def _titles(paint: Paint, width: int) -> Strip:
 
 def _columns(width: int) -> tuple[int, int, int, int]:
     """Cells of the tree, of where a branch parts, of what is set otherwise, and of its words."""
-    tree, parts, settings = (26, 30, 22) if width >= 120 else (22, 26, 14) if width >= 100 else (18, 24, 0)
+    tree, parts, settings = (24, 26, 20) if width >= 120 else (22, 26, 14) if width >= 100 else (18, 24, 0)
     used = 2 + tree + 1 + parts + 1 + 6 + 1 + _state_cells(width) + 1 + (settings + 1 if settings else 0)
     return tree, parts, settings, max(width - used, 0)
 
 
 def _state_cells(width: int) -> int:
-    return 14 if width >= 100 else 1
+    return 13 if width >= 100 else 1
 
 
 def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
@@ -124,12 +125,15 @@ def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
     tree, parts, settings, words = _columns(width)
     ink = paint.dim if told.deleted else paint.selected if run == chosen(frame) else paint.base
     star = ("*" if paint.ascii else "★") if told.starred else ""
-    name = f"{_guides(guide, paint)}{run}{star} {visible(told.name, paint.ascii, True)}"
-    state = _state(log, told, paint)
+    guides, state = _guides(guide, paint), _state(log, told, paint)
+    name = f"{run}{star} {visible(told.name, paint.ascii, True)}".rstrip()
+    name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
     row: list[Part] = [
-        (paint.drawn if told is log.now else " ", paint.accent),
-        (">" if run == chosen(frame) else " ", paint.accent),
-        (fitted(name, tree, paint.ascii), ink),
+        (paint.drawn if run == chosen(frame) else " ", paint.accent),
+        (paint.diamond if told is log.now else " ", paint.good),
+        (guides, paint.rule),
+        (name, ink),
+        (" " * (tree - cells(guides) - cells(name)), paint.base),
         (f" {fitted(_parts(told, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
         (f"{len(told.steps):>6} ", paint.number),
         (f"{fitted(state, _state_cells(width), paint.ascii)} ", paint.good if told is log.now else paint.dim),
@@ -198,7 +202,7 @@ def _state(log: Log, told: RunLog, paint: Paint) -> str:
 
 def _guides(guide: str, paint: Paint) -> str:
     branch, last, wall = GUIDES_ASCII if paint.ascii else GUIDES
-    drawn = "".join({"├": branch, "└": last, "│": wall, " ": "  "}[level] for level in guide)
+    drawn = "".join({"├": branch, "└": last, "│": wall, " ": "   "}[level] for level in guide)
     return drawn if len(drawn) <= DEEPEST else paint.ellipsis + drawn[1 - DEEPEST :]
 
 
