@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tui_entropy import link
+from tui_entropy.conditions import parse
 from tui_entropy.engine.worker import Worker
 from tui_entropy.engine.worker import main as serve
 from tui_entropy.errors import UserError
@@ -29,6 +30,8 @@ from tui_entropy.records import (
     AskAttention,
     AttentionRows,
     Branch,
+    Breakpoint,
+    BreakpointsChanged,
     Candidate,
     Command,
     Continued,
@@ -41,12 +44,14 @@ from tui_entropy.records import (
     Load,
     Memory,
     ModelCard,
+    Paused,
     Piece,
     Prefilled,
     Progress,
     Proposed,
     Reconsider,
     Reconsidered,
+    SetBreakpoints,
     SetWatches,
     Stage,
     Started,
@@ -226,6 +231,7 @@ class Session:
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
         self.watches: tuple[Watch, ...] = ()
+        self.breakpoints: tuple[Breakpoint, ...] = ()
         self.active = self.held = False
         self.due = 0.0
         self.given: Iterator[Event] = iter(())
@@ -307,6 +313,8 @@ class Session:
         if self.options.log:
             return self.play()
         made = self.next_step()
+        if not self.held and (stop := self.stop_before(made)):
+            return stop
         self.written[self.run].append(made)
         self.forced, self.banned, self.held = self.forced[1:], (), False
         self.emit(made)
@@ -329,6 +337,22 @@ class Session:
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
         prompt = len(self.began[self.run].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
+
+    def stop_before(self, made: Step) -> Paused | None:
+        """The first breakpoint that holds stops, and is counted."""
+        for at, one in enumerate(self.breakpoints):
+            if one.enabled and parse(one.expression).holds(made, made.text, self.watches):
+                counted = replace(one, hits=one.hits + 1)
+                self.set_breakpoints((*self.breakpoints[:at], counted, *self.breakpoints[at + 1 :]))
+                self.held = True
+                self.emit(Proposed(made))
+                self.emit(stop := Paused(self.run, f"breakpoint {one.id}: {one.expression}", one.id))
+                return stop
+        return None
+
+    def set_breakpoints(self, wanted: tuple[Breakpoint, ...]) -> None:
+        self.breakpoints = wanted
+        self.emit(BreakpointsChanged(wanted))
 
     def look_ahead(self) -> None:
         if self.active and not self.options.log:
@@ -382,6 +406,8 @@ class Engine(Worker):
                 session.go(command.run)
             case Reconsider() if session:
                 session.reconsider(command)
+            case SetBreakpoints() if session:
+                session.set_breakpoints(command.breakpoints)
             case SetWatches() if session:
                 session.watch(command.texts)
             case _:

@@ -153,7 +153,10 @@ KNOBS = (
         "The token it writes where the model is sure to be unsure; set on the command line.",
         off="", needs=("adaptive",),
     ),
-    Knob("banned", "banned", "Tokens that are never written: ids joined by commas, or X on a candidate.", off=()),
+    Knob(
+        "banned", "banned", "Tokens that are never written: ids joined by commas, or X on a candidate.", off=(),
+        needs=("banned",),  # there is nothing to turn while there are none
+    ),
     Knob(
         "order", "order",
         "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",

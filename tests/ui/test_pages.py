@@ -24,7 +24,8 @@ from tui_entropy.ui.widgets.quadrants import Field, Quadrants
 from tui_entropy.ui.widgets.waterfall import Waterfall
 
 OPEN = {
-    "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B", "lanes": "V", "fan": "H",
+    "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B", "lanes": "V",
+    "fan": "H",
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
@@ -12,7 +11,6 @@ from textual.screen import Screen
 from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import Knobs
 from tui_entropy.ui import ladders
-from tui_entropy.ui.keys import LISTED
 from tui_entropy.ui.view import View
 
 if TYPE_CHECKING:
@@ -71,10 +69,6 @@ class PageActions(Host):
         def show(self, **changes: Any) -> None: ...
         def say(self, sentence: str, seconds: float = 0) -> None: ...
         def set_knobs(self, knobs: Knobs) -> None: ...
-        def select(self, by: int) -> None: ...
-
-        @property
-        def listed(self) -> Sequence[object]: ...
 
     page: Page | None = None
 
@@ -95,12 +89,7 @@ class PageActions(Host):
 
     def action_row(self, by: int) -> None:
         """The rows of a page are what its view says."""
-        place = self.frame.place
-        if place == "waterfall":
-            self.select(by)
-        elif place in LISTED:
-            self.show(row=min(max(self.frame.row + by, 0), len(self.listed)))
-        elif self.page is not None:
+        if self.page is not None:
             for view in self.page.views:
                 if changes := view.moved(self.frame, by):
                     self.show(**changes)

@@ -70,16 +70,9 @@ class StopActions(Host):
 
     # --- Which token -----------------------------------------------------------------------------------------
 
-    def select(self, by: int) -> None:
-        """Another candidate of the step under the cursor, which stays there: nobody chooses from a list that runs."""
-        frame, step = self.frame, self.frame.step
-        if step is not None:
-            token = min(max(frame.token + by, 0), len(step.candidates))
-            self.show(token=token, following=frame.following and frame.log.state not in ("reading", "writing"))
-
     def action_select(self, by: int) -> None:
         if self.page is None:
-            self.select(by)
+            self.show(**self.frame.selecting(by))
 
     @property
     def _may_branch(self) -> bool:

@@ -114,16 +114,27 @@ class Frame:
         step = self.seen
         return step.candidates[self.token - 1] if step and 0 < self.token <= len(step.candidates) else None
 
+    def selecting(self, by: int) -> dict[str, Any]:
+        """What changes where another candidate is chosen. The cursor stays: nobody chooses from a list that runs."""
+        if (step := self.seen) is None:
+            return {}
+        rests = self.log.state not in ("reading", "writing")
+        return {"token": min(max(self.token + by, 0), len(step.candidates)), "following": self.following and rests}
+
     @property
     def where(self) -> list[str]:
         """The step under the cursor, for a title."""
         if self.cursor is None:
             return []
-        lane = [f"run {self.log.run}"] if self.log.twin else []
         step = f"step {self.cursor + 1}"
         if self.held_up:
-            return [*lane, f"next: {step}", "not written yet"]
-        return [*lane, step, "as it would be with the knobs set now"] if self.what_if else [*lane, step]
+            return [step, "next", "not written yet"]
+        return [step, "as it would be with the knobs set now"] if self.what_if else [step]
+
+    @property
+    def where_of_all(self) -> list[str]:
+        """The same, and how many are written."""
+        return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
 
     @property
     def beside(self) -> Frame:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from textual import events
 from textual.strip import Strip
 
 from tui_entropy.conditions import ConditionError, parse, quoted
@@ -13,68 +10,46 @@ from tui_entropy.series import LN2
 from tui_entropy.terms import INDEXED, NAMES, SHOWN_IN, Name
 from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.paint import Part, figure
-from tui_entropy.ui.view import Frame, View
+from tui_entropy.ui.rows import Rows
+from tui_entropy.ui.view import Frame
 
-HITS = 7
+HITS, CELL = 7, 26
 EXAMPLES = (
     "entropy > 3 bits", "varentropy > 2 and rank > 5", 'token == " Paris"', 'text ~ "(?i)sorry"', "step % 50 == 0",
     'state == "Uncertain"', "head[5,3] < 0.2", "kl > 0.5", 'p[" Yes"] > 0.1',
 )  # fmt: skip
 
 
-class Breakpoints(View):
-    """A click chooses a row."""
-
+class Breakpoints(Rows):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, known = frame.paint, frame.log.breakpoints
         on = f"{sum(one.enabled for one in known)} of {len(known)} on"
         heading = self.heading(
             frame, "breakpoints", [on, "writing stops before a token for which one is true"], width
         )
-        expression = max(min(width - 8 - HITS, 60), 4)
-        title = f"{'':6}{'hits':>{HITS}}  stop before a token when"
-        first, rows = self._rows(frame, height)
-        lines: list[list[Part]] = [[(title, paint.dim)]]
-        lines += [self._row(frame, at, expression) for at in range(first, first + rows)]
-        lines += [[], *_packed(frame, _language(frame), width)]
-        return [heading, *(paint.row(line, width) for line in lines)][:height]
+        names = paint.row([(f"{'':6}{'hits':>{HITS}}  stop before a token when", paint.dim)], width)
+        rows = [heading, names, *self.listed(frame, width, height)]
+        below = _language(frame, width, height - len(rows))
+        return [*rows, *(paint.row(line, width) for line in below)][:height]
 
-    def on_click(self, event: events.Click) -> None:
-        if self.frame is not None:
-            first, rows = self._rows(self.frame, self.size.height)
-            if 2 <= event.y < 2 + rows:
-                self.post_message(self.RowAsked(first + event.y - 2))
+    def items(self, frame: Frame) -> int:
+        return len(frame.log.breakpoints)
 
-    @staticmethod
-    def _rows(frame: Frame, height: int) -> tuple[int, int]:
-        """The first one shown and how many, with the one that adds; the chosen one is in view."""
-        total = len(frame.log.breakpoints) + 1
-        rows = max(min(total, height // 2), 1)
-        return min(max(frame.row - rows // 2, 0), total - rows), rows
-
-    @staticmethod
-    def _row(frame: Frame, at: int, wide: int) -> list[Part]:
-        paint, known = frame.paint, frame.log.breakpoints
-        chosen = at == min(frame.row, len(known))
-        pointer: Part = (paint.drawn if chosen else " ", paint.accent)
-        if at >= len(known):
-            return [
-                pointer,
-                (f"{'+':>3}", paint.accent),
-                (" another one: a", paint.selected if chosen else paint.dim),
-            ]
-        one = known[at]
-        style = paint.base if one.enabled else paint.dim
-        stopped = one.id == frame.log.stopped_by
-        note = "stopped here" if stopped else "" if one.enabled else "off"
-        note = f"{note}: {one.note}" if note and one.note else note or one.note
+    def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
+        paint, one = frame.paint, frame.log.breakpoints[at]
+        number = paint.number if one.enabled else paint.dim
+        notes = [
+            *(["stopped here"] if one.id == frame.log.stopped_by else []),
+            *([] if one.enabled else ["off"]),
+            *([visible(one.note, paint.ascii, True)] if one.note else []),
+        ]
+        wide = max(min(width - 16 - HITS, 60), 4)
         return [
-            pointer,
             (f"{one.id:>3} ", paint.dim),
             (paint.dot_on if one.enabled else paint.dot_off, paint.good if one.enabled else paint.dim),
-            (f"{one.hits:>{HITS}}  ", paint.number if one.enabled else paint.dim),
-            (fitted(_spelled(frame, one), wide, paint.ascii), paint.selected if chosen else style),
-            (f"  {visible(note, paint.ascii, True)}", paint.warning),
+            (f"{one.hits:>{HITS}}  ", number),
+            (fitted(_spelled(frame, one), wide, paint.ascii), paint.selected if chosen else paint.base),
+            (f"  {', '.join(notes)}", paint.warning),
         ]
 
 
@@ -87,43 +62,50 @@ def _spelled(frame: Frame, one: Breakpoint) -> str:
     return visible(frame.paint.ours(spelled), frame.paint.ascii, True)
 
 
-def _language(frame: Frame) -> Iterator[list[Part]]:
-    """What can be named and what it is now, then the rest of the language."""
+def _language(frame: Frame, width: int, room: int) -> list[list[Part]]:
+    """How to write one, and what can be named, with what it is now; names whose value is known come first."""
     paint, step = frame.paint, frame.seen
+    examples: list[list[Part]] = [[(example, paint.accent)] for example in EXAMPLES]
+    signs = "< <= > >= == != + - * / %  and or not ( )  ~ finds a pattern, !~ does not"
+    rows = [[], *_grid(frame, [[("such as", paint.title)], *examples], width), [(signs, paint.dim)], []]
+    found = sorted(NAMES.items(), key=lambda one: one[0] != "text" and (step is None or one[1].read(step) is None))
+    names = [[(f"{name} ", paint.base), *_value(frame, meant, step)] for name, meant in found]
+    names += [[(index.split("such as ")[-1], paint.base)] for index in INDEXED.values()]
     where = frame.where[0] if step else "no step yet"
-    yield [("names, and their values at ", paint.title), (f"{where}:", paint.accent)]
-    for name, meant in NAMES.items():
-        yield [(f"{name} ", paint.base), *_value(frame, meant, step)]
-    for name, index in INDEXED.items():
-        yield [(f"{name}[...] ", paint.base), (index.removeprefix("a ").split(", such as ")[0], paint.dim)]
-    yield [("operators: ", paint.title), ("< <= > >= == != + - * / % and or not ( )", paint.base)]
-    yield [("~ !~ ", paint.base), ("a pattern is found, or is not", paint.dim)]
-    yield [("examples: ", paint.title)]
-    for example in EXAMPLES:
-        yield [(example, paint.accent)]
+    grid = _grid(frame, names, width)
+    cut = "" if len(grid) < room - len(rows) else ", as many as fit"
+    return [
+        *rows,
+        [("what can be named, and what it is at ", paint.title), (where, paint.accent), (cut, paint.dim)],
+        *grid,
+    ]
 
 
 def _value(frame: Frame, name: Name, step: Step | None) -> list[Part]:
     paint, value = frame.paint, name.read(step) if step else None
+    if value is None:
+        return [("the whole text" if name is NAMES["text"] else "?", paint.dim)]
     if name.kind == "text":
-        text = "text" if value is None else fitted(quoted(value), min(cells(quoted(value)), 20), paint.ascii)
-        return [(visible(text, paint.ascii, True), paint.dim if value is None else paint.number)]
+        text = fitted(quoted(value), min(cells(quoted(value)), CELL // 2), paint.ascii)
+        return [(visible(text, paint.ascii, True), paint.number)]
     if name.kind == "truth":
-        return [("?" if value is None else "true" if value else "false", paint.number)]
+        return [("true" if value else "false", paint.number)]
     unit = paint.ours(SHOWN_IN.get(name.kind, ""))
-    power = {"information": 1, "information²": 2}.get(name.kind, 0)
-    return [(figure(None if value is None else value / LN2**power), paint.number), (f" {unit}".rstrip(), paint.dim)]
+    value /= LN2 ** {"information": 1, "information²": 2}.get(name.kind, 0)
+    number = f"{value:.0f}" if value.is_integer() and not unit else figure(value)
+    return [(number, paint.number), (f" {unit}".rstrip(), paint.dim)]
 
 
-def _packed(frame: Frame, parts: Iterator[list[Part]], width: int) -> list[list[Part]]:
-    """In as few rows as they fit into whole; what has a title begins a row."""
+def _grid(frame: Frame, groups: list[list[Part]], width: int) -> list[list[Part]]:
+    """In columns; what is wider than one takes two."""
     rows: list[list[Part]] = [[]]
-    room = 0
-    for group in parts:
-        size = sum(cells(text) for text, _ in group) + 3
-        if size > room or group[0][1] is frame.paint.title:
+    used = 0
+    for group in groups:
+        size = sum(cells(text) for text, _ in group)
+        begin = -(-(used + 2) // CELL) * CELL if used else 0
+        if begin + size > width:
             rows.append([])
-            room = width + 3
-        rows[-1] += [*group, ("   ", frame.paint.base)]
-        room -= size
-    return rows[1:]
+            used = begin = 0
+        rows[-1] += [(" " * (begin - used), frame.paint.base), *group]
+        used = begin + size
+    return rows

@@ -38,7 +38,8 @@ class Candidates(View, can_focus=True):
         bar = max((room - TOKEN - FIXED) // 2, 3)
         name = max(room - FIXED - 2 * bar, 4)
         columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar) + ("shadow %" if shadow else "")
-        heading = self.heading(frame, "next token", frame.where, width, columns)
+        lane = [f"run {frame.log.run}"] if frame.log.twin else []
+        heading = self.heading(frame, "next token", [*lane, *frame.where], width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, *paint.hint(hint, width)][:height]
@@ -67,13 +68,14 @@ def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Pa
     written token where that is further down. The chosen one is always in view."""
     facts = [*_would(frame, step), *_packed(frame, _watched(frame, step), width)]
     below = [*facts, *_packed(frame, _each_fact(frame, step), width)][: max(room - 5, 0)]
-    known, token = len(step.candidates), min(frame.token, len(step.candidates))
-    room = max(min(room - len(below), known + (step.rank > known)), 0)
-    first = max(token - room, 0)
-    if not room or step.rank <= first + room:
-        return below, list(range(first + 1, first + room + 1))
-    first = max(token - room + 1, 0)
-    return below, [*range(first + 1, first + room), 0]
+    known, token, room = len(step.candidates), min(frame.token, len(step.candidates)), max(room - len(below), 0)
+    rows = min(room, known)
+    first = max(token - rows, 0)
+    if not room or step.rank <= first + rows:
+        return below, list(range(first + 1, first + rows + 1))
+    rows = min(room, known + 1)
+    first = max(token - rows + 1, 0)
+    return below, [*range(first + 1, first + rows), 0]
 
 
 def _shadowed(shadow: Shadow, token: int) -> float:
@@ -93,10 +95,11 @@ def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
     if frame.played or (chosen is None and frame.following and not frame.held_up):
         return
     token = visible_bytes((chosen or step).data, paint.ascii)
-    does: list[Part] = [("enter", paint.number), (f": write on from step {step.index + 1}", paint.base)]
-    if chosen or frame.held_up:
-        does += [(" with ", paint.base), (token, paint.accent)]
-    yield [*does, (", then stop" if frame.log.state == "paused" else "", paint.base)]
+    does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
+    if chosen is None and not frame.held_up:
+        does = [(f"back to before step {step.index + 1}, a new branch", paint.base)]
+    then = ", then stop" if frame.log.state == "paused" else " and go on"
+    yield [("enter ", paint.number), *does, (then, paint.base)]
 
 
 def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:

@@ -69,7 +69,7 @@ class Numbers(View):
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
             self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
-        where: list[str | list[Part]] = [*frame.where, *state(frame, step)] if step else []
+        where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
         name, cell = (29, 9) if width >= 96 else (23, 8)

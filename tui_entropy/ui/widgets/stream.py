@@ -19,6 +19,7 @@ from tui_entropy.diff import parting
 from tui_entropy.log import knob_changes, vector_changes
 from tui_entropy.records import Started
 from tui_entropy.series import BY_NAME
+from tui_entropy.steps import Steps
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.glyphs import cells, visible, visible_bytes
@@ -62,8 +63,7 @@ class TokenStream(View, can_focus=True):
         self.top: Place | None = None
         """First line shown; None while following the end."""
         self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
-        self._foreign: list[bool] = []
-        """Of each step: whether it is there only because of what tells this lane from its shadow."""
+        self._steps = Steps()
         self._marked: set[int] = set()
         """Steps with a mark before them."""
         self._parted: int | None = None
@@ -166,15 +166,19 @@ class TokenStream(View, can_focus=True):
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._chapters = self._begun(log.started, frame, width)
-            self._strips, self._styles, self._foreign = {}, {}, []
+            self._strips, self._styles = {}, {}
         look = (paint, frame.tint)
         if look != self._look or len(self._strips) > KEPT:
             self._look, self._strips, self._styles = look, {}, {}
         self._marked = marked
-        self._foreign += (bool(value) for value in log.steps.values(FOREIGN, len(self._foreign)))
+        self._steps = log.steps
         self._chapters.follow(log.steps.texts)
         self._laid = len(log.steps)
         self._key = (*key, sum(index < self._laid for index in marked))
+
+    def _by_lane(self, index: int) -> bool:
+        """Whether a token is there only because of what tells this lane from its shadow."""
+        return bool(next(self._steps.values(FOREIGN, index, index + 1), None))
 
     def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
         paint = frame.paint
@@ -188,7 +192,7 @@ class TokenStream(View, can_focus=True):
         def add(flow: Flow, index: int, text: str) -> None:
             if index in self._marked:
                 flow.add(paint.pin, MARK)
-            if self._foreign[index] and paint.color == "mono":  # where a line under it is a tint
+            if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
                 flow.add(paint.foreign, MARK)
             flow.add(visible(text, paint.ascii), index)
 
@@ -234,15 +238,13 @@ class TokenStream(View, can_focus=True):
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
-        if any(self._foreign):
+        if frame.log.now.shadow is not None:
             yield (
                 [(f"{paint.foreign} by the lane only", paint.mark)]
                 if paint.color == "mono"
                 else [("by the lane only", paint.base + paint.under)]
             )
-        if frame.cursor is not None:
-            step, *next_one = frame.where
-            yield from [step, *next_one] if next_one else [f"{step} of {len(frame.log.steps)}"]
+        yield from frame.where_of_all
         if self.top is not None or not frame.following:
             yield "End follows"
 
@@ -286,7 +288,7 @@ class TokenStream(View, can_focus=True):
             return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
             style = frame.paint.tint(self._level(frame, owner))
-            self._styles[owner] = style + frame.paint.under if self._foreign[owner] else style
+            self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
 
     @staticmethod
@@ -299,7 +301,9 @@ class TwinStream(TokenStream):
     """The text of the lane that is written beside."""
 
     def show(self, frame: Frame) -> None:
-        if frame.log.twin is not None:
+        if frame.log.twin is None:
+            self.frame = frame
+        else:
             super().show(frame.beside)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -45,6 +45,9 @@ class Waterfall(View):
         lines = [*_table(frame, step, at, token, bar), *_end(frame, step, token), [], *_order(frame, step, width), []]
         lines += _candidates(frame, step, at, height - 1 - len(lines))
         return [*rows, *(paint.row(line, width) for line in lines)][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        return frame.selecting(by)
 
 
 def _table(frame: Frame, step: Step, at: int, token: Candidate | None, bar: int) -> Iterator[list[Part]]:
