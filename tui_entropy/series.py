@@ -265,7 +265,7 @@ SERIES = (
         "it is the same. With greedy sampling, only these change the text.",
     ),
     series(
-        "foreign", "count", "", lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
+        "by lane", "count", "", lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
         1.0,
         "1 where the shadow would have written another token with the same luck: this one exists only because "
         "of what tells the lanes apart; 0 where it would have written the same. Unknown without a shadow.",

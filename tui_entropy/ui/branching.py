@@ -89,6 +89,9 @@ class BranchActions(Host):
         self.show(branch=self.chosen_branch.started.run, row=0)
         self.action_open("diff")
 
+    def action_leave_diff(self) -> None:
+        self.action_open("branches")
+
     # --- Edits -----------------------------------------------------------------------------------------------
 
     async def action_edit(self) -> None:

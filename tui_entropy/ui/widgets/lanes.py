@@ -17,7 +17,7 @@ from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "foreign", "forward pass"))
+KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
 RECENT = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"

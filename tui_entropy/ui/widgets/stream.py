@@ -39,7 +39,7 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
-FOREIGN = BY_NAME["foreign"]
+FOREIGN = BY_NAME["by lane"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
