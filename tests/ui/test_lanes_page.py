@@ -53,7 +53,7 @@ def test_the_page_tells_what_runs_how_what_it_costs_and_what_it_comes_to():
     assert "top-1 flips 3 (15 %)" in text and "by the lane only 3 (15 %)" in text
     assert "the first of them: step 15 ·and where the shadow would have written ·else" in text
     (row,) = [row for row in text.splitlines() if row.strip().startswith("15  ·and")]
-    assert "flip" in row and "≠ ·else" in row and "+0.58" in row
+    assert "flip" in row and "≠ ·else" in row and "-0.58" in row
 
 
 def test_a_step_without_a_shadow_is_unknown_and_not_nothing():

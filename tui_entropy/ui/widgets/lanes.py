@@ -151,13 +151,13 @@ COLUMNS = ("KL", "JS", "final JS", "entropy", "surprisal")
 
 
 def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
-    """The steps around the cursor; changes are the shadow's number less this lane's."""
+    """The steps around the cursor; changes are this lane's number less the shadow's."""
     paint, steps = frame.paint, frame.log.steps
     if frame.cursor is None or room < 3:
         return
     token = 12 if width < 100 else 20
     titles = "".join(name.rjust(CELL) for name in COLUMNS)
-    yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'shadow less this lane':>{2 * CELL}}", paint.dim)]
+    yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'this lane less shadow':>{2 * CELL}}", paint.dim)]
     yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would write", paint.dim)]
     shown = room - 2
     first = min(max(frame.cursor - shown // 2, 0), max(len(steps) - shown, 0))
@@ -178,7 +178,7 @@ def _row(frame: Frame, step: Step, token: int) -> list[Part]:
         return [*line, ("  no shadow".rjust(CELL), paint.dim)]
     unit = LN2 if frame.bits else 1.0
     values = [figure(nats / unit) for nats in (shadow.kl, shadow.js, shadow.final_js)]
-    values += [_signed(nats / unit) for nats in (shadow.entropy - step.entropy, shadow.surprisal - step.surprisal)]
+    values += [_signed(nats / unit) for nats in (step.entropy - shadow.entropy, step.surprisal - shadow.surprisal)]
     flipped = bool(step.candidates) and step.candidates[0].token_id != shadow.top_id
     line += [("".join(value.rjust(CELL) for value in values), paint.number)]
     line += [(f"  {'flip' if flipped else 'same'}  ", paint.warning if flipped else paint.dim)]
