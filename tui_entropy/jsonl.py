@@ -1,4 +1,6 @@
-"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step.
+"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step; between them
+what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
+its steps.
 
 The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
 """
@@ -16,13 +18,20 @@ from tui_entropy.records import (
     BLOCKS,
     PERPLEXITY_WINDOW,
     SCORES,
+    BreakpointsChanged,
     Ended,
     Event,
     Grid,
+    Labelled,
     ModelCard,
+    Paused,
     PromptScores,
+    Shadow,
+    ShadowChanged,
     Started,
     Step,
+    Switched,
+    WatchesChanged,
 )
 from tui_entropy.series import BY_NAME, SERIES
 
@@ -30,12 +39,26 @@ from tui_entropy.series import BY_NAME, SERIES
 def line(event: Event, card: ModelCard, log: Log) -> bytes:
     """What is written when an event has been taken into the log: a line with its end, or nothing."""
     match event:
+        case Started() if _goes_on(event, log):
+            made = branch(event)
         case Started():
             made = header(card, event)
+        case Labelled():
+            made = msgspec.json.encode({"label": {"run": event.branch, "name": event.name, "starred": event.starred}})
+        case Switched():
+            made = msgspec.json.encode({"switched": {"run": event.run}})
         case PromptScores():
             made = prompt(event)
         case Step():
             made = step(event)
+        case Paused():
+            made = msgspec.json.encode({"paused": {"reason": event.reason, "breakpoint": event.breakpoint}})
+        case BreakpointsChanged():
+            made = msgspec.json.encode({"breakpoints": event.breakpoints})
+        case WatchesChanged():
+            made = watches(event)
+        case ShadowChanged():
+            made = changed_shadow(event)
         case Ended():
             made = end(log, event.reason)
         case _:
@@ -85,11 +108,44 @@ def header(card: ModelCard, started: Started) -> bytes:
     )
 
 
+def _goes_on(started: Started, log: Log) -> bool:
+    """Whether it has the prompt of its parent."""
+    parent = log.runs.get(started.parent) if started.parent is not None else None
+    return parent is not None and parent.started.pieces == started.pieces
+
+
+def branch(started: Started) -> bytes:
+    """{"branch": {...}}: the steps behind it are of another run, from step `shared` of its parent on."""
+    return msgspec.json.encode(
+        {
+            "branch": {
+                "run": started.run,
+                "parent": started.parent,
+                "shared": started.shared,
+                "how": started.how,
+                "twin_of": started.twin_of,
+                "seed": started.knobs.seed,
+                "knobs": started.knobs,
+                "vectors": [vector for vector in started.vectors if vector.on],
+            }
+        }
+    )
+
+
 def prompt(stretch: PromptScores) -> bytes:
     """{"prompt": {...}}: a list per score, for the prompt's tokens from `first` on. The first of all has none."""
     columns = zip(SCORES, _columns(stretch.scores), strict=True)
     scores = {f"{name}{UNITS.get(name, '')}": column for name, column in columns}
     return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
+
+
+def watches(changed: WatchesChanged) -> bytes:
+    """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
+    told = [
+        {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
+        for one in changed.watches
+    ]
+    return msgspec.json.encode({"watches": {"index": changed.index, "watched": told}})
 
 
 def step(record: Step) -> bytes:
@@ -132,6 +188,16 @@ def step(record: Step) -> bytes:
                 }
                 for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
             ],
+            "watched": [
+                {
+                    "token_id": one.token_id,
+                    "logprob": _finite(one.logprob),
+                    "rank": one.rank,
+                    "logit": _finite(one.logit),
+                }
+                for one in record.watched
+            ],
+            "shadow": None if record.shadow is None else shadow(record.shadow),
             "mirostat_mu_bits": record.mirostat_mu,
             "decision": record.decision,
             "state": record.state,
@@ -145,6 +211,27 @@ def step(record: Step) -> bytes:
             "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
         }
     )
+
+
+def shadow(thought: Shadow) -> dict[str, Any]:
+    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    return {
+        "kl_nats": _finite(thought.kl),
+        "js_nats": _finite(thought.js),
+        "final_js_nats": _finite(thought.final_js),
+        "entropy_nats": _finite(thought.entropy),
+        "surprisal_nats": _finite(thought.surprisal),
+        "rank": thought.rank,
+        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
+    }
+
+
+def changed_shadow(changed: ShadowChanged) -> bytes:
+    """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
+    told = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": told})
 
 
 def end(log: Log, reason: str) -> bytes:

@@ -126,7 +126,7 @@ class RunLog:
                 self.proposed = event.step
             case Reconsidered():
                 self.reconsidered = event.step
-            case Prefilled():
+            case Prefilled() if not self.steps:
                 self.prefilled = event
             case PromptScores():
                 for at, row in enumerate(event.scores.rows(), event.first):

@@ -237,8 +237,8 @@ class Trace:
 
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
-        wanted = self._wanted(run, first, last)
-        rows = list(self._along(run, wanted, names))
+        wanted, known = self._wanted(run, first, last), self._names("steps")
+        rows = list(self._along(run, wanted, [name if name in known else "NULL" for name in names]))
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
                 return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
@@ -348,12 +348,11 @@ class Trace:
     def _along(
         self, run: int, wanted: range, names: Sequence[str], tables: str = "steps"
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """(place in `wanted`, values of these columns) of the steps of a run. Goes by seq, the order on the disk."""
-        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE seq BETWEEN ? AND ? AND +run = ?"
-        for part in self._parts(run, wanted):
-            seqs = self._seqs(part)
-            for row in self._rows(query, (seqs[0], seqs[-1], part.run)):
-                if isinstance(row[0], int) and part.first <= row[0] < part.last:
+        """(place in `wanted`, values of these columns) of the steps of a run, in order."""
+        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step"
+        for owner, first, last in self._parts(run, wanted):
+            for row in self._rows(query, (owner, first, last - 1)):
+                if isinstance(row[0], int):
                     yield row[0] - wanted.start, row[1:]
 
     def _names(self, table: str) -> list[str]:

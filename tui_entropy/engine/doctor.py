@@ -190,7 +190,7 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         cache = new_cache(loaded.model, loaded.anatomy)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
             read(loaded.model, stretch, cache)
-            newest = torch.stack([of_block[:, probe.newest] for of_block in maps.values()])
+            newest = torch.stack([of_block[:, probe.held.newest] for of_block in maps.values()])
             entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
             found = probe.measures()
             entropies.append((found.entropy[list(maps)], entropy))
