@@ -450,7 +450,7 @@ async def test_raw_mode_and_a_system_prompt():
     app = up()
     async with app.run_test() as pilot:
         await writing(app, pilot)
-        await pilot.press("enter", "tab", "o", "k", "tab", "h", "i", "enter")
+        await pilot.press("i", "tab", "o", "k", "tab", "h", "i", "enter")
         assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("hi", "ok", True)
         await pilot.press("i", "ctrl+t", "y", "o", "enter")
         assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("yo", None, False)

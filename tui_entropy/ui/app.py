@@ -33,6 +33,7 @@ from tui_entropy.records import (
     ModelSpec,
     Progress,
     Ready,
+    Reconsidered,
     Refused,
     SetBreakpoints,
     SetVector,
@@ -58,7 +59,7 @@ from tui_entropy.ui.widgets.hints import Hints
 from tui_entropy.ui.widgets.knobs import KnobStrip
 from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
-from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
 RIDES = 4
@@ -69,7 +70,9 @@ WELCOME = "space pauses · ← → look at one token · t T less or more heat ·
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
 LOOKS = (
-    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "stage", "knobs",
+    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
+    "knobs", "what_if",
+    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -142,6 +145,7 @@ class InspectorApp(Actions, App[None]):
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
         self._hush: Timer | None = None
+        self.answers: dict[str, list[str]] = {}
         self._been_ready = False
         self.set_keymap(dict(keymap or {}))
         self.use_theme(self.frame.paint.theme)
@@ -149,14 +153,15 @@ class InspectorApp(Actions, App[None]):
     # --- Life ------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
+        stream, twin = TokenStream(id="stream"), TwinStream(id="twin")
+        chart, attention = Chart(id="chart"), self.attention
         candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
         status, hints = Status(id="status"), Hints(id="hints")
         quadrants = Quadrants(id="quadrants")
-        self.panes = (status, stream, knobs, hints, attention, quadrants, heads, candidates, chart)
+        self.panes = (status, stream, twin, knobs, hints, attention, quadrants, heads, candidates, chart)
         yield status
         yield Container(
-            Container(stream, chart, attention, id="left"),
+            Container(Container(stream, twin, id="texts"), chart, attention, id="left"),
             Container(candidates, heads, quadrants, id="right"),
             id="body",
         )
@@ -278,6 +283,7 @@ class InspectorApp(Actions, App[None]):
         log = self.frame.log
         log.append(event)
         self.heed(event)
+        self.heed_lanes(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.in_control)
@@ -287,7 +293,7 @@ class InspectorApp(Actions, App[None]):
                 self._set_stops()
                 if self.opening:
                     self.write(self.opening)
-            case Started():
+            case Started() if log.run == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
             case VectorsChanged():
@@ -297,9 +303,12 @@ class InspectorApp(Actions, App[None]):
             case Refused():
                 self.frame = replace(self.frame, vectors=log.vectors)
                 self._rows_pending_since = -math.inf
+                self.reconsidered(None)
                 self.say(event.sentence)
             case AttentionRows():
                 self._rows_pending_since = -math.inf
+            case Reconsidered():
+                self.reconsidered(event.step)
 
     def _set_stops(self) -> None:
         """A new engine is told what there was before, or what was asked for at the start."""
@@ -342,9 +351,13 @@ class InspectorApp(Actions, App[None]):
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""
         before, frame = self.frame, replace(self.frame, **changes)
-        newest = len(frame.log.steps) - 1
-        cursor = newest if frame.following or frame.cursor is None else min(frame.cursor, newest)
-        self.frame = frame = replace(frame, cursor=cursor if newest >= 0 else None)
+        last = frame.last
+        cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
+        frame = replace(frame, cursor=cursor if last >= 0 else None)
+        if frame.cursor != before.cursor and frame.place != "waterfall":
+            frame = replace(frame, token=0)
+        self.frame = frame = self.supposed(frame)
+        self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
@@ -388,6 +401,7 @@ class InspectorApp(Actions, App[None]):
         else:
             self._pacer.wanted = True
             self._ask_attention()
+            self.ask_what_if()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
@@ -429,7 +443,9 @@ class InspectorApp(Actions, App[None]):
         await self.run_action(action)
 
     def on_descendant_focus(self) -> None:
-        self.show(place=self.place)
+        focused = self.base.focused
+        lanes = {"stream": False, "twin": True}
+        self.show(place=self.place, second=lanes.get(focused.id or "" if focused else "", self.frame.second))
 
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")
@@ -443,11 +459,27 @@ class InspectorApp(Actions, App[None]):
     def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
         self.go_to(message.index)
 
+    def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
+        """Of two lanes side by side the other one follows."""
+        for stream in self.base.query(TokenStream):
+            if stream is not message.stream:
+                stream.begin_with(message.step)
+
     def on_view_head_asked(self, message: View.HeadAsked) -> None:
         self.show(layer=message.layer, head=message.head)
 
     def on_view_knob_asked(self, message: View.KnobAsked) -> None:
         self.show(knob=message.name, typed="")
+
+    def on_view_token_asked(self, message: View.TokenAsked) -> None:
+        """A second click on the same one takes it."""
+        if message.token == self.frame.token:
+            self.call_later(self.perform, "take")
+        else:
+            self.action_select(message.token - self.frame.token)
+
+    def on_view_row_asked(self, message: View.RowAsked) -> None:
+        self.show(row=message.row)
 
     def on_view_vector_asked(self, message: View.VectorAsked) -> None:
         self.action_vector(message.index + 1)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 NEED_AN_ENGINE = {
     "again", "stop", "restart", "prompt", "turn", "turn_chosen", "type", "take_typed", "reset_knob", "move_stage",
-    "adaptive", "vector", "strength", "no_vectors",
+    "adaptive", "vector", "strength", "no_vectors", "name", "star", "delete", "edit", "edit_prompt", "lane",
+    "type_lane", "shadow", "twin", "fan", "ask_fan", "same_text", "take_fan", "policy",
+    "take", "ban", "ban_on", "force", "until", "write_some", "add_row", "edit_row", "delete_row", "switch_row",
 }  # fmt: skip
 RECORDING = "this is a recording: nothing in it can be changed; `tui-entropy run` writes with a model"
 NAME = 28
