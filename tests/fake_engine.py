@@ -21,7 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tui_entropy import link
-from tui_entropy.engine.stops import Stops
+from tui_entropy.conditions import parse
 from tui_entropy.engine.worker import Worker
 from tui_entropy.engine.worker import main as serve
 from tui_entropy.errors import UserError
@@ -29,26 +29,39 @@ from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
     AttentionRows,
+    Branch,
     Breakpoint,
+    BreakpointsChanged,
     Candidate,
+    Command,
+    Continued,
     Ended,
     Event,
+    Go,
     Grid,
     Knobs,
     KnobsChanged,
     Load,
     Memory,
     ModelCard,
+    Paused,
     Piece,
     Prefilled,
     Progress,
     Proposed,
+    Reconsider,
+    Reconsidered,
+    SetBreakpoints,
+    SetWatches,
     Stage,
     Started,
     Step,
+    Switched,
     Vector,
     VectorsChanged,
+    Watch,
     Watched,
+    WatchesChanged,
     Write,
 )
 
@@ -164,45 +177,111 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
     return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
 
 
-class Words:
-    """Every word of a text is a token."""
-
-    eos_ids: frozenset[int] = frozenset()
-
-    def continuing(self, text: str) -> list[int]:
-        return [2000 + sum(word.encode()) for word in text.split()]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return f" {token_id}".encode()
+def shaped(
+    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watches: Sequence[Watch] = ()
+) -> Step:
+    """The step under other knobs than the usual ones, without some tokens, with one token and no other."""
+    kept = [c for c in made.candidates if c.cut is None]
+    weights = {c.token_id: c.final_prob ** (0.7 / max(knobs.temperature, 0.01)) for c in kept}
+    scale = sum(c.final_prob for c in kept) / (sum(weights.values()) or 1.0)
+    stages, rows = list(made.stages), made.stage_probs.rows()
+    if banned:
+        stages, rows = [Stage("banned", 49152 - len(banned), 0.9, made.entropy), *stages], [rows[0], *rows]
+    if forced is not None:
+        stages, rows = [*stages, Stage("forced", 1, made.final_prob, 0.0)], [*rows, rows[-1]]
+    candidates = tuple(
+        replace(c, final_prob=0.0, cut="banned")
+        if c.token_id in banned
+        else replace(c, final_prob=weights.get(c.token_id, 0.0) * scale)
+        for c in made.candidates
+    )
+    free = [n for n, c in enumerate(candidates, 1) if c.cut != "banned"]
+    rank = made.rank if made.rank in free else free[0]
+    token = next((c for c in candidates if c.token_id == forced), candidates[rank - 1])
+    rank = candidates.index(token) + 1
+    surprisals = [(watch.token_id, 0.5 + watch.token_id % 7 + made.index % 5) for watch in watches]
+    return replace(
+        made,
+        token_id=token.token_id,
+        data=token.data,
+        text=token.data.decode(),
+        surprisal=-token.logprob,
+        rank=rank,
+        final_prob=token.final_prob,
+        candidates=candidates,
+        stages=tuple(stages),
+        stage_probs=floats(rows),
+        watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
+    )
 
 
 class Session:
-    """The state of a run, as the real one keeps it: what is set is applied at the next token."""
+    """The state of every run, as the real one keeps it: what is set is applied at the next token."""
 
     def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
         self.options, self.emit = options, emit
         self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
         self.knobs = self.applied_knobs = Knobs()
         self.vectors = self.applied_vectors = vectors(options.layers)
-        self.run = self.n_written = self.prompt = self.limit = 0
-        self.active = False
-        self.stops, self.held = Stops(self.loaded.card, Words(), emit), False
+        self.run = self.limit = 0
+        self.began: dict[int, Started] = {}
+        self.written: dict[int, list[Step]] = {0: []}
+        """Of each run, what it shares with its parent included."""
+        self.ended: set[int] = set()
+        self.forced: list[int] = []
+        self.banned: tuple[int, ...] = ()
+        self.watches: tuple[Watch, ...] = ()
+        self.breakpoints: tuple[Breakpoint, ...] = ()
+        self.active = self.held = False
         self.due = 0.0
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
 
+    @property
+    def n_written(self) -> int:
+        return len(self.written[self.run])
+
     def begin(self, write: Write) -> None:
         self.stop()
         write = replace(write, chat=write.chat is not False)
-        self.run, self.n_written, self.active = self.run + 1, 0, True
-        self.knobs = self.applied_knobs = write.knobs
-        self.limit = write.max_tokens
-        begun = started(write, self.run, self.vectors)
-        self.prompt = len(begun.pieces)
+        self.knobs = write.knobs
+        begun = started(write, len(self.began) + 1, self.vectors)
+        self.open(begun, [])
+        self.emit(Prefilled(self.run, len(begun.pieces), len(begun.pieces), 0.1))
+
+    def open(self, begun: Started, steps: list[Step]) -> None:
+        self.run, self.limit, self.active, self.held = begun.run, begun.max_tokens, True, False
+        self.began[self.run], self.written[self.run] = begun, steps
+        self.applied_knobs, self.applied_vectors, self.forced, self.banned = self.knobs, self.vectors, [], ()
         self.emit(begun)
-        self.stops.begin(self.run)
-        self.emit(Prefilled(self.run, self.prompt, self.prompt, 0.1))
+
+    def branch(self, asked: Branch) -> None:
+        """Tokens of a text are words that stand for the candidates in their order."""
+        if not (asked.run == self.run and self.active and asked.step == self.n_written):
+            begun = replace(
+                self.began[asked.run], run=len(self.began) + 1, knobs=self.knobs, vectors=self.vectors,
+                parent=asked.run, shared=asked.step, how="kept",
+            )  # fmt: skip
+            self.open(begun, self.written[asked.run][: asked.step])
+        self.forced = [*asked.token_ids, *(1001 + n for n, _ in enumerate(asked.text.split()))]
+        self.banned = asked.ban
+
+    def go(self, run: int) -> None:
+        self.run, self.active, self.held = run, run not in self.ended, False
+        self.emit(Switched(run))
+        self.look_ahead()
+
+    def reconsider(self, asked: Reconsider) -> None:
+        made = step(asked.step, *self.shape(asked.knobs.seed), run=asked.run)
+        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.watches)))
+
+    def watch(self, texts: Sequence[str]) -> None:
+        self.watches = tuple(
+            Watch(text, 2000 + n, text.split(" ")[-1].encode(), len(text.split())) for n, text in enumerate(texts)
+        )
+        self.emit(WatchesChanged(self.run, self.n_written, self.watches))
+        self.propose_again()
 
     def stop(self) -> None:
         if self.active:
@@ -214,6 +293,7 @@ class Session:
     def set_knobs(self, knobs: Knobs) -> None:
         check(knobs)
         self.knobs = knobs
+        self.propose_again()
 
     def set_vector(self, wanted: Vector) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
@@ -221,14 +301,6 @@ class Session:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
-
-    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
-        self.stops.set_breakpoints(wanted)
-
-    def set_watches(self, texts: Sequence[str]) -> None:
-        self.stops.set_watches(texts)
-        if self.held:
-            self.look_ahead()
 
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run)
@@ -240,36 +312,56 @@ class Session:
         self.due += 1 / self.options.rate
         if self.options.log:
             return self.play()
-        if self.knobs != self.applied_knobs:
-            self.applied_knobs = self.knobs
-            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
-        if self.vectors != self.applied_vectors:
-            self.applied_vectors = self.vectors
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
         made = self.next_step()
-        if not self.held and (stop := self.stops.before(made)):
-            self.held = True
-            self.emit(Proposed(made))
-            self.emit(stop)
+        if not self.held and (stop := self.stop_before(made)):
             return stop
-        self.held = False
-        self.n_written += 1
-        self.stops.written(made)
+        self.written[self.run].append(made)
+        self.forced, self.banned, self.held = self.forced[1:], (), False
         self.emit(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
         return made
 
     def next_step(self) -> Step:
-        shape = (self.prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, self.knobs.seed)
-        made = step(self.n_written, *shape, run=self.run)
-        followed = (Watched(id, -(id % 7), 1 + id % 50, 12.0 - id % 7) for id in self.stops.watched)
-        return replace(made, watched=tuple(followed))
+        """As things are set now."""
+        if self.knobs != self.applied_knobs:
+            self.applied_knobs = self.knobs
+            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
+        if self.vectors != self.applied_vectors:
+            self.applied_vectors = self.vectors
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+        made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
+        forced = self.forced[0] if self.forced else None
+        return shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.watches)
+
+    def shape(self, seed: int) -> tuple[int, int, int, int, int]:
+        prompt = len(self.began[self.run].pieces)
+        return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
+
+    def stop_before(self, made: Step) -> Paused | None:
+        """The first breakpoint that holds stops, and is counted."""
+        for at, one in enumerate(self.breakpoints):
+            if one.enabled and parse(one.expression).holds(made, made.text, self.watches):
+                counted = replace(one, hits=one.hits + 1)
+                self.set_breakpoints((*self.breakpoints[:at], counted, *self.breakpoints[at + 1 :]))
+                self.held = True
+                self.emit(Proposed(made))
+                self.emit(stop := Paused(self.run, f"breakpoint {one.id}: {one.expression}", one.id))
+                return stop
+        return None
+
+    def set_breakpoints(self, wanted: tuple[Breakpoint, ...]) -> None:
+        self.breakpoints = wanted
+        self.emit(BreakpointsChanged(wanted))
 
     def look_ahead(self) -> None:
         if self.active and not self.options.log:
             self.held = True
             self.emit(Proposed(self.next_step()))
+
+    def propose_again(self) -> None:
+        if self.held:
+            self.look_ahead()
 
     def play(self) -> Event | None:
         """The next step of a given log and what comes with it, as it is."""
@@ -281,7 +373,8 @@ class Session:
         return None
 
     def finish(self, reason: str) -> None:
-        self.active = False
+        self.active = self.held = False
+        self.ended.add(self.run)
         self.emit(Ended(self.run, reason))
 
 
@@ -297,6 +390,28 @@ class Engine(Worker):
         if self.options.fail:
             raise UserError("there is no such model: take one of `tui-entropy models`")
         return Session(self.options, command.model.name, self.emit)
+
+    def obey(self, command: Command) -> None:
+        session: Any = self.session
+        match command:
+            case Branch() if session:
+                session.branch(command)
+                self.budget = len(session.forced) if command.pause else None
+                if self.budget == 0:
+                    self._pause("as you asked")
+                else:
+                    self.emit(Continued(session.run))
+            case Go() if session:
+                self.budget = 0
+                session.go(command.run)
+            case Reconsider() if session:
+                session.reconsider(command)
+            case SetBreakpoints() if session:
+                session.set_breakpoints(command.breakpoints)
+            case SetWatches() if session:
+                session.watch(command.texts)
+            case _:
+                super().obey(command)
 
     def memory(self) -> Memory:
         return Memory(612_000_000, None, 4_000_000)

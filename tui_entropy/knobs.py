@@ -154,6 +154,10 @@ KNOBS = (
         off="", needs=("adaptive",),
     ),
     Knob(
+        "banned", "banned", "Tokens that are never written: ids joined by commas, or X on a candidate.", off=(),
+        needs=("banned",),  # there is nothing to turn while there are none
+    ),
+    Knob(
         "order", "order",
         "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
         choices=tuple(ORDERS),
@@ -182,7 +186,7 @@ def is_idle(knobs: Knobs, name: str) -> bool:
 
 def shown(knobs: Knobs, name: str) -> str:
     """Its value, short; text with its control characters escaped."""
-    value = knobs.order_name if name == "order" else getattr(knobs, name)
+    value = knobs.order_name if name == "order" else len(knobs.banned) if name == "banned" else getattr(knobs, name)
     if isinstance(value, tuple | str):
         return ",".join(repr(text)[1:-1] for text in ([value] if isinstance(value, str) else value))
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -197,6 +201,11 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
         value = ORDERS.get(text, named + tuple(stage for stage in ORDERS["hf"] if stage not in named))
     elif name == "dry_breakers":
         value = tuple(_unescaped(part) for part in text.split(",") if part)
+    elif name == "banned":
+        ids = [part.strip() for part in text.split(",") if part.strip()]
+        if wrong := [part for part in ids if not part.isdecimal()]:
+            raise UserError(f"{wrong[0]!r} is no token id: give whole numbers joined by commas, or nothing for none")
+        value = tuple(int(part) for part in ids)
     elif name == "clarifier":
         value = _unescaped(text)
     elif knob.is_number:

@@ -118,6 +118,8 @@ class RunLog:
         """Take in what happened to this run."""
         match event:
             case Step():
+                if event.forced and not (self.steps and self.steps[-1].forced):
+                    self.marks.append(Mark(event.index, "forced"))
                 self.steps.append(event)
                 self.proposed = None
             case Proposed():
@@ -265,7 +267,7 @@ class Log:
             case Ended():
                 self.state, self.note = "ended", event.reason
             case Failed():
-                self.state, self.note = "failed", event.sentence
+                self.state, self.note, self.now.proposed = "failed", event.sentence, None
             case Refused():
                 self.refusal = event.sentence
             case Memory():
@@ -284,7 +286,7 @@ class Log:
 
     def lose(self, why: str) -> None:
         """The engine is gone; what it said stays."""
-        self.state, self.note = "lost", why
+        self.state, self.note, self.now.proposed = "lost", why, None
 
     def _begin(self, started: Started) -> None:
         parent = self.runs.get(started.parent) if started.parent is not None else None

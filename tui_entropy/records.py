@@ -437,6 +437,11 @@ class Step(Struct, frozen=True, tag="step"):
     shadow: Shadow | None = None
     """None where no shadow runs."""
 
+    @property
+    def forced(self) -> bool:
+        """Whether it was written whatever the model said."""
+        return bool(self.stages) and self.stages[-1].name == "forced"
+
 
 class Proposed(Struct, frozen=True, tag="proposed"):
     """At a stop: the step that comes next if nothing is changed. Nothing of it is written yet, and each change of

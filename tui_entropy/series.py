@@ -275,6 +275,18 @@ SERIES = (
         "of what tells the two apart; it says nothing of the tokens that were not written.",
     ),
     series(
+        "flip", "count", "model",
+        lambda step: float(step.shadow.top_id != step.candidates[0].token_id) if step.shadow and step.candidates
+        else None, 1.0,
+        "1 where the most probable token of the shadow is another one than this lane's, 0 where it is the same. With "
+        "greedy sampling only these change the text; a flip between two near ties says little.",
+    ),
+    series(
+        "by lane", "count", "final", of_shadow(lambda step, shadow: float(shadow.would_id != step.token_id)), 1.0,
+        "1 where the shadow, with the same luck, would have written another token, so that this one is here only "
+        "because of what tells the lanes apart. 0 where it would have written the same, however differently sure.",
+    ),
+    series(
         "forward pass", "seconds", "", lambda step: step.forward_seconds, 0.1,
         "Seconds of the model's forward pass for this token, probes included. It grows with the context; a jump is "
         "the machine, not the model.",

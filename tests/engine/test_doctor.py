@@ -24,7 +24,8 @@ from tui_entropy.records import Knobs
 CHECKS = {
     "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
     "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
-    "written steps", "sampling chain", "repeated draws", "left as found", "head measures",
+    "written steps", "sampling chain", "repeated draws", "left as found", "head measures", "row of two",
+    "steered row",
 }  # fmt: skip
 VIEWS = {
     costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
@@ -57,7 +58,11 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     found = doctor.doctor(family, lambda progress: stages.append(progress.stage))
     assert {check.name for check in found.checks} == CHECKS
     by_verdict = {check.name: check.verdict for check in found.checks if check.verdict != report.PASS}
-    assert by_verdict == ({} if family.anatomy.croppable else {"revisited step": report.SKIPPED})
+    assert by_verdict == (
+        {}
+        if family.anatomy.croppable
+        else dict.fromkeys(("revisited step", "row of two", "steered row"), report.SKIPPED)
+    )
     assert {cost.view for cost in found.costs} == VIEWS
     assert len(stages) == len(doctor.CHECKS) + 1
     assert not any(module._forward_hooks for module in family.model.modules())
@@ -152,6 +157,15 @@ def no_push(patch):
     patch.setattr(Steering, "set", lambda self, pushes: None)
 
 
+def push_for_every_row(patch):
+    honest = Steering.set
+    patch.setattr(Steering, "set", lambda self, *rows: honest(self, rows[-1]))
+
+
+def rows_mixed_up(patch):
+    patch.setattr(doctor, "forward", lambda *given: decode.forward(*given).flip(0))
+
+
 def push_that_stays(patch):
     patch.setattr(Steering, "clear", lambda self: self._hooks.clear())
 
@@ -193,6 +207,8 @@ FAULTS = [
     (the_block_below, "llama", doctor.steering, {"steered block", "blocks below"}),
     (no_push, "gemma3", doctor.steering, {"steered block", "blocks above"}),
     (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
+    (push_for_every_row, "gemma3", doctor.rows, {"steered row"}),
+    (rows_mixed_up, "llama", doctor.rows, {"row of two", "steered row"}),
     (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
     (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
     (top_p_before_temperature, "llama", doctor.written_steps, {"sampling chain"}),

@@ -116,7 +116,7 @@ async def test_every_pane_shows_the_newest_step_while_following():
     app = up()
     async with app.run_test(size=(120, 40)) as pilot:
         await writing(app, pilot)
-        assert {view.frame.cursor for view in app.views} == {STEPS - 1}
+        await until(pilot, lambda: {view.frame.cursor for view in app.views} == {STEPS - 1})
         assert f"step {STEPS}" in screen_text(app)
 
 
@@ -450,7 +450,7 @@ async def test_raw_mode_and_a_system_prompt():
     app = up()
     async with app.run_test() as pilot:
         await writing(app, pilot)
-        await pilot.press("enter", "tab", "o", "k", "tab", "h", "i", "enter")
+        await pilot.press("i", "tab", "o", "k", "tab", "h", "i", "enter")
         assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("hi", "ok", True)
         await pilot.press("i", "ctrl+t", "y", "o", "enter")
         assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("yo", None, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from transformers.generation.logits_process import (
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.costs import costs
-from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.decode import forward, instruments
 from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded, free_bytes
 from tui_entropy.engine.metrics import log_probs, surprisal_moments
@@ -296,6 +296,36 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield Check("steering taken away", "logits", "logits against before", "logits", worst(after, logits), bound)
 
 
+def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
+    """Two texts in one pass are each what they are alone, and what is pushed in one stays in it."""
+    alone = partial(Check, "row of two", "logits", "each row of one pass against a pass of its own", "logits")
+    apart = partial(Check, "steered row", "logits", "the row beside one that is steered against before", "logits")
+    if not loaded.anatomy.croppable:
+        kinds = ", ".join(sorted(set(loaded.anatomy.layer_kinds)))
+        yield from (check(skipped=f"a cache of {kinds} layers is not shared") for check in (alone, apart))
+        return
+    texts = ids, ids.flip(0)
+    pushed = torch.randn(loaded.anatomy.d_model, generator=torch.Generator().manual_seed(0))
+    push = {(loaded.anatomy.n_layers + 1) // 2: pushed}
+    with instruments(loaded, keep=0) as probes:
+
+        def written(*under: Mapping[int, Tensor], which: Sequence[Tensor] = texts) -> Tensor:
+            """(rows, N_SINGLE, vocab) logits of the last tokens, read one by one."""
+            probes.steering.set(*under)
+            cache = new_cache(loaded.model, loaded.anatomy)
+            beside = torch.stack(list(which))
+            forward(loaded, cache, beside[:, :-N_SINGLE])
+            return torch.stack([forward(loaded, cache, beside[:, [at]]) for at in range(-N_SINGLE, 0)], 1)
+
+        both = written({})
+        each = torch.cat([written({}, which=[text]) for text in texts])
+        steered = written({}, push)
+        single = written(push, which=texts[1:])
+    bound = allowed(loaded.model.dtype, both.abs().max())
+    yield alone(max(worst(both, each), worst(steered[1:], single)), bound)
+    yield apart(worst(steered[0], both[0]), bound)  # experts are shared out among the tokens of a batch
+
+
 # --- What is written -----------------------------------------------------------------------------------------------
 
 
@@ -362,5 +392,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
-    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, written_steps,
+    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, written_steps,
 )  # fmt: skip

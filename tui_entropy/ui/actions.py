@@ -8,24 +8,29 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import read
-from tui_entropy.records import Advance, Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.records import Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
+from tui_entropy.ui.ask import Asking
 from tui_entropy.ui.attached import AttachedActions
+from tui_entropy.ui.branching import BranchActions
+from tui_entropy.ui.laning import LaneActions
+from tui_entropy.ui.lists import ListActions
 from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.prompting import PromptActions
+from tui_entropy.ui.stopping import StopActions
 from tui_entropy.ui.theme import Theme, available, load, textual_theme
+from tui_entropy.ui.what_if import WhatIf
 
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from tui_entropy.ui.prompt import PromptBox
     from tui_entropy.ui.view import Frame
 
 STRENGTH_STEP = 0.25
-MAX_TOKENS = 512
 PANES = ("-show-heads", "-show-attention")
-ZOOMABLE = ("stream", "chart", "candidates", "heads", "attention")
+ZOOMABLE = ("stream", "twin", "chart", "candidates", "heads", "attention")
 BUSY = ("reading", "writing")
 GONE = ("failed", "lost")
 TINTS = tuple(
@@ -34,7 +39,9 @@ TINTS = tuple(
 """The series that most people want to tint by."""
 
 
-class Actions(PageActions, AttachedActions):
+class Actions(
+    StopActions, ListActions, WhatIf, Asking, PromptActions, BranchActions, LaneActions, PageActions, AttachedActions
+):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
     if TYPE_CHECKING:
@@ -46,8 +53,8 @@ class Actions(PageActions, AttachedActions):
         def tell(self, command: Command) -> None: ...
         def write(self, wanted: Write) -> None: ...
         def begin_engine(self) -> None: ...
+        def forget_terminal(self) -> None: ...
 
-    prompt_box: PromptBox | None = None
     vector_at = 0
     """The vector that + and - act on."""
 
@@ -59,24 +66,18 @@ class Actions(PageActions, AttachedActions):
         elif self.frame.log.state == "paused":
             self.tell(Continue())
         else:
-            self._say_why_not()
-
-    def action_advance(self) -> None:
-        if self.frame.log.state in (*BUSY, "paused"):
-            self.tell(Advance(1))
-        else:
-            self._say_why_not()
+            self.say_why_not()
 
     def action_stop(self) -> None:
         if self.frame.log.state in (*BUSY, "paused"):
             self.tell(Stop())
         else:
-            self._say_why_not()
+            self.say_why_not()
 
     def action_again(self, by: int) -> None:
         """The same prompt, with the seed moved on by this much."""
         if self.frame.log.state in GONE or self.wrote is None:
-            self._say_why_not()
+            self.say_why_not()
             return
         knobs = ladders.turned(self.frame.knobs, "seed", by) if by else self.frame.knobs
         self.show(knobs=knobs)
@@ -98,7 +99,7 @@ class Actions(PageActions, AttachedActions):
         else:
             self.say("the engine is up; E starts it again when it is gone")
 
-    def _say_why_not(self) -> None:
+    def say_why_not(self) -> None:
         reasons = {
             "starting": "the engine is still starting",
             "loading": "the model is still loading",
@@ -111,9 +112,8 @@ class Actions(PageActions, AttachedActions):
     # --- Looking ---------------------------------------------------------------------------------------------
 
     def go_to(self, index: int) -> None:
-        """The newest step and anything beyond it means following."""
-        newest = len(self.frame.log.steps) - 1
-        self.show(cursor=max(index, 0), following=index >= newest)
+        """The last step and anything beyond it means following."""
+        self.show(cursor=max(index, 0), following=index >= self.frame.last)
 
     def action_move(self, by: int) -> None:
         self.go_to((self.frame.cursor or 0) + by)
@@ -126,7 +126,8 @@ class Actions(PageActions, AttachedActions):
 
     def action_tint(self) -> None:
         """The next of the usual ones; the one chosen on the numbers page comes last."""
-        round = list(dict.fromkeys([*TINTS, self.frame.chosen, self.frame.tint]))
+        beside = [BY_NAME["kl"]] if self.frame.log.now.shadow else []
+        round = list(dict.fromkeys([*TINTS, *beside, self.frame.chosen, self.frame.tint]))
         self.show(tint=round[(round.index(self.frame.tint) + 1) % len(round)])
 
     def action_unit(self) -> None:
@@ -148,6 +149,7 @@ class Actions(PageActions, AttachedActions):
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Ask for them. A model that is not up yet gets them with the prompt."""
+        self.suppose(self.frame.knobs)
         if knobs != self.frame.knobs and self.frame.log.state in (*BUSY, "paused", "ended", "ready"):
             self.tell(SetKnobs(knobs))
         self.show(knobs=knobs, typed="")
@@ -197,7 +199,7 @@ class Actions(PageActions, AttachedActions):
         vectors = list(self.frame.vectors)
         self.vector_at, vectors[at] = at, changed(vectors[at], **changes)
         if self.frame.log.state not in GONE:
-            self.tell(SetVector(vectors[at]))
+            self.tell(SetVector(vectors[at], rebuild=self.frame.rebuild))
         self.show(vectors=tuple(vectors))
 
     def action_vector(self, number: int) -> None:
@@ -230,8 +232,10 @@ class Actions(PageActions, AttachedActions):
 
     @property
     def place(self) -> str:
-        """The page that is open, or the pane with keys of its own that has the focus; none while help or the palette
-        is open over it."""
+        """What is asked, the page that is open, or the pane with keys of its own that has the focus; none while help
+        or the palette is open over it."""
+        if self.asking:
+            return "ask"
         if self.page is not None and self.screen is self.page:
             return self.page.called
         focused = self.screen.focused if len(self.screen_stack) == 1 else None
@@ -268,8 +272,9 @@ class Actions(PageActions, AttachedActions):
         focused = self.base.focused
         name = focused.id if focused is not None and focused.id in ZOOMABLE else "stream"
         pane = self.base.query_one(f"#{name}")
-        assert pane.parent is not None
-        for shown in (pane, pane.parent):
+        for shown in pane.ancestors_with_self:
+            if shown.id == "body":
+                break
             shown.add_class("-zoomed")
         self.base.add_class("-zoom")
 
@@ -288,6 +293,7 @@ class Actions(PageActions, AttachedActions):
         self.push_screen(HelpScreen(self.frame))
 
     def action_redraw(self) -> None:
+        self.forget_terminal()
         self.refresh(layout=True)
 
     def action_help_quit(self) -> None:
@@ -312,51 +318,6 @@ class Actions(PageActions, AttachedActions):
             return
         self.use_theme(theme)
         self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))
-
-    # --- The prompt box --------------------------------------------------------------------------------------
-
-    async def action_prompt(self) -> None:
-        self.action_close_page()
-        if self.prompt_box is None:
-            from tui_entropy.ui.prompt import History, Prompt, PromptBox  # Textual's editor comes with it
-
-            card, wrote = self.frame.log.card, self.wrote
-            chat = (card is None or card.has_chat_template) and (wrote is None or wrote.chat is not False)
-            self.prompt_box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
-            await self.base.mount(self.prompt_box, before="#hints")
-        self.prompt_box.open()
-
-    def action_close_prompt(self) -> None:
-        if self.prompt_box:
-            self.focus_on("stream")
-            self.prompt_box.display = False
-
-    def action_send(self) -> None:
-        if self.prompt_box and (prompt := self.prompt_box.send()):
-            self.action_close_prompt()
-            limit = self.wrote.max_tokens if self.wrote else MAX_TOKENS
-            self.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, self.frame.knobs))
-            if self.frame.log.state in GONE:
-                self.say("the engine is gone: E starts it again, and then this prompt is written")
-
-    def action_newline(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.newline()
-
-    def action_recall(self, by: int) -> None:
-        if self.prompt_box:
-            self.prompt_box.recall(by)
-
-    def action_chat_or_raw(self) -> None:
-        card = self.frame.log.card
-        if self.prompt_box and not self.prompt_box.chat and card and not card.has_chat_template:
-            self.say("this model has no chat template: it writes on from raw text")
-        elif self.prompt_box:
-            self.prompt_box.toggle_mode()
-
-    def action_system(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.switch_field()
 
 
 NONE = "no control vector is loaded"

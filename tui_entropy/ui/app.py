@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from msgspec.structs import replace as changed
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
 from textual.containers import Container
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -30,6 +33,7 @@ from tui_entropy.records import (
     ModelSpec,
     Progress,
     Ready,
+    Reconsidered,
     Refused,
     SetBreakpoints,
     SetVector,
@@ -43,7 +47,9 @@ from tui_entropy.records import (
 from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
+from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.start import over_ssh
 from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
 from tui_entropy.ui.widgets.candidates import Candidates
@@ -53,15 +59,20 @@ from tui_entropy.ui.widgets.hints import Hints
 from tui_entropy.ui.widgets.knobs import KnobStrip
 from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
-from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
+RIDES = 4
+"""Frames of data that a round of all heavy panes is spread over."""
+SSH = "over ssh: `ssh -C` packs what is sent to an eighth; --color truecolor has finer colours for a third more"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
 LOOKS = (
-    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "stage", "knobs",
+    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
+    "knobs", "what_if",
+    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -76,6 +87,7 @@ class InspectorApp(Actions, App[None]):
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys.py) -> keys in its place.
+    driver_class: as Textual takes it; data is paced only by a DiffingDriver.
     """
 
     TITLE = "tui-entropy"
@@ -101,8 +113,9 @@ class InspectorApp(Actions, App[None]):
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=driver_class)
         self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
         self.stops = tuple(breakpoints), tuple(watches)
         """What is set once the model is up."""
@@ -119,11 +132,20 @@ class InspectorApp(Actions, App[None]):
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
         self._heavy_due = math.inf
+        self._at_once = False
+        """A person waits for the heavy panes."""
+        self._share = 1
+        """Heavy panes that ride along with a frame of data."""
+        self._owed = False
+        """Data has come that no pane shows yet."""
+        self._pacer = Pacer()
+        """Of the terminal; in a terminal that cannot be asked, one that never waits."""
         self._to_show: list[View] = []
         """Heavy panes that do not show the newest frame yet."""
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
         self._hush: Timer | None = None
+        self.answers: dict[str, list[str]] = {}
         self._been_ready = False
         self.set_keymap(dict(keymap or {}))
         self.use_theme(self.frame.paint.theme)
@@ -131,14 +153,15 @@ class InspectorApp(Actions, App[None]):
     # --- Life ------------------------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
-        stream, chart, attention = TokenStream(id="stream"), Chart(id="chart"), self.attention
+        stream, twin = TokenStream(id="stream"), TwinStream(id="twin")
+        chart, attention = Chart(id="chart"), self.attention
         candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
         status, hints = Status(id="status"), Hints(id="hints")
         quadrants = Quadrants(id="quadrants")
-        self.panes = (status, stream, knobs, hints, attention, quadrants, heads, candidates, chart)
+        self.panes = (status, stream, twin, knobs, hints, attention, quadrants, heads, candidates, chart)
         yield status
         yield Container(
-            Container(stream, chart, attention, id="left"),
+            Container(Container(stream, twin, id="texts"), chart, attention, id="left"),
             Container(candidates, heads, quadrants, id="right"),
             id="body",
         )
@@ -146,6 +169,8 @@ class InspectorApp(Actions, App[None]):
         yield hints
 
     def on_mount(self) -> None:
+        self._pacer = getattr(self._driver, "pacer", self._pacer)
+        self._pacer.on_answer = self._answered
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
@@ -180,14 +205,14 @@ class InspectorApp(Actions, App[None]):
             self.tell(self.load)
 
     def _welcome(self) -> None:
-        """Once per user: the keys worth knowing."""
-        seen = paths.state() / "welcomed"
-        try:
-            seen.parent.mkdir(parents=True, exist_ok=True)
-            seen.touch(exist_ok=False)
-        except OSError:
-            return
-        self.say(WELCOME, seconds=60.0)
+        """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""
+        for name, wanted, sentence in (("welcomed", True, WELCOME), ("welcomed-over-ssh", over_ssh(os.environ), SSH)):
+            with suppress(OSError):
+                if wanted:
+                    paths.state().mkdir(parents=True, exist_ok=True)
+                    (paths.state() / name).touch(exist_ok=False)
+                    self.say(sentence, seconds=60.0)
+                    return
 
     # --- In --------------------------------------------------------------------------------------------------
 
@@ -218,25 +243,47 @@ class InspectorApp(Actions, App[None]):
         self._alarm = self.clock.call_at(at, self._ring)
 
     def _ring(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._alarm = None
         self.call_later(self._drain)
+
+    def _answered(self) -> None:
+        """The terminal shows what it was sent."""
+        if self._owed or self._heavy_due < math.inf:
+            self._arm(max(min(self._light_at + LIGHT, self._heavy_due), self.clock.time()))
+
+    def forget_terminal(self) -> None:
+        """The terminal may show anything: what is painted next is sent whole."""
+        if forget := getattr(self._driver, "forget", None):
+            forget()
 
     def _drain(self) -> None:
         arrived, self._arrived = self._arrived, []
         for event in arrived:
             self._take_in(event)
-        if arrived:
-            self._light_at = self.clock.time()
+        self._owed = self._owed or bool(arrived)
+        if wait := self._pacer.waits:
+            self._arm(self.clock.time() + wait)
+            return
+        if self._owed:
+            self._owed, self._light_at = False, self.clock.time()
+            self.frame = replace(self.frame, terminal=self._pacer.gauge())
             self.show()
-        if self._heavy_due <= self.clock.time() + 0.001:
+            self._pacer.wanted = True
+        due = self._heavy_due <= self.clock.time() + 0.001
+        if self._to_show and not (due and self._at_once):
+            self._ride()
+        elif due:
             self._show_heavy()
-        elif self._heavy_due < math.inf:
+        if self._heavy_due < math.inf:
             self._arm(self._heavy_due)
 
     def _take_in(self, event: Event) -> None:
         log = self.frame.log
         log.append(event)
         self.heed(event)
+        self.heed_lanes(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.in_control)
@@ -246,7 +293,7 @@ class InspectorApp(Actions, App[None]):
                 self._set_stops()
                 if self.opening:
                     self.write(self.opening)
-            case Started():
+            case Started() if log.run == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
             case VectorsChanged():
@@ -256,9 +303,12 @@ class InspectorApp(Actions, App[None]):
             case Refused():
                 self.frame = replace(self.frame, vectors=log.vectors)
                 self._rows_pending_since = -math.inf
+                self.reconsidered(None)
                 self.say(event.sentence)
             case AttentionRows():
                 self._rows_pending_since = -math.inf
+            case Reconsidered():
+                self.reconsidered(event.step)
 
     def _set_stops(self) -> None:
         """A new engine is told what there was before, or what was asked for at the start."""
@@ -301,9 +351,13 @@ class InspectorApp(Actions, App[None]):
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""
         before, frame = self.frame, replace(self.frame, **changes)
-        newest = len(frame.log.steps) - 1
-        cursor = newest if frame.following or frame.cursor is None else min(frame.cursor, newest)
-        self.frame = frame = replace(frame, cursor=cursor if newest >= 0 else None)
+        last = frame.last
+        cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
+        frame = replace(frame, cursor=cursor if last >= 0 else None)
+        if frame.cursor != before.cursor and frame.place != "waterfall":
+            frame = replace(frame, token=0)
+        self.frame = frame = self.supposed(frame)
+        self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
@@ -312,16 +366,32 @@ class InspectorApp(Actions, App[None]):
         self._heavy_soon(at_once=looked or moved)
 
     def _heavy_soon(self, at_once: bool = False) -> None:
+        self._at_once = self._at_once or at_once
         pace = 0 if at_once else max((view.PACE for view in self.views), default=LIGHT)
         due = max(self._heavy_at + pace, self.clock.time())
         self._heavy_due = min(self._heavy_due, due)
         self._arm(self._heavy_due)
 
     def _show_heavy(self) -> None:
-        """Each in a frame of its own, so that a key in between waits for one pane and not for all."""
+        """A few at a time, so that a key in between waits for one pane and not for all. Each that a person asked for
+        has a frame of its own, at once; those that only follow the data ride along with its frames."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
         self._to_show = [view for view in self.views if view.PACE > LIGHT]
-        self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        if self._at_once:
+            self._at_once = False
+            self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        else:
+            self._share = -(-len(self._to_show) // RIDES)
+            self._ride()
+
+    def _ride(self) -> None:
+        for _ in range(min(self._share, len(self._to_show))):
+            self._to_show.pop().show(self.frame)
+        if self._to_show:
+            self._arm(self.clock.time() + LIGHT)
+        else:
+            self._pacer.wanted = True
+            self._ask_attention()
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -329,7 +399,9 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:
+            self._pacer.wanted = True
             self._ask_attention()
+            self.ask_what_if()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
@@ -371,12 +443,15 @@ class InspectorApp(Actions, App[None]):
         await self.run_action(action)
 
     def on_descendant_focus(self) -> None:
-        self.show(place=self.place)
+        focused = self.base.focused
+        lanes = {"stream": False, "twin": True}
+        self.show(place=self.place, second=lanes.get(focused.id or "" if focused else "", self.frame.second))
 
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")
 
     def on_resize(self) -> None:
+        self.forget_terminal()
         self._heavy_soon()
 
     # --- What views ask for ----------------------------------------------------------------------------------
@@ -384,11 +459,27 @@ class InspectorApp(Actions, App[None]):
     def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
         self.go_to(message.index)
 
+    def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
+        """Of two lanes side by side the other one follows."""
+        for stream in self.base.query(TokenStream):
+            if stream is not message.stream:
+                stream.begin_with(message.step)
+
     def on_view_head_asked(self, message: View.HeadAsked) -> None:
         self.show(layer=message.layer, head=message.head)
 
     def on_view_knob_asked(self, message: View.KnobAsked) -> None:
         self.show(knob=message.name, typed="")
+
+    def on_view_token_asked(self, message: View.TokenAsked) -> None:
+        """A second click on the same one takes it."""
+        if message.token == self.frame.token:
+            self.call_later(self.perform, "take")
+        else:
+            self.action_select(message.token - self.frame.token)
+
+    def on_view_row_asked(self, message: View.RowAsked) -> None:
+        self.show(row=message.row)
 
     def on_view_vector_asked(self, message: View.VectorAsked) -> None:
         self.action_vector(message.index + 1)

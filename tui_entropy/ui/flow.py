@@ -36,6 +36,11 @@ class Flow:
             self._break()
         self.labels[len(self.lines) - 1] = role
 
+    def reach(self, n: int) -> None:
+        """End lines until there are n."""
+        while len(self.lines) < n:
+            self._break()
+
     def add(self, text: str, owner: int) -> None:
         self.line_of.setdefault(owner, len(self.lines) - 1)
         for chunk in re.findall(r"\n| |[^\n ]+", text):

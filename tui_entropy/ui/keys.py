@@ -24,12 +24,14 @@ class Key:
     hint: str = ""
     """A word for the footer; empty where the footer leaves it out."""
     where: str = ""
-    """The pane that must have the focus ('knobs', 'prompt'), the page that must be open, 'page' for any of them,
-    'rows' for those that have rows to choose, 'replay' for the usual screen of a recording; empty for everywhere."""
+    """The pane that must have the focus ('knobs', 'prompt', 'ask'), the page that must be open, 'page' for any of
+    them, 'rows' for those that have rows to choose, 'lists' for those of LISTED, 'replay' for the usual screen of a
+    recording; empty for everywhere."""
     shown: bool = True
     """False for one of a row of alike keys whose first is listed for all."""
 
 
+LANES = "Other lanes"
 WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT, REPLAY = (
     "Writing",
     "Looking",
@@ -44,8 +46,13 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
     "In the prompt box",
     "In a replay",
 )
+TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
-WITH_ROWS = ("numbers", "layers", "waterfall")
+BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
+
+LISTED = ("breakpoints", "watches")
+"""Pages with a list that can be changed."""
+WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
 
 KEYS = (
@@ -57,6 +64,10 @@ KEYS = (
     Key("prompt.mode", "ctrl+t", "chat_or_raw", "chat template or raw completion", PROMPT, "chat/raw", "prompt"),
     Key("prompt.system", "tab,shift+tab", "system", "to the system prompt and back", PROMPT, "system", "prompt"),
     Key("prompt.close", "escape", "close_prompt", "close, and keep what is typed", PROMPT, "close", "prompt"),
+    Key("ask.take", "enter", "answer", "take the answer", ASKED, "take", "ask"),
+    Key("ask.older", "up", "earlier_answer(1)", "an earlier answer", ASKED, "older", "ask"),
+    Key("ask.newer", "down", "earlier_answer(-1)", "a later answer", ASKED, "", "ask"),
+    Key("ask.close", "escape", "no_answer", "close, and change nothing", ASKED, "close", "ask"),
     Key("strip.left", "left", "choose(-1)", "the knob before", STRIP, "choose", "knobs"),
     Key("strip.right", "right", "choose(1)", "the knob after", STRIP, "", "knobs"),
     Key("strip.up", "up", "turn_chosen(1)", "turn it up", STRIP, "turn", "knobs"),
@@ -74,6 +85,28 @@ KEYS = (
     Key("stage.after", "full_stop", "stage(1)", "the stage after", CHAIN, "", "waterfall"),
     Key("stage.earlier", "less_than_sign", "move_stage(-1)", "move it earlier", CHAIN, "move", "waterfall"),
     Key("stage.later", "greater_than_sign", "move_stage(1)", "move it later", CHAIN, "", "waterfall"),
+    Key("branches.go", "enter", "go", "go to it: look at it, and write on there", BRANCHED, "go", "branches"),
+    Key("branches.diff", "d", "diff", "what tells it from the run on screen", BRANCHED, "diff", "branches"),
+    Key("branches.name", "r", "name", "name it", BRANCHED, "name", "branches"),
+    Key("branches.star", "asterisk,s", "star", "star it, or not", BRANCHED, "star", "branches"),
+    Key("branches.delete", "delete,backspace", "delete", "hide it, or show it again", BRANCHED, "hide", "branches"),
+    Key("branches.hidden", "h", "hidden", "list what is hidden, or not", BRANCHED, "hidden", "branches"),
+    Key("diff.back", "d,enter", "leave_diff", "back to the branches", DIFFED, "branches", "diff"),
+    Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes"),
+    Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes"),
+    Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes"),
+    Key("lanes.type", "e", "type_lane", "edit the prompt of a lane", LANED, "edit", "lanes"),
+    Key("fan.take", "enter", "take_fan", "write on with it: a branch", FANNED, "take", "fan"),
+    Key("fan.same", "e", "same_text", "groups of exact or of normalised text", FANNED, "exact", "fan"),
+    Key("fan.more", "plus,equals_sign", "draws(1)", "more draws", FANNED, "draws", "fan"),
+    Key("fan.fewer", "minus", "draws(-1)", "fewer draws", FANNED, "", "fan"),
+    Key("fan.longer", "greater_than_sign", "lengths(1)", "longer ones", FANNED, "longer", "fan"),
+    Key("fan.shorter", "less_than_sign", "lengths(-1)", "shorter ones", FANNED, "", "fan"),
+    Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan"),
+    Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists"),
+    Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists"),
+    Key("list.delete", "d,delete,backspace", "delete_row", "delete it", LISTS, "delete", "lists"),
+    Key("list.switch", "space", "switch_row", "switch a breakpoint on or off", LISTS, "on/off", "breakpoints"),
     Key("page.row.up", "up", "row(-1)", "the row above: a number, a layer, a candidate", PAGE, "row", "rows"),
     Key("page.row.down", "down", "row(1)", "the row below", PAGE, "", "rows"),
     Key("page.rows.up", "pageup", "row(-10)", "ten rows up", PAGE, "", "rows"),
@@ -86,15 +119,27 @@ KEYS = (
     # Everywhere else.
     Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
     Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
+    Key("sentence", "full_stop", "until('sentence')", "write to the end of the sentence, then pause", WRITING,
+        "sentence"),
+    Key("line", "l", "until('line')", "write to the end of the line, then pause", WRITING, "line"),
+    Key("some", "J", "write_some", "write so many tokens, then pause", WRITING),
+    Key("candidate.up", "up", "select(-1)", "the candidate above", TRYING, "choose"),
+    Key("candidate.down", "down", "select(1)", "the candidate below", TRYING),
+    Key("take", "enter", "take", "write on from the cursor, with the chosen candidate", TRYING, "take"),
+    Key("ban", "d", "ban", "write on from there, without the chosen candidate", TRYING, "ban"),
+    Key("ban.on", "X", "ban_on", "ban it from there on, or allow it again", TRYING),
+    Key("force", "F", "force", "write on from there, with typed text", TRYING, "force"),
     Key("back", "left", "move(-1)", "one token back", LOOKING, "look"),
     Key("on", "right", "move(1)", "one token on", LOOKING),
     Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING),
     Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING),
     Key("first", "home", "first", "the first token", LOOKING),
     Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest"),
-    Key("prompt", "i,enter", "prompt", "write from a new prompt", WRITING, "prompt"),
+    Key("prompt", "i", "prompt", "write from a new prompt", WRITING, "prompt"),
     Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again"),
     Key("same", "G", "again(0)", "write it again with the same seed", WRITING),
+    Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit"),
+    Key("edit.prompt", "I", "edit_prompt", "edit the prompt, and write anew", WRITING),
     Key("stop", "s", "stop", "end this text here", WRITING, "stop"),
     Key("copy", "y", "copy", "copy the text that was written", WRITING),
     Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine"),
@@ -116,6 +161,11 @@ KEYS = (
     Key("stronger", "plus,equals_sign", "strength(1)", "the last vector stronger", VECTORS),
     Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS),
     Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS),
+    Key("policy", "O", "policy", "the next change of a vector: keeps old keys, or reads again", VECTORS),
+    Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow"),
+    Key("twin", "Y", "twin", "a twin beside, from the step under the cursor", LANES, "twin"),
+    Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan"),
+    Key("jump", "j", "jump", "to a step by its number", LOOKING),
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
@@ -131,7 +181,11 @@ KEYS = (
     Key("layers", "L", "open('layers')", "residual stream and heads, layer by layer", FULL, "layers"),
     Key("waterfall", "W", "open('waterfall')", "a token on its way through the sampling chain", FULL, "waterfall"),
     Key("quadrants", "Q", "open('quadrants')", "entropy against varentropy of every step", FULL, "quadrants"),
+    Key("branches", "B", "open('branches')", "every run and branch: go, name, compare", FULL, "branches"),
+    Key("lanes", "V", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("chart", "C", "open('chart')", "the chart", FULL),
+    Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
+    Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),
     Key("zoom", "z", "zoom", "the focused pane on the whole screen, and back", PANES, "zoom"),
     Key("focus", "tab", "focus_next", "focus the next pane", PANES),
     Key("unfocus", "shift+tab", "focus_previous", "focus the pane before", PANES),
@@ -147,14 +201,14 @@ KEYS = (
 
 def holds(where: str, place: str) -> bool:
     """Whether a key of `where` acts while a frame's place is `place`."""
-    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS}
+    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS, "lists": LISTED}
     return place in groups.get(where, (where,))
 
 
 NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
-    "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<",
+    "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<", "asterisk": "*",
     "greater_than_sign": ">", "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 
@@ -189,8 +243,10 @@ def keymap(file: Path) -> dict[str, str]:
 
 
 def bindings() -> list[BindingType]:
-    """A prompt box swallows what is typed, so its own keys are looked at before it."""
+    """Where text is typed it is swallowed, so keys of such places are looked at before."""
     return [
-        Binding(key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "knobs"))
+        Binding(
+            key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "ask", "knobs")
+        )
         for key in KEYS
     ]

@@ -10,7 +10,6 @@ from textual.screen import Screen
 
 from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import Knobs
-from tui_entropy.series import SERIES
 from tui_entropy.ui import ladders
 from tui_entropy.ui.view import View
 
@@ -35,15 +34,23 @@ class Page(Screen[None]):
 
     def _made(self) -> tuple[View, ...]:
         from tui_entropy.ui.bigchart import BigChart
+        from tui_entropy.ui.widgets.branches import Branches
+        from tui_entropy.ui.widgets.breakpoints import Breakpoints
+        from tui_entropy.ui.widgets.diff import Diff
+        from tui_entropy.ui.widgets.fan import Fan
         from tui_entropy.ui.widgets.hints import Hints
+        from tui_entropy.ui.widgets.lanes import Lanes
         from tui_entropy.ui.widgets.layers import Layers
         from tui_entropy.ui.widgets.numbers import Numbers
         from tui_entropy.ui.widgets.quadrants import Quadrants
         from tui_entropy.ui.widgets.status import Status
+        from tui_entropy.ui.widgets.watches import Watches
         from tui_entropy.ui.widgets.waterfall import Waterfall
 
         kinds: dict[str, type[View]] = {
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
+            "branches": Branches, "diff": Diff, "lanes": Lanes, "fan": Fan,
+            "breakpoints": Breakpoints, "watches": Watches,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 
@@ -62,7 +69,6 @@ class PageActions(Host):
         def show(self, **changes: Any) -> None: ...
         def say(self, sentence: str, seconds: float = 0) -> None: ...
         def set_knobs(self, knobs: Knobs) -> None: ...
-        def action_layer(self, by: int) -> None: ...
 
     page: Page | None = None
 
@@ -73,7 +79,7 @@ class PageActions(Host):
         if not again:
             self.page = Page(name)
             self.push_screen(self.page)
-            self.show(place=name, typed="")
+            self.show(place=name, typed="", row=0)
 
     def action_close_page(self) -> None:
         if self.page is not None:
@@ -82,15 +88,11 @@ class PageActions(Host):
             self.show(place=self.place, following=self.frame.following)
 
     def action_row(self, by: int) -> None:
-        """The rows of a page are series, layers (the last one on top) or the tokens of the waterfall."""
-        frame, place = self.frame, self.frame.place
-        if place == "numbers":
-            at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
-            self.show(chosen=SERIES[at])
-        elif place == "layers":
-            self.action_layer(-by)
-        elif place == "waterfall" and frame.step:
-            self.show(token=min(max(frame.token + by, 0), len(frame.step.candidates)))
+        """The rows of a page are what its view says."""
+        if self.page is not None:
+            for view in self.page.views:
+                if changes := view.moved(self.frame, by):
+                    self.show(**changes)
 
     def action_tint_chosen(self) -> None:
         self.show(tint=self.frame.chosen)

@@ -64,6 +64,8 @@ class Paint:
         self.warning, self.error, self.cursor = map(style, ("warning", "error", "cursor"))
         self.selected, self.mark, self.rule = map(style, ("selected", "mark", "rule"))
         self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
+        self.under = Style(underline=True)
+        """To be laid over another style."""
         self.column = self.cursor
         """The cursor's column of a chart."""
         if self.rich:
@@ -83,10 +85,11 @@ class Paint:
         self.drawn = ">" if ascii else "▶"
         self.diamond = "@" if ascii else "◆"
         self.pin = "^" if ascii else "┴"
+        self.foreign = "!" if ascii else "≠"
         self.newline = "\\n" if ascii else "⏎"
         self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
         self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
-        self.line, self.wall = ("-", "|") if ascii else ("─", "│")
+        self.line, self.double, self.wall = ("-", "=", "|") if ascii else ("─", "═", "│")
         self.trusted: dict[str, Part] = {
             "exact": (" =", self.good),
             "approximate": (" ~" if ascii else " ≈", self.warning),

@@ -1,4 +1,4 @@
-"""The prompt box: several lines, a history that is kept, chat template or raw completion, a system prompt."""
+"""The box for text: several lines, a history of prompts that is kept, chat template or raw, a system prompt."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import os
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static, TextArea
 
 from tui_entropy import paths
+from tui_entropy.ui.prompting import Prompt, Purpose
 
 KEPT = 500
 """Prompts of the history that are looked at."""
-
-
-class Prompt(Struct, frozen=True):
-    prompt: str
-    system: str | None
-    chat: bool
 
 
 class History:
@@ -60,11 +54,14 @@ class PromptBox(Vertical):
 
     def __init__(self, now: Prompt, history: History) -> None:
         super().__init__(id="prompt")
+        self.purpose = Purpose.NEW
         self.chat = now.chat
         self.history = history
         self._age = 0
         """How far back in the history: 0 is what is being typed."""
         self._draft = ""
+        self._left = now
+        """A new prompt as it was left, while the box is there for something else."""
         self.text = self._field("", "prompt-text", "what to write from")
         self.system = self._field(now.system or "", "prompt-system", "system prompt; empty for the template's own")
 
@@ -82,34 +79,54 @@ class PromptBox(Vertical):
     def on_mount(self) -> None:
         self._show_mode()
 
-    def open(self) -> None:
-        self.display = True
-        self.text.focus()
+    def open(self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text") -> None:
+        """given: what stands in it; None for what was left of the last new prompt.
+        at: the character where the caret stands, None for the end. first: the field it is in, 'text' or 'system'.
+        """
+        if self.purpose is Purpose.NEW and purpose is not Purpose.NEW:
+            self._left = Prompt(self.text.text, self.system.text, self.chat)
+        if purpose is not self.purpose or given:
+            self._fill(given or self._left, at)
+        self.purpose, self.display = purpose, True
+        self._show_mode()
+        (self.system if first == "system" and self.system.display else self.text).focus()
 
-    def send(self) -> Prompt | None:
-        """What is typed, and the box is empty again. None where it is empty, and a chat has nothing to answer."""
-        if not self.text.text.strip() and self.chat:
+    def _fill(self, prompt: Prompt, at: int | None = None) -> None:
+        self._age, self._draft = 0, ""
+        self.text.text, self.system.text, self.chat = prompt.prompt, prompt.system or "", prompt.chat
+        before = prompt.prompt[:at].split("\n")
+        self.text.move_cursor((len(before) - 1, len(before[-1])))
+
+    def typed(self) -> Prompt | None:
+        """What is in the box. None where nothing is, and a chat has nothing to answer."""
+        if not self.text.text.strip() and self.chat and self.purpose is not Purpose.EDIT:
             return None
-        prompt = Prompt(self.text.text, self.system.text.strip() or None if self.chat else None, self.chat)
-        self.history.add(prompt)
-        self.text.text, self._age, self._draft = "", 0, ""
-        return prompt
+        return Prompt(self.text.text, self.system.text.strip() or None if self.chat else None, self.chat)
+
+    def sent(self) -> None:
+        """What is typed was taken, and the box is empty again."""
+        if self.purpose in (Purpose.NEW, Purpose.PROMPT) and (prompt := self.typed()):
+            self.history.add(prompt)
+        if self.purpose is Purpose.NEW:
+            self.text.text, self._age, self._draft = "", 0, ""
 
     def newline(self) -> None:
         field = self.system if self.system.has_focus else self.text
         field.insert("\n")
 
     def toggle_mode(self) -> None:
-        self.chat = not self.chat
-        self._show_mode()
+        """Not for what belongs to a run, which has a mode."""
+        if self.purpose is Purpose.NEW:
+            self.chat = not self.chat
+            self._show_mode()
 
     def switch_field(self) -> None:
         """Between the prompt and, where there is a chat template to hold it, the system prompt."""
-        (self.system if self.chat and not self.system.has_focus else self.text).focus()
+        (self.system if self.system.display and not self.system.has_focus else self.text).focus()
 
     def may_recall(self, by: int) -> bool:
-        """Up and down walk through the history only from the first and the last line."""
-        if not self.text.has_focus:
+        """Up and down walk through the history only from the first and the last line of a new prompt."""
+        if not self.text.has_focus or self.purpose is not Purpose.NEW:
             return False
         row = self.text.cursor_location[0]
         return row == (0 if by > 0 else self.text.document.line_count - 1)
@@ -131,11 +148,11 @@ class PromptBox(Vertical):
         self._show_mode()
 
     def _show_mode(self) -> None:
-        self.system.display = self.chat
-        if not self.chat and self.system.has_focus:
+        self.system.display = self.chat and self.purpose is not Purpose.EDIT
+        if not self.system.display and self.system.has_focus:
             self.text.focus()
-        self.query_one("#prompt-mode", Static).update(
-            "prompt · chat template: system prompt above, yours below"
-            if self.chat
-            else "prompt · raw completion, no template"
-        )
+        title = self.purpose.value
+        if self.purpose is not Purpose.EDIT:
+            mode = "chat template: system prompt above, yours below" if self.chat else "raw completion, no template"
+            title += f" · {mode}"
+        self.query_one("#prompt-mode", Static).update(title)

@@ -17,9 +17,13 @@ from tui_entropy.ui.view import LIGHT
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+    from textual.driver import Driver
+
 NEED_AN_ENGINE = {
     "again", "stop", "restart", "prompt", "turn", "turn_chosen", "type", "take_typed", "reset_knob", "move_stage",
-    "adaptive", "vector", "strength", "no_vectors",
+    "adaptive", "vector", "strength", "no_vectors", "name", "star", "delete", "edit", "edit_prompt", "lane",
+    "type_lane", "shadow", "twin", "fan", "ask_fan", "same_text", "take_fan", "policy",
+    "take", "ban", "ban_on", "force", "until", "write_some", "add_row", "edit_row", "delete_row", "switch_row",
 }  # fmt: skip
 RECORDING = "this is a recording: nothing in it can be changed; `tui-entropy run` writes with a model"
 NAME = 28
@@ -30,9 +34,14 @@ class ReplayApp(InspectorApp):
     """Shows what a Playback has come to. The cursor scrubs through what is shown; it never stops the playing."""
 
     def __init__(
-        self, playback: Playback, *, paint: Paint | None = None, keymap: Mapping[str, str] | None = None
+        self,
+        playback: Playback,
+        *,
+        paint: Paint | None = None,
+        keymap: Mapping[str, str] | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__(ModelSpec(""), paint=paint, engine_command=None, keymap=keymap)
+        super().__init__(ModelSpec(""), paint=paint, engine_command=None, keymap=keymap, driver_class=driver_class)
         self.playback = playback
         self._next: TimerHandle | None = None
 

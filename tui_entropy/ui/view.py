@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from textual.geometry import Region
 from textual.message import Message
@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui_entropy.log import Log
-from tui_entropy.records import Knobs, Step, Trust, Vector
+from tui_entropy.records import AskFan, Candidate, Knobs, Lane, Step, Trust, Vector
 from tui_entropy.series import BY_NAME, SERIES, Series
 from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.paint import Paint, Part
@@ -35,7 +35,12 @@ class Frame:
     chosen: Series = SERIES[0]
     """The row of the numbers page that its keys act on."""
     token: int = 0
-    """Of the waterfall: 0 is the written token, n the n-th candidate."""
+    """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""
+    row: int = 0
+    """Of the page that is open: its chosen row (the one after the last of a list adds to it), or of a diff how many
+    lines below the parting is looked at."""
+    what_if: Step | None = None
+    """The step under the cursor as it would be with the knobs set now; None for as it was."""
     stage: int = 0
     """Of the waterfall: which stage of `knobs.order` its keys move."""
     bits: bool = True
@@ -55,20 +60,93 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
+    branch: int = 0
+    """The run that keys of the branches page act on, and that a diff compares; 0 for the one that is looked at."""
+    hidden: bool = False
+    """Branches that were deleted are listed too."""
+    lane: Lane | None = None
+    """What a shadow or a twin was chosen to be."""
+    heat: float = 1.5
+    """Temperature of a lane that differs in that."""
+    typed_lanes: tuple[Lane, ...] = ()
+    """Those with a prompt that a person typed."""
+    fan: AskFan = field(default_factory=lambda: AskFan(0, 0))
+    """As it is to be asked for; run 0 for never."""
+    awaited: AskFan | None = None
+    """What was asked for and is not answered yet."""
+    rebuild: bool = False
+    """The next change of a vector has the text before it read again."""
+    second: bool = False
+    """Of two lanes the one beside is looked at."""
     place: str = ""
-    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', one of keys.PAGES, '' for none (or
-    'replay' where a recording is shown)."""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keys.PAGES, '' for none
+    (or 'replay' where a recording is shown)."""
     link: str = ""
-    """A gauge of the terminal link, empty for none."""
+    """Who else watches the engine, empty for nobody."""
+    terminal: str = ""
+    """How the link to the terminal does, empty where it is not known."""
     played: str = ""
     """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
 
     @property
     def step(self) -> Step | None:
-        """The step under the cursor."""
-        if self.cursor is None or not 0 <= self.cursor < len(self.log.steps):
+        """The step under the cursor, where that is beyond the text the one that is held up."""
+        if self.cursor is None or not 0 <= self.cursor <= len(self.log.steps):
             return None
-        return self.log.steps[self.cursor]
+        return self.log.proposed if self.cursor == len(self.log.steps) else self.log.steps[self.cursor]
+
+    @property
+    def seen(self) -> Step | None:
+        """The same, as it would be with other knobs where that is asked."""
+        return self.what_if or self.step
+
+    @property
+    def held_up(self) -> bool:
+        """Nothing of the step under the cursor is written yet: it comes next, if nothing is changed."""
+        return self.log.proposed is not None and self.cursor == len(self.log.steps)
+
+    @property
+    def last(self) -> int:
+        """The last step that the cursor can stand on, -1 for none."""
+        return len(self.log.steps) - (self.log.proposed is None)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The one that is chosen, None for the written token."""
+        step = self.seen
+        return step.candidates[self.token - 1] if step and 0 < self.token <= len(step.candidates) else None
+
+    def selecting(self, by: int) -> dict[str, Any]:
+        """What changes where another candidate is chosen. The cursor stays: nobody chooses from a list that runs."""
+        if (step := self.seen) is None:
+            return {}
+        rests = self.log.state not in ("reading", "writing")
+        return {"token": min(max(self.token + by, 0), len(step.candidates)), "following": self.following and rests}
+
+    @property
+    def where(self) -> list[str]:
+        """The step under the cursor, for a title."""
+        if self.cursor is None:
+            return []
+        step = f"step {self.cursor + 1}"
+        if self.held_up:
+            return [step, "next", "not written yet"]
+        return [step, "as it would be with the knobs set now"] if self.what_if else [step]
+
+    @property
+    def where_of_all(self) -> list[str]:
+        """The same, and how many are written."""
+        return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
+
+    @property
+    def beside(self) -> Frame:
+        """The same of the lane that is written beside; this frame where there is none."""
+        twin = self.log.twin
+        if twin is None:
+            return self
+        there = replace(self, log=replace(self.log, now=twin, twin=self.log.now), what_if=None)
+        cursor = None if self.cursor is None or there.last < 0 else min(self.cursor, there.last)
+        return replace(there, cursor=cursor)
 
     @property
     def unit(self) -> str:
@@ -97,6 +175,9 @@ class View(Widget):
     TRUST: ClassVar[str] = ""
     """The group of numbers that it shows (records.TRUSTED), whose mark stands in its title."""
 
+    OF_STEP: ClassVar[bool] = False
+    """Of two lanes it shows the one that a person looks at."""
+
     class CursorAsked(Message):
         """A person wants to look at another step."""
 
@@ -119,6 +200,20 @@ class View(Widget):
             super().__init__()
             self.name = name
 
+    class TokenAsked(Message):
+        """A person chose a token: 0 is the written one, n the n-th candidate."""
+
+        def __init__(self, token: int) -> None:
+            super().__init__()
+            self.token = token
+
+    class RowAsked(Message):
+        """A person chose a row of a list."""
+
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.row = row
+
     class VectorAsked(Message):
         """A person wants a vector switched on or off."""
 
@@ -135,6 +230,10 @@ class View(Widget):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """At most `height` strips of at most `width` cells, titles included. Missing rows are blank."""
 
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        """What changes of a frame when a person goes `by` rows down; nothing where a view has no rows."""
+        return {}
+
     def heading(
         self, frame: Frame, name: str, groups: Iterable[str | list[Part]], width: int, right: str = ""
     ) -> Strip:
@@ -150,7 +249,7 @@ class View(Widget):
 
     def show(self, frame: Frame) -> None:
         """Take a frame and repaint the rows that it changes."""
-        self.frame = frame
+        self.frame = frame.beside if self.OF_STEP and frame.second else frame
         self.redraw()
 
     def redraw(self) -> None:

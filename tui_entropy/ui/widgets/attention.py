@@ -69,8 +69,7 @@ def _title(frame: Frame, rows: AttentionRows | None) -> Iterator[str | list[Part
     yield f"layer {layer} {'mean of heads' if head is None else f'head {head}'}"
     if rows and rows.queries:
         yield frame.paint.legend(f"{frame.paint.root}weight", "0", "1")
-    if frame.cursor is not None:
-        yield f"step {frame.cursor + 1}"
+    yield from frame.where
     if rows and rows.queries:
         yield f"last {len(rows.queries)} queries"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from textual import events
 from textual.strip import Strip
 
 from tui_entropy.log import SHORT_NAMES
-from tui_entropy.records import Candidate, Step
+from tui_entropy.records import Candidate, Shadow, Step
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part, figure
@@ -18,6 +19,7 @@ from tui_entropy.ui.view import HEAVY, Frame, View
 
 NUMBER, TOKEN = 6, 13
 """Cells of a percentage, and of a token before bars may grow."""
+SHADOW = 9
 FIXED = 5 + 2 * NUMBER + 3
 """Cells of a row beside token and bars."""
 
@@ -27,36 +29,100 @@ class Candidates(View, can_focus=True):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, step = frame.paint, frame.step
-        bar = max((width - TOKEN - FIXED) // 2, 3)
-        name = max(width - FIXED - 2 * bar, 4)
-        title = [] if frame.cursor is None else [f"step {frame.cursor + 1}"]
-        columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar)
-        heading = self.heading(frame, "next token", title, width, columns)
+        paint, step = frame.paint, frame.seen
+        shadow = step.shadow if step else None
+        room = width - SHADOW if shadow else width
+        bar = max((room - TOKEN - FIXED) // 2, 3)
+        name = max(room - FIXED - 2 * bar, 4)
+        columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar) + ("shadow %" if shadow else "")
+        name_of = f"run {frame.log.run}" if frame.log.twin else "next token"
+        heading = self.heading(frame, name_of, frame.where, width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, *paint.hint(hint, width)][:height]
-        below = list(_facts(frame, step, width))
-        room = height - 1
-        below = below[: max(room - 5, 0)]
-        rows = [_row(paint, n, c, c.token_id == step.token_id, name, bar) for n, c in enumerate(step.candidates, 1)]
-        rows = rows[: room - len(below)]
-        if step.rank > len(rows) and rows:
-            rows[-1] = _drawn(paint, step, name, bar)
-        rows += [[]] * (room - len(below) - len(rows))
-        return [heading, *(paint.row(row, width) for row in [*rows, *below])]
+        below, shown = _laid(frame, step, width, height - 1)
+        table: list[Strip] = []
+        for token in shown:
+            candidate = step.candidates[token - 1] if token else _written(step)
+            chosen = token == frame.token != 0
+            row = _row(paint, token or step.rank, candidate, step.token_id, chosen, name, bar)
+            beside = [(f"{_percent(_shadowed(shadow, token)):>{SHADOW}}", paint.base)] if shadow else []
+            table.append(paint.row(row, width, beside))
+        table += [Strip([])] * (height - 1 - len(below) - len(table))
+        return [heading, *table, *(paint.row(row, width) for row in below)]
+
+    def on_click(self, event: events.Click) -> None:
+        """A click chooses a candidate."""
+        frame = self.frame
+        if frame is not None and (step := frame.seen) is not None:
+            _, shown = _laid(frame, step, self.size.width, self.size.height - 1)
+            if 1 <= event.y <= len(shown):
+                self.post_message(self.TokenAsked(shown[event.y - 1]))
 
 
-def _row(paint: Paint, rank: int, candidate: Candidate, drawn: bool, name: int, bar: int) -> list[Part]:
-    probability = math.exp(candidate.logprob)
+def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Part]], list[int]]:
+    """The rows below the table; and what each row of it shows: the n-th candidate, or 0, in the last one, for the
+    written token where that is further down. The chosen one is always in view."""
+    facts = [*_would(frame, step), *_packed(frame, _watched(frame, step), width)]
+    below = [*facts, *_packed(frame, _each_fact(frame, step), width)][: max(room - 5, 0)]
+    known, token, room = len(step.candidates), min(frame.token, len(step.candidates)), max(room - len(below), 0)
+    rows = min(room, known)
+    first = max(token - rows, 0)
+    if not room or step.rank <= first + rows:
+        return below, list(range(first + 1, first + rows + 1))
+    rows = min(room, known + 1)
+    first = max(token - rows + 1, 0)
+    return below, [*range(first + 1, first + rows), 0]
+
+
+def _shadowed(shadow: Shadow, token: int) -> float:
+    """What the shadow gave to the n-th candidate, or with 0 to the written token; NaN where it is unknown."""
+    if token == 0:
+        return math.exp(-shadow.surprisal)
+    return math.exp(shadow.logprobs[token - 1]) if token <= len(shadow.logprobs) else math.nan
+
+
+def _written(step: Step) -> Candidate:
+    return Candidate(step.token_id, step.data, -step.surprisal, step.final_prob)
+
+
+def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
+    """What enter does."""
+    paint, chosen = frame.paint, frame.candidate
+    if frame.played or (chosen is None and frame.following and not frame.held_up):
+        return
+    token = visible_bytes((chosen or step).data, paint.ascii)
+    does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
+    if chosen is None and not frame.held_up:
+        does = [(f"back to before step {step.index + 1}, a new branch", paint.base)]
+    then = ", then stop" if frame.log.state == "paused" else " and go on"
+    yield [("enter ", paint.number), *does, (then, paint.base)]
+
+
+def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:
+    """Each string that is followed: probability and rank, where they are known."""
+    paint, seen = frame.paint, {one.token_id: one for one in step.watched}
+    for watch in frame.log.now.watches:
+        one = seen.get(watch.token_id)
+        name = visible_bytes(watch.text.encode(), paint.ascii)
+        number = "?" if one is None else f"{_percent(math.exp(one.logprob)).strip()} %"
+        rank = [] if one is None else [(f" rank {one.rank}", paint.dim)]
+        yield [(f"{fitted(name, min(cells(name), TOKEN), paint.ascii)} ", paint.base), (number, paint.number), *rank]
+
+
+def _row(
+    paint: Paint, rank: int, candidate: Candidate, written: int, chosen: bool, name: int, bar: int
+) -> list[Part]:
+    probability, drawn = math.exp(candidate.logprob), candidate.token_id == written
     token = fitted(visible_bytes(candidate.data, paint.ascii), name, paint.ascii)
     dim = paint.base if candidate.cut is None else paint.dim
     row: list[Part] = [
         (f"{rank:>3}", paint.dim),
         (paint.drawn if drawn else " ", paint.accent),
-        (f"{token} ", paint.accent if drawn else dim),
+        (f"{token} ", paint.selected if chosen else paint.accent if drawn else dim),
         (paint.bar(probability, bar), paint.model),
         (_percent(probability), dim),
     ]
@@ -73,34 +139,31 @@ def _row(paint: Paint, rank: int, candidate: Candidate, drawn: bool, name: int, 
     ]
 
 
-def _drawn(paint: Paint, step: Step, name: int, bar: int) -> list[Part]:
-    """The written token where it is none of the candidates shown."""
-    return _row(
-        paint, step.rank, Candidate(step.token_id, step.data, -step.surprisal, step.final_prob), True, name, bar
-    )
-
-
 def _percent(probability: float) -> str:
     percent = 100 * probability
+    if math.isnan(percent):
+        return f"{'?':>{NUMBER}}"
     text = f"{percent:.1f}" if percent >= 0.1 or percent == 0 else f"{percent:.3f}" if percent >= 0.001 else "<.001"
     return f"{text:>{NUMBER}}"
 
 
-def _facts(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
-    """What is known of the step, most wanted first, in as few rows as its parts fit into whole."""
+def _packed(frame: Frame, facts: Iterable[list[Part]], width: int) -> Iterator[list[Part]]:
+    """Facts in as few rows as they fit into whole."""
     row: list[Part] = []
     room = 0
-    for fact in _each_fact(frame, step):
+    for fact in facts:
         size = sum(cells(text) for text, _ in fact)
         if row and size > room:
             yield row
             row = []
         room = (room if row else width) - size - 2
         row += [*([("  ", frame.paint.base)] if row else []), *fact]
-    yield row
+    if row:
+        yield row
 
 
 def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
+    """What is known of the step, most wanted first."""
     paint = frame.paint
 
     def measured(name: str) -> list[Part]:
@@ -117,7 +180,8 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
     yield measured("final entropy")
     yield measured("prob margin")
     yield measured("logit margin")
-    yield [(f"draw seed {frame.log.knobs_at(step.index).seed} at {step.position}", paint.dim)]
+    luck = "forced" if step.forced else f"draw seed {frame.log.knobs_at(step.index).seed}"
+    yield [(f"{luck} at {step.position}", paint.warning if step.forced else paint.dim)]
     left = frame.log.card.vocab if frame.log.card else None
     counts = [] if left is None else [str(left)]
     for stage in step.stages:

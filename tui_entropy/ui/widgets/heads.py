@@ -47,6 +47,7 @@ class HeadGrid(View, can_focus=True):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "heads"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
@@ -84,8 +85,7 @@ def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[st
     if len(plan.heads) < card.n_heads:
         yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
     yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
-    if frame.cursor is not None:
-        yield f"step {frame.cursor + 1}"
+    yield from frame.where
     if plan.cell >= NUMBERED:
         yield "change in hundredths"
     elif plan.cell >= 2:

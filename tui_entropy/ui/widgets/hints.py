@@ -20,14 +20,22 @@ ORDER = (
     "heads", "attention", "strip", "again", "tint", "stop", "zoom",
 )  # fmt: skip
 """Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
+AT_STOP = (
+    "pause", "take", "candidate.up", "step", "ban", "force", "back", "sentence", "breakpoints", "watches",
+    "temperature.down", "vector.1", "waterfall", "prompt", "numbers", "layers",
+)  # fmt: skip
+"""The same while writing rests."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
     "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
+    "ask": (), "breakpoints": ("back",), "watches": ("pause", "back"),
     "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "unit"),
 }  # fmt: skip
 """Keys of everywhere that matter on a page."""
 ON = {
     "back": " →", "temperature.down": " T", "vector.1": "-9", "strip.up": " ↓", "strip.left": " →",
+    "lanes.hotter": " -", "fan.more": " -", "fan.longer": " <",
     "stage.before": " .", "stage.earlier": " >", "page.row.up": " ↓", "replay.slower": " >", "replay.before": " )",
+    "candidate.up": " ↓",
 }  # fmt: skip
 """The first key of a row of alike ones, and how the row goes on."""
 
@@ -62,7 +70,8 @@ def wanted(frame: Frame) -> list[Key]:
         first.append("restart")
     if not frame.following:
         first.append("follow")
-    return [BY_ID[name] for name in (*first, *ORDER)]
+    stopped = frame.log.state == "paused" or not frame.following
+    return [BY_ID[name] for name in (*first, *(AT_STOP if stopped else ORDER))]
 
 
 def hint(frame: Frame, key: Key) -> list[Part]:

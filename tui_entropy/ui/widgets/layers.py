@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -64,11 +64,11 @@ class Layers(View):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "residual"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
-        where = [] if frame.cursor is None else [f"step {frame.cursor + 1}"]
-        heading = self.heading(frame, "layers", [*where, "last block at the top"], width)
+        heading = self.heading(frame, "layers", [*frame.where, "last block at the top"], width)
         if (why := self.missing(frame)) or card is None or step is None or not step.blocks.shape[0]:
             hint = why or "The residual stream after each block and the heads of each layer, once a model writes."
             return [heading, *paint.hint(hint, width)][:height]
@@ -79,6 +79,10 @@ class Layers(View):
         last = min(max(frame.layer + room // 2, room), card.n_layers)
         rows = [_row(frame, card, step, residual, wide, width, n) for n in range(last, max(last - room, 0), -1)]
         return [heading, *_titles(frame, residual, wide, width), *rows, *foot][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        """The last one is on top."""
+        return {"layer": min(max(frame.layer - by, 1), frame.log.card.n_layers)} if frame.log.card else {}
 
 
 def _titles(frame: Frame, residual: list[Column], wide: int, width: int) -> list[Strip]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -58,6 +58,7 @@ class Numbers(View):
     """The chosen row is always in view."""
 
     PACE: ClassVar[float] = HEAVY
+    OF_STEP: ClassVar[bool] = True
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -68,9 +69,7 @@ class Numbers(View):
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
             self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
-        where: list[str | list[Part]] = (
-            [] if step is None else [f"step {step.index + 1} of {len(frame.log.steps)}", *state(frame, step)]
-        )
+        where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
         name, cell = (29, 9) if width >= 96 else (23, 8)
@@ -85,12 +84,17 @@ class Numbers(View):
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
 
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
+        return {"chosen": SERIES[at]}
+
     def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
-        paint, cursor = frame.paint, frame.cursor
+        paint = frame.paint
+        written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
         here = series == frame.chosen
         value = None if frame.step is None else series.value(frame.step, frame.bits)
         now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
-        mean, deviation = self._so_far[series.name].over(frame.log.steps, series, 0 if cursor is None else cursor + 1)
+        mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
         uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
         trust = frame.trust(GROUPS.get(series.distribution, ""))
         unit = paint.ours(series.unit(frame.bits))

@@ -60,7 +60,7 @@ class Quadrants(View):
         paint, step = frame.paint, frame.step
         first, last = _window(len(frame.log.steps), frame.cursor or 0)
         whose, at = thresholds(step.decision if step else None)
-        where = [] if step is None else [f"step {step.index + 1}"]
+        where = frame.where if step else []
         if last - first < len(frame.log.steps):
             where.append(f"steps {first + 1} to {last} shown")
         groups = [

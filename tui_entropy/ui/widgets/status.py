@@ -12,6 +12,9 @@ from tui_entropy.ui.view import Frame, View
 STATE = 24
 """Cells of the state, so that what follows stays in its place."""
 
+REASON = 40
+"""Cells of the expression that stopped it."""
+
 GLYPHS = {
     "starting": "◌", "loading": "◔", "ready": "○", "reading": "◑", "writing": "●", "paused": "‖", "ended": "■",
     "failed": "✗", "lost": "✗",
@@ -76,6 +79,10 @@ def _state(log: Log, paint: Paint) -> list[Part]:
         case "failed":
             said = note or "failed"
         case _:
+            at = next((one for one in log.breakpoints if one.id == log.stopped_by), None)
+            if at is not None:
+                expression = visible(at.expression, paint.ascii, in_table=True)
+                note = f"breakpoint {at.id}: {fitted(expression, min(cells(expression), REASON), paint.ascii)}"
             said = f"{log.state} ({note})" if note else log.state
     return [(f"{glyph} {said}", style)]
 
@@ -111,6 +118,8 @@ def _gauges(frame: Frame) -> list[str]:
         if log.memory.device is not None:
             gauges.append(f"device {_bytes(log.memory.device)}")
         gauges.append(f"cache {_bytes(log.memory.cache)}")
+    if frame.terminal:
+        gauges.append(frame.terminal)
     return gauges
 
 

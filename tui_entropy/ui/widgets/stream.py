@@ -12,17 +12,23 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.message import Message
 from textual.strip import Strip
 
+from tui_entropy.diff import parting
+from tui_entropy.log import knob_changes, vector_changes
 from tui_entropy.records import Started
+from tui_entropy.series import BY_NAME
+from tui_entropy.steps import Steps
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.glyphs import cells, visible, visible_bytes
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
-PROMPT, MARK, NOBODY, PIECES = -1, -2, -3, -4
-"""Owners of what no step wrote: a text of the prompt, a mark, and from PIECES downwards each token of the prompt."""
+PROMPT, MARK, NOBODY, ROLE, PIECES = -1, -2, -3, -4, -5
+"""Owners of what no step wrote: a text of the prompt, a mark, who speaks, and from PIECES downwards each token of the
+prompt."""
 
 TURN = re.compile(
     r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(\w+)(?:<\|end_header_id\|>)?\s*?\n"
@@ -33,6 +39,7 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
+FOREIGN = BY_NAME["by lane"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
@@ -42,13 +49,25 @@ class TokenStream(View, can_focus=True):
 
     TRUST: ClassVar[str] = "logits"
 
+    class Scrolled(Message):
+        """A person scrolled it."""
+
+        def __init__(self, stream: TokenStream, step: int | None) -> None:
+            super().__init__()
+            self.stream = stream
+            self.step = step
+            """The first one shown; None for the end."""
+
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.top: Place | None = None
         """First line shown; None while following the end."""
         self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
+        self._steps = Steps()
         self._marked: set[int] = set()
         """Steps with a mark before them."""
+        self._parted: int | None = None
+        """Of two lanes, the first step that differs."""
         self._key: tuple[object, ...] = ()
         self._started: Started | None = None
         self._gutter = 0
@@ -71,15 +90,20 @@ class TokenStream(View, can_focus=True):
         super().show(frame)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        heading = self.heading(frame, "text", self._title(frame), width)
+        name = f"run {frame.log.run}" if frame.log.twin else "text"
+        heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
         cursor, chapters = _owner(frame), self._chapters
         under = chapters.line_of(cursor)
         near = {chapters.moved(under, by) for by in (-1, 0, 1)}
-        shown = chapters.places(self._first(height - 1), height - 1)
-        return [heading, *(self._line(frame, at, width, cursor if at in near else None) for at in shown)]
+        room = height - 1 - self._ghost_below(frame, width)
+        shown = chapters.places(self._first(room), room)
+        rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
+        if room < height - 1 and shown and shown[-1] == chapters.end:
+            rows.append(frame.paint.row([(" " * self._gutter, frame.paint.base), _ghost(frame)], width))
+        return [heading, *rows]
 
     def page(self, pages: float) -> None:
         """Scroll by this many pages, down where positive; at the end, follow it again."""
@@ -90,10 +114,20 @@ class TokenStream(View, can_focus=True):
         self.top = None
         self.redraw()
 
+    def begin_with(self, step: int | None) -> None:
+        """Scroll so that a step is on the first line; None for the end."""
+        if self.frame is not None and self.frame.log.started and self.size:
+            self._lay(self.frame, self.size.width)
+            last = self._chapters.moved(self._chapters.end, 2 - self.size.height)
+            self.top = None if step is None else min(self._chapters.line_of(step), last)
+            self.redraw()
+
     def step_at(self, x: int, y: int) -> int | None:
         """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
-        shown = self._chapters.places(self._first(self.size.height - 1), y)
-        if y < 1 or len(shown) < y:
+        frame, (width, height) = self.frame, self.size
+        below = bool(frame and self._ghost_below(frame, width))
+        shown = self._chapters.places(self._first(height - 1 - below), y)
+        if y < 1 or len(shown) < y - below:
             return None
         n, line = shown[-1]
         column, found = self._gutter, None
@@ -101,8 +135,9 @@ class TokenStream(View, can_focus=True):
             column += Segment(text).cell_length
             found = owner if owner >= 0 else found
             if column > x:
-                break
-        return found
+                return found
+        after = frame is not None and frame.log.proposed and shown[-1] == self._chapters.end
+        return frame.last if frame and after and (not below or len(shown) < y) else found
 
     def on_click(self, event: events.Click) -> None:
         step = self.step_at(event.x, event.y)
@@ -124,7 +159,9 @@ class TokenStream(View, can_focus=True):
         mark in what is laid out already."""
         log, paint = frame.log, frame.paint
         assert log.started
-        late = sum(mark.index < self._laid for mark in log.marks)
+        self._parted = parting(log.now, log.twin) if log.twin else None
+        marked = {mark.index for mark in log.marks} | ({self._parted} if self._parted is not None else set())
+        late = sum(index < self._laid for index in marked)
         key = (id(log.started), width, paint.ascii, frame.raw)
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
@@ -133,10 +170,15 @@ class TokenStream(View, can_focus=True):
         look = (paint, frame.tint)
         if look != self._look or len(self._strips) > KEPT:
             self._look, self._strips, self._styles = look, {}, {}
-        self._marked = {mark.index for mark in log.marks}
+        self._marked = marked
+        self._steps = log.steps
         self._chapters.follow(log.steps.texts)
         self._laid = len(log.steps)
-        self._key = (*key, sum(mark.index < self._laid for mark in log.marks))
+        self._key = (*key, sum(index < self._laid for index in marked))
+
+    def _by_lane(self, index: int) -> bool:
+        """Whether a token is there only because of what tells this lane from its shadow."""
+        return bool(next(self._steps.values(FOREIGN, index, index + 1), None))
 
     def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
         paint = frame.paint
@@ -144,12 +186,14 @@ class TokenStream(View, can_focus=True):
         def fresh(n: int) -> Flow:
             flow = Flow(width - self._gutter, paint.newline)
             if n == 0:
-                _open(flow, started, frame)
+                _open(flow, started, frame, named=self._gutter == 0)
             return flow
 
         def add(flow: Flow, index: int, text: str) -> None:
             if index in self._marked:
                 flow.add(paint.pin, MARK)
+            if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
+                flow.add(paint.foreign, MARK)
             flow.add(visible(text, paint.ascii), index)
 
         return Chapters(fresh, add)
@@ -167,6 +211,7 @@ class TokenStream(View, can_focus=True):
         top = self._chapters.moved(self._first(height), lines)
         self.top = top if len(self._chapters.places(top, height + 1)) > height else None
         self.redraw()
+        self.post_message(self.Scrolled(self, None if self.top is None else self.step_at(self.size.width, 1) or 0))
 
     def _reveal(self, frame: Frame) -> None:
         height = max(self.size.height - 1, 1)
@@ -175,15 +220,31 @@ class TokenStream(View, can_focus=True):
         line = self._chapters.line_of(_owner(frame))
         self.top = min(max(self._first(height), self._chapters.moved(line, 1 - height)), line)
 
+    def _ghost_below(self, frame: Frame, width: int) -> bool:
+        """Whether what comes next does not fit behind the text, and stands on a line of its own."""
+        if frame.log.proposed is None:
+            return False
+        n, line = self._chapters.end
+        used = sum(cells(text) for text, _ in self._chapters.flow(n).lines[line])
+        return self._gutter + used + cells(_ghost(frame)[0]) > width
+
     # --- Drawing ---------------------------------------------------------------------------------------------
 
     def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
-        tint, unit = frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        paint, tint, unit = frame.paint, frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        if frame.log.twin is not None:
+            yield from _lane(frame)
+            yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
-        yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
-        if frame.cursor is not None:
-            yield f"step {frame.cursor + 1} of {len(frame.log.steps)}"
+        yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
+        if frame.log.now.shadow is not None:
+            yield (
+                [(f"{paint.foreign} by the lane only", paint.mark)]
+                if paint.color == "mono"
+                else [("by the lane only", paint.base + paint.under)]
+            )
+        yield from frame.where_of_all
         if self.top is not None or not frame.following:
             yield "End follows"
 
@@ -193,15 +254,17 @@ class TokenStream(View, can_focus=True):
         paint, (n, y) = frame.paint, at
         flow, ends = self._chapters.flow(n), at == self._chapters.end
         label = flow.labels.get(y, "")
-        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
+        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter else []
         for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):
             style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
                 parts[-1] = (parts[-1][0] + text, style)
             else:
                 parts.append((text, style))
-        if cursor == len(frame.log.steps) and ends:
+        if cursor == len(frame.log.steps) and ends and not frame.held_up:
             parts.append((" ", paint.cursor))
+        if ends and frame.log.proposed and not self._ghost_below(frame, width):
+            parts.append(_ghost(frame))
         strip = paint.row(parts, width)
         if cursor is None and not ends and all(self._scored(frame, owner) for _, owner in flow.lines[y]):
             self._strips[at] = strip
@@ -222,9 +285,10 @@ class TokenStream(View, can_focus=True):
                 return frame.paint.prompt
             return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
         if owner < 0:
-            return frame.paint.prompt if owner == PROMPT else frame.paint.mark
+            return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
-            self._styles[owner] = frame.paint.tint(self._level(frame, owner))
+            style = frame.paint.tint(self._level(frame, owner))
+            self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
 
     @staticmethod
@@ -233,8 +297,28 @@ class TokenStream(View, can_focus=True):
         return frame.tint.level(raw)
 
 
-def _open(flow: Flow, started: Started, frame: Frame) -> None:
-    """Lay out what stands before the first written token."""
+class TwinStream(TokenStream):
+    """The text of the lane that is written beside."""
+
+    def show(self, frame: Frame) -> None:
+        if frame.log.twin is None:
+            self.frame = frame
+        else:
+            super().show(frame.beside)
+
+
+def _lane(frame: Frame) -> Iterator[str | list[Part]]:
+    """What the second of two lanes is called, or was set otherwise in it."""
+    log, paint = frame.log, frame.paint
+    if log.twin and log.now.started.twin_of is not None:
+        mine, other = log.now.started, log.twin.started
+        changes = [*knob_changes(other.knobs, mine.knobs), *vector_changes(other.vectors, mine.vectors)]
+        if name := log.now.name or ", ".join(changes):
+            yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
+
+
+def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
+    """Lay out what stands before the first written token; `named`: with who speaks in the text, not beside it."""
     text = "".join(piece.text for piece in started.pieces)
     ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
 
@@ -247,13 +331,19 @@ def _open(flow: Flow, started: Started, frame: Frame) -> None:
     if not started.chat or frame.raw:
         lay(0, len(text))
         return
-    for role, said, first in _turns(started, text):
+
+    def turn(role: str) -> None:
         flow.turn(role)
+        if named:
+            flow.add(f"{role[: GUTTER - 1]} ", ROLE)
+
+    for role, said, first in _turns(started, text):
+        turn(role)
         if first is None:
             flow.add(visible(said, frame.paint.ascii), PROMPT)
         else:
             lay(first, first + len(said))
-    flow.turn("model")
+    turn("model")
 
 
 def _said(line: list[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -274,6 +364,14 @@ def _owner(frame: Frame) -> int:
     while index < len(texts) and not texts[index]:
         index += 1
     return index
+
+
+def _ghost(frame: Frame) -> Part:
+    """What comes next at a stop: in brackets, since nothing of it is written."""
+    paint, step = frame.paint, frame.log.proposed
+    assert step
+    token = visible_bytes(step.data, paint.ascii)
+    return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
 
 
 def _turns(started: Started, text: str) -> list[tuple[str, str, int | None]]:

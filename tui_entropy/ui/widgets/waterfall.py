@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.strip import Strip
 
@@ -24,9 +24,10 @@ class Waterfall(View):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "sampling"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, step = frame.paint, frame.step
+        paint, step = frame.paint, frame.seen
         if (why := self.missing(frame)) or step is None:
             heading = self.heading(frame, "waterfall", [], width)
             hint = why or "What each stage of the sampling chain does to a token, once one is written."
@@ -34,15 +35,19 @@ class Waterfall(View):
         at = min(frame.token, len(step.candidates))
         token = step.candidates[at - 1] if at else None
         name = visible_bytes(token.data if token else step.data, paint.ascii)
-        which = f"candidate {at} of {len(step.candidates)}" if token else "written"
+        taken = "next" if frame.held_up else "drawn" if frame.what_if else "written"
+        which = f"candidate {at} of {len(step.candidates)}" if token else taken
         if token and token.token_id == step.token_id:
-            which += ", written"
+            which += f", {taken}"
         chosen: list[Part] = [("token ", paint.dim), (f" {name} ", paint.selected), (f" {which}", paint.dim)]
-        rows = [self.heading(frame, "waterfall", [chosen, f"step {step.index + 1}"], width)]
+        rows = [self.heading(frame, "waterfall", [chosen, *frame.where], width)]
         bar = min(max(width - STAGE - NUMBER - 3 * CELL - 4, 0), 40)
         lines = [*_table(frame, step, at, token, bar), *_end(frame, step, token), [], *_order(frame, step, width), []]
         lines += _candidates(frame, step, at, height - 1 - len(lines))
         return [*rows, *(paint.row(line, width) for line in lines)][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        return frame.selecting(by)
 
 
 def _table(frame: Frame, step: Step, at: int, token: Candidate | None, bar: int) -> Iterator[list[Part]]:
@@ -93,10 +98,12 @@ def _end(frame: Frame, step: Step, token: Candidate | None) -> Iterator[list[Par
     paint = frame.paint
     final = token.final_prob if token else step.final_prob
     written = visible_bytes(step.data, paint.ascii)
+    luck = "forced: " if step.forced else f"seed {frame.log.knobs_at(step.index).seed} at "
+    word = "wrote" if frame.seen is frame.step and not frame.held_up else "would write"
     yield [
         (f"{'draw':<{STAGE}}", paint.title),
         (f"{figure(100 * final):>{NUMBER - 2}} % ", paint.number),
-        (f" seed {frame.log.knobs_at(step.index).seed} at position {step.position} wrote ", paint.dim),
+        (f" {luck}position {step.position} {word} ", paint.dim),
         (f" {written} ", paint.accent),
     ]
     if step.mirostat_mu is not None:
@@ -147,4 +154,6 @@ def named(stage: str) -> str:
 
 def _setting(knobs: Knobs, stage: str) -> str:
     value = getattr(knobs, stage, None)  # a recording may name stages that this version lacks
-    return f"{value:.4g}" if isinstance(value, float | int) else "?"
+    if isinstance(value, float | int):
+        return f"{value:.4g}"
+    return "" if stage in ("banned", "forced", "adaptive") else "?"
