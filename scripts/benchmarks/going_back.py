@@ -5,10 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
+from msgspec.structs import replace as replace_card
 
+from tui_entropy.engine.cache import appended_to, as_of, columns
 from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.session import Session
@@ -18,21 +21,21 @@ from tui_entropy.records import Branch, Event, Knobs, Started, Step, Write
 KNOBS = Knobs(temperature=0.7)
 KEPT = 1 << 30
 LONG = 32_768
+READ = 512
 
 
 def travel(settings: Settings) -> Iterator[Figure]:
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
     with instruments(loaded) as probes:
-        for length in (32, 2000):
+        for length in (32, 2000, LONG):
             yield _revisits(loaded, probes, length, rounds)
         yield from _branches(loaded, probes, 2000, rounds)
-        yield _revisits(loaded, probes, LONG, 3 if settings.quick else 8)
 
 
 def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Figure:
     """A token and a visit to the one before it take turns in one text."""
-    context = Context(loaded, prompt_ids(loaded, length), rounds + 4)
-    writing = decode(loaded, probes, context, lambda: Controls(KNOBS, {}), 1, False)
+    context = _long(loaded, probes, length, rounds + 4)
+    writing = decode(loaded, probes, context, _as_set, 1, False)
 
     def step() -> None:
         next(event for event in writing if isinstance(event, Step))
@@ -47,6 +50,26 @@ def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
     detail = f"revisit {spread(times['revisit'], 'ms')}, step {spread(times['step'], 'ms')}"
     name = f"revisit / decode step, context {length}"
     return Figure(name, ratio(times["revisit"], times["step"]), "x", "<= 1.5", detail)
+
+
+def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> Context:
+    """A context of that many tokens. What is beyond READ is not read: their keys and values are those before, again
+    and again, which takes the loop as long as if they had been."""
+    loaded = replace(loaded, card=replace_card(loaded.card, context=length + room))
+    context = Context(loaded, prompt_ids(loaded, length), room)
+    next(
+        decode(loaded, probes, begun := Context(loaded, prompt_ids(loaded, min(length, READ)), 1), _as_set, 1, False)
+    )
+    n = begun.n_read
+    times = -(-length // n)
+    more = {i: tuple(part.repeat(1, 1, times, 1) for part in pair) for i, pair in columns(begun.cache, 0, n).items()}
+    context.note(length - 1, {})
+    context.cache, context.n_read = as_of(appended_to(context.cache, 0, more), length - 1, {}), length - 1
+    return context
+
+
+def _as_set() -> Controls:
+    return Controls(KNOBS, {})
 
 
 def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Iterator[Figure]:

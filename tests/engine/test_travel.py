@@ -9,11 +9,11 @@ from transformers import DeepseekV3Config, FalconH1Config, Gemma3nTextConfig
 
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.decode import Context, Controls, decode, instruments
-from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.loading import Loaded, load
 from tui_entropy.engine.measure import believed, brought_over
 from tui_entropy.engine.text import Codec
 from tui_entropy.engine.travel import Travel
-from tui_entropy.records import Knobs, Step
+from tui_entropy.records import Knobs, ModelSpec, Step
 
 PROMPT = tiny.prompt(12)[0].tolist()
 DRAWN = Controls(Knobs(temperature=1.0, top_k=0, seed=3), {})
@@ -106,3 +106,23 @@ def test_another_text_in_between_costs_a_copy_and_changes_nothing(loaded):
         more = written(travel, three, DRAWN)
         travel.seat(straight)
         assert written(travel, straight, DRAWN) == [*first, *more]
+
+
+@pytest.mark.real
+def test_on_the_default_model_it_is_to_the_bit_too():
+    found = load(ModelSpec("smollm2"), lambda progress: None)
+    with instruments(found) as probes:
+        travel = Travel(found, probes, bound=1 << 28)
+        one = Context(found, found.codec.encode("Tell me about the sea.", None, chat=True), 10)
+        travel.seat(one)
+        told = written(travel, one, DRAWN)
+        for step in (9, 0, 4):
+            assert numbers(probes, travel.revisit(one, one.n_prompt - 1 + step)) == told[step]
+        two = one.branch(4, 3)
+        assert travel.seat(two) == "kept"
+        two.forced = found.codec.continuing(" whale")
+        assert written(travel, two, DRAWN)[0] == told[4]
+        assert travel.seat(one) == "kept"
+        three = one.branch(7, 3)
+        travel.seat(three)
+        assert written(travel, three, DRAWN) == told[7:]
