@@ -258,7 +258,8 @@ SERIES = (
         "other here. 0 is the same belief; a high one need not change the token that is written.",
     ),
     series(
-        "foreign", "count", "", lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
+        "foreign token", "count", "",
+        lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
         1.0,
         "1 where the shadow would have written another token with the same luck: this one exists only because "
         "of what tells the lanes apart; 0 where it would have written the same. Unknown without a shadow.",

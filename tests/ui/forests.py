@@ -147,7 +147,8 @@ def fan(run: int = 1, index: int = 10, same: str = "normalised", texts: tuple[st
     said = texts or (" Paris.", " paris", " Paris.", " the city of light", " Lyon, on the Rhône", " Paris!")
     groups = [0, 0, 0, 1, 2, 0]
     rows = tuple(
-        FanRow(text, (100 + n, 101, 102), -1.5 - n, n % 2 == 0, groups[n % len(groups)]) for n, text in enumerate(said)
+        FanRow(text, (100 + n, 101, 102), -1.5 - n, n % 2 == 0, groups[n % len(groups)])
+        for n, text in enumerate(said)
     )
     return Fanned(run, index, rows, 16, same, 0.87, 1.2)
 

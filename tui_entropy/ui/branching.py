@@ -82,6 +82,9 @@ class BranchActions(Host):
             run = told.started.run
             self.ask(f"name of run {run}:", lambda name: self.tell(Label(run, name=name.strip())), told.name)
 
+    def action_to_branches(self) -> None:
+        self.action_open("branches")
+
     def action_diff(self) -> None:
         if self.chosen_branch is None or self.chosen_branch is self.frame.log.now:
             self.say("this is the run on screen: choose another one, and d shows where the two differ")

@@ -17,7 +17,7 @@ from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-KL, FOREIGN, FORWARD = BY_NAME["kl"], BY_NAME["foreign"], BY_NAME["forward pass"]
+KL, FOREIGN, FORWARD = BY_NAME["kl"], BY_NAME["foreign token"], BY_NAME["forward pass"]
 RECENT = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"

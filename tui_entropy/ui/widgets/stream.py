@@ -36,7 +36,7 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
-FOREIGN = BY_NAME["foreign"]
+FOREIGN = BY_NAME["foreign token"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
