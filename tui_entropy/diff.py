@@ -15,6 +15,7 @@ from tui_entropy.log import RunLog
 
 REACH = 64
 """Edits looked ahead."""
+STRETCH = 256
 
 
 class Span(NamedTuple):
@@ -71,9 +72,19 @@ def compared(one: Sequence[int], other: Sequence[int]) -> Comparison:
     return Comparison(parting, tuple(_spans(_worth_seeing(matches))))
 
 
+def parting(one: RunLog, other: RunLog) -> int | None:
+    """The first step at which their tokens differ; None while there is none, as far as both go."""
+    at = _alike(one.steps.ids, other.steps.ids)
+    return at if at < min(len(one.steps), len(other.steps)) else None
+
+
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
     """How many they have in common from the beginning."""
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    both, known = min(len(one), len(other)), 0
+    while known < both and one[known : known + STRETCH] == other[known : known + STRETCH]:
+        known += STRETCH  # what is the same is passed a stretch at a time
+    pairs = zip(one[known:both], other[known:both], strict=True)
+    return next((at for at, (a, b) in enumerate(pairs, known) if a != b), both)
 
 
 Match = tuple[int, int, int]

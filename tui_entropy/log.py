@@ -174,8 +174,6 @@ class Log:
     """The run that is looked at."""
     twin: RunLog | None = None
     """The one that is written beside it."""
-    parted: int | None = None
-    """The first step at which those two differ."""
     breakpoints: tuple[Breakpoint, ...] = ()
     stopped_by: int | None = None
     """The id of the breakpoint that the pause is due to."""
@@ -248,18 +246,8 @@ class Log:
         if getattr(event, "run", told.started.run) != told.started.run:
             return
         told.append(event)
-        if isinstance(event, Step) and self.twin is not None and self.parted is None:
-            self._part(self.twin, event.index)
         if told is self.now or isinstance(event, Switched):
             self._heed(event)
-
-    def _part(self, twin: RunLog, index: int) -> None:
-        """Mark in both lanes where they part, once both have come there."""
-        one, other = self.steps.ids, twin.steps.ids
-        if index < min(len(one), len(other)) and one[index] != other[index]:
-            self.parted = index
-            for told in (self.now, twin):
-                told.marks.append(Mark(index, "the lanes part"))
 
     def _heed(self, event: Event) -> None:
         """What it means for the whole screen."""
@@ -305,14 +293,13 @@ class Log:
         told = RunLog.begun(started, parent)
         self.runs[started.run] = told
         if started.twin_of == self.run and self.run:
-            self.twin, self.parted = told, None
+            self.twin = told
             return
         self._look_at(told)
         self.state, self.note = "reading", ""
 
     def _look_at(self, told: RunLog) -> None:
-        self.now, self.attention, self.fan, self.stopped_by = told, None, None, None
-        self.twin = self.parted = None
+        self.now, self.attention, self.fan, self.twin, self.stopped_by = told, None, None, None, None
         self.state, self.note = ("paused", "") if told.ended is None else ("ended", told.ended)
 
     def tokens_per_second(self, window: int = 20) -> float | None:

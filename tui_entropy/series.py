@@ -258,6 +258,13 @@ SERIES = (
         "other here. 0 is the same belief; a high one need not change the token that is written.",
     ),
     series(
+        "flip", "count", "model",
+        lambda step: float(step.shadow.top_id != step.candidates[0].token_id) if step.shadow and step.candidates
+        else None, 1.0,
+        "1 where the most probable token of the shadow is another one than this lane's, while a shadow runs; 0 where "
+        "it is the same. With greedy sampling, only these change the text.",
+    ),
+    series(
         "foreign token", "count", "",
         lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
         1.0,

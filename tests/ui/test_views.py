@@ -14,10 +14,14 @@ from tui_entropy.ui.bigchart import BigChart
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
+from tui_entropy.ui.widgets.branches import Branches
 from tui_entropy.ui.widgets.candidates import Candidates
 from tui_entropy.ui.widgets.chart import Chart
+from tui_entropy.ui.widgets.diff import Diff
+from tui_entropy.ui.widgets.fan import Fan
 from tui_entropy.ui.widgets.heads import HeadGrid
 from tui_entropy.ui.widgets.knobs import KnobStrip
+from tui_entropy.ui.widgets.lanes import Lanes
 from tui_entropy.ui.widgets.layers import Layers
 from tui_entropy.ui.widgets.numbers import Numbers
 from tui_entropy.ui.widgets.quadrants import Quadrants
@@ -25,8 +29,9 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream
 from tui_entropy.ui.widgets.waterfall import Waterfall
 
+LANES = (Branches, Diff, Lanes, Fan)
 PAGED = (Numbers, Layers, Waterfall, Quadrants, BigChart)
-VIEWS = (TokenStream, Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED)
+VIEWS = (TokenStream, Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED, *LANES)
 SIZES = ((1, 1), (7, 3), (20, 2), (48, 8), (80, 5), (80, 24), (200, 60))
 PAINTS = (Paint(), Paint(color="16"), Paint(color="mono", ascii=True))
 
@@ -120,7 +125,7 @@ def test_the_title_names_the_step_under_the_cursor(view: type[View]):
     assert "step 31" in view().draw(frame_of(full(), cursor=30), 100, 20)[0].text
 
 
-@pytest.mark.parametrize("view", [Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED])
+@pytest.mark.parametrize("view", [Chart, Candidates, HeadGrid, AttentionMap, KnobStrip, Status, *PAGED, *LANES])
 def test_plain_ascii_is_plain(view: type[View]):
     log = made.log(30, texts=[" plain"])
     log.append(made.attention(last=log.steps[-1].position - 1))

@@ -125,7 +125,8 @@ class Actions(
 
     def action_tint(self) -> None:
         """The next of the usual ones; the one chosen on the numbers page comes last."""
-        round = list(dict.fromkeys([*TINTS, self.frame.chosen, self.frame.tint]))
+        beside = [BY_NAME["kl"]] if self.frame.log.now.shadow else []
+        round = list(dict.fromkeys([*TINTS, *beside, self.frame.chosen, self.frame.tint]))
         self.show(tint=round[(round.index(self.frame.tint) + 1) % len(round)])
 
     def action_unit(self) -> None:

@@ -89,7 +89,7 @@ class Paint:
         self.newline = "\\n" if ascii else "⏎"
         self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
         self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
-        self.line, self.wall = ("-", "|") if ascii else ("─", "│")
+        self.line, self.double, self.wall = ("-", "=", "|") if ascii else ("─", "═", "│")
         self.trusted: dict[str, Part] = {
             "exact": (" =", self.good),
             "approximate": (" ~" if ascii else " ≈", self.warning),

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from textual.strip import Strip
 
+from tui_entropy.diff import parting
 from tui_entropy.log import Log, RunLog, knob_changes, vector_changes
 from tui_entropy.ui.glyphs import cells, fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Paint, Part
@@ -84,13 +85,6 @@ def forest(log: Log, hidden: bool) -> list[tuple[RunLog, str]]:
     return rows
 
 
-def parting(told: RunLog, parent: RunLog) -> int | None:
-    """The first step from where they part on whose token differs, None while there is none."""
-    first = told.started.shared
-    pairs = zip(told.steps.ids[first:], parent.steps.ids[first:], strict=False)
-    return next((index for index, (one, other) in enumerate(pairs, first) if one != other), None)
-
-
 def changes(told: RunLog, parent: RunLog) -> list[str]:
     """What was set otherwise than in the parent where the two part."""
     at = told.started.shared
@@ -110,7 +104,8 @@ def _titles(paint: Paint, width: int) -> Strip:
 
 def _columns(width: int) -> tuple[int, int, int, int]:
     """Cells of the tree, of where a branch parts, of what is set otherwise, and of its words."""
-    tree, parts, settings = (24, 26, 20) if width >= 120 else (22, 26, 14) if width >= 100 else (18, 24, 0)
+    sizes = ((150, 34, 32, 28), (120, 24, 26, 20), (100, 22, 26, 14), (0, 18, 24, 0))
+    tree, parts, settings = next(columns for least, *columns in sizes if width >= least)
     used = 2 + tree + 1 + parts + 1 + 6 + 1 + _state_cells(width) + 1 + (settings + 1 if settings else 0)
     return tree, parts, settings, max(width - used, 0)
 

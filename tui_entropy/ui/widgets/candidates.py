@@ -10,7 +10,7 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.log import SHORT_NAMES
-from tui_entropy.records import Candidate, Step
+from tui_entropy.records import Candidate, Shadow, Step
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part, figure
@@ -19,6 +19,7 @@ from tui_entropy.ui.view import HEAVY, SUPPOSED, Frame, View
 
 NUMBER, TOKEN = 6, 13
 """Cells of a percentage, and of a token before bars may grow."""
+SHADOW = 9
 FIXED = 5 + 2 * NUMBER + 3
 """Cells of a row beside token and bars."""
 
@@ -28,24 +29,30 @@ class Candidates(View, can_focus=True):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.seen
-        bar = max((width - TOKEN - FIXED) // 2, 3)
-        name = max(width - FIXED - 2 * bar, 4)
-        columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar)
-        heading = self.heading(frame, "next token", frame.where, width, columns)
+        shadow = step.shadow if step else None
+        room = width - SHADOW if shadow else width
+        bar = max((room - TOKEN - FIXED) // 2, 3)
+        name = max(room - FIXED - 2 * bar, 4)
+        columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar) + ("shadow %" if shadow else "")
+        lane = [f"run {frame.log.run}"] if frame.log.twin else []
+        heading = self.heading(frame, "next token", [*lane, *frame.where], width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, *paint.hint(hint, width)][:height]
         below, shown = _laid(frame, step, width, height - 1)
-        rows = []
+        table: list[Strip] = []
         for token in shown:
             candidate = step.candidates[token - 1] if token else _written(step)
             chosen = token == frame.token != 0
-            rows.append(_row(paint, token or step.rank, candidate, step.token_id, chosen, name, bar))
-        rows += [[]] * (height - 1 - len(below) - len(rows))
-        return [heading, *(paint.row(row, width) for row in [*rows, *below])]
+            row = _row(paint, token or step.rank, candidate, step.token_id, chosen, name, bar)
+            beside = [(f"{_percent(_shadowed(shadow, token)):>{SHADOW}}", paint.base)] if shadow else []
+            table.append(paint.row(row, width, beside))
+        table += [Strip([])] * (height - 1 - len(below) - len(table))
+        return [heading, *table, *(paint.row(row, width) for row in below)]
 
     def on_click(self, event: events.Click) -> None:
         """A click chooses a candidate."""
@@ -69,6 +76,13 @@ def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Pa
     rows = min(room, known + 1)
     first = max(token - rows + 1, 0)
     return below, [*range(first + 1, first + rows), 0]
+
+
+def _shadowed(shadow: Shadow, token: int) -> float:
+    """What the shadow gave to the n-th candidate, or with 0 to the written token; NaN where it is unknown."""
+    if token == 0:
+        return math.exp(-shadow.surprisal)
+    return math.exp(shadow.logprobs[token - 1]) if token <= len(shadow.logprobs) else math.nan
 
 
 def _written(step: Step) -> Candidate:
@@ -129,6 +143,8 @@ def _row(
 
 def _percent(probability: float) -> str:
     percent = 100 * probability
+    if math.isnan(percent):
+        return f"{'?':>{NUMBER}}"
     text = f"{percent:.1f}" if percent >= 0.1 or percent == 0 else f"{percent:.3f}" if percent >= 0.001 else "<.001"
     return f"{text:>{NUMBER}}"
 

@@ -8,6 +8,7 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.series import Series
+from tui_entropy.ui.bands import Band, bands, forks
 from tui_entropy.ui.glyphs import fitted, visible
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import HEAVY, Frame, View
@@ -20,12 +21,16 @@ class Chart(View, can_focus=True):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
-        shown = _shown(frame, height)
         columns = max(width - LABEL - VALUE, 1)
         first = _first(frame.last + 1, columns, frame.cursor)
+        on = [band for band in bands(frame.log.now) if _visible(band, first, columns)]
+        names = list(dict.fromkeys(band.name for band in on))[: max(height - 5, 0)]
+        height -= len(names)
+        shown = _shown(frame, height)
         rows = []
         if height > len(shown) + 1:
             rows.append(self.heading(frame, "over time", _title(frame, first, columns), width))
@@ -36,8 +41,9 @@ class Chart(View, can_focus=True):
         for n, series in enumerate(shown):
             high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)
             rows += self._spark(frame, series, first, columns, max(high, 1))
-        rows.append(self._marks(frame, first, columns))
-        return [row.crop(0, width) for row in rows[:height]]
+        rows.append(self._marks(frame, first, columns, [] if names else on))
+        rows += [_band(frame, [band for band in on if band.name == name], first, columns) for name in names]
+        return [row.crop(0, width) for row in rows[: height + len(names)]]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:
@@ -78,14 +84,19 @@ class Chart(View, can_focus=True):
             strips.append(paint.row(parts, LABEL + columns + VALUE))
         return strips
 
-    def _marks(self, frame: Frame, first: int, columns: int) -> Strip:
-        """Pins under the tokens where something was changed, each with its label to the left where there is room."""
+    def _marks(self, frame: Frame, first: int, columns: int, on: list[Band]) -> Strip:
+        """Pins under the tokens where something was changed, each with its label to the left where there is room;
+        behind them a line under those that a vector acted on, where it has no row of its own."""
         paint = frame.paint
         by_index: dict[int, list[str]] = {}
-        for mark in frame.log.marks:
+        for mark in [*frame.log.marks, *forks(frame.log)]:
             if first <= mark.index < first + columns:
                 by_index.setdefault(mark.index - first, []).append(visible(mark.label, paint.ascii, True))
-        row = [" "] * (LABEL + columns)
+        row = [*" " * LABEL, *(_glyph(frame, on, index) for index in range(first, first + columns))]
+        if len({band.name for band in on}) == 1 and on[0].first < first:
+            row[:LABEL] = fitted(
+                f"{visible(on[-1].name, paint.ascii, True)} {on[-1].strength:+g}", LABEL, paint.ascii
+            )
         pins = sorted(by_index)
         free = 0
         for n, at in enumerate(pins):
@@ -96,9 +107,37 @@ class Chart(View, can_focus=True):
                 begin = pin + 2
             if begin >= free:
                 row[begin : begin + len(label)] = label
+                row[begin - 1 : begin] = row[begin + len(label) : begin + len(label) + 1] = " "
             row[pin] = paint.pin
             free = max(pin, begin + len(label)) + 2
         return paint.row([("".join(row), paint.mark)], LABEL + columns)
+
+
+def _visible(band: Band, first: int, columns: int) -> bool:
+    return band.first < first + columns and (band.last is None or band.last > first)
+
+
+def _glyph(frame: Frame, on: list[Band], index: int) -> str:
+    """A double line where the text before was read again under a vector, a single one where it was not."""
+    paint = frame.paint
+    policies = {band.rebuilt for band in on if index <= frame.last and band.covers(index)}
+    return (paint.double if True in policies else paint.line) if policies else " "
+
+
+def _band(frame: Frame, on: list[Band], first: int, columns: int) -> Strip:
+    """One vector: where it was on, how strong, and what it did with the text before."""
+    paint, at = frame.paint, frame.cursor
+    row = [_glyph(frame, on, index) for index in range(first, first + columns)]
+    for band in on:
+        begin = max(band.first - first, 0)
+        label = f"{band.strength:+g} {band.policy} "
+        room = min(len(row), (frame.last + 1 if band.last is None else band.last) - first) - begin
+        if room > len(label):
+            row[begin + 1 : begin + 1 + len(label)] = f" {label}"[: len(label)]
+    here = next((band for band in on if at is not None and band.covers(at)), None)
+    right: Part = (f" {here.policy}" if here else "", paint.dim)
+    name = fitted(visible(on[0].name, paint.ascii, True), LABEL - 1, paint.ascii)
+    return paint.row([(f"{name} ", paint.title), ("".join(row), paint.mark), right], LABEL + columns + VALUE)
 
 
 def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:

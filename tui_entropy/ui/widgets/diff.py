@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from textual.strip import Strip
 
-from tui_entropy.diff import Span, compare
+from tui_entropy.diff import Span, compare, parting
 from tui_entropy.log import RunLog
 from tui_entropy.records import Step
 from tui_entropy.ui.flow import Flow
@@ -71,14 +71,13 @@ class Diff(View):
         if (*runs, width, frame.paint.ascii) == self._key:
             return
         self._key = (*runs, width, frame.paint.ascii)
-        told = compare(one, other)
-        self._parted = told.parted
+        self._parted = parting(one, other)
         wide = (width - GAP) // 2 if width >= SIDE_BY_SIDE else width
         left = Flow(wide, frame.paint.newline)
         right = Flow(wide, frame.paint.newline) if width >= SIDE_BY_SIDE else left
         self._first = 0
-        for span in told.spans:
-            if told.parted is not None and span.one[0] <= told.parted:
+        for n, span in enumerate(compare(one, other).spans):
+            if n < 2:
                 self._first = len(left.lines) - 1
             _lay_span(frame, span, (left, one), (right, other))
         self._columns = [left] if right is left else [left, right]
@@ -100,21 +99,19 @@ class Diff(View):
 
 def _lay_span(frame: Frame, span: Span, left: tuple[Flow, RunLog], right: tuple[Flow, RunLog]) -> None:
     (one, mine), (other, theirs) = left, right
-    alike = span.kind == "equal"
-    if alike and one is not other and span.one[1] - span.one[0] >= LEVEL:
+    if span.same and one is not other and span.one_last - span.one_first >= LEVEL:
         line = max(len(one.lines), len(other.lines))
         one.reach(line)
         other.reach(line)
-    _add(frame, one, mine, span.one, SAME if alike else GONE)
-    if not (alike and one is other):
-        _add(frame, other, theirs, span.other, SAME if alike else NEW)
+    _add(frame, one, mine.steps.texts[span.one_first : span.one_last], SAME if span.same else GONE)
+    if not (span.same and one is other):
+        _add(frame, other, theirs.steps.texts[span.other_first : span.other_last], SAME if span.same else NEW)
 
 
-def _add(frame: Frame, flow: Flow, told: RunLog, steps: tuple[int, int], owner: int) -> None:
-    text = visible("".join(told.steps.texts[slice(*steps)]), frame.paint.ascii)
+def _add(frame: Frame, flow: Flow, texts: list[str], owner: int) -> None:
     before, after = MARKS.get(owner, ("", ""))
-    if steps[0] < steps[1]:
-        for part in (before, text, after):
+    if texts:
+        for part in (before, visible("".join(texts), frame.paint.ascii), after):
             flow.add(part, owner)
 
 

@@ -10,12 +10,12 @@ from textual.strip import Strip
 
 from tui_entropy.records import AskFan, Fanned, FanRow
 from tui_entropy.series import LN2
-from tui_entropy.ui.glyphs import fitted, visible
+from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.verdict import wrapped
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-SHARE, NUMBER = 12, 11
+SHARE, NUMBER = 12, 14
 
 
 class Fan(View):
@@ -27,7 +27,7 @@ class Fan(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, fan, asked = frame.paint, frame.log.fan, frame.fan
         place = f"before step {asked.step + 1}"
-        waiting = frame.awaited and f"waiting for {_told(frame.awaited)} from before step {frame.awaited.step + 1}"
+        waiting = frame.awaited and f"waiting for {_told(frame.awaited)}, from before step {frame.awaited.step + 1}"
         if fan is None or (fan.run, fan.index) != (asked.run, asked.step):
             heading = self.heading(frame, "fan", [place] if asked.run else [], width)
             return [heading, *paint.hint(waiting or NEVER, width)][:height]
@@ -38,8 +38,8 @@ class Fan(View):
             rows.append(paint.row([(waiting, paint.warning)], width))
         elif (asked.n, asked.tokens) != (len(fan.rows), fan.tokens):
             rows.append(paint.row([(f"g asks for {_told(asked)}", paint.warning)], width))
-        title = f"  group {'share':>{SHARE - 6}} {'mean ln p':>{NUMBER}} {frame.unit:<5} text"
-        rows.append(paint.row([(title, paint.dim)], width))
+        title = f"  group {'share':>{SHARE - 6}} {'log p / token':>{NUMBER}} {frame.unit}  text"
+        rows.append(paint.row([(f"{title}, {paint.diamond} where it ends", paint.dim)], width))
         about = _about(frame, in_order(fan), width)
         room = max(height - len(rows) - len(about), 1)
         lines = in_order(fan)
@@ -55,7 +55,7 @@ class Fan(View):
 
 
 def _told(ask: AskFan) -> str:
-    return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text,"
+    return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
 
 
 def in_order(fan: Fanned) -> list[FanRow]:
@@ -80,16 +80,15 @@ def _row(frame: Frame, fan: Fanned, row: FanRow, led: bool, here: bool, width: i
     count = sum(other.group == row.group for other in fan.rows)
     share = f"{count}/{len(fan.rows)} {100 * count / len(fan.rows):3.0f} %" if led else ""
     mean = row.logprob / max(len(row.token_ids), 1)
-    end = paint.diamond if row.ended else paint.ellipsis
-    used = 2 + 3 + SHARE + NUMBER + 6 + 2
-    text = fitted(visible(row.text, paint.ascii, True), max(width - used - 1, 1), paint.ascii)
+    end = f" {paint.diamond}" if row.ended else paint.ellipsis
+    said = visible(row.text, paint.ascii, True)
+    room = max(width - 2 - 3 - SHARE - NUMBER - 8, 1)
     return [
         (paint.drawn if here else " ", paint.accent),
         (f" {row.group + 1 if led else '':>2} ", paint.title),
         (f"{share:>{SHARE - 1}}", paint.number),
-        (f"{figure(mean / LN2 if frame.bits else mean):>{NUMBER}} ", paint.number),
-        ("      ", paint.base),
-        (text, paint.selected if here else paint.base),
+        (f"{figure(mean / LN2 if frame.bits else mean):>{NUMBER}}       ", paint.number),
+        (fitted(said, min(cells(said), room), paint.ascii), paint.selected if here else paint.base),
         (end, paint.dim),
     ]
 

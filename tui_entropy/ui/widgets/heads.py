@@ -47,6 +47,7 @@ class HeadGrid(View, can_focus=True):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "heads"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step

@@ -14,6 +14,9 @@ from tui_entropy.ui.glyphs import cells, visible
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
+POLICY = {False: "a change keeps old keys", True: "a change reads again"}
+"""What the next change of a vector does with the keys and values of the text before."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -105,6 +108,8 @@ def _vectors(frame: Frame) -> Iterator[Item]:
             (f"{name} {vector.strength:+.1f}{_layers(vector)}  ", style),
         ]
         yield Item(parts, View.VectorAsked(n))
+    if vectors:
+        yield Item([("O ", paint.accent), (POLICY[frame.rebuild], paint.warning if frame.rebuild else paint.dim)])
 
 
 def _layers(vector: Vector) -> str:

@@ -17,7 +17,7 @@ from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-KL, FOREIGN, FORWARD = BY_NAME["kl"], BY_NAME["foreign token"], BY_NAME["forward pass"]
+KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "foreign token", "forward pass"))
 RECENT = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
@@ -50,15 +50,6 @@ def choices(frame: Frame) -> list[Choice]:
         said = (typed.system if name == SYSTEM else typed.prompt) if typed else None
         found.append(Choice(typed, name, said or "enter asks for it"))
     return found
-
-
-def shadowed(frame: Frame) -> tuple[int, float, int, int | None]:
-    """(steps with a shadow, mean KL in nats, tokens that exist only because of what tells the lanes apart, the first
-    of those) over the text up to the cursor."""
-    n = 0 if frame.cursor is None else frame.cursor + 1
-    known = [value for value in frame.log.steps.values(KL, 0, n) if value is not None]
-    foreign = [index for index, value in enumerate(frame.log.steps.values(FOREIGN, 0, n)) if value]
-    return len(known), fmean(known) if known else 0.0, len(foreign), foreign[0] if foreign else None
 
 
 class Lanes(View):
@@ -111,19 +102,23 @@ def _choices(frame: Frame, room: int) -> list[list[Part]]:
 def _told(frame: Frame, width: int) -> Iterator[list[Part]]:
     """What it costs, and what it comes to over the text."""
     paint = frame.paint
-    n, mean, foreign, first = shadowed(frame)
-    if not n:
+    known = [value for value in frame.log.steps.values(KL) if value is not None]
+    if not known:
         yield [("Nothing is known yet: enter runs the chosen lane as a shadow from the next token on.", paint.dim)]
         return
     yield _cost(frame)
-    kl = mean / LN2 if frame.bits else mean
+    n, flips = len(known), sum(value or 0 for value in frame.log.steps.values(FLIP))
+    foreign = [index for index, value in enumerate(frame.log.steps.values(FOREIGN)) if value]
     yield [
         (f"over {n} tokens: mean KL ", paint.dim),
-        (figure(kl), paint.number),
-        (f" {frame.unit}{paint.between}only because of the lane ", paint.dim),
-        (f"{foreign}", paint.number),
-        (f" ({100 * foreign / n:.0f} %)", paint.dim),
+        (figure(KL.shown(fmean(known), frame.bits)), paint.number),
+        (f" {frame.unit}{paint.between}top-1 flips ", paint.dim),
+        (f"{flips:.0f}", paint.number),
+        (f" ({100 * flips / n:.0f} %){paint.between}by the lane only ", paint.dim),
+        (f"{len(foreign)}", paint.number),
+        (f" ({100 * len(foreign) / n:.0f} %)", paint.dim),
     ]
+    first = foreign[0] if foreign else None
     if first is not None and (shadow := frame.log.steps[first].shadow):
         took, would = (visible_bytes(data, paint.ascii) for data in (frame.log.steps[first].data, shadow.would_data))
         yield [

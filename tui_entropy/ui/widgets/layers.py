@@ -64,6 +64,7 @@ class Layers(View):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "residual"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step

@@ -58,6 +58,7 @@ class Numbers(View):
     """The chosen row is always in view."""
 
     PACE: ClassVar[float] = HEAVY
+    OF_STEP: ClassVar[bool] = True
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -15,17 +15,20 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
+from tui_entropy.diff import parting
 from tui_entropy.log import knob_changes, vector_changes
 from tui_entropy.records import Started
 from tui_entropy.series import BY_NAME
+from tui_entropy.steps import Steps
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.glyphs import cells, visible, visible_bytes
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
-PROMPT, MARK, NOBODY, PIECES = -1, -2, -3, -4
-"""Owners of what no step wrote: a text of the prompt, a mark, and from PIECES downwards each token of the prompt."""
+PROMPT, MARK, NOBODY, ROLE, PIECES = -1, -2, -3, -4, -5
+"""Owners of what no step wrote: a text of the prompt, a mark, who speaks, and from PIECES downwards each token of the
+prompt."""
 
 TURN = re.compile(
     r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(\w+)(?:<\|end_header_id\|>)?\s*?\n"
@@ -60,10 +63,11 @@ class TokenStream(View, can_focus=True):
         self.top: Place | None = None
         """First line shown; None while following the end."""
         self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
-        self._foreign: list[bool] = []
-        """Of each step: whether it is there only because of what tells this lane from its shadow."""
+        self._steps = Steps()
         self._marked: set[int] = set()
         """Steps with a mark before them."""
+        self._parted: int | None = None
+        """Of two lanes, the first step that differs."""
         self._key: tuple[object, ...] = ()
         self._started: Started | None = None
         self._gutter = 0
@@ -86,7 +90,8 @@ class TokenStream(View, can_focus=True):
         super().show(frame)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        heading = self.heading(frame, "text", self._title(frame), width)
+        name = f"run {frame.log.run}" if frame.log.twin else "text"
+        heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
@@ -154,20 +159,26 @@ class TokenStream(View, can_focus=True):
         mark in what is laid out already."""
         log, paint = frame.log, frame.paint
         assert log.started
-        late = sum(mark.index < self._laid for mark in log.marks)
+        self._parted = parting(log.now, log.twin) if log.twin else None
+        marked = {mark.index for mark in log.marks} | ({self._parted} if self._parted is not None else set())
+        late = sum(index < self._laid for index in marked)
         key = (id(log.started), width, paint.ascii, frame.raw)
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._chapters = self._begun(log.started, frame, width)
-            self._strips, self._styles, self._foreign = {}, {}, []
+            self._strips, self._styles = {}, {}
         look = (paint, frame.tint)
         if look != self._look or len(self._strips) > KEPT:
             self._look, self._strips, self._styles = look, {}, {}
-        self._marked = {mark.index for mark in log.marks}
-        self._foreign += (bool(value) for value in log.steps.values(FOREIGN, len(self._foreign)))
+        self._marked = marked
+        self._steps = log.steps
         self._chapters.follow(log.steps.texts)
         self._laid = len(log.steps)
-        self._key = (*key, sum(mark.index < self._laid for mark in log.marks))
+        self._key = (*key, sum(index < self._laid for index in marked))
+
+    def _by_lane(self, index: int) -> bool:
+        """Whether a token is there only because of what tells this lane from its shadow."""
+        return bool(next(self._steps.values(FOREIGN, index, index + 1), None))
 
     def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
         paint = frame.paint
@@ -175,13 +186,13 @@ class TokenStream(View, can_focus=True):
         def fresh(n: int) -> Flow:
             flow = Flow(width - self._gutter, paint.newline)
             if n == 0:
-                _open(flow, started, frame)
+                _open(flow, started, frame, named=self._gutter == 0)
             return flow
 
         def add(flow: Flow, index: int, text: str) -> None:
             if index in self._marked:
                 flow.add(paint.pin, MARK)
-            if self._foreign[index] and paint.color == "mono":  # where a line under it is a tint
+            if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
                 flow.add(paint.foreign, MARK)
             flow.add(visible(text, paint.ascii), index)
 
@@ -222,13 +233,17 @@ class TokenStream(View, can_focus=True):
     def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
         paint, tint, unit = frame.paint, frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
         if frame.log.twin is not None:
-            yield _lane(frame)
-        if any(self._foreign):
-            yield [(paint.foreign, paint.mark) if paint.color == "mono" else ("token", paint.base + paint.under),
-                   (" only by the lane", paint.dim)]  # fmt: skip
+            yield from _lane(frame)
+            yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
-        yield frame.paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
+        yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
+        if frame.log.now.shadow is not None:
+            yield (
+                [(f"{paint.foreign} by the lane only", paint.mark)]
+                if paint.color == "mono"
+                else [("by the lane only", paint.base + paint.under)]
+            )
         yield from frame.where_of_all
         if self.top is not None or not frame.following:
             yield "End follows"
@@ -239,7 +254,7 @@ class TokenStream(View, can_focus=True):
         paint, (n, y) = frame.paint, at
         flow, ends = self._chapters.flow(n), at == self._chapters.end
         label = flow.labels.get(y, "")
-        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter or label else []
+        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter else []
         for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):
             style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
@@ -270,10 +285,10 @@ class TokenStream(View, can_focus=True):
                 return frame.paint.prompt
             return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
         if owner < 0:
-            return frame.paint.prompt if owner == PROMPT else frame.paint.mark
+            return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
             style = frame.paint.tint(self._level(frame, owner))
-            self._styles[owner] = style + frame.paint.under if self._foreign[owner] else style
+            self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
 
     @staticmethod
@@ -286,26 +301,24 @@ class TwinStream(TokenStream):
     """The text of the lane that is written beside."""
 
     def show(self, frame: Frame) -> None:
-        if frame.log.twin is not None:
+        if frame.log.twin is None:
+            self.frame = frame
+        else:
             super().show(frame.beside)
 
 
-def _lane(frame: Frame) -> list[Part]:
-    """Which of two lanes this is: what was set otherwise in it, and where they part."""
+def _lane(frame: Frame) -> Iterator[str | list[Part]]:
+    """What the second of two lanes is called, or was set otherwise in it."""
     log, paint = frame.log, frame.paint
-    mine, other = log.now.started, (log.twin or log.now).started
-    name = log.now.name or ", ".join(
-        [*knob_changes(other.knobs, mine.knobs), *vector_changes(other.vectors, mine.vectors)]
-        if mine.twin_of is not None
-        else []
-    )
-    parted = f", parts at {log.parted + 1}" if log.parted is not None else ", the same so far"
-    said = f"run {mine.run} {visible(paint.ours(name), paint.ascii, True)}".rstrip()
-    return [(said, paint.accent), (parted, paint.dim)]
+    if log.twin and log.now.started.twin_of is not None:
+        mine, other = log.now.started, log.twin.started
+        changes = [*knob_changes(other.knobs, mine.knobs), *vector_changes(other.vectors, mine.vectors)]
+        if name := log.now.name or ", ".join(changes):
+            yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
 
 
-def _open(flow: Flow, started: Started, frame: Frame) -> None:
-    """Lay out what stands before the first written token."""
+def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
+    """Lay out what stands before the first written token; `named`: with who speaks in the text, not beside it."""
     text = "".join(piece.text for piece in started.pieces)
     ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
 
@@ -318,13 +331,19 @@ def _open(flow: Flow, started: Started, frame: Frame) -> None:
     if not started.chat or frame.raw:
         lay(0, len(text))
         return
-    for role, said, first in _turns(started, text):
+
+    def turn(role: str) -> None:
         flow.turn(role)
+        if named:
+            flow.add(f"{role[: GUTTER - 1]} ", ROLE)
+
+    for role, said, first in _turns(started, text):
+        turn(role)
         if first is None:
             flow.add(visible(said, frame.paint.ascii), PROMPT)
         else:
             lay(first, first + len(said))
-    flow.turn("model")
+    turn("model")
 
 
 def _said(line: list[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ class Waterfall(View):
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "sampling"
+    OF_STEP: ClassVar[bool] = True
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.seen
