@@ -28,6 +28,12 @@ def test_no_key_does_two_things_in_one_place():
     assert len({key.id for key in KEYS}) == len(KEYS)
 
 
+def test_an_action_with_its_arguments_belongs_to_one_place():
+    places = {}
+    for key in KEYS:
+        assert places.setdefault(parse(key.action)[1:], key.where) == key.where, key.id
+
+
 def test_no_key_is_one_that_terminals_or_multiplexers_keep():
     assert not {name for key in KEYS for name in key.keys.split(",")} & MULTIPLEXERS
 

@@ -29,11 +29,11 @@ def test_a_knob_that_needs_another_is_named_once_that_is_on():
 
 def test_every_knob_has_its_place_once_all_are_on():
     everything = Knobs(
-        dry_multiplier=0.8, xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.5, adaptive="S1"
+        dry_multiplier=0.8, xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.5, adaptive="S1", banned=(5, 6)
     )  # fmt: skip
     shown = strip(everything, 800)
     assert all(f"{knob.short} " in shown for knob in KNOBS)
-    assert "adaptive off→S1" in shown and "DRY-breakers \\n,:" in shown
+    assert "banned off→2" in shown and "adaptive off→S1" in shown and "DRY-breakers \\n,:" in shown
 
 
 @pytest.mark.parametrize(("min_p", "reads"), [(0.005, "0.005"), (0.05, "0.05"), (0.1, "0.10"), (0.0, "off")])

@@ -124,7 +124,8 @@ async def test_what_needs_an_engine_says_that_this_is_a_recording(file, action):
         if key.where == "knobs":
             await pilot.press("f")
         elif key.where:
-            await pilot.press("W")
+            page = {"lists": "breakpoints"}.get(key.where, key.where)
+            await pilot.press(next((one.keys for one in KEYS if one.action == f"open('{page}')"), "W"))
         before = app.frame.knobs, app.frame.vectors, len(app.screen_stack)
         await pilot.press(key.keys.split(",")[0])
         assert app.frame.notice == RECORDING
@@ -232,7 +233,7 @@ def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
     for wish in ("a.txt@200x60:token=30", "a.txt@80x24", *(f"a.txt@200x60:page={page}" for page in PAGES)):
         pictures.draw(Trace.open(copy), 1, [pictures.wanted(str(tmp_path / wish))], Paint())
         text = (tmp_path / "a.txt").read_text()
-        assert len(text) > 999 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+        assert len(text) > 300 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 
 
 VIEWS = (TokenStream, Chart, Candidates, HeadGrid, Quadrants, Status, KnobStrip, Numbers, Layers, Waterfall)

@@ -46,7 +46,7 @@ class Ask(View, can_focus=True):
     def __init__(
         self, question: str, take: Callable[[str], None], text: str, check: Check, answers: list[str]
     ) -> None:
-        super().__init__(id="ask")
+        super().__init__()
         self.question, self.take, self.check, self.answers = question, take, check, answers
         self.text, self.caret = text, len(text)
         self._age, self._draft = 0, ""

@@ -82,15 +82,15 @@ class BranchActions(Host):
             run = told.started.run
             self.ask(f"name of run {run}:", lambda name: self.tell(Label(run, name=name.strip())), told.name)
 
+    def action_to_branches(self) -> None:
+        self.action_open("branches")
+
     def action_diff(self) -> None:
         if self.chosen_branch is None or self.chosen_branch is self.frame.log.now:
             self.say("this is the run on screen: choose another one, and d shows where the two differ")
             return
         self.show(branch=self.chosen_branch.started.run, row=0)
         self.action_open("diff")
-
-    def action_leave_diff(self) -> None:
-        self.action_open("branches")
 
     # --- Edits -----------------------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ KEYS = (
     Key("branches.star", "asterisk,s", "star", "star it, or not", BRANCHED, "star", "branches"),
     Key("branches.delete", "delete,backspace", "delete", "hide it, or show it again", BRANCHED, "hide", "branches"),
     Key("branches.hidden", "h", "hidden", "list what is hidden, or not", BRANCHED, "hidden", "branches"),
-    Key("diff.back", "d,enter", "leave_diff", "back to the branches", DIFFED, "branches", "diff"),
+    Key("diff.back", "d,enter", "to_branches", "back to the branches", DIFFED, "branches", "diff"),
     Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes"),
     Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes"),
     Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes"),

@@ -129,9 +129,7 @@ class Frame:
         if self.cursor is None:
             return []
         step = f"step {self.cursor + 1}"
-        if self.held_up:
-            return [step, "next", "not written yet"]
-        return [step, "as it would be with the knobs set now"] if self.what_if else [step]
+        return [step, "next", "not written yet"] if self.held_up else [step]
 
     @property
     def where_of_all(self) -> list[str]:
@@ -157,6 +155,8 @@ class Frame:
         return self.log.card.trust.get(group) if self.log.card else None
 
 
+SUPPOSED = "as it would be with the knobs set now"
+"""Of Frame.what_if, for titles."""
 LIGHT, HEAVY = 1 / 20, 1 / 5
 """Paces of views that cost little and of those that cost much."""
 

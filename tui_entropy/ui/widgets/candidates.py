@@ -15,7 +15,7 @@ from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
 from tui_entropy.ui.paint import Paint, Part, figure
 from tui_entropy.ui.verdict import state
-from tui_entropy.ui.view import HEAVY, Frame, View
+from tui_entropy.ui.view import HEAVY, SUPPOSED, Frame, View
 
 NUMBER, TOKEN = 6, 13
 """Cells of a percentage, and of a token before bars may grow."""
@@ -90,15 +90,17 @@ def _written(step: Step) -> Candidate:
 
 
 def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
-    """What enter does."""
+    """Whether this is only supposed, and what enter does."""
     paint, chosen = frame.paint, frame.candidate
+    if frame.what_if:
+        yield [(SUPPOSED, paint.warning)]
     if frame.played or (chosen is None and frame.following and not frame.held_up):
         return
     token = visible_bytes((chosen or step).data, paint.ascii)
     does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
     if chosen is None and not frame.held_up:
-        does = [(f"back to before step {step.index + 1}, a new branch", paint.base)]
-    then = ", then stop" if frame.log.state == "paused" else " and go on"
+        does = [(f"a new branch before step {step.index + 1}", paint.base)]
+    then = ", then stop" if frame.log.state == "paused" else ""
     yield [("enter ", paint.number), *does, (then, paint.base)]
 
 

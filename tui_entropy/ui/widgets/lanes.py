@@ -60,8 +60,7 @@ class Lanes(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
-        where = [] if frame.cursor is None else [f"step {frame.cursor + 1} of {len(frame.log.steps)}"]
-        head = [self.heading(frame, "lanes", [_running(frame), *where], width)]
+        head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
         listed = _choices(frame, max(height // 3, 1))
         lines = [[("what a shadow (S) or a twin (Y) differs in", paint.dim)], *listed, [], *_told(frame, width), []]
         room = height - len(head) - len(lines)
@@ -160,8 +159,9 @@ def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
     yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'this lane less shadow':>{2 * CELL}}", paint.dim)]
     yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would write", paint.dim)]
     shown = room - 2
-    first = min(max(frame.cursor - shown // 2, 0), max(len(steps) - shown, 0))
-    for step in steps[first : first + shown]:
+    first = min(max(frame.cursor - shown // 2, 0), max(frame.last + 1 - shown, 0))
+    held_up = [frame.log.proposed] if frame.log.proposed else []
+    for step in [*steps[first : first + shown], *held_up][:shown]:
         yield _row(frame, step, token)
 
 

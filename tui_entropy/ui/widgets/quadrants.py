@@ -79,8 +79,8 @@ class Quadrants(View):
         field = Field(
             max(width - AXIS, 1),
             height - 3 - len(below),
-            max(at.entropy_asking, at.entropy_high, at.entropy_resampling, *(x for x, _ in points)) * 1.1,
-            max(at.varentropy_high, *(y for _, y in points)) * 1.1,
+            max([at.entropy_asking, at.entropy_high, at.entropy_resampling, *(x for x, _ in points)]) * 1.1,
+            max([at.varentropy_high, *(y for _, y in points)]) * 1.1,
         )
         grid = _ground(paint, field, at)
         _scatter(paint, field, grid, points)

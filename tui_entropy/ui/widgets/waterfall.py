@@ -14,7 +14,7 @@ from tui_entropy.series import LN2
 from tui_entropy.ui.glyphs import fitted, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.verdict import decided, wrapped
-from tui_entropy.ui.view import HEAVY, Frame, View
+from tui_entropy.ui.view import HEAVY, SUPPOSED, Frame, View
 
 STAGE, NUMBER, CELL = 22, 9, 13
 
@@ -40,7 +40,9 @@ class Waterfall(View):
         if token and token.token_id == step.token_id:
             which += f", {taken}"
         chosen: list[Part] = [("token ", paint.dim), (f" {name} ", paint.selected), (f" {which}", paint.dim)]
-        rows = [self.heading(frame, "waterfall", [chosen, *frame.where], width)]
+        rows = [
+            self.heading(frame, "waterfall", [chosen, *frame.where, *([SUPPOSED] if frame.what_if else [])], width)
+        ]
         bar = min(max(width - STAGE - NUMBER - 3 * CELL - 4, 0), 40)
         lines = [*_table(frame, step, at, token, bar), *_end(frame, step, token), [], *_order(frame, step, width), []]
         lines += _candidates(frame, step, at, height - 1 - len(lines))
