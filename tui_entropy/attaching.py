@@ -15,6 +15,8 @@ from tui_entropy import engines, link, paths
 from tui_entropy.engines import Engine
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
+    Breakpoint,
+    BreakpointsChanged,
     Command,
     Failed,
     Follow,
@@ -23,8 +25,11 @@ from tui_entropy.records import (
     Quit,
     Ready,
     Refused,
+    SetBreakpoints,
+    SetWatches,
     Started,
     TakeControl,
+    WatchesChanged,
     Write,
 )
 
@@ -86,7 +91,14 @@ def stop(engine: Engine) -> None:
     engines.clear(engine.socket)
 
 
-def serve(program: Sequence[str], load: Load, write: Write | None, told: Callable[[Progress], None]) -> str:
+def serve(
+    program: Sequence[str],
+    load: Load,
+    write: Write | None,
+    told: Callable[[Progress], None],
+    breakpoints: tuple[Breakpoint, ...] = (),
+    watches: tuple[str, ...] = (),
+) -> str:
     """Start an engine, let it load and begin to write, and leave it. told: hears how far it is.
 
     Returns its id. Raises UserError where it cannot do that, and then nothing is left of it.
@@ -97,7 +109,9 @@ def serve(program: Sequence[str], load: Load, write: Write | None, told: Callabl
         raise UserError(f"the engine could not be started: {refused}") from refused
     try:
         end = _reached(started)
-        _say(end, Follow(guest=True), load, *([write] if write else []))
+        orders = SetWatches(watches), SetBreakpoints(breakpoints), write
+        _say(end, Follow(guest=True), load, *(order for order in orders if order is not None))
+        last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
         while True:
             for event in end.receive(None):
                 match event:
@@ -105,9 +119,7 @@ def serve(program: Sequence[str], load: Load, write: Write | None, told: Callabl
                         told(event)
                     case Failed() | Refused():
                         raise UserError(event.sentence)
-                    case Started():
-                        return started.id
-                    case Ready() if write is None:
+                    case _ if isinstance(event, last):
                         return started.id
     except link.LinkClosed as gone:
         code = _ended(started)

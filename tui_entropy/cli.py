@@ -19,11 +19,12 @@ from tui_entropy.knobs import KNOBS, Knob, read, shown
 from tui_entropy.records import Knobs, ModelSpec, Write
 
 if TYPE_CHECKING:
-    from tui_entropy.records import Vector
+    from tui_entropy.records import Breakpoint, Vector
 
 SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, 130 ctrl-C."
+    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, or stopped at a "
+    "breakpoint (run --headless), 130 ctrl-C."
 )
 
 app = typer.Typer(
@@ -62,6 +63,21 @@ Vectors = Annotated[
     list[str] | None,
     typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
 ]
+
+Breaks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--break", metavar="EXPR", help="Stop before a token of which this is true, such as 'entropy > 3 bits'; see "
+        "docs/breakpoints.md. May be given several times.",
+    ),
+]  # fmt: skip
+Watches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch", metavar="TEXT", help="Follow the probability of this text at every token. May be given several "
+        "times.",
+    ),
+]  # fmt: skip
 
 EngineId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Of `attach --list`, or how it begins.")]
 # How long an engine stays, and what it does alone.
@@ -153,6 +169,8 @@ def run(
     max_tokens: MaxTokens = 512,
     knobs: Knobs,
     vector: Vectors = None,
+    stop_at: Breaks = None,
+    watch: Watches = None,
     prompt_scores: Annotated[
         bool | None,
         typer.Option(
@@ -173,6 +191,7 @@ def run(
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     vectors = tuple(vector_option(text) for text in vector or ())
+    stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     write = Write(prompt_option(prompt) or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
     path = None if no_trace else trace_path(trace, spec.name, write.prompt)
@@ -180,12 +199,13 @@ def run(
         prepare_engine()
         from tui_entropy.headless import write_out
 
-        write_out(spec, write, vectors, as_json, path)
+        if not write_out(spec, write, vectors, as_json, path, **stops):
+            raise typer.Exit(3)
         return
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    engine = {"vectors": vectors, "trace": path, **staying(keep, on_leave)}
+    engine = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave)}
     start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
 
 
@@ -200,6 +220,8 @@ def serve(
     max_tokens: MaxTokens = 512,
     knobs: Knobs,
     vector: Vectors = None,
+    stop_at: Breaks = None,
+    watch: Watches = None,
     trace: TracePath = None,
     no_trace: NoTrace = False,
     keep: Keep = "30m",
@@ -211,6 +233,7 @@ def serve(
     from tui_entropy.narration import Narrator
     from tui_entropy.records import Load
 
+    stops = break_options(stop_at)
     given = prompt_option(prompt)
     write = Write(given, system, chat, max_tokens, knobs) if given else None
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
@@ -218,7 +241,7 @@ def serve(
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
-    told = attaching.serve(engines.command(), load, write, narrator.progress)
+    told = attaching.serve(engines.command(), load, write, narrator.progress, stops, tuple(watch or ()))
     narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
     typer.echo(told)
 
@@ -454,6 +477,19 @@ def vector_option(text: str) -> Vector:
         first=int(found["first"]) if found["first"] else None,
         last=int(found["last"]) if found["last"] else None,
     )
+
+
+def break_options(texts: list[str] | None) -> tuple[Breakpoint, ...]:
+    """Breakpoints of these expressions, numbered from 1. Raises UserError for one that is wrong, with a caret."""
+    from tui_entropy.conditions import ConditionError, parse
+    from tui_entropy.records import Breakpoint
+
+    for text in texts or ():
+        try:
+            parse(text)
+        except ConditionError as mistake:
+            raise UserError(f"--break: {mistake.shown()}") from None
+    return tuple(Breakpoint(number, text) for number, text in enumerate(texts or (), 1))
 
 
 def prepare_engine() -> None:

@@ -13,13 +13,20 @@ from tui_entropy.engine.session import Session
 from tui_entropy.log import Log
 from tui_entropy.narration import Narrator
 from tui_entropy.recorder import Recorder
-from tui_entropy.records import Ended, Event, ModelSpec, Ready, Refused, Step, Vector, Write
+from tui_entropy.records import Breakpoint, Ended, Event, ModelSpec, Paused, Ready, Refused, Step, Vector, Write
 
 
 def write_out(
-    spec: ModelSpec, write: Write, vectors: tuple[Vector, ...], as_json: bool, trace: Path | None = None
-) -> None:
-    """Load a model, write once, print, and record it in `trace`. Raises UserError."""
+    spec: ModelSpec,
+    write: Write,
+    vectors: tuple[Vector, ...],
+    as_json: bool,
+    trace: Path | None = None,
+    *,
+    breakpoints: tuple[Breakpoint, ...] = (),
+    watches: tuple[str, ...] = (),
+) -> bool:
+    """Load a model, write once, print, and record it in `trace`. False if a breakpoint ended it. Raises UserError."""
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
@@ -48,7 +55,12 @@ def write_out(
         for vector in vectors:
             session.set_vector(vector)
         session.begin(write)
+        session.set_watches(watches)
+        session.set_breakpoints(breakpoints)
+        stopped = None
         while session.active:
-            session.advance()
+            if isinstance(stopped := session.advance(), Paused):
+                session.stop(f"stopped at {stopped.reason}")
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")
+    return not isinstance(stopped, Paused)

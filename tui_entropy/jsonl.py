@@ -1,4 +1,5 @@
-"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step.
+"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step; between them
+what a person set and was stopped at.
 
 The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
 """
@@ -16,13 +17,16 @@ from tui_entropy.records import (
     BLOCKS,
     PERPLEXITY_WINDOW,
     SCORES,
+    BreakpointsChanged,
     Ended,
     Event,
     Grid,
     ModelCard,
+    Paused,
     PromptScores,
     Started,
     Step,
+    WatchesChanged,
 )
 from tui_entropy.series import BY_NAME, SERIES
 
@@ -36,6 +40,12 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
             made = prompt(event)
         case Step():
             made = step(event)
+        case Paused():
+            made = msgspec.json.encode({"paused": {"reason": event.reason, "breakpoint": event.breakpoint}})
+        case BreakpointsChanged():
+            made = msgspec.json.encode({"breakpoints": event.breakpoints})
+        case WatchesChanged():
+            made = watches(event)
         case Ended():
             made = end(log, event.reason)
         case _:
@@ -92,6 +102,15 @@ def prompt(stretch: PromptScores) -> bytes:
     return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
 
 
+def watches(changed: WatchesChanged) -> bytes:
+    """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
+    told = [
+        {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
+        for one in changed.watches
+    ]
+    return msgspec.json.encode({"watches": {"index": changed.index, "watched": told}})
+
+
 def step(record: Step) -> bytes:
     """One line for one written token."""
     scalars = {f"{name}{UNITS.get(name, '')}": _finite(getattr(record, name)) for name in SCALARS}
@@ -131,6 +150,15 @@ def step(record: Step) -> bytes:
                     "candidate_probs": probs[1:],
                 }
                 for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
+            ],
+            "watched": [
+                {
+                    "token_id": one.token_id,
+                    "logprob": _finite(one.logprob),
+                    "rank": one.rank,
+                    "logit": _finite(one.logit),
+                }
+                for one in record.watched
             ],
             "mirostat_mu_bits": record.mirostat_mu,
             "decision": record.decision,

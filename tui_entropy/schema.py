@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tui_entropy.records import ATTENTION, BLOCKS, SCORES, STATES, Candidate, Decision, Grid, Stage, Step
+from tui_entropy.records import ATTENTION, BLOCKS, SCORES, STATES, Candidate, Decision, Grid, Stage, Step, Watched
 from tui_entropy.series import SERIES, Series
 
 APPLICATION = 0x74756965
@@ -78,6 +78,7 @@ BLOBS = {
     "candidate_final_probs": "<f8",
     "stage_results": "<f4",
     "stage_probs": "<f4",
+    "watched": "<f4",
 }
 """A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
 a chain of pages."""
@@ -153,12 +154,15 @@ def shapes(step: Step) -> dict[str, dict[str, Any]]:
         "visible_keys": ["1 or layers"],
         "stage_results": [stages, len(RESULTS)],
         "stage_probs": [stages, f"1 + {candidates}"],
+        "watched": ["watches", len(FOLLOWED)],
     }
     return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
 
 
 RESULTS = ("survivors", "mass", "entropy")
 """The numbers of a Stage."""
+FOLLOWED = ("token_id", "logprob", "rank", "logit")
+"""The numbers of a Watched."""
 
 
 def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
@@ -205,6 +209,7 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
         None if _last_stage(step.stage_probs, len(final)) == final else packed("d", final),
         packed("f", results),
         step.stage_probs.data,
+        packed("f", [getattr(one, name) for one in step.watched for name in FOLLOWED]) if step.watched else None,
     )
 
 
@@ -262,7 +267,13 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         strays=strays(row.get("stray_blocks"), layers),
         state=state if state in STATES else "Unknown",
         decision=_decision(row.get("decision")),
+        watched=_watched(_numbers(row, "watched")),
     )
+
+
+def _watched(numbers: Sequence[float]) -> tuple[Watched, ...]:
+    rows = zip(*(numbers[at :: len(FOLLOWED)] for at in range(len(FOLLOWED))), strict=False)
+    return tuple(Watched(_count(token_id), logprob, _count(rank), logit) for token_id, logprob, rank, logit in rows)
 
 
 def _candidates(row: Known, names: list[str], token_bytes: Callable[[int], bytes]) -> tuple[Candidate, ...]:

@@ -19,7 +19,7 @@ from tui_entropy.engine import adaptive
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import AttentionProbe, attention_probe
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, step_record
+from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
@@ -44,6 +44,8 @@ class Controls:
     """The token that the adaptive sampler may ask with."""
     breakers: frozenset[int] = frozenset()
     """Tokens that end a repeated sequence for DRY."""
+    watched: tuple[int, ...] = ()
+    """Tokens that are followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +258,7 @@ Chosen = tuple[Chained, Numbers, Decision | None]
 def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     logp, belief = believed(logits, probes, now.knobs.n_candidates)
+    belief |= followed(logits, logp, now.watched)
     knobs, decision = now.knobs, None
     if knobs.adaptive != "off":
         seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())

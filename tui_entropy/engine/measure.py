@@ -24,7 +24,7 @@ from tui_entropy.engine.metrics import (
 from tui_entropy.engine.sampling import Chained
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.text import Codec, Utf8Stream
-from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step
+from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step, Watched
 
 if TYPE_CHECKING:
     from tui_entropy.engine.decode import Instruments
@@ -72,6 +72,15 @@ def chosen(logp: Tensor, ids: Tensor, chained: Chained, token: Tensor) -> dict[s
         "stages": chained.summary(),
         "stage_probs": chained.probs(watched),
     }
+
+
+def followed(logits: Tensor, logp: Tensor, watched: Sequence[int]) -> dict[str, Tensor]:
+    """What the model thinks of these tokens. logits, logp: (vocab,) of it."""
+    if not watched:
+        return {}
+    ids = torch.tensor(watched, device=logp.device)
+    ranks = torch.stack([rank(logp, token) for token in ids])
+    return {"watched": torch.stack([ids.float(), logp[ids], ranks.float(), logits[ids]], dim=1)}
 
 
 def brought_over(tensors: Mapping[str, Tensor]) -> Numbers:
@@ -131,6 +140,7 @@ def step_record(
         attention=Grid.of(numbers["attention"].reshape(n_layers, -1)),
         visible_keys=visible_keys,
         blocks=Grid.of(blocks),
+        watched=_watched(numbers),
         **judgement._asdict(),
         **known,
     )
@@ -152,6 +162,13 @@ def _candidates(numbers: Numbers, final: list[float], stages: tuple[str, ...], c
         )
         for token_id, logprob, final_prob, stage in rows
     )
+
+
+def _watched(numbers: Numbers) -> tuple[Watched, ...]:
+    if "watched" not in numbers:
+        return ()
+    rows = numbers["watched"].reshape(-1, 4).tolist()
+    return tuple(Watched(int(token_id), logprob, int(place), logit) for token_id, logprob, place, logit in rows)
 
 
 def mean_share(head_entropy: npt.NDArray[np.float32], visible_keys: Sequence[int | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from tui_entropy.engine import vectors
 from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.stops import Stops
 from tui_entropy.engine.text import pieces
 from tui_entropy.engine.vectors import ControlVector
 from tui_entropy.errors import UserError
@@ -19,11 +20,11 @@ from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
     AttentionRows,
+    Breakpoint,
     Ended,
     Event,
     Knobs,
     KnobsChanged,
-    Paused,
     Prefilled,
     PromptScores,
     Proposed,
@@ -49,6 +50,7 @@ class Session:
         self.context: Context | None = None
         self.run = 0
         self.n_written = 0
+        self.stops = Stops(loaded.card, loaded.codec, emit)
         self.proposed: Step | None = None
         """Chosen and not written yet: a person looks at it."""
         self._applied = Controls(self.knobs, {})
@@ -89,6 +91,7 @@ class Session:
                 max_tokens=write.max_tokens,
             )
         )
+        self.stops.begin(self.run)
         self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run, write.score_prompt)
 
     def advance(self) -> Event | None:
@@ -101,7 +104,7 @@ class Session:
             if not isinstance(event, Step):
                 return event
             self.proposed = event
-            if stop := self._stop_before(event):
+            if stop := self.stops.before(event):
                 self.emit(Proposed(event))
                 self.emit(stop)
                 return stop
@@ -114,6 +117,8 @@ class Session:
             if isinstance(event, Step):
                 self.proposed = event
                 self.emit(Proposed(event))
+                if stop := self.stops.before(event):
+                    self.emit(stop)
 
     @property
     def reading(self) -> bool:
@@ -139,6 +144,7 @@ class Session:
         self._writing.send(TAKE)
         self.proposed = None
         self.n_written += 1
+        self.stops.written(step)
         self.emit(step)
         return step
 
@@ -150,16 +156,12 @@ class Session:
             self.proposed = step
             self.emit(Proposed(step))
 
-    def _stop_before(self, step: Step) -> Paused | None:
-        """Whether a person wants to look before this step is written."""
-        return None
-
-    def stop(self) -> None:
+    def stop(self, reason: str = "stopped") -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if self._writing is not None:
             self._writing.close()
             self._writing = self.proposed = None
-            self.emit(Ended(self.run, "stopped"))
+            self.emit(Ended(self.run, reason))
 
     def abandon(self) -> None:
         """Forget the run after a failure, when not even closing it can be trusted."""
@@ -170,6 +172,20 @@ class Session:
         check(knobs)
         self.knobs = knobs
         self._propose_again()
+
+    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+        """Acts from the next proposal on. Raises UserError for an expression that is wrong."""
+        self.stops.set_breakpoints(wanted)
+        self._follow()
+
+    def set_watches(self, texts: Iterable[str]) -> None:
+        """Acts from the next token on. Raises UserError for a text that is no token."""
+        self.stops.set_watches(texts)
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.stops.watched != self._applied.watched:
+            self._propose_again()
 
     def set_vector(self, wanted: Vector) -> None:
         """Acts from the next token on. One that is not known yet is read from its file first. Raises UserError.
@@ -204,6 +220,8 @@ class Session:
 
     def _controls(self) -> Controls:
         """Asked by the loop once per forward pass: what is set now becomes what is applied."""
+        if self.stops.watched != self._applied.watched:
+            self._applied = self._made(self._applied.pushes)
         if self.knobs != self._applied.knobs:
             self._applied = self._made(self._applied.pushes)
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
@@ -226,4 +244,4 @@ class Session:
                     )
                 )
         breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
-        return Controls(knobs, pushes, clarifier, breakers)
+        return Controls(knobs, pushes, clarifier, breakers, self.stops.watched)

@@ -71,9 +71,21 @@ class Codec:
             self._bytes[token_id] = self._spelled(token_id)
         return self._bytes[token_id]
 
+    def continuing(self, text: str) -> list[int]:
+        """Ids of a text in the midst of another. A tokenizer that puts a space before every text puts none here."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if self._spelled_by(ids) == text.encode():
+            return ids
+        ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
+        ends = [n for n in range(min(len(ids), 4)) if self._spelled_by(ids[n:]) == text.encode()]
+        return ids[ends[0] :] if ends else self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _spelled_by(self, ids: Sequence[int]) -> bytes:
+        return b"".join(map(self.token_bytes, ids))
+
     def single_token(self, text: str) -> int | None:
         """The id that the text is as a whole; None where it takes none or several."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self.continuing(text)
         return ids[0] if len(ids) == 1 else None
 
     def containing(self, strings: tuple[str, ...]) -> frozenset[int]:

@@ -37,8 +37,10 @@ from tui_entropy.records import (
     Quit,
     Ready,
     Refused,
+    SetBreakpoints,
     SetKnobs,
     SetVector,
+    SetWatches,
     Standing,
     Step,
     Stop,
@@ -123,8 +125,14 @@ class Worker:
             case Pause() if self._writing:
                 self._pause(command.reason)
             case Continue() | Advance() if session.active:
-                self.budget = command.tokens if isinstance(command, Advance) else None
+                place = command.until if isinstance(command, Advance) else ""
+                session.stops.run_to(place)
+                self.budget = command.tokens if isinstance(command, Advance) and not place else None
                 self.emit(Continued(session.run))
+            case SetBreakpoints():
+                session.set_breakpoints(command.breakpoints)
+            case SetWatches():
+                session.set_watches(command.texts)
 
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""

@@ -23,6 +23,7 @@ from tui_entropy.engines import ENGINE
 from tui_entropy.log import Log
 from tui_entropy.records import (
     AttentionRows,
+    Breakpoint,
     Command,
     Event,
     Load,
@@ -31,7 +32,9 @@ from tui_entropy.records import (
     Ready,
     Reconsidered,
     Refused,
+    SetBreakpoints,
     SetVector,
+    SetWatches,
     Standing,
     Started,
     Vector,
@@ -70,6 +73,7 @@ class InspectorApp(Actions, App[None]):
     """A debugger for the text that one engine writes.
 
     write: what to begin with once the model is up, None to wait for a person.
+    breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
     trace, keep, on_leave: as in records.Load.
     attach: the socket of an engine that runs, in place of one of its own.
@@ -90,6 +94,8 @@ class InspectorApp(Actions, App[None]):
         write: Write | None = None,
         *,
         vectors: Sequence[Vector] = (),
+        breakpoints: Sequence[Breakpoint] = (),
+        watches: Sequence[str] = (),
         trace: Path | None = None,
         keep: float = 0.0,
         on_leave: str = "write",
@@ -101,6 +107,8 @@ class InspectorApp(Actions, App[None]):
     ) -> None:
         super().__init__()
         self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
+        self.stops = tuple(breakpoints), tuple(watches)
+        """What is set once the model is up."""
         self.attach, self.forwarded = attach, forwarded
         self.wrote = write
         """What was asked for last."""
@@ -241,6 +249,7 @@ class InspectorApp(Actions, App[None]):
                 if self.frame.layer > event.card.n_layers or not self._been_ready:
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
                 self._been_ready = True
+                self._set_stops()
                 if self.opening:
                     self.write(self.opening)
             case Started() if log.run == event.run:
@@ -259,6 +268,15 @@ class InspectorApp(Actions, App[None]):
                 self._rows_pending_since = -math.inf
             case Reconsidered():
                 self.reconsidered(event.step)
+
+    def _set_stops(self) -> None:
+        """A new engine is told what there was before, or what was asked for at the start."""
+        log, (breakpoints, watches) = self.frame.log, self.stops
+        texts = tuple(watch.text for watch in log.now.watches) or watches
+        if self.in_control and texts:
+            self.tell(SetWatches(texts))
+        if self.in_control and (wanted := log.breakpoints or breakpoints):
+            self.tell(SetBreakpoints(wanted))
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
