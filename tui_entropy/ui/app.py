@@ -172,7 +172,7 @@ class InspectorApp(Actions, App[None]):
 
     def on_mount(self) -> None:
         self._pacer = getattr(self._driver, "pacer", self._pacer)
-        self._pacer.on_answer = self._answered
+        self._pacer.on_answer = self._level
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
@@ -250,7 +250,7 @@ class InspectorApp(Actions, App[None]):
         self._alarm = None
         self.call_later(self._drain)
 
-    def _answered(self) -> None:
+    def _level(self) -> None:
         """The terminal shows what it was sent."""
         if self._owed or self._heavy_due < math.inf:
             self._arm(max(min(self._light_at + LIGHT, self._heavy_due), self.clock.time()))
