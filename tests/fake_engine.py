@@ -238,7 +238,7 @@ class Session:
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
         self.stops = Stops(self.loaded.card, Words(), emit)
-        self.active = self.held = False
+        self.active = self.held = self.rebuild = False
         self.due = 0.0
         self.given: Iterator[Event] = iter(())
         if options.log:
@@ -302,12 +302,13 @@ class Session:
         self.knobs = knobs
         self.propose_again()
 
-    def set_vector(self, wanted: Vector) -> None:
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
             if self.run:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
+        self.rebuild = rebuild
 
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run)
@@ -340,7 +341,7 @@ class Session:
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
         if self.vectors != self.applied_vectors:
             self.applied_vectors = self.vectors
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors, self.rebuild))
         made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
         forced = self.forced[0] if self.forced else None
         return shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
@@ -349,7 +350,7 @@ class Session:
         prompt = len(self.began[self.run].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
-    def look_ahead(self) -> None:
+    def look_ahead(self, read_all: bool = False) -> None:
         if self.active and not self.options.log:
             self.held = True
             self.emit(Proposed(self.next_step()))
