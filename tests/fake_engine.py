@@ -349,7 +349,7 @@ class Session:
         prompt = len(self.began[self.run].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
-    def look_ahead(self) -> None:
+    def look_ahead(self, read_all: bool = False) -> None:
         if self.active and not self.options.log:
             self.held = True
             self.emit(Proposed(self.next_step()))
