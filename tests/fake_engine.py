@@ -302,7 +302,7 @@ class Session:
         self.knobs = knobs
         self.propose_again()
 
-    def set_vector(self, wanted: Vector) -> None:
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
             if self.run:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
