@@ -12,7 +12,7 @@ from watchers import FAKE, LOAD, Watcher, started, wanted
 from tui_entropy import attaching, engines, link, paths
 from tui_entropy.cli import app
 from tui_entropy.errors import UserError
-from tui_entropy.records import Dismissed, Ended, ModelSpec, Ready, Step
+from tui_entropy.records import Breakpoint, Dismissed, Ended, ModelSpec, Paused, Ready, Step
 from tui_entropy.trace import Trace
 
 
@@ -57,6 +57,24 @@ def test_one_that_starts_without_a_prompt_waits_for_one():
     name = attaching.serve(FAKE, LOAD, None, lambda _: None)
     (engine,) = engines.running()
     assert (engine.id, engine.standing.state, engine.standing.screens) == (name, "ready", 0)
+
+
+def test_breakpoints_and_watches_are_set_before_it_writes():
+    stops = ("--break", "step == 3", "--watch", "a b", "--break", "rank > 10000")
+    command("serve", "--model", "toy", "--prompt", "a b c", "--max-tokens", "20", "--keep", "1m", *stops)
+    (engine,) = engines.running()
+    watcher = Watcher(engine.socket)
+    watcher.until(Paused)
+    log = watcher.log
+    assert (log.state, log.note, log.stopped_by) == ("paused", "breakpoint: step == 3", 1)
+    assert [(one.id, one.hits) for one in log.breakpoints] == [(1, 1), (2, 0)]
+    assert [watch.text for watch in log.now.watches] == ["a b"]
+    assert len(log.steps) == 2 and len(log.steps[1].watched) == 1
+
+
+def test_a_breakpoint_that_this_model_has_no_layer_for_leaves_no_engine():
+    with pytest.raises(UserError, match="from 1 to 2"):
+        attaching.serve(FAKE, LOAD, None, lambda _: None, (Breakpoint(1, "norm[3] > 3"),))
 
 
 def test_leaving_it_after_the_start_is_not_leaving_a_screen():

@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tui_entropy.cli import grouped, vector_option
+from tui_entropy.cli import break_options, grouped, vector_option
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import KNOBS
-from tui_entropy.records import ORDERS, Knobs, Vector
+from tui_entropy.records import ORDERS, Breakpoint, Knobs, Vector
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,22 @@ def test_texts_and_choices_are_read():
 def test_a_knob_that_can_not_be_is_refused_in_a_sentence(options, said):
     with pytest.raises(UserError, match=said):
         knobs_of(*options)
+
+
+def test_breakpoints_are_numbered_and_a_wrong_one_is_explained_before_any_model_is_looked_for():
+    assert break_options(["entropy > 3", "rank > 5"]) == (Breakpoint(1, "entropy > 3"), Breakpoint(2, "rank > 5"))
+    assert break_options(None) == ()
+    for command in ("run", "serve"):
+        options = ["--headless", "--model", "/nowhere", "--break", "rank > 1", "--break", "entropy > 3 bots"]
+        done = subprocess.run(
+            [sys.executable, "-m", "tui_entropy", command, *options],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.startswith("--break: bots is no unit") and "nowhere" not in done.stderr
+        assert done.stderr.splitlines()[1:] == ["  entropy > 3 bots", "              ^"]
 
 
 def test_a_wrong_knob_is_refused_before_any_model_is_looked_for():

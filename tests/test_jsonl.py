@@ -8,7 +8,20 @@ from msgspec.structs import replace
 from scripted import logged, started, step
 
 from tui_entropy import jsonl
-from tui_entropy.records import Candidate, Ended, Grid, ModelCard, PromptScores, Vector
+from tui_entropy.records import (
+    Breakpoint,
+    BreakpointsChanged,
+    Candidate,
+    Ended,
+    Grid,
+    ModelCard,
+    Paused,
+    PromptScores,
+    Vector,
+    Watch,
+    Watched,
+    WatchesChanged,
+)
 
 CARD = ModelCard(
     name="tiny",
@@ -103,6 +116,20 @@ def test_the_prompts_scores_are_columns_with_their_units():
         read["entropy_nats"] == [1.0, 0.5] and read["varentropy_nats2"] == [2.0, 0.5] and read["rank"] == [4.0, 0.5]
     )
     assert read["logit_margin"] == [None, 0.5] and read["prob_margin"] == [None, 0.5]
+
+
+def test_what_stops_it_and_what_is_followed_have_lines_of_their_own():
+    watches = WatchesChanged(1, 4, (Watch(" Yes", 9, b" Yes", 1),))
+    breakpoints = BreakpointsChanged((Breakpoint(2, "rank > 1", hits=3),))
+    log = logged(started())
+    lines = [json.loads(jsonl.line(one, CARD, log)) for one in (watches, breakpoints, Paused(1, "by you"))]
+    assert lines == [
+        {"watches": {"index": 4, "watched": [{"text": " Yes", "token_id": 9, "bytes": "20596573", "n_tokens": 1}]}},
+        {"breakpoints": [{"id": 2, "expression": "rank > 1", "enabled": True, "hits": 3, "note": ""}]},
+        {"paused": {"reason": "by you", "breakpoint": None}},
+    ]
+    followed = replace(step(0), watched=(Watched(9, -math.inf, 40, 1.5),))
+    assert json.loads(jsonl.step(followed))["watched"] == [{"token_id": 9, "logprob": None, "rank": 40, "logit": 1.5}]
 
 
 def test_the_last_line_sums_up_prompt_and_text():

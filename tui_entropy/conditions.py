@@ -37,8 +37,8 @@ from tui_entropy.terms import (
     followed,
     heads,
     joined,
-    known,
     number,
+    of_step,
 )
 
 LONGEST = 1000
@@ -248,10 +248,8 @@ class Parser:
         if name in NAMES:
             self.named.add(name)
             kind, read, values = NAMES[name]
-            of_step: Read = lambda moment: known(read(moment.step))  # noqa: E731
-            return Term(
-                kind, name, ATOM, token.at, (lambda moment: moment.text) if name == "text" else of_step, values=values
-            )
+            of_moment: Read = (lambda moment: moment.text) if name == "text" else of_step(read)
+            return Term(kind, name, ATOM, token.at, of_moment, values=values)
         if name in INDEXED:
             raise self.wrong(f"{name} wants {INDEXED[name]}", token.at)
         raise self.wrong(f"nothing is called {name}{nearest(name, (*NAMES, *INDEXED))}", token.at)
@@ -281,8 +279,8 @@ class Parser:
             if self.now.text == ",":
                 self.take()
                 head = self._whole(name, "head", card.n_heads if card else MOST_LAYERS)
-        of_step = heads(layer, head) if name == "head" else block_norm(layer)
-        return lambda moment: known(of_step(moment.step)), f"{layer},{head}" if head else f"{layer}"
+        read = heads(layer, head) if name == "head" else block_norm(layer)
+        return read, f"{layer},{head}" if head else f"{layer}"
 
     def _whole(self, name: str, what: str, most: int) -> int:
         token = self.now
@@ -319,7 +317,7 @@ class Parser:
 
     def _kind(self, sign: Token, left: Term, right: Term) -> str:
         """What the operator makes of these two. Raises ConditionError where it makes nothing of them."""
-        comparing = sign.text in LEVELS and LEVELS[sign.text] == COMPARED
+        comparing = LEVELS[sign.text] == COMPARED
         if comparing and "truth" in (left.kind, right.kind):
             term = left if left.kind == "truth" else right
             raise self.wrong(f"{term.spelled} is {KINDS['truth']}: join comparisons with `and`", term.at)

@@ -593,7 +593,7 @@ class Continued(Struct, frozen=True, tag="continued"):
 class Ended(Struct, frozen=True, tag="ended"):
     run: int
     reason: str
-    """'end of text', 'token limit', 'context full' or 'stopped'."""
+    """'end of text', 'token limit', 'context full', 'stopped', or 'stopped at' what without a screen."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -112,6 +112,10 @@ def joined(decides: bool, left: Read, right: Read) -> Read:
     return read
 
 
+def of_step(read: Callable[[Step], Any]) -> Read:
+    return lambda moment: known(read(moment.step))
+
+
 def number(value: float, at: int, unit: str = "") -> Term:
     spelled, kind, worth = UNITS.get(unit, ("", "number", 1.0))
     text = f"{repr(value).removesuffix('.0')} {spelled}".rstrip()
@@ -138,8 +142,10 @@ def flipped(step: Step, shadow: Shadow) -> bool | None:
 
 class Name(NamedTuple):
     kind: str
+    """One of KINDS."""
     read: Callable[[Step], Any]
     values: Sequence[str] = ()
+    """All that it can be, where that is known."""
 
 
 NAMES = {
@@ -169,7 +175,7 @@ INDEXED = {
 }
 
 
-def heads(layer: int, head: int | None) -> Callable[[Step], float | None]:
+def heads(layer: int, head: int | None) -> Read:
     """Entropy / ln n of a head, or the mean of a layer; both from 1."""
 
     def read(step: Step) -> float | None:
@@ -178,12 +184,12 @@ def heads(layer: int, head: int | None) -> Callable[[Step], float | None]:
         row = normalised(step.head_entropy.rows()[layer - 1], step.visible_keys[layer - 1])
         return row[head - 1] if head else mean(value for value in row if value is not None)
 
-    return read
+    return of_step(read)
 
 
-def block_norm(layer: int) -> Callable[[Step], float | None]:
+def block_norm(layer: int) -> Read:
     at = BLOCKS.index("norm")
-    return lambda step: step.blocks.rows()[layer - 1][at] if layer <= step.blocks.shape[0] else None
+    return of_step(lambda step: step.blocks.rows()[layer - 1][at] if layer <= step.blocks.shape[0] else None)
 
 
 def followed(text: str, ranked: bool) -> Read:

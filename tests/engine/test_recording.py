@@ -1,5 +1,6 @@
 """What real engines say is what their traces tell, of every family of models and with every kind of number."""
 
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.session import Session
 from tui_entropy.headless import write_out
 from tui_entropy.records import (
+    Breakpoint,
     Event,
     Knobs,
     KnobsChanged,
@@ -93,6 +95,21 @@ def test_an_engine_tells_that_it_cannot_record_and_is_ready_all_the_same(tmp_pat
     (refused,) = [event for event in engine.heard if isinstance(event, Refused)]
     assert "nothing is recorded" in refused.sentence
     engine.close()
+
+
+def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_path, capsysbinary):
+    spec, write = ModelSpec(str(saved(tmp_path / "model"))), Write("ABC", None, False, 10, Knobs(seed=3))
+    stops = {"breakpoints": (Breakpoint(1, "step==3"),), "watches": ("A",)}
+    assert not write_out(spec, write, (), True, tmp_path / "a.tui", **stops)
+    lines, told_of = capsysbinary.readouterr()
+    keys = [next(iter(json.loads(line))) for line in lines.splitlines()]
+    assert keys == ["header", "watches", "breakpoints", "prompt", "index", "index", "breakpoints", "paused", "end"]
+    assert json.loads(lines.splitlines()[-1])["end"]["reason"] == "stopped at breakpoint: step == 3"
+    assert b"stopped at breakpoint: step == 3" in told_of
+    log = Trace.open(tmp_path / "a.tui").log()
+    assert log.breakpoints == (Breakpoint(1, "step==3", hits=1),) and log.now.watches[0].text == "A"
+    assert [len(one.watched) for one in log.steps] == [1, 1]
+    assert write_out(spec, write, (), True, None, breakpoints=(Breakpoint(1, "step > 99"),))
 
 
 @pytest.mark.parametrize("place", ["a.tui", "model/config.json/a.tui"])

@@ -50,6 +50,17 @@ def spelled(codec: Codec, text: str) -> list[bytes]:
     return [codec.token_bytes(id) for id in codec.encode(text, None, False)]
 
 
+def test_a_text_in_the_midst_of_another_has_no_space_that_it_was_not_given() -> None:
+    codec = sentencepiece()
+    codec.tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    assert spelled(codec, "ab") == [b" a", b"b"]
+    for text, tokens in (("ab", [b"a", b"b"]), (" ab", [b" a", b"b"]), ("</s>", [b"</s>"]), ("", [])):
+        assert [codec.token_bytes(id) for id in codec.continuing(text)] == tokens
+    assert byte_level().continuing("<|im_end|>") == [258] and byte_level().continuing("") == []
+
+
 @given(st.text(min_size=1).filter(lambda text: "<|" not in text))
 def test_byte_level_tokens_add_up_to_the_text(text: str) -> None:
     assert b"".join(spelled(byte_level_codec, text)) == text.encode()

@@ -14,6 +14,8 @@ import pytest
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    Breakpoint,
+    BreakpointsChanged,
     Continue,
     Ended,
     Failed,
@@ -24,9 +26,13 @@ from tui_entropy.records import (
     Paused,
     Ready,
     Refused,
+    SetBreakpoints,
     SetKnobs,
     SetVector,
+    SetWatches,
     Stop,
+    Watch,
+    WatchesChanged,
     Write,
 )
 from tui_entropy.ui.app import InspectorApp
@@ -37,9 +43,9 @@ WRITE = Write("Where is Paris?", None, True, 500, Knobs())
 STEPS = 30
 
 
-def up(write=WRITE):
+def up(write=WRITE, **stops):
     """An inspector without an engine; what it would tell one is in `told`."""
-    app = InspectorApp(ModelSpec("toy"), write, engine_command=None)
+    app = InspectorApp(ModelSpec("toy"), write, engine_command=None, **stops)
     app.told = []
     app.tell = app.told.append
     return app
@@ -90,6 +96,20 @@ async def test_chat_is_chosen_by_the_model_where_nobody_chose():
         app.take([ready()])
         await settled(app, pilot)
         assert app.told[0].chat is True
+
+
+async def test_breakpoints_and_watches_are_set_before_it_writes_and_again_as_they_are_in_a_new_engine():
+    first, second = (Breakpoint(1, "rank > 3"),), (Breakpoint(1, "rank > 3", hits=2), Breakpoint(2, "step == 4"))
+    app = up(breakpoints=first, watches=(" Yes",))
+    async with app.run_test() as pilot:
+        app.take([ready()])
+        await settled(app, pilot)
+        assert app.told == [SetWatches((" Yes",)), SetBreakpoints(first), WRITE]
+        app.take([WatchesChanged(0, 0, (Watch(" No", 9, b" No", 1),)), BreakpointsChanged(second)])
+        app.told.clear()
+        app.take([ready()])
+        await settled(app, pilot)
+        assert app.told == [SetWatches((" No",)), SetBreakpoints(second)]
 
 
 async def test_every_pane_shows_the_newest_step_while_following():

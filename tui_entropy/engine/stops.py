@@ -28,6 +28,8 @@ from tui_entropy.records import (
 CLOSERS = "\"'”’»›)\\]}*_"
 SENTENCE = re.compile(rf"[.!?…][{CLOSERS}]*\s*$")
 """The end of one in most scripts, if white space comes after it: not the point of 3.14 or of example.com."""
+LISTED = re.compile(r"(^|\n)\s*[0-9]+\.\s*$")
+"""The number of a thing in a list."""
 FULL_STOP = re.compile(rf"[。！？｡][{CLOSERS}」』）】]*\s*$")
 """That of a script that puts no space there."""
 BEGINS = re.compile(rf"[{CLOSERS}」』）】.!?…。！？｡]")
@@ -158,7 +160,9 @@ class Stops:
             return "\n" in self._since
         if FULL_STOP.search(self._since):
             return not BEGINS.match(ahead)
-        return bool(SENTENCE.search(self._since)) and (self._since[-1].isspace() or ahead[:1].isspace())
+        if not SENTENCE.search(self._since) or LISTED.search(self._text[-NOTICED:]):
+            return False
+        return self._since[-1].isspace() or ahead[:1].isspace()
 
     def _tell(self, breakpoints: Iterable[Breakpoint]) -> None:
         wanted = tuple(breakpoints)

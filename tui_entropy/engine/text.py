@@ -77,7 +77,7 @@ class Codec:
         if self._spelled_by(ids) == text.encode():
             return ids
         ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
-        ends = [n for n in range(len(ids)) if self._spelled_by(ids[n:]) == text.encode()]
+        ends = [n for n in range(min(len(ids), 4)) if self._spelled_by(ids[n:]) == text.encode()]
         return ids[ends[0] :] if ends else self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _spelled_by(self, ids: Sequence[int]) -> bytes:
