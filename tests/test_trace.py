@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from forests import sessions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from test_jsonl import CARD
 from tui_entropy import schema
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, RunLog
+from tui_entropy.recorded_steps import PAGE
 from tui_entropy.records import (
     Candidate,
     Continued,
@@ -43,7 +45,7 @@ from tui_entropy.salvage import salvaged
 from tui_entropy.schema import MIND
 from tui_entropy.series import BY_NAME, SERIES
 from tui_entropy.steps import Steps
-from tui_entropy.trace import PAGE, Trace
+from tui_entropy.trace import Trace
 
 DOCS = Path(__file__).parent.parent / "docs" / "trace.md"
 
@@ -98,10 +100,41 @@ def test_the_log_is_as_it_was_wherever_the_session_ended(tmp_path, n):
     assert known(log) == known(live) and alike(log.steps, live.steps)
 
 
+def whole(log: Log) -> dict[int, dict[str, object]]:
+    """Every field of every run, the steps as records and as columns, and where the screen is."""
+    told: dict[int, dict[str, object]] = {0: known(log) | {"twin": log.twin and log.twin.started.run}}
+    for run, one in log.runs.items():
+        scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
+        steps = one.steps
+        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in SERIES)
+        fields = {name: getattr(one, name) for name in RunLog.__slots__}
+        told[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
+        told[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
+    return told
+
+
+@given(sessions(), st.integers(0, 60), st.integers(0, 12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_log_of_a_forest_is_as_it_was_live_wherever_it_ended_and_as_it_goes_on(
+    tmp_path_factory, events, n, later
+):
+    folder = tmp_path_factory.mktemp("forest")
+    trace = Trace.open(recorded(folder / "a.tui", events[: 2 + n]))
+    log, live = trace.log(), logged(*events[: 2 + n])
+    assert whole(log) == whole(live)
+    for event in events[2 + n : 2 + n + later]:  # a screen that came back hears the rest
+        log.append(event)
+        live.append(event)
+    assert whole(log) == whole(live)
+    trace.close()
+    shutil.rmtree(folder)
+
+
 def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
     trace = Trace.open(long)
     events = session(2 * PAGE + 50, 20)
     live = logged(*events[: 3 + 2 * PAGE + 50])
+    live.runs[2] = logged(*events).now
     assert trace.runs == (1, 2) and trace.log().run == 2
     assert known(trace.log(1)) == known(live) and alike(trace.log(1).steps, live.steps)
     with pytest.raises(UserError, match="no run 3: it has 1, 2"):
@@ -305,7 +338,7 @@ def test_nothing_that_a_file_would_run_is_run(tmp_path, trap):
         "UPDATE events SET json = '{\"type\":\"started\"', wall = 'noon' WHERE kind = 'started'",
         "UPDATE events SET json = replace(json, '\"run\":1', '\"run\":99999999999999999999')",
         "UPDATE steps SET step = step + 5000000000",
-        "UPDATE branches SET parent_run = run, parent_step = 'x'",
+        "UPDATE branches SET parent_run = run, parent_step = 'x'; UPDATE events SET json = '' WHERE kind = 'started'",
         "DROP TABLE steps; CREATE TABLE steps (seq, run, step); INSERT INTO steps VALUES (NULL, 1, 0)",
     ],
 )
@@ -314,6 +347,62 @@ def test_values_of_another_kind_or_size_are_unknown(tmp_path, change):
     with closing(sqlite3.connect(path)) as db:
         db.executescript(change)
     look_at_everything(Trace.open(path))
+
+
+def odd_parents(path: Path, origins: list[tuple[object, object]], lost: set[int]) -> Path:
+    """The trace of a run and branches of which each says such a (parent, shared); some of the events are lost."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for run, (parent, shared) in enumerate(origins, 1):
+            query = "UPDATE events SET json = json_set(json, '$.parent', ?, '$.shared', ?) WHERE kind = ? AND run = ?"
+            db.execute(query, (parent, shared, "started", run))
+            db.execute("UPDATE branches SET parent_run = ?, parent_step = ? WHERE run = ?", (parent, shared, run))
+        for run in lost:
+            db.execute("UPDATE events SET json = 'gone' WHERE kind = 'started' AND run = ?", (run,))
+    return path
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(-1, 7) | st.just("x"), st.integers(-2, 9) | st.just(2**62)),
+        min_size=5,
+        max_size=5,
+    ),
+    st.sets(st.integers(1, 5)),
+    st.sets(st.integers(1, 5)),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_branches_say_of_their_parents_all_that_was_written_can_be_looked_at(
+    tmp_path_factory, origins, lost, gone
+):
+    folder = tmp_path_factory.mktemp("odd")
+    events: list[Event] = [Ready(CARD), started(), *(on_device(index, 1) for index in range(4))]
+    for run in range(2, 6):
+        events += [replace(started(run), parent=run - 1, shared=run), on_device(run, run), on_device(run + 1, run)]
+    path = odd_parents(recorded(folder / "a.tui", events), origins, lost)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executemany("DELETE FROM steps WHERE run = ? AND step < 4", [(run,) for run in gone])
+    trace = Trace.open(path)
+    assert look_at_everything(trace) <= 5 * 300
+    for run in trace.runs:
+        parts = trace.lineage(run)
+        assert parts[-1].run == run and parts[0].first == 0
+        assert [part.last for part in parts[:-1]] == [part.first for part in parts[1:]]
+        assert len(trace.seqs(run)) == len(trace.texts(run)) == trace.n_steps(run)
+    trace.apart()
+    trace.close()
+    shutil.rmtree(folder)
+
+
+def test_a_branch_has_the_tokens_of_its_parents_prompt_once(tmp_path):
+    branch = replace(started(2), parent=1, shared=2)
+    edited = replace(started(3), parent=1, pieces=started().pieces[:2], prompt="The capital")
+    path = recorded(tmp_path / "a.tui", [*session(3), branch, edited])
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT run, count(*) FROM prompt_tokens GROUP BY run").fetchall()
+    assert rows == [(1, 3), (3, 2)]
+    runs = Trace.open(path).log().runs
+    assert [len(runs[run].started.pieces) for run in (1, 2, 3)] == [3, 3, 2]
+    assert runs[2].prompt_scores is runs[1].prompt_scores and not len(runs[3].steps)
 
 
 def look_at_everything(trace: Trace) -> int:

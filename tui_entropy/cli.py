@@ -92,6 +92,13 @@ OnLeave = Annotated[
         help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
     ),
 ]
+KeptCache = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE", help="Memory for keys and values beside those of the text that is written, so that branches "
+        "and going back need not read again: 512MiB, 2GiB, 0 for none.",
+    ),
+]  # fmt: skip
 
 # What every command that draws is told of the looks.
 Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
@@ -184,6 +191,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
     theme: Theme = "dark",
     color: Color = "auto",
     ascii_only: Ascii = False,
@@ -205,7 +213,7 @@ def run(
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    engine = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave)}
+    engine = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave, kept_cache)}
     start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
 
 
@@ -226,6 +234,7 @@ def serve(
     no_trace: NoTrace = False,
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
@@ -237,7 +246,8 @@ def serve(
     given = prompt_option(prompt)
     write = Write(given, system, chat, max_tokens, knobs) if given else None
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
-    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **engines.staying(keep, on_leave))
+    stays = engines.staying(keep, on_leave, kept_cache)
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()

@@ -7,6 +7,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec.structs import replace
+
 from tui_entropy.knobs import KNOBS, shown
 from tui_entropy.records import (
     SCORES,
@@ -102,6 +104,7 @@ class RunLog:
         told.watches, told.shadow, told.shadow_how = parent.watches, parent.shadow, parent.shadow_how
         if started.pieces != parent.started.pieces:
             return told
+        told.started = replace(started, pieces=parent.started.pieces)  # one of them, however many branches there are
         told.prefilled, told.prompt_scores = parent.prefilled, parent.prompt_scores
         if n:
             told.steps = parent.steps.first(n)
@@ -254,7 +257,7 @@ class Log:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
-                self.now.vectors = event.vectors
+                self.runs, self.now.vectors = {}, event.vectors  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():

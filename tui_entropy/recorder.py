@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from tui_entropy import __version__, schema
 from tui_entropy.errors import UserError
@@ -20,6 +21,7 @@ from tui_entropy.records import (
     SCORES,
     AttentionRows,
     Event,
+    Labelled,
     Memory,
     Progress,
     PromptScores,
@@ -61,7 +63,8 @@ class Recorder:
         self._written = 0.0
         self._seq = 0
         self._words: set[int] = set()
-        self._runs = 0
+        self._prompts: dict[int, int] = {}
+        """Of each run that began, a hash."""
         self._db: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
         if path is not None:
@@ -124,7 +127,7 @@ class Recorder:
                 self._db.execute("PRAGMA busy_timeout=0")
                 self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.close()
-            if not self._runs and self.path is not None:
+            if not self._prompts and self.path is not None:
                 self.path.unlink(missing_ok=True)  # nobody wrote anything
         self._db = None
 
@@ -194,28 +197,36 @@ class Recorder:
         self._put("arrays", schema.arrays_row(self._seq, step))
 
     def _event(self, wall: float, event: Event) -> None:
+        if isinstance(event, Started):
+            event = self._meet_run(event)
         told = msgspec.json.encode(event).decode()
         kind = type(event).__struct_config__.tag
-        run, index = getattr(event, "run", None), getattr(event, "index", None)
-        self._put("events", (self._seq, run, index, kind, wall, told))
+        run = event.branch if isinstance(event, Labelled) else getattr(event, "run", None)
+        self._put("events", (self._seq, run, getattr(event, "index", None), kind, wall, told))
         match event:
             case Ready():
                 self._tell("model", event.card)
             case Started():
-                self._runs += 1
-                self._put(
-                    "branches",
-                    (event.run, None, None, "", 0, event.prompt, event.system, event.chat, wall),
-                )
+                origin = event.run, event.parent, None if event.parent is None else event.shared
+                self._put("branches", (*origin, "", 0, event.prompt, event.system, event.chat, wall, 0))
                 unscored = (None,) * len(SCORES)
                 for position, piece in enumerate(event.pieces):
                     told_of = (event.run, position, piece.token_id, piece.text, piece.data)
                     self._put("prompt_tokens", (*told_of, *unscored))
+            case Labelled():
+                query = "UPDATE branches SET name = ?, starred = ?, deleted = ? WHERE run = ?"
+                self._execute(query, (event.name, event.starred, event.deleted, event.branch))
             case PromptScores():
                 names = ", ".join(f"{name} = ?" for name in schema.SCORE_COLUMNS.values())
                 for position, row in enumerate(event.scores.rows(), event.first):
                     query = f"UPDATE prompt_tokens SET {names} WHERE run = ? AND position = ?"
                     self._execute(query, (*row, event.run, position))
+
+    def _meet_run(self, started: Started) -> Started:
+        """As it is kept: a branch that goes on from the prompt of its parent has no other tokens."""
+        self._prompts[started.run] = prompt = hash(started.pieces)
+        same = started.parent is not None and self._prompts.get(started.parent) == prompt
+        return replace(started, pieces=()) if same else started
 
     def _meet(self, tokens: list[tuple[int, bytes]]) -> None:
         for token_id, data in tokens:

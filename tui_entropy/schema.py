@@ -127,6 +127,7 @@ TABLES = {
         "system": "TEXT",
         "chat": "INTEGER",
         "began": "REAL",
+        "deleted": "INTEGER",
     },
     "steps": STEP,
     "arrays": {"seq": "INTEGER PRIMARY KEY"} | dict.fromkeys(BLOBS, "BLOB"),

@@ -8,30 +8,38 @@ import json
 import math
 import sqlite3
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from tui_entropy import schema
 from tui_entropy.errors import UserError
-from tui_entropy.log import Log
-from tui_entropy.records import BLOCKS, Event, Knobs, ModelCard, Piece, Ready, Started, Step
+from tui_entropy.log import Log, State
+from tui_entropy.recorded_steps import RecordedSteps
+from tui_entropy.records import BLOCKS, Event, Knobs, ModelCard, Piece, Ready, Started, Step, Switched
 from tui_entropy.salvage import salvaged
-from tui_entropy.schema import SERIES_COLUMNS, TABLES, Shape
-from tui_entropy.steps import Steps
+from tui_entropy.schema import Shape
+from tui_entropy.untrusted import opened
 
-LARGEST = 2**25
-"""Bytes of one value in a row; a longer one is not ours."""
 GAP = 256
 """Steps in a row that may be missing from a damaged file; they are unknown, as seq 0 does not occur."""
 MOST_NUMBERS = 2**22
 """Of a grid; a model card that asks for more is not ours."""
+
+
+class Stretch(NamedTuple):
+    """Steps that one run wrote, of those that a text is made of."""
+
+    run: int
+    first: int
+    last: int
+    """The first that is no longer one of them."""
 
 
 class Trace:
@@ -48,19 +56,25 @@ class Trace:
                 self.header[str(key)] = json.loads(value)
             except (ValueError, TypeError, RecursionError):
                 self.damage = self.damage or f"header {key!r} is no JSON"
+        self._began: dict[int, Started] = {}
+        self._parents: dict[int, int] = {}
+        """Of each run that goes on from the steps of another. Always a lower number, whatever the file says."""
+        self._own: dict[int, tuple[int, array[int]]] = {}
+        """Of each run the first step that it wrote itself, and the seq of each from that one on."""
+        self._looked = 0
+        """Up to which seq it is known what began."""
+        self._vocabulary: dict[int, bytes] = {}
+        self._columns: dict[str, list[str]] = {}
         self.card = self._card()
         self.shape = self._shape()
-        self._vocabulary: dict[int, bytes] = {}
-        self._seqs: dict[int, array[int]] = {}
-        self._columns: dict[str, list[str]] = {}
         for run in self.runs:
-            self.seqs(run)
+            self.n_steps(run)
 
     @classmethod
     def open(cls, path: Path) -> Trace:
         """Raises UserError for what is missing, foreign, newer, or too damaged to tell."""
         try:
-            trace = cls(path, _opened(path))
+            trace = cls(path, opened(path))
             damage = trace.damage
         except sqlite3.Error as error:
             damage = str(error)
@@ -77,9 +91,29 @@ class Trace:
 
     @property
     def runs(self) -> tuple[int, ...]:
-        """In the order they began."""
-        began = self._events("WHERE kind = 'started'")
-        return tuple(dict.fromkeys(event.run for _, _, event in began if isinstance(event, Started)))
+        """In the order they began; those that have begun since are looked for."""
+        self._look()
+        return tuple(self._began)
+
+    def _look(self) -> None:
+        new = []
+        for seq, _, event in self._events("WHERE seq > ? AND kind = 'started'", self._looked):
+            self._looked = schema.of(int, seq, self._looked)
+            if isinstance(event, Started) and event.run not in self._began:
+                self._began[event.run] = event
+                new.append(event.run)
+        for run in sorted(new):
+            self._plant(self._began[run])
+
+    def _plant(self, started: Started) -> None:
+        """Where a run stands among the others, which have all that it shares with them already."""
+        first, parent = 0, started.parent
+        if parent is not None and 0 <= parent < started.run:
+            before = self._began.get(parent)
+            if before.pieces == started.pieces if before else started.shared:
+                self._parents[started.run] = parent
+                first = max(min(started.shared, self.n_steps(parent)), 0)
+        self._own[started.run] = (first, array("q"))
 
     def checked(self, run: int) -> int:
         """The run. Raises UserError where there is none of that number."""
@@ -87,16 +121,20 @@ class Trace:
             raise UserError(f"{self.path} has no run {run}: it has {', '.join(map(str, self.runs)) or 'none'}")
         return run
 
-    def lineage(self, run: int) -> list[tuple[int, int | None]]:
-        """The runs that a branch is made of, root first, each with how many of its steps count (None: all)."""
-        parts: list[tuple[int, int | None]] = []
-        steps: int | None = None
-        while isinstance(run, int) and run not in [one for one, _ in parts]:
-            parts.insert(0, (run, steps))
-            rows = self._rows("SELECT parent_run, parent_step FROM branches WHERE run = ?", (run,))
-            run, steps = next(rows, (None, None))
-            steps = schema.of(int, steps, None)
-        return parts
+    def lineage(self, run: int) -> list[Stretch]:
+        """The stretches that the steps of a run are made of: of its root, of the branches between, and its own.
+
+        Root and run are among them also where they wrote none.
+        """
+        found: list[Stretch] = []
+        last = self._n_known(run)
+        while True:
+            first, parent = self._own[run][0], self._parents.get(run)
+            if first < last or not found or parent is None:
+                found.append(Stretch(run, min(first, last), last))
+            if parent is None:
+                return found[::-1]
+            run, last = parent, min(first, last)
 
     def events(self, run: int | None = None) -> Iterator[tuple[int, float, Event]]:
         """(seq, seconds since 1970, event) of everything but steps, oldest first. run: of that run only."""
@@ -107,53 +145,91 @@ class Trace:
         for seq, run, kind, wall, told in self._rows(query, values):
             wall = wall if isinstance(wall, int | float) else math.nan
             try:
-                yield seq, wall, msgspec.json.decode(told, type=Event)
+                event = msgspec.json.decode(told, type=Event)
             except (msgspec.MsgspecError, TypeError, RecursionError):
-                if kind == "started" and isinstance(run, int):
-                    yield seq, wall, self._beginning(run)
-                # else it is of a kind that this version does not know, or damaged
+                if kind != "started" or not isinstance(run, int):
+                    continue  # of a kind that this version does not know, or damaged
+                event = self._beginning(run)
+            if isinstance(event, Started) and not event.pieces and event.parent in self._began:
+                event = replace(event, pieces=self._began[event.parent].pieces)
+            yield seq, wall, event
 
     def _beginning(self, run: int) -> Started:
         """Of a run whose own event is damaged: the prompt, as other tables have it."""
-        query = "SELECT prompt, system, chat FROM branches WHERE run = ?"
-        prompt, system, chat = next(self._rows(query, (run,)), ("", None, 0))
+        query = "SELECT prompt, system, chat, parent_run, parent_step FROM branches WHERE run = ?"
+        prompt, system, chat, parent, shared = next(self._rows(query, (run,)), ("", None, 0, None, None))
         tokens = self._rows("SELECT token_id, bytes, text FROM prompt_tokens WHERE run = ? ORDER BY position", (run,))
         pieces = [
             Piece(schema.of(int, number, 0), schema.of(bytes, data, b""), schema.of(str, text, ""))
             for number, data, text in tokens
         ]
         words = schema.of(str, prompt, ""), schema.of(str, system, None), bool(chat)
-        return Started(run, *words, tuple(pieces), Knobs(), (), 0)
+        origin = schema.of(int, parent, None), schema.of(int, shared, 0)
+        return Started(run, *words, tuple(pieces), Knobs(), (), 0, *origin)
 
     def n_steps(self, run: int) -> int:
-        return len(self.seqs(run))
+        """Those that it shares included; those that have come since are looked for."""
+        if run not in self._own:
+            self._look()
+        first, seqs = self._own.setdefault(run, (0, array("q")))
+        query = "SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step"
+        for step, seq in self._rows(query, (run, first + len(seqs))):
+            n = first + len(seqs)
+            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - n <= GAP:
+                self.damage = self.damage or f"no step {n} of run {run}"
+                break
+            seqs.extend([0] * (step - n))
+            seqs.append(seq)
+        return first + len(seqs)
+
+    def _n_known(self, run: int) -> int:
+        first, seqs = self._own.get(run, (0, ()))
+        return first + len(seqs) or self.n_steps(run)
+
+    def n_written(self, run: int, by: int | None = None) -> int:
+        """Steps that it wrote itself, up to that seq."""
+        _, seqs = self._own[run]
+        return len(seqs) if by is None else bisect_right(seqs, by)
 
     def seqs(self, run: int) -> array[int]:
-        """The seq of each step of a run, the first step first; those that have come since are looked for."""
-        found = self._seqs.setdefault(run, array("q"))
-        rows = self._rows("SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step", (run, len(found)))
-        for step, seq in rows:
-            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - len(found) <= GAP:
-                self.damage = self.damage or f"no step {len(found)} of run {run}"
-                break
-            found.extend([0] * (step - len(found)))
-            found.append(seq)
+        """The seq of each step of a run, the first step first."""
+        self.n_steps(run)
+        found = array("q")
+        for part in self.lineage(run):
+            found.extend(self._seqs(part))
         return found
+
+    def _seqs(self, part: Stretch) -> array[int]:
+        first, seqs = self._own[part.run]
+        return seqs[part.first - first : part.last - first]
+
+    def _parts(self, run: int, wanted: range) -> Iterator[Stretch]:
+        """Which run wrote the wanted steps of this one."""
+        for owner, first, last in self.lineage(run):
+            first, last = max(first, wanted.start), min(last, wanted.stop)
+            if first < last:
+                yield Stretch(owner, first, last)
 
     def step(self, run: int, index: int) -> Step:
         """Raises IndexError where there is none."""
-        index = range(len(self._known(run)))[index]
+        index = range(self._n_known(run))[index]
         return next(self.steps(run, index, index + 1))
 
     def steps(self, run: int, first: int = 0, last: int | None = None) -> Iterator[Step]:
         """Steps first ... last - 1, read as they are asked for."""
-        seqs = self._known(run)
-        for index in range(*slice(first, last).indices(len(seqs))):
-            row: dict[str, Any] = {}
-            for table in ("steps", "arrays"):
-                for values in self._rows(f"SELECT * FROM {table} WHERE seq = ?", (seqs[index],)):
-                    row |= zip(self._names(table), values, strict=True)
-            yield schema.restored(run, index, row, self.shape, self._token_bytes)
+        for part in self._parts(run, self._wanted(run, first, last)):
+            for index, seq in enumerate(self._seqs(part), part.first):
+                yield self._restored(part.run, index, seq)
+
+    def _restored(self, run: int, index: int, seq: int) -> Step:
+        row: dict[str, Any] = {}
+        for table in ("steps", "arrays"):
+            for values in self._rows(f"SELECT * FROM {table} WHERE seq = ?", (seq,)):
+                row |= zip(self._names(table), values, strict=True)
+        return schema.restored(run, index, row, self.shape, self._token_bytes)
+
+    def _wanted(self, run: int, first: int, last: int | None) -> range:
+        return range(*slice(first, last).indices(self._n_known(run)))
 
     def column(self, run: int, name: str, first: int = 0, last: int | None = None) -> array[float]:
         """A column of `steps` (schema.STEP) for steps first ... last - 1; NaN where it is unknown."""
@@ -161,8 +237,7 @@ class Trace:
 
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
-        wanted = range(*slice(first, last).indices(len(self._known(run))))
-        known = self._names("steps")
+        wanted, known = self._wanted(run, first, last), self._names("steps")
         rows = list(self._along(run, wanted, [name if name in known else "NULL" for name in names]))
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
@@ -176,29 +251,29 @@ class Trace:
 
     def texts(self, run: int, first: int = 0, last: int | None = None) -> list[str]:
         """What each step completes."""
-        wanted = range(*slice(first, last).indices(len(self._known(run))))
+        wanted = self._wanted(run, first, last)
         found = [""] * len(wanted)
         for at, (text,) in self._along(run, wanted, ("text",)):
             found[at] = schema.of(str, text, "")
         return found
 
-    def outline(self, run: int) -> tuple[list[str], array[float], list[tuple[int, ...]]]:
-        """Text, seconds of work and strays of every step of a run, as Steps keeps them."""
-        n = self.n_steps(run)
-        texts, at = [""] * n, array("d", [math.nan]) * n
+    def outline(self, run: int, n: int) -> tuple[list[str], array[int], array[float], list[tuple[int, ...]]]:
+        """Text, token id, seconds of work and strays of the first n steps of a run, as Steps keeps them."""
+        texts, ids, at = [""] * n, array("l", [0]) * n, array("d", [math.nan]) * n
         strayed: list[tuple[int, ...]] = [()] * n
-        names = ("text", "at_seconds", "stray_blocks")
-        for index, (text, seconds, blocks) in self._along(run, range(n), names):
+        names = ("text", "token_id", "at_seconds", "stray_blocks")
+        for index, (text, token_id, seconds, blocks) in self._along(run, range(n), names):
             texts[index] = schema.of(str, text, "")
+            ids[index] = schema.of(int, token_id, 0)
             at[index] = seconds if isinstance(seconds, int | float) else math.nan
             if blocks:
                 strayed[index] = schema.strays(blocks, self.shape.n_layers)
-        return texts, at, strayed
+        return texts, ids, at, strayed
 
     def norms(self, run: int, first: int = 0, last: int | None = None) -> array[float]:
         """(steps, n_layers) L2 norms of the residual stream after each block, as one row; NaN where unknown."""
         n_layers = self.shape.n_layers
-        wanted = range(*slice(first, last).indices(len(self._known(run))))
+        wanted = self._wanted(run, first, last)
         found = array("f", [math.nan]) * (len(wanted) * n_layers)
         for at, (data,) in self._along(run, wanted, ("blocks",), "steps JOIN arrays USING (seq)"):
             if isinstance(data, bytes) and len(data) == 4 * n_layers * len(BLOCKS):
@@ -206,19 +281,34 @@ class Trace:
         return found
 
     def log(self, run: int | None = None) -> Log:
-        """What a screen knew at the end of a run, the newest by default. Its steps are read as they are asked for.
+        """What a screen knew at the end: of every run, of which it looked at the one that it was at last, or at this
+        one as it was when it was left. Steps are read as they are asked for.
 
         Raises UserError where there is no such run.
         """
-        last = next(reversed(self.runs), None) if run is None else self.checked(run)
-        log = Log()
+        if run is not None:
+            self.checked(run)
+        log, left = Log(), {}
         for seq, _, event in self.events():
-            if isinstance(event, Started) and log.run == last and event.run != last:
-                break
-            self._fold(log, seq, event, last)
-        if isinstance(log.steps, RecordedSteps):
-            written_up_to(log, log.steps, None)
+            at = log.run
+            left[at] = self._state(log, seq)
+            with contextlib.suppress(
+                LookupError, ValueError, TypeError, ArithmeticError
+            ):  # nonsense of the right kind
+                log.append(event)
+            if isinstance(event, Started) and event.run in log.runs:
+                log.runs[event.run].steps = RecordedSteps(self, event.run)
+        left[log.run] = self._state(log, None)
+        if run is not None and run != log.run:
+            log.append(Switched(run))
+        if log.run in left:
+            log.state, log.note, log.stopped_by = left[log.run]
         return log
+
+    def _state(self, log: Log, seq: int | None) -> tuple[State, str, int | None]:
+        """That of a log before a seq, to which no step was appended."""
+        written = log.state == "reading" and self.n_written(log.run, seq)
+        return "writing" if written else log.state, log.note, log.stopped_by
 
     def latest(self) -> tuple[Log, int]:
         """The newest run as it is at one moment, and the seq of the last thing that had happened by then, 0 for none.
@@ -235,40 +325,35 @@ class Trace:
             for _ in self._rows("COMMIT"):
                 pass
 
-    def since(self, seq: int) -> Iterator[tuple[int, Event]]:
-        """(seq, what happened) after that seq, in order; of runs before the newest without their steps."""
-        run = next(reversed(self.runs), 0)
-        seqs = self.seqs(run)
-        first = bisect_right(seqs, seq)
-        events = [(at, event) for at, _, event in self.events() if at > seq]
-        steps: Iterator[tuple[int, Event]] = zip(seqs[first:], self.steps(run, first), strict=False)
-        return heapq.merge(events, steps, key=itemgetter(0))
+    def apart(self) -> frozenset[int]:
+        """Runs of which neither the text that is looked at nor its twin has a step."""
+        log = self.log()
+        shown = [told.started.run for told in (log.now, log.twin) if told and told.started.run in log.runs]
+        return frozenset(self.runs) - {part.run for run in shown for part in self.lineage(run)}
 
-    def _fold(self, log: Log, seq: int, event: Event, last: int | None) -> None:
-        """One event into the log, with as many steps as had been written before it."""
-        if isinstance(log.steps, RecordedSteps):
-            written_up_to(log, log.steps, bisect_left(self._seqs[log.run], seq))
-        try:
-            log.append(event)
-        except (LookupError, ValueError, TypeError, ArithmeticError):
-            return  # of the right kind and yet nonsense
-        if isinstance(event, Started) and event.run == last:
-            log.now.steps = RecordedSteps(self, event.run)
+    def since(self, seq: int, without: Collection[int] = ()) -> Iterator[tuple[int, Event]]:
+        """(seq, what happened) after that seq, in order; `without` the steps of some runs."""
+        told: list[Iterator[tuple[int, Event]]]
+        told = [((at, event) for at, _, event in list(self.events()) if at > seq)]
+        for run in self.runs:
+            if run not in without and self.n_steps(run):
+                told.append(self._written_since(run, seq))
+        return heapq.merge(*told, key=itemgetter(0))
 
-    def _known(self, run: int) -> array[int]:
-        return self._seqs.get(run) or self.seqs(run)
+    def _written_since(self, run: int, seq: int) -> Iterator[tuple[int, Event]]:
+        first, seqs = self._own[run]
+        for place in range(bisect_right(seqs, seq), len(seqs)):
+            yield seqs[place], self._restored(run, first + place, seqs[place])
 
     def _along(
         self, run: int, wanted: range, names: Sequence[str], tables: str = "steps"
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """(place in `wanted`, values of these columns) of the steps of a run. Goes by seq, the order on the disk."""
-        if not wanted:
-            return
-        seqs = self._known(run)
-        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE seq BETWEEN ? AND ? AND +run = ?"
-        for row in self._rows(query, (seqs[wanted.start], seqs[wanted.stop - 1], run)):
-            if isinstance(row[0], int) and row[0] in wanted:
-                yield row[0] - wanted.start, row[1:]
+        """(place in `wanted`, values of these columns) of the steps of a run, in order."""
+        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step"
+        for owner, first, last in self._parts(run, wanted):
+            for row in self._rows(query, (owner, first, last - 1)):
+                if isinstance(row[0], int):
+                    yield row[0] - wanted.start, row[1:]
 
     def _names(self, table: str) -> list[str]:
         """Those that the file has, which may be more than we know or fewer."""
@@ -318,162 +403,6 @@ def _lenient(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
-def written_up_to(log: Log, steps: RecordedSteps, n: int | None) -> None:
-    steps.limit = n
-    if len(steps) and log.state == "reading":
-        log.state = "writing"
-
-
 def _sane(card: ModelCard) -> bool:
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
     return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MOST_NUMBERS
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    """Read-only, with a schema that is not trusted.
-
-    Raises UserError for what is no trace, or a newer one, and sqlite3.Error for one that is damaged.
-    """
-    wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
-    try:
-        with path.open("rb") as file:
-            head = file.read(72)
-    except OSError as refused:
-        raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
-    application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
-    if head[:16] != schema.MAGIC or application != schema.APPLICATION:
-        raise UserError(f"{path} is no trace of tui-entropy: {wanted}")
-    if version != schema.VERSION:
-        raise UserError(
-            f"the trace {path} is of version {version} and this tui-entropy reads version {schema.VERSION}: update it"
-        )
-    try:
-        db = _connected(path, "mode=ro")
-    except sqlite3.OperationalError:  # its journal cannot be shared with us: a folder that is not ours
-        db = _connected(path, "mode=ro&immutable=1")
-    _guard(db)
-    return db
-
-
-def _connected(path: Path, how: str) -> sqlite3.Connection:
-    """Raises sqlite3.Error where not even the schema can be read."""
-    uri = f"file:{quote(str(path.absolute()))}?{how}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=2)
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
-    for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
-        db.execute(f"PRAGMA {pragma}")
-    try:
-        db.execute("SELECT name, type, rootpage, sql FROM sqlite_master").fetchall()
-    except UnicodeDecodeError as error:
-        raise sqlite3.DatabaseError("its schema is no text") from error
-    return db
-
-
-def _guard(db: sqlite3.Connection) -> None:
-    """From now on only plain tables are read: no view, virtual table or function of the file is ever run."""
-    plain = {
-        name
-        for name, kind, root, sql in db.execute("SELECT name, type, rootpage, sql FROM sqlite_master")
-        if kind == "table" and root and str(sql).upper().startswith("CREATE TABLE")
-    } & TABLES.keys()
-
-    def allowed(action: int, table: str | None, _: str | None, __: str | None, inside: str | None) -> int:
-        reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION) or (
-            action == sqlite3.SQLITE_READ and table in plain
-        )
-        return sqlite3.SQLITE_OK if reads and inside is None else sqlite3.SQLITE_DENY
-
-    db.set_authorizer(allowed)
-
-
-PAGE = 512
-"""Steps that are read from the file at once."""
-
-
-class RecordedSteps(Steps):
-    """The steps of a run that are in a file, and behind them those that are appended after it was opened."""
-
-    def __init__(self, trace: Trace, run: int) -> None:
-        super().__init__()
-        self._trace, self._run = trace, run
-        self._recorded = trace.n_steps(run)
-        self._texts, self._at, self._strays = trace.outline(run)
-        self._pages: dict[int, list[array[float]]] = {}
-        self._norm_pages: dict[int, array[float]] = {}
-        self.limit = None
-
-    @property
-    def limit(self) -> int | None:
-        """How many steps count; None for all that there are."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, wanted: int | None) -> None:
-        self._limit = wanted
-        n = len(self)
-        pairs: tuple[tuple[Any, Any], ...] = (
-            (self.texts, self._texts),
-            (self.at, self._at),
-            (self.strays, self._strays),
-        )
-        for shown, everything in pairs:
-            del shown[n:]
-            shown.extend(everything[len(shown) : n])
-
-    def append(self, step: Step) -> None:
-        """One that is in the file already is passed over."""
-        if step.index < len(self):
-            return
-        super().append(step)
-        self._texts.append(step.text)
-        self._at.append(step.at)
-        self._strays.append(step.strays)
-
-    def __len__(self) -> int:
-        n = self._recorded + len(self._packed)
-        return n if self._limit is None else min(n, max(self._limit, 0))
-
-    def norms(self, block: int, first: int = 0, last: int | None = None) -> array[float]:
-        n_layers = self._trace.shape.n_layers
-        if not n_layers:
-            return array("f")
-        first, last, _ = slice(first, last).indices(len(self))
-        found = array("f")
-        for page, start, stop in _pages(first, min(last, self._recorded)):
-            if page not in self._norm_pages:
-                self._norm_pages[page] = self._trace.norms(self._run, page * PAGE, self._end(page))
-            found += self._norm_pages[page][start * n_layers + block - 1 : stop * n_layers : n_layers]
-        first = max(first - self._recorded, 0)
-        last = max(last - self._recorded, 0)
-        return found + self._norms[first * n_layers + block - 1 : last * n_layers : n_layers]
-
-    def _column(self, name: str, first: int, last: int | None) -> array[float]:
-        first, last, _ = slice(first, last).indices(len(self))
-        found = array("d")
-        for page, start, stop in _pages(first, min(last, self._recorded)):
-            if page not in self._pages:
-                names = list(SERIES_COLUMNS.values())
-                self._pages[page] = self._trace.columns(self._run, names, page * PAGE, self._end(page))
-            found += self._pages[page][_PLACE[name]][start:stop]
-        tail = super()._column(name, max(first - self._recorded, 0), max(last - self._recorded, 0))
-        return found + tail
-
-    def _end(self, page: int) -> int:
-        return min((page + 1) * PAGE, self._recorded)
-
-    def _read(self, index: int) -> Step:
-        if index < self._recorded:
-            return self._trace.step(self._run, index)
-        return super()._read(index - self._recorded)
-
-
-_PLACE = {name: place for place, name in enumerate(SERIES_COLUMNS)}
-
-
-def _pages(first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """(page, first and last of its steps that are wanted) for steps first ... last - 1."""
-    while first < last:
-        page, start = divmod(first, PAGE)
-        stop = min(last - page * PAGE, PAGE)
-        yield page, start, stop
-        first = page * PAGE + stop

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from recordings import LAYERS, RATE, lengthened, recorded, session
 
 from tui_entropy.errors import UserError
-from tui_entropy.records import Continued, Ended, Failed, Paused, Step
+from tui_entropy.records import Continued, Ended, Failed, Knobs, Labelled, Paused, Step, Switched
 from tui_entropy.trace import Trace
 from tui_entropy.ui.pictures import Clock
 from tui_entropy.ui.playback import PAUSE, SPEEDS, Playback
@@ -171,3 +171,63 @@ def test_a_long_recording_is_opened_without_reading_its_steps(tmp_path, monkeypa
     monkeypatch.setattr(Trace, "columns", lambda *a: read.append("columns") or [])
     playback, _ = played(file, first=None)
     assert len(playback.log.steps) == 100_000 and read == []
+
+
+# --- Branches --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory):
+    """Run 2 goes on from 15 steps of run 1 with another temperature, and is gone back to after run 3; run 4 is its
+    twin."""
+    first, second = session(25), [e for e in session(40, run=2) if isinstance(e, Step)]
+    third, fourth = session(7, run=3), [e for e in session(40, run=4) if isinstance(e, Step)]
+    branch = replace(first[0], run=2, parent=1, shared=15, knobs=Knobs(temperature=0.3))
+    events = [
+        *first,
+        branch,
+        *second[15:18],
+        Paused(2, "by you"),
+        Labelled(2, "colder", True),
+        *third,
+        Switched(2),
+        Continued(2),
+        replace(branch, run=4, parent=2, shared=18, twin_of=2),
+        *(step for pair in zip(second[18:22], fourth[18:22], strict=True) for step in pair),
+        Ended(2, "stopped"),
+    ]
+    return recorded(tmp_path_factory.mktemp("forest") / "four.tui", *events)
+
+
+def test_a_branch_plays_what_it_shares_as_it_was_and_then_its_own(forest):
+    playback, _ = played(forest, run=2)
+    told = []
+    while not playback.at_end:
+        playback.step()
+        log = playback.log
+        told.append((log.run, log.knobs.temperature, log.steps[-1].run, log.twin is not None))
+    assert told == [(1, 0.7, 1, False)] * 10 + [(1, 1.2, 1, False)] * 5 + [(2, 0.3, 2, False)] * 3 + [
+        (2, 0.3, 2, True)
+    ] * 4 + [(2, 0.3, 2, True)]
+    assert playback.length == 22 and (playback.log.state, playback.log.note) == ("ended", "stopped")
+    for n in (16, 3, 22):
+        playback.seek(n)
+        assert len(playback.log.steps) == n and playback.log.run == (1 if n <= 15 else 2)
+
+
+def test_every_run_is_known_while_one_is_played_and_its_twin_grows_with_it(forest):
+    playback, _ = played(forest, run=2, first=16)
+    runs = playback.log.runs
+    assert list(runs) == [1, 2, 3, 4] and (runs[2].name, runs[2].starred) == ("colder", True)
+    assert [len(runs[run].steps) for run in (2, 3, 4)] == [16, 7, 22]
+    for n in range(19, 23):
+        playback.seek(n)
+        assert len(playback.log.twin.steps) == n - (n < 22) and playback.log.twin.started.run == 4
+    playback.choose(4, None)
+    assert playback.log.run == 4 and len(playback.log.steps) == 22 and playback.log.twin is None
+
+
+def test_a_run_is_played_to_its_own_end_whatever_went_on_from_it(forest):
+    playback, _ = played(forest, run=1, first=None)
+    assert len(playback.log.steps) == 25 and playback.log.note == "end of text"
+    assert [step.run for step in playback.log.steps] == [1] * 25

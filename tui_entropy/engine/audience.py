@@ -2,7 +2,9 @@
 
 One screen is in control, the others watch: what they command is refused, what they ask is answered. Each first hears
 what was recorded before it came, as far as it does not know it, and then what happens; the order of the record makes
-one of the two. A screen that does not read is let go, so that neither the engine nor the others wait for it.
+one of the two. Of all that was written it hears only what the text that is looked at is made of; if it is about to
+need more, it hears everything from the beginning once more. A screen that does not read is let go, so that neither
+the engine nor the others wait for it.
 """
 
 from __future__ import annotations
@@ -25,15 +27,21 @@ from tui_entropy.records import (
     AskAttention,
     Command,
     Dismissed,
+    Ended,
     Event,
+    Failed,
     Follow,
     Load,
     Pause,
     Progress,
+    Proposed,
     Quit,
     Refused,
     Standing,
+    Started,
+    Step,
     Stop,
+    Switched,
     TakeControl,
 )
 from tui_entropy.schema import SUFFIX
@@ -66,6 +74,8 @@ class Watcher:
     """Hears what happens as it happens."""
     missed: Iterator[Event] | None = None
     """What it hears before that."""
+    lacks: frozenset[int] = frozenset()
+    """Runs whose steps it was not told."""
     guest: bool = False
 
     @property
@@ -75,6 +85,16 @@ class Watcher:
     @property
     def is_screen(self) -> bool:
         return self.follows and not self.guest
+
+
+def needs(event: Event) -> int | None:
+    """The run whose steps must be known to make sense of it."""
+    match event:
+        case Started():
+            return event.parent
+        case Switched():
+            return event.run
+    return None
 
 
 class Audience:
@@ -93,12 +113,21 @@ class Audience:
         self._alone_since = time.monotonic()
         self._began = time.time()
         self._recorder = Recorder(None)
+        self._proposed: dict[int, Proposed] = {}
+        """What is held up now, which no record has: of a run, and of its twin."""
 
     # --- Telling ---------------------------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
         """To the record, and to everyone."""
         self._recorder.take(event)
+        match event:
+            case Proposed():
+                self._proposed[event.run] = event
+            case Step() | Ended():
+                self._proposed.pop(event.run, None)
+            case Started(twin_of=None) | Switched() | Failed():
+                self._proposed.clear()
         self._tell(event)
         if isinstance(event, Progress):  # the engine hears nothing until it has loaded
             self._exchange(0)
@@ -114,6 +143,7 @@ class Audience:
         One that cannot be written is told of, and the text goes on without it."""
         passing = self.path.with_suffix(SUFFIX)
         self._recorder = Recorder(Path(path) if path else passing, lambda sentence: self._tell(Refused(sentence)))
+        self._tell_standing()
         return self._recorder.name if path else None
 
     def close(self) -> None:
@@ -184,7 +214,8 @@ class Audience:
     def _heed(self, watcher: Watcher, command: Command) -> None:
         match command:
             case Follow():
-                watcher.guest, watcher.missed = command.guest, self._missed(command.after)
+                watcher.guest = command.guest
+                self._bring_up(watcher, command.after)
                 if self._control is None and not watcher.guest:
                     self._control = watcher
                 self._tell_standing()
@@ -197,17 +228,30 @@ class Audience:
             case _:
                 self._send(watcher, Refused(WATCHES))
 
-    def _missed(self, after: int) -> Iterator[Event]:
+    def _bring_up(self, watcher: Watcher, after: int = 0) -> None:
+        """Tell it what it missed, before it hears what happens."""
+        watcher.live, watcher.missed = False, self._missed(watcher, after)
+
+    def _missed(self, watcher: Watcher, after: int) -> Iterator[Event]:
         """What was recorded after a seq, until nothing has happened since the record was looked at last."""
+        watcher.lacks = frozenset()
         if self._recorder.path is None:
             return
+        self._recorder.flush()  # so that it says by which model
         with closing(Trace.open(self._recorder.path)) as trace:
             level = False
             while not level:
                 level = True
                 self._recorder.flush()
-                for seq, event in trace.since(after):
-                    after, level = seq, False
+                first = not after
+                if first:
+                    watcher.lacks = trace.apart()
+                for seq, event in trace.since(after, watcher.lacks):
+                    level = False
+                    if not first and needs(event) in watcher.lacks:
+                        after = 0
+                        break
+                    after = seq
                     yield event
 
     def _catch_up(self, watcher: Watcher) -> None:
@@ -218,6 +262,8 @@ class Audience:
                 watcher.link.send(event)
             else:
                 watcher.live, watcher.missed = True, None
+                for held in self._proposed.values():
+                    self._send(watcher, held)
                 self._send(watcher, self._standing(watcher))
 
     # --- Coming and going ------------------------------------------------------------------------------------
@@ -239,7 +285,9 @@ class Audience:
 
     def _tell(self, event: Event) -> None:
         for watcher in tuple(self._watchers):
-            if watcher.live:
+            if watcher.live and needs(event) in watcher.lacks:
+                self._bring_up(watcher)
+            elif watcher.live:
                 self._send(watcher, event)
 
     def _tell_standing(self) -> None:

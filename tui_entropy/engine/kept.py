@@ -74,7 +74,7 @@ class Kept:
 
     def state(self, n: int, stamps: Sequence[int]) -> tuple[int, States] | None:
         """The newest state that is kept of the first n tokens: after how many of them, and it."""
-        for position in range(n, 0, -1):
+        for position in range(min(n, len(stamps)), 0, -1):
             stamp = stamps[position - 1]
             if found := self._all.get(stamp):
                 self._all.move_to_end(stamp)

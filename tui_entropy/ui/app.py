@@ -72,7 +72,7 @@ class InspectorApp(Actions, App[None]):
     write: what to begin with once the model is up, None to wait for a person.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
-    trace, keep, on_leave: as in records.Load.
+    trace, keep, on_leave, kept_cache: as in records.Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys.py) -> keys in its place.
@@ -96,6 +96,7 @@ class InspectorApp(Actions, App[None]):
         trace: Path | None = None,
         keep: float = 0.0,
         on_leave: str = "write",
+        kept_cache: int = 1 << 30,
         attach: Path | None = None,
         forwarded: bool = False,
         paint: Paint | None = None,
@@ -103,7 +104,8 @@ class InspectorApp(Actions, App[None]):
         keymap: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
+        path = str(trace) if trace else None
+        self.load, self.opening = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache), write
         self.stops = tuple(breakpoints), tuple(watches)
         """What is set once the model is up."""
         self.attach, self.forwarded = attach, forwarded
@@ -167,6 +169,8 @@ class InspectorApp(Actions, App[None]):
         """The terminal is already as it was."""
         if self._alarm:
             self._alarm.cancel()
+        if self._record:
+            self._record.close()  # first, since an engine leaves one file only if nobody else reads it
         if self.engine:
             (self.engine.close if self.ending else self.engine.leave)()
 

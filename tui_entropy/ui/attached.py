@@ -21,6 +21,7 @@ from tui_entropy.records import (
     Refused,
     Standing,
     Started,
+    Switched,
     TakeControl,
     VectorsChanged,
     Write,
@@ -29,6 +30,7 @@ from tui_entropy.records import (
 if TYPE_CHECKING:
     from textual.app import App
 
+    from tui_entropy.trace import Trace
     from tui_entropy.ui.view import Frame
 
     Host = App[None]
@@ -58,6 +60,10 @@ class AttachedActions(Host):
     """That engine may be on another machine, so that its record cannot be read from here."""
     standing: Standing | None = None
     """As the engine says; None while it has not."""
+    _record: Trace | None = None
+    """What the engine records, opened."""
+    _at_hand: frozenset[int] = frozenset()
+    """Runs whose steps may be in memory."""
     ending = False
     """Whether the engine ends with this screen."""
 
@@ -95,12 +101,9 @@ class AttachedActions(Host):
 
     def _come_back(self, now: Standing) -> None:
         """To everything that happened meanwhile: from the record where it can be read, the rest from the engine."""
-        from tui_entropy.trace import Trace
-
         log, seq = Log(), 0
-        if now.trace and not self.forwarded:
-            with suppress(UserError):
-                log, seq = Trace.open(Path(now.trace)).latest()
+        if record := self._recorded(now.trace):
+            log, seq = record.latest()
         self.tell(Follow(seq))
         self.load = changed(self.load, model=now.model or self.load.model, keep=now.keep, trace=log.trace)
         self.frame = replace(self.frame, log=log, layer=log.card.n_layers if log.card else 1)
@@ -108,9 +111,37 @@ class AttachedActions(Host):
         self._mirror()
 
     def heed(self, event: Event) -> None:
-        """Of one who only watches: what is set is what somebody else set."""
-        if not self.in_control and isinstance(event, SETTINGS):
+        """What it means to a screen that it comes from an engine which others may command and which records."""
+        if isinstance(event, Started | Switched):
+            self._put_away()
+        if not self.in_control and isinstance(event, SETTINGS):  # what is set is what somebody else set
             self._mirror()
+
+    def _put_away(self) -> None:
+        """Runs that were left give up their steps, where they can be read from the record again."""
+        from tui_entropy.recorded_steps import RecordedSteps
+
+        log = self.frame.log
+        shown = {told.started.run for told in (log.now, log.twin) if told}
+        left = (self._at_hand - shown) & log.runs.keys()
+        if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
+            for run in left:
+                steps = RecordedSteps(record, run)
+                if len(steps) >= len(log.runs[run].steps):  # it may not have been written down yet
+                    log.runs[run].steps = steps
+                    self._at_hand -= {run}
+        self._at_hand |= shown
+
+    def _recorded(self, path: str) -> Trace | None:
+        """The engine's record, where it can be read from here."""
+        from tui_entropy.trace import Trace
+
+        if self._record and str(self._record.path) != path:
+            self._record = None
+        if path and not self.forwarded and self._record is None:
+            with suppress(UserError):
+                self._record = Trace.open(Path(path))
+        return self._record
 
     def _mirror(self) -> None:
         log = self.frame.log

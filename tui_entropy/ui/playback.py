@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, State
-from tui_entropy.records import AttentionRows, Continued, Event, Grid, Prefilled, Ready, Started, Step
-from tui_entropy.trace import RecordedSteps
+from tui_entropy.recorded_steps import RecordedSteps
+from tui_entropy.records import (
+    AttentionRows,
+    Continued,
+    Event,
+    Grid,
+    Labelled,
+    Prefilled,
+    Ready,
+    Started,
+    Step,
+    Switched,
+)
 
 if TYPE_CHECKING:
     from tui_entropy.trace import Trace
@@ -43,6 +56,8 @@ class Playback:
         if not trace.runs:
             raise UserError(f"{trace.path} holds no run: there is nothing to show in it")
         self.trace, self.speed, self._clock = trace, speed, clock
+        self._whole = trace.log()
+        """As everything was in the end."""
         self.choose(trace.runs[-1] if run is None else run, first)
 
     def choose(self, run: int, first: int | None) -> None:
@@ -53,7 +68,8 @@ class Playback:
         self._steps = RecordedSteps(self.trace, run)
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
-        self._others = _others(self.trace, run)
+        twins = [told.started.run for told in self._whole.runs.values() if told.started.twin_of == run]
+        self._others = _others(self.trace, run, twins)
         self.seek(self.length if first is None else first)
 
     def seek(self, n: int) -> None:
@@ -167,7 +183,10 @@ class Playback:
 
     def _grow(self, n: int) -> None:
         self._shown = self._steps.limit = n
-        if n and self.log.state == "reading":
+        if (twin := self.log.twin) and isinstance(twin.steps, RecordedSteps):
+            seq = self._seqs[n - 1] if n < self.length else None
+            twin.steps.limit = twin.started.shared + self.trace.n_written(twin.started.run, seq)
+        if n > self.log.now.started.shared and self.log.state == "reading":
             self.log.state = "writing"
 
     def _take(self, event: Event) -> None:
@@ -175,8 +194,11 @@ class Playback:
             self.log.append(event)
         except (LookupError, ValueError, TypeError, ArithmeticError):
             return  # of the right kind and yet nonsense
-        if isinstance(event, Started):
-            self.log.now.steps = self._steps
+        if isinstance(event, Started) and event.run in self._whole.runs:
+            told, known = self.log.runs[event.run], self._whole.runs[event.run]
+            told.steps = self._steps if told is self.log.now else RecordedSteps(self.trace, event.run)
+            told.name, told.starred, told.deleted = known.name, known.starred, known.deleted
+            self.log.runs = {run: self.log.runs.get(run, one) for run, one in self._whole.runs.items()}
             self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)
 
     def _release(self) -> None:
@@ -189,20 +211,28 @@ class Playback:
             self.log.state, self.log.note = "ended", "the recording ends here"
 
 
-def _others(trace: Trace, run: int) -> list[tuple[int, float, Event]]:
-    """(seq, seconds since 1970, event) of what happened before and during a run, steps left out."""
+def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, float, Event]]:
+    """(seq, seconds since 1970, event) of what happened before and during a run, beside it, and in those that it goes
+    on from as long as it shares their steps; steps left out."""
+    events = list(trace.events())
+    began = {event.run: seq for seq, _, event in reversed(events) if isinstance(event, Started)}
+    ends, left = dict.fromkeys(twins, math.inf), math.inf
+    for part in reversed(trace.lineage(run)):
+        beyond = trace.seqs(part.run)[part.last :]
+        ends[part.run] = left = min(left, beyond[0]) if beyond else left
+        left = min(left, began.get(part.run, math.inf))
     found: list[tuple[int, float, Event]] = []
-    during = False
-    for seq, wall, event in trace.events():
-        whose = getattr(event, "run", None)
-        if isinstance(event, Started):
-            if during and whose != run:
-                break
-            during = during or whose == run
+    at: int | None = None
+    for seq, wall, event in events:
+        if isinstance(event, Started) and event.run in ends and event.run not in twins:
+            event = replace(event, twin_of=None)  # here it is not beside another
+        if isinstance(event, Switched) or (isinstance(event, Started) and event.twin_of is None):
+            at = event.run
         if isinstance(event, Ready):
             if trace.card is None:
                 continue  # none that can be believed
             event = Ready(trace.card, event.vectors)  # the one that every step has its shape from
-        if whose in (run, None) and not isinstance(event, Step | AttentionRows):
+        whose = getattr(event, "run", at)
+        if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | AttentionRows | Labelled):
             found.append((seq, wall, event))
     return found
