@@ -135,6 +135,7 @@ def cast(
     return ShadowLane(how, own, controls)
 
 
+@torch.inference_mode()
 def read_up_to(loaded: Loaded, probes: Instruments, context: Context, last: int, pushes: Pushes) -> None:
     """As the loop does it: in stretches, the newest token by itself. pushes: for what was never read before."""
     while context.n_read < last:
