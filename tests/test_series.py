@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from scripted import step
 
-from tui_entropy.records import SCORES, Grid, normalised
+from tui_entropy.records import SCORES, Grid, Shadow, normalised
 from tui_entropy.series import BY_NAME, SERIES
 
 
@@ -20,7 +20,8 @@ def test_bits_and_nats_are_the_same_information():
 
 @pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
 def test_every_series_reads_a_step_and_says_what_it_means(series):
-    late = step(20)  # past the warm-up
+    mind = Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"a", 8, b"b")
+    late = replace(step(20), shadow=mind)  # past the warm-up
     value, level = series.value(late, bits=True), series.level(series.read(late))
     assert value is not None and math.isfinite(value)
     assert level is not None and 0 <= level <= 1
@@ -62,3 +63,12 @@ def test_negative_numbers_show_their_size():
 def test_normalised_is_unknown_where_one_key_is_visible():
     assert normalised([0.0], 1) == [None]
     assert normalised([math.log(3), math.nan], 3) == [pytest.approx(1.0), None]
+
+
+def test_a_change_is_that_of_this_lane_from_its_shadow():
+    shadowed = replace(
+        step(0), entropy=1.0, surprisal=3.0, shadow=Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"", 8, b"")
+    )
+    names = ("kl", "entropy change", "surprisal change")
+    assert [BY_NAME[name].read(shadowed) for name in names] == [0.5, -0.25, 0.5]
+    assert [BY_NAME[name].read(step(0)) for name in names] == [None] * 3

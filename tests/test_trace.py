@@ -13,7 +13,7 @@ from forests import sessions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from recorded import on_device, recorded, session
+from recorded import float32, on_device, recorded, session
 from scripted import logged, started
 from test_jsonl import CARD
 
@@ -35,11 +35,14 @@ from tui_entropy.records import (
     Prefilled,
     Ready,
     Refused,
+    Shadow,
     Stage,
     Step,
     Vector,
     VectorsChanged,
 )
+from tui_entropy.salvage import salvaged
+from tui_entropy.schema import MIND
 from tui_entropy.series import BY_NAME, SERIES
 from tui_entropy.steps import Steps
 from tui_entropy.trace import Trace
@@ -335,7 +338,7 @@ def test_nothing_that_a_file_would_run_is_run(tmp_path, trap):
         "UPDATE events SET json = '{\"type\":\"started\"', wall = 'noon' WHERE kind = 'started'",
         "UPDATE events SET json = replace(json, '\"run\":1', '\"run\":99999999999999999999')",
         "UPDATE steps SET step = step + 5000000000",
-        "UPDATE branches SET parent_run = run, parent_step = 'x'",
+        "UPDATE branches SET parent_run = run, parent_step = 'x'; UPDATE events SET json = '' WHERE kind = 'started'",
         "DROP TABLE steps; CREATE TABLE steps (seq, run, step); INSERT INTO steps VALUES (NULL, 1, 0)",
     ],
 )
@@ -344,6 +347,62 @@ def test_values_of_another_kind_or_size_are_unknown(tmp_path, change):
     with closing(sqlite3.connect(path)) as db:
         db.executescript(change)
     look_at_everything(Trace.open(path))
+
+
+def odd_parents(path: Path, origins: list[tuple[object, object]], lost: set[int]) -> Path:
+    """The trace of a run and branches of which each says such a (parent, shared); some of the events are lost."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for run, (parent, shared) in enumerate(origins, 1):
+            query = "UPDATE events SET json = json_set(json, '$.parent', ?, '$.shared', ?) WHERE kind = ? AND run = ?"
+            db.execute(query, (parent, shared, "started", run))
+            db.execute("UPDATE branches SET parent_run = ?, parent_step = ? WHERE run = ?", (parent, shared, run))
+        for run in lost:
+            db.execute("UPDATE events SET json = 'gone' WHERE kind = 'started' AND run = ?", (run,))
+    return path
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(-1, 7) | st.just("x"), st.integers(-2, 9) | st.just(2**62)),
+        min_size=5,
+        max_size=5,
+    ),
+    st.sets(st.integers(1, 5)),
+    st.sets(st.integers(1, 5)),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_branches_say_of_their_parents_all_that_was_written_can_be_looked_at(
+    tmp_path_factory, origins, lost, gone
+):
+    folder = tmp_path_factory.mktemp("odd")
+    events: list[Event] = [Ready(CARD), started(), *(on_device(index, 1) for index in range(4))]
+    for run in range(2, 6):
+        events += [replace(started(run), parent=run - 1, shared=run), on_device(run, run), on_device(run + 1, run)]
+    path = odd_parents(recorded(folder / "a.tui", events), origins, lost)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executemany("DELETE FROM steps WHERE run = ? AND step < 4", [(run,) for run in gone])
+    trace = Trace.open(path)
+    assert look_at_everything(trace) <= 5 * 300
+    for run in trace.runs:
+        parts = trace.lineage(run)
+        assert parts[-1].run == run and parts[0].first == 0
+        assert [part.last for part in parts[:-1]] == [part.first for part in parts[1:]]
+        assert len(trace.seqs(run)) == len(trace.texts(run)) == trace.n_steps(run)
+    trace.apart()
+    trace.close()
+    shutil.rmtree(folder)
+
+
+def test_a_branch_has_the_tokens_of_its_parents_prompt_once(tmp_path):
+    branch = replace(started(2), parent=1, shared=2)
+    edited = replace(started(3), parent=1, pieces=started().pieces[:2], prompt="The capital")
+    path = recorded(tmp_path / "a.tui", [*session(3), branch, edited])
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT run, count(*) FROM prompt_tokens GROUP BY run").fetchall()
+    assert rows == [(1, 3), (3, 2)]
+    runs = Trace.open(path).log().runs
+    assert [len(runs[run].started.pieces) for run in (1, 2, 3)] == [3, 3, 2]
+    assert runs[2].prompt_scores is runs[1].prompt_scores and not len(runs[3].steps)
 
 
 def look_at_everything(trace: Trace) -> int:
@@ -399,3 +458,44 @@ def test_a_lost_beginning_is_made_up_from_the_tables(tmp_path):
         db.execute("UPDATE events SET json = 'gone' WHERE kind = 'started'")
     begun = Trace.open(path).log().started
     assert begun is not None and begun.prompt == started().prompt and begun.pieces == started().pieces
+
+
+def shadowed(index: int) -> Step:
+    mind = Shadow(
+        **dict(zip(MIND[:5], map(float32, (0.5 + index, 0.2, 0.1, 1.25, 2.5)), strict=True)),
+        rank=3, top_id=7, top_data=b" \xff", would_id=5000 + index, would_data=b"new", logprobs=(float32(-0.7), -2.5),
+    )  # fmt: skip
+    return replace(on_device(index), shadow=mind)
+
+
+def test_what_a_shadow_thought_comes_out_as_it_went_in(tmp_path):
+    made = [on_device(0), shadowed(1), shadowed(2)]
+    trace = Trace.open(recorded(tmp_path / "a.tui", [*session(0)[:1], started(1), *made]))
+    assert list(trace.steps(1)) == made
+    kl = list(trace.column(1, "kl_nats"))
+    assert math.isnan(kl[0]) and kl[1:] == [step.shadow.kl for step in made[1:]]
+    assert list(trace.log().steps.values(BY_NAME["entropy change"])) == [
+        None, *(step.entropy - step.shadow.entropy for step in made[1:])
+    ]  # fmt: skip
+
+
+def test_a_trace_from_before_there_were_shadows_is_read_and_salvaged(tmp_path):
+    events = session(3)
+    path = recorded(tmp_path / "old.tui", events)
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW tokens")
+    for table, n in schema.LATER.items():
+        for column in list(schema.TABLES[table])[-n:]:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.commit()
+    db.execute("VACUUM")
+    db.close()
+    steps = [event for event in events if isinstance(event, Step)]
+    trace = Trace.open(path)
+    assert not trace.damage and list(trace.steps(1)) == steps
+    assert list(trace.log().steps.values(BY_NAME["kl"])) == [None] * 3
+    assert list(trace.log().steps.values(BY_NAME["entropy"])) == [step.entropy for step in steps]
+    found = salvaged(path)
+    assert found.execute("SELECT entropy_nats, kl_nats FROM steps ORDER BY step").fetchall() == [
+        (step.entropy, None) for step in steps
+    ]

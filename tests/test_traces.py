@@ -1,18 +1,18 @@
 """The commands for traces: list, show, remove, and the text of branches."""
 
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 
 import pytest
-from recorded import recorded, session
+from msgspec.structs import replace
+from recorded import on_device, recorded, session
+from scripted import started
 
 from tui_entropy import paths
 from tui_entropy.cli import trace_path
 from tui_entropy.errors import UserError
-from tui_entropy.records import Ended
+from tui_entropy.records import Ended, Labelled
 from tui_entropy.traces import found, listing, merged, new_path, remove, shown
 
 
@@ -63,12 +63,34 @@ def test_a_damaged_trace_is_told_as_far_as_it_can_be_read(kept):
 
 
 def test_a_branch_is_told_from_its_root(kept):
-    assert merged(kept) == "The capital is w0 w1 w2\n\n---\n\nThe capital is w0 w1\n"
-    with closing(sqlite3.connect(kept)) as db, db:
-        db.execute("UPDATE branches SET parent_run = 1, parent_step = 1 WHERE run = 2")
-    assert merged(kept, 2) == "The capital is w0 w0 w1\n"
-    with pytest.raises(UserError, match="no run 3"):
-        merged(kept, 3)
+    forest(kept)
+    assert merged(kept).startswith("The capital is w0 w1 w2\n\n---\n\nThe capital is w0 or\n\n---\n\n")
+    assert merged(kept, 3) == "The capital is w0 or else\n"
+    with pytest.raises(UserError, match="no run 5"):
+        merged(kept, 5)
+
+
+def forest(path) -> None:
+    """In place of a trace: run 2 goes on from one step of run 1, run 3 from run 2, and run 4 is another prompt."""
+    path.unlink()
+    branch, word = replace(started(2), parent=1, shared=1), " or"
+    events = [*session(3), branch, on_device(1, 2, word), Labelled(2, "otherwise", True)]
+    events += [replace(branch, run=3, parent=2, shared=2), on_device(2, 3, " else"), Labelled(3, "", False, True)]
+    recorded(path, [*events, replace(started(4), prompt="A new one"), on_device(0, 4, " so")])
+
+
+def test_the_runs_are_shown_as_a_tree_and_of_a_branch_its_own_words(kept):
+    forest(kept)
+    told = shown(kept)
+    assert told.split("\n\n")[1].splitlines() == [
+        "run 1 · 3 tokens · The capital is",
+        '  run 2 "otherwise" * · shares 1 · 1 tokens · or',
+        "    run 3 (deleted) · shares 2 · 1 tokens · else",
+        "run 4 · 1 tokens · A new one",
+    ]
+    assert "run 3 · 3 + 3 tokens" in told and "… from token 3 of run 2 on\n else\n" in told
+    assert shown(kept, 3).endswith("> The capital is\n w0 or else\n") and "run 1 ·" not in shown(kept, 3)
+    assert listing().splitlines()[1].split()[4:6] == ["4", "6"]
 
 
 def test_only_traces_are_removed_and_only_those_agreed_to(kept, tmp_path):

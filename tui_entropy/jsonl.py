@@ -1,5 +1,6 @@
 """Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step; between them
-what a person set and was stopped at.
+what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
+its steps.
 
 The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
 """
@@ -21,11 +22,15 @@ from tui_entropy.records import (
     Ended,
     Event,
     Grid,
+    Labelled,
     ModelCard,
     Paused,
     PromptScores,
+    Shadow,
+    ShadowChanged,
     Started,
     Step,
+    Switched,
     WatchesChanged,
 )
 from tui_entropy.series import BY_NAME, SERIES
@@ -34,8 +39,14 @@ from tui_entropy.series import BY_NAME, SERIES
 def line(event: Event, card: ModelCard, log: Log) -> bytes:
     """What is written when an event has been taken into the log: a line with its end, or nothing."""
     match event:
+        case Started() if _goes_on(event, log):
+            made = branch(event)
         case Started():
             made = header(card, event)
+        case Labelled():
+            made = msgspec.json.encode({"label": {"run": event.branch, "name": event.name, "starred": event.starred}})
+        case Switched():
+            made = msgspec.json.encode({"switched": {"run": event.run}})
         case PromptScores():
             made = prompt(event)
         case Step():
@@ -46,6 +57,8 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
             made = msgspec.json.encode({"breakpoints": event.breakpoints})
         case WatchesChanged():
             made = watches(event)
+        case ShadowChanged():
+            made = changed_shadow(event)
         case Ended():
             made = end(log, event.reason)
         case _:
@@ -90,6 +103,30 @@ def header(card: ModelCard, started: Started) -> bytes:
                 "prompt": started.prompt,
                 "prompt_ids": [piece.token_id for piece in started.pieces],
                 "versions": card.versions,
+            }
+        }
+    )
+
+
+def _goes_on(started: Started, log: Log) -> bool:
+    """Whether it has the prompt of its parent."""
+    parent = log.runs.get(started.parent) if started.parent is not None else None
+    return parent is not None and parent.started.pieces == started.pieces
+
+
+def branch(started: Started) -> bytes:
+    """{"branch": {...}}: the steps behind it are of another run, from step `shared` of its parent on."""
+    return msgspec.json.encode(
+        {
+            "branch": {
+                "run": started.run,
+                "parent": started.parent,
+                "shared": started.shared,
+                "how": started.how,
+                "twin_of": started.twin_of,
+                "seed": started.knobs.seed,
+                "knobs": started.knobs,
+                "vectors": [vector for vector in started.vectors if vector.on],
             }
         }
     )
@@ -160,6 +197,7 @@ def step(record: Step) -> bytes:
                 }
                 for one in record.watched
             ],
+            "shadow": None if record.shadow is None else shadow(record.shadow),
             "mirostat_mu_bits": record.mirostat_mu,
             "decision": record.decision,
             "state": record.state,
@@ -173,6 +211,27 @@ def step(record: Step) -> bytes:
             "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
         }
     )
+
+
+def shadow(thought: Shadow) -> dict[str, Any]:
+    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    return {
+        "kl_nats": _finite(thought.kl),
+        "js_nats": _finite(thought.js),
+        "final_js_nats": _finite(thought.final_js),
+        "entropy_nats": _finite(thought.entropy),
+        "surprisal_nats": _finite(thought.surprisal),
+        "rank": thought.rank,
+        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
+    }
+
+
+def changed_shadow(changed: ShadowChanged) -> bytes:
+    """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
+    told = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": told})
 
 
 def end(log: Log, reason: str) -> bytes:

@@ -126,7 +126,7 @@ class RunLog:
                 self.proposed = event.step
             case Reconsidered():
                 self.reconsidered = event.step
-            case Prefilled():
+            case Prefilled() if not self.steps:
                 self.prefilled = event
             case PromptScores():
                 for at, row in enumerate(event.scores.rows(), event.first):
@@ -337,3 +337,12 @@ def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> lis
         elif was_on and not vector.on:
             changes.append(f"{vector.name} off")
     return changes
+
+
+def changes(told: RunLog, parent: RunLog) -> list[str]:
+    """What was set otherwise than in its parent, or in the lane beside it, where a run began."""
+    at = told.started.shared
+    knobs = next((knobs for first, knobs in reversed(parent.turned) if first <= at), parent.started.knobs)
+    set_then = [change.vectors for change in parent.toggled if change.index <= at]
+    vectors = set_then[-1] if set_then else parent.started.vectors
+    return [*knob_changes(knobs, told.started.knobs), *vector_changes(vectors, told.started.vectors)]

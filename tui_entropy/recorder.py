@@ -192,7 +192,7 @@ class Recorder:
     def _step(self, wall: float, step: Step) -> None:
         if self._seq == 1 or not self._words:
             self._tell("arrays", schema.shapes(step))
-        self._meet([(candidate.token_id, candidate.data) for candidate in step.candidates])
+        self._meet(schema.tokens(step))
         self._put("steps", schema.step_row(self._seq, wall, step))
         self._put("arrays", schema.arrays_row(self._seq, step))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tui_entropy.schema import PAGE, TABLES, insertion, statements
+from tui_entropy.schema import LATER, PAGE, TABLES, insertion, statements
 
 LEAF = 0x0D
 """The first byte of a page that holds rows of a table."""
@@ -36,13 +36,16 @@ def salvaged(path: Path) -> sqlite3.Connection:
 
 
 def _named(table: str, row: Row) -> Iterator[tuple[str, Any]]:
-    return zip(TABLES[table].values(), row, strict=True)
+    columns = TABLES[table]
+    return zip(columns.values(), row + [None] * (len(columns) - len(row)), strict=True)
 
 
 def _table(row: Row) -> str | None:
     """Which table a row is of, by its length and by what its values are."""
     for table, columns in TABLES.items():
-        if len(columns) == len(row) and all(_fits(kind, value) for kind, value in _named(table, row)):
+        if 0 <= len(columns) - len(row) <= LATER.get(table, 0) and all(
+            _fits(kind, value) for kind, value in _named(table, row)
+        ):
             return table
     return None
 

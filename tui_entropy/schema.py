@@ -10,7 +10,19 @@ from typing import Any
 
 import msgspec
 
-from tui_entropy.records import ATTENTION, BLOCKS, SCORES, STATES, Candidate, Decision, Grid, Stage, Step, Watched
+from tui_entropy.records import (
+    ATTENTION,
+    BLOCKS,
+    SCORES,
+    STATES,
+    Candidate,
+    Decision,
+    Grid,
+    Shadow,
+    Stage,
+    Step,
+    Watched,
+)
 from tui_entropy.series import SERIES, Series
 
 APPLICATION = 0x74756965
@@ -48,6 +60,11 @@ SCALARS = {
 OPTIONAL = {"logit_margin", "prob_margin", "entropy_z", "attention_z", "mirostat_mu"}
 """Of these fields unknown is None, of the others NaN."""
 
+SHADOWED = tuple(
+    SERIES_COLUMNS[name] for name in ("kl", "entropy change", "surprisal change", "flip", "by lane")
+)
+"""Columns that the first traces did not have."""
+
 STEP = {
     "seq": "INTEGER PRIMARY KEY",
     "run": "INTEGER",
@@ -57,7 +74,11 @@ STEP = {
     "token_id": "INTEGER",
     "text": "TEXT",
     "bytes": "BLOB",
-    **{column(series): "INTEGER" if series.kind == "count" else "REAL" for series in SERIES},
+    **{
+        name: "INTEGER" if series.kind == "count" else "REAL"
+        for series in SERIES
+        if (name := column(series)) not in SHADOWED
+    },
     "final_prob": "REAL",
     "at_seconds": "REAL",
     "mirostat_mu_bits": "REAL",
@@ -65,6 +86,7 @@ STEP = {
     "stages": "TEXT",
     "stray_blocks": "TEXT",
     "decision": "TEXT",
+    **dict.fromkeys(SHADOWED, "REAL"),
 }
 BLOBS = {
     "blocks": "<f4",
@@ -79,9 +101,12 @@ BLOBS = {
     "stage_results": "<f4",
     "stage_probs": "<f4",
     "watched": "<f4",
+    "shadow": "<f4",
 }
 """A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
 a chain of pages."""
+LATER = {"steps": len(SHADOWED), "arrays": 2}
+"""How many columns at the end of a table the first traces did not have."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 
 TABLES = {
@@ -155,6 +180,7 @@ def shapes(step: Step) -> dict[str, dict[str, Any]]:
         "stage_results": [stages, len(RESULTS)],
         "stage_probs": [stages, f"1 + {candidates}"],
         "watched": ["watches", len(FOLLOWED)],
+        "shadow": [f"{len(MIND)} + {candidates}"],
     }
     return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
 
@@ -163,6 +189,8 @@ RESULTS = ("survivors", "mass", "entropy")
 """The numbers of a Stage."""
 FOLLOWED = ("token_id", "logprob", "rank", "logit")
 """The numbers of a Watched."""
+MIND = ("kl", "js", "final_js", "entropy", "surprisal", "rank", "top_id", "would_id")
+"""The numbers of a Shadow; behind them what it thinks of each candidate."""
 
 
 def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
@@ -183,10 +211,12 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         ",".join(stage_names(step)),
         json.dumps(step.strays) if step.strays else None,
         None if step.decision is None else _told(step.decision),
+        *(values[name] for name in SHADOWED),
     )
 
 
-NUMBERS = [*SERIES_COLUMNS.values(), "final_prob", "at_seconds", "mirostat_mu_bits"]
+NUMBERS = [name for name in SERIES_COLUMNS.values() if name not in SHADOWED]
+NUMBERS += ["final_prob", "at_seconds", "mirostat_mu_bits"]
 
 
 def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
@@ -210,7 +240,20 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
         packed("f", results),
         step.stage_probs.data,
         packed("f", [getattr(one, name) for one in step.watched for name in FOLLOWED]) if step.watched else None,
+        None if step.shadow is None else _thought(step.shadow),
     )
+
+
+def tokens(step: Step) -> list[tuple[int, bytes]]:
+    """Those that a step tells of by their ids."""
+    named = [(candidate.token_id, candidate.data) for candidate in step.candidates]
+    if (shadow := step.shadow) is not None:
+        named += [(shadow.top_id, shadow.top_data), (shadow.would_id, shadow.would_data)]
+    return named
+
+
+def _thought(shadow: Shadow) -> bytes:
+    return packed("f", [*(getattr(shadow, name) for name in MIND), *shadow.logprobs])
 
 
 def stage_names(step: Step) -> list[str]:
@@ -268,7 +311,20 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         state=state if state in STATES else "Unknown",
         decision=_decision(row.get("decision")),
         watched=_watched(_numbers(row, "watched")),
+        shadow=_shadow(_numbers(row, "shadow"), token_bytes),
     )
+
+
+def _shadow(numbers: Sequence[float], token_bytes: Callable[[int], bytes]) -> Shadow | None:
+    if len(numbers) < len(MIND):
+        return None
+    known = dict(zip(MIND, numbers, strict=False))
+    rank, top, would = (_count(known.pop(name)) for name in ("rank", "top_id", "would_id"))
+    logprobs = tuple(numbers[len(MIND) :])
+    return Shadow(
+        **known, rank=rank, top_id=top, top_data=token_bytes(top), would_id=would, would_data=token_bytes(would),
+        logprobs=logprobs,
+    )  # fmt: skip
 
 
 def _watched(numbers: Sequence[float]) -> tuple[Watched, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Grid, Step, log_visible
+from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Grid, Shadow, Step, log_visible
 
 LN2 = math.log(2)
 
@@ -115,6 +115,11 @@ def entropix_disagreement(step: Step) -> float | None:
 def entropix_interaction(step: Step) -> float | None:
     layer = last_heads(step.attention)
     return layer[ATTENTION.index("interaction")] if layer else None
+
+
+def of_shadow(read: Callable[[Step, Shadow], float]) -> Callable[[Step], float | None]:
+    """None where no shadow runs."""
+    return lambda step: None if step.shadow is None else read(step, step.shadow)
 
 
 def series(
@@ -253,23 +258,33 @@ SERIES = (
         "did, low more narrowly; neither says whether the model uses what it looks at.",
     ),
     series(
-        "kl", "information", "model", lambda step: step.shadow.kl if step.shadow else None, 2 * LN2,
-        "KL divergence of the shadow from this lane, while one runs: how much is lost by taking the one for the "
-        "other here. 0 is the same belief; a high one need not change the token that is written.",
+        "kl", "information", "model", of_shadow(lambda step, shadow: shadow.kl), 2 * LN2,
+        "KL divergence of this lane from its shadow, which was given the same tokens: what the vectors, or the other "
+        "prompt, changed in the belief about this token. 0 is one mind; high does not mean that the token changed.",
+    ),
+    series(
+        "entropy change", "information", "model", of_shadow(lambda step, shadow: step.entropy - shadow.entropy),
+        2 * LN2,
+        "Entropy of this lane minus that of its shadow. Below 0 what tells the two apart made the model surer; near "
+        "0 the two may still be sure of different tokens, which the KL shows.",
+    ),
+    series(
+        "surprisal change", "information", "model",
+        of_shadow(lambda step, shadow: step.surprisal - shadow.surprisal), 4 * LN2,
+        "Surprisal of the written token in this lane minus that in its shadow. Far below 0 the token is here because "
+        "of what tells the two apart; it says nothing of the tokens that were not written.",
     ),
     series(
         "flip", "count", "model",
         lambda step: float(step.shadow.top_id != step.candidates[0].token_id) if step.shadow and step.candidates
         else None, 1.0,
-        "1 where the most probable token of the shadow is another one than this lane's, while a shadow runs; 0 where "
-        "it is the same. With greedy sampling, only these change the text.",
+        "1 where the most probable token of the shadow is another one than this lane's, 0 where it is the same. With "
+        "greedy sampling only these change the text; a flip between two near ties says little.",
     ),
     series(
-        "foreign token", "count", "",
-        lambda step: float(step.shadow.would_id != step.token_id) if step.shadow else None,
-        1.0,
-        "1 where the shadow would have written another token with the same luck: this one exists only because "
-        "of what tells the lanes apart; 0 where it would have written the same. Unknown without a shadow.",
+        "by lane", "count", "final", of_shadow(lambda step, shadow: float(shadow.would_id != step.token_id)), 1.0,
+        "1 where the shadow, with the same luck, would have written another token, so that this one is here only "
+        "because of what tells the lanes apart. 0 where it would have written the same, however differently sure.",
     ),
     series(
         "forward pass", "seconds", "", lambda step: step.forward_seconds, 0.1,

@@ -186,10 +186,14 @@ class Trace:
         first, seqs = self._own.get(run, (0, ()))
         return first + len(seqs) or self.n_steps(run)
 
-    def n_written(self, run: int, by: int | None = None) -> int:
-        """Steps that it wrote itself, up to that seq."""
-        _, seqs = self._own[run]
-        return len(seqs) if by is None else bisect_right(seqs, by)
+    def n_written(self, run: int) -> int:
+        """Those that it wrote itself."""
+        return len(self._own[run][1])
+
+    def reached(self, run: int, seq: int) -> int:
+        """How many steps it had by then, those that it shares included."""
+        first, seqs = self._own[run]
+        return first + bisect_right(seqs, seq)
 
     def seqs(self, run: int) -> array[int]:
         """The seq of each step of a run, the first step first."""
@@ -237,8 +241,8 @@ class Trace:
 
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
-        wanted = self._wanted(run, first, last)
-        rows = list(self._along(run, wanted, names))
+        wanted, known = self._wanted(run, first, last), self._names("steps")
+        rows = list(self._along(run, wanted, [name if name in known else "NULL" for name in names]))
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
                 return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
@@ -290,24 +294,29 @@ class Trace:
             self.checked(run)
         log, left = Log(), {}
         for seq, _, event in self.events():
-            at = log.run
-            left[at] = self._state(log, seq)
+            for told in (log.now, log.runs.get(getattr(event, "run", log.run))):
+                if told and isinstance(told.steps, RecordedSteps):
+                    told.steps.limit = self.reached(told.started.run, seq)
+            left[log.run] = self._state(log)
             with contextlib.suppress(
                 LookupError, ValueError, TypeError, ArithmeticError
             ):  # nonsense of the right kind
                 log.append(event)
             if isinstance(event, Started) and event.run in log.runs:
                 log.runs[event.run].steps = RecordedSteps(self, event.run)
-        left[log.run] = self._state(log, None)
+        for told in log.runs.values():
+            if isinstance(told.steps, RecordedSteps):
+                told.steps.limit = None
+        left[log.run] = self._state(log)
         if run is not None and run != log.run:
             log.append(Switched(run))
         if log.run in left:
             log.state, log.note, log.stopped_by = left[log.run]
         return log
 
-    def _state(self, log: Log, seq: int | None) -> tuple[State, str, int | None]:
-        """That of a log before a seq, to which no step was appended."""
-        written = log.state == "reading" and self.n_written(log.run, seq)
+    def _state(self, log: Log) -> tuple[State, str, int | None]:
+        """That of a log to which no step was appended."""
+        written = log.state == "reading" and len(log.steps) > self._own[log.run][0]
         return "writing" if written else log.state, log.note, log.stopped_by
 
     def latest(self) -> tuple[Log, int]:
@@ -348,12 +357,11 @@ class Trace:
     def _along(
         self, run: int, wanted: range, names: Sequence[str], tables: str = "steps"
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """(place in `wanted`, values of these columns) of the steps of a run. Goes by seq, the order on the disk."""
-        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE seq BETWEEN ? AND ? AND +run = ?"
-        for part in self._parts(run, wanted):
-            seqs = self._seqs(part)
-            for row in self._rows(query, (seqs[0], seqs[-1], part.run)):
-                if isinstance(row[0], int) and part.first <= row[0] < part.last:
+        """(place in `wanted`, values of these columns) of the steps of a run, in order."""
+        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step"
+        for owner, first, last in self._parts(run, wanted):
+            for row in self._rows(query, (owner, first, last - 1)):
+                if isinstance(row[0], int):
                     yield row[0] - wanted.start, row[1:]
 
     def _names(self, table: str) -> list[str]:

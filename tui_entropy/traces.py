@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tui_entropy import paths
 from tui_entropy.errors import UserError
-from tui_entropy.log import Log
+from tui_entropy.log import Log, RunLog
 from tui_entropy.records import Started
 from tui_entropy.schema import APPLICATION, MAGIC, SUFFIX
 from tui_entropy.series import BY_NAME, mean
@@ -18,6 +18,8 @@ from tui_entropy.trace import Trace
 
 WORDS = 6
 """Of the prompt, in the name of a file."""
+FIRST, SHOWN = 20, 40
+"""Tokens of a branch that are looked at for its first words, and characters that are shown of them."""
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may leave beside a file: of one whose writer was killed, the newest part."""
 
@@ -57,7 +59,7 @@ def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
     except UserError:
         return path.stem, when, "cannot be read", "", "", f"{size / 1e6:.1f} MB", ""
     begun = [event for _, _, event in trace.events() if isinstance(event, Started)]
-    tokens = sum(map(trace.n_steps, trace.runs))
+    tokens = sum(map(trace.n_written, trace.runs))
     words = " ".join(begun[0].prompt.split())[:40] if begun else ""
     model = trace.card.name if trace.card else ""
     told = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
@@ -66,7 +68,8 @@ def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
 
 
 def shown(path: Path, run: int | None = None) -> str:
-    """What a person wants to know of a trace: each run (or only one) with its text and the numbers of it as a whole.
+    """What a person wants to know of a trace: how its runs hang together, and each of them (or only one) with its
+    text and the numbers of it as a whole.
 
     Raises UserError where the file, or the run in it, is none.
     """
@@ -74,13 +77,42 @@ def shown(path: Path, run: int | None = None) -> str:
     runs = trace.runs if run is None else (run,)
     card = trace.card
     lines = [f"{path}", f"{card.name} · {card.device} {card.dtype} · {card.n_layers} blocks" if card else "no model"]
-    lines += [line for one in runs for line in _about(trace, trace.log(one))]
+    if len(runs) > 1:
+        lines += ["", *tree(trace)]
+    lines += [line for one in runs for line in _about(trace, trace.log(one), whole=run is not None)]
     if trace.damage:
         lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
     return safe("\n".join(lines)) + "\n"
 
 
-def _about(trace: Trace, log: Log) -> Iterator[str]:
+def tree(trace: Trace) -> Iterator[str]:
+    """A line for each run, under the one that it branches off: name, star, steps that it shares, first words."""
+    told = trace.log().runs
+    branches: dict[int | None, list[RunLog]] = {}
+    for run in told.values():
+        parent = run.started.parent
+        known = parent in told and parent is not None and parent < run.started.run
+        branches.setdefault(parent if known else None, []).append(run)
+    waiting = [(run, 0) for run in reversed(branches.get(None, []))]
+    while waiting:
+        run, depth = waiting.pop()
+        yield "  " * depth + _told(trace, run)
+        waiting += [(one, depth + 1) for one in reversed(branches.pop(run.started.run, []))]
+
+
+def _told(trace: Trace, run: RunLog) -> str:
+    """Of a branch the first words that are its own, of any other those of its prompt."""
+    number, lineage = run.started.run, trace.lineage(run.started.run)
+    own, branch = lineage[-1], len(lineage) > 1
+    called = f'run {number} "{run.name}"' if run.name else f"run {number}"
+    called += " *" * run.starred + " (deleted)" * run.deleted
+    words = "".join(trace.texts(number, own.first, own.first + FIRST)) if branch else run.started.prompt
+    shares = [f"shares {own.first}"] if branch else []
+    return " · ".join([called, *shares, f"{own.last - own.first} tokens", " ".join(words.split())[:SHOWN]])
+
+
+def _about(trace: Trace, log: Log, whole: bool) -> Iterator[str]:
+    """whole: with the text that a branch shares, not only its own."""
     assert log.started is not None
     started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
     yield ""
@@ -100,8 +132,9 @@ def _about(trace: Trace, log: Log) -> Iterator[str]:
     yield ", ".join([*numbers, f"T {log.knobs.temperature:g}", f"seed {log.knobs.seed}"])
     yield from (f"  from token {mark.index + 1}: {mark.label}" for mark in log.marks)
     yield ""
-    yield f"> {started.prompt}"
-    yield "".join(steps.texts)
+    own = 0 if whole else len(steps) - trace.n_written(log.run)
+    yield f"… from token {own + 1} of run {started.parent} on" if own else f"> {started.prompt}"
+    yield "".join(steps.texts[own:])
 
 
 def merged(path: Path, run: int | None = None) -> str:
@@ -115,11 +148,8 @@ def merged(path: Path, run: int | None = None) -> str:
 
 
 def _branch(trace: Trace, run: int) -> str:
-    prompt = ""
-    text = ""
-    for one, last in trace.lineage(run):
-        prompt = prompt or next((event.prompt for _, _, event in trace.events(one) if isinstance(event, Started)), "")
-        text += "".join(trace.texts(one, 0, last))
+    prompt = next((event.prompt for _, _, event in trace.events(run) if isinstance(event, Started)), "")
+    text = "".join(trace.texts(run))
     return f"{prompt}{'' if text[:1].isspace() else chr(10) * 2}{text}"
 
 

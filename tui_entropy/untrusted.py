@@ -55,12 +55,14 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
 
 
 def _guard(db: sqlite3.Connection) -> None:
-    """From now on only plain tables are read: no view, virtual table or function of the file is ever run."""
+    """From now on only plain tables are read: no view, virtual table, computed column or function of the file is
+    ever run."""
     plain = {
         name
         for name, kind, root, sql in db.execute("SELECT name, type, rootpage, sql FROM sqlite_master")
         if kind == "table" and root and str(sql).upper().startswith("CREATE TABLE")
     } & TABLES.keys()
+    plain -= {name for name in plain if any(hidden for *_, hidden in db.execute(f"PRAGMA table_xinfo({name})"))}
 
     def allowed(action: int, table: str | None, _: str | None, __: str | None, inside: str | None) -> int:
         reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION) or (

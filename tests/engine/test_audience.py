@@ -3,17 +3,21 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import fake_engine
 import pytest
+import scripted
 from msgspec.structs import replace
+from recorded import on_device, session
 from watchers import LOAD, Watcher, started, wanted
 
 from tui_entropy import link
 from tui_entropy.engine import audience
 from tui_entropy.engine.audience import Audience
+from tui_entropy.log import Log
 from tui_entropy.records import (
     Advance,
     AskAttention,
@@ -24,11 +28,14 @@ from tui_entropy.records import (
     Knobs,
     KnobsChanged,
     Paused,
+    Proposed,
     Ready,
     Refused,
     SetKnobs,
+    Started,
     Step,
     Stop,
+    Switched,
     TakeControl,
 )
 from tui_entropy.trace import Trace
@@ -127,6 +134,114 @@ def test_the_record_of_an_engine_that_keeps_none_goes_with_it(engine):
     asking.send(TakeControl(), audience.Quit())
     engine.processes[0].process.wait(5)
     assert not list(socket.parent.iterdir())
+
+
+# --- A forest of runs ------------------------------------------------------------------------------------------
+
+
+class Hearing:
+    """A screen in this process, and the audience that it is part of."""
+
+    def __init__(self, here: Audience, follow: int = 0) -> None:
+        self.here, self.end, self.log, self.heard = here, link.connect(here.path), Log(), []
+        self.end.send(Follow(follow))
+        self.until(lambda: here._watchers and here._watchers[-1].live)
+
+    def until(self, what: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        quiet = False
+        while not (quiet and what()):
+            assert time.monotonic() < deadline, self.heard[-3:]
+            list(self.here.hear(wait=False))
+            new = self.end.receive(0.01)
+            quiet = not new
+            self.heard += new
+            for event in new:
+                self.log.append(event)
+
+    @property
+    def steps(self) -> list[tuple[int, int]]:
+        return [(event.run, event.index) for event in self.heard if isinstance(event, Step)]
+
+
+@pytest.fixture
+def here(tmp_path):
+    """An audience whose record holds two texts, the second with two branches; the first branch is looked at."""
+    made = Audience(tmp_path / "run" / "x.sock")
+    made.record(str(tmp_path / "a.tui"))
+    for event in [*session(30, 20), branch(3, 2, 8), *(word(index, 3) for index in range(8, 12))]:
+        made.emit(event)
+    for event in [branch(4, 2, 5), *(word(index, 4) for index in range(5, 9)), Switched(3)]:
+        made.emit(event)
+    yield made
+    made.close()
+
+
+def word(index: int, run: int) -> Step:
+    return on_device(index, run, f" w{index}")
+
+
+def branch(run: int, parent: int, shared: int) -> Started:
+    return replace(scripted.started(run), parent=parent, shared=shared)
+
+
+def test_who_comes_hears_of_every_run_and_the_steps_of_the_text_that_is_looked_at(here):
+    screen = Hearing(here)
+    assert list(screen.log.runs) == [1, 2, 3, 4] and screen.log.run == 3
+    assert set(screen.steps) == {*((2, index) for index in range(20)), *((3, index) for index in range(8, 12))}
+    assert [step.index for step in screen.log.steps] == list(range(12))
+    here.emit(word(12, 3))
+    screen.until(lambda: len(screen.log.steps) == 13)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [[Switched(4), word(9, 4)], [branch(5, 1, 30), word(30, 5)], [branch(5, 4, 9), word(9, 5)]],
+    ids=["gone to", "branched off", "a branch of a branch"],
+)
+@pytest.mark.parametrize("when", ["live", "while it is told"])
+def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, when):
+    if when == "live":
+        screen = Hearing(here)
+        for event in after:
+            here.emit(event)
+    else:
+        told = here._missed
+
+        def late(watcher, seq):
+            for number, event in enumerate(told(watcher, seq)):
+                for new in after if number == 30 else ():
+                    here.emit(new)
+                yield event
+
+        here._missed = late
+        screen = Hearing(here)
+    screen.until(lambda: screen.log.run == after[0].run and here._watchers[-1].live)
+    whole = Trace.open(here._recorder.path).log()
+    assert screen.log.run == whole.run and list(screen.log.runs) == list(whole.runs)
+    assert list(screen.log.steps) == list(whole.steps) and screen.log.steps[-1] == after[-1]
+
+
+def test_what_is_held_up_is_told_to_who_comes_as_long_as_it_is(here):
+    here.emit(Paused(3, "by you"))
+    here.emit(Proposed(word(12, 3)))
+    assert Hearing(here).log.proposed == word(12, 3)
+    here.emit(word(12, 3))
+    screen = Hearing(here)
+    assert screen.log.proposed is None and len(screen.log.steps) == 13
+    here.emit(Proposed(word(13, 3)))
+    here.emit(Switched(4))
+    assert not any(isinstance(event, Proposed) for event in Hearing(here).heard)
+
+
+def test_the_twin_is_known_and_what_is_held_up_in_both(here):
+    here.emit(replace(branch(5, 3, 12), twin_of=3))
+    for event in (word(12, 3), word(12, 5), Proposed(word(13, 3)), Proposed(word(13, 5))):
+        here.emit(event)
+    screen = Hearing(here)
+    log = screen.log
+    assert (log.run, log.twin.started.run, len(log.steps), len(log.twin.steps)) == (3, 5, 13, 13)
+    assert (log.proposed, log.twin.proposed) == (word(13, 3), word(13, 5))
 
 
 # --- Who commands ----------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import json
 import exports
 import inif
 import pytest
-from scripted import step
+from msgspec.structs import replace
+from scripted import started, step
 
 from tui_entropy.export import inif as ours
 
@@ -34,6 +35,15 @@ def test_tokens_carry_their_numbers_and_only_those_they_have(document):
 def test_prompt_text_and_changes_are_spans(document):
     spans = {span.name: span.positions for span in document.samples[0].spans}
     assert spans == {"prompt": [0, 1, 2], "written": list(range(3, 9)), "T 0.7→1.2": [4]}
+
+
+def test_what_each_run_of_a_lineage_wrote_is_a_span(tmp_path):
+    branch = [replace(started(2), parent=1, shared=4), step(4, " a", 2), step(5, " b", 2)]
+    made = json.loads(exports.exported(ours.write, exports.trace(tmp_path / "a.tui", exports.events(), branch)))
+    (sample,) = inif.from_dict(made).samples
+    spans = {span.name: span.positions for span in sample.spans}
+    assert spans["run 1"] == [3, 4, 5, 6] and spans["run 2"] == [7, 8] and spans["branch of run 1"] == [7]
+    assert sample.texts[1] == "".join(exports.WORDS[:4]) + " a b"
 
 
 def test_its_pages_and_selections_work(document):

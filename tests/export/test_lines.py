@@ -6,7 +6,7 @@ import exports
 import pytest
 import small
 from msgspec.structs import replace
-from scripted import started, step
+from scripted import logged, started, step
 
 from tui_entropy import jsonl
 from tui_entropy.engine.decode import instruments
@@ -14,7 +14,7 @@ from tui_entropy.engine.session import Session
 from tui_entropy.export import lines
 from tui_entropy.log import Log
 from tui_entropy.recorder import Recorder
-from tui_entropy.records import Ended, Event, Knobs, Ready, Write
+from tui_entropy.records import Ended, Event, Knobs, Labelled, Ready, Switched, Write
 
 
 def exported(path, run=None):
@@ -67,6 +67,22 @@ def assert_alike(mine, theirs):
 def test_a_run_that_did_not_end_has_no_last_line(tmp_path):
     path = exports.trace(tmp_path / "run.tui", [started(), step(0)])
     assert [next(iter(line)) for line in exported(path)] == ["header", "index"]
+
+
+def test_a_branch_comes_with_all_that_it_goes_on_from(tmp_path):
+    begun = replace(started(2), parent=1, shared=4, knobs=Knobs(temperature=0.2))
+    branch = [begun, step(4, " a", 2), Labelled(2, "cold", False), step(5, " b", 2), Ended(2, "stopped")]
+    path = exports.trace(tmp_path / "run.tui", exports.events(), branch)
+    told = exported(path)
+    assert [next(iter(line)) for line in told] == [
+        "header", "prompt", *["index"] * 4, "branch", "label", *["index"] * 2, "end",
+    ]  # fmt: skip
+    assert told[6]["branch"]["parent"] == 1 and told[6]["branch"]["knobs"]["temperature"] == 0.2
+    assert [line["index"] for line in told if "index" in line] == list(range(6)) and told[-1]["end"]["tokens"] == 6
+    assert len(exported(path, 1)) == 2 + len(exports.WORDS) + 1
+    log = logged(begun)
+    assert b"header" in jsonl.line(begun, exports.CARD, log)  # of a parent that nobody was told of
+    assert json.loads(jsonl.line(Switched(2), exports.CARD, log)) == {"switched": {"run": 2}}
 
 
 def test_the_reason_of_an_end_outlives_what_came_after_it(tmp_path):

@@ -7,7 +7,8 @@ import exports
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import step
+from msgspec.structs import replace
+from scripted import started, step
 
 from tui_entropy.export import spreadsheet
 from tui_entropy.export.table import COLUMNS
@@ -35,6 +36,14 @@ def test_numbers_stand_under_their_unit_and_what_is_unknown_is_empty(rows):
 
 def test_what_was_changed_stands_where_it_acts(rows):
     assert [row["changed"] for row in rows if row["changed"]] == [rows[4]["changed"]] == ["T 0.7→1.2"]
+
+
+def test_each_row_of_a_branch_says_which_run_wrote_it(tmp_path):
+    branch = [replace(started(2), parent=1, shared=4), step(4, " a", 2), step(5, " b", 2)]
+    made = exports.exported(spreadsheet.write, exports.trace(tmp_path / "a.tui", exports.events(), branch))
+    rows = list(csv.DictReader(io.StringIO(made.decode("utf-8-sig"), newline="")))
+    assert [row["run"] for row in rows] == ["1"] * 7 + ["2"] * 2 and rows[-1]["text"] == " b"
+    assert rows[7]["changed"] == "branch of run 1"
 
 
 def test_texts_and_bytes_come_back_whole(rows):

@@ -34,17 +34,17 @@ NO_VECTORS = Lane("no vectors", vectors=(OFF,))
 HOSTILE = "\x1b[31m\u202eevil\u2066\n\ud83d[bold]x[/]\t\u0301" + "w" * 90
 
 
-def step(run: int, index: int, other: bool = False, shadow: Shadow | None = None, **fields: object) -> Step:
+def step(run: int, index: int, other: bool = False, word: bytes = b"", **fields: object) -> Step:
     """The token of that step; `other`: the second candidate in its place."""
-    word = made.WORDS[index % len(made.WORDS)]
+    word = word or made.WORDS[index % len(made.WORDS)].encode()
     first, second, *rest = made.step(index, word).candidates
     first, second = replace(first, token_id=1000 + index), replace(second, token_id=2000 + index, data=b" else")
-    common = {"run": run, "shadow": shadow, "token_id": first.token_id, "candidates": (first, second, *rest)}
-    if other:
-        fields = {
-            "token_id": second.token_id, "rank": 2, "surprisal": -second.logprob, "final_prob": second.final_prob,
-        } | fields  # fmt: skip
-    return made.step(index, second.data if other else word, **(common | fields))  # type: ignore[arg-type]
+    token, rank = (second, 2) if other else (first, 1)
+    common = dict(
+        run=run, token_id=token.token_id, rank=rank, surprisal=-token.logprob, final_prob=token.final_prob,
+        candidates=(first, second, *rest),
+    )  # fmt: skip
+    return made.step(index, token.data, **(common | fields))  # type: ignore[arg-type]
 
 
 def written(run: int, first: int, last: int, other: frozenset[int] = frozenset()) -> list[Event]:

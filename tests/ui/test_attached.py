@@ -14,7 +14,7 @@ from test_app import screen_text, settled, until
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
 from tui_entropy import engines
-from tui_entropy.records import ModelSpec, Ready, Step
+from tui_entropy.records import ModelSpec, Pause, Proposed, Ready, Step
 from tui_entropy.ui.app import InspectorApp
 
 SIZE = (120, 36)
@@ -166,3 +166,31 @@ def test_however_the_screen_goes_the_engine_writes_on_and_attach_brings_everythi
         terminal.press("q")
         assert terminal.wait() == 0 and terminal.left_changed() == set()
     assert engines.running() == []
+
+
+async def test_texts_that_were_left_are_read_from_the_record_again(tmp_path):
+    app = InspectorApp(ModelSpec("toy"), wanted(30), trace=tmp_path / "a.tui", engine_command=FAKE)
+    async with app.run_test(size=SIZE) as pilot:
+        for run in range(1, 4):
+            await until(pilot, lambda run=run: app.frame.log.run == run and app.frame.log.state == "ended")
+            if run < 3:
+                await pilot.press("G")
+        runs = app.frame.log.runs
+        assert [type(runs[run].steps).__name__ for run in (1, 2, 3)] == ["RecordedSteps"] * 2 + ["Steps"]
+        assert [step.index for step in runs[1].steps] == list(range(30)) and runs[
+            1
+        ].steps.texts == app.frame.log.steps.texts
+        await pilot.press("q")
+    assert [file.name for file in tmp_path.glob("a.tui*")] == ["a.tui"]
+
+
+async def test_what_is_held_up_is_there_when_one_comes_back(engine):
+    socket = engine(rate=40)
+    first = Watcher(socket)
+    first.send(Pause())
+    first.until(Proposed)
+    app = attached(socket)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.frame.log.proposed is not None)
+        assert app.frame.log.state == "paused" and app.frame.log.proposed.index == len(app.frame.log.steps)
+        await pilot.press("D")

@@ -9,9 +9,10 @@ from test_app import screen_text, settled, up
 from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 
+from tui_entropy.log import changes
 from tui_entropy.records import Branch, Go, Label, Labelled, Started, Write
 from tui_entropy.ui.branching import edited, typed_as
-from tui_entropy.ui.widgets.branches import Branches, changes, forest
+from tui_entropy.ui.widgets.branches import Branches, forest
 from tui_entropy.ui.widgets.diff import Diff
 
 

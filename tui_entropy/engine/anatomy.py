@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import nn
 from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.cache_utils import DynamicLayer, get_layer_types_and_kwargs
 from transformers.configuration_utils import remap_legacy_layer_types
 
-from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.cache import RoomyCache, RoomyLayer
 from tui_entropy.errors import UserError
 
 BLOCKS = ("layers", "h", "blocks")
@@ -114,9 +114,17 @@ def new_cache(model: PreTrainedModel, anatomy: Anatomy) -> Cache:
     """An empty cache for one run.
 
     Where the anatomy allows it, every layer keeps all its keys, window or not: such a cache can be cropped any number
-    of times and its columns are positions. Otherwise the cache is of the kind that the config asks for.
+    of times and its columns are positions. Otherwise the cache is of the kind that the config asks for, where at
+    least those layers that keep all their keys can be shortened.
     """
-    return RoomyCache() if anatomy.croppable else DynamicCache(config=model.config)
+    if anatomy.croppable:
+        return RoomyCache()
+    cache = DynamicCache(config=model.config)
+    cache.layers = [
+        RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+        for layer in cache.layers
+    ]
+    return cache
 
 
 def _part(decoder: nn.Module, names: Sequence[str], what: str, model: str) -> nn.Module:

@@ -44,8 +44,8 @@ _functions: dict[nn.Module, AttentionFunction] = {}
 def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iterator[AttentionProbe]:
     """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
 
-    keep: how many recent queries rows can be asked for. Sequences of a batch beyond the first are computed but not
-    measured. The model's attention implementation is put back, however the block is left.
+    keep: how many recent queries rows can be asked for; of a batch, those of its first row. The model's attention
+    implementation is put back, however the block is left.
     """
     probe = AttentionProbe(anatomy, keep)
     if not probe.layers:
@@ -88,6 +88,25 @@ class Measures(NamedTuple):
     """(n_layers, len(ATTENTION)): spread, disagreement and interaction strength."""
 
 
+class Held:
+    """What a probe holds of one text: of its newest pass, and of the queries before."""
+
+    def __init__(self, keeps: bool = True) -> None:
+        self.keeps = keeps
+        """Whether rows can be asked for."""
+        self.newest = -1
+        """Position of the newest query."""
+        self.queries: dict[int, Tensor] = {}
+        """Of the newest pass: layer -> (batch, n_heads, n, d_head), its last n <= keep."""
+        self.kept: dict[int, tuple[dict[int, Tensor], int]] = {}
+        """Position, ascending -> the queries of its pass, and which of theirs is its own."""
+        self.scores: dict[int, Tensor] = {}
+        """Layer -> (batch, n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
+        self.keys: dict[int, Tensor] = {}
+        """Layer -> (batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
+        self.bias: tuple[Tensor | None, Tensor | None] = (None, None)
+
+
 class AttentionProbe:
     """What the newest query saw, and the queries before it."""
 
@@ -95,46 +114,42 @@ class AttentionProbe:
         self.anatomy = anatomy
         self.keep = keep
         self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
-        self.forget()
+        self.held = Held()
+        """Of the text that is read now. Put another one here to read another text in between."""
 
     def forget(self) -> None:
         """Let go of all queries, keys and scores, as before a new run."""
-        self.newest = -1
-        """Position of the newest query."""
-        self.queries: dict[int, Tensor] = {}
-        """Of the newest pass: layer -> (batch, n_heads, n, d_head), its last n <= keep."""
-        self.kept: dict[int, tuple[dict[int, Tensor], int]] = {}
-        """Position, ascending -> the queries of its pass, and which row of theirs is its own."""
-        self._bias: tuple[Tensor | None, Tensor | None] = (None, None)
-        for layer in self.layers:
-            layer.scores = layer.key = None
+        self.held = Held()
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
         self._pack()
+        held = self.held
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
         first = int(cache.get_seq_length()) if cache is not None else 0
-        self.newest = first + tokens.shape[1] - 1
-        self.queries, self._bias = {}, (None, None)
-        while self.kept and next(reversed(self.kept)) >= first:
-            self.kept.popitem()
-        n = min(tokens.shape[1], self.keep)
-        self.kept.update((self.newest + 1 - n + row, (self.queries, row)) for row in range(n))
-        while len(self.kept) > self.keep:
-            del self.kept[next(iter(self.kept))]
+        held.newest = first + tokens.shape[1] - 1
+        held.queries, held.bias = {}, (None, None)
+        while held.kept and next(reversed(held.kept)) >= first:
+            held.kept.popitem()
+        n = min(tokens.shape[1], self.keep) if held.keeps else 0
+        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
+        while len(held.kept) > self.keep:
+            del held.kept[next(iter(held.kept))]
 
     def _pack(self) -> None:
-        """One block of memory for a pass: many small ones, kept for long, would pin the heap around them."""
-        if len({(query.shape, query.device) for query in self.queries.values()}) == 1:
-            together = torch.stack(list(self.queries.values()))
-            self.queries.update(zip(self.queries, together.unbind(), strict=True))
+        """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
+        only the first row is kept."""
+        queries = self.held.queries
+        if len({(query.shape, query.device) for query in queries.values()}) == 1:
+            together = torch.stack([query[:1] for query in queries.values()])
+            queries.update(zip(queries, together.unbind(), strict=True))
 
-    def measures(self) -> Measures:
-        """Of every layer and head. Nothing is waited for."""
+    def measures(self, row: int = 0) -> Measures:
+        """Of every layer and head, of one row of the batch. Nothing is waited for."""
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
         for layer in self.layers:
-            if (scores := layer.visible_scores()) is not None:
+            if (scores := layer.visible_scores(row)) is not None:
                 groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
         known: dict[int, Tensor] = {}
         for group in groups.values():
@@ -150,13 +165,14 @@ class AttentionProbe:
 
     def visible_keys(self) -> tuple[int | None, ...]:
         """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
-        counts = {layer.index: self.newest + 1 - layer.first_visible(self.newest) for layer in self.layers}
+        newest = self.held.newest
+        counts = {layer.index: newest + 1 - layer.first_visible(newest) for layer in self.layers}
         return tuple(counts.get(index) for index in range(self.anatomy.n_layers))
 
     @property
     def kept_bytes(self) -> int:
         """Of the queries."""
-        return len(self.kept) * sum(query.nbytes // query.shape[2] for query in self.queries.values())
+        return len(self.held.kept) * sum(query[:1].nbytes // query.shape[2] for query in self.held.queries.values())
 
     @torch.inference_mode()
     def rows(self, cache: Cache, ask: AskAttention, run: int) -> AttentionRows:
@@ -165,16 +181,17 @@ class AttentionProbe:
         if layer is None or not 1 <= (ask.head or 1) <= self.anatomy.n_heads:
             head = f"head {ask.head} of " if ask.head else ""
             return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
+        kept = self.held.kept
         if layer.key is None:
-            return _no_rows(ask, run, "this model keeps its keys compressed" if self.kept else "nothing is read yet")
+            return _no_rows(ask, run, "this model keeps its keys compressed" if kept else "nothing is read yet")
         first_column = layer.first_column
         positions = [
             position
             for position in range(max(ask.last - ask.n_queries + 1, 0), min(ask.last + 1, cache.get_seq_length()))
-            if layer.index in self.kept.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
+            if layer.index in kept.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
         ]
         if not positions:
-            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(self.kept)}")
+            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(kept)}")
         weights, visible = layer.weights(positions)
         weights = weights.mean(0) if ask.head is None else weights[ask.head - 1]
         shown = weights.masked_fill(~visible, math.nan).cpu().numpy()
@@ -191,7 +208,7 @@ class AttentionProbe:
 
     def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
         """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1, keys), (1, 1, 1) for none."""
-        seen, bias = self._bias
+        seen, bias = self.held.bias
         if bias is None or seen is not mask or bias.device != key.device:
             if mask is None:
                 bias = torch.zeros(1, 1, 1, device=key.device)
@@ -199,7 +216,7 @@ class AttentionProbe:
                 row = mask[:, 0, -1:]
                 bias = torch.where(row, 0.0, HIDDEN) if row.dtype is torch.bool else row.float().clamp(min=HIDDEN)
                 bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 else bias
-            self._bias = (mask, bias)
+            self.held.bias = (mask, bias)
         return bias
 
 
@@ -219,12 +236,16 @@ class _Layer:
         self.scaling = 1.0
         self.softcap: float | None = None
         self.sinks: Tensor | None = None
-        self.scores: Tensor | None = None
-        """(n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
-        self.key: Tensor | None = None
-        """(batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
-        self.first_column = 0
+
+    @property
+    def key(self) -> Tensor | None:
+        return self.probe.held.keys.get(self.index)
+
+    @property
+    def first_column(self) -> int:
         """The position of the first of its keys: a cache that slides has dropped those before."""
+        held = self.probe.held
+        return held.newest + 1 - held.scores[self.index].shape[-1]
 
     def attend(
         self,
@@ -239,27 +260,30 @@ class _Layer:
         batch, n_heads, n, width = query.shape
         self.scaling = kwargs.get("scaling") or width**-0.5
         self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
-        self.first_column = self.probe.newest + 1 - key.shape[2]
-        if self.holds_keys:
-            self.key = key
+        held = self.probe.held
+        if self.holds_keys and held.keeps:
+            held.keys[self.index] = key
             kept = query[:, :, -self.probe.keep :]
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
-            self.probe.queries[self.index] = kept if whole else kept.clone()
+            held.queries[self.index] = kept if whole else kept.clone()
         newest = query if n == 1 else query[:, :, -1:]
         by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
         with one_thread:
             scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
-            self.scores = scores[: key.shape[1]]
+            held.scores[self.index] = scores.view(batch, key.shape[1], -1, key.shape[2])
             if by_us and not kwargs.get("dropout"):
                 # The scores are half of the work of attention already; sdpa would do that half again.
                 output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
                 return output.view(batch, 1, n_heads, -1), None
         return self.own(module, query, key, value, attention_mask, **kwargs)
 
-    def visible_scores(self) -> Tensor | None:
-        """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query."""
-        hidden = self.first_visible(self.probe.newest) - self.first_column
-        return self.scores if self.scores is None or hidden <= 0 else self.scores[..., hidden:]
+    def visible_scores(self, row: int) -> Tensor | None:
+        """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query of a row; None before the first."""
+        held = self.probe.held
+        if self.index not in held.scores:
+            return None
+        hidden = self.first_visible(held.newest) - self.first_column
+        return held.scores[self.index][row][..., max(hidden, 0) :]
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
@@ -283,7 +307,7 @@ class _Layer:
         Returns (n_heads, n, keys) float32, where a sink takes its part of each row, and (n, keys) what is visible.
         """
         assert self.key is not None
-        passes = (self.probe.kept[position] for position in positions)
+        passes = (self.probe.held.kept[position] for position in positions)
         query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
         columns = self.first_column + torch.arange(self.key.shape[2], device=query.device)
         newest = torch.tensor([[position] for position in positions], device=query.device)

@@ -237,6 +237,7 @@ class Audience:
         watcher.lacks = frozenset()
         if self._recorder.path is None:
             return
+        self._recorder.flush()  # so that it says by which model
         with closing(Trace.open(self._recorder.path)) as trace:
             level = False
             while not level:

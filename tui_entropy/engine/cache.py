@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
 
+import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 256
@@ -17,6 +20,14 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     _rooms: tuple[Tensor | None, Tensor | None] = (None, None)
 
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor, rooms: tuple[Tensor | None, Tensor | None] = (None, None)) -> Self:
+        """One that holds these, which begin the rooms where there are any."""
+        layer = cls()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values, layer._rooms = keys, values, rooms
+        return layer
+
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append (batch, n_kv_heads, n, d_head) of each; returns all that is held."""
         if not self.is_initialized:
@@ -27,6 +38,32 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._rooms = key_room, value_room
         return self.keys, self.values
 
+    def row(self, n: int) -> RoomyLayer:
+        keys, values = self._held
+        key_room, value_room = (None if room is None else room[n : n + 1] for room in self._rooms)
+        return RoomyLayer.of(keys[n : n + 1], values[n : n + 1], (key_room, value_room))
+
+    def beginning(self, n_tokens: int, rows: int) -> RoomyLayer:
+        keys, values = (held[:1, :, :n_tokens].expand(rows, -1, -1, -1) for held in self._held)
+        return RoomyLayer.of(keys, values)
+
+    def over(self, other: RoomyLayer) -> RoomyLayer:
+        pairs = zip(self._held, other._held, strict=True)
+        (key_room, keys), (value_room, values) = (appended(None, None, torch.cat(pair)) for pair in pairs)
+        return RoomyLayer.of(keys, values, (key_room, value_room))
+
+    @property
+    def _held(self) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        return self.keys, self.values
+
+    def first(self, n: int) -> RoomyLayer:
+        """The same block, filled by its first n tokens only. What is appended to it is written over the others."""
+        then = copy.copy(self)
+        if self.keys is not None and self.values is not None:
+            then.keys, then.values = self.keys[..., :n, :], self.values[..., :n, :]
+        return then
+
 
 class RoomyCache(DynamicCache):
     """Every layer keeps all its keys, whatever its window."""
@@ -34,6 +71,28 @@ class RoomyCache(DynamicCache):
     def __init__(self) -> None:
         super().__init__()
         self.layer_class_to_replicate = RoomyLayer
+
+    def row(self, n: int) -> RoomyCache:
+        """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
+        return _made(layer.row(n) for layer in self.rooms)
+
+    def beginning(self, n_tokens: int, rows: int = 1) -> RoomyCache:
+        """The first tokens of its first row, several times: copied only when the next token is written."""
+        return _made(layer.beginning(n_tokens, rows) for layer in self.rooms)
+
+    def over(self, other: RoomyCache) -> RoomyCache:
+        """Its rows, and below them those of another one that holds as many tokens."""
+        return _made(mine.over(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
+
+    @property
+    def rooms(self) -> list[RoomyLayer]:
+        return [layer for layer in self.layers if isinstance(layer, RoomyLayer)]
+
+
+def _made(layers: Iterable[RoomyLayer]) -> RoomyCache:
+    made = RoomyCache()
+    made.layers = list(layers)
+    return made
 
 
 def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,3 +110,55 @@ def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Ten
             room[..., :n, :] = held
     room[..., n:total, :] = new
     return room, room[..., :total, :]
+
+
+Columns = Mapping[int, tuple[Tensor, Tensor]]
+"""Index -> keys and values, each (batch, n_kv_heads, n, d_head), of every layer that keeps them by position."""
+States = Mapping[int, Any]
+"""Index -> a copy of each layer that does not keep its keys by position, and so cannot be shortened."""
+
+
+def columns(cache: Cache, first: int, last: int) -> Columns:
+    """What is kept of the tokens from `first` to before `last`: views, which a later token may write over."""
+    return {
+        index: (layer.keys[..., first:last, :], layer.values[..., first:last, :])
+        for index, layer in enumerate(cache.layers)
+        if isinstance(layer, RoomyLayer) and layer.keys is not None and layer.values is not None
+    }
+
+
+def states(cache: Cache) -> States:
+    """Copies of the layers that cannot be shortened, as they are now; none where all can."""
+    return {i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, RoomyLayer)}
+
+
+def as_of(cache: Cache, n: int, known: States) -> Cache:
+    """A cache of the first n tokens in the same memory. known: the states after that many, which are copied."""
+    then = copy.copy(cache)
+    then.layers = [
+        layer.first(n) if isinstance(layer, RoomyLayer) else copy.deepcopy(known[index])
+        for index, layer in enumerate(cache.layers)
+    ]
+    return then
+
+
+def appended_to(cache: Cache, n: int, more: Columns) -> Cache:
+    """A cache of the first n tokens and these after them, in the same memory. Other layers are as they were."""
+    then = copy.copy(cache)
+    then.layers = [layer.first(n) if isinstance(layer, RoomyLayer) else layer for layer in cache.layers]
+    for index, (keys, values) in more.items():
+        then.update(keys, values, index)
+    return then
+
+
+def tensors(layer: Any) -> Iterator[Tensor]:
+    """All that a layer holds."""
+    for part in vars(layer).values():
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, tuple) else [part]
+        yield from (tensor for tensor in inner if isinstance(tensor, Tensor))
+
+
+def n_bytes(held: Iterable[Tensor]) -> int:
+    """Of the memory behind them, each block counted once and whole."""
+    blocks = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
+    return sum(blocks.values())

@@ -85,7 +85,7 @@ class _Watch:
         with attention_probe(self.loaded.model, anatomy, keep=n) as probe:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], cache))
             grid = reading - plain + self._timed(probe.measures, small=True)[0]
-            self.kept["head grid"] = probe.kept_bytes / len(probe.kept)
+            self.kept["head grid"] = probe.kept_bytes / len(probe.held.kept)
             ask = AskAttention(anatomy.attention.index(True) + 1, None, n - 1, n, 0, n)
             return {"head grid": grid, "attention rows": self._timed(lambda: probe.rows(cache, ask, run=0))[0]}
 

@@ -35,17 +35,18 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-def believed(logits: Tensor, probes: Instruments, k: int) -> tuple[Tensor, dict[str, Tensor]]:
+def believed(logits: Tensor, probes: Instruments, k: int, row: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     """What the model says before anything is chosen, still on the device and not waited for.
 
-    logits: (vocab,) float32 of the model. Returns (vocab,) ln p, and the numbers by name.
+    logits: (vocab,) float32 of the model. row: of the batch, where the probes saw several. Returns (vocab,) ln p, and
+    the numbers by name.
     """
     assert logits.numel() < LARGEST_EXACT
     logp = log_probs(logits)
     best, ids = logp.topk(min(max(k, 2), logp.numel()))
     mean, variance = surprisal_moments(logp)
     logit_margin, prob_margin = margins(best)
-    attention = probes.attention.measures()
+    attention = probes.attention.measures(row)
     return logp, {
         "entropy": mean,
         "varentropy": variance,
@@ -57,7 +58,7 @@ def believed(logits: Tensor, probes: Instruments, k: int) -> tuple[Tensor, dict[
         "head_entropy": attention.entropy,
         "head_varentropy": attention.varentropy,
         "attention": attention.layers,
-        "blocks": probes.residual.stats(),
+        "blocks": probes.residual.stats(row),
     }
 
 

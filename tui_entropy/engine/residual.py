@@ -18,15 +18,13 @@ class ResidualProbe:
 
     def __init__(self, n_layers: int) -> None:
         self.vectors: list[Tensor | None] = [None] * n_layers
-        """Per block: (batch, 1, d_model)."""
+        """Per block: (batch, 1, d_model). Put another list here to read another text in between."""
 
-    def stats(self) -> Tensor:
+    def stats(self, row: int = 0) -> Tensor:
         """(n_layers, len(BLOCKS)) float32 on the device: mean and population standard deviation over the d_model
-        numbers, and L2 norm.
-
-        Of the first sequence of the batch.
+        numbers, and L2 norm, of one row of the batch.
         """
-        vectors = [vector[:1, 0] for vector in self.vectors if vector is not None]
+        vectors = [vector[row : row + 1, 0] for vector in self.vectors if vector is not None]
         residual = torch.cat([vector.to(vectors[-1].device) for vector in vectors]).float()
         mean, norm = residual.mean(-1), torch.linalg.vector_norm(residual, dim=-1)
         # Many times faster than torch.std on a CPU.
@@ -43,14 +41,14 @@ def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
     probe = ResidualProbe(anatomy.n_layers)
     with ExitStack() as hooks:
         for index, block in enumerate(anatomy.blocks):
-            hooks.callback(block.register_forward_hook(_keeping(probe.vectors, index)).remove)
+            hooks.callback(block.register_forward_hook(_keeping(probe, index)).remove)
         yield probe
 
 
-def _keeping(vectors: list[Tensor | None], index: int) -> Callable[[nn.Module, Any, Any], None]:
+def _keeping(probe: ResidualProbe, index: int) -> Callable[[nn.Module, Any, Any], None]:
     def keep(block: nn.Module, args: Any, output: Any) -> None:
         hidden: Tensor = output if isinstance(output, Tensor) else output[0]
         # Of a longer pass a reference would pin every position.
-        vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
+        probe.vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
 
     return keep

@@ -10,61 +10,109 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine import vectors
+from tui_entropy.engine.branches import Branches, Run
 from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
+from tui_entropy.engine.fan import fan
+from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.rows import part
 from tui_entropy.engine.stops import Stops
-from tui_entropy.engine.text import pieces
+from tui_entropy.engine.text import Utf8Stream, pieces
 from tui_entropy.engine.vectors import ControlVector
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
     Breakpoint,
     Ended,
     Event,
     Knobs,
     KnobsChanged,
+    Lane,
     Prefilled,
     PromptScores,
     Proposed,
     Refused,
     Started,
     Step,
+    Twin,
     Vector,
     VectorsChanged,
     Write,
 )
 
+REMEMBERED = 16
+"""Settings of all vectors together whose sum is remembered."""
+
 
 class Session:
     """What is set (knobs, vectors) and what is being written. Used by the worker and by the headless command."""
 
-    def __init__(self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None], kept_cache: int = 0
+    ) -> None:
+        """kept_cache: bytes that may be kept beside the run that is written, for going back and to others."""
         self.loaded = loaded
         self.probes = probes
         self.emit = emit
         self.knobs = Knobs()
         self.directions: dict[str, ControlVector] = {v.name: v for v in vectors.built_in(loaded.card)}
         self.vectors = tuple(vectors.setting(v, "built in") for v in self.directions.values())
-        self.context: Context | None = None
-        self.run = 0
-        self.n_written = 0
+        self.now: Run | None = None
+        """The run that is looked at and written on."""
+        self.branches = Branches(self, kept_cache)
         self.stops = Stops(loaded.card, loaded.codec, emit)
         self.proposed: Step | None = None
         """Chosen and not written yet: a person looks at it."""
-        self._applied = Controls(self.knobs, {})
-        self._applied_vectors = self.vectors
+        self.lanes = Lanes(self)
+        self._runs = 0
+        self._pushes: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
+        """What vectors that are on add up to, so that the same ones are the same object."""
         self._writing: Generator[Prefilled | PromptScores | Step, str | None, str] | None = None
 
     @property
     def active(self) -> bool:
         """There is a next token to ask for."""
+        return self.first_writes or self.lanes.writing
+
+    @property
+    def first_writes(self) -> bool:
+        """Not only a lane beside it."""
         return self._writing is not None
+
+    @property
+    def context(self) -> Context | None:
+        return self.now.context if self.now else None
+
+    @property
+    def started(self) -> Started | None:
+        return self.now.started if self.now else None
+
+    @property
+    def run(self) -> int:
+        """Number of the present run; 0 before the first."""
+        return self.now.number if self.now else 0
+
+    @property
+    def n_written(self) -> int:
+        return self.now.context.n_written if self.now else 0
+
+    @property
+    def chat(self) -> bool:
+        return self.started is not None and self.started.chat
+
+    def new_number(self) -> int:
+        """For one more run."""
+        self._runs += 1
+        return self._runs
 
     def begin(self, write: Write) -> None:
         """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
         check(write.knobs)
+        if write.parent is not None:
+            self.branches.run(write.parent)
         chat = self.loaded.card.has_chat_template if write.chat is None else write.chat
         ids = self.loaded.codec.encode(write.prompt, write.system, chat)
         context_size = self.loaded.card.context
@@ -74,31 +122,60 @@ class Session:
                 "the answer included: shorten the prompt"
             )
         self.stop()
-        self.run, self.n_written, self.knobs = self.run + 1, 0, write.knobs
-        self._applied_vectors = self.vectors
-        self._applied = self._made(vectors.pushes(self.vectors, self.directions))
-        self.context = None  # the old keys and values go before the new ones come
-        self.context = Context(self.loaded, ids, write.max_tokens)
-        self.emit(
-            Started(
-                run=self.run,
-                prompt=write.prompt,
-                system=write.system,
-                chat=chat,
-                pieces=pieces(self.loaded.codec, ids),
-                knobs=self.knobs,
-                vectors=self.vectors,
-                max_tokens=write.max_tokens,
-            )
+        self.leave()
+        self.knobs = write.knobs
+        started = Started(
+            run=self.new_number(),
+            prompt=write.prompt,
+            system=write.system,
+            chat=chat,
+            pieces=pieces(self.loaded.codec, ids),
+            knobs=self.knobs,
+            vectors=self.vectors,
+            max_tokens=write.max_tokens,
+            parent=write.parent,
         )
-        self.stops.begin(self.run)
-        self._writing = decode(self.loaded, self.probes, self.context, self._controls, self.run, write.score_prompt)
+        self.emit(started)
+        context = Context(self.loaded, ids, write.max_tokens)
+        run = Run(started, context, self.set_now(), self.vectors, write.score_prompt)
+        self.branches.add(run)
+        self.enter(run)
+
+    def leave(self) -> None:
+        """Nothing is written any more, and no run ends by it. No lane shares its forward passes."""
+        if self._writing is not None:
+            self._writing.close()
+        self._writing = self.proposed = None
+        if self.context is not None:
+            self.lanes.leave(self.context)
+            part(self.context)
+
+    def enter(self, run: Run) -> None:
+        """This is the present run, and it is written on from now on unless it has ended."""
+        self.now = run
+        so_far = b"".join(map(self.loaded.codec.token_bytes, run.context.written.tolist()))
+        self.stops.begin(run.number, run.context.n_written, Utf8Stream().push(so_far))
+        self.resume()
+
+    def resume(self) -> None:
+        """Write on in the present run, all of which is read but the newest token and what is behind."""
+        run = self.now
+        if run is not None and run.ended is None:
+            context, number = run.context, run.number
+            self._writing = decode(self.loaded, self.probes, context, self._controls, number, run.score_prompt)
+
+    def take_over(self, run: Run) -> None:
+        """What was set in a run is set from now on. A vector that is new since is off."""
+        self.knobs, then = run.controls.knobs, {vector.name: vector for vector in run.vectors}
+        self.vectors = tuple(then.get(vector.name, replace(vector, on=False)) for vector in self.vectors)
 
     def advance(self) -> Event | None:
         """One stretch of the prompt or one token; None at the end. Emits it either way.
 
         What stops it before a token is written is given back in place of the token: a Paused.
         """
+        if not self.first_writes:
+            return self.lanes.advance()
         if self.proposed is None:
             event = self._next()
             if not isinstance(event, Step):
@@ -110,30 +187,43 @@ class Session:
                 return stop
         return self._write(self.proposed)
 
-    def look_ahead(self) -> None:
-        """Hold the next token up for a person to see before it is written; not while the prompt is being read."""
-        while self.active and self.proposed is None and not self.reading:
+    def look_ahead(self, read_all: bool = False) -> None:
+        """Hold the next token up for a person to see before it is written. While the prompt is being read only if
+        all is to be read for it."""
+        if read_all:
+            self.read_all()
+        while self.first_writes and self.proposed is None and (read_all or not self.reading):
+            self.branches.travel.checkpoint(at_once=not self.reading)
             event = self._next()
             if isinstance(event, Step):
                 self.proposed = event
                 self.emit(Proposed(event))
                 if stop := self.stops.before(event):
                     self.emit(stop)
+        if not self.reading:
+            self.lanes.look_ahead()
+
+    def read_all(self) -> None:
+        """What was read once and is no longer in the cache, at once."""
+        if context := self.context:
+            for done in self.branches.travel.catching_up(context, context.n_tokens - 1):
+                self.emit(Prefilled(self.run, done, context.n_tokens, context.at))
 
     @property
     def reading(self) -> bool:
         """There is more to read than the newest token."""
-        return self.context is not None and self.context.n_read < self.context.n_tokens - 1
+        return self.context is not None and self.context.behind > 0
 
     def _next(self) -> Event | None:
-        assert self._writing is not None
+        assert self._writing is not None and self.now is not None
         try:
             event: Event = next(self._writing)
         except StopIteration as end:
-            self._writing = None
+            self._writing, self.now.ended = None, end.value
             event = Ended(self.run, end.value)
             self.emit(event)
             return None
+        self.branches.travel.checkpoint()
         if not isinstance(event, Step):
             self.emit(event)
         return event
@@ -143,35 +233,41 @@ class Session:
         assert self._writing is not None
         self._writing.send(TAKE)
         self.proposed = None
-        self.n_written += 1
         self.stops.written(step)
         self.emit(step)
+        self.lanes.advance()
         return step
 
-    def _propose_again(self) -> None:
+    def propose_again(self) -> None:
         """What is held up is chosen once more, as things are set now; the model is not asked."""
         if self.proposed is not None and self._writing is not None:
             step = self._writing.send(AGAIN)
             assert isinstance(step, Step)
             self.proposed = step
             self.emit(Proposed(step))
+        self.lanes.propose_again()
 
     def stop(self, reason: str = "stopped") -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if self._writing is not None:
-            self._writing.close()
-            self._writing = self.proposed = None
+            self.leave()
+            assert self.now is not None
+            self.now.ended = reason
             self.emit(Ended(self.run, reason))
+        self.lanes.stop(reason)
 
     def abandon(self) -> None:
-        """Forget the run after a failure, when not even closing it can be trusted."""
+        """Write no more after a failure, when not even closing the loop can be trusted. To go to a run, this one or
+        another, begins anew from its ids."""
         self._writing = self.proposed = None
+        self.branches.abandon()
+        self.lanes.abandon()
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
         check(knobs)
         self.knobs = knobs
-        self._propose_again()
+        self.propose_again()
 
     def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
         """Acts from the next proposal on. Raises UserError for an expression that is wrong."""
@@ -184,33 +280,79 @@ class Session:
         self._follow()
 
     def _follow(self) -> None:
-        if self.stops.watched != self._applied.watched:
-            self._propose_again()
+        if self.now is not None and self.stops.watched != self.now.controls.watched:
+            self.propose_again()
 
-    def set_vector(self, wanted: Vector) -> None:
-        """Acts from the next token on. One that is not known yet is read from its file first. Raises UserError.
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
+        """Acts from the next token on, and what is held up is read and chosen again; keys and values stay as they
+        are, or with `rebuild` the whole text is read again. A vector that is not known yet is read from its file
+        first. Raises UserError.
 
         A known vector is meant by its name where `source` is its own source or that name.
         """
-        for known in self.vectors:
-            if wanted.name == known.name and wanted.source in (known.source, known.name):
-                setting = replace(wanted, source=known.source, blocks=known.blocks)
-                self.vectors = tuple(setting if v is known else v for v in self.vectors)
-                return
+        known = next((v for v in self.vectors if v.name == wanted.name and wanted.source in (v.source, v.name)), None)
+        if known is None:
+            self._add_vector(wanted)
+        else:
+            setting = replace(wanted, source=known.source, blocks=known.blocks)
+            self.vectors = tuple(setting if v is known else v for v in self.vectors)
+        if self.now is None:
+            return
+        held_up = self.proposed is not None
+        if rebuild and self.now.context.stamps:
+            self.branches.rebuild()
+        elif held_up and self.now.controls.pushes is not self.pushes():
+            self.leave()
+            self.branches.travel.seat(self.now.context)
+            self.resume()
+        if held_up and self.proposed is None:
+            self.look_ahead(read_all=True)
+        else:
+            self.propose_again()
+
+    def _add_vector(self, wanted: Vector) -> None:
+        """From its file, under a name of its own."""
         vector = vectors.load(Path(wanted.source))
         vectors.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         taken = self.directions.keys()
         name = next(n for n in (wanted.name, *(f"{wanted.name} {i}" for i in count(2))) if n not in taken)
         self.directions[name] = vector
-        self.vectors += (replace(wanted, name=name, blocks=tuple(sorted(vector.directions))),)
-        self._applied_vectors += (replace(self.vectors[-1], on=False),)
-        self.emit(VectorsChanged(self.run, self.n_written, self._applied_vectors))
+        setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
+        applied = (*(self.now.vectors if self.now else self.vectors), replace(setting, on=False))
+        self.vectors += (setting,)
+        if self.now is not None:
+            self.now.vectors = applied
+        self.emit(VectorsChanged(self.run, self.n_written, applied))
+
+    def set_shadow(self, lane: Lane | None) -> None:
+        """Acts from the next step on, and on the one that is held up. Raises UserError."""
+        self.lanes.set_shadow(lane)
+        self.propose_again()
+
+    def begin_twin(self, ask: Twin) -> None:
+        """From the step that comes next in the run that is written. Raises UserError."""
+        self._here(ask.run, ask.step)
+        self.lanes.begin_twin(ask.lane)
+
+    def fan(self, ask: AskFan) -> None:
+        """Short continuations from before a step of this run. Raises UserError."""
+        now = self.now
+        if now is None or ask.run != self.run or not 0 <= ask.step <= now.context.n_written:
+            raise UserError(f"run {ask.run} has no step {ask.step + 1} here: ask where the cursor is")
+        self.emit(fan(self.loaded, self.probes, now.context, now.controls, ask))
+
+    def _here(self, run: int, step: int) -> None:
+        if not self.first_writes or (run, step) != (self.run, self.n_written):
+            raise UserError(f"step {step + 1} of run {run} is not the one that comes next: go there first")
 
     def attention(self, ask: AskAttention) -> AttentionRows | None:
-        """Rows of the run's kept queries over its keys. None before the first run."""
-        if self.context is None:
-            return None
-        return self.probes.attention.rows(self.context.cache, ask, self.run)
+        """Rows of the present run's queries over its keys. None before the first run."""
+        return self.branches.rows(ask)
+
+    @property
+    def rewinds(self) -> str:
+        """How this model goes back in a text, in a phrase."""
+        return self.branches.travel.rewinds
 
     @property
     def cache_bytes(self) -> int:
@@ -219,21 +361,37 @@ class Session:
         return kept + (self.context.bytes if self.context else 0)
 
     def _controls(self) -> Controls:
-        """Asked by the loop once per forward pass: what is set now becomes what is applied."""
-        if self.stops.watched != self._applied.watched:
-            self._applied = self._made(self._applied.pushes)
-        if self.knobs != self._applied.knobs:
-            self._applied = self._made(self._applied.pushes)
-            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
-        if self.vectors != self._applied_vectors:
-            self._applied_vectors = self.vectors
-            self._applied = self._made(vectors.pushes(self.vectors, self.directions))
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
-        return self._applied
+        """Asked by the loop once per forward pass and per choice: what is set now becomes what is applied."""
+        run = self.now
+        assert run is not None
+        was, had = run.controls, run.vectors
+        pushes = self.pushes()
+        if (was.knobs, was.watched) != (self.knobs, self.stops.watched) or was.pushes is not pushes:
+            run.controls = self.set_now()
+        run.vectors = self.vectors
+        if was.knobs != self.knobs:
+            self.emit(KnobsChanged(run.number, self.n_written, self.knobs))
+        if had != self.vectors:
+            self.emit(VectorsChanged(run.number, self.n_written, self.vectors))
+        self.lanes.settle(run.context, run.controls)
+        return run.controls
 
-    def _made(self, pushes: Mapping[int, Tensor]) -> Controls:
+    def set_now(self) -> Controls:
+        """What is set, as the loop needs it."""
+        return self.made(self.pushes(), self.knobs)
+
+    def pushes(self) -> Mapping[int, Tensor]:
+        """What the vectors that are set add up to. The same vectors give the same object."""
+        on = tuple(vector for vector in self.vectors if vector.on)
+        if on not in self._pushes:
+            if len(self._pushes) >= REMEMBERED:
+                del self._pushes[next(iter(self._pushes))]
+            self._pushes[on] = vectors.pushes(on, self.directions)
+        return self._pushes[on]
+
+    def made(self, pushes: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """What is set, with what the tokenizer says of its texts."""
-        knobs, codec, clarifier = self.knobs, self.loaded.codec, None
+        codec, clarifier = self.loaded.codec, None
         if knobs.clarifier and knobs.adaptive != "off":
             clarifier = codec.single_token(knobs.clarifier)
             if clarifier is None:

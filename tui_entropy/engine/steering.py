@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -20,29 +21,40 @@ class Steering:
 
     def __init__(self, blocks: tuple[nn.Module, ...]) -> None:
         self._blocks = blocks
-        self._pushes: Mapping[int, Tensor] = {}
+        self._rows: tuple[Mapping[int, Tensor], ...] = ({},)
         self._hooks: list[RemovableHandle] = []
 
-    def set(self, pushes: Mapping[int, Tensor]) -> None:
-        """Block (1-based) -> (d_model,) added to its output. Blocks that are not named run as if nobody watched.
+    def set(self, *rows: Mapping[int, Tensor]) -> None:
+        """For each row of the batch: block (1-based) -> (d_model,) added to its output. One mapping is for all rows.
+        Blocks that are not named run as if nobody watched.
 
-        To set the same mapping again costs nothing; so it must not be changed once it is set.
+        To set the same mappings again costs nothing; so they must not be changed once they are set.
         """
-        if pushes is self._pushes:
+        if all(row is rows[0] for row in rows):
+            rows = rows[:1]
+        if len(rows) == len(self._rows) and all(row is was for row, was in zip(rows, self._rows, strict=True)):
             return
         self.clear()
-        for block, push in pushes.items():
+        for block, push in beside(rows).items():
             assert 1 <= block <= len(self._blocks), block
             # Before all other hooks: whoever records this output must see what the next block is given.
             hook = self._blocks[block - 1].register_forward_hook(_adding(push), prepend=True)
             self._hooks.append(hook)
-        self._pushes = pushes
+        self._rows = rows
 
     def clear(self) -> None:
         """Leave the blocks as they were found."""
         while self._hooks:
             self._hooks.pop().remove()
-        self._pushes = {}
+        self._rows = ({},)
+
+
+def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
+    """Block -> (rows, 1, d_model), zeros where a row has nothing there; of one row its own (d_model,)."""
+    if len(rows) == 1:
+        return rows[0]
+    width = {block: torch.zeros_like(push) for row in rows for block, push in row.items()}
+    return {block: torch.stack([row.get(block, none) for row in rows])[:, None] for block, none in width.items()}
 
 
 @contextmanager
@@ -56,7 +68,7 @@ def steering(anatomy: Anatomy) -> Iterator[Steering]:
 
 
 def _adding(push: Tensor) -> Callable[[nn.Module, Any, Any], Any]:
-    """A forward hook for a block that returns a tensor or a tuple that begins with it, (..., d_model)."""
+    """A forward hook for a block that returns a tensor or a tuple that begins with it, (rows, n, d_model)."""
 
     def hook(block: nn.Module, inputs: Any, output: Any) -> Any:
         nonlocal push

@@ -24,10 +24,14 @@ from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    AskFan,
+    Branch,
     Command,
     Continue,
     Continued,
     Failed,
+    Go,
+    Label,
     Load,
     Memory,
     ModelSpec,
@@ -36,14 +40,17 @@ from tui_entropy.records import (
     Progress,
     Quit,
     Ready,
+    Reconsider,
     Refused,
     SetBreakpoints,
     SetKnobs,
+    SetShadow,
     SetVector,
     SetWatches,
     Standing,
     Step,
     Stop,
+    Twin,
     Write,
 )
 
@@ -116,7 +123,25 @@ class Worker:
             case SetKnobs():
                 session.set_knobs(command.knobs)
             case SetVector():
-                session.set_vector(command.vector)
+                session.set_vector(command.vector, command.rebuild)
+            case Branch():
+                self._branch(session, command)
+            case Go():
+                session.branches.run(command.run)
+                if self._writing and command.run != session.run:
+                    self.emit(Paused(session.run, f"run {command.run} is looked at"))
+                self.budget = 0
+                session.branches.go(command.run)
+            case Label():
+                session.branches.label(command)
+            case Reconsider():
+                self.audience.answer(session.branches.reconsider(command))
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                session.begin_twin(command)
+            case AskFan():
+                session.fan(command)
             case AskAttention():
                 if rows := session.attention(command):
                     self.audience.answer(rows)
@@ -134,6 +159,18 @@ class Worker:
             case SetWatches():
                 session.set_watches(command.texts)
 
+    def _branch(self, session: Session, command: Branch) -> None:
+        run = session.run
+        n_forced = session.branches.branch(command)
+        session.stops.run_to()
+        if command.pause and not n_forced:
+            if self._writing or session.run != run:
+                self._pause("before a branch", read_all=True)
+            return
+        self.budget = n_forced if command.pause else None
+        if session.run == run:
+            self.emit(Continued(run))
+
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
         self._model = command.model
@@ -150,7 +187,7 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         trace = self.audience.record(command.trace)
-        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace))
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.rewinds))
         self._gauge()
 
     def bring_up(self, command: Load) -> Session:
@@ -160,7 +197,7 @@ class Worker:
         from tui_entropy.engine.session import Session
 
         loaded = load(command.model, self.emit)
-        return Session(loaded, self._open.enter_context(instruments(loaded)), self.emit)
+        return Session(loaded, self._open.enter_context(instruments(loaded)), self.emit, command.kept_cache)
 
     def advance(self) -> None:
         assert self.session is not None
@@ -174,11 +211,11 @@ class Worker:
         if event is None or time.monotonic() - self._gauged > GAUGE_SECONDS:
             self._gauge()
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, read_all: bool = False) -> None:
         assert self.session is not None
         self.budget = 0
         self.emit(Paused(self.session.run, reason))
-        self.session.look_ahead()
+        self.session.look_ahead(read_all)
 
     def _contained(self, act: Callable[[], None]) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""
@@ -206,6 +243,8 @@ class Worker:
             resident=psutil.Process().memory_info().rss,
             device=torch.cuda.memory_allocated() if on_cuda else None,
             cache=self.session.cache_bytes,
+            kept=self.session.branches.travel.kept.bytes,
+            bound=self.session.branches.travel.kept.bound,
         )
 
 

@@ -1,9 +1,9 @@
 """NumPy's .npz: an array per number, its first axis the written tokens; those of the prompt are prompt_... No pickle.
 
 head_entropy_nats and head_varentropy_nats2 are (steps, layers, heads), attention_... and block_... (steps, layers),
-candidate_... (steps, candidates), all others (steps,). Unknown is NaN, or -1 where a number is whole. A cut is a
-place in `stages`, -1 where the candidate could be drawn. Token i is bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for
-the first.
+candidate_... (steps, candidates), all others (steps,); run is the one that wrote a step. Unknown is NaN, or -1
+where a number is whole. A cut is a place in `stages`, -1 where the candidate could be drawn. Token i is
+bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for the first.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _written(recording: Recording) -> Arrays:
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.turned)
     series = {column(one): [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
-    return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series})
+    return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
 
 
 def _numbers(step: Step, width: int) -> dict[str, Any]:

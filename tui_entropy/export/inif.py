@@ -1,7 +1,8 @@
 """INIF 0.0.1, the INterpretability Interchange Format of NDIF: one JSON document, one sample.
 
-Tokens carry the columns of the CSV and their candidates as extra fields; prompt, text and everything that was changed
-are spans. The heads are left out: one document is read whole. Unknown is left out.
+Tokens carry the columns of the CSV and their candidates as extra fields; prompt, text, what each run of a lineage of
+branches wrote and everything that was changed are spans. The heads are left out: one document is read whole. Unknown
+is left out.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def _sample(recording: Recording) -> dict[str, Any]:
         "spans": [
             {"name": "prompt", "positions": list(range(prompt))},
             {"name": "written", "positions": list(range(prompt, prompt + written))},
+            *_runs(recording),
             *_changes(recording),
         ],
         "metadata": _present(system=started.system, chat=started.chat, end=log.note),
@@ -76,6 +78,14 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         final_prob=candidate.final_prob,
         cut=candidate.cut,
     )
+
+
+def _runs(recording: Recording) -> Iterator[dict[str, Any]]:
+    """A span for what each run wrote, where there are several."""
+    prompt = len(recording.started.pieces)
+    if len(recording.lineage) > 1:
+        for run, first, last in recording.lineage:
+            yield {"name": f"run {run}", "positions": list(range(prompt + first, prompt + last)), "tags": ["branch"]}
 
 
 def _changes(recording: Recording) -> Iterator[dict[str, Any]]:

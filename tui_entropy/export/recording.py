@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.records import Event, ModelCard, Started
-from tui_entropy.trace import Trace
+from tui_entropy.trace import Stretch, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,21 @@ class Recording:
     started: Started
     log: Log
     """Of the whole run. Its steps are read as they are asked for: go through them once."""
-    events: tuple[Event, ...]
-    """Of this run, in order; without its steps."""
+    lineage: tuple[Stretch, ...]
+    """The runs that wrote its steps, root first."""
     began: float
     """Wall clock, seconds since 1970."""
     bits: bool = False
     """Whether pictures show information in bits; tables are always in nats."""
+
+    def events(self, run: int) -> Iterator[Event]:
+        """Of one run, in order; without its steps."""
+        return (event for *_, event in self.trace.events(run))
+
+    @property
+    def writers(self) -> list[int]:
+        """Of each step the run that wrote it."""
+        return [part.run for part in self.lineage for _ in range(part.first, part.last)]
 
     @property
     def labels(self) -> dict[int, str]:
@@ -35,13 +45,13 @@ class Recording:
 
 
 def opened(path: Path, run: int | None, bits: bool) -> Recording:
-    """A run of a trace file, the newest by default. Raises UserError."""
+    """A run of a trace file with all that it goes on from, by default the one that was looked at last. Raises
+    UserError."""
     trace = Trace.open(path)
     log = trace.log(run)
     if log.started is None:
         raise UserError(f"{path} holds no run that could be exported: write one first, or give another file")
     if log.card is None:
         raise UserError(f"{path} does not say which model wrote it, that part is damaged: give another file")
-    events = list(trace.events(log.run))
-    began = next(wall for _, wall, event in events if isinstance(event, Started))
-    return Recording(trace, log.card, log.started, log, tuple(event for *_, event in events), began, bits)
+    began = next(wall for _, wall, event in trace.events(log.run) if isinstance(event, Started))
+    return Recording(trace, log.card, log.started, log, tuple(trace.lineage(log.run)), began, bits)

@@ -77,6 +77,9 @@ class StopActions(Host):
     @property
     def _may_branch(self) -> bool:
         """Whether another way can be taken from the step under the cursor; else it is said why not."""
+        if self.frame.second and self.frame.log.twin:
+            self.say("another token is taken in the first lane: tab goes there")
+            return False
         if self.frame.step is None or self.frame.log.state not in (*CAN_WRITE, "ended"):
             self.say_why_not()
             return False

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.diff import parting
-from tui_entropy.log import Log, RunLog, knob_changes, vector_changes
+from tui_entropy.log import Log, RunLog, changes
 from tui_entropy.ui.glyphs import cells, fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Paint, Part
 from tui_entropy.ui.view import HEAVY, Frame, View
@@ -85,15 +85,6 @@ def forest(log: Log, hidden: bool) -> list[tuple[RunLog, str]]:
     return rows
 
 
-def changes(told: RunLog, parent: RunLog) -> list[str]:
-    """What was set otherwise than in the parent where the two part."""
-    at = told.started.shared
-    knobs = next((knobs for first, knobs in reversed(parent.turned) if first <= at), parent.started.knobs)
-    set_then = [change.vectors for change in parent.toggled if change.index <= at]
-    vectors = set_then[-1] if set_then else parent.started.vectors
-    return [*knob_changes(knobs, told.started.knobs), *vector_changes(vectors, told.started.vectors)]
-
-
 def _titles(paint: Paint, width: int) -> Strip:
     tree, parts, settings, words = _columns(width)
     state = "state" if width >= 100 else ""
@@ -121,6 +112,7 @@ def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
     ink = paint.dim if told.deleted else paint.selected if run == chosen(frame) else paint.base
     star = ("*" if paint.ascii else "★") if told.starred else ""
     guides, state = _guides(guide, paint), _state(log, told, paint)
+    state = fitted(state, _state_cells(width), paint.ascii) if width >= 100 else state[:1]
     name = f"{run}{star} {visible(told.name, paint.ascii, True)}".rstrip()
     name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
     row: list[Part] = [
@@ -131,7 +123,7 @@ def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
         (" " * (tree - cells(guides) - cells(name)), paint.base),
         (f" {fitted(_parts(told, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
         (f"{len(told.steps):>6} ", paint.number),
-        (f"{fitted(state, _state_cells(width), paint.ascii)} ", paint.good if told is log.now else paint.dim),
+        (f"{state} ", paint.good if told is log.now else paint.dim),
     ]
     if settings:
         said = ", ".join(changes(told, parent)) if parent else ""
@@ -143,7 +135,7 @@ def _about(frame: Frame, told: RunLog) -> Iterator[list[Part]]:
     """All that the row of the chosen run may have had to cut."""
     paint, parent = frame.paint, _parent(frame.log, told)
     began = told.started
-    said = f"run {began.run}"
+    said = f"run {began.run}, {_state(frame.log, told, paint)[2:]}"
     if began.twin_of is not None:
         said += f", twin of run {began.twin_of}"
     if parent:

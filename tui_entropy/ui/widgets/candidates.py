@@ -38,8 +38,8 @@ class Candidates(View, can_focus=True):
         bar = max((room - TOKEN - FIXED) // 2, 3)
         name = max(room - FIXED - 2 * bar, 4)
         columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar) + ("shadow %" if shadow else "")
-        lane = [f"run {frame.log.run}"] if frame.log.twin else []
-        heading = self.heading(frame, "next token", [*lane, *frame.where], width, columns)
+        name_of = f"run {frame.log.run}" if frame.log.twin else "next token"
+        heading = self.heading(frame, name_of, frame.where, width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [heading, *paint.hint(hint, width)][:height]

@@ -17,7 +17,7 @@ from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "foreign token", "forward pass"))
+KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
 RECENT = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
@@ -60,8 +60,7 @@ class Lanes(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
-        where = [] if frame.cursor is None else [f"step {frame.cursor + 1} of {len(frame.log.steps)}"]
-        head = [self.heading(frame, "lanes", [_running(frame), *where], width)]
+        head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
         listed = _choices(frame, max(height // 3, 1))
         lines = [[("what a shadow (S) or a twin (Y) differs in", paint.dim)], *listed, [], *_told(frame, width), []]
         room = height - len(head) - len(lines)
@@ -151,17 +150,18 @@ COLUMNS = ("KL", "JS", "final JS", "entropy", "surprisal")
 
 
 def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
-    """The steps around the cursor; changes are the shadow's number less this lane's."""
+    """The steps around the cursor; changes are this lane's number less the shadow's."""
     paint, steps = frame.paint, frame.log.steps
     if frame.cursor is None or room < 3:
         return
     token = 12 if width < 100 else 20
     titles = "".join(name.rjust(CELL) for name in COLUMNS)
-    yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'shadow less this lane':>{2 * CELL}}", paint.dim)]
+    yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'this lane less shadow':>{2 * CELL}}", paint.dim)]
     yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would write", paint.dim)]
     shown = room - 2
-    first = min(max(frame.cursor - shown // 2, 0), max(len(steps) - shown, 0))
-    for step in steps[first : first + shown]:
+    first = min(max(frame.cursor - shown // 2, 0), max(frame.last + 1 - shown, 0))
+    held_up = [frame.log.proposed] if frame.log.proposed else []
+    for step in [*steps[first : first + shown], *held_up][:shown]:
         yield _row(frame, step, token)
 
 
@@ -178,7 +178,7 @@ def _row(frame: Frame, step: Step, token: int) -> list[Part]:
         return [*line, ("  no shadow".rjust(CELL), paint.dim)]
     unit = LN2 if frame.bits else 1.0
     values = [figure(nats / unit) for nats in (shadow.kl, shadow.js, shadow.final_js)]
-    values += [_signed(nats / unit) for nats in (shadow.entropy - step.entropy, shadow.surprisal - step.surprisal)]
+    values += [_signed(nats / unit) for nats in (step.entropy - shadow.entropy, step.surprisal - shadow.surprisal)]
     flipped = bool(step.candidates) and step.candidates[0].token_id != shadow.top_id
     line += [("".join(value.rjust(CELL) for value in values), paint.number)]
     line += [(f"  {'flip' if flipped else 'same'}  ", paint.warning if flipped else paint.dim)]

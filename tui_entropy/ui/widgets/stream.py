@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tui_entropy.diff import parting
-from tui_entropy.log import knob_changes, vector_changes
+from tui_entropy.log import changes
 from tui_entropy.records import Started
 from tui_entropy.series import BY_NAME
 from tui_entropy.steps import Steps
@@ -39,7 +39,7 @@ TURN = re.compile(
 
 NAMES = {"user": "you", "assistant": "model"}
 GUTTER = 8
-FOREIGN = BY_NAME["foreign token"]
+FOREIGN = BY_NAME["by lane"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
@@ -310,11 +310,10 @@ class TwinStream(TokenStream):
 def _lane(frame: Frame) -> Iterator[str | list[Part]]:
     """What the second of two lanes is called, or was set otherwise in it."""
     log, paint = frame.log, frame.paint
-    if log.twin and log.now.started.twin_of is not None:
-        mine, other = log.now.started, log.twin.started
-        changes = [*knob_changes(other.knobs, mine.knobs), *vector_changes(other.vectors, mine.vectors)]
-        if name := log.now.name or ", ".join(changes):
-            yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
+    if log.twin is None or log.now.started.twin_of is None:
+        return
+    if name := log.now.name or ", ".join(changes(log.now, log.twin)):
+        yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
 
 
 def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:

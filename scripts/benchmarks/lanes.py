@@ -1,0 +1,125 @@
+"""What a second lane costs: a shadow in each of its three ways, a twin, and a fan, against the lane alone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from engine import loaded_model, prompt_ids
+from figures import Figure, Settings, in_turns, ratio, spread
+
+from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
+from tui_entropy.engine.fan import fan
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.rows import can_stack, part, stack
+from tui_entropy.engine.shadow import ShadowLane, cast
+from tui_entropy.records import AskFan, Knobs, Step
+
+KNOBS = Knobs(temperature=0.7)
+GOAL = "<= 1.35"
+FAN = AskFan(1, 0, n=8, tokens=16)
+
+
+def lanes(settings: Settings) -> Iterator[Figure]:
+    loaded, rounds = loaded_model(settings), 3 if settings.quick else 24
+    d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
+    push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
+    with instruments(loaded) as probes:
+        for length in (32, 1024):
+            lane = Lane(loaded, probes, prompt_ids(loaded, length), 6 * (rounds + 3), Controls(KNOBS, push))
+            yield from _shadows(lane, length, rounds)
+            yield from _twin(lane, length, rounds)
+            yield from _fan(lane, length, settings.rounds)
+
+
+class Lane:
+    """A text that is written a token at a time, now with a shadow and now without."""
+
+    def __init__(self, loaded: Loaded, probes: Instruments, ids: list[int], n: int, now: Controls) -> None:
+        self.loaded, self.probes, self.now, self.ids = loaded, probes, now, ids
+        self.context = Context(loaded, ids, n)
+        self._writing = decode(loaded, probes, self.context, lambda: now, 1, False)
+
+    def step(self) -> Step:
+        step = next(event for event in self._writing if isinstance(event, Step))
+        self._writing.send(TAKE)
+        return step
+
+    def seconds(self) -> float:
+        """Of one token, everything counted."""
+        began = time.perf_counter()
+        self.step()
+        return time.perf_counter() - began
+
+    def cast(self, prompt: list[int] | None, push: dict[int, torch.Tensor] | None, knobs: Knobs | None) -> ShadowLane:
+        own = None if knobs is None else Controls(knobs, self.now.pushes)
+        return cast(self.loaded, self.probes, self.context, self.now, prompt, push, own)
+
+
+def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
+    """Two tokens with each shadow and with none take turns in one text; the second of them counts."""
+    lane.step()
+    ways: dict[str, Callable[[], ShadowLane | None]] = {
+        "alone": lambda: None,
+        "from the same logits": lambda: lane.cast(None, None, Knobs(temperature=1.5)),
+        "in the same forward pass": lambda: lane.cast(None, {}, None),
+        "in a second forward pass": lambda: lane.cast([*lane.ids[:5], *lane.ids], {}, None),
+    }
+
+    def block(way: Callable[[], ShadowLane | None]) -> float:
+        lane.context.shadow = way()
+        lane.step()
+        taken = lane.seconds()
+        part(lane.context)
+        lane.context.shadow = None
+        return 1000 * taken
+
+    times = in_turns({name: lambda way=way: block(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
+    alone = times.pop("alone")
+    for name, taken in times.items():
+        goal = GOAL if name == "in the same forward pass" else ""
+        detail = f"{spread(taken, 'ms')}, alone {spread(alone, 'ms')}"
+        yield Figure(f"shadow {name} / alone, prompt {length}", ratio(taken, alone), "x", goal, detail)
+
+
+def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
+    """Two texts in one pass, both measured, against one of them."""
+    n = 2 * (rounds + 2)
+    first, second = (Lane(lane.loaded, lane.probes, lane.ids, n, Controls(KNOBS, {})) for _ in range(2))
+    second.context.under = {}
+    for one in (first, second):
+        one.step()
+        one.step()
+    alone = [1000 * first.seconds() for _ in range(rounds)]
+    for _ in range(rounds):
+        second.step()
+    assert can_stack(first.context, second.context)
+    stack(first.context, second.context)
+    first.step()
+    second.step()
+    both = [1000 * (first.seconds() + second.seconds()) for _ in range(rounds)]
+    part(first.context)
+    detail = f"{spread(both, 'ms')}, one {spread(alone, 'ms')}"
+    yield Figure(f"twin, both tokens / one token of one, prompt {length}", ratio(both, alone), "x", "", detail)
+
+
+def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
+    """Eight continuations of 16 tokens, together and one after the other."""
+    ask = AskFan(1, lane.context.n_written, FAN.n, FAN.tokens)
+
+    def together() -> float:
+        return fan(lane.loaded, lane.probes, lane.context, lane.now, ask).seconds
+
+    def one_by_one() -> float:
+        one = AskFan(1, ask.step, 1, ask.tokens)
+        return sum(fan(lane.loaded, lane.probes, lane.context, lane.now, one).seconds for _ in range(ask.n))
+
+    times = in_turns({"together": together, "one by one": one_by_one}, max(rounds // 2, 1))
+    detail = f"{spread(times['together'], 's')}, one by one {spread(times['one by one'], 's')}"
+    value = ratio(times["together"], times["one by one"])
+    name = f"fan of {ask.n} x {ask.tokens} / one after the other, prompt {length}"
+    yield Figure(name, value, "x", "", detail)
+    per_token = statistics.median(times["together"]) / (ask.n * ask.tokens)
+    yield Figure(f"  tokens of the fan, prompt {length}", 1 / per_token, "tok/s", "")

@@ -1,0 +1,112 @@
+"""Continuations from one place: the first is the run's own, the others have other luck, and nothing is disturbed."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import tiny
+from msgspec.structs import replace
+from test_lanes import HOT, alone
+from test_shadow import PRESETS, PROMPT, model, pushed, steps
+
+from tui_entropy.engine import fan as fans
+from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.fan import Row, fanned, normalised
+from tui_entropy.engine.session import Session
+from tui_entropy.errors import UserError
+from tui_entropy.records import AskAttention, AskFan, Fanned, Write
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def family(request):
+    return model(request.param)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return model("llama")
+
+
+def spread(loaded, ask, written=4, n=20, knobs=HOT):
+    """The fan, and what was written around it."""
+    events = []
+    with instruments(loaded) as probes:
+        session = Session(loaded, probes, events.append)
+        pushed(session)
+        session.begin(Write(PROMPT, None, False, n, knobs))
+        while session.n_written < written:
+            session.advance()
+        session.look_ahead()
+        row = AskAttention(2, 1, len(PROMPT) + 1, 2, 0, 30)
+        before = session.attention(row), session.proposed
+        session.fan(ask)
+        session.set_knobs(replace(knobs, n_candidates=7))
+        session.set_knobs(knobs)
+        assert (session.attention(row), session.proposed) == before
+        while session.active:
+            session.advance()
+    return next(event for event in events if isinstance(event, Fanned)), steps(events)
+
+
+@pytest.mark.parametrize("step", [4, 2, 0])
+def test_row_n_is_what_a_run_with_that_seed_writes_from_there_and_nothing_is_disturbed(family, step):
+    fan, text = spread(family, AskFan(1, step, n=3, tokens=5))
+    whole = [one.token_id for one in alone(family, 20)]
+    assert [one.token_id for one in text] == whole
+    assert list(fan.rows[0].token_ids) == whole[step : step + 5] and fan.index == step
+    nll = sum(one.surprisal for one in text[step : step + 5])
+    assert fan.rows[0].logprob == pytest.approx(-nll, abs=1e-3)
+    if step == 0:
+        for n in (1, 2):
+            other = alone(family, 5, replace(HOT, seed=HOT.seed + n))
+            assert list(fan.rows[n].token_ids) == [one.token_id for one in other]
+
+
+@pytest.mark.parametrize("knobs", [PRESETS[name] for name in ("greedy", "penalties", "llama.cpp", "mirostat")])
+def test_every_row_is_shaped_by_the_knobs_with_its_own_past(llama, knobs):
+    fan, text = spread(llama, AskFan(1, 4, n=4, tokens=8), knobs=knobs)
+    assert list(fan.rows[0].token_ids) == [one.token_id for one in text[4:12]]
+    if knobs.temperature == 0:
+        assert len({row.token_ids for row in fan.rows}) == 1 and fan.entropy == 0
+
+
+def test_rows_that_do_not_fit_beside_each_other_come_one_after_the_other(llama, monkeypatch):
+    beside, _ = spread(llama, AskFan(1, 4, n=5, tokens=6))
+    monkeypatch.setattr(fans, "MOST_BYTES", 1)
+    after, _ = spread(llama, AskFan(1, 4, n=5, tokens=6))
+    assert [row.token_ids for row in after.rows] == [row.token_ids for row in beside.rows]
+
+
+def test_a_row_ends_with_the_text(llama):
+    plain, _ = spread(llama, AskFan(1, 4, n=4, tokens=8))
+    ending = model("llama")
+    end = plain.rows[0].token_ids[3]
+    object.__setattr__(ending.codec, "eos_ids", frozenset({end}))
+    fan, _ = spread(ending, AskFan(1, 4, n=4, tokens=8))
+    for row, whole in zip(fan.rows, plain.rows, strict=True):
+        ids = list(whole.token_ids)
+        assert list(row.token_ids) == (ids[: ids.index(end) + 1] if end in ids else ids)
+        assert row.ended == (end in ids) and len(row.text) <= len(whole.text)
+
+
+def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
+    ids = {"Cat.": 3, "CAT": 2, "dog": 2, "dog!": 1, "": 1}
+    rows = [
+        Row(list(llama.codec.encode(text, None, False)) if text else [], -1.0, True)
+        for text in ids
+        for _ in range(ids[text])
+    ]
+    told = fanned(AskFan(1, 0, n=9), rows, llama.codec, 0.1)
+    assert [row.group for row in told.rows] == [0] * 5 + [1] * 3 + [2]
+    shares = (5 / 9, 3 / 9, 1 / 9)
+    assert told.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
+    exact = fanned(AskFan(1, 0, n=9, same="exact"), rows, llama.codec, 0.1)
+    assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
+    assert normalised("An  Answer, the\nanswer ") == "answer answer"
+    assert all(a.group <= b.group for a, b in pairwise(exact.rows))
+
+
+def test_a_step_that_is_not_there_is_refused(llama):
+    for ask in (AskFan(1, 5), AskFan(2, 0), AskFan(1, -1)):
+        with pytest.raises(UserError, match="step"):
+            spread(llama, ask)

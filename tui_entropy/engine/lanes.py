@@ -1,0 +1,290 @@
+"""Two minds on one text: what a person wants beside the run, and what of it stands there now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tui_entropy.engine import vectors
+from tui_entropy.engine.branches import Run
+from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, decode
+from tui_entropy.engine.rows import can_stack, part, stack
+from tui_entropy.engine.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
+from tui_entropy.engine.text import pieces
+from tui_entropy.errors import UserError
+from tui_entropy.knobs import check
+from tui_entropy.records import (
+    Ended,
+    Knobs,
+    KnobsChanged,
+    Lane,
+    Proposed,
+    ShadowChanged,
+    Started,
+    Step,
+    Vector,
+    VectorsChanged,
+)
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.session import Session
+
+
+class Lanes:
+    """A session has a shadow or a twin, or neither.
+
+    A shadow goes with whatever run is written: where that is another one, or goes back in its text, the shadow reads
+    that text under its own vectors and after its own prompt.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.twin: TwinRun | None = None
+        self._wanted: Lane | None = None
+        self._told: tuple[Lane | None, Context | None] = (None, None)
+        self._pushes: Pushes = {}
+        """What the watched lane was under when its shadow was cast."""
+
+    # --- Shadow ------------------------------------------------------------------------------------------------
+
+    def set_shadow(self, lane: Lane | None) -> None:
+        """Acts from the next step on. Raises UserError for knobs that no chain can have, and a prompt too long."""
+        if lane is not None and self.twin is not None:
+            raise UserError(
+                "two lanes are written side by side, and a shadow would be a third: stop one of them first"
+            )
+        if lane is not None and lane.knobs is not None:
+            check(lane.knobs)
+        if lane is not None and self.session.context is not None:
+            self._prompt(lane, self.session.context)
+        self._wanted = lane
+
+    def settle(self, context: Context, now: Controls) -> None:
+        """Asked before each forward pass and each choice: what is wanted becomes what is there."""
+        if self.twin is not None:
+            self.twin.settled()
+        lane, shadow = self._wanted, context.shadow
+        if context.n_read < context.n_tokens - 1 or (lane, shadow) == (None, None):
+            return
+        if lane is not None and self._told == (lane, context) and shadow is not None and self._fits(context, now):
+            return
+        self.leave(context)
+        run, index = self.session.run, context.n_written
+        if lane is None:
+            self.session.emit(ShadowChanged(run, index, None))
+            return
+        began = time.perf_counter()
+        try:
+            context.shadow = self._cast(lane, context, now)
+        except UserError as mistake:
+            self._wanted = None
+            self.session.emit(ShadowChanged(run, index, None, how=str(mistake)))
+            return
+        self._told, self._pushes = (lane, context), now.pushes
+        seconds = time.perf_counter() - began
+        self.session.emit(ShadowChanged(run, index, lane, context.shadow.how, seconds))
+
+    def leave(self, context: Context | None) -> None:
+        """Nothing stands beside this context any more."""
+        if context is not None and context.shadow is not None:
+            part(context)
+            context.shadow = None
+        self._told = (None, None)
+
+    def _fits(self, context: Context, now: Controls) -> bool:
+        """Whether the shadow that is there is still the one that is wanted."""
+        assert context.shadow is not None
+        own = context.shadow.context
+        if context.shadow.how == SAME_LOGITS:
+            return now.pushes is self._pushes
+        behind = own.n_written == context.n_written and own.n_tokens - own.n_read == context.n_tokens - context.n_read
+        return behind and (own.room > 0 or not context.room)
+
+    def _cast(self, lane: Lane, context: Context, now: Controls) -> ShadowLane:
+        session = self.session
+        prompt = self._prompt(lane, context)
+        under = None if lane.vectors is None else vectors.pushes(lane.vectors, session.directions)
+        controls = None if lane.knobs is None else session.made(now.pushes, lane.knobs)
+        return cast(session.loaded, session.probes, context, now, prompt, under, controls)
+
+    def _prompt(self, lane: Lane, context: Context) -> list[int]:
+        """Ids of the prompt of a lane beside a context. Raises UserError where it leaves no room."""
+        if lane.prompt is None:
+            return context.prompt.tolist()
+        card, codec = self.session.loaded.card, self.session.loaded.codec
+        ids = codec.encode(lane.prompt, lane.system, self.session.chat)
+        if len(ids) + context.n_written >= card.context:
+            raise UserError(
+                f"the other prompt and the text have {len(ids) + context.n_written} tokens and {card.name} reads at "
+                f"most {card.context}: shorten that prompt"
+            )
+        return ids
+
+    # --- Twin --------------------------------------------------------------------------------------------------
+
+    def begin_twin(self, lane: Lane) -> None:
+        """Beside the run that is written, from the step on that comes next there. Raises UserError."""
+        session = self.session
+        watched = session.context
+        assert watched is not None
+        if lane.knobs is not None:
+            check(lane.knobs)
+        if lane.prompt is not None and watched.n_written:
+            raise UserError("a lane with another prompt has no part of this text: begin the two at the first token")
+        prompt = self._prompt(lane, watched)
+        self.stop()
+        self.set_shadow(None)
+        session.propose_again()
+        self.twin = TwinRun(session, lane, prompt)
+        if session.proposed is not None:
+            self.look_ahead()
+
+    @property
+    def writing(self) -> bool:
+        """A twin has a next token."""
+        return self.twin is not None
+
+    def advance(self) -> Step | None:
+        """After each token of the first lane one of the twin, and after its end the twin's alone."""
+        return self._of_twin(lambda twin: twin.write())
+
+    def look_ahead(self) -> None:
+        self._of_twin(lambda twin: twin.look_ahead())
+
+    def propose_again(self) -> None:
+        if self.twin is not None:
+            self.twin.propose_again()
+
+    def stop(self, reason: str = "stopped") -> None:
+        """The twin ends, and nothing stands beside the run any more."""
+        if self.twin is not None:
+            self.twin.end(reason)
+            self._let_go(self.twin)
+        self.leave(self.session.context)
+
+    def abandon(self) -> None:
+        self.twin, self._told = None, (None, None)
+        for run in self.session.branches.runs.values():
+            run.context.shadow = None
+            run.context.rows = [run.context]
+
+    def _of_twin(self, act: Callable[[TwinRun], Step | None]) -> Step | None:
+        step = None if self.twin is None else act(self.twin)
+        if step is None and self.twin is not None:
+            self._let_go(self.twin)
+        return step
+
+    def _let_go(self, twin: TwinRun) -> None:
+        """It is a run like any other now, and not the one in the cache."""
+        part(twin.context)
+        twin.context.let_go()
+        self.twin = None
+
+
+class TwinRun:
+    """A second run, written beside the first of a session: a token after each of its tokens, with the same luck."""
+
+    def __init__(self, session: Session, lane: Lane, prompt: list[int]) -> None:
+        first, watched = session.started, session.context
+        assert watched is not None and first is not None
+        self.session, self.lane, self.run = session, lane, session.new_number()
+        self.watched = watched
+        self.context = beside(session, watched, prompt)
+        self.proposed: Step | None = None
+        self.applied = self._wanted()
+        self._controls = self._made()
+        started = Started(
+            run=self.run,
+            prompt=first.prompt if lane.prompt is None else lane.prompt,
+            system=first.system if lane.prompt is None else lane.system,
+            chat=first.chat,
+            pieces=pieces(session.loaded.codec, prompt),
+            knobs=self.applied[0],
+            vectors=self.applied[1],
+            max_tokens=first.max_tokens,
+            parent=session.run,
+            shared=watched.n_written,
+            how="read again",
+            twin_of=session.run,
+        )
+        session.emit(started)
+        self.entry = session.branches.runs[self.run] = Run(started, self.context, self._controls, self.applied[1])
+        self._writing = decode(
+            session.loaded, session.probes, self.context, self.settled, self.run, lane.prompt is not None
+        )
+
+    def settled(self) -> Controls:
+        """What is wanted for its next step becomes what is applied."""
+        knobs, setting = self.applied
+        if self._wanted() != self.applied:
+            self.applied = self._wanted()
+            if self.applied[0] != knobs:
+                self.session.emit(KnobsChanged(self.run, self.context.n_written, self.applied[0]))
+            if self.applied[1] != setting:
+                self.session.emit(VectorsChanged(self.run, self.context.n_written, self.applied[1]))
+            self._controls = self.entry.controls = self._made()
+            self.entry.vectors = self.applied[1]
+        return self._controls
+
+    def look_ahead(self) -> Step | None:
+        """Hold its next step up. None at its end."""
+        if self.proposed is None and (step := self._next()):
+            self.proposed = step
+            self.session.emit(Proposed(step))
+        return self.proposed
+
+    def write(self) -> Step | None:
+        """One more token. None at its end."""
+        step = self.proposed or self._next()
+        if step is None:
+            return None
+        self._writing.send(TAKE)
+        self.proposed = None
+        self.session.emit(step)
+        if len(self.watched.rows) == 1 and self.session.first_writes and can_stack(self.watched, self.context):
+            stack(self.watched, self.context)
+        return step
+
+    def propose_again(self) -> None:
+        if self.proposed is not None:
+            step = self._writing.send(AGAIN)
+            assert isinstance(step, Step)
+            self.proposed = step
+            self.session.emit(Proposed(step))
+
+    def end(self, reason: str) -> None:
+        self._writing.close()
+        self.entry.ended = reason
+        self.session.emit(Ended(self.run, reason))
+
+    def _next(self) -> Step | None:
+        if not self.session.first_writes:
+            part(self.context)
+        try:
+            while not isinstance(event := next(self._writing), Step):
+                self.session.emit(event)
+        except StopIteration as end:
+            self.end(end.value)
+            return None
+        return event
+
+    def _wanted(self) -> tuple[Knobs, tuple[Vector, ...]]:
+        lane, session = self.lane, self.session
+        return lane.knobs or session.knobs, session.vectors if lane.vectors is None else lane.vectors
+
+    def _made(self) -> Controls:
+        knobs, setting = self.applied
+        self.context.under = vectors.pushes(setting, self.session.directions)
+        return self.session.made(self.context.under, knobs)
+
+
+def beside(session: Session, watched: Context, prompt: list[int]) -> Context:
+    """A context that has written what another one has, or nothing after its own prompt; it is read by nobody yet."""
+    if prompt != watched.prompt.tolist():
+        own = Context(session.loaded, prompt, watched.room)
+        own.lag = own.n_prompt - watched.n_prompt
+        return own
+    own = watched.branch(watched.n_written, watched.room)
+    own.pushes, own.stamps, own.n_scored = [], [], 0
+    return own
