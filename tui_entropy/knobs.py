@@ -186,10 +186,17 @@ def is_idle(knobs: Knobs, name: str) -> bool:
 
 def shown(knobs: Knobs, name: str) -> str:
     """Its value, short; text with its control characters escaped."""
-    value = knobs.order_name if name == "order" else len(knobs.banned) if name == "banned" else getattr(knobs, name)
+    value = knobs.order_name if name == "order" else getattr(knobs, name)
+    if name == "banned":
+        return ",".join(map(str, value))
     if isinstance(value, tuple | str):
         return ",".join(repr(text)[1:-1] for text in ([value] if isinstance(value, str) else value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def brief(knobs: Knobs, name: str) -> str:
+    """The same where there is little room: of what is banned how many."""
+    return str(len(knobs.banned)) if name == "banned" else shown(knobs, name)
 
 
 def read(knobs: Knobs, name: str, text: str) -> Knobs:

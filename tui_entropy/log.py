@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from tui_entropy.knobs import KNOBS, shown
+from tui_entropy.knobs import KNOBS, brief
 from tui_entropy.records import (
     SCORES,
     AttentionRows,
@@ -317,7 +317,7 @@ SHORT_NAMES = {knob.name: knob.short for knob in KNOBS}
 def knob_changes(before: Knobs, after: Knobs) -> list[str]:
     """One phrase for each knob that differs, such as 'T 0.7→1.2'."""
     return [
-        f"{short} {shown(before, name)}→{shown(after, name)}"
+        f"{short} {brief(before, name)}→{brief(after, name)}"
         for name, short in SHORT_NAMES.items()
         if getattr(before, name) != getattr(after, name)
     ]

@@ -1,10 +1,15 @@
 """Shadow, twin, fan, bands and the cache policy: what is drawn of them, and what keys tell the engine."""
 
+import asyncio
+import sys
+from pathlib import Path
+
+import fake_engine
 import made
 import made_lanes as lanes
 import pytest
 from msgspec.structs import replace
-from test_app import screen_text, settled, up
+from test_app import WRITE, screen_text, settled, up
 from test_branches import shown
 from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
@@ -14,6 +19,7 @@ from tui_entropy.records import (
     Branch,
     Knobs,
     Lane,
+    ModelSpec,
     Refused,
     SetShadow,
     ShadowChanged,
@@ -21,6 +27,7 @@ from tui_entropy.records import (
     VectorsChanged,
 )
 from tui_entropy.series import BY_NAME
+from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.bands import bands, forks
 from tui_entropy.ui.widgets.candidates import Candidates
 from tui_entropy.ui.widgets.chart import Chart
@@ -28,6 +35,7 @@ from tui_entropy.ui.widgets.fan import Fan
 from tui_entropy.ui.widgets.lanes import Lanes, choices
 from tui_entropy.ui.widgets.stream import TokenStream
 
+FAKE = [sys.executable, str(Path(fake_engine.__file__)), "--layers", "6", "--heads", "4"]
 OFF, ON = lanes.OFF, lanes.ON
 
 
@@ -313,3 +321,32 @@ def test_hostile_names_and_text_are_drawn_within_the_view(view, paint, size):
             for strip in view().draw(seen, *size):
                 text = "".join(segment.text for segment in strip)
                 assert strip.cell_length <= size[0] and text.isprintable()
+
+
+# --- With an engine ------------------------------------------------------------------------------------------------
+
+
+async def test_with_an_engine_a_shadow_a_twin_a_fan_and_a_name_come_back():
+    app = InspectorApp(ModelSpec("toy"), WRITE, engine_command=FAKE)
+
+    async def until(there):
+        async with asyncio.timeout(20):
+            while not there():
+                await pilot.pause(0.02)
+
+    async with app.run_test(size=(120, 36)) as pilot:
+        log = app.frame.log
+        await until(lambda: len(log.steps) > 5)
+        await pilot.press("1", "S")
+        await until(lambda: log.steps[-1].shadow is not None)
+        await pilot.press("space")
+        await until(lambda: log.proposed is not None)
+        await pilot.press("H")
+        await until(lambda: log.fan is not None)
+        await settled(app, pilot)
+        assert "discrete semantic entropy · 8 draws · normalised text" in screen_text(app)
+        await pilot.press("escape", "Y", "space")
+        await until(lambda: log.twin is not None and len(log.twin.steps) > 12)
+        await pilot.press("space", "B", "down", "r", "x", "enter")
+        await until(lambda: log.runs[2].name == "x")
+        assert app.query_one("#twin").display

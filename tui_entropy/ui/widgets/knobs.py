@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.knobs import KNOBS, is_idle, is_off, shown
+from tui_entropy.knobs import KNOBS, brief, is_idle, is_off
 from tui_entropy.records import Knobs, Vector
 from tui_entropy.ui.glyphs import cells, visible
 from tui_entropy.ui.paint import Part
@@ -87,7 +87,7 @@ def _value(knobs: Knobs, name: str) -> str:
     if name != "temperature" and is_off(knobs, name):
         return "off"
     value = getattr(knobs, name)
-    return f"{value:.2f}" if isinstance(value, float) and round(value, 2) == value else shown(knobs, name)
+    return f"{value:.2f}" if isinstance(value, float) and round(value, 2) == value else brief(knobs, name)
 
 
 def _vectors(frame: Frame) -> Iterator[Item]:

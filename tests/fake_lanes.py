@@ -1,0 +1,95 @@
+"""What the scripted engine makes of branches' names and of lanes: a shadow, a twin and a fan, with made-up numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from tui_entropy.records import (
+    AskFan,
+    Event,
+    Fanned,
+    FanRow,
+    Label,
+    Labelled,
+    Lane,
+    SetShadow,
+    Shadow,
+    ShadowChanged,
+    Started,
+    Step,
+    Twin,
+)
+
+ASKED = Label | SetShadow | Twin | AskFan
+EVERY = 5
+"""Steps from one where the lanes go apart to the next."""
+
+
+class Lanes:
+    """Beside a session. A shadow or a twin would take another candidate at every EVERY-th step."""
+
+    def __init__(self, session: Any, emit: Callable[[Event], None]) -> None:
+        self.session, self.emit = session, emit
+        self.shadow: Lane | None = None
+        self.twin: Started | None = None
+        self.labels: dict[int, Labelled] = {}
+
+    def obey(self, asked: ASKED) -> None:
+        session = self.session
+        match asked:
+            case Label():
+                known = self.labels.get(asked.run, Labelled(asked.run, "", False))
+                told = {name: getattr(asked, name) for name in ("name", "starred", "deleted")}
+                known = replace(known, **{name: value for name, value in told.items() if value is not None})
+                self.labels[asked.run] = known
+                self.emit(known)
+            case SetShadow():
+                self.shadow = asked.lane
+                how = "in the same forward pass" if asked.lane else ""
+                self.emit(ShadowChanged(session.run, session.n_written, asked.lane, how))
+                session.propose_again()
+            case AskFan():
+                rows = tuple(
+                    FanRow(f" so {n % 3}", (1001 + n % 3,) * asked.tokens, -1.0 - n, False, n % 3)
+                    for n in range(asked.n)
+                )
+                self.emit(Fanned(asked.run, asked.step, rows, asked.tokens, asked.same, 1.0, 0.1))
+            case Twin():
+                run = len(session.began) + 1
+                vectors = asked.lane.vectors or session.vectors
+                self.twin = replace(
+                    session.began[asked.run], run=run, parent=asked.run, shared=session.n_written, twin_of=asked.run,
+                    vectors=vectors,
+                )  # fmt: skip
+                session.began[run], session.written[run] = self.twin, []
+                self.emit(self.twin)
+
+    def seen(self, step: Step) -> Step:
+        """The step with what the shadow thinks of it."""
+        if self.shadow is None:
+            return step
+        other = self._other(step)
+        logprobs = tuple(candidate.logprob - 0.1 for candidate in step.candidates)
+        mind = Shadow(
+            0.25, 0.1, 0.05, step.entropy, step.surprisal + 0.1, step.rank, other.token_id, other.data, other.token_id,
+            other.data, logprobs,
+        )  # fmt: skip
+        return replace(step, shadow=mind)
+
+    def beside(self, step: Step) -> None:
+        """The twin's token of the same step."""
+        if self.twin is not None and self.twin.twin_of == step.run:
+            other = self._other(step)
+            told = replace(
+                step, run=self.twin.run, token_id=other.token_id, data=other.data, text=other.data.decode()
+            )
+            self.emit(told)
+
+    @staticmethod
+    def _other(step: Step) -> Any:
+        """The token of the other lane: another candidate at every EVERY-th step."""
+        others = [candidate for candidate in step.candidates if candidate.token_id != step.token_id]
+        return others[0] if step.index % EVERY == 0 else step
