@@ -18,20 +18,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from fake_lanes import Lanes
 from msgspec.structs import replace
 
 from tui_entropy import link
-from tui_entropy.conditions import parse
+from tui_entropy.engine.stops import Stops
 from tui_entropy.engine.worker import Worker
 from tui_entropy.engine.worker import main as serve
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
     Branch,
     Breakpoint,
-    BreakpointsChanged,
     Candidate,
     Command,
     Continued,
@@ -41,27 +42,25 @@ from tui_entropy.records import (
     Grid,
     Knobs,
     KnobsChanged,
+    Label,
     Load,
     Memory,
     ModelCard,
-    Paused,
     Piece,
     Prefilled,
     Progress,
     Proposed,
     Reconsider,
     Reconsidered,
-    SetBreakpoints,
-    SetWatches,
+    SetShadow,
     Stage,
     Started,
     Step,
     Switched,
+    Twin,
     Vector,
     VectorsChanged,
-    Watch,
     Watched,
-    WatchesChanged,
     Write,
 )
 
@@ -178,7 +177,7 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
 
 
 def shaped(
-    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watches: Sequence[Watch] = ()
+    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watched: Sequence[int] = ()
 ) -> Step:
     """The step under other knobs than the usual ones, without some tokens, with one token and no other."""
     kept = [c for c in made.candidates if c.cut is None]
@@ -199,7 +198,7 @@ def shaped(
     rank = made.rank if made.rank in free else free[0]
     token = next((c for c in candidates if c.token_id == forced), candidates[rank - 1])
     rank = candidates.index(token) + 1
-    surprisals = [(watch.token_id, 0.5 + watch.token_id % 7 + made.index % 5) for watch in watches]
+    surprisals = [(token_id, 0.5 + token_id % 7 + made.index % 5) for token_id in watched]
     return replace(
         made,
         token_id=token.token_id,
@@ -213,6 +212,18 @@ def shaped(
         stage_probs=floats(rows),
         watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
     )
+
+
+class Words:
+    """Every word of a text is a token."""
+
+    eos_ids: frozenset[int] = frozenset()
+
+    def continuing(self, text: str) -> list[int]:
+        return [2000 + sum(word.encode()) for word in text.split()]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return f" {token_id}".encode()
 
 
 class Session:
@@ -230,10 +241,11 @@ class Session:
         self.ended: set[int] = set()
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
-        self.watches: tuple[Watch, ...] = ()
-        self.breakpoints: tuple[Breakpoint, ...] = ()
-        self.active = self.held = False
+        self.stops = Stops(self.loaded.card, Words(), emit)
+        self.active = self.held = self.rebuild = False
         self.due = 0.0
+        self.lanes = Lanes(self, emit)
+        self.branches = SimpleNamespace(travel=SimpleNamespace(rewinds="cropping its cache, exact"))
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
@@ -255,6 +267,7 @@ class Session:
         self.began[self.run], self.written[self.run] = begun, steps
         self.applied_knobs, self.applied_vectors, self.forced, self.banned = self.knobs, self.vectors, [], ()
         self.emit(begun)
+        self.stops.begin(self.run, len(steps), "".join(one.text for one in steps))
 
     def branch(self, asked: Branch) -> None:
         """Tokens of a text are words that stand for the candidates in their order."""
@@ -274,13 +287,13 @@ class Session:
 
     def reconsider(self, asked: Reconsider) -> None:
         made = step(asked.step, *self.shape(asked.knobs.seed), run=asked.run)
-        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.watches)))
+        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.stops.watched)))
 
-    def watch(self, texts: Sequence[str]) -> None:
-        self.watches = tuple(
-            Watch(text, 2000 + n, text.split(" ")[-1].encode(), len(text.split())) for n, text in enumerate(texts)
-        )
-        self.emit(WatchesChanged(self.run, self.n_written, self.watches))
+    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+        self.stops.set_breakpoints(wanted)
+
+    def set_watches(self, texts: Sequence[str]) -> None:
+        self.stops.set_watches(texts)
         self.propose_again()
 
     def stop(self) -> None:
@@ -295,12 +308,13 @@ class Session:
         self.knobs = knobs
         self.propose_again()
 
-    def set_vector(self, wanted: Vector) -> None:
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
             if self.run:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
+        self.rebuild = rebuild
 
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run)
@@ -313,11 +327,16 @@ class Session:
         if self.options.log:
             return self.play()
         made = self.next_step()
-        if not self.held and (stop := self.stop_before(made)):
+        if not self.held and (stop := self.stops.before(made)):
+            self.held = True
+            self.emit(Proposed(made))
+            self.emit(stop)
             return stop
         self.written[self.run].append(made)
         self.forced, self.banned, self.held = self.forced[1:], (), False
+        self.stops.written(made)
         self.emit(made)
+        self.lanes.beside(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
         return made
@@ -329,32 +348,18 @@ class Session:
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
         if self.vectors != self.applied_vectors:
             self.applied_vectors = self.vectors
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors, self.rebuild))
         made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
         forced = self.forced[0] if self.forced else None
-        return shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.watches)
+        return self.lanes.seen(
+            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+        )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
         prompt = len(self.began[self.run].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
-    def stop_before(self, made: Step) -> Paused | None:
-        """The first breakpoint that holds stops, and is counted."""
-        for at, one in enumerate(self.breakpoints):
-            if one.enabled and parse(one.expression).holds(made, made.text, self.watches):
-                counted = replace(one, hits=one.hits + 1)
-                self.set_breakpoints((*self.breakpoints[:at], counted, *self.breakpoints[at + 1 :]))
-                self.held = True
-                self.emit(Proposed(made))
-                self.emit(stop := Paused(self.run, f"breakpoint {one.id}: {one.expression}", one.id))
-                return stop
-        return None
-
-    def set_breakpoints(self, wanted: tuple[Breakpoint, ...]) -> None:
-        self.breakpoints = wanted
-        self.emit(BreakpointsChanged(wanted))
-
-    def look_ahead(self) -> None:
+    def look_ahead(self, read_all: bool = False) -> None:
         if self.active and not self.options.log:
             self.held = True
             self.emit(Proposed(self.next_step()))
@@ -396,6 +401,7 @@ class Engine(Worker):
         match command:
             case Branch() if session:
                 session.branch(command)
+                session.stops.run_to()
                 self.budget = len(session.forced) if command.pause else None
                 if self.budget == 0:
                     self._pause("as you asked")
@@ -406,10 +412,8 @@ class Engine(Worker):
                 session.go(command.run)
             case Reconsider() if session:
                 session.reconsider(command)
-            case SetBreakpoints() if session:
-                session.set_breakpoints(command.breakpoints)
-            case SetWatches() if session:
-                session.watch(command.texts)
+            case Label() | SetShadow() | Twin() | AskFan() if session:
+                session.lanes.obey(command)
             case _:
                 super().obey(command)
 

@@ -69,7 +69,7 @@ async def test_breakpoints_are_changed_switched_and_deleted():
 async def test_the_status_line_names_the_breakpoint_that_stopped():
     app = up()
     async with app.run_test(size=(80, 24)) as pilot:
-        await stopped(app, pilot, BreakpointsChanged(TWO), Paused(1, "breakpoint", 4))
+        await stopped(app, pilot, BreakpointsChanged(TWO), Paused(1, "breakpoint: step % 50 == 0", 4))
         assert "paused (breakpoint 4: step % 50 == 0)" in screen_text(app)
 
 
@@ -192,5 +192,5 @@ async def test_stop_on_a_condition_take_another_token_ban_one_and_go_on():
         assert len(log.steps) == n - 1 and log.started.parent == 1
         assert log.proposed.stages[0].name == "banned" and log.proposed.token_id != log.runs[1].steps[n - 1].token_id
         await pilot.press("space")
-        await until(pilot, lambda: len(log.steps) > n)
+        await until(pilot, lambda: log.state == "paused" and len(log.steps) == n and log.stopped_by == 1)
         app.ending = True

@@ -79,10 +79,10 @@ def _state(log: Log, paint: Paint) -> list[Part]:
         case "failed":
             said = note or "failed"
         case _:
-            at = next((one for one in log.breakpoints if one.id == log.stopped_by), None)
-            if at is not None:
-                expression = visible(at.expression, paint.ascii, in_table=True)
-                note = f"breakpoint {at.id}: {fitted(expression, min(cells(expression), REASON), paint.ascii)}"
+            if log.stopped_by is not None:
+                expression = note.removeprefix("breakpoint").removeprefix(": ")
+                expression = fitted(expression, min(cells(expression), REASON), paint.ascii)
+                note = f"breakpoint {log.stopped_by}: {expression}"
             said = f"{log.state} ({note})" if note else log.state
     return [(f"{glyph} {said}", style)]
 
