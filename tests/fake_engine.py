@@ -232,6 +232,7 @@ class Session:
     def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
         self.options, self.emit = options, emit
         self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
+        self.rewinds = "by cropping its cache, exact"
         self.knobs = self.applied_knobs = Knobs()
         self.vectors = self.applied_vectors = vectors(options.layers)
         self.run = self.limit = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import pty
 import re
@@ -18,6 +19,7 @@ import subprocess
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -156,6 +158,69 @@ class Chunk:
     data: bytes
 
 
+@dataclass(frozen=True)
+class Link:
+    """A connection like that of ssh: it takes in a window's worth at once and passes it on at its own pace."""
+
+    rate: float = math.inf
+    """Bytes per second towards the terminal."""
+    round_trip: float = 0.0
+    """Seconds."""
+    window: int = 1 << 20
+    """Bytes that are taken in before the program has to wait."""
+
+
+PACKET = 1400
+
+
+class Relay:
+    """What is under way on a Link. All times are of time.perf_counter()."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: deque[bytes] = deque()
+        self._flying: deque[tuple[float, bytes]] = deque()
+        self._returning: deque[tuple[float, bytes]] = deque()
+        self._free_at = 0.0
+        self.held = 0
+        """Bytes taken in and not passed on."""
+
+    @property
+    def full(self) -> bool:
+        return self.held >= self._link.window
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self._flying
+
+    def take(self, data: bytes) -> None:
+        self.held += len(data)
+        self._waiting.extend(data[at : at + PACKET] for at in range(0, len(data), PACKET))
+
+    def back(self, data: bytes) -> None:
+        """Towards the program."""
+        self._returning.append((time.perf_counter() + self._link.round_trip / 2, data))
+
+    def arrived(self) -> bytes:
+        """What has come to the terminal."""
+        now, here = time.perf_counter(), []
+        while self._waiting and self._free_at <= now:
+            packet = self._waiting.popleft()
+            self._free_at = max(self._free_at, now - 0.01) + len(packet) / self._link.rate
+            self._flying.append((self._free_at + self._link.round_trip / 2, packet))
+            self.held -= len(packet)
+        while self._flying and self._flying[0][0] <= now:
+            here.append(self._flying.popleft()[1])
+        return b"".join(here)
+
+    def returned(self) -> bytes:
+        """What has come to the program."""
+        now, here = time.perf_counter(), []
+        while self._returning and self._returning[0][0] <= now:
+            here.append(self._returning.popleft()[1])
+        return b"".join(here)
+
+
 class Screen:
     """What the bytes have drawn. The alternate screen is the same as the main one."""
 
@@ -193,7 +258,9 @@ class Terminal:
         height: int = 36,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        link: Link | None = None,
     ) -> None:
+        self._relay = Relay(link) if link else None
         self.chunks: list[Chunk] = []
         self._master, self._slave = pty.openpty()
         self._set_size(width, height)
@@ -302,7 +369,10 @@ class Terminal:
     # --- Inside ---
 
     def _send(self, data: bytes) -> None:
-        os.write(self._master, data)
+        if self._relay:
+            self._relay.back(data)
+        else:
+            os.write(self._master, data)
 
     def _set_size(self, width: int, height: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -317,15 +387,22 @@ class Terminal:
 
     def _read(self) -> None:
         # The slave stays open here, for its termios; so the end of the process, not of the file, ends the reading.
+        relay = self._relay
         while True:
             gone = self.process.poll() is not None
-            readable, _, _ = select.select([self._master], [], [], 0 if gone else 0.1)
-            if readable:
-                data = os.read(self._master, 65536)
+            wanted = [] if relay and relay.full else [self._master]
+            readable, _, _ = select.select(wanted, [], [], 0 if gone else 0.002 if relay else 0.1)
+            data = os.read(self._master, 65536) if readable else b""
+            if relay:
+                relay.take(data)
+                data = relay.arrived()
+                if back := relay.returned():
+                    os.write(self._master, back)
+            if data:
                 self.chunks.append(Chunk(time.perf_counter(), data))
                 if answer := self._answers.to(data):
                     self._send(answer)
-            elif gone:
+            elif gone and not readable and (relay is None or relay.idle):
                 return
 
 

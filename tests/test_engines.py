@@ -102,7 +102,10 @@ def test_what_is_no_time_shows_how_one_looks(typed):
 
 
 def test_what_is_set_for_leaving_is_checked():
-    assert staying("1m", "pause") == {"keep": 60, "on_leave": "pause"}
+    assert staying("1m", "pause") == {"keep": 60, "on_leave": "pause", "kept_cache": 1 << 30}
+    assert staying("1m", "pause", "1.5MiB")["kept_cache"] == 3 << 19 and not staying("0", "stop", "0")["kept_cache"]
+    with pytest.raises(UserError):
+        staying("1m", "pause", "much")
     with pytest.raises(UserError, match="write, pause, stop"):
         staying("1m", "sleep")
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from terminal import Screen, Terminal
+from terminal import Link, Screen, Terminal
 
 pytestmark = pytest.mark.pty
 
@@ -131,3 +131,28 @@ def test_a_synchronised_update_counts_when_it_is_whole():
     code = "import sys, time; w = lambda s: (sys.stdout.write(s), sys.stdout.flush()); w('\\x1b[?2026hhalf'); "
     with Terminal([sys.executable, "-c", code + "time.sleep(0.5); w('\\x1b[?2026l')"]) as terminal:
         assert terminal.wait_for("half") - terminal.chunks[0].at > 0.4
+
+
+def test_a_link_takes_in_a_window_and_passes_it_on_at_its_rate_and_delay():
+    program = "import os, time; os.write(1, b'x' * 20000); os.write(1, b'end'); time.sleep(1)"
+    with Terminal([sys.executable, "-c", program], link=Link(rate=20_000, round_trip=0.2, window=5000)) as terminal:
+        ended = terminal.wait_for("end", 20) - terminal.started
+        first, last = terminal.chunks[0].at, terminal.chunks[-1].at
+    assert 1.0 <= ended < 10 and last - first > 0.8
+
+
+WAIT = """
+import os, time, tty
+tty.setraw(0)
+asked = time.time()
+os.write(1, b"\\x1b[6n")
+os.read(0, 100)
+print("took", round(time.time() - asked, 2))
+"""
+
+
+def test_an_answer_takes_a_round_trip():
+    with Terminal([sys.executable, "-c", WAIT], link=Link(round_trip=0.3)) as terminal:
+        terminal.wait_for("took", 20)
+        took = float(re.search(r"took ([\d.]+)", terminal.text)[1])
+    assert 0.28 <= took < 2

@@ -13,7 +13,7 @@ from forests import sessions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from recorded import on_device, recorded, session
+from recorded import float32, on_device, recorded, session
 from scripted import logged, started
 from test_jsonl import CARD
 
@@ -35,11 +35,14 @@ from tui_entropy.records import (
     Prefilled,
     Ready,
     Refused,
+    Shadow,
     Stage,
     Step,
     Vector,
     VectorsChanged,
 )
+from tui_entropy.salvage import salvaged
+from tui_entropy.schema import MIND
 from tui_entropy.series import BY_NAME, SERIES
 from tui_entropy.steps import Steps
 from tui_entropy.trace import Trace
@@ -455,3 +458,44 @@ def test_a_lost_beginning_is_made_up_from_the_tables(tmp_path):
         db.execute("UPDATE events SET json = 'gone' WHERE kind = 'started'")
     begun = Trace.open(path).log().started
     assert begun is not None and begun.prompt == started().prompt and begun.pieces == started().pieces
+
+
+def shadowed(index: int) -> Step:
+    mind = Shadow(
+        **dict(zip(MIND[:5], map(float32, (0.5 + index, 0.2, 0.1, 1.25, 2.5)), strict=True)),
+        rank=3, top_id=7, top_data=b" \xff", would_id=5000 + index, would_data=b"new", logprobs=(float32(-0.7), -2.5),
+    )  # fmt: skip
+    return replace(on_device(index), shadow=mind)
+
+
+def test_what_a_shadow_thought_comes_out_as_it_went_in(tmp_path):
+    made = [on_device(0), shadowed(1), shadowed(2)]
+    trace = Trace.open(recorded(tmp_path / "a.tui", [*session(0)[:1], started(1), *made]))
+    assert list(trace.steps(1)) == made
+    kl = list(trace.column(1, "kl_nats"))
+    assert math.isnan(kl[0]) and kl[1:] == [step.shadow.kl for step in made[1:]]
+    assert list(trace.log().steps.values(BY_NAME["entropy change"])) == [
+        None, *(step.entropy - step.shadow.entropy for step in made[1:])
+    ]  # fmt: skip
+
+
+def test_a_trace_from_before_there_were_shadows_is_read_and_salvaged(tmp_path):
+    events = session(3)
+    path = recorded(tmp_path / "old.tui", events)
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW tokens")
+    for table, n in schema.LATER.items():
+        for column in list(schema.TABLES[table])[-n:]:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    db.commit()
+    db.execute("VACUUM")
+    db.close()
+    steps = [event for event in events if isinstance(event, Step)]
+    trace = Trace.open(path)
+    assert not trace.damage and list(trace.steps(1)) == steps
+    assert list(trace.log().steps.values(BY_NAME["kl"])) == [None] * 3
+    assert list(trace.log().steps.values(BY_NAME["entropy"])) == [step.entropy for step in steps]
+    found = salvaged(path)
+    assert found.execute("SELECT entropy_nats, kl_nats FROM steps ORDER BY step").fetchall() == [
+        (step.entropy, None) for step in steps
+    ]

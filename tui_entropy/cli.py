@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, or stopped at a "
+    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, 4 stopped at a "
     "breakpoint (run --headless), 130 ctrl-C."
 )
 
@@ -92,11 +92,19 @@ OnLeave = Annotated[
         help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
     ),
 ]
+KeptCache = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE", help="Memory for keys and values beside those of the text that is written, so that branches "
+        "and going back need not read again: 512MiB, 2GiB, 0 for none.",
+    ),
+]  # fmt: skip
 
 # What every command that draws is told of the looks.
 Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
 Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
+Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
 
 
@@ -184,10 +192,12 @@ def run(
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
     theme: Theme = "dark",
     color: Color = "auto",
     ascii_only: Ascii = False,
     mouse: Mouse = True,
+    diff: Diff = True,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     vectors = tuple(vector_option(text) for text in vector or ())
@@ -200,13 +210,13 @@ def run(
         from tui_entropy.headless import write_out
 
         if not write_out(spec, write, vectors, as_json, path, **stops):
-            raise typer.Exit(3)
+            raise typer.Exit(4)
         return
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 
-    engine = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave)}
-    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **engine)
+    engine: dict[str, Any] = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave, kept_cache)}
+    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **engine)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -226,6 +236,7 @@ def serve(
     no_trace: NoTrace = False,
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
@@ -237,7 +248,8 @@ def serve(
     given = prompt_option(prompt)
     write = Write(given, system, chat, max_tokens, knobs) if given else None
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
-    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **engines.staying(keep, on_leave))
+    stays = engines.staying(keep, on_leave, kept_cache)
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
@@ -257,6 +269,7 @@ def attach(
     color: Color = "auto",
     ascii_only: Ascii = False,
     mouse: Mouse = True,
+    diff: Diff = True,
 ) -> None:
     """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
     from tui_entropy import attaching, engines
@@ -264,6 +277,7 @@ def attach(
 
     if ssh is not None:
         flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
+        flags += ["--no-diff"] * (not diff)
         flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
         command = attaching.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
         try:
@@ -276,8 +290,10 @@ def attach(
             typer.echo(f"Their sockets are {found[0].socket.with_name('ID.sock')}", err=True)
         return
     path = socket or attaching.chosen(engine).socket
-    source = {"attach": path, "forwarded": attaching.is_forwarded(path)}
-    start(ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, **source)
+    source: dict[str, Any] = {"attach": path, "forwarded": attaching.is_forwarded(path)}
+    start(
+        ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **source
+    )
 
 
 @app.command(epilog=EXIT_CODES)
@@ -315,6 +331,7 @@ def replay(
     color: Color = "auto",
     ascii_only: Ascii = False,
     mouse: Mouse = True,
+    diff: Diff = True,
 ) -> None:
     """Show a recording as it was written, without a model."""
     from tui_entropy.traces import found
@@ -324,7 +341,7 @@ def replay(
     if snapshot or cast:
         start.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
-        start.replay(path, run, looks, speed=speed, first=begin, mouse=mouse)
+        start.replay(path, run, looks, speed=speed, first=begin, mouse=mouse, diff=diff)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -164,11 +164,11 @@ def last_line(file: Path) -> str:
     return next((line for line in said if line), "")
 
 
-def staying(keep: str, on_leave: str) -> Staying:
-    """What is asked of an engine that is left. Raises UserError."""
+def staying(keep: str, on_leave: str, kept_cache: str = "1GiB") -> Staying:
+    """What is asked of an engine that stays. Raises UserError."""
     if on_leave not in ON_LEAVE:
         raise UserError(f"--on-leave {on_leave}: wanted one of {', '.join(ON_LEAVE)}")
-    return {"keep": seconds(keep), "on_leave": on_leave}
+    return {"keep": seconds(keep), "on_leave": on_leave, "kept_cache": n_bytes(kept_cache)}
 
 
 class Staying(TypedDict):
@@ -176,6 +176,7 @@ class Staying(TypedDict):
 
     keep: float
     on_leave: str
+    kept_cache: int
 
 
 def how_back(engine: str, keep: float) -> str:
@@ -195,6 +196,14 @@ def seconds(text: str) -> float:
     if found is None:
         raise UserError(f"--keep {text}: wanted a time such as 90s, 30m or 12h, or 0 to end with the last screen")
     return float(found[1]) * UNITS[found[2]] if found[1] else 0.0
+
+
+def n_bytes(text: str) -> int:
+    """'512MiB', '1.5GiB' or '0' -> bytes. Raises UserError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG])iB|0", text)
+    if found is None:
+        raise UserError(f"--kept-cache {text}: wanted a size such as 512MiB or 1.5GiB, or 0 to keep nothing")
+    return int(float(found[1]) * 1024 ** (1 + "KMG".index(found[2]))) if found[1] else 0
 
 
 def duration(seconds: float) -> str:

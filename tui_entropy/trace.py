@@ -186,10 +186,14 @@ class Trace:
         first, seqs = self._own.get(run, (0, ()))
         return first + len(seqs) or self.n_steps(run)
 
-    def n_written(self, run: int, by: int | None = None) -> int:
-        """Steps that it wrote itself, up to that seq."""
-        _, seqs = self._own[run]
-        return len(seqs) if by is None else bisect_right(seqs, by)
+    def n_written(self, run: int) -> int:
+        """Those that it wrote itself."""
+        return len(self._own[run][1])
+
+    def reached(self, run: int, seq: int) -> int:
+        """How many steps it had by then, those that it shares included."""
+        first, seqs = self._own[run]
+        return first + bisect_right(seqs, seq)
 
     def seqs(self, run: int) -> array[int]:
         """The seq of each step of a run, the first step first."""
@@ -290,24 +294,29 @@ class Trace:
             self.checked(run)
         log, left = Log(), {}
         for seq, _, event in self.events():
-            at = log.run
-            left[at] = self._state(log, seq)
+            for told in (log.now, log.runs.get(getattr(event, "run", log.run))):
+                if told and isinstance(told.steps, RecordedSteps):
+                    told.steps.limit = self.reached(told.started.run, seq)
+            left[log.run] = self._state(log)
             with contextlib.suppress(
                 LookupError, ValueError, TypeError, ArithmeticError
             ):  # nonsense of the right kind
                 log.append(event)
             if isinstance(event, Started) and event.run in log.runs:
                 log.runs[event.run].steps = RecordedSteps(self, event.run)
-        left[log.run] = self._state(log, None)
+        for told in log.runs.values():
+            if isinstance(told.steps, RecordedSteps):
+                told.steps.limit = None
+        left[log.run] = self._state(log)
         if run is not None and run != log.run:
             log.append(Switched(run))
         if log.run in left:
             log.state, log.note, log.stopped_by = left[log.run]
         return log
 
-    def _state(self, log: Log, seq: int | None) -> tuple[State, str, int | None]:
-        """That of a log before a seq, to which no step was appended."""
-        written = log.state == "reading" and self.n_written(log.run, seq)
+    def _state(self, log: Log) -> tuple[State, str, int | None]:
+        """That of a log to which no step was appended."""
+        written = log.state == "reading" and len(log.steps) > self._own[log.run][0]
         return "writing" if written else log.state, log.note, log.stopped_by
 
     def latest(self) -> tuple[Log, int]:

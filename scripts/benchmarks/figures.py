@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TypeVar
 
 Outcome = TypeVar("Outcome")
@@ -40,6 +43,10 @@ class Figure:
         relation, bound = self.goal.split()
         return self.value >= float(bound) if relation == ">=" else self.value <= float(bound)
 
+    @property
+    def more_is_better(self) -> bool:
+        return self.goal.startswith(">=") or (not self.goal and self.unit in ("tok/s", "x", "GB/s", "%of bound"))
+
     def line(self) -> str:
         verdict = {None: " ", True: "✓", False: "✗"}[self.reached]
         goal = f"(goal {self.goal})" if self.goal else ""
@@ -70,6 +77,76 @@ def spread(numbers: Sequence[float], unit: str) -> str:
     return f"{statistics.median(numbers):.4g} {unit} ({min(numbers):.4g} to {max(numbers):.4g})"
 
 
-def machine() -> str:
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {load}"
+def machine() -> dict[str, str]:
+    """What was measured on, and with which versions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+        "load": ", ".join(f"{value:.1f}" for value in os.getloadavg()),
+        "python": platform.python_version(),
+    }
+    for name in ("torch", "transformers", "textual", "transformer-lens", "nnsight", "repeng"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+# --- Kept, and compared --------------------------------------------------------------------------------------
+
+NOISE = 0.15
+"""Share by which a figure may differ from run to run on a busy machine."""
+
+Results = dict[str, list[Figure]]
+"""The command of a section -> what it found."""
+
+
+def kept(results: Results, about: Mapping[str, str]) -> str:
+    """As JSON."""
+    sections = {command: [asdict(figure) for figure in figures] for command, figures in results.items()}
+    return json.dumps({"about": dict(about), "sections": sections}, indent=1)
+
+
+def table(results: Results, about: Mapping[str, str]) -> str:
+    """As Markdown."""
+    lines = [", ".join(f"{name} {value}" for name, value in about.items())]
+    for command, figures in results.items():
+        lines += ["", f"`{command}`", "", "| figure | measured | goal | compared with |", "|---|---|---|---|"]
+        lines += [
+            f"| {figure.name} | {figure.value:.4g} {figure.unit} | {figure.goal} | {figure.detail} |"
+            for figure in figures
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def slower(results: Results, before: str) -> list[str]:
+    """A sentence for each figure that got worse by more than the noise, and for each that got better.
+
+    before: JSON as `kept` made it. Sections are told apart by their first word after the command.
+    """
+    then = {
+        (command.split()[1], figure["name"]): figure["value"]
+        for command, figures in json.loads(before)["sections"].items()
+        for figure in figures
+    }
+    said = []
+    for command, figures in results.items():
+        for figure in figures:
+            was = then.get((command.split()[1], figure.name))
+            if not was or not math.isfinite(was) or not figure.value:
+                continue
+            change = figure.value / was if figure.more_is_better else was / figure.value
+            if not 1 / (1 + NOISE) < change < 1 + NOISE:
+                word = "better" if change > 1 else "WORSE"
+                said.append(f"{word} {max(change, 1 / change):.2f} x: {figure.name}: {was:.4g} -> {figure.value:.4g}")
+    return sorted(said, reverse=True)

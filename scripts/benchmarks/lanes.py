@@ -59,7 +59,7 @@ class Lane:
 
 
 def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
-    """Blocks of a few tokens with each shadow and with none take turns in one text; a block's first is not counted."""
+    """Two tokens with each shadow and with none take turns in one text; the second of them counts."""
     lane.step()
     ways: dict[str, Callable[[], ShadowLane | None]] = {
         "alone": lambda: None,

@@ -8,12 +8,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 from figures import Figure, Settings, in_turns, percentile, ratio, spread
-from terminal import Chunk, Screen, Terminal
+from terminal import Chunk, Link, Screen, Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
@@ -27,12 +28,20 @@ MINIMAL = "from textual.app import App\nfrom textual.widgets import Static\nclas
 MINIMAL += "yield Static('painted')\n BINDINGS = [('q', 'quit', '')]\nA().run()"
 
 
-def inspector(settings: Settings, rate: float | None = None, max_tokens: int = 8000) -> Terminal:
-    """The inspector at 200x60. rate: tokens per second of an engine that only pretends; None for the real one."""
+def inspector(
+    settings: Settings,
+    rate: float | None = None,
+    max_tokens: int = 8000,
+    flags: Sequence[str] = (),
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    link: Link | None = None,
+) -> Terminal:
+    """The inspector. rate: tokens per second of an engine that only pretends; None for the real one."""
     command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
+    command += flags
     fake = f"{sys.executable} {ROOT}/tests/fake_engine.py --rate {rate}"
     env = {"XDG_STATE_HOME": STATE.name} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
-    return Terminal(command, WIDTH, HEIGHT, env=env)
+    return Terminal(command, *size, env=env, link=link)
 
 
 def n_tokens(text: str) -> int:
@@ -48,9 +57,9 @@ def writing(terminal: Terminal, tokens: int = 20, timeout: float = 180.0) -> Non
     terminal.wait_for(lambda text: n_tokens(text) >= first + tokens, timeout)
 
 
-def shown(chunks: list[Chunk]) -> str:
+def shown(chunks: list[Chunk], size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
     """The screen after these."""
-    screen = Screen(WIDTH, HEIGHT)
+    screen = Screen(*size)
     screen.feed(b"".join(chunk.data for chunk in chunks))
     return screen.text
 
@@ -139,19 +148,94 @@ def in_bits(text: str) -> bool:
     return text.count("bits") > text.count("nats")
 
 
+GOALS = {("truecolor", WIDTH): "<= 1.6", ("256", WIDTH): "<= 1.2"}
+"""KB per token."""
+COMPRESSED = "<= 150"
+
+
 def sent(settings: Settings) -> Iterator[Figure]:
-    """Bytes to the terminal per token, with every view showing."""
-    with inspector(settings, 40.0) as terminal:
+    """Bytes to the terminal per token, with every view that there is room for."""
+    sizes = [(WIDTH, HEIGHT)] if settings.quick else [(WIDTH, HEIGHT), (120, 36), (80, 24)]
+    for size in sizes:
+        for color in ("truecolor", "256", "ascii"):
+            flags = ["--ascii", "--color", "mono"] if color == "ascii" else ["--color", color]
+            yield from _sent(settings, size, color, flags)
+    yield from _sent(settings, (WIDTH, HEIGHT), "truecolor, --no-diff", ["--color", "truecolor", "--no-diff"])
+
+
+def _sent(settings: Settings, size: tuple[int, int], color: str, flags: list[str]) -> Iterator[Figure]:
+    with inspector(settings, 40.0, flags=flags, size=size) as terminal:
         writing(terminal, 120)
         before, began = list(terminal.chunks), time.perf_counter()
-        time.sleep(4 if settings.quick else 20)
-        after, seconds = list(terminal.chunks), time.perf_counter() - began
-    received = sum(len(chunk.data) for chunk in after[len(before) :])
-    tokens = n_tokens(shown(after)) - n_tokens(shown(before))
-    detail = f"{tokens / seconds:.3g} tok/s, {received / seconds / 1024:.3g} KiB/s"
-    yield Figure(
-        f"bytes to the terminal at {WIDTH}x{HEIGHT}", received / tokens / 1e3, "KB per token", "<= 4.5", detail
-    )
+        spent = _cpu(terminal)
+        time.sleep(4 if settings.quick else 15)
+        spent, after, seconds = _cpu(terminal) - spent, list(terminal.chunks), time.perf_counter() - began
+    chunks = after[len(before) :]
+    received = sum(len(chunk.data) for chunk in chunks)
+    tokens = n_tokens(shown(after, size)) - n_tokens(shown(before, size))
+    pack = zlib.compressobj(6)
+    packed = sum(len(pack.compress(chunk.data) + pack.flush(zlib.Z_SYNC_FLUSH)) for chunk in chunks)
+    frames = sum(chunk.data.count(b"\x1b[?2026h") for chunk in chunks) / seconds
+    detail = f"{tokens / seconds:.3g} tok/s, {received / seconds / 1024:.3g} KiB/s, {frames:.3g} frames/s"
+    name = f"{size[0]}x{size[1]} {color}"
+    yield Figure(name, received / tokens / 1e3, "KB per token", GOALS.get((color, size[0]), ""), detail)
+    goal = COMPRESSED if (color, size[0]) in GOALS else ""
+    detail = f"CPU of the screen {100 * spent / seconds:.3g} % of a core"
+    yield Figure(f"{name}, as ssh -C packs it", packed / tokens, "B per token", goal, detail)
+
+
+def _cpu(terminal: Terminal) -> float:
+    """Seconds that the screen's process has computed."""
+    times = psutil.Process(terminal.process.pid).cpu_times()
+    return times.user + times.system
+
+
+def link(settings: Settings) -> Iterator[Figure]:
+    """Key to screen through a slow link, every view at 200x60 and 40 tok/s."""
+    slow = Link(rate=60e3, round_trip=0.05)
+    for flags in (["--color", "256"], ["--color", "truecolor"]):
+        with inspector(settings, 40.0, flags=flags, link=slow) as terminal:
+            writing(terminal, 60, 60)
+            presses = _pressed(terminal, 20 if settings.quick else 100)
+            chunks = list(terminal.chunks)
+        waits = [1e3 * wait for wait in answers(chunks, presses)]
+        goal = f"<= {1e3 * slow.round_trip + 30:.0f}"
+        name = f"key to screen, 60 kB/s and 50 ms, {flags[1]}"
+        late = sum(wait == float("inf") for wait in waits)
+        detail = f"{len(waits)} keys, {late} unanswered before the next"
+        yield Figure(f"{name}, median", statistics.median(waits), "ms", goal, detail)
+        yield Figure(f"{name}, worst", max(waits), "ms", "<= 250")
+
+
+def redraw(settings: Settings) -> Iterator[Figure]:
+    """What opens over the screen."""
+    with inspector(settings, 40.0) as terminal:
+        writing(terminal, 40)
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.settle(1.0)
+        for name, keys in (("opening the help", "?"), ("closing it", "escape"), ("opening the palette", "ctrl+p")):
+            received = terminal.received
+            terminal.press(keys)
+            time.sleep(1.5)
+            terminal.settle(0.5)
+            yield Figure(f"bytes of {name}", terminal.received - received, "bytes", "")
+
+
+def intake(settings: Settings) -> Iterator[Figure]:
+    """What the screen takes in: CPU at 40 tok/s, and 1,000 tok/s without loss."""
+    seconds = 5 if settings.quick else 20
+    for rate, goal in ((40.0, "<= 15"), (1000.0, "<= 50")):
+        with inspector(settings, rate, max_tokens=60_000) as terminal:
+            writing(terminal, 40)
+            before, spent, began = n_tokens(terminal.text), _cpu(terminal), time.perf_counter()
+            time.sleep(seconds)
+            spent, took = _cpu(terminal) - spent, time.perf_counter() - began
+            terminal.press("space")
+            terminal.wait_for("paused", 60)
+            tokens = n_tokens(terminal.text) - before
+        detail = f"{tokens / took:.4g} tok/s shown in the context"
+        yield Figure(f"CPU of the screen process at {rate:.0f} tok/s", 100 * spent / took, "%", goal, detail)
 
 
 def idle(settings: Settings) -> Iterator[Figure]:

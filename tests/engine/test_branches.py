@@ -10,13 +10,18 @@ from small import loaded as small_model
 from tui_entropy.engine.decode import Context, Controls, decode, instruments
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.vectors import ControlVector, setting
+from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.records import (
+    AskAttention,
     Branch,
     Knobs,
     Label,
+    Labelled,
     Reconsider,
+    Started,
     Step,
+    VectorsChanged,
     Write,
 )
 
@@ -248,3 +253,205 @@ def test_any_run_says_what_it_would_if_it_were_written_straight(family, bound):
                     assert alike(step, wanted, exact=bound == PLENTY), (run, step.index)
 
     check()
+
+
+def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(loaded, monkeypatch):
+    with instruments(loaded) as probes:
+        teller = Teller(loaded, probes)
+        teller.write(15)
+        branches = teller.session.branches
+        other = teller.branch(6, token_ids=(50,), ban=(60,))
+        teller.write(5)
+        teller.session.set_knobs(replace(DRAWN, temperature=0.3))
+        teller.write(5)
+        for run, step in [(other, 3), (other, 6), (other, 9), (1, 3), (1, 14), (other, 14)]:
+            told = teller.log.runs[run]
+            knobs = next(knobs for first, knobs in reversed(told.turned) if first <= step)
+            assert alike(branches.reconsider(Reconsider(run, step, knobs)).step, list(told.steps)[step]), (run, step)
+        asked = []
+        revisit = branches.travel.revisit
+        monkeypatch.setattr(branches.travel, "revisit", lambda *args: asked.append(1) or revisit(*args))
+        steps = [branches.reconsider(Reconsider(1, 8, replace(DRAWN, temperature=t))).step for t in (0, 0.5, 1, 2)]
+        assert len(asked) == 1
+        assert len({step.entropy for step in steps}) == 1
+        heats = [step.final_entropy for step in steps]
+        assert heats == sorted(heats) and heats[0] == 0
+        teller.write(5)
+        assert all(alike(a, b) for a, b in zip(teller.log.now.steps, straight(teller, other), strict=True))
+
+
+def test_at_a_stop_a_vector_changes_what_is_held_up_and_that_is_what_is_written(loaded):
+    with instruments(loaded) as probes:
+        teller = Teller(loaded, probes)
+        teller.write(10)
+        teller.session.look_ahead()
+        before = teller.log.proposed
+        teller.session.set_vector(teller.on)
+        steered = teller.log.proposed
+        assert steered.entropy != before.entropy
+        teller.session.set_vector(teller.off)
+        assert alike(teller.log.proposed, before)
+        teller.session.set_vector(teller.on)
+        assert alike(teller.log.proposed, steered)
+        teller.write(1)
+        assert alike(list(teller.log.steps)[10], steered)
+        teller.write(4)
+        assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))
+
+
+def test_rebuilt_all_that_was_written_counts_as_read_under_the_vectors_that_are_set(loaded):
+    with instruments(loaded) as probes:
+        teller = Teller(loaded, probes)
+        teller.write(8)
+        teller.session.set_vector(teller.on, rebuild=True)
+        change = next(event for event in reversed(teller.events) if isinstance(event, VectorsChanged))
+        assert change.rebuilt and change.index == 8 and change.seconds > 0
+        assert not any(
+            event.rebuilt for event in teller.events if isinstance(event, VectorsChanged) and event is not change
+        )
+        teller.write(4)
+        fresh = Teller(loaded, probes)
+        fresh.session.set_vector(fresh.on)
+        fresh.session.begin(Write(PROMPT, None, False, 60, DRAWN))
+        fresh.session.branches.branch(Branch(2, 0, token_ids=tuple(ids(teller.log, 1)[:8])))
+        fresh.write(12)
+        for a, b in zip(list(teller.log.steps)[8:], list(fresh.log.steps)[8:], strict=True):
+            assert alike(a, b, exact=False)
+
+
+def test_here_tokens_are_forced_and_banned_in_the_run_itself(llama):
+    with instruments(llama) as probes:
+        teller = Teller(llama, probes)
+        teller.write(5)
+        teller.session.look_ahead()
+        first = teller.log.proposed.token_id
+        assert teller.branch(5, ban=(first,)) == 1
+        assert teller.log.proposed.token_id != first and teller.log.proposed.stages[0].name == "banned"
+        assert teller.branch(5, token_ids=(first,), text="KLM") == 1
+        assert teller.log.proposed.token_id == first
+        assert teller.write(4) == [first, *llama.codec.continuing("KLM")]
+        assert [step.stages[-1].name for step in list(teller.log.steps)[5:]] == ["forced"] * 4
+        teller.write(3)
+        assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))
+
+
+def test_a_run_that_ended_is_gone_on_with_in_a_branch_of_it(llama):
+    with instruments(llama) as probes:
+        teller = Teller(llama, probes, n=6)
+        teller.write(10)
+        assert teller.log.state == "ended" and len(teller.log.steps) == 6
+        run = teller.branch(6)
+        assert run == 2 and teller.log.now.started.how == "kept"
+        teller.write(10)
+        assert len(teller.log.steps) == 12
+        whole = Teller(llama, probes, n=12)
+        whole.write(12)
+        assert all(alike(a, b) for a, b in zip(teller.log.steps, whole.log.steps, strict=True))
+        teller.go(1)
+        assert teller.log.state == "ended" and not teller.session.active
+
+
+def test_what_cannot_be_is_refused_and_changes_nothing(llama):
+    with instruments(llama) as probes:
+        teller = Teller(llama, probes)
+        teller.write(4)
+        session, before = teller.session, len(teller.events)
+        wrong = [
+            lambda: teller.branch(5),
+            lambda: teller.branch(-1),
+            lambda: teller.branch(1, run=7),
+            lambda: teller.branch(1, token_ids=(96,)),
+            lambda: teller.branch(1, ban=(-1,)),
+            lambda: teller.go(9),
+            lambda: session.branches.label(Label(1, deleted=True)),
+            lambda: session.branches.reconsider(Reconsider(1, 9, DRAWN)),
+            lambda: session.branches.reconsider(Reconsider(1, 1, replace(DRAWN, top_p=-1.0))),
+            lambda: session.begin(Write(PROMPT, None, False, 9, DRAWN, parent=9)),
+        ]
+        for act in wrong:
+            with pytest.raises(UserError):
+                act()
+        assert len(teller.events) == before and session.active
+        teller.branch(2)
+        session.branches.label(Label(1, name="first", starred=True))
+        session.branches.label(Label(1, deleted=True))
+        assert teller.events[-1] == Labelled(1, "first", True, True)
+        assert teller.kept.bytes == 4 * 2 * 2 * 8 * 4  # one token, which the branch has too
+        with pytest.raises(UserError):
+            teller.go(1)
+        session.branches.label(Label(1, deleted=False))
+        teller.go(1)
+        teller.write(3)
+        assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))
+
+
+def test_every_step_of_a_long_text_has_attention_rows(loaded):
+    layer = loaded.anatomy.attention.index(True) + 1
+    with instruments(loaded, keep=8) as probes:
+        teller = Teller(loaded, probes)
+        teller.write(20)
+        with_all = [teller.session.attention(AskAttention(layer, None, at, 3, 0, 40)) for at in range(2, 29)]
+        assert all(rows.unavailable is None and len(rows.queries) == 3 for rows in with_all)
+        for rows in with_all:
+            for row, elsewhere in zip(rows.weights.rows(), rows.elsewhere, strict=True):
+                assert 0 < sum(w for w in row if w == w) + elsewhere < 1 + 1e-5
+        newest = teller.session.attention(AskAttention(layer, 2, 28, 8, 0, 40))
+        whole = teller.session.attention(AskAttention(layer, 2, 25, 2, 0, 40))
+        near = dict(zip(newest.queries, newest.weights.rows(), strict=True))
+        for at, row in zip(whole.queries, whole.weights.rows(), strict=True):
+            assert row == pytest.approx(near[at], abs=1e-5, nan_ok=True)
+        teller.write(5)
+        assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))
+
+
+@pytest.mark.parametrize("family", ["llama", "hybrid"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda teller: teller.branch(3, token_ids=(9,)) and teller.write(2),
+        lambda teller: teller.go(2) or teller.write(2),
+        lambda teller: teller.session.set_vector(teller.on, True) or teller.write(2),
+        lambda teller: teller.session.branches.reconsider(Reconsider(1, 4, DRAWN)),
+        lambda teller: teller.write(2),
+    ],
+)
+@pytest.mark.parametrize("after", [0, 1])
+def test_after_a_failure_in_the_middle_every_run_is_still_what_it_was(family, act, after, monkeypatch):
+    loaded = model(family)
+    with instruments(loaded) as probes:
+        teller = Teller(loaded, probes)
+        teller.write(12)
+        teller.branch(5, token_ids=(9,))
+        teller.write(4)
+        teller.go(1)
+        block, calls = loaded.anatomy.blocks[2], [after]
+
+        def fail(*_):
+            if calls[0] == 0:
+                raise MemoryError
+            calls[0] -= 1
+
+        hook = block.register_forward_pre_hook(fail)
+        try:
+            act(teller)
+        except MemoryError:
+            teller.session.abandon()
+        finally:
+            hook.remove()
+        for run in list(teller.session.branches.runs):
+            teller.go(run)
+            teller.write(3)
+            for a, b in zip(teller.log.steps, straight(teller, run), strict=True):
+                assert alike(a, b, exact=False)
+
+
+def test_an_edited_prompt_is_a_run_with_a_parent(llama):
+    with instruments(llama) as probes:
+        teller = Teller(llama, probes)
+        teller.write(3)
+        teller.session.begin(Write("ABCDEX", None, False, 9, DRAWN, parent=1))
+        started = next(event for event in reversed(teller.events) if isinstance(event, Started))
+        assert (started.run, started.parent, started.shared) == (2, 1, 0)
+        teller.write(4)
+        teller.go(1)
+        assert teller.log.state == "ended"

@@ -1,5 +1,6 @@
 """Every check passes on every family, and is seen failing when what it is there for goes wrong."""
 
+import copy
 import json
 import math
 import sys
@@ -17,14 +18,15 @@ from tui_entropy.cli import main
 from tui_entropy.engine import costs, decode, doctor, measure
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.attention import AttentionProbe, _Layer
-from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.cache import RoomyLayer
 from tui_entropy.engine.steering import Steering
 from tui_entropy.records import Knobs
 
 CHECKS = {
     "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
     "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
-    "written steps", "sampling chain", "repeated draws", "left as found", "head measures",
+    "written steps", "sampling chain", "repeated draws", "left as found", "head measures", "row of two",
+    "steered row",
 }  # fmt: skip
 VIEWS = {
     costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
@@ -57,7 +59,9 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     found = doctor.doctor(family, lambda progress: stages.append(progress.stage))
     assert {check.name for check in found.checks} == CHECKS
     by_verdict = {check.name: check.verdict for check in found.checks if check.verdict != report.PASS}
-    assert by_verdict == ({} if family.anatomy.croppable else {"revisited step": report.SKIPPED})
+    assert by_verdict == (
+        {} if family.anatomy.croppable else dict.fromkeys(("row of two", "steered row"), report.SKIPPED)
+    )
     assert {cost.view for cost in found.costs} == VIEWS
     assert len(stages) == len(doctor.CHECKS) + 1
     assert not any(module._forward_hooks for module in family.model.modules())
@@ -130,12 +134,12 @@ def wrong_scale(patch):
 
 
 def crop_that_does_nothing(patch):
-    patch.setattr(RoomyCache, "crop", lambda self, length: None)
+    patch.setattr(RoomyLayer, "first", lambda self, n: copy.copy(self))
 
 
 def crop_that_takes_one_more(patch):
-    honest = RoomyCache.crop
-    patch.setattr(RoomyCache, "crop", lambda self, length: honest(self, length - 1))
+    honest = RoomyLayer.first
+    patch.setattr(RoomyLayer, "first", lambda self, n: honest(self, n - 1))
 
 
 def twice_the_strength(patch):
@@ -150,6 +154,15 @@ def the_block_below(patch):
 
 def no_push(patch):
     patch.setattr(Steering, "set", lambda self, pushes: None)
+
+
+def push_for_every_row(patch):
+    honest = Steering.set
+    patch.setattr(Steering, "set", lambda self, *rows: honest(self, rows[-1]))
+
+
+def rows_mixed_up(patch):
+    patch.setattr(doctor, "forward", lambda *given: decode.forward(*given).flip(0))
 
 
 def push_that_stays(patch):
@@ -193,6 +206,8 @@ FAULTS = [
     (the_block_below, "llama", doctor.steering, {"steered block", "blocks below"}),
     (no_push, "gemma3", doctor.steering, {"steered block", "blocks above"}),
     (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
+    (push_for_every_row, "gemma3", doctor.rows, {"steered row"}),
+    (rows_mixed_up, "llama", doctor.rows, {"row of two", "steered row"}),
     (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
     (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
     (top_p_before_temperature, "llama", doctor.written_steps, {"sampling chain"}),

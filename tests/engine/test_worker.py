@@ -17,13 +17,17 @@ from tui_entropy.records import (
     Advance,
     AskAttention,
     AttentionRows,
+    Branch,
     Continue,
     Continued,
     Ended,
     Failed,
     Follow,
+    Go,
     Knobs,
     KnobsChanged,
+    Label,
+    Labelled,
     Load,
     Memory,
     ModelSpec,
@@ -33,12 +37,15 @@ from tui_entropy.records import (
     Proposed,
     Quit,
     Ready,
+    Reconsider,
+    Reconsidered,
     Refused,
     SetKnobs,
     SetVector,
     Started,
     Step,
     Stop,
+    Switched,
     Vector,
     Write,
 )
@@ -181,6 +188,40 @@ def test_a_text_that_nobody_watched_is_the_same_as_one_that_was_watched(engine):
     assert [step.token_id for step in again.steps] == [step.token_id for step in watched]
     for step, one in zip(again.steps, watched, strict=True):
         assert (step.entropy, step.blocks, step.text) == (one.entropy, one.blocks, one.text)
+
+
+def test_one_branches_off_goes_back_and_reconsiders(engine):
+    engine.end.send(replace(ENDLESS, max_tokens=40))
+    first = engine.until(Started)
+    engine.until(Ended)
+    written = [event for event in engine.heard if isinstance(event, Step) and event.run == first.run]
+    engine.end.send(Branch(first.run, 10, text="KL", pause=True))
+    branch = engine.until(Started)
+    assert (branch.parent, branch.shared, branch.how) == (first.run, 10, "kept")
+    assert engine.until(Paused).reason == "after a step"
+    assert engine.until(Proposed).step.index == 12
+    engine.end.send(Branch(branch.run, 12, pause=True, ban=(written[12].token_id,)))
+    assert engine.until(Proposed).step.stages[0].name == "banned"
+    engine.end.send(Continue())
+    engine.until(Ended)
+    engine.end.send(Go(first.run))
+    assert engine.until(Switched).run == first.run
+    engine.end.send(Branch(first.run, 40, pause=True))
+    again = engine.until(Started)
+    assert again.shared == 40 and engine.until(Proposed).step.index == 40
+    engine.end.send(Reconsider(first.run, 7, ENDLESS.knobs))
+    assert engine.until(Reconsidered).step.candidates == written[7].candidates
+    engine.end.send(Label(branch.run, name="other"))
+    assert engine.until(Labelled).name == "other"
+    engine.end.send(AskAttention(1, 1, 12, 4, 0, 16))
+    assert engine.until(AttentionRows).queries == (9, 10, 11, 12)
+    for command in (Branch(99, 0), Go(99), Label(again.run, deleted=True), Reconsider(first.run, 99, ENDLESS.knobs)):
+        engine.end.send(command)
+        assert len(engine.until(Refused).sentence) > 20
+    memory = next(event for event in reversed(engine.heard) if isinstance(event, Memory))
+    assert 0 < memory.kept <= memory.bound == 1 << 30
+    ready = next(event for event in engine.heard if isinstance(event, Ready))
+    assert ready.rewinds == "by cropping its cache, exact"
 
 
 def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):

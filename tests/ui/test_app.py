@@ -116,7 +116,7 @@ async def test_every_pane_shows_the_newest_step_while_following():
     app = up()
     async with app.run_test(size=(120, 40)) as pilot:
         await writing(app, pilot)
-        assert {view.frame.cursor for view in app.views} == {STEPS - 1}
+        await until(pilot, lambda: {view.frame.cursor for view in app.views} == {STEPS - 1})
         assert f"step {STEPS}" in screen_text(app)
 
 

@@ -25,6 +25,13 @@ def test_colours_follow_the_terminal(environment, mode):
     assert color_mode("auto", environment) == mode
 
 
+def test_over_ssh_the_lighter_colours_are_taken_unless_a_person_wants_more():
+    there = {"COLORTERM": "truecolor", "TERM": "xterm-256color", "SSH_CONNECTION": "1.2.3.4 5 6.7.8.9 22"}
+    assert color_mode("auto", there) == "256"
+    assert color_mode("truecolor", there) == "truecolor"
+    assert color_mode("auto", {"TERM": "xterm", "SSH_TTY": "/dev/pts/1"}) == "16"
+
+
 def test_a_person_may_know_better():
     assert color_mode("256", {"COLORTERM": "truecolor"}) == "256"
     with pytest.raises(UserError, match="truecolor, 256, 16, mono"):

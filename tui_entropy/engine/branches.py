@@ -204,13 +204,18 @@ class Branches:
         assert run is not None
         began, context, pushes = perf_counter(), run.context, session.pushes()
         n = min(len(context.stamps), context.n_tokens - 1)
+        before = context.pushes, context.stamps
         session.leave()
-        run.controls, run.vectors = session.made(pushes, run.controls.knobs), session.vectors
         context.let_go()
         context.pushes, context.stamps = [], []
         context.note(n, pushes)
+        try:
+            session.read_all()
+        except BaseException:
+            context.pushes, context.stamps = before
+            raise
+        run.controls, run.vectors = session.made(pushes, run.controls.knobs), session.vectors
         self._drop_unused()
-        session.read_all()
         session.resume()
         seconds = perf_counter() - began
         session.emit(VectorsChanged(run.number, context.n_written, run.vectors, True, seconds))

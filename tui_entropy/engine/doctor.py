@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
@@ -24,13 +24,14 @@ from transformers.generation.logits_process import (
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.costs import costs
-from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.decode import Context, Controls, decode, forward, instruments
 from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded, free_bytes
 from tui_entropy.engine.metrics import log_probs, surprisal_moments
 from tui_entropy.engine.prompt_scores import last_block_output
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.session import Session
+from tui_entropy.engine.travel import Travel
 from tui_entropy.engine.trust import NO_ATTENTION
 from tui_entropy.engine.vectors import ControlVector, pushes, setting
 from tui_entropy.records import AskAttention, Event, Knobs, Progress, Started, Step, Write
@@ -48,6 +49,8 @@ ROUNDINGS = {torch.float32: 128, torch.bfloat16: 8, torch.float16: 8}
 """Roundings of its dtype that a number may be off by. In float32 sums of thousands of terms are rounded at every
 term; half types are summed in float32 and rounded once per operator."""
 STRENGTH = 0.5
+STATES_BYTES = 1 << 30
+"""Of layers that cannot be shortened, for going back to."""
 
 
 def allowed(dtype: torch.dtype, size: float | Tensor) -> float:
@@ -126,20 +129,22 @@ def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 
 def revisited_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
-    """Tokens taken back and read again find the cache as it was."""
-    check = partial(Check, "revisited step", "logits", "tokens taken back and read again against before", "logits")
-    if not loaded.anatomy.croppable:
-        kinds = ", ".join(sorted(set(loaded.anatomy.layer_kinds)))
-        yield check(skipped=f"a cache of {kinds} layers cannot be shortened")
-        return
-    cache = new_cache(loaded.model, loaded.anatomy)
-    known, tail = ids[:-N_SINGLE], torch.split(ids[-N_SINGLE:], 1)
-    with instruments(loaded):
-        read(loaded.model, known, cache)
-        first = torch.cat([read(loaded.model, one, cache) for one in tail])
-        cache.crop(-N_SINGLE)
-        again = torch.cat([read(loaded.model, one, cache) for one in tail])
-    yield check(worst(again, first), same_again(loaded, ids, first.abs().max()))
+    """Each of the last tokens gone back to as a person would, from the newest: by cropping, or from a state."""
+    with instruments(loaded, keep=0) as probes:
+        context = Context(loaded, ids[:-N_SINGLE].tolist(), N_SINGLE)
+        context.forced = ids[-N_SINGLE:].tolist()
+        travel, first, positions = Travel(loaded, probes, bound=STATES_BYTES), [], []
+        travel.seat(context)
+        for event in decode(loaded, probes, context, lambda: Controls(Knobs(), {})):
+            travel.checkpoint()
+            if isinstance(event, Step) and context.logits is not None:
+                first.append(context.logits)
+                positions.append(event.position - 1)
+        again = [travel.revisit(context, position).logits for position in positions]
+    before, after = (torch.stack([row for row in rows if row is not None]) for rows in (first, again))
+    bound = same_again(loaded, ids, before.abs().max())
+    compared = f"gone back to {travel.rewinds.removesuffix(', exact')}, against before"
+    yield Check("revisited step", "logits", compared, "logits", worst(after, before), bound)
 
 
 def precision(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
@@ -296,6 +301,36 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield Check("steering taken away", "logits", "logits against before", "logits", worst(after, logits), bound)
 
 
+def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
+    """Two texts in one pass are each what they are alone, and what is pushed in one stays in it."""
+    alone = partial(Check, "row of two", "logits", "each row of one pass against a pass of its own", "logits")
+    apart = partial(Check, "steered row", "logits", "the row beside one that is steered against before", "logits")
+    if not loaded.anatomy.croppable:
+        kinds = ", ".join(sorted(set(loaded.anatomy.layer_kinds)))
+        yield from (check(skipped=f"a cache of {kinds} layers is not shared") for check in (alone, apart))
+        return
+    texts = ids, ids.flip(0)
+    pushed = torch.randn(loaded.anatomy.d_model, generator=torch.Generator().manual_seed(0))
+    push = {(loaded.anatomy.n_layers + 1) // 2: pushed}
+    with instruments(loaded, keep=0) as probes:
+
+        def written(*under: Mapping[int, Tensor], which: Sequence[Tensor] = texts) -> Tensor:
+            """(rows, N_SINGLE, vocab) logits of the last tokens, read one by one."""
+            probes.steering.set(*under)
+            cache = new_cache(loaded.model, loaded.anatomy)
+            beside = torch.stack(list(which))
+            forward(loaded, cache, beside[:, :-N_SINGLE])
+            return torch.stack([forward(loaded, cache, beside[:, [at]]) for at in range(-N_SINGLE, 0)], 1)
+
+        both = written({})
+        each = torch.cat([written({}, which=[text]) for text in texts])
+        steered = written({}, push)
+        single = written(push, which=texts[1:])
+    bound = allowed(loaded.model.dtype, both.abs().max())
+    yield alone(max(worst(both, each), worst(steered[1:], single)), bound)
+    yield apart(worst(steered[0], both[0]), bound)  # experts are shared out among the tokens of a batch
+
+
 # --- What is written -----------------------------------------------------------------------------------------------
 
 
@@ -362,5 +397,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
-    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, written_steps,
+    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, written_steps,
 )  # fmt: skip

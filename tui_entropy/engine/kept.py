@@ -74,7 +74,7 @@ class Kept:
 
     def state(self, n: int, stamps: Sequence[int]) -> tuple[int, States] | None:
         """The newest state that is kept of the first n tokens: after how many of them, and it."""
-        for position in range(n, 0, -1):
+        for position in range(min(n, len(stamps)), 0, -1):
             stamp = stamps[position - 1]
             if found := self._all.get(stamp):
                 self._all.move_to_end(stamp)
@@ -90,10 +90,17 @@ class Kept:
                 self._remove(key)
 
     def drop(self, stamps: set[int]) -> None:
-        """What belongs to none of the tokens with these stamps; what belongs to some of them stays."""
+        """All that does not belong to one of the tokens with these stamps."""
         for key in list(self._all):
-            if stamps.isdisjoint(key.stamps if isinstance(key, Tail) else (key,)):
+            if not isinstance(key, Tail):
+                if key not in stamps:
+                    self._remove(key)
+                continue
+            n = sum(stamp in stamps for stamp in key.stamps)  # the first of them: what follows one has others too
+            if n < len(key.stamps):
                 self._remove(key)
+                first = {i: (keys[..., :n, :], values[..., :n, :]) for i, (keys, values) in key.columns.items()}
+                self.keep_tail(key.first, key.stamps[:n], first)
 
     def _put(self, key: int | Tail, kept: Tail | States, size: int) -> None:
         self._all[key] = kept, size

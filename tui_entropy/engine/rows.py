@@ -1,8 +1,8 @@
 """Two texts as rows of one cache and one forward pass, for the price of reading the weights once.
 
-A product of two rows with a large matrix goes through a routine made for many, which copies the matrix into another
-layout first and so takes twice as long as one row. As a batch of two products of one row with the same matrix, each
-runs on a core of its own, reads what the other has just brought into the cache, and is to the bit what it is alone.
+A product of two rows with a large matrix goes through a routine made for many, which brings the matrix into another
+layout first and takes twice as long as one row. The same product from the other side, matrix times two columns, reads
+the matrix once as it lies in memory, and on one thread is faster than even one row is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.threads import one_thread
 
 if TYPE_CHECKING:
     from tui_entropy.engine.decode import Context
@@ -33,7 +34,7 @@ def two_rows(model: nn.Module) -> Iterator[None]:
         and "forward" not in vars(module)
     ]
     for module in linear:
-        vars(module)["forward"] = partial(_two_products, module)
+        vars(module)["forward"] = partial(_two_columns, module)
     try:
         yield
     finally:
@@ -41,10 +42,11 @@ def two_rows(model: nn.Module) -> Iterator[None]:
             del vars(module)["forward"]
 
 
-def _two_products(module: nn.Linear, x: Tensor) -> Tensor:
+def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
     if x.shape[:-1] != (2, 1):
         return nn.Linear.forward(module, x)
-    product = torch.bmm(x, module.weight.T.expand(2, -1, -1))
+    with one_thread:
+        product = torch.mm(module.weight, x[:, 0].T).T[:, None]
     return product if module.bias is None else product + module.bias
 
 

@@ -350,6 +350,11 @@ class Session:
         return self.branches.rows(ask)
 
     @property
+    def rewinds(self) -> str:
+        """How this model goes back in a text, in a phrase."""
+        return self.branches.travel.rewinds
+
+    @property
     def cache_bytes(self) -> int:
         """Keys, values and kept queries."""
         kept = self.probes.attention.kept_bytes

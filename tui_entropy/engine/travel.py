@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.anatomy import new_cache
-from tui_entropy.engine.cache import RoomyCache, States, appended_to, as_of, columns, states
+from tui_entropy.engine.cache import RoomyCache, RoomyLayer, States, appended_to, as_of, columns, states
 from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Instruments, read
 from tui_entropy.engine.kept import Kept
 from tui_entropy.engine.loading import Loaded
@@ -110,9 +110,11 @@ class Travel:
         with another must have parted from it.
         """
         leaving, self.seated = self.seated or context, None
-        wanted = context.n_tokens - 1
+        wanted, croppable = context.n_tokens - 1, self.loaded.anatomy.croppable
         cache, n_read = leaving.cache, leaving.n_read
         end = there = min(wanted, leaving.shared(context), n_read)
+        if not croppable and not any(isinstance(layer, RoomyLayer) for layer in cache.layers):
+            end = wanted  # all of it is in the states
         tails = []
         while end < wanted and (found := self.kept.tail(end, context.stamps, wanted)):
             tails.append((end, found[0]))
@@ -126,7 +128,7 @@ class Travel:
             cache = appended_to(cache, first, tail)
         if not end:
             cache = context.cache  # nothing is in common, and what room there was goes with the text it was for
-        if self.loaded.anatomy.croppable:
+        if croppable:
             context.n_read, context.cache = end, as_of(cache, end, {})
         elif there == end == n_read:
             context.n_read, context.cache = end, cache
@@ -138,7 +140,7 @@ class Travel:
         self.seated = context
         if not context.behind:
             return "kept"
-        checkpoint = "from a checkpoint, " if context.n_read and not self.loaded.anatomy.croppable else ""
+        checkpoint = "from a checkpoint, " if context.n_read and not croppable else ""
         return f"{checkpoint}{context.behind} tokens read again"
 
     def state(self, context: Context, n: int) -> tuple[int, States]:

@@ -187,8 +187,7 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         trace = self.audience.record(command.trace)
-        rewinds = self.session.branches.travel.rewinds
-        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, rewinds))
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.rewinds))
         self._gauge()
 
     def bring_up(self, command: Load) -> Session:

@@ -53,6 +53,7 @@ class Actions(
         def tell(self, command: Command) -> None: ...
         def write(self, wanted: Write) -> None: ...
         def begin_engine(self) -> None: ...
+        def forget_terminal(self) -> None: ...
 
     vector_at = 0
     """The vector that + and - act on."""
@@ -292,6 +293,7 @@ class Actions(
         self.push_screen(HelpScreen(self.frame))
 
     def action_redraw(self) -> None:
+        self.forget_terminal()
         self.refresh(layout=True)
 
     def action_help_quit(self) -> None:

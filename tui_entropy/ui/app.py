@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from msgspec.structs import replace as changed
 from textual.actions import parse
 from textual.app import App, ComposeResult, SystemCommand
 from textual.containers import Container
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -44,7 +47,9 @@ from tui_entropy.records import (
 from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
+from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.start import over_ssh
 from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
 from tui_entropy.ui.widgets.candidates import Candidates
@@ -57,6 +62,9 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
+RIDES = 4
+"""Frames of data that a round of all heavy panes is spread over."""
+SSH = "over ssh: `ssh -C` packs what is sent to an eighth; --color truecolor has finer colours for a third more"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
@@ -75,10 +83,11 @@ class InspectorApp(Actions, App[None]):
     write: what to begin with once the model is up, None to wait for a person.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
-    trace, keep, on_leave: as in records.Load.
+    trace, keep, on_leave, kept_cache: as in records.Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys.py) -> keys in its place.
+    driver_class: as Textual takes it; data is paced only by a DiffingDriver.
     """
 
     TITLE = "tui-entropy"
@@ -99,14 +108,17 @@ class InspectorApp(Actions, App[None]):
         trace: Path | None = None,
         keep: float = 0.0,
         on_leave: str = "write",
+        kept_cache: int = 1 << 30,
         attach: Path | None = None,
         forwarded: bool = False,
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__()
-        self.load, self.opening = Load(spec, tuple(vectors), str(trace) if trace else None, keep, on_leave), write
+        super().__init__(driver_class=driver_class)
+        path = str(trace) if trace else None
+        self.load, self.opening = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache), write
         self.stops = tuple(breakpoints), tuple(watches)
         """What is set once the model is up."""
         self.attach, self.forwarded = attach, forwarded
@@ -122,6 +134,14 @@ class InspectorApp(Actions, App[None]):
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
         self._heavy_due = math.inf
+        self._at_once = False
+        """A person waits for the heavy panes."""
+        self._share = 1
+        """Heavy panes that ride along with a frame of data."""
+        self._owed = False
+        """Data has come that no pane shows yet."""
+        self._pacer = Pacer()
+        """Of the terminal; in a terminal that cannot be asked, one that never waits."""
         self._to_show: list[View] = []
         """Heavy panes that do not show the newest frame yet."""
         self._asked_rows: object = None
@@ -151,6 +171,8 @@ class InspectorApp(Actions, App[None]):
         yield hints
 
     def on_mount(self) -> None:
+        self._pacer = getattr(self._driver, "pacer", self._pacer)
+        self._pacer.on_answer = self._level
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
@@ -185,14 +207,14 @@ class InspectorApp(Actions, App[None]):
             self.tell(self.load)
 
     def _welcome(self) -> None:
-        """Once per user: the keys worth knowing."""
-        seen = paths.state() / "welcomed"
-        try:
-            seen.parent.mkdir(parents=True, exist_ok=True)
-            seen.touch(exist_ok=False)
-        except OSError:
-            return
-        self.say(WELCOME, seconds=60.0)
+        """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""
+        for name, wanted, sentence in (("welcomed", True, WELCOME), ("welcomed-over-ssh", over_ssh(os.environ), SSH)):
+            with suppress(OSError):
+                if wanted:
+                    paths.state().mkdir(parents=True, exist_ok=True)
+                    (paths.state() / name).touch(exist_ok=False)
+                    self.say(sentence, seconds=60.0)
+                    return
 
     # --- In --------------------------------------------------------------------------------------------------
 
@@ -223,19 +245,40 @@ class InspectorApp(Actions, App[None]):
         self._alarm = self.clock.call_at(at, self._ring)
 
     def _ring(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._alarm = None
         self.call_later(self._drain)
+
+    def _level(self) -> None:
+        """The terminal shows what it was sent."""
+        if self._owed or self._heavy_due < math.inf:
+            self._arm(max(min(self._light_at + LIGHT, self._heavy_due), self.clock.time()))
+
+    def forget_terminal(self) -> None:
+        """The terminal may show anything: what is painted next is sent whole."""
+        if forget := getattr(self._driver, "forget", None):
+            forget()
 
     def _drain(self) -> None:
         arrived, self._arrived = self._arrived, []
         for event in arrived:
             self._take_in(event)
-        if arrived:
-            self._light_at = self.clock.time()
+        self._owed = self._owed or bool(arrived)
+        if wait := self._pacer.waits:
+            self._arm(self.clock.time() + wait)
+            return
+        if self._owed:
+            self._owed, self._light_at = False, self.clock.time()
+            self.frame = replace(self.frame, terminal=self._pacer.gauge())
             self.show()
-        if self._heavy_due <= self.clock.time() + 0.001:
+            self._pacer.wanted = True
+        due = self._heavy_due <= self.clock.time() + 0.001
+        if self._to_show and not (due and self._at_once):
+            self._ride()
+        elif due:
             self._show_heavy()
-        elif self._heavy_due < math.inf:
+        if self._heavy_due < math.inf:
             self._arm(self._heavy_due)
 
     def _take_in(self, event: Event) -> None:
@@ -326,16 +369,32 @@ class InspectorApp(Actions, App[None]):
         self._heavy_soon(at_once=looked or moved)
 
     def _heavy_soon(self, at_once: bool = False) -> None:
+        self._at_once = self._at_once or at_once
         pace = 0 if at_once else max((view.PACE for view in self.views), default=LIGHT)
         due = max(self._heavy_at + pace, self.clock.time())
         self._heavy_due = min(self._heavy_due, due)
         self._arm(self._heavy_due)
 
     def _show_heavy(self) -> None:
-        """Each in a frame of its own, so that a key in between waits for one pane and not for all."""
+        """A few at a time, so that a key in between waits for one pane and not for all. Each that a person asked for
+        has a frame of its own, at once; those that only follow the data ride along with its frames."""
         self._heavy_at, self._heavy_due = self.clock.time(), math.inf
         self._to_show = [view for view in self.views if view.PACE > LIGHT]
-        self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        if self._at_once:
+            self._at_once = False
+            self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+        else:
+            self._share = -(-len(self._to_show) // RIDES)
+            self._ride()
+
+    def _ride(self) -> None:
+        for _ in range(min(self._share, len(self._to_show))):
+            self._to_show.pop().show(self.frame)
+        if self._to_show:
+            self._arm(self.clock.time() + LIGHT)
+        else:
+            self._pacer.wanted = True
+            self._ask_attention()
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -343,6 +402,7 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:
+            self._pacer.wanted = True
             self._ask_attention()
             self.ask_what_if()
 
@@ -394,6 +454,7 @@ class InspectorApp(Actions, App[None]):
         self.show(place=self.place, typed="")
 
     def on_resize(self) -> None:
+        self.forget_terminal()
         self._heavy_soon()
 
     # --- What views ask for ----------------------------------------------------------------------------------

@@ -184,8 +184,8 @@ class Playback:
     def _grow(self, n: int) -> None:
         self._shown = self._steps.limit = n
         if (twin := self.log.twin) and isinstance(twin.steps, RecordedSteps):
-            seq = self._seqs[n - 1] if n < self.length else None
-            twin.steps.limit = twin.started.shared + self.trace.n_written(twin.started.run, seq)
+            run = twin.started.run
+            twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
         if n > self.log.now.started.shared and self.log.state == "reading":
             self.log.state = "writing"
 

@@ -17,6 +17,8 @@ from tui_entropy.ui.view import LIGHT
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+    from textual.driver import Driver
+
 NEED_AN_ENGINE = {
     "again", "stop", "restart", "prompt", "turn", "turn_chosen", "type", "take_typed", "reset_knob", "move_stage",
     "adaptive", "vector", "strength", "no_vectors", "name", "star", "delete", "edit", "edit_prompt", "lane",
@@ -32,9 +34,14 @@ class ReplayApp(InspectorApp):
     """Shows what a Playback has come to. The cursor scrubs through what is shown; it never stops the playing."""
 
     def __init__(
-        self, playback: Playback, *, paint: Paint | None = None, keymap: Mapping[str, str] | None = None
+        self,
+        playback: Playback,
+        *,
+        paint: Paint | None = None,
+        keymap: Mapping[str, str] | None = None,
+        driver_class: type[Driver] | None = None,
     ) -> None:
-        super().__init__(ModelSpec(""), paint=paint, engine_command=None, keymap=keymap)
+        super().__init__(ModelSpec(""), paint=paint, engine_command=None, keymap=keymap, driver_class=driver_class)
         self.playback = playback
         self._next: TimerHandle | None = None
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tui_entropy.errors import UserError
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from tui_entropy.records import ModelSpec, Write
     from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.paint import ColorMode
@@ -23,7 +25,15 @@ TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mon
 
 
 def start(
-    spec: ModelSpec, write: Write | None, *, theme: str, color: str, ascii_only: bool, mouse: bool, **engine: Any
+    spec: ModelSpec,
+    write: Write | None,
+    *,
+    theme: str,
+    color: str,
+    ascii_only: bool,
+    mouse: bool,
+    diff: bool = True,
+    **engine: Any,
 ) -> None:
     """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
 
@@ -42,13 +52,21 @@ def start(
         paint=Paint(load(theme), mode, ascii_only),
         engine_command=engines.command(),
         keymap=keymap(paths.keymap()),
+        driver_class=driver(diff),
         **engine,
     )
     stay(app, mouse)
 
 
 def replay(
-    file: Path, run: int | None, looks: tuple[str, str, bool], *, speed: float, first: int | None, mouse: bool
+    file: Path,
+    run: int | None,
+    looks: tuple[str, str, bool],
+    *,
+    speed: float,
+    first: int | None,
+    mouse: bool,
+    diff: bool = True,
 ) -> None:
     """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
     beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
@@ -65,7 +83,8 @@ def replay(
     from tui_entropy.ui.theme import load
 
     playback = Playback(trace, run, speed=speed, first=first)
-    stay(ReplayApp(playback, paint=Paint(load(theme), mode, ascii_only), keymap=keymap(paths.keymap())), mouse)
+    paint = Paint(load(theme), mode, ascii_only)
+    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(diff)), mouse)
 
 
 def depict(
@@ -98,6 +117,15 @@ def depict(
         pictures.record(cast, playback, clock, pictures.sized(size), paint)
 
 
+def driver(diff: bool) -> type[Driver] | None:
+    """What sends to the terminal; None, for Textual's choice, where ours cannot run."""
+    if sys.platform == "win32":
+        return None
+    from tui_entropy.ui.driver import DiffingDriver, PlainDriver
+
+    return DiffingDriver if diff else PlainDriver
+
+
 def stay(app: InspectorApp, mouse: bool) -> None:
     app.run(mouse=mouse)
     if app.parting:
@@ -124,6 +152,10 @@ def settle_colors(mode: ColorMode) -> None:
     os.environ.pop("NO_COLOR", None)  # heard; Textual's own answer to it would be greys in 24-bit colour
 
 
+def over_ssh(environment: Mapping[str, str]) -> bool:
+    return "SSH_CONNECTION" in environment or "SSH_TTY" in environment
+
+
 def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
     """What a terminal can show, by the names it goes by. Raises UserError for a mode that is none."""
     if wanted in COLOR_MODES:
@@ -136,5 +168,6 @@ def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
     if "MOSH_SERVER_PID" in environment or "MOSH_IP" in environment:
         return "256"  # mosh takes 24-bit colour for something else
     if environment.get("COLORTERM") in ("truecolor", "24bit") or any(name in term for name in DIRECT):
-        return "truecolor"
+        # On its way 24-bit colour is a third more to send, and the ramps are made of the 256.
+        return "256" if over_ssh(environment) else "truecolor"
     return "256" if "256" in term else "16"

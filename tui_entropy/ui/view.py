@@ -82,7 +82,9 @@ class Frame:
     """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keys.PAGES, '' for none
     (or 'replay' where a recording is shown)."""
     link: str = ""
-    """A gauge of the terminal link, empty for none."""
+    """Who else watches the engine, empty for nobody."""
+    terminal: str = ""
+    """How the link to the terminal does, empty where it is not known."""
     played: str = ""
     """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
 

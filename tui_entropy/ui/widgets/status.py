@@ -118,6 +118,8 @@ def _gauges(frame: Frame) -> list[str]:
         if log.memory.device is not None:
             gauges.append(f"device {_bytes(log.memory.device)}")
         gauges.append(f"cache {_bytes(log.memory.cache)}")
+    if frame.terminal:
+        gauges.append(frame.terminal)
     return gauges
 
 

@@ -1,0 +1,125 @@
+"""What it costs to look back, to branch off, to return, and to read a text again, in steps of plain decoding."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from engine import loaded_model, prompt_ids
+from figures import Figure, Settings, in_turns, ratio, spread
+from msgspec.structs import replace as replace_card
+
+from tui_entropy.engine.cache import appended_to, as_of, columns
+from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.session import Session
+from tui_entropy.engine.travel import revisit
+from tui_entropy.records import Branch, Event, Knobs, Started, Step, Write
+
+KNOBS = Knobs(temperature=0.7)
+KEPT = 1 << 30
+LONG = 32_768
+READ = 512
+
+
+def travel(settings: Settings) -> Iterator[Figure]:
+    loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
+    with instruments(loaded) as probes:
+        for length in (32, 2000, LONG):
+            yield _revisits(loaded, probes, length, rounds)
+        yield from _branches(loaded, probes, 2000, rounds)
+
+
+def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Figure:
+    """A token and a visit to the one before it take turns in one text."""
+    context = _long(loaded, probes, length, rounds + 4)
+    writing = decode(loaded, probes, context, _as_set, 1, False)
+
+    def step() -> None:
+        next(event for event in writing if isinstance(event, Step))
+        writing.send(TAKE)
+
+    def visit() -> None:
+        revisit(loaded, probes, context, context.n_read - 2)
+
+    for warming in (step, visit, step, visit):
+        warming()
+    times = in_turns({"revisit": lambda: _milliseconds(visit), "step": lambda: _milliseconds(step)}, rounds)
+    detail = f"revisit {spread(times['revisit'], 'ms')}, step {spread(times['step'], 'ms')}"
+    name = f"revisit / decode step, context {length}"
+    return Figure(name, ratio(times["revisit"], times["step"]), "x", "<= 1.5", detail)
+
+
+def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> Context:
+    """A context of that many tokens. What is beyond READ is not read: their keys and values are those before, again
+    and again, which takes the loop as long as if they had been."""
+    loaded = replace(loaded, card=replace_card(loaded.card, context=length + room))
+    context = Context(loaded, prompt_ids(loaded, length), room)
+    next(
+        decode(loaded, probes, begun := Context(loaded, prompt_ids(loaded, min(length, READ)), 1), _as_set, 1, False)
+    )
+    n = begun.n_read
+    times = -(-length // n)
+    more = {i: tuple(part.repeat(1, 1, times, 1) for part in pair) for i, pair in columns(begun.cache, 0, n).items()}
+    context.note(length - 1, {})
+    context.cache, context.n_read = as_of(appended_to(context.cache, 0, more), length - 1, {}), length - 1
+    return context
+
+
+def _as_set() -> Controls:
+    return Controls(KNOBS, {})
+
+
+def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Iterator[Figure]:
+    """A long text, of which branches begin near its end and at its first step, each left again for the text."""
+    events: list[Event] = []
+    session = Session(loaded, probes, events.append, KEPT)
+    text = loaded.codec.tokenizer.decode(prompt_ids(loaded, length))
+    session.begin(Write(text, None, False, rounds * 4 + 80, KNOBS, False))
+    _write(session, 64)
+
+    def branch(step: int) -> Callable[[], float]:
+        def first_token() -> float:
+            session.branches.go(1)
+            return _milliseconds(lambda: (session.branches.branch(Branch(1, step)), _write(session, 1)))
+
+        return first_token
+
+    def back() -> float:
+        session.branches.branch(Branch(1, 60))
+        _write(session, 1)
+        return _milliseconds(lambda: session.branches.go(1))
+
+    def step() -> float:
+        session.branches.go(1)
+        _write(session, 1)
+        return _milliseconds(lambda: _write(session, 1))
+
+    calls = {"step": step, "near the end": branch(60), "at the first step": branch(0), "back": back}
+    for call in calls.values():
+        call()
+    times = in_turns(calls, rounds)
+    plain = times.pop("step")
+    yield Figure(f"decode step, context {length}", statistics.median(plain), "ms", "", spread(plain, "ms"))
+    for name in ("near the end", "at the first step"):
+        value = ratio(times[name], plain)
+        yield Figure(f"first token of a branch {name}", value, "steps", "<= 2", spread(times[name], "ms"))
+    yield Figure("back to the text it left, to its next token", ratio(times["back"], plain), "steps", "")
+    assert all(event.how == "kept" for event in events if isinstance(event, Started) and event.parent)
+    session.branches.go(1)
+    again = [_milliseconds(session.branches.rebuild) for _ in range(2)]
+    yield Figure(f"reading {length} tokens again", statistics.median(again) / 1000, "s", "", spread(again, "ms"))
+
+
+def _write(session: Session, n: int) -> None:
+    written = session.n_written
+    while session.active and session.n_written < written + n:
+        session.advance()
+
+
+def _milliseconds(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return 1000 * (time.perf_counter() - began)

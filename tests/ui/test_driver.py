@@ -1,0 +1,77 @@
+"""The program in a terminal: the same screen with less sent, and keys that are answered on a slow link."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from terminal import Link, Screen, Terminal
+
+pytestmark = pytest.mark.pty
+
+FAKE = f"{sys.executable} {Path(__file__).parents[1]}/fake_engine.py"
+CONTEXT = re.compile(r"context (\d+)")
+
+
+def inspector(tmp_path, rate, *flags, size=(120, 36), link=None):
+    command = [sys.executable, "-m", "tui_entropy", "run", "--max-tokens", "8000", *flags]
+    env = {"TUI_ENTROPY_ENGINE": f"{FAKE} --rate {rate}", "XDG_STATE_HOME": str(tmp_path), "TUI_ENTROPY_KEEP": "0"}
+    return Terminal(command, *size, env=env, link=link)
+
+
+def cells(terminal, size):
+    screen = Screen(*size)
+    for chunk in list(terminal.chunks):
+        screen.feed(chunk.data)
+    rows = ([screen.cells.buffer[y][x] for x in range(size[0])] for y in range(size[1]))
+    return [[(cell.data, cell.bg) if cell.data == " " else cell for cell in row] for row in rows]
+
+
+def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives(tmp_path):
+    size = (100, 30)
+    with inspector(tmp_path, 60) as terminal:
+        terminal.wait_for(CONTEXT)
+        terminal.resize(*size)
+        for keys in (["N"], ["escape"], ["?"], ["escape"], ["L"], ["escape"], ["h"], ["h"], ["u"], ["left", "end"]):
+            terminal.press(*keys)
+            time.sleep(0.15)
+        terminal.press("ctrl+p")
+        time.sleep(0.5)
+        for letter in "theme light":
+            terminal.press(letter)
+        time.sleep(0.5)
+        terminal.press("enter")
+        time.sleep(0.3)
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.settle(0.8)
+        by_changes = cells(terminal, size)
+        terminal.press("ctrl+l")
+        terminal.settle(0.8)
+        assert cells(terminal, size) == by_changes
+
+
+def test_a_redraw_of_what_is_there_sends_next_to_nothing_and_less_is_sent_than_is_painted(tmp_path):
+    sent = {}
+    for flags in ([], ["--no-diff"]):
+        with inspector(tmp_path, 40, *flags) as terminal:
+            terminal.wait_for(CONTEXT)
+            time.sleep(1)
+            before, first = terminal.received, int(CONTEXT.search(terminal.text)[1])
+            time.sleep(3)
+            terminal.press("space")
+            terminal.wait_for("paused")
+            sent[bool(flags)] = (terminal.received - before) / (int(CONTEXT.search(terminal.text)[1]) - first)
+    assert sent[False] < 0.75 * sent[True]
+
+
+def test_a_key_is_answered_soon_though_the_link_is_much_too_slow_for_all_frames(tmp_path):
+    slow = Link(rate=12e3, round_trip=0.05)
+    with inspector(tmp_path, 100, link=slow) as terminal:
+        terminal.wait_for(CONTEXT, 60)
+        time.sleep(4)
+        pressed = terminal.press("?")
+        assert terminal.wait_for("every key", 30) - pressed < 3.0
