@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from fake_lanes import Lanes
 from msgspec.structs import replace
 
 from tui_entropy import link
@@ -28,6 +29,7 @@ from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
     Branch,
     Breakpoint,
@@ -40,6 +42,7 @@ from tui_entropy.records import (
     Grid,
     Knobs,
     KnobsChanged,
+    Label,
     Load,
     Memory,
     ModelCard,
@@ -49,10 +52,12 @@ from tui_entropy.records import (
     Proposed,
     Reconsider,
     Reconsidered,
+    SetShadow,
     Stage,
     Started,
     Step,
     Switched,
+    Twin,
     Vector,
     VectorsChanged,
     Watched,
@@ -240,6 +245,8 @@ class Session:
         self.stops = Stops(self.loaded.card, Words(), emit)
         self.active = self.held = self.rebuild = False
         self.due = 0.0
+        self.lanes = Lanes(self, emit)
+        self.branches = SimpleNamespace(travel=SimpleNamespace(rewinds="cropping its cache, exact"))
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
@@ -330,6 +337,7 @@ class Session:
         self.forced, self.banned, self.held = self.forced[1:], (), False
         self.stops.written(made)
         self.emit(made)
+        self.lanes.beside(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
         return made
@@ -344,7 +352,9 @@ class Session:
             self.emit(VectorsChanged(self.run, self.n_written, self.vectors, self.rebuild))
         made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
         forced = self.forced[0] if self.forced else None
-        return shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+        return self.lanes.seen(
+            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+        )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
         prompt = len(self.began[self.run].pieces)
@@ -403,6 +413,8 @@ class Engine(Worker):
                 session.go(command.run)
             case Reconsider() if session:
                 session.reconsider(command)
+            case Label() | SetShadow() | Twin() | AskFan() if session:
+                session.lanes.obey(command)
             case _:
                 super().obey(command)
 
