@@ -10,8 +10,10 @@ import torch
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
-from tui_entropy.engine.fan import fan
+from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
+from tui_entropy.engine.fan import Before, fan
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import ShadowLane, cast
@@ -107,14 +109,20 @@ def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
 
 def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Eight continuations of 16 tokens, together and one after the other."""
-    ask = AskFan(1, lane.context.n_written, FAN.n, FAN.tokens)
+    context, ask = lane.context, FAN
+    assert isinstance(context.cache, RoomyCache) and context.logits is not None
+    while context.n_read < context.n_tokens:
+        next(lane._writing)
+
+    def of(n: int) -> float:
+        before = Before.of(context, context.n_written, context.cache, context.logits)
+        return fan(lane.loaded, lane.probes, before, lane.now, AskFan(1, 0, n, ask.tokens)).seconds
 
     def together() -> float:
-        return fan(lane.loaded, lane.probes, lane.context, lane.now, ask).seconds
+        return of(ask.n)
 
     def one_by_one() -> float:
-        one = AskFan(1, ask.step, 1, ask.tokens)
-        return sum(fan(lane.loaded, lane.probes, lane.context, lane.now, one).seconds for _ in range(ask.n))
+        return sum(of(1) for _ in range(ask.n))
 
     times = in_turns({"together": together, "one by one": one_by_one}, max(rounds // 2, 1))
     detail = f"{spread(times['together'], 's')}, one by one {spread(times['one by one'], 's')}"

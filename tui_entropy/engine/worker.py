@@ -139,7 +139,7 @@ class Worker:
             case SetShadow():
                 session.set_shadow(command.lane)
             case Twin():
-                session.begin_twin(command)
+                self._twin(session, command)
             case AskFan():
                 session.fan(command)
             case AskAttention():
@@ -168,6 +168,14 @@ class Worker:
                 self._pause("before a branch", read_all=True)
             return
         self.budget = n_forced if command.pause else None
+        if session.run == run:
+            self.emit(Continued(run))
+
+    def _twin(self, session: Session, command: Twin) -> None:
+        run = session.run
+        session.lanes.begin_twin(command)
+        session.stops.run_to()
+        self.budget = None
         if session.run == run:
             self.emit(Continued(run))
 
