@@ -11,7 +11,8 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
 from tui_entropy.engine.cache import RoomyCache
-from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
 from tui_entropy.engine.fan import Before, fan
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import can_stack, part, stack

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tui_entropy.engine.decode import Context, Controls, choose, proposal
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, choose, proposal
 from tui_entropy.engine.measure import Clock
 from tui_entropy.engine.travel import Travel
 from tui_entropy.errors import UserError

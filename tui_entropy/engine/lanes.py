@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Run
-from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, decode
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import AGAIN, TAKE, Controls, decode
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
 from tui_entropy.engine.text import pieces

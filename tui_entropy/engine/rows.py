@@ -20,7 +20,7 @@ from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.threads import one_thread
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.decode import Context
+    from tui_entropy.engine.context import Context
 
 
 @contextmanager

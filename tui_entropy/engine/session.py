@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Branches, Run
-from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import AGAIN, TAKE, Controls, Instruments, decode
 from tui_entropy.engine.fan import fan
 from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded

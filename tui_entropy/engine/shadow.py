@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.attention import Held
-from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Controls, Instruments, read, shaped
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import PREFILL_CHUNK, Controls, Instruments, read, shaped
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Numbers
 from tui_entropy.engine.metrics import js, kl, log_probs, rank, surprisal, surprisal_moments

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.cache import RoomyCache, RoomyLayer, States, appended_to, as_of, columns, states
-from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Instruments, read
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import PREFILL_CHUNK, Instruments, read
 from tui_entropy.engine.fan import Before
 from tui_entropy.engine.kept import Kept
 from tui_entropy.engine.loading import Loaded
