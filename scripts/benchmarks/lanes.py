@@ -21,16 +21,19 @@ from tui_entropy.records import AskFan, Knobs, Step
 
 KNOBS = Knobs(temperature=0.7)
 GOAL = "<= 1.35"
+BLOCK = 4
+"""Tokens in a row that are timed, after one that is not."""
 FAN = AskFan(1, 0, n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
-    loaded, rounds = loaded_model(settings), 3 if settings.quick else 24
+    loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
     d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
     with instruments(loaded) as probes:
         for length in (32, 1024):
-            lane = Lane(loaded, probes, prompt_ids(loaded, length), 6 * (rounds + 3), Controls(KNOBS, push))
+            n = 4 * (BLOCK + 1) * rounds + 8
+            lane = Lane(loaded, probes, prompt_ids(loaded, length), n, Controls(KNOBS, push))
             yield from _shadows(lane, length, rounds)
             yield from _twin(lane, length, rounds)
             yield from _fan(lane, length, settings.rounds)
@@ -61,7 +64,7 @@ class Lane:
 
 
 def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
-    """Two tokens with each shadow and with none take turns in one text; the second of them counts."""
+    """Blocks of tokens with each shadow and with none take turns in one text."""
     lane.step()
     ways: dict[str, Callable[[], ShadowLane | None]] = {
         "alone": lambda: None,
@@ -73,10 +76,10 @@ def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     def block(way: Callable[[], ShadowLane | None]) -> float:
         lane.context.shadow = way()
         lane.step()
-        taken = lane.seconds()
+        taken = [lane.seconds() for _ in range(BLOCK)]
         part(lane.context)
         lane.context.shadow = None
-        return 1000 * taken
+        return 1000 * statistics.median(taken)
 
     times = in_turns({name: lambda way=way: block(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
     alone = times.pop("alone")
