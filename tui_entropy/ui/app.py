@@ -393,8 +393,7 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self._arm(self.clock.time() + LIGHT)
         else:
-            self._pacer.wanted = True
-            self._ask_attention()
+            self._all_shown()
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -402,9 +401,13 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:
-            self._pacer.wanted = True
-            self._ask_attention()
-            self.ask_what_if()
+            self._all_shown()
+
+    def _all_shown(self) -> None:
+        """Every pane shows the newest frame: what it lacks is asked for."""
+        self._pacer.wanted = True
+        self._ask_attention()
+        self.ask_what_if()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
