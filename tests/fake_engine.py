@@ -302,7 +302,7 @@ class Session:
         self.knobs = knobs
         self.propose_again()
 
-    def set_vector(self, wanted: Vector) -> None:
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
             if self.run:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
@@ -349,7 +349,7 @@ class Session:
         prompt = len(self.began[self.run].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
-    def look_ahead(self) -> None:
+    def look_ahead(self, read_all: bool = False) -> None:
         if self.active and not self.options.log:
             self.held = True
             self.emit(Proposed(self.next_step()))

@@ -60,9 +60,7 @@ SCALARS = {
 OPTIONAL = {"logit_margin", "prob_margin", "entropy_z", "attention_z", "mirostat_mu"}
 """Of these fields unknown is None, of the others NaN."""
 
-SHADOWED = tuple(
-    SERIES_COLUMNS[name] for name in ("kl", "entropy change", "surprisal change", "flip", "by lane")
-)
+SHADOWED = tuple(SERIES_COLUMNS[name] for name in ("kl", "entropy change", "surprisal change", "flip", "by lane"))
 """Columns that the first traces did not have."""
 
 STEP = {

@@ -394,7 +394,7 @@ class InspectorApp(Actions, App[None]):
             self._arm(self.clock.time() + LIGHT)
         else:
             self._pacer.wanted = True
-            self._ask_attention()
+            self._ask()
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -403,8 +403,12 @@ class InspectorApp(Actions, App[None]):
             self.call_after_refresh(self._show_next)
         else:
             self._pacer.wanted = True
-            self._ask_attention()
-            self.ask_what_if()
+            self._ask()
+
+    def _ask(self) -> None:
+        """What panes want to know, once they show what is known."""
+        self._ask_attention()
+        self.ask_what_if()
 
     def _ask_attention(self) -> None:
         """Rows for the attention view as it stands, one question at a time."""
