@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+from fake_lanes import Lanes
 from msgspec.structs import replace
 
 from tui_entropy import link
@@ -28,6 +29,7 @@ from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
     AskAttention,
+    AskFan,
     AttentionRows,
     Branch,
     Breakpoint,
@@ -40,6 +42,7 @@ from tui_entropy.records import (
     Grid,
     Knobs,
     KnobsChanged,
+    Label,
     Load,
     Memory,
     ModelCard,
@@ -49,10 +52,12 @@ from tui_entropy.records import (
     Proposed,
     Reconsider,
     Reconsidered,
+    SetShadow,
     Stage,
     Started,
     Step,
     Switched,
+    Twin,
     Vector,
     VectorsChanged,
     Watched,
@@ -238,8 +243,10 @@ class Session:
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
         self.stops = Stops(self.loaded.card, Words(), emit)
-        self.active = self.held = False
+        self.active = self.held = self.rebuild = False
         self.due = 0.0
+        self.lanes = Lanes(self, emit)
+        self.branches = SimpleNamespace(travel=SimpleNamespace(rewinds="cropping its cache, exact"))
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
@@ -308,6 +315,7 @@ class Session:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
+        self.rebuild = rebuild
 
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run)
@@ -329,6 +337,7 @@ class Session:
         self.forced, self.banned, self.held = self.forced[1:], (), False
         self.stops.written(made)
         self.emit(made)
+        self.lanes.beside(made)
         if self.n_written >= self.limit:
             self.finish("token limit")
         return made
@@ -340,10 +349,12 @@ class Session:
             self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
         if self.vectors != self.applied_vectors:
             self.applied_vectors = self.vectors
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors))
+            self.emit(VectorsChanged(self.run, self.n_written, self.vectors, self.rebuild))
         made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
         forced = self.forced[0] if self.forced else None
-        return shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+        return self.lanes.seen(
+            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+        )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
         prompt = len(self.began[self.run].pieces)
@@ -402,6 +413,8 @@ class Engine(Worker):
                 session.go(command.run)
             case Reconsider() if session:
                 session.reconsider(command)
+            case Label() | SetShadow() | Twin() | AskFan() if session:
+                session.lanes.obey(command)
             case _:
                 super().obey(command)
 

@@ -1,4 +1,4 @@
-"""What the scripted engine makes of branches' names and of lanes: a shadow, a twin and a fan, with made-up numbers."""
+"""What the scripted engine makes of names of branches, of a shadow, a twin and a fan: made-up numbers."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Lanes:
         other = self._other(step)
         logprobs = tuple(candidate.logprob - 0.1 for candidate in step.candidates)
         mind = Shadow(
-            0.25, 0.1, 0.05, step.entropy, step.surprisal + 0.1, step.rank, other.token_id, other.data, other.token_id,
-            other.data, logprobs,
+            0.25, 0.1, 0.05, step.entropy, step.surprisal + 0.1, step.rank, other.token_id, other.data,
+            other.token_id, other.data, logprobs,
         )  # fmt: skip
         return replace(step, shadow=mind)
 

@@ -244,6 +244,17 @@ class Screen:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.cells.display)
 
+    @property
+    def looks(self) -> list[list[object]]:
+        """Every cell as it is seen: of a space only what shows on one."""
+        rows = ([self.cells.buffer[y][x] for x in range(self.cells.columns)] for y in range(self.cells.lines))
+        return [[_seen(cell) for cell in row] for row in rows]
+
+
+def _seen(cell: pyte.screens.Char) -> object:
+    lined = cell.underscore or cell.reverse or cell.strikethrough
+    return cell if cell.data != " " or lined else (" ", cell.bg)
+
 
 class Terminal:
     """A command in a pty of its own. Use it in a `with`: at the end nothing of it is left running.
@@ -305,6 +316,12 @@ class Terminal:
         while self._feed_next():
             pass
         return self._screen.text
+
+    @property
+    def looks(self) -> list[list[object]]:
+        """Every cell as it is seen."""
+        assert self.text  # which brings it up to date
+        return self._screen.looks
 
     def wait_for(self, what: str | re.Pattern[str] | Callable[[str], object], timeout: float = 20.0) -> float:
         """Wait until the screen shows it. Returns time.perf_counter() of the chunk that brought it.

@@ -126,7 +126,7 @@ class RunLog:
                 self.proposed = event.step
             case Reconsidered():
                 self.reconsidered = event.step
-            case Prefilled() if not self.steps:
+            case Prefilled() if self.prefilled is None or self.prefilled.done < self.prefilled.total:
                 self.prefilled = event
             case PromptScores():
                 for at, row in enumerate(event.scores.rows(), event.first):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tui_entropy.quadrants import QUADRANTS, THRESHOLDS, quadrant
 from tui_entropy.records import BLOCKS, STATES, Shadow, Step, Watch, normalised
-from tui_entropy.series import LN2, SERIES, mean
+from tui_entropy.series import LN2, SERIES, Series, mean
 
 
 class Moment(NamedTuple):
@@ -135,9 +135,11 @@ def place(step: Step) -> str:
     return step.decision.quadrant if step.decision else quadrant(THRESHOLDS["S1"], step.entropy, step.varentropy)
 
 
-def flipped(step: Step, shadow: Shadow) -> bool | None:
-    """Whether the most probable token is another one in the shadow."""
-    return step.candidates[0].token_id != shadow.top_id if step.candidates else None
+def of_series(series: Series) -> Name:
+    """What is 0 or 1 along the text is true or false here."""
+    if series.name in ("flip", "by lane"):
+        return Name("truth", lambda step: None if (value := series.read(step)) is None else value > 0)
+    return Name(series.kind if series.kind in SHOWN_IN else "number", series.read)
 
 
 class Name(NamedTuple):
@@ -160,12 +162,7 @@ NAMES = {
     "final_prob": Name("number", lambda step: step.final_prob),
     "kl": Name("information", shadowed(lambda _, shadow: shadow.kl)),
     "shadow_entropy": Name("information", shadowed(lambda _, shadow: shadow.entropy)),
-    "entropy_change": Name("information", shadowed(lambda step, shadow: step.entropy - shadow.entropy)),
-    "surprisal_change": Name("information", shadowed(lambda step, shadow: step.surprisal - shadow.surprisal)),
-    "flip": Name("truth", shadowed(flipped)),
-} | {
-    one.name.replace(" ", "_"): Name(one.kind if one.kind in SHOWN_IN else "number", one.read) for one in SERIES
-}  # fmt: skip
+} | {one.name.replace(" ", "_"): of_series(one) for one in SERIES}
 """Everything without an index, `text` of the moment and not of the step."""
 INDEXED = {
     "head": "a layer and perhaps a head, such as head[5,3]",

@@ -20,7 +20,8 @@ import torch
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_knobs
 
-from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.loading import Loaded, load
 from tui_entropy.records import Knobs, ModelSpec, Step
 from tui_entropy.series import SERIES

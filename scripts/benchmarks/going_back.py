@@ -12,7 +12,8 @@ from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 
 from tui_entropy.engine.cache import appended_to, as_of, columns
-from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.travel import revisit

@@ -10,8 +10,10 @@ import torch
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.decode import TAKE, Context, Controls, Instruments, decode, instruments
-from tui_entropy.engine.fan import fan
+from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
+from tui_entropy.engine.fan import Before, fan
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import ShadowLane, cast
@@ -19,16 +21,19 @@ from tui_entropy.records import AskFan, Knobs, Step
 
 KNOBS = Knobs(temperature=0.7)
 GOAL = "<= 1.35"
+BLOCK = 4
+"""Tokens in a row that are timed, after one that is not."""
 FAN = AskFan(1, 0, n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
-    loaded, rounds = loaded_model(settings), 3 if settings.quick else 24
+    loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
     d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
     with instruments(loaded) as probes:
         for length in (32, 1024):
-            lane = Lane(loaded, probes, prompt_ids(loaded, length), 6 * (rounds + 3), Controls(KNOBS, push))
+            n = 4 * (BLOCK + 1) * rounds + 8
+            lane = Lane(loaded, probes, prompt_ids(loaded, length), n, Controls(KNOBS, push))
             yield from _shadows(lane, length, rounds)
             yield from _twin(lane, length, rounds)
             yield from _fan(lane, length, settings.rounds)
@@ -59,7 +64,7 @@ class Lane:
 
 
 def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
-    """Two tokens with each shadow and with none take turns in one text; the second of them counts."""
+    """Blocks of tokens with each shadow and with none take turns in one text."""
     lane.step()
     ways: dict[str, Callable[[], ShadowLane | None]] = {
         "alone": lambda: None,
@@ -71,10 +76,10 @@ def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     def block(way: Callable[[], ShadowLane | None]) -> float:
         lane.context.shadow = way()
         lane.step()
-        taken = lane.seconds()
+        taken = [lane.seconds() for _ in range(BLOCK)]
         part(lane.context)
         lane.context.shadow = None
-        return 1000 * taken
+        return 1000 * statistics.median(taken)
 
     times = in_turns({name: lambda way=way: block(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
     alone = times.pop("alone")
@@ -107,14 +112,20 @@ def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
 
 def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Eight continuations of 16 tokens, together and one after the other."""
-    ask = AskFan(1, lane.context.n_written, FAN.n, FAN.tokens)
+    context, ask = lane.context, FAN
+    assert isinstance(context.cache, RoomyCache) and context.logits is not None
+    while context.n_read < context.n_tokens:
+        next(lane._writing)
+
+    def of(n: int) -> float:
+        before = Before.of(context, context.n_written, context.cache, context.logits)
+        return fan(lane.loaded, lane.probes, before, lane.now, AskFan(1, 0, n, ask.tokens)).seconds
 
     def together() -> float:
-        return fan(lane.loaded, lane.probes, lane.context, lane.now, ask).seconds
+        return of(ask.n)
 
     def one_by_one() -> float:
-        one = AskFan(1, ask.step, 1, ask.tokens)
-        return sum(fan(lane.loaded, lane.probes, lane.context, lane.now, one).seconds for _ in range(ask.n))
+        return sum(of(1) for _ in range(ask.n))
 
     times = in_turns({"together": together, "one by one": one_by_one}, max(rounds // 2, 1))
     detail = f"{spread(times['together'], 's')}, one by one {spread(times['one by one'], 's')}"

@@ -13,7 +13,8 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, spread
 from msgspec.structs import replace
 
-from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.recorder import Recorder
 from tui_entropy.records import Knobs, Piece, Ready, Started, Step

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from small import loaded as small_model
 
-from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.vectors import ControlVector, setting
 from tui_entropy.errors import UserError

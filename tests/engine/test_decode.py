@@ -12,7 +12,8 @@ from transformers import DynamicCache
 
 from tui_entropy.engine import adaptive
 from tui_entropy.engine import decode as loop
-from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.quadrants import THRESHOLDS, Thresholds, quadrant
 from tui_entropy.records import SCORES, Knobs, Prefilled, PromptScores, Step
 from tui_entropy.series import BY_NAME

@@ -108,5 +108,28 @@ def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
 
 def test_a_step_that_is_not_there_is_refused(llama):
     for ask in (AskFan(1, 5), AskFan(2, 0), AskFan(1, -1)):
-        with pytest.raises(UserError, match="step"):
+        with pytest.raises(UserError, match=r"step|run"):
             spread(llama, ask)
+
+
+def test_it_spreads_from_any_run_that_there_was(family):
+    events = []
+    with instruments(family) as probes:
+        session = Session(family, probes, events.append)
+        pushed(session)
+        for prompt in (PROMPT, "KLMNOP"):
+            session.begin(Write(prompt, None, False, 10, HOT))
+            while session.n_written < 6:
+                session.advance()
+        session.look_ahead()
+        proposed = session.proposed
+        session.fan(AskFan(1, 3, n=2, tokens=3))
+        session.set_knobs(replace(HOT, n_candidates=7))
+        session.set_knobs(HOT)
+        assert session.proposed == proposed
+        while session.active:
+            session.advance()
+    (told,) = (event for event in events if isinstance(event, Fanned))
+    first, second = ([one.token_id for one in steps(events) if one.run == run] for run in (1, 2))
+    assert list(told.rows[0].token_ids) == first[3:6] and told.run == 1
+    assert second == [one.token_id for one in alone(family, 10, prompt="KLMNOP")]

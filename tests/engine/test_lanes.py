@@ -10,6 +10,7 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.session import Session
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
+    Branch,
     Ended,
     Event,
     Knobs,
@@ -60,7 +61,7 @@ def begun(loaded, probes, lane, n=12, knobs=HOT, at=0) -> tuple[Session, list[Ev
     session.look_ahead()
     while session.proposed is None:
         session.advance() if session.reading else session.look_ahead()
-    session.begin_twin(Twin(session.run, at, lane))
+    session.lanes.begin_twin(Twin(session.run, at, lane))
     return session, events
 
 
@@ -181,9 +182,9 @@ def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
         with pytest.raises(UserError, match="third"):
             session.set_shadow(Lane("a third"))
         with pytest.raises(UserError, match="first token"):
-            session.begin_twin(Twin(1, 1, Lane("late", prompt=OTHER)))
+            session.lanes.begin_twin(Twin(1, 1, Lane("late", prompt=OTHER)))
         with pytest.raises(UserError):
-            session.begin_twin(Twin(7, 1, Lane("nowhere")))
+            session.lanes.begin_twin(Twin(7, 1, Lane("nowhere")))
         session.stop()
         assert not session.active and len(session.context.rows) == 1
         session.begin(Write(PROMPT, None, False, 3, HOT))
@@ -191,3 +192,41 @@ def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
             session.advance()
     assert {event.run for event in events if isinstance(event, Ended)} == {1, 2, 3}
     assert not any(isinstance(event, Paused | ShadowChanged) for event in events)
+
+
+def test_from_an_earlier_step_the_first_lane_is_a_branch_and_both_are_runs_to_go_to(family):
+    with instruments(family) as probes:
+        session, events = begun(family, probes, Lane("unused"), at=0)
+        session.stop()
+        events.clear()
+        session.lanes.begin_twin(Twin(1, 0, Lane("no vectors", vectors=())))
+        while session.active:
+            session.advance()
+        begins = [(e.run, e.parent, e.shared, e.twin_of) for e in events if isinstance(e, Started)]
+        assert begins == [(3, 1, 0, None), (4, 3, 0, 3)]
+        session.branches.go(4)
+        assert session.run == 4 and not session.active
+    assert like(of(events, 3), alone(family)) and like(of(events, 4), alone(family, vectors=()))
+
+
+def test_a_shadow_goes_along_to_a_branch_and_back(family):
+    events: list[Event] = []
+    with instruments(family) as probes:
+        session = Session(family, probes, events.append)
+        pushed(session)
+        session.set_shadow(Lane("no vectors", vectors=()))
+        session.begin(Write(PROMPT, None, False, 12, HOT))
+        while session.n_written < 8:
+            session.advance()
+        session.branches.branch(Branch(1, 4))
+        while session.n_written < 10:
+            session.advance()
+        session.branches.go(1)
+        assert session.proposed is not None and session.proposed.shadow is not None
+        while session.active:
+            session.advance()
+    told = [(change.run, change.index, change.lane.name) for change in events if isinstance(change, ShadowChanged)]
+    assert told == [(1, 0, "no vectors"), (2, 4, "no vectors"), (1, 8, "no vectors")]
+    for own, again in zip(of(events, 1)[4:10], of(events, 2), strict=True):
+        assert own.token_id == again.token_id
+        assert again.shadow.kl == pytest.approx(own.shadow.kl, abs=1e-4)

@@ -8,7 +8,8 @@ from small import card, tokenizer
 from transformers import DeepseekV3Config, FalconH1Config, Gemma3nTextConfig
 
 from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.decode import Context, Controls, decode, instruments
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.loading import Loaded, load
 from tui_entropy.engine.measure import believed, brought_over
 from tui_entropy.engine.text import Codec

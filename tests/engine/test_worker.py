@@ -64,6 +64,7 @@ class Engine:
         self.end = self._reached(path)
         self.end.send(Follow())
         self.heard: list = []
+        self.looked = 0
 
     def _reached(self, path: Path) -> link.ScreenEnd:
         for _ in range(1000):
@@ -75,16 +76,18 @@ class Engine:
         raise AssertionError("the engine never listened")
 
     def until(self, kind, number: int = 1, seconds: float = 60):
-        """Read events until `number` of a kind have come since the last call; the last of them."""
-        found: list = []
+        """Read events until `number` of a kind have come after the one that the last call found; the last of them."""
         deadline = time.monotonic() + seconds
-        while len(found) < number:
+        while True:
+            while self.looked < len(self.heard):
+                event = self.heard[self.looked]
+                self.looked += 1
+                assert kind is Failed or not isinstance(event, Failed), event
+                number -= isinstance(event, kind)
+                if not number:
+                    return event
             assert time.monotonic() < deadline, self.heard[-5:]
-            new = self.end.receive(0.2)
-            self.heard += new
-            found += [event for event in new if isinstance(event, kind)]
-            assert kind is Failed or not any(isinstance(event, Failed) for event in new), new
-        return found[-1]
+            self.heard += self.end.receive(0.2)
 
     def close(self) -> None:
         self.process.kill()

@@ -6,27 +6,19 @@ import pyte
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from terminal import Screen
 
 from tui_entropy.ui.differ import Differ
 
 WIDTH, HEIGHT = 24, 6
-LINES = {"underscore", "reverse", "strikethrough"}
 
 
 def shown(*streams: str) -> list[list[object]]:
-    """Character and visible style of every cell after these."""
-    screen = pyte.Screen(WIDTH, HEIGHT)
-    stream = pyte.Stream(screen)
+    """Every cell as it is seen after these."""
+    screen = Screen(WIDTH, HEIGHT)
     for data in streams:
-        stream.feed(data)
-    return [[looks(screen.buffer[y][x]) for x in range(WIDTH)] for y in range(HEIGHT)]
-
-
-def looks(cell: pyte.screens.Char) -> object:
-    """Of a space only what can be seen."""
-    if cell.data == " " and not any(getattr(cell, line) for line in LINES):
-        return " ", cell.bg
-    return cell
+        screen.feed(data.encode())
+    return screen.looks
 
 
 def at(y: int, x: int, text: str, codes: str = "") -> str:

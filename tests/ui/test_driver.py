@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from terminal import Link, Screen, Terminal
+from terminal import Link, Terminal
 
 pytestmark = pytest.mark.pty
 
@@ -20,14 +20,6 @@ def inspector(tmp_path, rate, *flags, size=(120, 36), link=None):
     command = [sys.executable, "-m", "tui_entropy", "run", "--max-tokens", "8000", *flags]
     env = {"TUI_ENTROPY_ENGINE": f"{FAKE} --rate {rate}", "XDG_STATE_HOME": str(tmp_path), "TUI_ENTROPY_KEEP": "0"}
     return Terminal(command, *size, env=env, link=link)
-
-
-def cells(terminal, size):
-    screen = Screen(*size)
-    for chunk in list(terminal.chunks):
-        screen.feed(chunk.data)
-    rows = ([screen.cells.buffer[y][x] for x in range(size[0])] for y in range(size[1]))
-    return [[(cell.data, cell.bg) if cell.data == " " else cell for cell in row] for row in rows]
 
 
 def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives(tmp_path):
@@ -48,10 +40,10 @@ def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives
         terminal.press("space")
         terminal.wait_for("paused")
         terminal.settle(0.8)
-        by_changes = cells(terminal, size)
+        by_changes = terminal.looks
         terminal.press("ctrl+l")
         terminal.settle(0.8)
-        assert cells(terminal, size) == by_changes
+        assert terminal.looks == by_changes
 
 
 def test_a_redraw_of_what_is_there_sends_next_to_nothing_and_less_is_sent_than_is_painted(tmp_path):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tui_entropy.engine.decode import Context, Controls, choose, proposal
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, choose, proposal
 from tui_entropy.engine.measure import Clock
 from tui_entropy.engine.travel import Travel
 from tui_entropy.errors import UserError
@@ -82,7 +83,7 @@ class Branches:
         UserError, and then all is as it was."""
         session, parent = self.session, self.run(ask.run)
         forced = self._forced(ask)
-        self._check_step(parent, ask.step)
+        self.check_step(parent, ask.step)
         here = parent is session.now and session.first_writes and ask.step == parent.context.n_written
         if not here:
             self._begin(parent, ask.step)
@@ -124,7 +125,7 @@ class Branches:
                 raise UserError(f"there is no token {token_id}: this model has those from 0 to {vocab - 1}")
         return [*ask.token_ids, *(codec.continuing(ask.text) if ask.text else ())]
 
-    def _check_step(self, run: Run, step: int) -> None:
+    def check_step(self, run: Run, step: int) -> None:
         written = run.context.n_written
         if not 0 <= step <= written:
             raise UserError(f"run {run.number} has {written} steps, so there is no step {step} in it: go back first")
@@ -165,7 +166,7 @@ class Branches:
         UserError."""
         check(ask.knobs)
         run = self.run(ask.run)
-        self._check_step(run, ask.step)
+        self.check_step(run, ask.step)
         session, then = self.session, self._as_before(run, ask.step)
         now = session.made({}, ask.knobs)
         clock = Clock(session.loaded.model.device, then.at)

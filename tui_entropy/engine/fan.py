@@ -8,19 +8,20 @@ import string
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
 from tui_entropy.engine.attention import Held
-from tui_entropy.engine.cache import RoomyCache
-from tui_entropy.engine.decode import Context, Controls, Instruments, forward
+from tui_entropy.engine.cache import RoomyCache, columns
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import Controls, Instruments, forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs
 from tui_entropy.engine.sampling import Past, apply, draw, first_mu, next_mu
-from tui_entropy.engine.shadow import read_up_to
 from tui_entropy.engine.text import Codec
 from tui_entropy.records import AskFan, Fanned, FanRow
 
@@ -30,93 +31,88 @@ ARTICLES = {"a", "an", "the"}
 TO_SPACE = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
-@torch.inference_mode()
-def fan(loaded: Loaded, probes: Instruments, context: Context, now: Controls, ask: AskFan) -> Fanned:
-    """Continuations from before a step of a context, under the knobs and vectors of now. It is left as it is.
-
-    Row n has the luck of seed + n, so row 0 says what the run itself would write, up to the rounding of a batch. An
-    adaptive sampler is passed over, as attention is not measured; so is what is forced.
-    """
-    began = time.perf_counter()
-    before = Before(context, ask.step, now)
-    length = min(ask.tokens, loaded.card.context - before.position)
-    held, vectors = probes.attention.held, probes.residual.vectors
-    try:
-        cache, logits, n_bytes = whole(loaded, probes, before)
-        per_row = max(n_bytes // before.position * (before.position + length), 1)
-        together = max(MOST_BYTES // per_row, 1) if isinstance(cache, RoomyCache) else 1
-        probes.attention.held, probes.residual.vectors = Held(keeps=False), list(vectors)
-        probes.steering.set(now.pushes)
-        rows: list[Row] = []
-        for first in range(0, ask.n, together):
-            seeds = range(now.knobs.seed + first, now.knobs.seed + min(first + together, ask.n))
-            rows += written(loaded, before, _times(cache, before.position, len(seeds)), logits, seeds, length)
-    finally:
-        probes.attention.held, probes.residual.vectors = held, vectors
-    return fanned(ask, rows, loaded.codec, time.perf_counter() - began)
-
-
-class Before:
-    """A context as it was before one of its steps."""
-
-    def __init__(self, context: Context, step: int, now: Controls) -> None:
-        self.context, self.now = context, now
-        self.position = context.n_prompt + step
-        """How many tokens there were."""
-        self.written = context.written[:step]
-        self.mu = context.mus[step]
-        self.lag = context.lag
-
-
 class Row(NamedTuple):
     token_ids: list[int]
     logprob: float
     ended: bool
 
 
-def whole(loaded: Loaded, probes: Instruments, before: Before) -> tuple[Cache, Tensor, int]:
-    """A cache with the tokens before the step in its first row, (vocab,) logits after the last, and bytes of a row.
+@dataclass(frozen=True)
+class Before:
+    """A text as it was before one of its steps."""
 
-    What the live cache holds is not read again but for the last of them, and that neither where it is the newest.
+    prompt: Tensor
+    """(n,) ids."""
+    written: Tensor
+    """(m,) ids."""
+    lag: int
+    mu: float | None
+    """See Context for both."""
+    cache: Cache
+    """Which holds all of it; copied, and not written to."""
+    logits: Tensor
+    """(vocab,) float32 after the last of it."""
+
+    @classmethod
+    def of(cls, context: Context, step: int, cache: Cache, logits: Tensor) -> Self:
+        return cls(context.prompt, context.written[:step], context.lag, context.mus[step], cache, logits)
+
+    @property
+    def position(self) -> int:
+        """How many tokens it has."""
+        return len(self.prompt) + len(self.written)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of keys and values in one row."""
+        held = columns(self.cache, 0, 1).values()
+        return sum(keys[:1].nbytes + values[:1].nbytes for keys, values in held)
+
+    def times(self, n: int) -> Cache:
+        """Its cache in n rows, to be written on."""
+        if isinstance(self.cache, RoomyCache):
+            return self.cache.beginning(self.position, n)
+        return copy.deepcopy(self.cache)
+
+
+@torch.inference_mode()
+def fan(loaded: Loaded, probes: Instruments, before: Before, now: Controls, ask: AskFan) -> Fanned:
+    """Continuations from there, under the knobs and vectors of now. What the probes know stays as it is.
+
+    Row n has the luck of seed + n, so row 0 says what the run itself would write, up to the rounding of a batch. An
+    adaptive sampler is passed over, as attention is not measured; so is what is forced.
     """
-    context, n = before.context, before.position
-    logits, rows = context.logits, len(context.rows)
-    if logits is not None and context.n_read == context.n_tokens == n:
-        live = context.cache.row(context.row) if isinstance(context.cache, RoomyCache) else context.cache
-        return live, logits, context.bytes // rows
-    aside = Context(loaded, context.ids[:n].tolist(), 0)
-    aside.pushes = context.pushes[:n]
-    if isinstance(context.cache, RoomyCache) and context.n_read >= n:
-        aside.cache = context.cache.row(context.row).beginning(n - 1)
-        aside.n_read = n - 1
-    read_up_to(loaded, probes, aside, n, before.now.pushes)
-    assert aside.logits is not None
-    return aside.cache, aside.logits, aside.bytes
+    began = time.perf_counter()
+    length = min(ask.tokens, loaded.card.context - before.position)
+    together = 1
+    if isinstance(before.cache, RoomyCache):
+        together = max(MOST_BYTES // max(before.bytes_per_token * (before.position + length), 1), 1)
+    rows: list[Row] = []
+    watched = probes.attention.held, probes.residual.vectors
+    probes.attention.held, probes.residual.vectors = Held(keeps=False), list(watched[1])
+    probes.steering.set(now.pushes)
+    try:
+        for first in range(0, ask.n, together):
+            last = min(first + together, ask.n)
+            rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
+    finally:
+        probes.attention.held, probes.residual.vectors = watched
+    return fanned(ask, rows, loaded.codec, time.perf_counter() - began)
 
 
-def _times(cache: Cache, n_tokens: int, n: int) -> Cache:
-    """The same tokens in n rows, to be written on; the cache is left as it is."""
-    return cache.beginning(n_tokens, n) if isinstance(cache, RoomyCache) else copy.deepcopy(cache)
-
-
-def written(
-    loaded: Loaded, before: Before, cache: Cache, logits: Tensor, seeds: Sequence[int], length: int
-) -> list[Row]:
-    """What each seed writes in one row of the cache, until an end of text or that many tokens.
-
-    logits: (vocab,) before the first of them.
-    """
-    now, eos_ids = before.now, loaded.codec.eos_ids
+def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int], length: int) -> list[Row]:
+    """What each seed writes after the text, until an end of text or that many tokens, all in one batch."""
+    eos_ids = loaded.codec.eos_ids
+    cache = before.times(len(seeds))
     rows = [Row([], 0.0, False) for _ in seeds]
     mus = [before.mu] * len(rows)
-    ids = torch.empty(len(rows), 0, dtype=torch.long, device=logits.device)
-    every = logits.expand(len(rows), -1)
+    ids = before.written.expand(len(rows), -1)
+    every = before.logits.expand(len(rows), -1)
     for at in range(length):
         drawn, probable, finals = [], [], []
         for nth, (seed, mu) in enumerate(zip(seeds, mus, strict=True)):
             position = before.position - before.lag + at
-            text = torch.cat([before.written, ids[nth]])
-            past = Past(before.context.prompt, text, position, mu, now.breakers, frozenset(now.knobs.banned))
+            past = Past(before.prompt, ids[nth], position, mu, now.breakers, frozenset(now.knobs.banned))
             chained = apply(now.knobs, every[nth], past)
             token = draw(chained.scores, seed, position)
             drawn.append(token)

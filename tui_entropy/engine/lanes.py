@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Run
-from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, decode
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import AGAIN, TAKE, Controls, decode
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
 from tui_entropy.engine.text import pieces
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
 from tui_entropy.records import (
+    Branch,
     Ended,
     Knobs,
     KnobsChanged,
@@ -23,6 +25,7 @@ from tui_entropy.records import (
     ShadowChanged,
     Started,
     Step,
+    Twin,
     Vector,
     VectorsChanged,
 )
@@ -123,19 +126,24 @@ class Lanes:
 
     # --- Twin --------------------------------------------------------------------------------------------------
 
-    def begin_twin(self, lane: Lane) -> None:
-        """Beside the run that is written, from the step on that comes next there. Raises UserError."""
-        session = self.session
-        watched = session.context
-        assert watched is not None
+    def begin_twin(self, ask: Twin) -> None:
+        """From before a step of a run, in that run where the step is the one that comes next. Raises UserError, and
+        then all is as it was."""
+        session, lane = self.session, ask.lane
+        run = session.branches.run(ask.run)
+        session.branches.check_step(run, ask.step)
         if lane.knobs is not None:
             check(lane.knobs)
-        if lane.prompt is not None and watched.n_written:
+        if lane.prompt is not None and ask.step:
             raise UserError("a lane with another prompt has no part of this text: begin the two at the first token")
-        prompt = self._prompt(lane, watched)
-        self.stop()
-        self.set_shadow(None)
-        session.propose_again()
+        prompt = self._prompt(lane, run.context)
+        if run is session.now and session.first_writes and ask.step == run.context.n_written:
+            self.stop()
+            self.set_shadow(None)
+            session.propose_again()
+        else:
+            self.set_shadow(None)
+            session.branches.branch(Branch(ask.run, ask.step))
         self.twin = TwinRun(session, lane, prompt)
         if session.proposed is not None:
             self.look_ahead()

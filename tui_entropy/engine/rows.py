@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +20,13 @@ from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.threads import one_thread
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.decode import Context
+    from tui_entropy.engine.context import Context
 
 
 @contextmanager
 def two_rows(model: nn.Module) -> Iterator[None]:
     """For as long as the `with` lasts, the linear layers of a float32 model on a CPU are given (2, 1, d_in)."""
-    linear = [
-        module
-        for module in model.modules()
-        if type(module) is nn.Linear
-        and module.weight.dtype is torch.float32
-        and module.weight.device.type == "cpu"
-        and "forward" not in vars(module)
-    ]
+    linear = _linear(model)
     for module in linear:
         vars(module)["forward"] = partial(_two_columns, module)
     try:
@@ -40,6 +34,23 @@ def two_rows(model: nn.Module) -> Iterator[None]:
     finally:
         for module in linear:
             del vars(module)["forward"]
+
+
+_known: WeakKeyDictionary[nn.Module, list[nn.Linear]] = WeakKeyDictionary()
+"""Of each model: to look for them takes longer than some of them take."""
+
+
+def _linear(model: nn.Module) -> list[nn.Linear]:
+    if model not in _known:
+        _known[model] = [
+            module
+            for module in model.modules()
+            if type(module) is nn.Linear
+            and module.weight.dtype is torch.float32
+            and module.weight.device.type == "cpu"
+            and "forward" not in vars(module)
+        ]
+    return _known[model]
 
 
 def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:

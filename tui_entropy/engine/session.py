@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Branches, Run
-from tui_entropy.engine.decode import AGAIN, TAKE, Context, Controls, Instruments, decode
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import AGAIN, TAKE, Controls, Instruments, decode
 from tui_entropy.engine.fan import fan
 from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
@@ -37,7 +38,6 @@ from tui_entropy.records import (
     Refused,
     Started,
     Step,
-    Twin,
     Vector,
     VectorsChanged,
     Write,
@@ -329,21 +329,12 @@ class Session:
         self.lanes.set_shadow(lane)
         self.propose_again()
 
-    def begin_twin(self, ask: Twin) -> None:
-        """From the step that comes next in the run that is written. Raises UserError."""
-        self._here(ask.run, ask.step)
-        self.lanes.begin_twin(ask.lane)
-
     def fan(self, ask: AskFan) -> None:
-        """Short continuations from before a step of this run. Raises UserError."""
-        now = self.now
-        if now is None or ask.run != self.run or not 0 <= ask.step <= now.context.n_written:
-            raise UserError(f"run {ask.run} has no step {ask.step + 1} here: ask where the cursor is")
-        self.emit(fan(self.loaded, self.probes, now.context, now.controls, ask))
-
-    def _here(self, run: int, step: int) -> None:
-        if not self.first_writes or (run, step) != (self.run, self.n_written):
-            raise UserError(f"step {step + 1} of run {run} is not the one that comes next: go there first")
+        """Short continuations from before a step of a run. Raises UserError."""
+        run = self.branches.run(ask.run)
+        self.branches.check_step(run, ask.step)
+        with self.branches.travel.before(run.context, ask.step) as before:
+            self.emit(fan(self.loaded, self.probes, before, self.set_now(), ask))
 
     def attention(self, ask: AskAttention) -> AttentionRows | None:
         """Rows of the present run's queries over its keys. None before the first run."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.attention import Held
-from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Controls, Instruments, read, shaped
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import PREFILL_CHUNK, Controls, Instruments, read, shaped
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Numbers
 from tui_entropy.engine.metrics import js, kl, log_probs, rank, surprisal, surprisal_moments
@@ -135,6 +136,7 @@ def cast(
     return ShadowLane(how, own, controls)
 
 
+@torch.inference_mode()
 def read_up_to(loaded: Loaded, probes: Instruments, context: Context, last: int, pushes: Pushes) -> None:
     """As the loop does it: in stretches, the newest token by itself. pushes: for what was never read before."""
     while context.n_read < last:

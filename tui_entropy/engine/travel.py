@@ -16,9 +16,13 @@ from torch import Tensor
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.cache import RoomyCache, RoomyLayer, States, appended_to, as_of, columns, states
-from tui_entropy.engine.decode import PREFILL_CHUNK, Context, Instruments, read
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import PREFILL_CHUNK, Instruments, read
+from tui_entropy.engine.fan import Before
 from tui_entropy.engine.kept import Kept
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.rows import part
+from tui_entropy.engine.shadow import read_up_to
 from tui_entropy.records import AskAttention, AttentionRows
 
 CHECKPOINT = 32
@@ -107,9 +111,11 @@ class Travel:
         rest. What the context before it has of its own is put aside. Returns in a phrase how it came back.
 
         Whatever fails in the middle, each context can be read from its ids again. One that shares its forward passes
-        with another must have parted from it.
+        with another parts from it.
         """
         leaving, self.seated = self.seated or context, None
+        part(leaving)
+        leaving.shadow = None
         wanted, croppable = context.n_tokens - 1, self.loaded.anatomy.croppable
         cache, n_read = leaving.cache, leaving.n_read
         end = there = min(wanted, leaving.shared(context), n_read)
@@ -186,10 +192,27 @@ class Travel:
                 return attention.rows(then.cache, ask, run)
 
     @contextmanager
+    def before(self, context: Context, step: int) -> Iterator[Before]:
+        """A text as it was before a step, read once more as far as it must be."""
+        position = context.n_prompt + step
+        if context.logits is not None and context.n_read == context.n_tokens == position:
+            cache = context.cache.row(context.row) if isinstance(context.cache, RoomyCache) else context.cache
+            yield Before.of(context, step, cache, context.logits)
+            return
+        newest = position - 1
+        with (
+            self._at(context, newest) as host,
+            looking_back(self.loaded, self.probes, host, newest, position, self.state(host, newest)) as then,
+        ):
+            assert then.logits is not None
+            yield Before.of(context, step, then.cache, then.logits)
+
+    @contextmanager
     def _at(self, context: Context, position: int) -> Iterator[Context]:
         """A context that is in the cache and shares all tokens up to that position."""
         seated = self.seated
         host = seated if seated is not None and seated.shared(context) > position else context
+        chosen_from = seated is not None and seated.n_read == seated.n_tokens
         if host is not seated:
             self.seat(host)
         try:
@@ -199,6 +222,8 @@ class Travel:
         finally:
             if seated is not None and host is not seated:
                 self.seat(seated)
+                if chosen_from:  # what is held up there may be chosen again
+                    read_up_to(self.loaded, self.probes, seated, seated.n_tokens, seated.pushes[-1])
 
     @property
     def rewinds(self) -> str:

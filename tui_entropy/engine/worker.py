@@ -139,7 +139,7 @@ class Worker:
             case SetShadow():
                 session.set_shadow(command.lane)
             case Twin():
-                session.begin_twin(command)
+                self._twin(session, command)
             case AskFan():
                 session.fan(command)
             case AskAttention():
@@ -165,9 +165,18 @@ class Worker:
         session.stops.run_to()
         if command.pause and not n_forced:
             if self._writing or session.run != run:
-                self._pause("before a branch", read_all=True)
+                session.read_all()
+                self._pause("before a branch")
             return
         self.budget = n_forced if command.pause else None
+        if session.run == run:
+            self.emit(Continued(run))
+
+    def _twin(self, session: Session, command: Twin) -> None:
+        run = session.run
+        session.lanes.begin_twin(command)
+        session.stops.run_to()
+        self.budget = None
         if session.run == run:
             self.emit(Continued(run))
 
@@ -211,11 +220,11 @@ class Worker:
         if event is None or time.monotonic() - self._gauged > GAUGE_SECONDS:
             self._gauge()
 
-    def _pause(self, reason: str, read_all: bool = False) -> None:
+    def _pause(self, reason: str) -> None:
         assert self.session is not None
         self.budget = 0
         self.emit(Paused(self.session.run, reason))
-        self.session.look_ahead(read_all)
+        self.session.look_ahead()
 
     def _contained(self, act: Callable[[], None]) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""

@@ -27,7 +27,7 @@ class WhatIf(Host):
 
     asked_what_if: Reconsider | None = None
     """What is not answered yet."""
-    _answered: tuple[Reconsider, Step | None] | None = None
+    _known: tuple[Reconsider, Step | None] | None = None
     """The last question, and what came of it: None where it was refused."""
     _usual: Knobs | None = None
     """As they were before they were turned while looking back; None while nothing is supposed."""
@@ -43,7 +43,7 @@ class WhatIf(Host):
         """The frame with the answer to what it asks, where it asks and there is one."""
         if frame.following or frame.log.state != "paused":
             self._usual = None
-        known, question = self._answered, self._question(frame)
+        known, question = self._known, self._question(frame)
         return replace(frame, what_if=known[1] if known and known[0] == question else None)
 
     def _question(self, frame: Frame) -> Reconsider | None:
@@ -56,7 +56,7 @@ class WhatIf(Host):
 
     def ask_what_if(self) -> None:
         question = self._question(self.frame)
-        if question and self.asked_what_if is None and (self._answered is None or self._answered[0] != question):
+        if question and self.asked_what_if is None and (self._known is None or self._known[0] != question):
             self.asked_what_if = question
             self.tell(question)
 
@@ -64,4 +64,4 @@ class WhatIf(Host):
         """The answer to what was asked; None where something was refused, which is not asked again."""
         asked, self.asked_what_if = self.asked_what_if, None
         if asked and (step is None or (asked.run, asked.step) == (step.run, step.index)):
-            self._answered = asked, step
+            self._known = asked, step

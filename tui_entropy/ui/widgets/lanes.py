@@ -15,13 +15,14 @@ from tui_entropy.records import Lane, Step
 from tui_entropy.series import BY_NAME, LN2
 from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
 from tui_entropy.ui.paint import Part, figure
+from tui_entropy.ui.verdict import wrapped
 from tui_entropy.ui.view import HEAVY, Frame, View
 
 KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
 RECENT = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
-NAME, CELL = 22, 10
+NAME = 22
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class Lanes(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
         head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
+        told = [line for whole in _told(frame, width) for line in wrapped(whole, width)]
         listed = _choices(frame, max(height // 3, 1))
-        lines = [[("what a shadow (S) or a twin (Y) differs in", paint.dim)], *listed, [], *_told(frame, width), []]
+        lines = [[("what a shadow (S) or a twin (Y) differs in", paint.dim)], *listed, [], *told, []]
         room = height - len(head) - len(lines)
         return [*head, *(paint.row(line, width) for line in [*lines, *_table(frame, width, room)])][:height]
 
@@ -146,7 +148,7 @@ def _cost(frame: Frame) -> list[Part]:
     ]
 
 
-COLUMNS = ("KL", "JS", "final JS", "entropy", "surprisal")
+COLUMNS = ("KL", "JS", "final JS", "entropy", "surpr.")
 
 
 def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
@@ -154,18 +156,18 @@ def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
     paint, steps = frame.paint, frame.log.steps
     if frame.cursor is None or room < 3:
         return
-    token = 12 if width < 100 else 20
-    titles = "".join(name.rjust(CELL) for name in COLUMNS)
-    yield [(f"{'':{7 + token}}{'':{3 * CELL}}{'this lane less shadow':>{2 * CELL}}", paint.dim)]
-    yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would write", paint.dim)]
+    token, cell = (12, 9) if width < 100 else (20, 11)
+    titles = "".join(name.rjust(cell) for name in COLUMNS)
+    yield [(f"{'':{7 + token}}{'':{3 * cell}}{'lane less shadow':>{2 * cell}}", paint.dim)]
+    yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would be", paint.dim)]
     shown = room - 2
     first = min(max(frame.cursor - shown // 2, 0), max(frame.last + 1 - shown, 0))
     held_up = [frame.log.proposed] if frame.log.proposed else []
     for step in [*steps[first : first + shown], *held_up][:shown]:
-        yield _row(frame, step, token)
+        yield _row(frame, step, token, cell)
 
 
-def _row(frame: Frame, step: Step, token: int) -> list[Part]:
+def _row(frame: Frame, step: Step, token: int, cell: int) -> list[Part]:
     paint, shadow = frame.paint, step.shadow
     here = step.index == frame.cursor
     name = fitted(visible_bytes(step.data, paint.ascii), token, paint.ascii)
@@ -175,12 +177,12 @@ def _row(frame: Frame, step: Step, token: int) -> list[Part]:
         (name, paint.selected if here else paint.base),
     ]
     if shadow is None:
-        return [*line, ("  no shadow".rjust(CELL), paint.dim)]
+        return [*line, ("  no shadow", paint.dim)]
     unit = LN2 if frame.bits else 1.0
     values = [figure(nats / unit) for nats in (shadow.kl, shadow.js, shadow.final_js)]
     values += [_signed(nats / unit) for nats in (step.entropy - shadow.entropy, step.surprisal - shadow.surprisal)]
     flipped = bool(step.candidates) and step.candidates[0].token_id != shadow.top_id
-    line += [("".join(value.rjust(CELL) for value in values), paint.number)]
+    line += [("".join(value.rjust(cell) for value in values), paint.number)]
     line += [(f"  {'flip' if flipped else 'same'}  ", paint.warning if flipped else paint.dim)]
     if shadow.would_id != step.token_id:
         return [*line, (f"{paint.foreign} {visible_bytes(shadow.would_data, paint.ascii)}", paint.accent)]

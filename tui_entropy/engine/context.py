@@ -1,0 +1,197 @@
+"""The tokens of one run, with all that it takes to write on after them or to go back in them."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from tui_entropy.engine.anatomy import new_cache
+from tui_entropy.engine.attention import Held
+from tui_entropy.engine.cache import n_bytes, tensors
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.state import Recent
+from tui_entropy.engine.text import Utf8Stream
+from tui_entropy.records import Step
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.shadow import ShadowLane
+
+ONE_BY_ONE = 32
+"""Written tokens that are read again one by one, as they were at first. More are read in stretches, which is faster
+and the same only up to rounding."""
+
+
+class Context:
+    """The tokens of one run, prompt and written, their keys and values, and what later steps hang on."""
+
+    def __init__(self, loaded: Loaded, prompt_ids: list[int], max_tokens: int) -> None:
+        self._loaded = loaded
+        self.rows: list[Context] = [self]
+        """Those whose keys and values are the rows of this cache and are read together, in the first one's turn."""
+        self.shadow: ShadowLane | None = None
+        """Another mind that is asked at every step."""
+        self.under: Mapping[int, Tensor] | None = None
+        """What it is read under beside another lane; None for what that one is."""
+        self.lag = 0
+        """What is taken off a position before it is asked for luck: tokens more than in the lane it is beside."""
+        self.n_prompt = len(prompt_ids)
+        self.n_tokens = self.n_prompt
+        """Prompt and written."""
+        self.n_scored = 0
+        """Tokens of the prompt whose scores were told."""
+        self.pushes: list[Mapping[int, Tensor]] = []
+        """What each token was read under, also those that must be read again."""
+        self.stamps: list[int] = []
+        """Of each of them a number that only contexts share in which it, all before it, and what they were read under
+        are the same. So they share its keys and values too."""
+        self.recent = Recent()
+        self.text = Utf8Stream()
+        self.mus: list[float | None] = [None]
+        """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
+        self.ats = [0.0]
+        """Seconds of work before each step, and up to the newest."""
+        self.forced: list[int] = []
+        """Tokens that come next, whatever the model says."""
+        self.banned: frozenset[int] = frozenset()
+        """Tokens that the next one may not be."""
+        self.meddled: dict[int, tuple[list[int], frozenset[int]]] = {}
+        """Step -> what was forced there and what banned, where anything was."""
+        room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
+        self._ids = torch.cat([torch.tensor(prompt_ids, dtype=torch.long), room]).to(loaded.model.device)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Begin with an empty cache: what was read is to be read again."""
+        self.rows = [self]
+        self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
+        self.n_read = 0
+        """Tokens whose keys and values the cache holds."""
+        self.held = Held()
+        self.vectors: list[Tensor | None] = [None] * self._loaded.anatomy.n_layers
+        """With `held`, what the probes have of it."""
+        self.logits: Tensor | None = None
+        """(vocab,) float32 after the newest token that was read."""
+
+    def branch(self, step: int, max_tokens: int = 0) -> Context:
+        """As this one was before a step, with room for that many more tokens. Nothing of it is in its cache."""
+        n = self.n_prompt + step
+        new = Context(self._loaded, self._ids[:n].tolist(), max_tokens)
+        new.n_prompt, new.n_scored, new.lag = self.n_prompt, self.n_scored, self.lag
+        new.pushes, new.stamps = self.pushes[:n], self.stamps[:n]
+        new.recent, new.mus, new.ats = self.recent.first(step), self.mus[: step + 1], self.ats[: step + 1]
+        new.meddled = {at: how for at, how in self.meddled.items() if at < step}
+        new.text.push(b"".join(map(self._loaded.codec.token_bytes, new.written.tolist())))
+        return new
+
+    def shared(self, other: Context) -> int:
+        """How many tokens, from the first on, have the same keys and values in both."""
+        ours, theirs = self.stamps, other.stamps
+        return bisect_left(range(min(len(ours), len(theirs))), True, key=lambda at: ours[at] != theirs[at])
+
+    @property
+    def room(self) -> int:
+        """Tokens that can still be written."""
+        return len(self._ids) - self.n_tokens
+
+    @property
+    def n_written(self) -> int:
+        return self.n_tokens - self.n_prompt
+
+    @property
+    def behind(self) -> int:
+        """Tokens to read before the newest."""
+        return max(self.n_tokens - 1 - self.n_read, 0)
+
+    @property
+    def mu(self) -> float | None:
+        return self.mus[-1]
+
+    @property
+    def at(self) -> float:
+        """Seconds of work up to the newest step."""
+        return self.ats[-1]
+
+    @property
+    def bytes(self) -> int:
+        """Of keys and values, with the room that is kept for more."""
+        return n_bytes(tensor for layer in self.cache.layers for tensor in tensors(layer))
+
+    @property
+    def ids(self) -> Tensor:
+        """(n_tokens,)"""
+        return self._ids[: self.n_tokens]
+
+    @property
+    def prompt(self) -> Tensor:
+        """(n_prompt,) ids."""
+        return self._ids[: self.n_prompt]
+
+    @property
+    def written(self) -> Tensor:
+        """(n_written,) ids."""
+        return self._ids[self.n_prompt : self.n_tokens]
+
+    def stretch(self, most: int) -> tuple[int, Mapping[int, Tensor] | None]:
+        """The next tokens to read before the newest: up to which position, and what they were read under before.
+
+        As they were read at first: the prompt in stretches of which its last token is no part, and what was written
+        one by one as long as it is not much, so that to the bit the same comes of it.
+        """
+        first, newest = self.n_read, self.n_tokens - 1
+        if first < self.n_prompt - 1:
+            newest = min(newest, self.n_prompt - 1)
+        elif self.behind <= ONE_BY_ONE:
+            most = 1
+        return self.alike(min(first + most, newest))
+
+    def alike(self, last: int) -> tuple[int, Mapping[int, Tensor] | None]:
+        """Up to which position, at most `last`, the tokens that are not read now were read under the same before, and
+        under what. None where they never were."""
+        first = self.n_read
+        if first >= len(self.pushes):
+            return last, None
+        under = self.pushes[first]
+        same = itertools.takewhile(lambda pushes: pushes is under, self.pushes[first:last])
+        return first + sum(1 for _ in same), under
+
+    def note(self, last: int, pushes: Mapping[int, Tensor]) -> None:
+        """The tokens that are not read yet, up to a position, are read under these pushes now."""
+        for position in range(self.n_read, last):
+            if position < len(self.pushes) and self.pushes[position] is pushes:
+                continue
+            self.pushes[position:], self.stamps[position:] = [pushes], [next(_stamps)]
+
+    @property
+    def row(self) -> int:
+        """Its place in the passes that it shares."""
+        return self.rows.index(self)
+
+    def pushed(self, pushes: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        """What it is read under where the lane that it stands beside is read under these."""
+        return pushes if self.under is None else self.under
+
+    def write(self, token_id: int) -> None:
+        self._ids[self.n_tokens] = token_id
+        self.n_tokens += 1
+
+    def take(self, step: Step, mu: float | None) -> None:
+        """A step is written. mu: mirostat's bound for the next one."""
+        if self.forced or self.banned:
+            self.meddled[self.n_written] = self.forced[:1], self.banned
+        self.write(step.token_id)
+        if self.shadow is not None and self.shadow.context is not self:
+            self.shadow.context.write(step.token_id)
+        self.recent.count()
+        self.text.push(step.data)
+        self.mus.append(mu)
+        self.ats.append(step.at)
+        self.forced, self.banned = self.forced[1:], frozenset()
+
+
+_stamps = itertools.count()
