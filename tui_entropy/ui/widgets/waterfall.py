@@ -17,6 +17,8 @@ from tui_entropy.ui.verdict import decided, wrapped
 from tui_entropy.ui.view import HEAVY, SUPPOSED, Frame, View
 
 STAGE, NUMBER, CELL = 22, 9, 13
+ENDS = {"banned": "banned", "forced": "another one was forced"}
+"""What becomes of a token at a stage that is a person's."""
 
 
 class Waterfall(View):
@@ -140,7 +142,9 @@ def _candidates(frame: Frame, step: Step, at: int, room: int) -> Iterator[list[P
     for n, token in list(enumerate((written, *step.candidates)))[first : first + shown]:
         name = fitted(visible_bytes(token.data, paint.ascii), STAGE - 5, paint.ascii)
         end = (
-            f"removed by {paint.ours(named(token.cut))}" if token.cut else f"final {figure(100 * token.final_prob)} %"
+            ENDS.get(token.cut, f"removed by {paint.ours(named(token.cut))}")
+            if token.cut
+            else f"final {figure(100 * token.final_prob)} %"
         )
         yield [
             (f"{n or paint.drawn:>3} ", paint.accent if n == 0 else paint.dim),
