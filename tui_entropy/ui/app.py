@@ -393,12 +393,7 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self._arm(self.clock.time() + LIGHT)
         else:
-<<<<<<< HEAD
             self._all_shown()
-=======
-            self._pacer.wanted = True
-            self._ask()
->>>>>>> uistops
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -406,19 +401,11 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self.call_after_refresh(self._show_next)
         else:
-<<<<<<< HEAD
             self._all_shown()
 
     def _all_shown(self) -> None:
         """Every pane shows the newest frame: what it lacks is asked for."""
         self._pacer.wanted = True
-=======
-            self._pacer.wanted = True
-            self._ask()
-
-    def _ask(self) -> None:
-        """What panes want to know, once they show what is known."""
->>>>>>> uistops
         self._ask_attention()
         self.ask_what_if()
 
