@@ -10,7 +10,7 @@ import made_lanes as lanes
 import pytest
 from msgspec.structs import replace
 from test_app import WRITE, screen_text, settled, up
-from test_branches import shown
+from test_branches_page import shown
 from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 

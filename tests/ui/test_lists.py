@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from test_app import WRITE, screen_text, settled, up, writing
-from test_stops import stopped, told
+from test_stopping import stopped, told
 from textual.events import Paste
 
 from tui_entropy.records import (

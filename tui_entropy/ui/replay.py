@@ -141,6 +141,9 @@ class ReplayApp(InspectorApp):
         if not 0 <= at < len(runs):
             self.say(f"there is no run {'after' if by > 0 else 'before'} this one: the recording has {len(runs)}")
             return
-        playback.choose(runs[at], None if playback.at_end else 0)
+        self.go_to_run(runs[at])
+
+    def go_to_run(self, run: int) -> None:
+        self.playback.choose(run, None if self.playback.at_end else 0)
         self.come_to(following=True)
         self._await()
