@@ -116,6 +116,15 @@ async def test_the_other_runs_are_a_key_away(file):
         assert "there is no run after this one" in screen_text(app)
 
 
+async def test_the_tree_of_branches_leads_to_another_run(file):
+    app = shown(file, run=2, first=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.press("B", "up", "enter")
+        await pilot.pause()
+        assert app.playback.run == 1 and app.frame.log.run == 1 and not app.page
+        assert len(app.frame.log.steps) == app.playback.length
+
+
 @pytest.mark.parametrize("action", sorted(NEED_AN_ENGINE))
 async def test_what_needs_an_engine_says_that_this_is_a_recording(file, action):
     key = next(key for key in KEYS if key.action.split("(")[0] == action)
