@@ -16,18 +16,21 @@ from tui_entropy.log import Log
 from tui_entropy.records import (
     Advance,
     AskAttention,
+    AskFan,
     AttentionRows,
     Branch,
     Continue,
     Continued,
     Ended,
     Failed,
+    Fanned,
     Follow,
     Go,
     Knobs,
     KnobsChanged,
     Label,
     Labelled,
+    Lane,
     Load,
     Memory,
     ModelSpec,
@@ -41,11 +44,14 @@ from tui_entropy.records import (
     Reconsidered,
     Refused,
     SetKnobs,
+    SetShadow,
     SetVector,
+    ShadowChanged,
     Started,
     Step,
     Stop,
     Switched,
+    Twin,
     Vector,
     Write,
 )
@@ -256,3 +262,24 @@ def test_a_killed_engine_is_noticed_at_once(tmp_path):
     with pytest.raises(link.LinkClosed):
         while other.end.receive(5):
             pass
+
+
+def test_lanes_and_fans_are_asked_for_as_anything_else(engine):
+    engine.end.send(ENDLESS)
+    newest = engine.until(Step, 3)
+    hotter = Lane("hotter", knobs=replace(ENDLESS.knobs, temperature=1.5))
+    engine.end.send(SetShadow(hotter))
+    assert engine.until(ShadowChanged).lane == hotter
+    assert engine.until(Step, 2).shadow is not None
+
+    engine.end.send(AskFan(newest.run, 2, n=3, tokens=4))
+    fanned = engine.until(Fanned)
+    assert (fanned.run, fanned.index, len(fanned.rows)) == (newest.run, 2, 3)
+    assert all(len(row.token_ids) == 4 or row.ended for row in fanned.rows)
+
+    engine.end.send(Twin(newest.run, 2, hotter))
+    twin = engine.until(Started)
+    while twin.twin_of is None:
+        twin = engine.until(Started)
+    runs = [engine.until(Step).run for _ in range(6)]
+    assert set(runs) == {twin.run, twin.twin_of} and runs[0] != runs[1]
