@@ -23,7 +23,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.rows import two_rows
+from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
@@ -249,7 +249,7 @@ def shaped(
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:
     """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each."""
-    with two_rows(loaded.model) if ids.shape == (2, 1) else nullcontext():
+    with few_rows(loaded.model, len(ids)) if ids.shape[1] == 1 else nullcontext():
         out = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     logits: Tensor = out.logits[:, -1]
     return logits.float()

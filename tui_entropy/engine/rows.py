@@ -2,14 +2,15 @@
 
 A product of two rows with a large matrix goes through a routine made for many, which brings the matrix into another
 layout first and takes twice as long as one row. The same product from the other side, matrix times two columns, reads
-the matrix once as it lies in memory, and on one thread is faster than even one row is.
+the matrix once as it lies in memory, and is often faster on one thread than even one row is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def two_rows(model: nn.Module) -> Iterator[None]:
-    """For as long as the `with` lasts, the linear layers of a float32 model on a CPU are given (2, 1, d_in)."""
-    linear = _linear(model)
+def few_rows(model: nn.Module, rows: int) -> Iterator[None]:
+    """For as long as the `with` lasts, the linear layers of a model are given (rows, 1, d_in), one row or two.
+
+    A row by itself is doubled where that is faster. So one row and two go through the same product, and a row has the
+    same numbers to the bit whether another stands beside it or not.
+    """
+    linear = _linear(model) if rows <= 2 and _by_columns(model) else []
     for module in linear:
         vars(module)["forward"] = partial(_two_columns, module)
     try:
@@ -38,6 +43,10 @@ def two_rows(model: nn.Module) -> Iterator[None]:
 
 _known: WeakKeyDictionary[nn.Module, list[nn.Linear]] = WeakKeyDictionary()
 """Of each model: to look for them takes longer than some of them take."""
+_faster: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Of each model: whether two columns take less time than one row."""
+CLEARLY = 0.9
+"""Of the time of one row: what two columns must stay below, so that noise does not decide."""
 
 
 def _linear(model: nn.Module) -> list[nn.Linear]:
@@ -53,11 +62,32 @@ def _linear(model: nn.Module) -> list[nn.Linear]:
     return _known[model]
 
 
+def _by_columns(model: nn.Module) -> bool:
+    """Which of the two a processor and its library do faster is found by trying, once for each model."""
+    if model not in _faster:
+        linear = max(_linear(model), key=lambda module: module.weight.numel(), default=None)
+        _faster[model] = linear is not None and _tried(_two_columns, linear) < CLEARLY * _tried(
+            nn.Linear.forward, linear
+        )
+    return _faster[model]
+
+
+def _tried(way: Callable[[nn.Linear, Tensor], Tensor], linear: nn.Linear) -> float:
+    """Seconds that one row takes, the best of several."""
+    row, seconds = torch.ones(1, 1, linear.in_features), []
+    for _ in range(5):
+        began = perf_counter()
+        way(linear, row)
+        seconds.append(perf_counter() - began)
+    return min(seconds)
+
+
 def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
-    if x.shape[:-1] != (2, 1):
+    if x.dim() != 3 or x.shape[0] > 2 or x.shape[1] != 1:
         return nn.Linear.forward(module, x)
+    columns = x[:, 0].expand(2, -1).contiguous().T
     with one_thread:
-        product = torch.mm(module.weight, x[:, 0].T).T[:, None]
+        product = torch.mm(module.weight, columns).T[: len(x), None].contiguous()
     return product if module.bias is None else product + module.bias
 
 
