@@ -10,10 +10,11 @@ from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 
 from tui_entropy.log import changes
-from tui_entropy.records import Branch, Go, Label, Labelled, Started, Write
+from tui_entropy.records import Branch, Go, Label, Labelled, Memory, Started, Write
 from tui_entropy.ui.branching import edited, typed_as
 from tui_entropy.ui.widgets.branches import Branches, forest
 from tui_entropy.ui.widgets.diff import Diff
+from tui_entropy.ui.widgets.status import Status
 
 
 async def shown(pilot, log, **changes):
@@ -55,6 +56,15 @@ def test_a_row_says_where_a_branch_parts_what_it_took_what_was_set_and_how_it_go
     assert any("another prompt" in row for row in shown)
     assert any("step 15, the same so far" in row for row in shown)
     assert changes(lanes.forest().runs[4], lanes.forest().runs[1]) == ["warm on +1"]
+
+
+def test_it_says_what_is_kept_for_going_back_and_how_the_model_does_it():
+    log = made.log(5)
+    log.append(Memory(10**9, None, 10**6, kept=12_000_000, bound=2**30))
+    log.rewinds = "by cropping its cache, exact"
+    shown = "\n".join(rows(Branches(), log, 120, 12))
+    assert "12 MB of at most 1.1 GB kept" in shown and "goes back by cropping its cache, exact" in shown
+    assert "kept 12 MB" in rows(Status(), log, 160, 1)[0]
 
 
 def test_what_was_set_in_the_parent_where_they_part_counts_and_not_what_was_set_later():

@@ -239,3 +239,13 @@ class Paint:
         light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 * 255**2.2
         dark_ink, light_ink = ("#000000", "#ffffff") if self.rich else ("black", "bright_white")
         return Style(color=dark_ink if light else light_ink, bgcolor=heat.color)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes with its unit."""
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

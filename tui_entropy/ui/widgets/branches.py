@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui_entropy.diff import parting
 from tui_entropy.log import Log, RunLog, changes
 from tui_entropy.ui.glyphs import cells, fitted, visible, visible_bytes
-from tui_entropy.ui.paint import Paint, Part
+from tui_entropy.ui.paint import Paint, Part, in_bytes
 from tui_entropy.ui.view import HEAVY, Frame, View
 
 DEEPEST = 12
@@ -150,6 +150,10 @@ def _about(frame: Frame, told: RunLog) -> Iterator[list[Part]]:
         else (f"{paint.between}prompt: {visible(began.prompt, paint.ascii, True)}", paint.dim),
     ]
     yield [("goes on with: ", paint.dim), (_words(told, parent, paint) or "nothing yet", paint.base)]
+    memory, rewinds = frame.log.memory, _safe(frame.log.rewinds, paint)
+    if memory and memory.bound:
+        said = f"{in_bytes(memory.kept)} of at most {in_bytes(memory.bound)} kept, so that little is read again"
+        yield [(f"{said}{paint.between}goes back {rewinds}" if rewinds else said, paint.dim)]
 
 
 def _parent(log: Log, told: RunLog) -> RunLog | None:

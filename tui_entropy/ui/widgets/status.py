@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from tui_entropy.log import Log
 from tui_entropy.ui.glyphs import cells, fitted, visible
-from tui_entropy.ui.paint import Paint, Part
+from tui_entropy.ui.paint import Paint, Part, in_bytes
 from tui_entropy.ui.view import Frame, View
 
 STATE = 24
@@ -114,19 +114,12 @@ def _gauges(frame: Frame) -> list[str]:
     if frame.link:
         gauges.append(frame.link)
     if log.memory:
-        gauges.append(f"engine {_bytes(log.memory.resident)}")
+        gauges.append(f"engine {in_bytes(log.memory.resident)}")
         if log.memory.device is not None:
-            gauges.append(f"device {_bytes(log.memory.device)}")
-        gauges.append(f"cache {_bytes(log.memory.cache)}")
+            gauges.append(f"device {in_bytes(log.memory.device)}")
+        gauges.append(f"cache {in_bytes(log.memory.cache)}")
+        if log.memory.kept:
+            gauges.append(f"kept {in_bytes(log.memory.kept)}")
     if frame.terminal:
         gauges.append(frame.terminal)
     return gauges
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
