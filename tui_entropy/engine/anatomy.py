@@ -21,6 +21,7 @@ UNLIMITED = 1 << 20
 
 SOFTMAX = {"full", "sliding", "chunked", "hybrid", "hybrid_sliding"}
 """Kinds of layers whose attention rows run over all keys that a window leaves in."""
+CACHE = "past_key_values"
 CROPPABLE = {"full", "sliding", "chunked"}
 
 
@@ -47,6 +48,13 @@ class Anatomy:
     """Per block: width of the sliding window or of the chunk in tokens, None for none."""
     croppable: bool
     """Every block keeps plain keys and values, so a cache that holds all of them can be shortened at will."""
+    cache_argument: str = CACHE
+    """What the model's forward calls its cache; under another name it would be passed over without a word."""
+
+    @property
+    def in_stretches(self) -> bool:
+        """Whether several tokens can be read behind others. Mamba's scan over several begins from nothing."""
+        return self.cache_argument == CACHE
 
     @property
     def attention(self) -> tuple[bool, ...]:
@@ -101,7 +109,13 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         layer_kinds=kinds,
         windows=_windows(config, kinds),
         croppable=CROPPABLE.issuperset(kinds),
+        cache_argument=cache_argument(model),
     )
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What the model's forward calls its cache."""
+    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else CACHE
 
 
 def layer_kinds(config: PreTrainedConfig) -> tuple[str, ...]:

@@ -144,6 +144,8 @@ class Context:
         one by one as long as it is not much, so that to the bit the same comes of it.
         """
         first, newest = self.n_read, self.n_tokens - 1
+        if not self._loaded.anatomy.in_stretches:
+            most = newest if first == 0 else 1
         if first < self.n_prompt - 1:
             newest = min(newest, self.n_prompt - 1)
         elif self.behind <= ONE_BY_ONE:

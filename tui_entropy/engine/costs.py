@@ -14,6 +14,7 @@ from transformers import Cache
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.decode import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
 from tui_entropy.engine.prompt_scores import scores
@@ -117,9 +118,7 @@ class _Watch:
         return {"prompt scores": took / len(self.ids)}
 
     def _read(self, ids: Tensor, cache: Cache) -> Tensor:
-        out = self.loaded.model(input_ids=ids[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits: Tensor = out.logits[0, -1].float()
-        return logits
+        return forward(self.loaded, cache, ids[None])[0]
 
     def _timed(self, act: Callable[[], T], small: bool = False) -> tuple[float, T]:
         """Seconds until the device is done with it. small: on one thread, as in the loop."""

@@ -250,6 +250,7 @@ def shaped(
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:
     """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each."""
     with few_rows(loaded.model, len(ids)) if ids.shape[1] == 1 else nullcontext():
-        out = loaded.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        keeping = {loaded.anatomy.cache_argument: cache}
+        out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1)
     logits: Tensor = out.logits[:, -1]
     return logits.float()

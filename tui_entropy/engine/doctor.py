@@ -21,7 +21,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from tui_entropy.engine.anatomy import new_cache
+from tui_entropy.engine.anatomy import cache_argument, new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.costs import costs
@@ -93,7 +93,8 @@ def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:
 
 def read(model: PreTrainedModel, ids: Tensor, cache: Cache | None = None) -> Tensor:
     """(n,) ids -> (n, vocab) float32 logits, as the model alone gives them."""
-    logits: Tensor = model(input_ids=ids[None], past_key_values=cache, use_cache=cache is not None).logits[0]
+    keeping = {cache_argument(model): cache}
+    logits: Tensor = model(input_ids=ids[None], **keeping, use_cache=cache is not None).logits[0]
     return logits.float()
 
 
