@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import read
-from tui_entropy.records import Command, Continue, Knobs, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.records import Continue, Knobs, Pause, SetKnobs, SetVector, Stop
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui import ladders
 from tui_entropy.ui.ask import Asking
@@ -26,7 +26,6 @@ from tui_entropy.ui.what_if import WhatIf
 if TYPE_CHECKING:
     from textual.screen import Screen
 
-    from tui_entropy.ui.view import Frame
 
 STRENGTH_STEP = 0.25
 PANES = ("-show-heads", "-show-attention")
@@ -43,17 +42,6 @@ class Actions(
     StopActions, ListActions, WhatIf, Asking, PromptActions, BranchActions, LaneActions, PageActions, AttachedActions
 ):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-        wrote: Write | None
-
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def write(self, wanted: Write) -> None: ...
-        def begin_engine(self) -> None: ...
-        def forget_terminal(self) -> None: ...
 
     vector_at = 0
     """The vector that + and - act on."""

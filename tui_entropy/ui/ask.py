@@ -10,16 +10,12 @@ from textual.strip import Strip
 
 from tui_entropy.errors import UserError
 from tui_entropy.ui.glyphs import cells, fitted, visible
+from tui_entropy.ui.host import Host
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
 if TYPE_CHECKING:
-    from textual.app import App
     from textual.screen import Screen
-
-    Host = App[None]
-else:
-    Host = object
 
 
 class Remark(NamedTuple):
@@ -121,14 +117,8 @@ class Asking(Host):
     """The part of the app that asks. The app has `show`, `say`, `place`."""
 
     if TYPE_CHECKING:
-        frame: Frame
         answers: dict[str, list[str]]
         """First word of a question -> what was answered, oldest first."""
-
-        @property
-        def place(self) -> str: ...
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
 
     question: Ask | None = None
 

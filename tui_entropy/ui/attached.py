@@ -13,11 +13,9 @@ from tui_entropy.engines import how_back
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.records import (
-    Command,
     Event,
     Follow,
     KnobsChanged,
-    Load,
     Refused,
     Standing,
     Started,
@@ -26,16 +24,11 @@ from tui_entropy.records import (
     VectorsChanged,
     Write,
 )
+from tui_entropy.ui.host import Host
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from tui_entropy.trace import Trace
-    from tui_entropy.ui.view import Frame
 
-    Host = App[None]
-else:
-    Host = object
 
 TAKE = "ctrl+g takes control"
 SETTINGS = (Started, KnobsChanged, VectorsChanged, Refused)
@@ -46,13 +39,7 @@ class AttachedActions(Host):
     """The part of the app that knows how it and the engine stand. The app has the rest of what is named here."""
 
     if TYPE_CHECKING:
-        frame: Frame
-        load: Load
-        wrote: Write | None
         _been_ready: bool
-
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
 
     attach: Path | None = None
     """The socket of an engine that ran before this screen."""

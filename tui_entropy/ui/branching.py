@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
 
 from tui_entropy.log import RunLog
-from tui_entropy.records import Branch, Command, Go, Label, Write
+from tui_entropy.records import Branch, Go, Label
 from tui_entropy.ui.glyphs import INVISIBLE, visible
+from tui_entropy.ui.host import Host
 from tui_entropy.ui.prompting import Prompt, Purpose
 from tui_entropy.ui.widgets.branches import chosen
-
-if TYPE_CHECKING:
-    from textual.app import App
-
-    from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
 
 LINES = dict.fromkeys(map(ord, "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 """What an editor would take for the end of a line."""
@@ -27,20 +17,6 @@ LINES = dict.fromkeys(map(ord, "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 
 class BranchActions(Host):
     """The part of the app that knows branches. The app has the rest of what is named here."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def write(self, wanted: Write) -> None: ...
-        def action_open(self, name: str) -> None: ...
-        def action_close_page(self) -> None: ...
-        async def open_box(
-            self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text"
-        ) -> None: ...
-        def ask(self, question: str, take: Callable[[str], None], text: str = "") -> None: ...
 
     # --- On the page of branches -----------------------------------------------------------------------------
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records import Branch, Command, Event, Fanned, Lane, Refused, SetShadow, Twin
+from tui_entropy.records import Branch, Event, Fanned, Lane, Refused, SetShadow, Twin
+from tui_entropy.ui.host import Host
 from tui_entropy.ui.prompting import Prompt, Purpose
 from tui_entropy.ui.widgets.fan import in_order
 from tui_entropy.ui.widgets.lanes import NO_VECTORS, PROMPT, SYSTEM, Choice, choices
-
-if TYPE_CHECKING:
-    from textual.app import App
-
-    from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
 
 HEATS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 DRAWS = (2, 4, 8, 16, 32, 64)
@@ -27,20 +19,6 @@ LENGTHS = (4, 8, 16, 32, 64, 128)
 
 class LaneActions(Host):
     """The part of the app that knows lanes. The app has the rest of what is named here."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-
-        @property
-        def place(self) -> str: ...
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def action_open(self, name: str) -> None: ...
-        def action_close_page(self) -> None: ...
-        async def open_box(
-            self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text"
-        ) -> None: ...
 
     @property
     def here(self) -> int:

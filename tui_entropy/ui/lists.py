@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records import Breakpoint, Command, SetBreakpoints, SetWatches, Watch
+from tui_entropy.records import Breakpoint, SetBreakpoints, SetWatches, Watch
 from tui_entropy.ui.ask import Remark, spelled
 from tui_entropy.ui.glyphs import visible_bytes
-
-if TYPE_CHECKING:
-    from textual.app import App
-
-    from tui_entropy.ui.ask import Check
-    from tui_entropy.ui.pages import Page
-    from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
+from tui_entropy.ui.host import Host
 
 
 class ListActions(Host):
     """The engine is told of the whole list at every change, and what it says is what is shown."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-        page: Page | None
-
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def ask(self, question: str, take: Callable[[str], None], text: str = "", check: Check = ...) -> None: ...
 
     @property
     def _stops(self) -> bool:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from msgspec.structs import replace as changed
 from textual.app import ComposeResult
 from textual.screen import Screen
 
 from tui_entropy.knobs import BY_NAME
-from tui_entropy.records import Knobs
 from tui_entropy.ui import ladders
+from tui_entropy.ui.host import Host
 from tui_entropy.ui.view import View
-
-if TYPE_CHECKING:
-    from textual.app import App
-
-    from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
 
 
 class Page(Screen[None]):
@@ -60,15 +49,6 @@ class Page(Screen[None]):
 
 class PageActions(Host):
     """What keys do that concern a page. The app has `frame`, `show`, `say`, `set_knobs`."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-
-        @property
-        def place(self) -> str: ...
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def set_knobs(self, knobs: Knobs) -> None: ...
 
     page: Page | None = None
 

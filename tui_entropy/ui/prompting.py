@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from tui_entropy.records import Command, Write
+from tui_entropy.records import Write
+from tui_entropy.ui.host import Host
 
 if TYPE_CHECKING:
-    from textual.app import App
-    from textual.screen import Screen
-
     from tui_entropy.ui.prompt import PromptBox
-    from tui_entropy.ui.view import Frame
 
-    Host = App[None]
-else:
-    Host = object
 
 MAX_TOKENS = 512
 
@@ -40,21 +34,6 @@ class Purpose(Enum):
 
 class PromptActions(Host):
     """The part of the app that opens the box and takes what is sent. The app has the rest of what is named here."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-        wrote: Write | None
-
-        @property
-        def base(self) -> Screen[Any]: ...
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def write(self, wanted: Write) -> None: ...
-        def focus_on(self, name: str) -> None: ...
-        def action_close_page(self) -> None: ...
-        def take_edit(self, text: str) -> bool: ...
-        def take_lane(self, prompt: Prompt) -> bool: ...
 
     prompt_box: PromptBox | None = None
 

@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records import Advance, Branch, Command, Knobs
+from tui_entropy.records import Advance, Branch
 from tui_entropy.ui.ask import Remark, spelled
 from tui_entropy.ui.glyphs import visible, visible_bytes
+from tui_entropy.ui.host import Host
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from tui_entropy.ui.ask import Check
-    from tui_entropy.ui.pages import Page
-    from tui_entropy.ui.view import Frame
 
-    Host = App[None]
-else:
-    Host = object
 
 CAN_WRITE = ("reading", "writing", "paused")
 NOTHING_CHOSEN = "nothing is chosen: space pauses, left goes back, up and down choose; enter writes on from there"
@@ -27,19 +21,6 @@ NOTHING_CHOSEN = "nothing is chosen: space pauses, left goes back, up and down c
 
 class StopActions(Host):
     """The part of the app that steers token by token. The app has the rest of what is named here."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-        page: Page | None
-
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def say_why_not(self) -> None: ...
-        def set_knobs(self, knobs: Knobs) -> None: ...
-        def go_to(self, index: int) -> None: ...
-        def ask(self, question: str, take: Any, text: str = "", check: Check = ...) -> None: ...
-        async def action_prompt(self) -> None: ...
 
     # --- How far ---------------------------------------------------------------------------------------------
 

@@ -5,25 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tui_entropy.records import Command, Knobs, Reconsider, Step
+from tui_entropy.records import Knobs, Reconsider, Step
+from tui_entropy.ui.host import Host
 
 if TYPE_CHECKING:
-    from textual.app import App
-
     from tui_entropy.ui.view import Frame
-
-    Host = App[None]
-else:
-    Host = object
 
 
 class WhatIf(Host):
     """The part of the app that asks for it, one question at a time; the newest is asked once the last is answered."""
-
-    if TYPE_CHECKING:
-        frame: Frame
-
-        def tell(self, command: Command) -> None: ...
 
     asked_what_if: Reconsider | None = None
     """What is not answered yet."""
