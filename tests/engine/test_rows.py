@@ -55,6 +55,6 @@ def test_what_is_faster_is_found_by_trying_and_only_once(found, monkeypatch):
     monkeypatch.setattr(
         rows, "_tried", lambda way, linear: tried.append(way) or (1.0 if way is rows._two_columns else 2.0)
     )
-    assert rows._by_columns(found.model) and rows._by_columns(found.model)
+    assert rows.by_columns(found.model) and rows.by_columns(found.model)
     assert len(tried) == 2
     rows._faster.pop(found.model)

@@ -23,7 +23,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.rows import few_rows
+from tui_entropy.engine.rows import by_columns, few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
@@ -73,6 +73,7 @@ def instruments(loaded: Loaded, keep: int = 512) -> Iterator[Instruments]:
         steering(loaded.anatomy) as steer,
         residual_probe(loaded.anatomy) as residual,
     ):
+        by_columns(loaded.model)  # found now, and not while the first token is waited for
         yield Instruments(attention, residual, steer)
 
 

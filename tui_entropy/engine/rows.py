@@ -31,7 +31,7 @@ def few_rows(model: nn.Module, rows: int) -> Iterator[None]:
     A row by itself is doubled where that is faster. So one row and two go through the same product, and a row has the
     same numbers to the bit whether another stands beside it or not.
     """
-    linear = _linear(model) if rows <= 2 and _by_columns(model) else []
+    linear = _linear(model) if rows <= 2 and by_columns(model) else []
     for module in linear:
         vars(module)["forward"] = partial(_two_columns, module)
     try:
@@ -62,7 +62,7 @@ def _linear(model: nn.Module) -> list[nn.Linear]:
     return _known[model]
 
 
-def _by_columns(model: nn.Module) -> bool:
+def by_columns(model: nn.Module) -> bool:
     """Which of the two a processor and its library do faster is found by trying, once for each model."""
     if model not in _faster:
         linear = max(_linear(model), key=lambda module: module.weight.numel(), default=None)
