@@ -29,12 +29,12 @@ def clock() -> Clock:
 
 def test_data_waits_for_the_answer(clock):
     pacer = Pacer(clock)
-    assert pacer.waits == 0 and not pacer.ask()
+    assert pacer.wait() == 0 and not pacer.ask()
     assert asked(pacer)
-    assert pacer.waits == pytest.approx(PATIENCE) and not asked(pacer)
+    assert pacer.wait() == pytest.approx(PATIENCE) and not asked(pacer)
     clock.now += 0.05
     heard = []
-    pacer.on_answer = lambda: heard.append(pacer.waits)
+    pacer.on_answer = lambda: heard.append(pacer.wait())
     pacer.answered()
     assert heard == [0]
     assert pacer.round_trip == pytest.approx(0.05)
@@ -52,16 +52,16 @@ def test_a_slow_link_is_given_four_round_trips(clock):
     clock.now += 0.2
     pacer.answered()
     asked(pacer)
-    assert pacer.waits == pytest.approx(0.8)
+    assert pacer.wait() == pytest.approx(0.8)
 
 
 def test_a_terminal_that_never_answers_is_not_asked_for_ever(clock):
     pacer = Pacer(clock)
     for _ in range(DEAF):
-        assert asked(pacer) and pacer.waits > 0
+        assert asked(pacer) and pacer.wait() > 0
         clock.now += 10
-        assert pacer.waits == 0
-    assert not asked(pacer) and pacer.waits == 0
+        assert pacer.wait() == 0
+    assert not asked(pacer) and pacer.wait() == 0
 
 
 def test_one_lost_answer_is_forgiven(clock):
@@ -69,7 +69,7 @@ def test_one_lost_answer_is_forgiven(clock):
     for _ in range(5 * DEAF):
         asked(pacer)
         clock.now += 10
-        assert pacer.waits == 0
+        assert pacer.wait() == 0
         assert asked(pacer)
         pacer.answered()
 
@@ -86,8 +86,8 @@ def test_it_never_stalls(happens):
                 pacer.answered()
             case _:
                 clock.now += 0.01 if what == "short" else 3.0
-    clock.now += pacer.waits
-    assert pacer.waits == 0
+    clock.now += pacer.wait()
+    assert pacer.wait() == 0
 
 
 def test_rates_are_of_the_newest_seconds(clock):

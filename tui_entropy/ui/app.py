@@ -265,7 +265,7 @@ class InspectorApp(Actions, App[None]):
         for event in arrived:
             self._take_in(event)
         self._owed = self._owed or bool(arrived)
-        if wait := self._pacer.waits:
+        if wait := self._pacer.wait():
             self._arm(self.clock.time() + wait)
             return
         if self._owed:

@@ -29,7 +29,7 @@ class Pacer:
         self.wanted = False
         """What is painted next is data: a question is to go behind it."""
         self.on_answer: Callable[[], object] = lambda: None
-        """Called when more may be sent sooner than `waits` said."""
+        """Called when more may be sent sooner than `wait` said."""
         self._clock = clock
         self._asked: float | None = None
         self._unanswered = 0
@@ -40,9 +40,9 @@ class Pacer:
     def patience(self) -> float:
         return max(PATIENCE, 4 * (self.round_trip or 0.0))
 
-    @property
-    def waits(self) -> float:
-        """Seconds until more data may be sent, if no answer comes before; 0 for now."""
+    def wait(self) -> float:
+        """Seconds until more data may be sent, if no answer comes before; 0 for now. A question that was waited for
+        long enough is given up."""
         if self._asked is None:
             return 0.0
         left = self._asked + self.patience - self._clock()
