@@ -169,6 +169,8 @@ class ModelSpec(Struct, frozen=True):
     device: str = "auto"
     dtype: str = "auto"
     trust_remote_code: bool = False
+    graph: bool = True
+    """Run decode steps as a CUDA graph where there is a device and a model for it."""
 
 
 class ModelCard(Struct, frozen=True):
@@ -627,6 +629,8 @@ class Memory(Struct, frozen=True, tag="memory"):
     """Bytes kept beside it so that going back and other branches need not be read again."""
     bound: int = 0
     """What those may come to; what goes beyond is dropped and read again on demand."""
+    step: str = ""
+    """How decode steps run: 'graph' or 'plain'; empty where there is only one way."""
 
 
 class AttentionRows(Struct, frozen=True, tag="attention"):

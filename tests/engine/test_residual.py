@@ -5,7 +5,7 @@ import torch
 from tiny import FAMILIES, llama, prompt
 
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.residual import residual_probe
+from tui_entropy.engine.residual import block_stats, residual_probe
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -20,7 +20,7 @@ def test_mean_std_and_norm_are_those_of_the_hidden_states_at_the_newest_position
     with residual_probe(anatomy) as probe:
         for part in ids.split([6, 2, 1], 1):
             out = model(input_ids=part, past_key_values=cache, output_hidden_states=True)
-            stats = probe.stats()
+            stats = block_stats(probe.stream())
             assert stats.shape == (anatomy.n_layers, 3) and stats.dtype == torch.float32
             for (mean, std, norm), hidden in zip(stats[:-1], out.hidden_states[1:-1], strict=True):
                 vector = hidden[0, -1].double()
@@ -39,10 +39,10 @@ def test_what_steering_adds_is_in_and_the_hooks_are_gone_afterwards():
     anatomy = anatomy_of(model)
     with residual_probe(anatomy) as probe:
         model(input_ids=prompt(3))
-        before = probe.stats()
+        before = block_stats(probe.stream())
         steering = anatomy.blocks[1].register_forward_hook(lambda block, args, output: output + 10, prepend=True)
         model(input_ids=prompt(3))
-        after = probe.stats()
+        after = block_stats(probe.stream())
         steering.remove()
     assert torch.equal(after[0], before[0])
     assert (after[1, 0] - before[1, 0]).item() == pytest.approx(10, abs=1e-4)
@@ -58,7 +58,7 @@ def test_a_block_that_returns_a_tuple_is_read_at_its_first_entry():
     block = Block()
     with residual_probe(replace(anatomy_of(llama()), blocks=(block,), n_layers=1)) as probe:
         block(torch.tensor([[[9.0, 9.0], [3.0, -3.0]]], dtype=torch.bfloat16))
-        assert probe.stats().tolist() == [[0, 3, pytest.approx(18**0.5)]]
+        assert block_stats(probe.stream()).tolist() == [[0, 3, pytest.approx(18**0.5)]]
 
 
 @torch.inference_mode()

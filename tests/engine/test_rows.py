@@ -9,7 +9,8 @@ from test_decode import GREEDY, PROMPT, steps
 
 from tui_entropy.engine import rows
 from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, forward, instruments
+from tui_entropy.engine.decode import Controls, instruments
+from tui_entropy.engine.forward import forward
 
 
 @pytest.fixture

@@ -24,9 +24,20 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine import sampling
-from tui_entropy.engine.luck import gumbel, luck
-from tui_entropy.engine.sampling import HUGE, Chained, Past, apply, draw, next_mu, only, repeats, stages
+from tui_entropy.engine.luck import gumbel, luck, stream
+from tui_entropy.engine.sampling import (
+    HUGE,
+    Chained,
+    Past,
+    apply,
+    chain,
+    draw,
+    draw_of_all,
+    next_mu,
+    only,
+    repeats,
+    stages,
+)
 from tui_entropy.knobs import BY_NAME
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
@@ -421,13 +432,11 @@ def test_where_survivors_are_not_looked_for_the_numbers_are_the_same(knobs: Knob
     logits = ODD_ROWS[name]
     context, everything = past([0, 1, 2, 0, 1], [0, 2], position=3, mu=4.0), torch.arange(len(logits))
     told = []
-    for on_host in (True, False):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampling, "_on_host", lambda _, on_host=on_host: on_host)
-            chained = only(apply(knobs, logits, context), "adaptive", 1)
-            before = Chained(chained.stages[:-1], chained.rows[:-1])
-            numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
-            told.append((*numbers, chained.cut(everything), draw(before.scores, 7, 3)))
+    for narrows, draws in ((True, draw), (False, lambda scores, *at: draw_of_all(scores, stream(*at)))):
+        chained = only(chain(stages(knobs), knobs, logits, context, narrows), "adaptive", 1)
+        before = Chained(chained.stages[:-1], chained.rows[:-1])
+        numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
+        told.append((*numbers, chained.cut(everything), draws(before.scores, 7, 3)))
     torch.testing.assert_close(*told, rtol=1e-4, atol=1e-4)
 
 

@@ -54,7 +54,7 @@ def loaded(request):
 def numbers(probes, context):
     """All that the loop makes of a forward pass, before it chooses."""
     probes.look_at(context)
-    logp, belief = believed(context.logits, probes, 20)
+    logp, belief = believed(context.logits, probes.attention.measures(), probes.residual.stream(), 20)
     return [*logp.tolist(), *(x for part in brought_over(belief).values() for x in np.nan_to_num(part).tolist())]
 
 

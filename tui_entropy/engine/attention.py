@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ EAGER_SCORES = 1 << 24
 
 CACHED_SCORES = 1 << 16
 """Scores that are measured at a time: layers together, as long as they and what is made of them stay in the cache."""
+
+Position = TypeVar("Position", int, Tensor)
 
 AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -104,6 +106,9 @@ class Held:
         """Layer -> (batch, n_kv_heads, n_heads / n_kv_heads, keys) float32, of the newest query."""
         self.keys: dict[int, Tensor] = {}
         """Layer -> (batch, n_kv_heads, keys, d_head), the one that the cache holds too."""
+        self.measured: Tensor | None = None
+        """(batch, n_layers, 2 * n_heads + len(ATTENTION)): what `measures` says of the newest query, where it was
+        worked out in its pass."""
         self.bias: tuple[Tensor | None, Tensor | None] = (None, None)
 
 
@@ -116,6 +121,8 @@ class AttentionProbe:
         self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
         self.held = Held()
         """Of the text that is read now. Put another one here to read another text in between."""
+        self.masks: Mapping[int, Tensor] = {}
+        """Layer -> (keys,) bool, which keys the newest query may attend to, where only the device knows."""
 
     def forget(self) -> None:
         """Let go of all queries, keys and scores, as before a new run."""
@@ -124,18 +131,50 @@ class AttentionProbe:
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
         self._pack()
-        held = self.held
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
-        first = int(cache.get_seq_length()) if cache is not None else 0
-        held.newest = first + tokens.shape[1] - 1
-        held.queries, held.bias = {}, (None, None)
+        self._begin(self.held, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
+
+    def _begin(self, held: Held, first: int, n_tokens: int) -> None:
+        held.newest = first + n_tokens - 1
+        held.queries, held.measured, held.bias = {}, None, (None, None)
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
-        n = min(tokens.shape[1], self.keep) if held.keeps else 0
+        n = min(n_tokens, self.keep) if held.keeps else 0
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
         while len(held.kept) > self.keep:
             del held.kept[next(iter(held.kept))]
+
+    def told(
+        self, held: Held, position: int, measured: Tensor, keys: Mapping[int, Tensor | None], queries: Tensor
+    ) -> None:
+        """What was seen in a pass of one token that ran without this probe's looking on.
+
+        measured, keys: as Held has them. queries: (n_layers, 1, n_heads, 1, d_head), or none.
+        """
+        self._begin(held, position, 1)
+        held.measured, held.scores = measured, {}
+        if len(queries) == len(self.layers) and held.keeps:
+            held.queries.update(zip((layer.index for layer in self.layers), queries.unbind(), strict=True))
+            held.keys = {index: key for index, key in keys.items() if key is not None}
+
+    @contextmanager
+    def watching(self, held: Held) -> Iterator[None]:
+        """Another text is read for as long as the `with` lasts."""
+        before, self.held = self.held, held
+        try:
+            yield
+        finally:
+            self.held = before
+
+    def visible_columns(self, position: Tensor, n_columns: int) -> Mapping[int, Tensor]:
+        """`masks` of a query at a (1,) position over that many keys from the first on."""
+        columns = torch.arange(n_columns, device=position.device)
+        known: dict[tuple[str, int | None], Tensor] = {}
+        for layer in self.layers:
+            if (layer.kind, layer.window) not in known:
+                known[layer.kind, layer.window] = (columns <= position) & (columns >= layer.first_visible(position))
+        return {layer.index: known[layer.kind, layer.window] for layer in self.layers}
 
     def _pack(self) -> None:
         """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
@@ -147,6 +186,8 @@ class AttentionProbe:
 
     def measures(self, row: int = 0) -> Measures:
         """Of every layer and head, of one row of the batch. Nothing is waited for."""
+        if self.held.measured is not None:
+            return self._parts(self.held.measured[row])
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
         for layer in self.layers:
             if (scores := layer.visible_scores(row)) is not None:
@@ -155,13 +196,18 @@ class AttentionProbe:
         for group in groups.values():
             together = max(CACHED_SCORES // group[0][1].numel(), 1)
             for part in (group[start : start + together] for start in range(0, len(group), together)):
-                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2))
+                visible = torch.stack([self.masks[index] for index, _ in part]) if self.masks else None
+                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible)
                 known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
         n_heads, n_layers = self.anatomy.n_heads, self.anatomy.n_layers
         device = next(iter(known.values())).device if known else None
         unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
         every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
-        return Measures(*torch.split(every, [n_heads, n_heads, len(ATTENTION)], -1))
+        return self._parts(every)
+
+    def _parts(self, measured: Tensor) -> Measures:
+        n_heads = self.anatomy.n_heads
+        return Measures(*torch.split(measured, [n_heads, n_heads, len(ATTENTION)], -1))
 
     def visible_keys(self) -> tuple[int | None, ...]:
         """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
@@ -244,8 +290,8 @@ class _Layer:
     @property
     def first_column(self) -> int:
         """The position of the first of its keys: a cache that slides has dropped those before."""
-        held = self.probe.held
-        return held.newest + 1 - held.scores[self.index].shape[-1]
+        assert self.key is not None
+        return self.probe.held.newest + 1 - self.key.shape[2]
 
     def attend(
         self,
@@ -258,6 +304,8 @@ class _Layer:
     ) -> tuple[Tensor, Tensor | None]:
         """The attention function of the library: returns (batch, queries, n_heads, d_value) and no weights."""
         batch, n_heads, n, width = query.shape
+        if self.probe.masks:
+            attention_mask = self.probe.masks[self.index].view(1, 1, 1, -1)
         self.scaling = kwargs.get("scaling") or width**-0.5
         self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
         held = self.probe.held
@@ -282,8 +330,10 @@ class _Layer:
         held = self.probe.held
         if self.index not in held.scores:
             return None
-        hidden = self.first_visible(held.newest) - self.first_column
-        return held.scores[self.index][row][..., max(hidden, 0) :]
+        scores = held.scores[self.index][row]
+        first_column = held.newest + 1 - scores.shape[-1]
+        hidden = 0 if self.probe.masks else self.first_visible(held.newest) - first_column
+        return scores[..., max(hidden, 0) :]
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
@@ -293,13 +343,14 @@ class _Layer:
             return torch.baddbmm(bias, queries, keys, alpha=self.scaling)
         return self.softcap * torch.tanh(torch.bmm(queries, keys) * (self.scaling / self.softcap)) + bias
 
-    def first_visible(self, position: int) -> int:
+    def first_visible(self, position: Position) -> Position:
         """The first key that the query at a position may attend to."""
         if self.window is None:
-            return 0
+            return position * 0
         if self.kind == "chunked":
             return position // self.window * self.window
-        return max(position + 1 - self.window, 0)
+        first = position + 1 - self.window
+        return first.clamp(min=0) if isinstance(first, Tensor) else max(first, 0)
 
     def weights(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Attention rows of kept queries over the keys held.
@@ -320,11 +371,14 @@ class _Layer:
         return scores.softmax(-1)[..., : len(columns)], visible
 
 
-def _measured(scores: Tensor) -> Tensor:
-    """(layers, n_heads, visible keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side."""
+def _measured(scores: Tensor, visible: Tensor | None = None) -> Tensor:
+    """(layers, n_heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side.
+
+    visible: (layers, keys) bool, for scores of which some are HIDDEN.
+    """
     weights = scores.softmax(-1)  # again: to read those of the forward pass back into the cache takes as long
     entropy, varentropy = row_moments(scores, weights)
-    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores)], -1)
+    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores, visible)], -1)
     return torch.cat([entropy, varentropy, whole], -1)
 
 

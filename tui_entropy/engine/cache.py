@@ -57,6 +57,26 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         assert self.keys is not None and self.values is not None
         return self.keys, self.values
 
+    def room(self, n_columns: int, rows: int) -> tuple[Tensor, Tensor]:
+        """Of keys and values the first columns of a room that has at least as many; they begin with all that is
+        held. What lies behind is finite."""
+        keys, values = self._held
+        rooms = []
+        for room, held in zip(self._rooms, (keys, values), strict=True):
+            if room is None or room.shape[-2] < n_columns or len(room) != rows or not _begins(room, held):
+                room = held.new_zeros((*held.shape[:-2], n_columns, held.shape[-1]))
+                room[..., : held.shape[-2], :] = held
+            rooms.append(room)
+        self._rooms = rooms[0], rooms[1]
+        self.hold(keys.shape[-2])
+        return rooms[0][..., :n_columns, :], rooms[1][..., :n_columns, :]
+
+    def hold(self, n: int) -> None:
+        """The first n columns of its rooms are filled."""
+        key_room, value_room = self._rooms
+        assert key_room is not None and value_room is not None
+        self.keys, self.values = key_room[..., :n, :], value_room[..., :n, :]
+
     def first(self, n: int) -> RoomyLayer:
         """The same block, filled by its first n tokens only. What is appended to it is written over the others."""
         then = copy.copy(self)
@@ -79,6 +99,10 @@ class RoomyCache(DynamicCache):
     def beginning(self, n_tokens: int, rows: int = 1) -> RoomyCache:
         """The first tokens of its first row, several times: copied only when the next token is written."""
         return _made(layer.beginning(n_tokens, rows) for layer in self.rooms)
+
+    def first(self, n: int) -> RoomyCache:
+        """Its first n tokens in the same memory, to be written on over the others."""
+        return _made(layer.first(n) for layer in self.rooms)
 
     def over(self, other: RoomyCache) -> RoomyCache:
         """Its rows, and below them those of another one that holds as many tokens."""
@@ -103,13 +127,18 @@ def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Ten
     n = held.shape[-2] if held is not None and held.numel() else 0
     total = n + new.shape[-2]
     fits = room is not None and room.shape[-2] >= total and room.shape[0] == new.shape[0]
-    begins = not n or (room is not None and held is not None and held.data_ptr() == room.data_ptr())
+    begins = not n or (room is not None and held is not None and _begins(room, held))
     if room is None or not fits or not begins:
         room = new.new_empty((*new.shape[:-2], total + max(ROOM, total // 8), new.shape[-1]))
+        room[..., total:, :] = 0  # a masked column counts for nothing only if it holds a number
         if held is not None and n:
             room[..., :n, :] = held
     room[..., n:total, :] = new
     return room, room[..., :total, :]
+
+
+def _begins(room: Tensor, held: Tensor) -> bool:
+    return held.data_ptr() == room.data_ptr()
 
 
 Columns = Mapping[int, tuple[Tensor, Tensor]]

@@ -14,11 +14,11 @@ from transformers import Cache
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
-from tui_entropy.engine.decode import forward
+from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
 from tui_entropy.engine.prompt_scores import scores
-from tui_entropy.engine.residual import residual_probe
+from tui_entropy.engine.residual import block_stats, residual_probe
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.engine.trust import NO_ATTENTION
@@ -74,7 +74,9 @@ class _Watch:
         seconds = {PLAIN: plain}
         with residual_probe(self.loaded.anatomy) as residual:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], self._caches["residual"]))
-            seconds["residual stream"] = reading - plain + self._timed(residual.stats, small=True)[0]
+            seconds["residual stream"] = (
+                reading - plain + self._timed(lambda: block_stats(residual.stream()), small=True)[0]
+            )
             last = residual.vectors[-1]
         if any(self.loaded.anatomy.attention):
             seconds |= self._heads(plain)

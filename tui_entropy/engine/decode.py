@@ -8,29 +8,29 @@ commands, sockets or screens.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from tui_entropy.engine import adaptive
 from tui_entropy.engine.attention import AttentionProbe, attention_probe
+from tui_entropy.engine.captured import CapturedPass, why_not
+from tui_entropy.engine.captured_choice import CapturedChoice
 from tui_entropy.engine.context import ONE_BY_ONE, Context
+from tui_entropy.engine.forward import forward
+from tui_entropy.engine.graphs import Graphs
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.rows import by_columns, few_rows
+from tui_entropy.engine.rows import by_columns
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
-
-if TYPE_CHECKING:
-    pass
 
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
@@ -51,6 +51,13 @@ class Controls:
     """Tokens that are followed."""
 
 
+class Captured(NamedTuple):
+    """A decode step as a CUDA graph holds it."""
+
+    step: CapturedPass
+    choice: CapturedChoice
+
+
 @dataclass(frozen=True, slots=True)
 class Instruments:
     """What watches and steers a model while `instruments` is open."""
@@ -58,6 +65,10 @@ class Instruments:
     attention: AttentionProbe
     residual: ResidualProbe
     steering: Steering
+    captured: Captured | None = None
+    """Single tokens are read and chosen by this where it can be."""
+    plainly: str = ""
+    """Why they are not, in half a sentence, where a device could hold them as graphs."""
 
     def look_at(self, context: Context) -> None:
         """What is measured and kept from now on is of this text, and of those that are read with it."""
@@ -66,15 +77,29 @@ class Instruments:
 
 
 @contextmanager
-def instruments(loaded: Loaded, keep: int = 512) -> Iterator[Instruments]:
-    """Open every probe on a model; it is left as it was found. `keep`: recent queries kept for attention rows."""
+def instruments(loaded: Loaded, keep: int = 512, captured: bool | None = None) -> Iterator[Instruments]:
+    """Open every probe on a model; it is left as it was found.
+
+    keep: recent queries kept for attention rows. captured: whether steps go the way that a CUDA graph can hold, if
+    the model can; None for where there are graphs and they are wanted.
+    """
     with (
         attention_probe(loaded.model, loaded.anatomy, keep) as attention,
         steering(loaded.anatomy) as steer,
         residual_probe(loaded.anatomy) as residual,
     ):
         by_columns(loaded.model)  # found now, and not while the first token is waited for
-        yield Instruments(attention, residual, steer)
+        if captured is None:
+            captured = loaded.graph and loaded.model.device.type == "cuda"
+        if not captured:
+            yield Instruments(attention, residual, steer)
+            return
+        graphs = Graphs(loaded.model.device)
+        step = CapturedPass(loaded, attention, residual, steer, graphs)
+        reason = why_not(step)
+        yield Instruments(
+            attention, residual, steer, None if reason else Captured(step, CapturedChoice(graphs)), reason
+        )
 
 
 AGAIN, TAKE = "again", "take"
@@ -158,14 +183,17 @@ def read(
     rows = context.rows
     under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
     probes.look_at(context)
-    probes.steering.set(*under)
     first = context.n_read
     ids = torch.stack([row.ids[first:last] for row in rows])
     targets = context.prompt[first + 1 : last + 1]
     scored = scored and len(targets) > 0 and first + len(targets) >= context.n_scored
     with ExitStack() as watching:
         held = watching.enter_context(last_block_output(loaded.anatomy)) if scored else None
-        logits = forward(loaded, context.cache, ids)
+        if probes.captured is not None and held is None and probes.captured.step.takes(context, last):
+            logits = probes.captured.step.read(context, ids, under)
+        else:
+            probes.steering.set(*under)
+            logits = forward(loaded, context.cache, ids)
     for row, its, pushed in zip(rows, logits, under, strict=True):
         row.note(last, pushed)
         row.n_read, row.logits = last, its
@@ -180,10 +208,10 @@ def proposal(
     loaded: Loaded, probes: Instruments, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
-    chained, numbers, decision = chose
-    mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in chained.stages else None
+    stages, numbers, decision = chose
+    mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in stages else None
     step = step_record(
-        numbers, chained.stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
+        numbers, stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
         run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
         shadow=None if context.shadow is None else context.shadow.record(numbers, loaded.codec),
@@ -191,14 +219,18 @@ def proposal(
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 
 
-Chosen = tuple[Chained, Numbers, Decision | None]
+Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
+"""The stages that were on, the numbers on the host, and what an adaptive sampler decided."""
 
 
 @one_thread
 def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     probes.look_at(context)
-    logp, belief = believed(logits, probes, now.knobs.n_candidates, context.row)
+    measures, stream = probes.attention.measures(context.row), probes.residual.stream(context.row)
+    if probes.captured is not None and probes.captured.choice.takes(now, context):
+        return *probes.captured.choice.choose(logits, measures, stream, now, context), None
+    logp, belief = believed(logits, measures, stream, now.knobs.n_candidates)
     belief |= followed(logits, logp, now.watched)
     decision = None
     if now.knobs.adaptive != "off":
@@ -211,7 +243,7 @@ def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor)
     numbers = belief | chosen(logp, belief["ids"], *drawn)
     if context.shadow is not None:
         numbers |= context.shadow.thought(now, context, decision, logp, belief["ids"], *drawn)
-    return drawn[0], brought_over(numbers), decision
+    return drawn[0].stages, brought_over(numbers), decision
 
 
 def shaped(
@@ -246,12 +278,3 @@ def shaped(
         other = draw(chained.scores, seed, position)
         token = torch.where(logp[other] > logp[token], other, token)
     return chained, token
-
-
-def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:
-    """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each."""
-    with few_rows(loaded.model, len(ids)) if ids.shape[1] == 1 else nullcontext():
-        keeping = {loaded.anatomy.cache_argument: cache}
-        out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1)
-    logits: Tensor = out.logits[:, -1]
-    return logits.float()

@@ -25,7 +25,8 @@ from tui_entropy.engine.anatomy import cache_argument, new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.costs import costs
-from tui_entropy.engine.decode import Controls, decode, forward, instruments
+from tui_entropy.engine.decode import Controls, decode, instruments
+from tui_entropy.engine.forward import forward
 from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded, free_bytes
 from tui_entropy.engine.metrics import log_probs, surprisal_moments

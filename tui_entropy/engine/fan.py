@@ -18,7 +18,8 @@ from transformers import Cache
 from tui_entropy.engine.attention import Held
 from tui_entropy.engine.cache import RoomyCache, columns
 from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, Instruments, forward
+from tui_entropy.engine.decode import Controls, Instruments
+from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs
 from tui_entropy.engine.sampling import Past, apply, draw, first_mu, next_mu

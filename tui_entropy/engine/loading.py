@@ -43,6 +43,8 @@ class Loaded:
     codec: Codec
     anatomy: Anatomy
     card: ModelCard
+    graph: bool = True
+    """Decode steps may run as a CUDA graph, where there are any."""
 
 
 def load(spec: ModelSpec, report: Report) -> Loaded:
@@ -73,7 +75,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     anatomy = anatomy_of(model)
     codec = Codec(tokenizer, _ends(model))
     card = _card(weights, model, codec, anatomy)
-    return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))))
+    return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))), spec.graph)
 
 
 def _be_quiet() -> None:

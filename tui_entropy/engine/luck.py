@@ -13,22 +13,31 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111
 
 def gumbel(token_ids: Tensor, seed: int, position: int) -> Tensor:
     """(n,) int64 ids -> (n,) float32 standard Gumbel noise, a function of (seed, position, token id) alone."""
-    return -(-(-_uniform(token_ids, seed, position)).log1p()).log()
+    return gumbel_of(token_ids, stream(seed, position))
+
+
+def gumbel_of(token_ids: Tensor, stream: int | Tensor) -> Tensor:
+    """The same. stream: that of seed and position; a 0-d int64 where it is not to be waited for."""
+    return -(-(-_uniform(token_ids, stream)).log1p()).log()
 
 
 def luck(seed: int, position: int) -> float:
     """One uniform number per step: that of a token which is none, so independent of the noise of all that are."""
-    return float(_uniform(torch.tensor([-1]), seed, position))
+    return float(_uniform(torch.tensor([-1]), stream(seed, position)))
 
 
-def _uniform(token_ids: Tensor, seed: int, position: int) -> Tensor:
+def stream(seed: int, position: int) -> int:
+    """What picks the noise of a draw, as an int64."""
+    return _signed(_mixed(_mixed(seed & MASK) + position & MASK))
+
+
+def _uniform(token_ids: Tensor, stream: int | Tensor) -> Tensor:
     """(n,) int64 ids -> (n,) float32 in (0, 1).
 
     A counter-based hash, so that the noise of one token costs nothing for the others: SplitMix64 of the token id in a
     stream that (seed, position) picks. 31 of its bits become a uniform number.
     """
-    stream = _mixed(_mixed(seed & MASK) + position & MASK)
-    bits = token_ids * _signed(GOLDEN) + _signed(stream)
+    bits = token_ids * _signed(GOLDEN) + stream
     for shift, factor in ((30, FIRST), (27, SECOND)):
         bits = (bits ^ _shifted(bits, shift)) * _signed(factor)
     bits = _shifted(bits ^ _shifted(bits, 31), 33)

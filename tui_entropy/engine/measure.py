@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tui_entropy.engine.attention import Measures
 from tui_entropy.engine.metrics import (
     log_probs,
     margins,
@@ -21,13 +22,11 @@ from tui_entropy.engine.metrics import (
     surprisal_moments,
     uniform_kl,
 )
+from tui_entropy.engine.residual import block_stats
 from tui_entropy.engine.sampling import Chained
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.text import Codec, Utf8Stream
 from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step, Watched
-
-if TYPE_CHECKING:
-    from tui_entropy.engine.decode import Instruments
 
 LARGEST_EXACT = 2**24
 """Whole numbers below this survive the float32 of the one copy; no vocabulary comes near it."""
@@ -35,18 +34,17 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-def believed(logits: Tensor, probes: Instruments, k: int, row: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+def believed(logits: Tensor, attention: Measures, stream: Tensor, k: int) -> tuple[Tensor, dict[str, Tensor]]:
     """What the model says before anything is chosen, still on the device and not waited for.
 
-    logits: (vocab,) float32 of the model. row: of the batch, where the probes saw several. Returns (vocab,) ln p, and
-    the numbers by name.
+    logits: (vocab,) float32 of the model. stream: (n_layers, d_model) what its blocks put out. k: candidates. Returns
+    (vocab,) ln p, and the numbers by name.
     """
     assert logits.numel() < LARGEST_EXACT
     logp = log_probs(logits)
     best, ids = logp.topk(min(max(k, 2), logp.numel()))
     mean, variance = surprisal_moments(logp)
     logit_margin, prob_margin = margins(best)
-    attention = probes.attention.measures(row)
     return logp, {
         "entropy": mean,
         "varentropy": variance,
@@ -58,7 +56,7 @@ def believed(logits: Tensor, probes: Instruments, k: int, row: int = 0) -> tuple
         "head_entropy": attention.entropy,
         "head_varentropy": attention.varentropy,
         "attention": attention.layers,
-        "blocks": probes.residual.stats(row),
+        "blocks": block_stats(stream),
     }
 
 
@@ -75,20 +73,28 @@ def chosen(logp: Tensor, ids: Tensor, chained: Chained, token: Tensor) -> dict[s
     }
 
 
-def followed(logits: Tensor, logp: Tensor, watched: Sequence[int]) -> dict[str, Tensor]:
-    """What the model thinks of these tokens. logits, logp: (vocab,) of it."""
-    if not watched:
+def followed(logits: Tensor, logp: Tensor, watched: Sequence[int] | Tensor) -> dict[str, Tensor]:
+    """What the model thinks of these tokens, (n,) ids. logits, logp: (vocab,) of it."""
+    if not len(watched):
         return {}
-    ids = torch.tensor(watched, device=logp.device)
+    ids = torch.as_tensor(watched, device=logp.device)
     ranks = torch.stack([rank(logp, token) for token in ids])
     return {"watched": torch.stack([ids.float(), logp[ids], ranks.float(), logits[ids]], dim=1)}
 
 
 def brought_over(tensors: Mapping[str, Tensor]) -> Numbers:
     """Every tensor as float32 on the host, flattened, through a single copy (which waits for the device)."""
-    flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors.values()]).cpu().numpy()
-    ends = np.cumsum([tensor.numel() for tensor in tensors.values()])
-    return dict(zip(tensors, np.split(flat, ends[:-1]), strict=True))
+    return apart(together(tensors), {name: tensor.numel() for name, tensor in tensors.items()})
+
+
+def together(tensors: Mapping[str, Tensor]) -> Tensor:
+    """(n,) float32."""
+    return torch.cat([tensor.reshape(-1).float() for tensor in tensors.values()])
+
+
+def apart(flat: Tensor, sizes: Mapping[str, int]) -> Numbers:
+    """What was put together, on the host. sizes: how many numbers each name has."""
+    return dict(zip(sizes, np.split(flat.cpu().numpy(), np.cumsum(list(sizes.values()))[:-1]), strict=True))
 
 
 def step_record(

@@ -138,6 +138,12 @@ def disagreement(weights: Tensor) -> Tensor:
     return apart.sum((-2, -1)) / (2 * weights.shape[-2])
 
 
-def interaction_strength(scores: Tensor) -> Tensor:
-    """(..., heads, keys) scores of visible keys, before the softmax -> (...,) their mean absolute value."""
-    return scores.abs().mean((-2, -1))
+def interaction_strength(scores: Tensor, visible: Tensor | None = None) -> Tensor:
+    """(..., heads, keys) scores, before the softmax -> (...,) mean absolute value of those of visible keys.
+
+    visible: (..., keys) bool, for which keys count; None for all.
+    """
+    if visible is None:
+        return scores.abs().mean((-2, -1))
+    counted = scores.abs().where(visible.unsqueeze(-2), 0).sum((-2, -1))
+    return counted / (visible.sum(-1) * scores.shape[-2])

@@ -20,16 +20,20 @@ class ResidualProbe:
         self.vectors: list[Tensor | None] = [None] * n_layers
         """Per block: (batch, 1, d_model). Put another list here to read another text in between."""
 
-    def stats(self, row: int = 0) -> Tensor:
-        """(n_layers, len(BLOCKS)) float32 on the device: mean and population standard deviation over the d_model
-        numbers, and L2 norm, of one row of the batch.
-        """
+    def stream(self, row: int = 0) -> Tensor:
+        """(n_layers, d_model) on one device: what the blocks put out at the newest position of one of the rows."""
         vectors = [vector[row : row + 1, 0] for vector in self.vectors if vector is not None]
-        residual = torch.cat([vector.to(vectors[-1].device) for vector in vectors]).float()
-        mean, norm = residual.mean(-1), torch.linalg.vector_norm(residual, dim=-1)
-        # Many times faster than torch.std on a CPU.
-        std = torch.linalg.vector_norm(residual - mean.unsqueeze(-1), dim=-1) / math.sqrt(residual.shape[-1])
-        return torch.stack([mean, std, norm], -1)
+        return torch.cat([vector.to(vectors[-1].device) for vector in vectors])
+
+
+def block_stats(stream: Tensor) -> Tensor:
+    """(n_layers, d_model) -> (n_layers, len(BLOCKS)) float32 on the device: mean and population standard deviation
+    over the d_model numbers, and L2 norm."""
+    residual = stream.float()
+    mean, norm = residual.mean(-1), torch.linalg.vector_norm(residual, dim=-1)
+    # Many times faster than torch.std on a CPU.
+    std = torch.linalg.vector_norm(residual - mean.unsqueeze(-1), dim=-1) / math.sqrt(residual.shape[-1])
+    return torch.stack([mean, std, norm], -1)
 
 
 @contextmanager

@@ -12,7 +12,8 @@ and the other stages are passed over as if they were off (as `generate` does wit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +28,7 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.luck import NOISE_SPREAD, gumbel, luck
+from tui_entropy.engine.luck import NOISE_SPREAD, gumbel, gumbel_of, luck, stream
 from tui_entropy.engine.metrics import SURPRISAL_LIMIT, log_probs
 from tui_entropy.knobs import is_off
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
@@ -49,12 +50,14 @@ class Past:
     """(m,) ids."""
     position: int
     """Context position of the token that is about to be drawn."""
-    mu: float | None = None
+    mu: float | Tensor | None = None
     """Bits; mirostat's bound. None at the start of a text, where it is twice the target."""
     breakers: frozenset[int] = frozenset()
     """Ids of the tokens that end a repeated sequence for DRY."""
     banned: frozenset[int] = frozenset()
     """Ids of tokens that can not be drawn, unless nothing else is there."""
+    luck: Tensor | None = None
+    """0-d, the number that XTC asks, where it is already on the device."""
 
     def seen(self, last_n: int) -> Tensor:
         """(k,) newest ids of prompt and written text; all of them where last_n is 0."""
@@ -63,8 +66,7 @@ class Past:
 
 @dataclass(frozen=True)
 class Row:
-    """What is left after a stage. On a CPU that is the survivors alone once tokens are removed; elsewhere, where to
-    find them would wait for the device, always the whole vocabulary."""
+    """What is left after a stage."""
 
     scores: Tensor
     """(n,) float32; -inf for a token of the whole vocabulary that can not be drawn."""
@@ -73,6 +75,9 @@ class Row:
     """(n,) their token ids, ascending; None where it is the whole vocabulary."""
     rescored: bool = False
     """It holds every token of the row before."""
+    narrows: bool = True
+    """Once tokens are removed it is the survivors alone. Where to find them would wait for the device it does not,
+    and is always the whole vocabulary."""
 
     @cached_property
     def logp(self) -> Tensor:
@@ -89,7 +94,7 @@ class Row:
         """0-d int64."""
         if self.ids is not None:
             return torch.tensor(len(self.ids))
-        if not _on_host(self.scores):
+        if not self.narrows:
             return (self.scores > -torch.inf).sum()
         return torch.tensor(np.count_nonzero(self.scores.numpy() > -math.inf))
 
@@ -161,8 +166,14 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
 
     logits: (vocab,). Nothing here waits for an accelerator but DRY, which reads the context on the host.
     """
-    rows = [Row(threshold(logits.detach().float().clamp(max=HUGE), -HUGE, -torch.inf), len(logits))]
-    on = stages(knobs)
+    return chain(stages(knobs), knobs, logits, past, narrows=logits.device.type == "cpu")
+
+
+def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: Past, narrows: bool) -> Chained:
+    """Run these stages. narrows: see Row; where it does not, the numbers of `knobs` may be 0-d tensors on the device,
+    and then Python looks at none of them."""
+    scores = threshold(logits.detach().float().clamp(max=HUGE), -HUGE, -torch.inf)
+    rows = [Row(scores, len(logits), narrows=narrows)]
     banned = [token_id for token_id in sorted(past.banned) if token_id < len(logits)]
     if banned:
         kept = torch.ones_like(rows[0].scores, dtype=torch.bool)
@@ -173,7 +184,7 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
     for stage in on[len(rows) - 1 :]:
         row = rows[-1]
         if stage in _rescoring(knobs):
-            rows.append(Row(_rescored(stage, knobs, row, past), row.vocab, row.ids, rescored=True))
+            rows.append(replace(row, scores=_rescored(stage, knobs, row, past), rescored=True))
         else:
             rows.append(_narrowed(row, _kept(stage, knobs, row, past)))
     return Chained(on, tuple(rows))
@@ -184,8 +195,8 @@ def only(chained: Chained, stage: str, token_id: int | Tensor) -> Chained:
     before = chained.rows[-1]
     ids = torch.as_tensor(token_id, device=before.scores.device).reshape(1)
     row = Row(before.scores.new_zeros(1), before.vocab, ids)
-    if not _on_host(before.scores):
-        row = Row(row.whole(row.scores), before.vocab)
+    if not before.narrows:
+        row = Row(row.whole(row.scores), before.vocab, narrows=False)
     return Chained((*chained.stages, stage), (*chained.rows, row))
 
 
@@ -195,10 +206,15 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     scores: (vocab,), -inf for what can not be drawn. The luck of a token depends on (seed, position, token id) alone,
     not on what else survived, nor on the device (up to the rounding of a logarithm). A single survivor is certain.
     """
-    if not _on_host(scores):  # counting survivors would wait for the device; noise for all is cheap there
-        return (scores + gumbel(torch.arange(len(scores), device=scores.device), seed, position)).argmax()
+    if scores.device.type != "cpu":
+        return draw_of_all(scores, stream(seed, position))
     ids = torch.from_numpy(np.flatnonzero(scores.numpy() >= float(scores.max()) - NOISE_SPREAD))
     return ids[(scores[ids] + gumbel(ids, seed, position)).argmax()]
+
+
+def draw_of_all(scores: Tensor, stream: int | Tensor) -> Tensor:
+    """The same with noise for every token: cheap on an accelerator, where counting survivors would wait for it."""
+    return (scores + gumbel_of(torch.arange(len(scores), device=scores.device), stream)).argmax()
 
 
 def next_mu(mu: float | None, knobs: Knobs, final_prob: float) -> float:
@@ -216,13 +232,22 @@ def first_mu(mu: float | None, knobs: Knobs) -> float:
 
 
 def is_greedy(knobs: Knobs) -> bool:
-    return knobs.temperature < GREEDY_BELOW
+    return not _on_device(knobs.temperature) and knobs.temperature < GREEDY_BELOW
+
+
+def _on_device(value: object) -> bool:
+    """A number that is not to be looked at on the host: only one that is on is given as a tensor."""
+    return isinstance(value, Tensor)
+
+
+def _is_on(value: float) -> bool:
+    return _on_device(value) or value > 0
 
 
 def stages(knobs: Knobs) -> tuple[str, ...]:
     """The stages that are switched on, in order."""
     off = {stage for stage in knobs.order if is_off(knobs, stage)}
-    if _is_dynamic(knobs):
+    if is_dynamic(knobs):
         off.discard("temperature")
     if knobs.xtc_threshold > 0.5:
         off.add("xtc_probability")
@@ -235,11 +260,11 @@ def stages(knobs: Knobs) -> tuple[str, ...]:
 
 def _mirostat_alone(knobs: Knobs) -> bool:
     """llama.cpp runs nothing but a plain temperature before mirostat."""
-    return knobs.mirostat_tau > 0 and knobs.order == ORDERS["llama.cpp"]
+    return _is_on(knobs.mirostat_tau) and knobs.order == ORDERS["llama.cpp"]
 
 
-def _is_dynamic(knobs: Knobs) -> bool:
-    return knobs.dynatemp_range > 0 and not _mirostat_alone(knobs)
+def is_dynamic(knobs: Knobs) -> bool:
+    return _is_on(knobs.dynatemp_range) and not _mirostat_alone(knobs)
 
 
 def _rescoring(knobs: Knobs) -> tuple[str, ...]:
@@ -277,31 +302,29 @@ def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
         case "temperature":
             return _best(scores)
         case "top_k":
-            return scores >= scores.topk(min(int(value), len(scores))).values[-1]
+            return scores >= _nth_best(scores, value)
         case "top_p":
-            return _top_p(scores, value)
+            return _top_p(row, value)
         case "min_p":
-            return _left_by(MinPLogitsWarper(value), scores)
+            return _left_by(_warper(MinPLogitsWarper, "min_p", value), scores)
         case "typical_p":
-            return _left_by(TypicalLogitsWarper(value), scores)
+            return _left_by(_warper(TypicalLogitsWarper, "mass", value), scores)
         case "top_n_sigma":
             return _top_n_sigma(scores, value)
         case "xtc_probability":
+            if past.luck is not None:
+                return _xtc(row, knobs.xtc_threshold) | (past.luck >= value)
             hit = luck(knobs.seed, past.position) < value
             return _xtc(row, knobs.xtc_threshold) if hit else torch.ones_like(scores, dtype=torch.bool)
         case "mirostat_tau":
-            return _best(row.logp) | (row.logp >= -first_mu(past.mu, knobs) * math.log(2))
+            mu = 2 * value if past.mu is None else past.mu
+            return _best(row.logp) | (row.logp >= -mu * math.log(2))
     raise AssertionError(stage)
 
 
-def _on_host(scores: Tensor) -> bool:
-    """Whether to find the survivors waits for no device."""
-    return scores.device.type == "cpu"
-
-
 def _narrowed(row: Row, kept: Tensor) -> Row:
-    if not _on_host(row.scores):
-        return Row(row.scores.where(kept, -torch.inf), row.vocab)
+    if not row.narrows:
+        return Row(row.scores.where(kept, -torch.inf), row.vocab, narrows=False)
     alive = row.scores.numpy() > -math.inf
     left = torch.from_numpy(np.flatnonzero(kept.numpy() & alive))  # many times faster than torch's nonzero
     return Row(row.scores[left], row.vocab, left if row.ids is None else row.ids[left])
@@ -310,6 +333,20 @@ def _narrowed(row: Row, kept: Tensor) -> Row:
 def _left_by(processor: LogitsProcessor, scores: Tensor) -> Tensor:
     left: Tensor = processor(scores.new_empty(1, 0, dtype=torch.long), scores[None])[0] > -torch.inf
     return left
+
+
+def _warper(kind: Callable[[float], LogitsProcessor], name: str, value: float | Tensor) -> LogitsProcessor:
+    """One that has its number on the device: when it is made, it would be waited for to be checked."""
+    warper = kind(0.5 if isinstance(value, Tensor) else value)
+    setattr(warper, name, value)
+    return warper
+
+
+def _nth_best(scores: Tensor, n: float | Tensor) -> Tensor:
+    """(1,)"""
+    if isinstance(n, Tensor):  # to index by it would look at it
+        return scores.sort(descending=True).values.gather(0, (n.long() - 1).clamp(max=len(scores) - 1).view(1))
+    return scores.topk(min(int(n), len(scores))).values[-1:]
 
 
 def _counted(knobs: Knobs, past: Past) -> Tensor:
@@ -372,23 +409,25 @@ def _temperature(knobs: Knobs, row: Row) -> float | Tensor:
 
     Source: llama.cpp, llama_sampler_temp_ext; its temperature before mirostat is the plain one.
     """
-    if not _is_dynamic(knobs):
+    if not is_dynamic(knobs):
         return knobs.temperature
-    low, high = max(knobs.temperature - knobs.dynatemp_range, 0.0), knobs.temperature + knobs.dynatemp_range
+    low, high = knobs.temperature - knobs.dynatemp_range, knobs.temperature + knobs.dynatemp_range
+    low = low.clamp(min=0) if isinstance(low, Tensor) else max(low, 0.0)
     ceiling = row.survivors.log()
     share = (row.entropy / ceiling).where(ceiling > 0, 0).clamp(0, 1)
     return (low + (high - low) * share**knobs.dynatemp_exponent).clamp(min=GREEDY_BELOW)
 
 
-def _top_p(scores: Tensor, p: float) -> Tensor:
+def _top_p(row: Row, p: float) -> Tensor:
     """Tokens so improbable that all of them together would go in any case need not be sorted, which takes
     milliseconds for a whole vocabulary on a CPU.
 
     With a mass `tail` left out, a share p of the whole is a share p / (1 - tail) of the rest. Where the edge falls
     among equal scores, as many of them survive as in the whole row; which ones is up to the sort there as here.
     """
-    if not _on_host(scores):
-        return _left_by(TopPLogitsWarper(p), scores)
+    scores = row.scores
+    if not row.narrows:
+        return _left_by(_warper(TopPLogitsWarper, "top_p", p), scores)
     probs = scores.softmax(-1)
     likely = torch.from_numpy(np.flatnonzero(probs.numpy() > (1 - p) / (2 * len(probs))))
     kept = torch.zeros_like(scores, dtype=torch.bool)

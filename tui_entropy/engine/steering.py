@@ -21,7 +21,8 @@ class Steering:
 
     def __init__(self, blocks: tuple[nn.Module, ...]) -> None:
         self._blocks = blocks
-        self._rows: tuple[Mapping[int, Tensor], ...] = ({},)
+        self.rows: tuple[Mapping[int, Tensor], ...] = ({},)
+        """What is set."""
         self._hooks: list[RemovableHandle] = []
 
     def set(self, *rows: Mapping[int, Tensor]) -> None:
@@ -32,7 +33,7 @@ class Steering:
         """
         if all(row is rows[0] for row in rows):
             rows = rows[:1]
-        if len(rows) == len(self._rows) and all(row is was for row, was in zip(rows, self._rows, strict=True)):
+        if len(rows) == len(self.rows) and all(row is was for row, was in zip(rows, self.rows, strict=True)):
             return
         self.clear()
         for block, push in beside(rows).items():
@@ -40,13 +41,13 @@ class Steering:
             # Before all other hooks: whoever records this output must see what the next block is given.
             hook = self._blocks[block - 1].register_forward_hook(_adding(push), prepend=True)
             self._hooks.append(hook)
-        self._rows = rows
+        self.rows = rows
 
     def clear(self) -> None:
         """Leave the blocks as they were found."""
         while self._hooks:
             self._hooks.pop().remove()
-        self._rows = ({},)
+        self.rows = ({},)
 
 
 def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:

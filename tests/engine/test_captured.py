@@ -1,0 +1,358 @@
+"""The step that a CUDA graph can hold, run plain: it writes the same, says the same, and waits for nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace as replace_knobs
+from small import loaded as small_model
+from test_travel import DRAWN, MODELS, PROMPT, numbers, written
+
+from tui_entropy.engine import captured as captured_module
+from tui_entropy.engine.anatomy import anatomy_of
+from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.captured import CapturedPass
+from tui_entropy.engine.captured_choice import CapturedChoice, _chosen
+from tui_entropy.engine.context import Context
+from tui_entropy.engine.decode import TAKE, Controls, decode, instruments
+from tui_entropy.engine.forward import forward
+from tui_entropy.engine.graphs import Graphs, Waits
+from tui_entropy.engine.sampling import stages
+from tui_entropy.engine.session import Session
+from tui_entropy.engine.travel import Travel
+from tui_entropy.records import ORDERS, AskAttention, Branch, Knobs, Lane, Step, Write
+
+WITHOUT = {"hybrid": "some of its layers keep more than keys and values"}
+GREEDY = Controls(Knobs(temperature=0.0), {})
+N = 40
+
+
+@pytest.fixture(scope="module", params=sorted(set(tiny.FAMILIES) - set(WITHOUT)))
+def found(request):
+    loaded = small_model(request.param)
+    object.__setattr__(loaded.codec, "eos_ids", frozenset())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def llama():
+    loaded = small_model("llama")
+    object.__setattr__(loaded.codec, "eos_ids", frozenset())
+    return loaded
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """So few columns that a text of forty tokens needs several graphs."""
+    monkeypatch.setattr(captured_module, "SMALLEST", 16)
+
+
+def steps(loaded, controls, n=N, captured=True, prompt=PROMPT):
+    with instruments(loaded, captured=captured) as probes:
+        assert bool(probes.captured) == captured, probes.plainly
+        context = Context(loaded, prompt, n)
+        told = decode(loaded, probes, context, controls if callable(controls) else lambda: controls, 1, False)
+        return [event for event in told if isinstance(event, Step)]
+
+
+def close(one: Step, other: Step) -> None:
+    """Every number of a step but the times."""
+    assert one.token_id == other.token_id and one.visible_keys == other.visible_keys
+    assert [c.token_id for c in one.candidates] == [c.token_id for c in other.candidates]
+    assert [(s.name, s.survivors) for s in one.stages] == [(s.name, s.survivors) for s in other.stages]
+    for name in Step.__struct_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if isinstance(mine, float) and not name.endswith("seconds") and name != "at":
+            assert mine == pytest.approx(theirs, abs=2e-4, rel=2e-3), name
+        elif hasattr(mine, "numpy"):
+            torch.testing.assert_close(
+                torch.tensor(mine.numpy()), torch.tensor(theirs.numpy()), atol=2e-4, rtol=2e-3, equal_nan=True
+            )
+
+
+@pytest.mark.parametrize("controls", [GREEDY, DRAWN], ids=["greedy", "drawn"])
+def test_it_writes_and_says_what_the_plain_step_does_across_several_graphs(found, narrow, controls):
+    for one, other in zip(steps(found, controls), steps(found, controls, captured=False), strict=True):
+        close(one, other)
+
+
+def test_a_step_that_is_gone_back_to_is_the_same_to_the_bit(found, narrow):
+    with instruments(found, captured=True) as probes:
+        context = Context(found, PROMPT, N)
+        travel = Travel(found, probes, bound=1 << 20)
+        travel.seat(context)
+        told = written(travel, context, DRAWN)
+        for step in (N - 1, 0, 20, 1, 7):
+            assert numbers(probes, travel.revisit(context, context.n_prompt - 1 + step)) == told[step], step
+
+
+def test_vectors_act_and_stop_acting_without_another_graph(llama, monkeypatch):
+    keys = watched_keys(monkeypatch)
+    push = {2: torch.randn(llama.card.d_model, generator=torch.Generator().manual_seed(1))}
+    turns = [GREEDY, Controls(GREEDY.knobs, push), Controls(GREEDY.knobs, {1: -push[2], 3: push[2]}), GREEDY]
+
+    def told(captured):
+        n = iter(range(100))
+        return steps(llama, lambda: turns[next(n) // 3 % len(turns)], n=12, captured=captured)
+
+    for one, other in zip(told(True), told(False), strict=True):
+        close(one, other)
+    assert len({key for key in keys if key[0] == "pass" and key[2] == captured_module.SMALLEST}) <= 2  # and the trial
+
+
+def watched_keys(monkeypatch):
+    """What would be recorded."""
+    keys, run = [], Graphs.run
+    monkeypatch.setattr(Graphs, "run", lambda self, key, function: keys.append(key) or run(self, key, function))
+    return keys
+
+
+def test_turning_a_knob_needs_no_graph_and_switching_a_stage_does(llama, monkeypatch):
+    keys = watched_keys(monkeypatch)
+    base = Knobs(temperature=1.3, top_k=0, top_p=1.0, min_p=0.0)
+    turned = [replace_knobs(base, temperature=t, seed=seed) for t in (0.5, 0.9, 2.0) for seed in (1, 2)]
+    switched = [replace_knobs(base, top_k=k, top_p=p) for k, p in ((0, 0.9), (0, 0.5), (5, 0.9), (9, 0.9))]
+    every = [*turned, *switched]
+
+    def told(captured):
+        set_now = iter([every[0], *every])  # asked for once before the prompt is read
+        return steps(llama, lambda: Controls(next(set_now), {}), n=len(every), captured=captured)
+
+    for one, other in zip(told(True), told(False), strict=True):
+        close(one, other)
+    chosen = [key for key in keys if key[0] == "choice"]
+    assert len(chosen) == len(every)
+    assert len(set(chosen[: len(turned)])) == 1 and len(set(chosen[len(turned) :])) == 2
+
+
+KNOBS = st.fixed_dictionaries(
+    {
+        "temperature": st.sampled_from([0.0, 0.5, 0.75, 1.0, 4.0]),
+        "top_k": st.sampled_from([0, 1, 3, 40, 100_000]),
+        "top_p": st.sampled_from([0.25, 0.5, 0.9375, 1.0]),
+        "min_p": st.sampled_from([0.0, 0.125]),
+        "typical_p": st.sampled_from([0.5, 0.9375, 1.0]),
+        "top_n_sigma": st.sampled_from([0.0, 1.5]),
+        "dynatemp_range": st.sampled_from([0.0, 0.5]),
+        "dynatemp_exponent": st.sampled_from([0.5, 1.0]),
+        "xtc_probability": st.sampled_from([0.0, 0.5, 1.0]),
+        "xtc_threshold": st.sampled_from([0.0625, 0.5]),
+        "mirostat_tau": st.sampled_from([0.0, 3.0]),
+        "order": st.sampled_from(["hf", "llama.cpp"]),
+        "n_candidates": st.sampled_from([1, 20]),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """A model of its own, whose probes stay open."""
+    loaded = small_model("llama")
+    object.__setattr__(loaded.codec, "eos_ids", frozenset())
+    with instruments(loaded, captured=True) as probes:
+        yield loaded, probes
+
+
+@given(values=KNOBS, seed=st.integers(0, 50), watched=st.sampled_from([(), (3, 9)]))
+@settings(max_examples=60, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))  # at an edge ...
+def test_whatever_is_set_the_same_is_chosen_and_nothing_is_waited_for(opened, values, seed, watched):
+    """... of a stage rounding decides."""
+    loaded, probes = opened
+    now = Controls(Knobs(**values | {"order": ORDERS[values["order"]]}, seed=seed), {}, watched=watched)
+    context, choice = Context(loaded, PROMPT, 2), probes.captured.choice
+    assert choice.takes(now, context)
+    for event in decode(loaded, probes, context, lambda: now, 1, False):
+        if isinstance(event, Step):
+            plainly = decode(loaded, replace(probes, captured=None), context, lambda: now, 1, False)
+            close(event, next(plainly))
+            plainly.close()
+    with choice._graphs.rehearsal():
+        _chosen(choice._asked[len(watched)], stages(now.knobs), now.knobs)
+
+
+@pytest.mark.parametrize(
+    "family", sorted(set(tiny.FAMILIES) - {"hybrid", "mixtral", "gpt_oss"})
+)  # torch: no experts there
+@torch.inference_mode()
+def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_to_end(family):
+    loaded = small_model(family)
+    loaded.model.to("meta")
+    with instruments(loaded, captured=False) as probes:
+        graphs = Graphs(torch.device("meta"))
+        step, choice = CapturedPass(loaded, *vars_of(probes), graphs), CapturedChoice(graphs)
+        cache, ids = RoomyCache(), torch.zeros(1, 8, dtype=torch.long, device="meta")
+        forward(loaded, cache, ids[:, :-1])
+        with graphs.rehearsal():
+            passed = step.run(cache.first(7), ids[:, -1:], 7, [{}])
+        assert {tensor.device.type for tensor in passed} == {"meta"}
+        knobs = Knobs(temperature=0.7, top_k=5, top_p=0.9, min_p=0.1, typical_p=0.9, top_n_sigma=1.0,
+                      xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.2, order=ORDERS["hf"])  # fmt: skip
+        measures = probes.attention._parts(passed.measured[0])
+        now, context = Controls(knobs, {}, watched=(1, 2)), Context(small_model(family), PROMPT, 2)
+        asked = choice._filled(passed.logits[0], measures, passed.vectors[:, 0, 0], now, context)
+        with graphs.rehearsal():
+            numbers, sizes = _chosen(asked, stages(knobs), knobs)
+        assert numbers.device.type == "meta" and len(numbers) == sum(sizes.values())
+
+
+def vars_of(probes):
+    return probes.attention, probes.residual, probes.steering
+
+
+@pytest.mark.parametrize(
+    "set_now",
+    [
+        dict(knobs=Knobs(repetition_penalty=1.2)),
+        dict(knobs=Knobs(dry_multiplier=0.8)),
+        dict(knobs=Knobs(adaptive="own")),
+        dict(knobs=Knobs(banned=(5, 6))),
+    ],
+    ids=["penalty", "DRY", "adaptive", "banned"],
+)
+def test_what_looks_at_the_host_for_each_token_is_chosen_plainly_and_read_all_the_same(llama, set_now, monkeypatch):
+    keys = watched_keys(monkeypatch)
+    now = Controls(pushes={}, **set_now)
+    for one, other in zip(steps(llama, now, n=10), steps(llama, now, n=10, captured=False), strict=True):
+        close(one, other)
+    assert {key[0] for key in keys} == {"pass"}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_whether_a_model_can_is_found_by_trying_and_said(name):
+    loaded = small_model("llama")
+    model = MODELS[name]()
+    loaded = replace(loaded, model=model, anatomy=anatomy_of(model))
+    with instruments(loaded, captured=True) as probes:
+        reasons = WITHOUT | {
+            "shared_keys": "some of its layers share their keys and values",
+            "both_at_once": "some of its layers keep more than keys and values",
+        }
+        assert probes.plainly == reasons.get(name, "") and bool(probes.captured) == (name not in reasons)
+
+
+def test_a_model_whose_logits_hang_on_a_number_that_python_knows_is_found_out(llama):
+    """A graph would hold on to the number it was recorded with."""
+    head = llama.model.get_output_embeddings()
+    before = head.forward
+    decoder = llama.model.get_decoder()
+    seen = {}
+    hook = decoder.register_forward_pre_hook(
+        lambda _m, args, kwargs: seen.update(n=kwargs["past_key_values"].get_seq_length()), with_kwargs=True
+    )
+    head.forward = lambda hidden: before(hidden) * (1 + seen["n"])
+    try:
+        with instruments(llama, captured=True) as probes:
+            assert probes.captured is None and "logits come out" in probes.plainly
+    finally:
+        hook.remove()
+        del head.forward
+
+
+def test_a_model_that_waits_for_the_device_is_found_out(llama):
+    hook = llama.model.get_decoder().norm.register_forward_hook(
+        lambda _m, _i, out: out if float(out.sum()) > -math.inf else None
+    )
+    try:
+        with instruments(llama, captured=True) as probes:
+            assert probes.captured is None
+            assert probes.plainly == "it waits for the device (float)"
+    finally:
+        hook.remove()
+
+
+def test_what_waits_is_told_from_what_does_not():
+    graphs, x = Graphs(torch.device("cpu")), torch.arange(5.0)
+    with graphs.rehearsal():
+        assert graphs.run("key", lambda: (x * 2).sum()).shape == ()
+    waiting = (
+        lambda: x.sum().item(),
+        lambda: x.nonzero(),
+        lambda: x[x > 2],
+        lambda: bool(x.any()),
+        lambda: x.tolist(),
+    )
+    for ask in waiting:
+        with torch.inference_mode(), pytest.raises(Waits, match="waits for the device"), graphs.rehearsal():
+            graphs.run("key", ask)
+
+
+def test_the_model_is_left_as_it_was_found(llama):
+    ids = torch.tensor([PROMPT])
+    with torch.inference_mode():
+        before = llama.model(ids).logits
+        steps(llama, GREEDY, n=4)
+        assert torch.equal(llama.model(ids).logits, before)
+    modules = list(llama.model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narrow):
+    rows = {}
+    for captured in (True, False):
+        with instruments(llama, captured=captured) as probes:
+            context = Context(llama, PROMPT, N)
+            for _ in decode(llama, probes, context, lambda: GREEDY, 1, False):
+                pass
+            last = context.n_read - 1
+            rows[captured] = probes.attention.rows(context.cache, AskAttention(2, None, last, 30, 0, last + 1), 1)
+    assert len(rows[True].queries) == len(rows[False].queries) == 30
+    for mine, theirs in ((rows[True].weights, rows[False].weights),):
+        torch.testing.assert_close(
+            torch.tensor(mine.numpy()), torch.tensor(theirs.numpy()), atol=1e-4, rtol=1e-3, equal_nan=True
+        )
+
+
+def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow):
+    told = {}
+    for captured in (True, False):
+        events = []
+        with instruments(llama, captured=captured) as probes:
+            session = Session(llama, probes, events.append)
+            session.begin(Write("abc", None, False, 24, Knobs(temperature=0.8, seed=4)))
+            session.set_shadow(Lane("other prompt", prompt="xyz"))
+            while session.active:
+                session.advance()
+            session.branches.branch(Branch(1, 10, token_ids=(7,)))
+            while session.active:
+                session.advance()
+        told[captured] = [event for event in events if isinstance(event, Step)]
+    assert len(told[True]) > 24
+    for one, other in zip(told[True], told[False], strict=True):
+        close(one, other)
+        assert (one.shadow is None) == (other.shadow is None)
+        if one.shadow is not None:
+            assert one.shadow.top_id == other.shadow.top_id
+            assert one.shadow.kl == pytest.approx(other.shadow.kl, abs=1e-4)
+
+
+def test_taking_a_step_and_proposing_it_again_use_what_was_read_last(llama):
+    with instruments(llama, captured=True) as probes:
+        context = Context(llama, PROMPT, 6)
+        knobs = [Knobs(temperature=0.0)]
+        loop = decode(llama, probes, context, lambda: Controls(knobs[0], {}), 1, False)
+        first = next(event for event in loop if isinstance(event, Step))
+        knobs[0] = Knobs(temperature=1.0, seed=9)
+        again = loop.send("again")
+        assert again.entropy == first.entropy and again.stages != first.stages
+        knobs[0] = Knobs(temperature=0.0)
+        back = loop.send("again")
+        assert (back.token_id, back.head_entropy.numpy().tolist()) == (
+            first.token_id,
+            first.head_entropy.numpy().tolist(),
+        )
+        loop.send(TAKE)
+
+
+def test_choice_takes_only_what_lies_in_tensors(llama):
+    choice, context = CapturedChoice(Graphs(torch.device("cpu"))), Context(llama, PROMPT, 4)
+    assert choice.takes(GREEDY, context)
+    context.forced = [3]
+    assert not choice.takes(GREEDY, context)
+    context.forced, context.banned = [], frozenset({1})
+    assert not choice.takes(GREEDY, context)
