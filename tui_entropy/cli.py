@@ -44,6 +44,9 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a h
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
+Graph = Annotated[
+    bool, typer.Option(help="On a GPU run decode steps as a captured CUDA graph, where the model can be.")
+]
 TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
 TracePath = Annotated[
     Path | None,
@@ -153,6 +156,7 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
             _parameter("device", "auto", Device),
             _parameter("dtype", "auto", Dtype),
             _parameter("trust_remote_code", False, RemoteCode),
+            _parameter("graph", True, Graph),
         ],
         lambda given: ModelSpec(*given.values()),
     ),

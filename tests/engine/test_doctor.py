@@ -15,7 +15,7 @@ from transformers import DeepseekV3Config
 
 from tui_entropy import paths, report
 from tui_entropy.cli import main
-from tui_entropy.engine import costs, decode, doctor, measure
+from tui_entropy.engine import captured, costs, decode, doctor, forward, measure
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.attention import AttentionProbe, _Layer
 from tui_entropy.engine.cache import RoomyLayer
@@ -26,7 +26,7 @@ CHECKS = {
     "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
     "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
     "written steps", "sampling chain", "repeated draws", "left as found", "head measures", "row of two",
-    "steered row",
+    "steered row", "captured step",
 }  # fmt: skip
 VIEWS = {
     costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
@@ -60,7 +60,9 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     assert {check.name for check in found.checks} == CHECKS
     by_verdict = {check.name: check.verdict for check in found.checks if check.verdict != report.PASS}
     assert by_verdict == (
-        {} if family.anatomy.croppable else dict.fromkeys(("row of two", "steered row"), report.SKIPPED)
+        {}
+        if family.anatomy.croppable
+        else dict.fromkeys(("row of two", "steered row", "captured step"), report.SKIPPED)
     )
     assert {cost.view for cost in found.costs} == VIEWS
     assert len(stages) == len(doctor.CHECKS) + 1
@@ -162,7 +164,25 @@ def push_for_every_row(patch):
 
 
 def rows_mixed_up(patch):
-    patch.setattr(doctor, "forward", lambda *given: decode.forward(*given).flip(0))
+    patch.setattr(doctor, "forward", lambda *given: forward.forward(*given).flip(0))
+
+
+def a_mask_that_hides_nothing(patch):
+    patch.setattr(decode, "why_not", lambda captured: "")
+    honest = AttentionProbe.visible_columns
+    everything = lambda self, position, n: {i: m | True for i, m in honest(self, position, n).items()}  # noqa: E731
+    patch.setattr(AttentionProbe, "visible_columns", everything)
+
+
+def keys_in_the_wrong_place(patch):
+    patch.setattr(decode, "why_not", lambda captured: "")
+    honest = captured._Columns.update
+    patch.setattr(captured._Columns, "update", lambda self, *new: honest(shifted(self), *new))
+
+
+def shifted(columns):
+    columns.position = columns.position * 0 + 1
+    return columns
 
 
 def push_that_stays(patch):
@@ -208,6 +228,8 @@ FAULTS = [
     (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
     (push_for_every_row, "gemma3", doctor.rows, {"steered row"}),
     (rows_mixed_up, "llama", doctor.rows, {"row of two", "steered row"}),
+    (a_mask_that_hides_nothing, "llama", doctor.captured_step, {"captured step"}),
+    (keys_in_the_wrong_place, "mistral", doctor.captured_step, {"captured step"}),
     (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
     (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
     (top_p_before_temperature, "llama", doctor.written_steps, {"sampling chain"}),
@@ -278,12 +300,15 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
     assert "compressed" in checks["attention rows"].skipped and "compressed" in checks["attention row sums"].skipped
 
 
+BLIND = {"head entropies", "head measures", "attention row sums", "attention rows"}
+
+
 def test_a_model_without_attention_rows_is_examined_all_the_same():
     loaded = small.loaded()
     blind = with_parts(loaded, anatomy=with_parts(loaded.anatomy, attention_modules=(None,) * 4))
     found = doctor.doctor(blind, lambda progress: None)
     skipped = {check.name for check in found.checks if check.verdict == report.SKIPPED}
-    assert skipped == {"head entropies", "head measures", "attention row sums", "attention rows"} and found.passed
+    assert skipped == BLIND | {"captured step"} and found.passed
     assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows"}
 
 

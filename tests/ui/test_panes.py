@@ -9,7 +9,17 @@ from test_views import frame_of
 from textual.app import App, ComposeResult
 
 from tui_entropy.log import Log
-from tui_entropy.records import ORDERS, AttentionRows, Candidate, Failed, Knobs, Paused, Prefilled, Progress
+from tui_entropy.records import (
+    ORDERS,
+    AttentionRows,
+    Candidate,
+    Failed,
+    Knobs,
+    Memory,
+    Paused,
+    Prefilled,
+    Progress,
+)
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.view import View
@@ -341,6 +351,14 @@ def test_a_failure_names_the_key_that_helps_however_long_it_is():
     log = made.log(3)
     log.lose("word " * 50)
     assert rows(Status(), log, 60, 1)[0].endswith("E restart the engine")
+
+
+@pytest.mark.parametrize("way", ["graph", "plain"])
+def test_on_a_gpu_it_says_how_steps_run(way):
+    log = made.log(30)
+    assert way not in rows(Status(), log, 120, 1)[0]
+    log.append(Memory(10**9, 10**9, 10**6, step=way))
+    assert f"cpu float32 {way}" in rows(Status(), log, 120, 1)[0]
 
 
 def test_the_state_stays_in_its_place():

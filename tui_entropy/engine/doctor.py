@@ -23,6 +23,7 @@ from transformers.generation.logits_process import (
 
 from tui_entropy.engine.anatomy import cache_argument, new_cache
 from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.costs import costs
 from tui_entropy.engine.decode import Controls, decode, instruments
@@ -334,6 +335,22 @@ def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield apart(worst(steered[0], both[0]), bound)  # experts are shared out among the tokens of a batch
 
 
+def captured_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
+    """The step that a CUDA graph can hold says what the plain one says, whether there are graphs here or not."""
+    compared = "the step that a CUDA graph can hold against the plain one"
+    check = partial(Check, "captured step", "logits", compared, "logits")
+    with instruments(loaded, keep=0, captured=True) as probes:
+        if probes.captured is None:
+            yield check(skipped=probes.plainly)
+            return
+        cache, singles = RoomyCache(), range(len(ids) - N_SINGLE, len(ids))
+        forward(loaded, cache, ids[None, :-N_SINGLE])
+        plain = torch.cat([forward(loaded, cache, ids[None, [at]]) for at in singles])
+        step = probes.captured.step
+        held = torch.cat([step.run(cache.first(at), ids[None, [at]], at, [{}]).logits.clone() for at in singles])
+    yield check(worst(held, plain), allowed(loaded.model.dtype, plain.abs().max()))
+
+
 # --- What is written -----------------------------------------------------------------------------------------------
 
 
@@ -400,5 +417,6 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
-    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, written_steps,
+    last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, captured_step,
+    written_steps,
 )  # fmt: skip

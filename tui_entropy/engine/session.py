@@ -346,6 +346,13 @@ class Session:
         return self.branches.travel.rewinds
 
     @property
+    def way(self) -> str:
+        """How decode steps run: 'graph' or 'plain'; empty where the device knows only one way."""
+        if self.loaded.model.device.type != "cuda":
+            return ""
+        return "graph" if self.probes.captured else "plain"
+
+    @property
     def cache_bytes(self) -> int:
         """Keys, values and kept queries."""
         kept = self.probes.attention.kept_bytes

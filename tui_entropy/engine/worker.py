@@ -206,7 +206,10 @@ class Worker:
         from tui_entropy.engine.session import Session
 
         loaded = load(command.model, self.emit)
-        return Session(loaded, self._open.enter_context(instruments(loaded)), self.emit, command.kept_cache)
+        probes = self._open.enter_context(instruments(loaded))
+        if probes.plainly:
+            self.emit(Refused(f"decode steps run one kernel at a time and not as a CUDA graph: {probes.plainly}"))
+        return Session(loaded, probes, self.emit, command.kept_cache)
 
     def advance(self) -> None:
         assert self.session is not None
@@ -254,6 +257,7 @@ class Worker:
             cache=self.session.cache_bytes,
             kept=self.session.branches.travel.kept.bytes,
             bound=self.session.branches.travel.kept.bound,
+            step=self.session.way,
         )
 
 

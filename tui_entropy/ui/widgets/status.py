@@ -39,7 +39,8 @@ class Status(View):
         if log.card and width >= (108 if frame.played else 72):
             # Of weights that are not the original ones the first word says what they are, such as Q4_1.
             kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
-            where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}", paint.dim)]
+            way = f" {log.memory.step}" if log.memory and log.memory.step else ""
+            where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
         name = visible(name, in_table=True)
         room = max(width - sum(cells(text) for text, _ in state) - 2, 8)  # what it is doing comes before its name
         left: list[Part] = [
