@@ -123,19 +123,20 @@ class AttentionProbe:
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
-        self._pack()
         held = self.held
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
         first = int(cache.get_seq_length()) if cache is not None else 0
         held.newest = first + tokens.shape[1] - 1
-        held.queries, held.bias = {}, (None, None)
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
         n = min(tokens.shape[1], self.keep) if held.keeps else 0
-        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
-        while len(held.kept) > self.keep:
+        while len(held.kept) > self.keep - n:
             del held.kept[next(iter(held.kept))]
+        if held.kept:
+            self._pack()
+        held.queries, held.bias = {}, (None, None)
+        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
     def _pack(self) -> None:
         """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch

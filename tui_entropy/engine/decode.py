@@ -8,7 +8,7 @@ commands, sockets or screens.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.rows import by_columns, few_rows
+from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
@@ -72,8 +72,8 @@ def instruments(loaded: Loaded, keep: int = 512) -> Iterator[Instruments]:
         attention_probe(loaded.model, loaded.anatomy, keep) as attention,
         steering(loaded.anatomy) as steer,
         residual_probe(loaded.anatomy) as residual,
+        few_rows(loaded.model),
     ):
-        by_columns(loaded.model)  # found now, and not while the first token is waited for
         yield Instruments(attention, residual, steer)
 
 
@@ -250,8 +250,7 @@ def shaped(
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor) -> Tensor:
     """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each."""
-    with few_rows(loaded.model, len(ids)) if ids.shape[1] == 1 else nullcontext():
-        keeping = {loaded.anatomy.cache_argument: cache}
-        out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1)
+    keeping = {loaded.anatomy.cache_argument: cache}
+    out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1)
     logits: Tensor = out.logits[:, -1]
     return logits.float()
