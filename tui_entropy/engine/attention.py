@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from tui_entropy.engine import causal
 from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
 from tui_entropy.engine.metrics import disagreement, interaction_strength, row_moments, spread
 from tui_entropy.engine.threads import one_thread
@@ -53,7 +52,7 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
         return
     decoder: PreTrainedModel = model.get_decoder()  # type: ignore[no-untyped-call]
     original = str(decoder.config._attn_implementation)
-    own = sdpa_attention_forward if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
+    own = causal.attend if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
     modules = [module for module in decoder.modules() if dispatches_attention(module)]
     _functions.update(dict.fromkeys(modules, own))
     for layer in probe.layers:
@@ -62,7 +61,7 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
         _functions[module] = layer.attend
         layer.own = own
     AttentionInterface.register(NAME, _attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, causal.mask)
     hook = model.register_forward_pre_hook(probe.begin, with_kwargs=True)
     decoder.set_attn_implementation(NAME)
     try:
@@ -268,7 +267,7 @@ class _Layer:
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
             held.queries[self.index] = kept if whole else kept.clone()
         newest = query if n == 1 else query[:, :, -1:]
-        by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
+        by_us = n == 1 and query.dtype is torch.float32 and self.own is causal.attend
         with one_thread:
             scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
             held.scores[self.index] = scores.view(batch, key.shape[1], -1, key.shape[2])
