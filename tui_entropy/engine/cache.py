@@ -77,7 +77,7 @@ class RoomyCache(DynamicCache):
     def __init__(self, expected: int = 0) -> None:
         """expected: tokens that are known to come."""
         super().__init__()
-        self.layer_class_to_replicate = partial(RoomyLayer, expected)
+        self.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
 
     def row(self, n: int) -> RoomyCache:
         """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
