@@ -147,7 +147,7 @@ def test_decoding_writes_what_the_model_writes_without_a_probe(model):
     plain = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
     with attention_probe(model, anatomy, keep=N):
         watched = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
-    torch.testing.assert_close(torch.cat(watched), torch.cat(plain), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cat(watched), torch.cat(plain), atol=2e-5, rtol=0)
 
 
 def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(model):

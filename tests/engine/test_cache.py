@@ -41,6 +41,13 @@ def test_a_token_is_written_in_place_while_there_is_room():
     assert layer.keys.data_ptr() != block and layer.keys.shape[-2] == roomy.ROOM + 6
 
 
+def test_what_is_expected_has_its_room_from_the_first_token_on():
+    cache = RoomyCache(expected=3 * roomy.ROOM)
+    blocks = [cache.update(*torch.randn(2, 1, 2, roomy.ROOM, 4), 0)[0].data_ptr() for _ in range(4)]
+    assert len(set(blocks[:3])) == 1 and blocks[3] != blocks[0]
+    assert cache.get_seq_length() == 4 * roomy.ROOM
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gemma2", "gpt_oss", "gpt2"])
 def test_a_model_gives_the_same_logits_and_a_step_back_gives_them_again(family):
     model = tiny.FAMILIES[family]()

@@ -44,6 +44,7 @@ def test_a_row_has_the_same_numbers_to_the_bit_whether_another_stands_beside_it_
 def test_the_model_is_left_as_it_was_found(found):
     chosen(found, True)
     with instruments(found):
+        assert all("forward" in vars(module) for module in rows._linear(found.model))
         context = Context(found, PROMPT, 4)
         forward(found, context.cache, torch.tensor([PROMPT]))
         forward(found, context.cache, torch.tensor([PROMPT[:1]]))

@@ -124,20 +124,17 @@ def layer_kinds(config: PreTrainedConfig) -> tuple[str, ...]:
     return tuple(kind.removesuffix("_attention") for kind in remap_legacy_layer_types(list(types)) or ())
 
 
-def new_cache(model: PreTrainedModel, anatomy: Anatomy) -> Cache:
-    """An empty cache for one run.
+def new_cache(model: PreTrainedModel, anatomy: Anatomy, expected: int = 0) -> Cache:
+    """An empty cache for one run. expected: tokens that are known to come.
 
     Where the anatomy allows it, every layer keeps all its keys, window or not: such a cache can be cropped any number
     of times and its columns are positions. Otherwise the cache is of the kind that the config asks for, where at
     least those layers that keep all their keys can be shortened.
     """
     if anatomy.croppable:
-        return RoomyCache()
+        return RoomyCache(expected)
     cache = DynamicCache(config=model.config)
-    cache.layers = [
-        RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
-        for layer in cache.layers
-    ]
+    cache.layers = [RoomyLayer(expected) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

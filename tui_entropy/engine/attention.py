@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from tui_entropy.engine import causal
 from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
 from tui_entropy.engine.metrics import disagreement, interaction_strength, row_moments, spread
 from tui_entropy.engine.threads import one_thread
@@ -55,7 +54,7 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
         return
     decoder: PreTrainedModel = model.get_decoder()  # type: ignore[no-untyped-call]
     original = str(decoder.config._attn_implementation)
-    own = sdpa_attention_forward if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
+    own = causal.attend if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
     modules = [module for module in decoder.modules() if dispatches_attention(module)]
     _functions.update(dict.fromkeys(modules, own))
     for layer in probe.layers:
@@ -64,7 +63,7 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
         _functions[module] = layer.attend
         layer.own = own
     AttentionInterface.register(NAME, _attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, causal.mask)
     hook = model.register_forward_pre_hook(probe.begin, with_kwargs=True)
     decoder.set_attn_implementation(NAME)
     try:
@@ -130,20 +129,21 @@ class AttentionProbe:
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
-        self._pack()
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
         self._begin(self.held, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
 
     def _begin(self, held: Held, first: int, n_tokens: int) -> None:
         held.newest = first + n_tokens - 1
-        held.queries, held.measured, held.bias = {}, None, (None, None)
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
         n = min(n_tokens, self.keep) if held.keeps else 0
-        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
-        while len(held.kept) > self.keep:
+        while len(held.kept) > self.keep - n:
             del held.kept[next(iter(held.kept))]
+        if held.kept:
+            self._pack(held)
+        held.queries, held.measured, held.bias = {}, None, (None, None)
+        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
     def told(
         self, held: Held, position: int, measured: Tensor, keys: Mapping[int, Tensor | None], queries: Tensor
@@ -176,10 +176,12 @@ class AttentionProbe:
                 known[layer.kind, layer.window] = (columns <= position) & (columns >= layer.first_visible(position))
         return {layer.index: known[layer.kind, layer.window] for layer in self.layers}
 
-    def _pack(self) -> None:
+    def _pack(self, held: Held) -> None:
         """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
         only the first row is kept."""
-        queries = self.held.queries
+        queries = held.queries
+        if len({query.untyped_storage().data_ptr() for query in queries.values()}) == 1:
+            return
         if len({(query.shape, query.device) for query in queries.values()}) == 1:
             together = torch.stack([query[:1] for query in queries.values()])
             queries.update(zip(queries, together.unbind(), strict=True))
@@ -315,7 +317,7 @@ class _Layer:
             whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
             held.queries[self.index] = kept if whole else kept.clone()
         newest = query if n == 1 else query[:, :, -1:]
-        by_us = n == 1 and query.dtype is torch.float32 and self.own is sdpa_attention_forward
+        by_us = n == 1 and query.dtype is torch.float32 and self.own is causal.attend
         with one_thread:
             scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
             held.scores[self.index] = scores.view(batch, key.shape[1], -1, key.shape[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -20,6 +21,11 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     _rooms: tuple[Tensor | None, Tensor | None] = (None, None)
 
+    def __init__(self, expected: int = 0) -> None:
+        """expected: tokens that are known to come, for which there is room from the first on."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.expected = expected
+
     @classmethod
     def of(cls, keys: Tensor, values: Tensor, rooms: tuple[Tensor | None, Tensor | None] = (None, None)) -> Self:
         """One that holds these, which begin the rooms where there are any."""
@@ -33,8 +39,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         key_room, value_room = self._rooms
-        key_room, self.keys = appended(key_room, self.keys, key_states)
-        value_room, self.values = appended(value_room, self.values, value_states)
+        key_room, self.keys = appended(key_room, self.keys, key_states, self.expected)
+        value_room, self.values = appended(value_room, self.values, value_states, self.expected)
         self._rooms = key_room, value_room
         return self.keys, self.values
 
@@ -88,9 +94,10 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 class RoomyCache(DynamicCache):
     """Every layer keeps all its keys, whatever its window."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 0) -> None:
+        """expected: tokens that are known to come."""
         super().__init__()
-        self.layer_class_to_replicate = RoomyLayer
+        self.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
 
     def row(self, n: int) -> RoomyCache:
         """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
@@ -119,17 +126,19 @@ def _made(layers: Iterable[RoomyLayer]) -> RoomyCache:
     return made
 
 
-def appended(room: Tensor | None, held: Tensor | None, new: Tensor) -> tuple[Tensor, Tensor]:
+def appended(room: Tensor | None, held: Tensor | None, new: Tensor, expected: int = 0) -> tuple[Tensor, Tensor]:
     """Put (batch, heads, n, width) behind what is held, in place where `held` begins the room and the rest fits.
 
-    Returns the room, and the part of it that is filled. What was cropped away is written over.
+    expected: tokens that a new room is made for at least. Returns the room, and the part of it that is filled. What
+    was cropped away is written over.
     """
     n = held.shape[-2] if held is not None and held.numel() else 0
     total = n + new.shape[-2]
     fits = room is not None and room.shape[-2] >= total and room.shape[0] == new.shape[0]
     begins = not n or (room is not None and held is not None and _begins(room, held))
     if room is None or not fits or not begins:
-        room = new.new_empty((*new.shape[:-2], total + max(ROOM, total // 8), new.shape[-1]))
+        size = max(total + max(ROOM, total // 8), expected)
+        room = new.new_empty((*new.shape[:-2], size, new.shape[-1]))
         room[..., total:, :] = 0  # a masked column counts for nothing only if it holds a number
         if held is not None and n:
             room[..., :n, :] = held

@@ -193,10 +193,10 @@ def why_not(captured: CapturedPass) -> str:
             forward(loaded, cache, ids[:, :-1])
             if len(cache.rooms) < anatomy.n_layers:
                 return "some of its layers share their keys and values"
-            plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])
             with captured.graphs.rehearsal():
                 captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
             passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
+            plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column
     except Exception as error:  # of whatever model, whose code is anybody's
         said = str(error).strip().split("\n", 1)[0]
         return said if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {said[:100]})"

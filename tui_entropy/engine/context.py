@@ -13,7 +13,7 @@ from transformers import Cache
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import Held
-from tui_entropy.engine.cache import n_bytes, tensors
+from tui_entropy.engine.cache import ROOM, n_bytes, tensors
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.state import Recent
 from tui_entropy.engine.text import Utf8Stream
@@ -69,7 +69,7 @@ class Context:
     def let_go(self) -> None:
         """Begin with an empty cache: what was read is to be read again."""
         self.rows = [self]
-        self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy)
+        self.cache: Cache = new_cache(self._loaded.model, self._loaded.anatomy, self.n_tokens + ROOM)
         self.n_read = 0
         """Tokens whose keys and values the cache holds."""
         self.held = Held()

@@ -19,6 +19,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
 from tui_entropy.engine.prompt_scores import scores
 from tui_entropy.engine.residual import block_stats, residual_probe
+from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.engine.trust import NO_ATTENTION
@@ -40,7 +41,8 @@ def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
     what it takes more than the plain pass of its round. step: one of this model's.
     """
     watch = _Watch(loaded, ids)
-    rounds = [watch.round() for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+    with few_rows(loaded.model):
+        rounds = [watch.round() for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
     named = []
     for view in rounds[0]:
         low, middle, high = quantiles([round[view] for round in rounds])

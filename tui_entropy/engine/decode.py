@@ -26,7 +26,7 @@ from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import last_block_output, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
-from tui_entropy.engine.rows import by_columns
+from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
@@ -87,8 +87,8 @@ def instruments(loaded: Loaded, keep: int = 512, captured: bool | None = None) -
         attention_probe(loaded.model, loaded.anatomy, keep) as attention,
         steering(loaded.anatomy) as steer,
         residual_probe(loaded.anatomy) as residual,
+        few_rows(loaded.model),
     ):
-        by_columns(loaded.model)  # found now, and not while the first token is waited for
         if captured is None:
             captured = loaded.graph and loaded.model.device.type == "cuda"
         if not captured:

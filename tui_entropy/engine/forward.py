@@ -1,15 +1,13 @@
-"""One forward pass through a model, by whichever path is right for so many rows."""
+"""One forward pass through a model."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
 from transformers import Cache
 
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.rows import few_rows
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
@@ -17,8 +15,7 @@ def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
 
     more: what the model is told beside them.
     """
-    with few_rows(loaded.model, len(ids)) if ids.shape[1] == 1 else nullcontext():
-        keeping = {loaded.anatomy.cache_argument: cache}
-        out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1, **more)
+    keeping = {loaded.anatomy.cache_argument: cache}
+    out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1, **more)
     logits: Tensor = out.logits[:, -1]
     return logits.float()

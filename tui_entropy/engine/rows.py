@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.threads import one_thread
@@ -25,24 +26,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def few_rows(model: nn.Module, rows: int) -> Iterator[None]:
-    """For as long as the `with` lasts, the linear layers of a model are given (rows, 1, d_in), one row or two.
+def few_rows(model: nn.Module) -> Iterator[None]:
+    """For as long as the `with` lasts, the linear layers of a model take (rows, 1, d_in), one row or two, as columns
+    where that is faster. Whatever else they are given they take as ever.
 
-    A row by itself is doubled where that is faster. So one row and two go through the same product, and a row has the
-    same numbers to the bit whether another stands beside it or not.
+    A row by itself is doubled. So one row and two go through the same product, and a row has the same numbers to the
+    bit whether another stands beside it or not.
     """
-    linear = _linear(model) if rows <= 2 and by_columns(model) else []
-    for module in linear:
+    found = [module for module in _linear(model) if "forward" not in vars(module)] if by_columns(model) else []
+    for module in found:
         vars(module)["forward"] = partial(_two_columns, module)
     try:
         yield
     finally:
-        for module in linear:
+        for module in found:
             del vars(module)["forward"]
 
 
-_known: WeakKeyDictionary[nn.Module, list[nn.Linear]] = WeakKeyDictionary()
-"""Of each model: to look for them takes longer than some of them take."""
 _faster: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Of each model: whether two columns take less time than one row."""
 CLEARLY = 0.9
@@ -50,44 +50,41 @@ CLEARLY = 0.9
 
 
 def _linear(model: nn.Module) -> list[nn.Linear]:
-    if model not in _known:
-        _known[model] = [
-            module
-            for module in model.modules()
-            if type(module) is nn.Linear
-            and module.weight.dtype is torch.float32
-            and module.weight.device.type == "cpu"
-            and "forward" not in vars(module)
-        ]
-    return _known[model]
+    return [
+        module
+        for module in model.modules()
+        if type(module) is nn.Linear and module.weight.dtype is torch.float32 and module.weight.device.type == "cpu"
+    ]
 
 
 def by_columns(model: nn.Module) -> bool:
     """Which of the two a processor and its library do faster is found by trying, once for each model."""
     if model not in _faster:
-        linear = max(_linear(model), key=lambda module: module.weight.numel(), default=None)
-        _faster[model] = linear is not None and _tried(_two_columns, linear) < CLEARLY * _tried(
-            nn.Linear.forward, linear
+        largest = max(_linear(model), key=lambda module: module.weight.numel(), default=None)
+        _faster[model] = largest is not None and _tried(_two_columns, largest) < CLEARLY * _tried(
+            nn.Linear.forward, largest
         )
     return _faster[model]
 
 
-def _tried(way: Callable[[nn.Linear, Tensor], Tensor], linear: nn.Linear) -> float:
+def _tried(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> float:
     """Seconds that one row takes, the best of several."""
-    row, seconds = torch.ones(1, 1, linear.in_features), []
+    row, seconds = torch.ones(1, 1, module.in_features), []
     for _ in range(5):
         began = perf_counter()
-        way(linear, row)
+        way(module, row)
         seconds.append(perf_counter() - began)
     return min(seconds)
 
 
 def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
-    if x.dim() != 3 or x.shape[0] > 2 or x.shape[1] != 1:
+    shape = x.shape
+    if len(shape) != 3 or shape[0] > 2 or shape[1] != 1:
         return nn.Linear.forward(module, x)
-    columns = x[:, 0].expand(2, -1).contiguous().T
-    with one_thread:
-        product = torch.mm(module.weight, columns).T[: len(x), None].contiguous()
+    n = shape[0]
+    rows = (torch.cat((x, x)) if n == 1 else x.contiguous()).view(2, -1)
+    with one_thread:  # weight and rows change places: the product is (d_out, 2)
+        product = linear(module.weight, rows).t().reshape(2, 1, -1)[:n]
     return product if module.bias is None else product + module.bias
 
 
