@@ -130,7 +130,7 @@ class Paint:
             return " " * n, self.base
         if lower is None or upper is None:
             return ("▀" * n, self._heat[upper]) if upper is not None else ("▄" * n, self._heat[lower or 0])
-        return "▀" * n, self._pairs[upper][lower]
+        return (" " * n, self._blanks[upper]) if upper == lower else ("▀" * n, self._pairs[upper][lower])
 
     def ours(self, text: str) -> str:
         """A name or a unit of ours, without letters that plain ASCII lacks."""
