@@ -101,6 +101,13 @@ def test_the_colour_of_letters_is_nothing_on_a_space_but_a_line_is():
     assert differ.frame(at(0, 0, "   ", "4;32;44")) != ""
 
 
+def test_ink_that_does_not_show_on_a_space_stays_for_what_follows():
+    row = at(0, 0, "a", "1;31;44") + at(0, 1, " ", "32;45") + at(0, 2, "b", "1;31;45")
+    assert Differ().frame(row) == "\x1b[1H\x1b[1;31;44ma\x1b[45m b\x1b[m"
+    lined = at(0, 0, "a", "4;31;44") + at(0, 1, " ", "45")
+    assert Differ().frame(lined) == "\x1b[1H\x1b[4;31;44ma\x1b[0;45m \x1b[m"
+
+
 def test_a_small_gap_is_sent_again_and_a_large_one_moved_over():
     differ = Differ()
     differ.frame(at(0, 0, "abcdefghijklmnop"))

@@ -141,8 +141,8 @@ class Differ:
     def _send(self, y: int, x: int, cells: Sequence[str], pens: Sequence[Pen]) -> None:
         self._move(y, x)
         for cell, wanted in zip(cells, pens, strict=True):
-            if wanted is not self._pen and (cell != " " or _blank(self._pen) is not wanted):
-                self._to(wanted)
+            if wanted is not self._pen:
+                self._to(_for_blank(self._pen, wanted) if cell == " " else wanted)
             self._out.append(cell)
         self._at = (y, x + len(cells))
 
@@ -155,6 +155,8 @@ class Differ:
             self._out.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
 
     def _to(self, wanted: Pen) -> None:
+        if wanted is self._pen:
+            return
         self._out.append(_change(self._pen, wanted))
         self._pen = wanted
 
@@ -289,6 +291,14 @@ def _blank(style: Pen) -> Pen:
     if style.link or SEEN_ON_BLANKS.intersection(style.attributes):
         return style
     return pen(background=style.background)
+
+
+@lru_cache(1 << 14)
+def _for_blank(old: Pen, wanted: Pen) -> Pen:
+    """What a space is written in that is to look like `wanted`: ink, unseen on it, stays for what follows."""
+    if wanted is not pen(background=wanted.background) or _blank(old) is old:
+        return wanted
+    return pen(old.attributes, old.foreground, wanted.background)
 
 
 @lru_cache(1 << 14)
