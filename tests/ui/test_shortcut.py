@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import made
 from textual.strip import Strip
 from textual.widgets import Static
@@ -17,7 +19,7 @@ def writing() -> tuple[InspectorApp, list[tuple[int, int, Strip]]]:
     app, sent = InspectorApp(ModelSpec("toy"), engine_command=None), []
     app.frame.log.append(made.Ready(made.card()))
     app.frame.log.append(made.started())
-    app.shortcut = Shortcut(app, sent.extend)
+    app.shortcut = Shortcut(app, sent.extend, app._pacer)
     return app, sent
 
 
@@ -67,3 +69,21 @@ async def test_under_another_screen_nothing_is_sent():
         sent.clear()
         await told(app, pilot, range(10, 20))
         assert not sent
+
+
+async def test_what_a_frame_has_no_room_for_goes_with_the_next():
+    app, frames = writing()[0], []
+    app.shortcut = Shortcut(app, lambda rows: frames.append(list(islice(rows, 5))), app._pacer)
+    async with app.run_test(size=SIZE) as pilot:
+        await told(app, pilot, range(10))
+        while not frames or len(frames[-1]) == 5:
+            await pilot.pause(0.06)
+        frames.clear()
+        await told(app, pilot, range(10, 11))
+        while len(frames[-1]) == 5:
+            await pilot.pause(0.06)
+        painted = app.screen._compositor.render_strips()
+        newest = {(y, x): row for frame in frames for y, x, row in frame}
+        assert len(newest) > 5
+        for (y, x), row in newest.items():
+            assert row.text == painted[y].crop(x, x + row.cell_length).text

@@ -175,7 +175,7 @@ class InspectorApp(Actions, App[None]):
     def on_mount(self) -> None:
         self._pacer = getattr(self._driver, "pacer", self._pacer)
         if getattr(self._driver, "diffs", False):
-            self.shortcut = Shortcut(self, self._driver.paint)  # type: ignore[union-attr]
+            self.shortcut = Shortcut(self, self._driver.paint, self._pacer)  # type: ignore[union-attr]
         self._pacer.on_answer = self._level
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")

@@ -6,6 +6,7 @@ style are remembered, and only cells that differ are sent, with only the parts o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,8 @@ class Differ:
             return data
         return self.lines(lines)
 
-    def lines(self, lines: Iterable[Line]) -> str:
-        """What to send so that these stand there."""
+    def lines(self, lines: Iterable[Line], most: float = math.inf) -> str:
+        """What to send so that these stand there. Takes no more of them once it is longer than `most`."""
         self._out: list[str] = []
         self._pen, self._at = PLAIN, (-1, -1)
         for y, x, parts in lines:
@@ -98,6 +99,8 @@ class Differ:
                 cells += more
                 pens += styles
             self._put(y, x, cells, pens)
+            if most < math.inf and sum(map(len, self._out)) > most:
+                break
         if self._out:
             self._to(PLAIN)
         return "".join(self._out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from rich.segment import Segment
 from rich.style import Style
@@ -58,14 +58,16 @@ class DiffingDriver(LinuxDriver):
         if left:
             self._show(left, left is not data or not HARMLESS.fullmatch(data))
 
-    def paint(self, rows: Iterable[tuple[int, int, Strip]]) -> None:
-        """Show rows of cells, each given with its place (y, x), as they would be shown had Textual painted them."""
+    def paint(self, rows: Iterator[tuple[int, int, Strip]]) -> None:
+        """Show rows of cells, each given with its place (y, x), as they would be shown had Textual painted them.
+        Takes as many as the link has room for."""
         app = self._app
         look = app.theme, tuple(app.get_line_filters())
         if look != self._look:
             self._look, self._pens = look, {}
         app._begin_update()
-        if left := self._differ.lines((y, x, [self._inked(*part) for part in row]) for y, x, row in rows):
+        lines = ((y, x, [self._inked(*part) for part in row]) for y, x, row in rows)
+        if left := self._differ.lines(lines, self.pacer.room):
             self._show(left)
         app._end_update()
 

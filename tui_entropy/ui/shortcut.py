@@ -8,7 +8,7 @@ changed them is done. Where it does not, and for all but panes, Textual paints; 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any
 
@@ -17,33 +17,62 @@ from textual.geometry import Offset, Region
 from textual.screen import Screen
 from textual.strip import Strip
 
-from tui_entropy.ui.view import View
+from tui_entropy.ui.pacing import Pacer
+from tui_entropy.ui.view import LIGHT, View
 
 
 class Shortcut:
-    """Takes rows until the event loop comes round, then sends them in one frame."""
+    """Takes rows until the event loop comes round, then sends them in one frame. Data that this has no room for goes
+    with the next data, first, as it looks then.
 
-    def __init__(self, app: App[Any], paint: Callable[[list[tuple[int, int, Strip]]], None]) -> None:
-        """paint: takes rows, each with its place (y, x), from the top to the bottom."""
-        self._app, self._send = app, paint
-        self._changed: dict[View, set[int]] = {}
+    paint: takes rows, each with its place (y, x), as far as there is room.
+    """
+
+    def __init__(
+        self, app: App[Any], paint: Callable[[Iterator[tuple[int, int, Strip]]], None], pacer: Pacer
+    ) -> None:
+        self._app, self._send, self._pacer = app, paint, pacer
+        self._changed: dict[tuple[View, int], None] = {}
+        self._late: dict[tuple[View, int], None] = {}
+        self._due: asyncio.Handle | None = None
 
     def take(self, view: View, rows: Iterable[int]) -> None:
         """These rows of a view are to be painted."""
         if not self._changed:
-            asyncio.get_running_loop().call_soon(self._paint)
-        self._changed.setdefault(view, set()).update(rows)
+            self._call(asyncio.get_running_loop().call_soon(self._paint))
+        self._changed.update(dict.fromkeys((view, y) for y in rows))
+
+    def _call(self, due: asyncio.Handle) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._due = due
 
     def _paint(self) -> None:
         changed, self._changed = self._changed, {}
-        lines: list[tuple[int, int, Strip]] = []
-        for view, rows in changed.items():
-            if (at := self._open(view)) is None:
-                view.refresh(*(Region(0, y, view.size.width, 1) for y in rows))
-            else:
-                lines += ((at.y + y, at.x, view.render_line(y)) for y in rows if y < view.size.height)
+        late = self._late if self._pacer.wanted else {}
+        new = [one for one in changed if one not in late]
+        later = [one for one in self._late if one not in late and one not in changed]
+        places = {view: self._open(view) for view, _ in [*late, *new]}
+        lines: list[tuple[int, int, View, int]] = []
+        for rows in (late, new):
+            here = [(at.y + y, at.x, view, y) for view, y in rows if (at := places[view]) is not None]
+            lines += sorted((line for line in here if line[3] < line[2].size.height), key=itemgetter(0, 1))
+        for view in (view for view, at in places.items() if at is None):
+            view.refresh(*(Region(0, y, view.size.width, 1) for whose, y in [*late, *new] if whose is view))
+        left = iter(lines)
         if lines:
-            self._send(sorted(lines, key=itemgetter(0, 1)))
+            self._send((y, x, view.render_line(row)) for y, x, view, row in left)
+        self._late = dict.fromkeys([*((view, row) for _, _, view, row in left), *later])
+        if self._late:
+            self._call(asyncio.get_running_loop().call_later(LIGHT, self._go_on))
+
+    def _go_on(self) -> None:
+        """With what is late, where no other data came."""
+        if wait := self._pacer.wait():
+            self._call(asyncio.get_running_loop().call_later(wait, self._go_on))
+        else:
+            self._pacer.wanted = True
+            self._paint()
 
     def _open(self, view: View) -> Offset | None:
         """Where a view begins on the terminal, if nothing lies over it and its rows are as wide as it is."""
