@@ -76,23 +76,23 @@ class Shortcut:
 
     def _open(self, view: View) -> Offset | None:
         """Where a view begins on the terminal, if nothing lies over it and its rows are as wide as it is."""
-        app, screen = self._app, view.screen
-        if not app.is_running or app._batch_count or screen is not app.screen:
+        app = self._app
+        if not (app.is_running and view.is_attached) or app._batch_count or view.screen is not app.screen:
             return None
         content = view.content_region
         if view.render_line(0).cell_length != content.width:
             return None
-        return content.offset if _uncovered(screen, view) else None
+        return content.offset if _uncovered(app.screen, view) else None
 
 
 def _uncovered(screen: Screen[Any], view: View) -> bool:
-    panes = screen._compositor.visible_widgets  # the uppermost first
+    panes = screen._compositor.visible_widgets  # the uppermost first, those around a view behind it
     if view not in panes:
         return False
     region, clip = panes[view]
     for over, (there, _) in panes.items():
         if over is view:
             break
-        if there.overlaps(region) and over not in view.ancestors:
+        if there.overlaps(region):
             return False
     return clip.contains_region(region)
