@@ -35,8 +35,7 @@ class Grid(Struct, frozen=True, array_like=True):
     @property
     def view(self) -> memoryview[Any]:
         """Indexed as view[i, j] for two dimensions, view[i] for one."""
-        flat = memoryview(self.data)
-        return flat.cast("f", shape=self.shape) if math.prod(self.shape) else flat.cast("f")
+        return memoryview(self.data).cast("f", shape=self.shape) if math.prod(self.shape) else self.flat
 
     def rows(self) -> list[list[float]]:
         """A two-dimensional grid as nested lists."""
@@ -45,6 +44,20 @@ class Grid(Struct, frozen=True, array_like=True):
             return [[] for _ in range(height)]
         rows: Any = self.view.tolist()
         return list(rows)
+
+    @property
+    def flat(self) -> memoryview[Any]:
+        """All values, row-major."""
+        return memoryview(self.data).cast("f")
+
+    def row(self, at: int) -> list[float]:
+        """One of `rows`, at a fraction of their cost."""
+        at, width = range(self.shape[0])[at], self.shape[1]
+        return list(self.flat[at * width : (at + 1) * width])
+
+    def column(self, at: int) -> list[float]:
+        """One value of each of `rows`."""
+        return list(self.flat[at :: self.shape[1]])
 
     def numpy(self) -> npt.NDArray[np.float32]:
         import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -71,18 +70,22 @@ class Series:
 def over_layers(name: str) -> Callable[[Step], float | None]:
     """Reads the mean over layers of one of ATTENTION."""
     at = ATTENTION.index(name)
-    return lambda step: mean([row[at] for row in step.attention.rows()])
+    return lambda step: mean(step.attention.column(at))
 
 
 def of_last_block(name: str) -> Callable[[Step], float | None]:
     at = BLOCKS.index(name)
-    return lambda step: step.blocks.rows()[-1][at] if step.blocks.shape[0] else None
+    return lambda step: step.blocks.row(-1)[at] if step.blocks.shape[0] else None
 
 
 def mean(values: Iterable[float]) -> float | None:
     """Of those that are known; None where none is."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else None
+    known = list(values)
+    total = sum(known)
+    if math.isnan(total):
+        known = [value for value in known if not math.isnan(value)]
+        total = sum(known)
+    return total / len(known) if known else None
 
 
 def head_entropy(step: Step) -> float | None:
@@ -93,7 +96,9 @@ def head_entropy(step: Step) -> float | None:
 
 def last_heads(grid: Grid) -> list[float]:
     """The row of the last layer that has attention; empty where none has."""
-    return next((row for row in reversed(grid.rows()) if not math.isnan(row[0])), [])
+    firsts = grid.column(0) if grid.shape[1] else []
+    last = next((n for n in reversed(range(len(firsts))) if not math.isnan(firsts[n])), None)
+    return [] if last is None else grid.row(last)
 
 
 def entropix_spread(step: Step) -> float | None:
@@ -104,12 +109,11 @@ def entropix_spread(step: Step) -> float | None:
 
 def entropix_disagreement(step: Step) -> float | None:
     """Mean over heads and visible keys of |weight - mean weight|: twice the total variation, shared by the keys."""
-    rows = [
-        (row[ATTENTION.index("disagreement")], keys)
-        for row, keys in zip(step.attention.rows(), step.visible_keys, strict=True)
-        if keys and not math.isnan(row[0])
-    ]
-    return 2 * rows[-1][0] / rows[-1][1] if rows else None
+    firsts, parted = step.attention.column(0), step.attention.column(ATTENTION.index("disagreement"))
+    for first, apart, keys in zip(reversed(firsts), reversed(parted), reversed(step.visible_keys), strict=True):
+        if keys and not math.isnan(first):
+            return 2 * apart / keys
+    return None
 
 
 def entropix_interaction(step: Step) -> float | None:
@@ -187,7 +191,7 @@ SERIES = (
     ),
     series(
         "head varentropy", "information²", "attention",
-        lambda step: mean(itertools.chain(*step.head_varentropy.rows())), 8 * LN2**2,
+        lambda step: mean(step.head_varentropy.flat), 8 * LN2**2,
         "Mean over layers and heads of the variance of -log weight within a head's row. High means heads that look "
         "hard at few tokens and faintly at many; 0 is one token, or several exactly alike.",
     ),

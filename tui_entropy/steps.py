@@ -46,7 +46,7 @@ class Steps(Sequence[Step]):
         self.ids.append(step.token_id)
         self.at.append(step.at)
         self.strays.append(step.strays)
-        self._norms.extend(row[NORM] for row in step.blocks.rows())
+        self._norms.extend(step.blocks.column(NORM))
         for series in SERIES:
             value = series.read(step)
             self._columns[series.name].append(math.nan if value is None else value)

@@ -35,9 +35,10 @@ def inspector(
     flags: Sequence[str] = (),
     size: tuple[int, int] = (WIDTH, HEIGHT),
     link: Link | None = None,
+    program: Sequence[str] = COMMAND,
 ) -> Terminal:
     """The inspector. rate: tokens per second of an engine that only pretends; None for the real one."""
-    command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
+    command = [*program, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
     command += flags
     fake = f"{sys.executable} {ROOT}/tests/fake_engine.py --rate {rate}"
     env = {"XDG_STATE_HOME": STATE.name} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
@@ -207,8 +208,23 @@ def link(settings: Settings) -> Iterator[Figure]:
         yield Figure(f"{name}, worst", max(waits), "ms", "<= 250")
 
 
+REPAINTING = "from tui_entropy.__main__ import main\nfrom tui_entropy.ui.actions import Actions\n"
+REPAINTING += "Actions.action_redraw = lambda app: app.screen.refresh(layout=True)\nmain()"
+"""The program, where ctrl+l has everything painted and nothing forgotten."""
+
+
 def redraw(settings: Settings) -> Iterator[Figure]:
-    """What opens over the screen."""
+    """All of the screen painted again, and what opens over it."""
+    with inspector(settings, 40.0, program=[sys.executable, "-c", REPAINTING]) as terminal:
+        writing(terminal, 40)
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.settle(1.0)
+        received = terminal.received
+        terminal.press("ctrl+l")
+        time.sleep(1.0)
+        terminal.settle(0.5)
+        yield Figure("bytes of a repaint with nothing changed", terminal.received - received, "bytes", "<= 100")
     with inspector(settings, 40.0) as terminal:
         writing(terminal, 40)
         terminal.press("space")

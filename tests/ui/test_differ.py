@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terminal import Screen
 
-from tui_entropy.ui.differ import Differ
+from tui_entropy.ui.differ import Differ, styled
 
 WIDTH, HEIGHT = 24, 6
 
@@ -25,8 +25,8 @@ def at(y: int, x: int, text: str, codes: str = "") -> str:
     return f"\x1b[{y + 1};{x + 1}H" + (f"\x1b[{codes}m{text}\x1b[0m" if codes else text)
 
 
-colours = st.sampled_from(["", "31", "97", "38;5;17", "38;2;1;2;3"])
-grounds = st.sampled_from(["", "44", "107", "48;5;240", "48;2;9;8;7"])
+colours = st.sampled_from(["", "31", "97", "38;5;17", "38;2;1;2;3", "38;2;18;18;18"])
+grounds = st.sampled_from(["", "44", "107", "48;5;240", "48;2;9;8;7", "48;2;255;175;95"])
 attributes = st.sampled_from(["", "1", "2", "3", "4", "7", "9", "1;4"])
 styles = st.tuples(attributes, colours, grounds).map(lambda parts: ";".join(filter(None, parts)))
 words = st.lists(st.sampled_from([*"ab  xyz·█▁─é東京ｶ", "e\u0301", "  "]), min_size=1, max_size=6).map("".join)
@@ -90,8 +90,8 @@ def test_one_cell_costs_a_move_and_a_cell():
 def test_of_a_style_only_what_changes_is_sent():
     differ = Differ()
     sent = differ.frame(at(0, 0, "a", "38;2;1;1;1;48;5;7") + at(0, 1, "b", "38;2;1;1;1;48;5;8"))
-    assert sent == "\x1b[1;1H\x1b[38;2;1;1;1;48;5;7ma\x1b[48;5;8mb\x1b[m"
-    assert differ.frame(at(1, 0, "a", "1;31") + at(1, 1, "b", "31")) == "\x1b[2;1H\x1b[1;31ma\x1b[0;31mb\x1b[m"
+    assert sent == "\x1b[1H\x1b[38;2;1;1;1;48;5;7ma\x1b[48;5;8mb\x1b[m"
+    assert differ.frame(at(1, 0, "a", "1;31") + at(1, 1, "b", "31")) == "\x1b[2H\x1b[1;31ma\x1b[0;31mb\x1b[m"
 
 
 def test_the_colour_of_letters_is_nothing_on_a_space_but_a_line_is():
@@ -101,10 +101,32 @@ def test_the_colour_of_letters_is_nothing_on_a_space_but_a_line_is():
     assert differ.frame(at(0, 0, "   ", "4;32;44")) != ""
 
 
+def test_ink_that_does_not_show_on_a_space_stays_for_what_follows():
+    row = at(0, 0, "a", "1;31;44") + at(0, 1, " ", "32;45") + at(0, 2, "b", "1;31;45")
+    assert Differ().frame(row) == "\x1b[1H\x1b[1;31;44ma\x1b[45m b\x1b[m"
+    lined = at(0, 0, "a", "4;31;44") + at(0, 1, " ", "45")
+    assert Differ().frame(lined) == "\x1b[1H\x1b[4;31;44ma\x1b[0;45m \x1b[m"
+
+
 def test_a_small_gap_is_sent_again_and_a_large_one_moved_over():
     differ = Differ()
     differ.frame(at(0, 0, "abcdefghijklmnop"))
-    assert differ.frame(at(0, 0, "Abc" + "d" + "Efghijklmno" + "P")) == "\x1b[1;1HAbcdE\x1b[10CP"
+    assert differ.frame(at(0, 0, "Abc" + "d" + "Efghijklmno" + "P")) == "\x1b[1HAbcdE\x1b[10CP"
+
+
+def test_a_small_gap_in_other_styles_is_moved_over():
+    differ = Differ()
+    differ.frame(at(0, 0, "a", "31") + at(0, 1, "b", "32") + at(0, 2, "c", "31"))
+    assert differ.frame(at(0, 0, "A", "31") + at(0, 2, "C", "31")) == "\x1b[1H\x1b[31mA\x1b[CC\x1b[m"
+    differ.frame(at(1, 0, "a", "31") + at(1, 1, "b", "32") + at(1, 2, "c", "31"))
+    row = [("A", styled("31")), ("b", styled("32")), ("C", styled("31"))]
+    assert differ.lines([(1, 0, row)]) == "\x1b[2H\x1b[31mA\x1b[CC\x1b[m"
+
+
+def test_a_colour_of_24_bits_goes_by_its_number_where_every_terminal_has_it_under_that():
+    assert Differ().frame(at(0, 0, "a", "38;2;18;18;18;48;2;255;175;95")) == "\x1b[1H\x1b[38;5;233;48;5;215ma\x1b[m"
+    for rgb in ("18;18;19", "0;0;95"):  # 17 is among those that palettes redefine
+        assert rgb in Differ().frame(at(0, 0, "a", f"38;2;{rgb}"))
 
 
 def test_a_wide_character_is_sent_whole_and_half_of_it_is_none():
@@ -112,7 +134,7 @@ def test_a_wide_character_is_sent_whole_and_half_of_it_is_none():
     differ.frame(at(0, 0, "東京"))
     assert differ.frame(at(0, 0, "東都")) == "\x1b[1;3H都"
     differ.frame(at(0, 1, "x"))
-    assert differ.frame(at(0, 0, "東"[:0] + "a")) == "\x1b[1;1Ha"
+    assert differ.frame(at(0, 0, "東"[:0] + "a")) == "\x1b[1Ha"
     assert "東" in differ.frame(at(0, 0, "東"))
 
 
@@ -125,7 +147,7 @@ def test_where_terminals_disagree_about_width_the_next_part_is_placed_anew(text)
 
 def test_what_leaves_the_cells_alone_goes_through_and_what_is_unknown_forgets():
     differ = Differ()
-    frame = at(0, 0, "abc")
+    frame = at(0, 3, "abc")
     differ.frame(frame)
     for harmless in ("\x1b[?25l", "\x1b[?2026$p", "\x1b[6n", "\x1b]52;c;YWJj\x07", "\x1b]2;title\x1b\\", "\x1b[>1u"):
         assert differ.frame(harmless) == harmless

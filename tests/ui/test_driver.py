@@ -16,8 +16,17 @@ FAKE = f"{sys.executable} {Path(__file__).parents[1]}/fake_engine.py"
 CONTEXT = re.compile(r"context (\d+)")
 
 
-def inspector(tmp_path, rate, *flags, size=(120, 36), link=None):
-    command = [sys.executable, "-m", "tui_entropy", "run", "--max-tokens", "8000", *flags]
+REPAINTING = """
+from tui_entropy.__main__ import main
+from tui_entropy.ui.actions import Actions
+Actions.action_redraw = lambda app: app.screen.refresh(layout=True)
+main()
+"""
+"""The program, where ctrl+l has everything painted and nothing forgotten."""
+
+
+def inspector(tmp_path, rate, *flags, size=(120, 36), link=None, program=("-m", "tui_entropy")):
+    command = [sys.executable, *program, "run", "--max-tokens", "8000", *flags]
     env = {"TUI_ENTROPY_ENGINE": f"{FAKE} --rate {rate}", "XDG_STATE_HOME": str(tmp_path), "TUI_ENTROPY_KEEP": "0"}
     return Terminal(command, *size, env=env, link=link)
 
@@ -31,12 +40,11 @@ def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives
             terminal.press(*keys)
             time.sleep(0.15)
         terminal.press("ctrl+p")
-        time.sleep(0.5)
-        for letter in "theme light":
-            terminal.press(letter)
-        time.sleep(0.5)
+        terminal.wait_for("Search for commands")
+        terminal.press(*"theme light")
+        terminal.wait_for(lambda text: "Theme light" in text and "Theme dark" not in text)
         terminal.press("enter")
-        time.sleep(0.3)
+        terminal.wait_for(lambda text: "Theme light" not in text)
         terminal.press("space")
         terminal.wait_for("paused")
         terminal.settle(0.8)
@@ -46,7 +54,21 @@ def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives
         assert terminal.looks == by_changes
 
 
-def test_a_redraw_of_what_is_there_sends_next_to_nothing_and_less_is_sent_than_is_painted(tmp_path):
+def test_a_repaint_of_what_is_there_sends_next_to_nothing(tmp_path):
+    with inspector(tmp_path, 100, size=(200, 60), program=("-c", REPAINTING)) as terminal:
+        terminal.wait_for(re.compile(r"step [3-9]\d"))
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.settle(0.8)
+        before, shown = terminal.received, terminal.looks
+        terminal.press("ctrl+l")
+        time.sleep(0.5)
+        terminal.settle(0.5)
+        assert terminal.received - before <= 100
+        assert terminal.looks == shown
+
+
+def test_less_is_sent_than_is_painted(tmp_path):
     sent = {}
     for flags in ([], ["--no-diff"]):
         with inspector(tmp_path, 40, *flags) as terminal:

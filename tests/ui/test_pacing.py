@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.ui.pacing import DEAF, PATIENCE, Pacer
+from tui_entropy.ui.pacing import DEAF, PART, PATIENCE, Pacer
 
 
 class Clock:
@@ -38,6 +40,20 @@ def test_data_waits_for_the_answer(clock):
     pacer.answered()
     assert heard == [0]
     assert pacer.round_trip == pytest.approx(0.05)
+
+
+def test_over_a_slow_link_data_goes_in_parts_and_what_a_key_changes_whole(clock):
+    pacer = Pacer(clock)
+    rooms = []
+    for seconds in (0.001, 2.0):
+        asked(pacer)
+        clock.now += seconds
+        pacer.answered()
+        pacer.wanted = True
+        rooms.append(pacer.room)
+    assert rooms == [math.inf, PART]
+    pacer.wanted = False
+    assert pacer.room == math.inf
 
 
 def test_an_answer_that_nobody_asked_for_is_none(clock):

@@ -49,6 +49,7 @@ from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
 from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.shortcut import Shortcut
 from tui_entropy.ui.start import over_ssh
 from tui_entropy.ui.view import LIGHT, Frame, View
 from tui_entropy.ui.widgets.attention import AttentionMap
@@ -130,6 +131,7 @@ class InspectorApp(Actions, App[None]):
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
         self.panes: tuple[View, ...] = ()
         self.attention = AttentionMap(id="attention")
+        self.shortcut: Shortcut | None = None
         self._arrived: list[Event] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._light_at = self._heavy_at = -math.inf
@@ -172,6 +174,8 @@ class InspectorApp(Actions, App[None]):
 
     def on_mount(self) -> None:
         self._pacer = getattr(self._driver, "pacer", self._pacer)
+        if getattr(self._driver, "diffs", False):
+            self.shortcut = Shortcut(self, self._driver.paint, self._pacer)  # type: ignore[union-attr]
         self._pacer.on_answer = self._level
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
@@ -382,7 +386,7 @@ class InspectorApp(Actions, App[None]):
         self._to_show = [view for view in self.views if view.PACE > LIGHT]
         if self._at_once:
             self._at_once = False
-            self.call_after_refresh(self._show_next)  # also where one is on its way: a screen that was left keeps it
+            self.call_later(self._show_next)
         else:
             self._share = -(-len(self._to_show) // RIDES)
             self._ride()
@@ -399,7 +403,7 @@ class InspectorApp(Actions, App[None]):
         if self._to_show:
             self._to_show.pop().show(self.frame)
         if self._to_show:
-            self.call_after_refresh(self._show_next)
+            self.call_later(self._show_next)
         else:
             self._all_shown()
 

@@ -6,10 +6,12 @@ style are remembered, and only cells that differ are sent, with only the parts o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import product
 
 from rich.cells import cell_len, get_character_cell_size
 
@@ -35,18 +37,28 @@ SEEN_ON_BLANKS = {"4", "7", "9", "21", "51", "52", "53"}
 """Attributes that show where nothing is written: lines and reverse."""
 
 
-class Pen(NamedTuple):
-    """A style, taken apart."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Pen:
+    """A style, taken apart. Made by `pen`, so that those that are alike are one object."""
 
-    attributes: tuple[str, ...] = ()
-    foreground: str = ""
-    background: str = ""
-    link: str = ""
+    attributes: tuple[str, ...]
+    foreground: str
+    background: str
+    link: str
     """The whole sequence that opens it."""
 
 
-PLAIN = Pen()
+@lru_cache(1 << 14)
+def pen(attributes: tuple[str, ...] = (), foreground: str = "", background: str = "", link: str = "") -> Pen:
+    return Pen(attributes, foreground, background, link)
+
+
+PLAIN = pen()
 CLOSE_LINK = "\x1b]8;;\x1b\\"
+
+Inked = tuple[str, Pen]
+Line = tuple[int, int, Sequence[Inked]]
+"""Row, column, and what stands from there on."""
 
 
 class Differ:
@@ -64,42 +76,47 @@ class Differ:
         """What to send in place of `data`. Where that holds something unknown it is `data`, and all is forgotten."""
         if HARMLESS.fullmatch(data):
             return data
+        lines = _read(data)
+        if lines is None:
+            self.forget()
+            return data
+        return self.lines(lines)
+
+    def lines(self, lines: Iterable[Line], most: float = math.inf) -> str:
+        """What to send so that these stand there. Takes no more of them once it is longer than `most`."""
         self._out: list[str] = []
         self._pen, self._at = PLAIN, (-1, -1)
-        y = x = pos = 0
-        pen = PLAIN
-        while pos < len(data):
-            found = TOKEN.match(data, pos)
-            if found is None:
-                self.forget()
-                return data
-            pos = found.end()
-            match found.lastindex:
-                case 2:
-                    y, x = int(found[1]) - 1, int(found[2]) - 1
-                case 3:
-                    pen = _styled(found[3])._replace(link=pen.link)
-                case 4:
-                    pen = pen._replace(link="" if found[4].split(";", 2)[2] in ("\x07", "\x1b\\") else found[4])
-                case 5:
-                    y += 1
-                case _:
-                    x = self._put(y, x, found[6], pen)
+        for y, x, parts in lines:
+            cells: list[str] = []
+            pens: list[Pen] = []
+            for text, style in parts:
+                more, styles, sure = _cells(text, style)
+                if not sure:
+                    x = self._put(y, x, cells, pens)
+                    x = self._put(y, x, more, styles, sure)
+                    cells, pens = [], []
+                    continue
+                cells += more
+                pens += styles
+            self._put(y, x, cells, pens)
+            if most < math.inf and sum(map(len, self._out)) > most:
+                break
         if self._out:
             self._to(PLAIN)
         return "".join(self._out)
 
     # --- One stretch of text -------------------------------------------------------------------------------------
 
-    def _put(self, y: int, x: int, text: str, pen: Pen) -> int:
-        """Write text at a place. Returns the column after it."""
-        cells, wanted = _cells(text, pen)
+    def _put(self, y: int, x: int, cells: list[str], wanted: list[Pen], sure: bool = True) -> int:
+        """Write cells at a place. `sure`: of where the terminal's cursor is afterwards. Returns the column after."""
         end = x + len(cells)
         chars, pens = self._row(y, end)
         if chars[x:end] == cells and pens[x:end] == wanted:
             return end
         for first, last in _runs(cells, wanted, chars, pens, x):
             self._send(y, x + first, cells[first:last], wanted[first:last])
+            if not sure:
+                self._at = (-1, -1)
         self._break(chars, x, end)
         chars[x:end], pens[x:end] = cells, wanted
         return end
@@ -126,36 +143,36 @@ class Differ:
 
     def _send(self, y: int, x: int, cells: Sequence[str], pens: Sequence[Pen]) -> None:
         self._move(y, x)
-        for cell, pen in zip(cells, pens, strict=True):
-            if cell != " " or _blank(self._pen) != pen:
-                self._to(pen)
+        for cell, wanted in zip(cells, pens, strict=True):
+            if wanted is not self._pen:
+                self._to(_for_blank(self._pen, wanted) if cell == " " else wanted)
             self._out.append(cell)
-        sure = not any(JOINED.search(cell) for cell in cells)
-        self._at = (y, x + len(cells)) if sure else (-1, -1)
+        self._at = (y, x + len(cells))
 
     def _move(self, y: int, x: int) -> None:
         row, column = self._at
-        if self._at == (y, x):
-            return
-        forward = x - column
-        self._out.append(f"\x1b[{forward}C" if row == y and forward > 0 else f"\x1b[{y + 1};{x + 1}H")
+        forward = x - column if row == y else -1
+        if forward > 0:
+            self._out.append(f"\x1b[{forward}C" if forward > 1 else "\x1b[C")
+        elif forward:
+            self._out.append(f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H")
 
-    def _to(self, pen: Pen) -> None:
-        if pen == self._pen:
+    def _to(self, wanted: Pen) -> None:
+        if wanted is self._pen:
             return
-        self._out.append(_change(self._pen, pen))
-        self._pen = pen
+        self._out.append(_change(self._pen, wanted))
+        self._pen = wanted
 
 
 def _runs(
     cells: Sequence[str], wanted: Sequence[Pen], chars: Sequence[str | None], pens: Sequence[Pen], x: int
 ) -> Iterable[tuple[int, int]]:
     """(first, last) of each stretch of cells to send; a wide character is sent whole, and small gaps with it."""
-    differ = [n for n, cell in enumerate(cells) if chars[x + n] != cell or pens[x + n] != wanted[n]]
+    differ = [n for n, cell in enumerate(cells) if pens[x + n] is not wanted[n] or chars[x + n] != cell]
     at = 0
     while at < len(differ):
         first = last = differ[at]
-        while at < len(differ) and differ[at] - last <= GAP:
+        while at < len(differ) and _goes_on(cells, wanted, last, differ[at]):
             last = differ[at]
             at += 1
         while cells[first] == "":
@@ -168,14 +185,56 @@ def _runs(
         yield first, last
 
 
+def _goes_on(cells: Sequence[str], wanted: Sequence[Pen], last: int, after: int) -> bool:
+    """Whether the cells between two that differ cost no more to send again than to move over."""
+    if after - last > GAP + 1:
+        return False
+    styles = {wanted[last], wanted[after]}
+    return len("".join(cells[last + 1 : after]).encode()) <= GAP and all(
+        style in styles for style in wanted[last + 1 : after]
+    )
+
+
+def _read(data: str) -> list[Line] | None:
+    """Where which text stands that Textual sends, in which style; None where it holds anything else."""
+    lines: list[Line] = []
+    parts: list[Inked] = []
+    y = x = pos = 0
+    style = PLAIN
+    while pos < len(data):
+        found = TOKEN.match(data, pos)
+        if found is None:
+            return None
+        pos = found.end()
+        match found.lastindex:
+            case 2:
+                y, x, parts = int(found[1]) - 1, int(found[2]) - 1, []
+                lines.append((y, x, parts))
+            case 3:
+                style = _linked(styled(found[3]), style.link)
+            case 4:
+                style = _linked(style, "" if found[4].split(";", 2)[2] in ("\x07", "\x1b\\") else found[4])
+            case 5:
+                y += 1
+                x, parts = x + sum(len(_cells(*part)[0]) for part in parts), []
+                lines.append((y, x, parts))
+            case _:
+                if not lines:
+                    lines.append((0, 0, parts))
+                parts.append((found[6], style))
+    return lines
+
+
+def _linked(style: Pen, link: str) -> Pen:
+    return style if style.link == link else pen(style.attributes, style.foreground, style.background, link)
+
+
 @lru_cache(1 << 14)
-def _cells(text: str, pen: Pen) -> tuple[list[str], list[Pen]]:
-    """Per column the character and its style. Neither list is to be changed."""
+def _cells(text: str, style: Pen) -> tuple[list[str], list[Pen], bool]:
+    """Per column the character and its style, neither list to be changed; and whether terminals agree about that."""
     cells = _columns(text)
-    if " " not in cells:
-        return cells, [pen] * len(cells)
-    blank = _blank(pen)
-    return cells, [blank if cell == " " else pen for cell in cells]
+    blank = _blank(style)
+    return cells, [blank if cell == " " else style for cell in cells], not JOINED.search(text)
 
 
 def _columns(text: str) -> list[str]:
@@ -194,8 +253,21 @@ def _columns(text: str) -> list[str]:
     return cells
 
 
+CUBE = (0, 95, 135, 175, 215, 255)
+SHARED: dict[tuple[int, ...], int] = {rgb: n for n, rgb in enumerate(product(CUBE, repeat=3), 16) if n > 21}
+SHARED |= {(8 + 10 * n,) * 3: 232 + n for n in range(24)}
+"""Colours that have a number in every terminal of 256. Palettes for sixteen colours take the first six."""
+
+
+def _short(colour: str) -> str:
+    """A colour of 24 bits by its number, where it has one: half the bytes."""
+    kind, _, rgb = colour.partition(";2;")
+    number = SHARED.get(tuple(map(int, rgb.split(";")))) if rgb else None
+    return colour if number is None else f"{kind};5;{number}"
+
+
 @lru_cache(4096)
-def _styled(codes: str) -> Pen:
+def styled(codes: str) -> Pen:
     """Of the numbers of an SGR sequence, which begins anew: Textual resets after every part."""
     attributes, foreground, background = [], "", ""
     parts = codes.split(";")
@@ -204,7 +276,7 @@ def _styled(codes: str) -> Pen:
         code, length = parts[at], 1
         if code in ("38", "48"):
             length = {"2": 5, "5": 3}.get(parts[at + 1] if at + 1 < len(parts) else "", len(parts))
-        whole = ";".join(parts[at : at + length])
+        whole = _short(";".join(parts[at : at + length]))
         number = int(code) if code.isdigit() else 0
         if code == "38" or 30 <= number <= 37 or 90 <= number <= 97:
             foreground = whole
@@ -213,15 +285,23 @@ def _styled(codes: str) -> Pen:
         elif number:
             attributes.append(whole)
         at += length
-    return Pen(tuple(attributes), foreground, background)
+    return pen(tuple(attributes), foreground, background)
 
 
 @lru_cache(4096)
-def _blank(pen: Pen) -> Pen:
+def _blank(style: Pen) -> Pen:
     """What of a style shows on a space."""
-    if pen.link or SEEN_ON_BLANKS.intersection(pen.attributes):
-        return pen
-    return Pen(background=pen.background)
+    if style.link or SEEN_ON_BLANKS.intersection(style.attributes):
+        return style
+    return pen(background=style.background)
+
+
+@lru_cache(1 << 14)
+def _for_blank(old: Pen, wanted: Pen) -> Pen:
+    """What a space is written in that is to look like `wanted`: ink, unseen on it, stays for what follows."""
+    if wanted is not pen(background=wanted.background) or _blank(old) is old:
+        return wanted
+    return pen(old.attributes, old.foreground, wanted.background)
 
 
 @lru_cache(1 << 14)

@@ -14,6 +14,8 @@ from pathlib import Path
 from tui_entropy import engines, link
 from tui_entropy.records import Command, Dismissed, Event, Follow, Quit
 
+REST_SECONDS = 0.01
+"""After what was heard, so that a fast engine wakes the screen a hundred times a second and not for each token."""
 KNOCK_SECONDS = 0.005
 """Between two tries to reach an engine that does not listen yet."""
 SILENCE_SECONDS = 60.0
@@ -39,6 +41,7 @@ class EngineProcess:
         """None where somebody else started it."""
         self._link: link.ScreenEnd | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
         self._waiting: list[Command] = []
         self._socket = self.log = Path()
 
@@ -117,7 +120,7 @@ class EngineProcess:
 
     def _meet(self, end: link.ScreenEnd) -> None:
         self._link = end
-        self._loop.add_reader(end.fileno(), self._read)
+        self._listen()
         waiting, self._waiting = self._waiting, []
         for command in waiting:
             self.send(command)
@@ -136,6 +139,12 @@ class EngineProcess:
             self._lost(events[-1].sentence)
         elif events:
             self._told(events)
+            self._loop.remove_reader(self._link.fileno())
+            self._rest = self._loop.call_later(REST_SECONDS, self._listen)
+
+    def _listen(self) -> None:
+        if self._link is not None:
+            self._loop.add_reader(self._link.fileno(), self._read)
 
     def _flush(self) -> None:
         if self._link is None:
@@ -163,13 +172,14 @@ class EngineProcess:
         self._lost(engines.how_it_ended(code, why, last))
 
     def _part(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._rest):
+            if timer is not None:
+                timer.cancel()
         if self._link is not None:
             self._loop.remove_reader(self._link.fileno())
             self._loop.remove_writer(self._link.fileno())
             self._link.close()
-        self._timer = self._link = None
+        self._timer = self._rest = self._link = None
         self._waiting = []
 
     def _end(self, at_once: bool) -> None:

@@ -16,6 +16,9 @@ PATIENCE = 0.25
 """Seconds after which an answer is not waited for any longer; four round trips where those are longer."""
 DEAF = 3
 """Answers that fail to come in a row before this terminal is taken for one that gives none."""
+SLOW = 0.04
+"""Seconds of a round trip from which a link is slow."""
+PART = 1200
 RECENT = 5.0
 """Seconds that the rates are told over."""
 
@@ -39,6 +42,12 @@ class Pacer:
     @property
     def patience(self) -> float:
         return max(PATIENCE, 4 * (self.round_trip or 0.0))
+
+    @property
+    def room(self) -> float:
+        """Characters that the next frame may have. Over a slow link a large frame of data would be in the way of what
+        a key changes, so it goes in parts."""
+        return PART if self.wanted and (self.round_trip or 0.0) > SLOW else math.inf
 
     def wait(self) -> float:
         """Seconds until more data may be sent, if no answer comes before; 0 for now. A question that was waited for

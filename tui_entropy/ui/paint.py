@@ -124,15 +124,13 @@ class Paint:
             return mark.rjust(width), (self._cells if mark else self._blanks)[self.step(level)]
         return self.shade(level) * (width - len(mark)) + mark, self._heat[self.step(level)]
 
-    def halves(self, upper: float | None, lower: float | None) -> Part:
-        """Two levels in one cell. Only where `rich` and not `ascii`."""
+    def halves(self, upper: int | None, lower: int | None, n: int = 1) -> Part:
+        """n cells with two steps of the heat ramp in each, None for nothing. Only where `rich` and not `ascii`."""
         if upper is None and lower is None:
-            return " ", self.base
-        if upper is None or lower is None:
-            known = upper if lower is None else lower
-            assert known is not None
-            return "▄" if upper is None else "▀", self._heat[self.step(known)]
-        return "▀", self._pairs[self.step(upper)][self.step(lower)]
+            return " " * n, self.base
+        if lower is None or upper is None:
+            return ("▀" * n, self._heat[upper]) if upper is not None else ("▄" * n, self._heat[lower or 0])
+        return (" " * n, self._blanks[upper]) if upper == lower else ("▀" * n, self._pairs[upper][lower])
 
     def ours(self, text: str) -> str:
         """A name or a unit of ours, without letters that plain ASCII lacks."""

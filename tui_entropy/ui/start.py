@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tui_entropy.ui.app import InspectorApp
     from tui_entropy.ui.paint import ColorMode
 
+GIL_SECONDS = 0.0005
+"""After which the thread that draws makes way for those that read keys and write frames."""
 COLOR_MODES = ("truecolor", "256", "16", "mono")
 DIRECT = ("alacritty", "foot", "ghostty", "kitty", "wezterm", "contour", "rio", "-direct")
 """Parts of TERM that stand for 24-bit colour even where COLORTERM was lost on the way, as over SSH."""
@@ -127,6 +129,7 @@ def driver(diff: bool) -> type[Driver] | None:
 
 
 def stay(app: InspectorApp, mouse: bool) -> None:
+    sys.setswitchinterval(GIL_SECONDS)
     app.run(mouse=mouse)
     if app.parting:
         with suppress(OSError):  # the terminal may be gone

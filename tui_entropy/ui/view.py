@@ -260,13 +260,11 @@ class View(Widget):
         if len(before) != len(self._rows):
             self.refresh()
             return
-        changed = [
-            Region(0, y, changed_width(old, new), 1)
-            for y, (old, new) in enumerate(zip(before, self._rows, strict=True))
-            if old != new
-        ]
-        if changed:
-            self.refresh(*changed)
+        rows = [y for y, old in enumerate(before) if old != self._rows[y]]
+        if rows and (shortcut := getattr(self.app, "shortcut", None)):
+            shortcut.take(self, rows)
+        elif rows:
+            self.refresh(*(Region(0, y, changed_width(before[y], self._rows[y]), 1) for y in rows))
 
     def _drawn(self, frame: Frame) -> list[Strip]:
         width, height = self.size
@@ -279,6 +277,20 @@ class View(Widget):
         if y < len(self._rows):
             return self._rows[y]
         return Strip.blank(self.size.width, self.frame.paint.base if self.frame else None)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Without Textual's cache of lines, which is slow and does not hear of what takes the shortcut."""
+        if self.gutter:
+            self._styles_cache.clear()
+            return super().render_lines(crop)
+        strips = [self.render_line(y) for y in crop.line_range]
+        for filter in self.get_line_filters():
+            strips = [strip.apply_filter(filter, self.background_colors[1]) for strip in strips]
+        return (
+            strips
+            if crop.column_span == (0, self.size.width)
+            else [strip.crop(*crop.column_span) for strip in strips]
+        )
 
     def on_resize(self) -> None:
         self._rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import groupby
 from typing import ClassVar
 
 from textual.strip import Strip
@@ -81,7 +82,9 @@ def _halves(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Itera
         upper = grid[at] if at >= 0 else [math.nan] * len(grid[at + 1])
         lower = grid[at + 1]
         names = (_name(frame, rows.queries[at]) if at >= 0 else " " * LABEL) + _name(frame, rows.queries[at + 1])
-        cells = [paint.halves(_level(a), _level(b)) for a, b in zip(upper, lower, strict=True)]
+        # Most weights are near 0: cells that look the same are made once.
+        looks = groupby(zip(_steps(frame, upper), _steps(frame, lower), strict=True))
+        cells = [paint.halves(above, below, sum(1 for _ in same)) for (above, below), same in looks]
         yield [(names, paint.dim), *cells, *_elsewhere(frame, rows, at + 1)]
 
 
@@ -126,6 +129,12 @@ def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Pa
 
 def _level(weight: float) -> float | None:
     return None if math.isnan(weight) else math.sqrt(min(max(weight, 0.0), 1.0))
+
+
+def _steps(frame: Frame, weights: list[float]) -> Iterator[int | None]:
+    """Where each stands on the heat ramp."""
+    for weight in weights:
+        yield None if math.isnan(weight) else frame.paint.step(math.sqrt(min(max(weight, 0.0), 1.0)))
 
 
 def _name(frame: Frame, position: int) -> str:

@@ -11,6 +11,7 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.records import ModelCard, Step, normalised
+from tui_entropy.ui.levels import Levels
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import HEAVY, Frame, View
 
@@ -49,6 +50,10 @@ class HeadGrid(View, can_focus=True):
     TRUST: ClassVar[str] = "heads"
     OF_STEP: ClassVar[bool] = True
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._levels = Levels()
+
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
         if (why := self.missing(frame)) or card is None:
@@ -56,13 +61,16 @@ class HeadGrid(View, can_focus=True):
             hint = why or "How widely each head of each layer looks, once a model is up and writes."
             return [title, *paint.hint(hint, width)][:height]
         plan = _plan(frame, card, width, max(height - 2, 1))
+        live = frame.following and frame.log.state == "writing" and not frame.played
+        steps = paint.levels if paint.rich else len(paint.shades)
+        self._levels.follow((frame.log.run, paint) if live else None, steps)
         rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
         shares = _shares(step)
         before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:
-                row = _layer(frame, card, plan, layer, shares, before)
+                row = _layer(frame, card, plan, layer, shares, before, self._levels if live else None)
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
         return [*rows, _selected(frame, card, shares, before, width)][:height]
@@ -126,7 +134,9 @@ def _layer(
     layer: int,
     shares: list[list[float | None]],
     before: list[list[float | None]],
+    levels: Levels | None,
 ) -> list[Part]:
+    """levels: what its cells go on to show, None for what they are."""
     paint = frame.paint
     here = layer == frame.layer
     mark = "~" if card.windows[layer - 1] is not None else " "
@@ -139,7 +149,8 @@ def _layer(
         if gap:
             parts.append((" " * gap, paint.base))
         share = shares[layer - 1][head] if shares else None
-        text, style = paint.cell(share, plan.cell, _stir(frame, plan, share, before, layer, head))
+        shown = share if share is None or levels is None else levels.held((layer, head), share)
+        text, style = paint.cell(shown, plan.cell, _stir(frame, plan, share, before, layer, head))
         if here and frame.head == head + 1:
             text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"
         parts.append((text, style))

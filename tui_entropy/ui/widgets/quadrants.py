@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,6 +57,14 @@ class Quadrants(View):
         super().__init__(id=id)
         self._key: object = None
         self._points: Points = []
+        """Those of the steps before `_read`."""
+        self._read = 0
+        self._most = 0.0, 0.0
+        """The largest of each axis."""
+        self._field: Field | None = None
+        self._counts: Counter[tuple[int, int]] = Counter()
+        """Of the first `_count_of` points, in the cells of `_field`."""
+        self._count_of = 0
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
@@ -75,28 +85,43 @@ class Quadrants(View):
             return [heading, *paint.hint(hint, width)][:height]
         below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
         below = below[: max((height - 3) // 6, 1)]
-        points = self._shown(frame, first, last)
+        self._follow(frame, first, last)
         field = Field(
             max(width - AXIS, 1),
             height - 3 - len(below),
-            max([at.entropy_asking, at.entropy_high, at.entropy_resampling, *(x for x, _ in points)]) * 1.1,
-            max([at.varentropy_high, *(y for _, y in points)]) * 1.1,
+            max(at.entropy_asking, at.entropy_high, at.entropy_resampling, self._most[0]) * 1.1,
+            max(at.varentropy_high, self._most[1]) * 1.1,
         )
+        counts = self._counted(field)
         grid = _ground(paint, field, at)
-        _scatter(paint, field, grid, points)
+        _scatter(paint, grid, counts)
         _names(paint, field, grid)
         if abs(step.entropy) + abs(step.varentropy) < ABSURD:
             grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
         rows = [_axis(frame, field, at, y) + grid[y] for y in range(field.height)]
         return [heading, *(paint.row(row, width) for row in [*rows, _scale(frame, field, at), *below])][:height]
 
-    def _shown(self, frame: Frame, first: int, last: int) -> Points:
+    def _follow(self, frame: Frame, first: int, last: int) -> None:
+        """Bring the points up to date; where the text has only grown, by its new steps."""
         steps = frame.log.steps
-        if self._key != (id(steps), first, last):
-            self._key = id(steps), first, last
-            pairs = zip(*(steps.values(BY_NAME[name], first, last) for name in AXES), strict=True)
-            self._points = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < ABSURD]
-        return self._points
+        if self._key != (id(steps), first) or last < self._read:
+            self._key, self._read = (id(steps), first), first
+            self._points, self._most, self._field = [], (0.0, 0.0), None
+        pairs = zip(*(steps.values(BY_NAME[name], self._read, last) for name in AXES), strict=True)
+        new = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < ABSURD]
+        self._points += new
+        right, top = self._most
+        self._most = max([right, *(x for x, _ in new)]), max([top, *(y for _, y in new)])
+        self._read = last
+
+    def _counted(self, field: Field) -> Counter[tuple[int, int]]:
+        """Steps in each cell, (row, column)."""
+        if field != self._field:
+            self._field, self._counts, self._count_of = field, Counter(), 0
+        new = self._points[self._count_of :]
+        self._counts.update((field.row(varentropy), field.column(entropy)) for entropy, varentropy in new)
+        self._count_of = len(self._points)
+        return self._counts
 
 
 def _window(n_steps: int, cursor: int) -> tuple[int, int]:
@@ -136,16 +161,12 @@ def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
                 grid[y][at] = (letter, paint.dim if name == "adaptive" else paint.title)
 
 
-def _scatter(paint: Paint, field: Field, grid: list[list[Part]], points: Points) -> None:
+def _scatter(paint: Paint, grid: list[list[Part]], counts: Mapping[tuple[int, int], int]) -> None:
     """A cell is as dark as it holds steps, as far as there are shades."""
-    counts: dict[tuple[int, int], int] = {}
-    for entropy, varentropy in points:
-        cell = field.row(varentropy), field.column(entropy)
-        counts[cell] = counts.get(cell, 0) + 1
     full = len(paint.shades) - 1
+    parts = [(paint.shades[shade], paint.heat(0.4 + 0.6 * shade / full)) for shade in range(full + 1)]
     for (y, x), count in counts.items():
-        shade = min(count, full)
-        grid[y][x] = (paint.shades[shade], paint.heat(0.4 + 0.6 * shade / full))
+        grid[y][x] = parts[min(count, full)]
 
 
 def _axis(frame: Frame, field: Field, at: Thresholds, y: int) -> list[Part]:
