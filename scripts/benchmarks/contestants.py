@@ -46,7 +46,7 @@ def transformer_lens(loaded: Loaded) -> Contestant:
     own = copy.deepcopy(loaded.model)
     own.set_attn_implementation("eager")
     bridge: Any = TransformerBridge.boot_transformers(
-        loaded.card.source, hf_model=own, tokenizer=loaded.codec.tokenizer
+        own.name_or_path, hf_model=own, tokenizer=loaded.codec.tokenizer
     )
 
     @torch.inference_mode()

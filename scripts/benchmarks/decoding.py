@@ -78,10 +78,11 @@ def _compared(loaded: Loaded, length: int, watches: Mapping[str, list[Stopwatch]
     for name, other, wanted in [*pairs, ("default", EAGER, ">= 1.5")] if EAGER in watches else pairs:
         mine, theirs = watches[name], watches[other]
         alike = sum(a == b for a, b in zip(mine[-1].ids, theirs[-1].ids, strict=True))
+        said = "another text" if name == "everything" else f"{alike} of {len(mine[-1].ids)} tokens the same"
         for part in ("writing", "overall"):
             ratios = [getattr(a, part) / getattr(b, part) for a, b in zip(mine, theirs, strict=True)]
             label = f"{name} / {other}, prompt {length}, {PARTS[part]}"
-            detail = f"{min(ratios):.3g} to {max(ratios):.3g}; {alike} of {len(mine[-1].ids)} tokens the same"
+            detail = f"{min(ratios):.3g} to {max(ratios):.3g}; {said}"
             yield Figure(label, statistics.median(ratios), "x", wanted if part in JUDGED[other] else "", detail)
 
 
@@ -98,7 +99,7 @@ def goal(loaded: Loaded, length: int) -> str:
 
 @torch.inference_mode()
 def memory_paces(device: torch.device) -> dict[str, float]:
-    """Bytes per second through memory where no cache helps, the best of several. A copy reads and writes each byte."""
+    """Bytes per second through memory where no cache helps, best of several; a copy reads and writes each byte."""
     large = torch.ones(2**28 if device.type == "cuda" else 2**26, device=device)
     other = torch.empty_like(large)
     passes = {"read": (large.sum, large.nbytes), "copied": (partial(other.copy_, large), 2 * large.nbytes)}
