@@ -35,11 +35,14 @@ CUDA_GOAL = ">= 2.5"
 def decoding(settings: Settings) -> Iterator[Figure]:
     """Tokens per second with no metrics, the default ones and all at once, and the share of what the memory gives."""
     loaded, new_tokens = loaded_model(settings), 24 if settings.quick else NEW_TOKENS
+    text = loaded.codec.tokenizer.decode(prompt_ids(loaded, 12))
+    detail = f"{loaded.card.device} {loaded.card.dtype}; prompts of English: {text} ..."
+    yield Figure("threads of torch", torch.get_num_threads(), "", "", detail)
     paces = memory_paces(loaded.model.device)
     for name, pace in paces.items():
         yield Figure(f"memory, a large tensor {name}", pace / 1e9, "GB/s", "")
     for length in (32, 1024) if settings.quick else GOALS:
-        calls = contestants(loaded, length)
+        calls = contestants(loaded, length, settings.quick)
         for call in calls.values():
             call(loaded, prompt_ids(loaded, 32), 2)
         ids = prompt_ids(loaded, length)
@@ -53,7 +56,7 @@ def decoding(settings: Settings) -> Iterator[Figure]:
         yield Figure(f"fraction of the bound, prompt {length}", shares["default"], "of the bound", "", detail)
 
 
-def contestants(loaded: Loaded, length: int) -> dict[str, Callable[[Loaded, list[int], int], Stopwatch]]:
+def contestants(loaded: Loaded, length: int, quick: bool) -> dict[str, Callable[[Loaded, list[int], int], Stopwatch]]:
     """(model, prompt ids, new tokens) -> when they came. The first ones are ours, named after the metrics."""
     calls: dict[str, Callable[[Loaded, list[int], int], Stopwatch]] = {
         "none": bare,
@@ -61,7 +64,7 @@ def contestants(loaded: Loaded, length: int) -> dict[str, Callable[[Loaded, list
         "everything": partial(ours, now=everything(loaded), score_prompt=True),
         "generate": generate,
     }
-    if length == 1024:
+    if length == 1024 and not quick:
         calls[EAGER] = generate_keeping_everything
     return calls
 

@@ -48,12 +48,12 @@ def _cold(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
         "headless": partial(_said, [*COMMAND, "run", "--headless", *model]),
         "script with generate": partial(_said, [sys.executable, "-c", PLAIN, source, device, dtype, PROMPT]),
     }
-    times = in_turns(contestants, 2 if settings.quick else max(settings.rounds, 3))
+    times = in_turns(contestants, 1 if settings.quick else max(settings.rounds, 3))
     plain = times.pop("script with generate")
     for name, mine in times.items():
         yield Figure(f"first token, cold, {name}", statistics.median(mine), "s", "", spread(mine, "s"))
         detail = f"a script with generate: {spread(plain, 's')}"
-        yield Figure(f"first token, cold, {name} / script with generate", ratio(mine, plain), "x", "", detail)
+        yield Figure(f"first token, cold, {name} / script with generate", ratio(mine, plain), "x", "<=", detail)
 
 
 def _shown(settings: Settings) -> float:
@@ -73,7 +73,7 @@ def _said(command: Sequence[str]) -> float:
 
 
 def _warm(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
-    prompts = [f"{PROMPT} {n}" for n in range(5 if settings.quick else 13)]
+    prompts = [f"{PROMPT} {n}" for n in range(4 if settings.quick else 13)]
     chat = loaded.card.has_chat_template
     ids = {prompt: loaded.codec.encode(prompt, None, chat=chat) for prompt in prompts}
     with inspector(settings, max_tokens=1, flags=["--prompt", "Hello.", "--temperature", "0"]) as terminal:
@@ -87,7 +87,7 @@ def _warm(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
     mine, plain = ([each[name][0] for each in rounds] for name in ("ours", "generate"))
     yield Figure("first token, warm, Enter to the screen", statistics.median(mine), "ms", "", spread(mine, "ms"))
     detail = f"generate {spread(plain, 'ms')}, prompt of {len(ids[PROMPT + ' 0'])}"
-    yield Figure("first token, warm, Enter to the screen / generate", ratio(mine, plain), "x", "", detail)
+    yield Figure("first token, warm, Enter to the screen / generate", ratio(mine, plain), "x", "<=", detail)
 
 
 def _entered(terminal: Terminal, prompt: str) -> float:

@@ -90,4 +90,4 @@ def _prompt_scores(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
     times = in_turns(calls, settings.rounds)
     detail = f"scored {spread(times['scored'], 's')}, not scored {spread(times['not scored'], 's')}"
     value = ratio(times["scored"], times["not scored"])
-    yield Figure("first token of a prompt of 1024, scored / not scored", value, "x", "", detail)
+    yield Figure("first token of a prompt of 1024, scored / not scored", value, "x", "<=", detail)

@@ -44,7 +44,7 @@ def _times(loaded: Loaded, length: int, rounds: int) -> Iterator[Figure]:
     times = in_turns({name: partial(_seconds, read, loaded, ids) for name, read in CONTESTANTS.items()}, rounds)
     plain = times.pop("generate")
     for name, mine in times.items():
-        goal = "<= 1.05" if name == "ours" else ""
+        goal = "<= 1.05" if name == "ours" else "<="
         detail = f"{spread(mine, 's')}, generate {spread(plain, 's')}{_full(loaded.card.context, length)}"
         yield Figure(f"first token of a prompt of {length}, {name} / generate", ratio(mine, plain), "x", goal, detail)
     yield Figure(f"prompt of {length} read", length / statistics.median(times["ours"]), "tok/s", "")
