@@ -77,8 +77,8 @@ def test_noise_is_not_told(bench):
 
 def test_bytes_where_there_were_none_are_told(bench):
     before, after = (bench.Figure("idle", value, "bytes/s", "<= 0") for value in (0.0, 500.0))
-    assert compared(bench, [before], [after]) == ["WORSE than nothing: idle: 0 -> 500 bytes/s"]
-    assert compared(bench, [after], [before]) == ["better than nothing: idle: 500 -> 0 bytes/s"]
+    assert compared(bench, [before], [after]) == ["WORSE beyond measure: idle: 0 -> 500 bytes/s"]
+    assert compared(bench, [after], [before]) == ["better beyond measure: idle: 500 -> 0 bytes/s"]
 
 
 def test_numbers_below_nothing_have_no_ratio(bench):

@@ -170,4 +170,4 @@ def slower(results: Results, about: Mapping[str, str], before: str) -> list[str]
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.2f} x" if math.isfinite(factor) else "than nothing"
+    return f"{factor:.2f} x" if math.isfinite(factor) else "beyond measure"
