@@ -28,7 +28,7 @@ Held = dict[int, float]
 
 def growth(settings: Settings) -> Iterator[Figure]:
     """Bytes per token that the two processes grow by over 20,000 tokens, beyond the cache and the log."""
-    marks = [mark // 10 for mark in MARKS] if settings.quick else list(MARKS)
+    marks = [mark // 4 for mark in MARKS] if settings.quick else list(MARKS)
     engine, cache = of_the_engine(marks)
     yield from _figures("engine", "cache", slope(engine), cache)
     log = {int(tokens): held for tokens, held in json.loads(_in_a_child(marks)).items()}

@@ -27,6 +27,7 @@ FAN = AskFan(1, 0, n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
+    """A token with a shadow, with a twin, and a fan of short texts, against the same without."""
     loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
     d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
