@@ -68,7 +68,7 @@ def of_the_engine(marks: list[int]) -> tuple[Held, float]:
         model = tiny.llama(max_position_embeddings=2 * marks[-1])
         model.save_pretrained(f"{folder}/tiny")
         small.tokenizer(tiny.VOCAB).save_pretrained(f"{folder}/tiny")
-        load = Load(ModelSpec(f"{folder}/tiny", device="cpu"), trace=f"{folder}/run.tui", keep=600)
+        load = Load(ModelSpec(f"{folder}/tiny", device="cpu"), trace=f"{folder}/run.tui", keep=86_400)
         write = Write("The sea", None, False, marks[-1] + 100, Knobs(banned=(model.config.eos_token_id,)))
         engine = attaching.chosen(attaching.serve(engines.ENGINE, load, write, lambda _: None))
         assert engine.standing is not None
