@@ -25,7 +25,7 @@ ENGINE = (sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--rate", "100
 
 
 def attach(settings: Settings) -> Iterator[Figure]:
-    """From the start of the process to a screen on which every pane shows the newest step."""
+    """Attaching to a long run: from the start of the process until every pane shows the newest step."""
     tokens = 500 if settings.quick else TOKENS
     with tempfile.TemporaryDirectory(prefix="tui-entropy-bench-") as folder:
         for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -45,12 +46,12 @@ def transformer_lens(loaded: Loaded) -> Contestant:
     own = copy.deepcopy(loaded.model)
     own.set_attn_implementation("eager")
     bridge: Any = TransformerBridge.boot_transformers(
-        loaded.card.source, hf_model=own, tokenizer=loaded.codec.tokenizer
+        own.name_or_path, hf_model=own, tokenizer=loaded.codec.tokenizer
     )
 
     @torch.inference_mode()
     def write(ids: list[int], new_tokens: int) -> Stopwatch:
-        tokens = torch.tensor([ids])
+        tokens = torch.tensor([ids], device=own.device)
         watch = Stopwatch()
         for _ in range(new_tokens):
             logits, _ = bridge.run_with_cache(tokens)
@@ -99,8 +100,7 @@ def repeng(loaded: Loaded, pushes: dict[int, torch.Tensor]) -> Contestant:
     from engine import generate
     from repeng import ControlModel, ControlVector
 
-    own = copy.copy(loaded)
-    object.__setattr__(own, "model", copy.deepcopy(loaded.model))
+    own = replace(loaded, model=copy.deepcopy(loaded.model))
     controlled = ControlModel(own.model, [block - 1 for block in pushes])
     directions = {block - 1: push.numpy() for block, push in pushes.items()}
     controlled.set_control(ControlVector(model_type=own.model.config.model_type, directions=directions), 1.0)

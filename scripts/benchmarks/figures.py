@@ -32,24 +32,32 @@ class Figure:
     value: float
     unit: str
     goal: str
-    """Such as '>= 0.95'; empty for a number that only explains another."""
+    """Such as '>= 0.95'; '>=' or '<=' where only the direction is known; empty for a number that explains another."""
     detail: str = ""
 
     @property
     def reached(self) -> bool | None:
         """None where there is no goal."""
-        if not self.goal:
+        relation, _, bound = self.goal.partition(" ")
+        if not bound:
             return None
-        relation, bound = self.goal.split()
         return self.value >= float(bound) if relation == ">=" else self.value <= float(bound)
 
     @property
     def more_is_better(self) -> bool:
-        return self.goal.startswith(">=") or (not self.goal and self.unit in ("tok/s", "x", "GB/s", "%of bound"))
+        return self.goal.startswith(">=") or (not self.goal and self.unit in ("tok/s", "x", "GB/s", "of the bound"))
+
+    def change(self, was: float) -> float:
+        """How many times better it is than it was: 1 for no change, or where one of the two is not known or not above
+        0, unless it was exactly 0 and is not, or the other way round."""
+        better, worse = (self.value, was) if self.more_is_better else (was, self.value)
+        if math.isnan(better + worse) or min(better, worse) < 0 or better == worse:
+            return 1.0
+        return better / worse if worse else math.inf
 
     def line(self) -> str:
         verdict = {None: " ", True: "✓", False: "✗"}[self.reached]
-        goal = f"(goal {self.goal})" if self.goal else ""
+        goal = "" if self.reached is None else f"(goal {self.goal})"
         return f"{verdict} {self.name:<58}{self.value:>9.4g} {self.unit:<13}{goal:<15} {self.detail}".rstrip()
 
 
@@ -129,24 +137,37 @@ def table(results: Results, about: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def slower(results: Results, before: str) -> list[str]:
-    """A sentence for each figure that got worse by more than the noise, and for each that got better.
+def slower(results: Results, about: Mapping[str, str], before: str) -> list[str]:
+    """A sentence for each figure that got worse by more than the noise, the worst first, then for what got better.
 
     before: JSON as `kept` made it. Sections are told apart by their first word after the command.
     """
+    baseline = json.loads(before)
     then = {
         (command.split()[1], figure["name"]): figure["value"]
-        for command, figures in json.loads(before)["sections"].items()
+        for command, figures in baseline["sections"].items()
         for figure in figures
     }
-    said = []
+    said = [
+        f"the baseline had another {name}: {was}"
+        for name, was in baseline["about"].items()
+        if name != "load" and was != about.get(name)
+    ]
+    changes = []
     for command, figures in results.items():
         for figure in figures:
             was = then.get((command.split()[1], figure.name))
-            if not was or not math.isfinite(was) or not figure.value:
-                continue
-            change = figure.value / was if figure.more_is_better else was / figure.value
-            if not 1 / (1 + NOISE) < change < 1 + NOISE:
-                word = "better" if change > 1 else "WORSE"
-                said.append(f"{word} {max(change, 1 / change):.2f} x: {figure.name}: {was:.4g} -> {figure.value:.4g}")
-    return sorted(said, reverse=True)
+            change = figure.change(was) if was is not None else 1.0
+            if not 1 / (1 + NOISE) <= change <= 1 + NOISE:
+                changes.append((change, f"{figure.name}: {was:.4g} -> {figure.value:.4g} {figure.unit}".rstrip()))
+    worse = [
+        f"WORSE {_times(1 / change if change else math.inf)}: {told}"
+        for change, told in sorted(changes)
+        if change < 1
+    ]
+    better = [f"better {_times(change)}: {told}" for change, told in sorted(changes, reverse=True) if change > 1]
+    return said + worse + better
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f} x" if math.isfinite(factor) else "beyond measure"

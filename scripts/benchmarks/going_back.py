@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from engine import loaded_model, prompt_ids
+import torch
+from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 
@@ -23,9 +23,11 @@ KNOBS = Knobs(temperature=0.7)
 KEPT = 1 << 30
 LONG = 32_768
 READ = 512
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def travel(settings: Settings) -> Iterator[Figure]:
+    """Looking at a step again, branching off, going back, and reading a text again, in steps of plain decoding."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
     with instruments(loaded) as probes:
         for length in (32, 2000, LONG):
@@ -121,6 +123,6 @@ def _write(session: Session, n: int) -> None:
 
 
 def _milliseconds(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    began = finished(DEVICE)
     act()
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (finished(DEVICE) - began)

@@ -27,6 +27,7 @@ FAN = AskFan(1, 0, n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
+    """A token with a shadow, with a twin, and a fan of short texts, against the same without."""
     loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
     d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
@@ -84,7 +85,7 @@ def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     times = in_turns({name: lambda way=way: block(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
     alone = times.pop("alone")
     for name, taken in times.items():
-        goal = GOAL if name == "in the same forward pass" else ""
+        goal = GOAL if name == "in the same forward pass" else "<="
         detail = f"{spread(taken, 'ms')}, alone {spread(alone, 'ms')}"
         yield Figure(f"shadow {name} / alone, prompt {length}", ratio(taken, alone), "x", goal, detail)
 
@@ -107,7 +108,7 @@ def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     both = [1000 * (first.seconds() + second.seconds()) for _ in range(rounds)]
     part(first.context)
     detail = f"{spread(both, 'ms')}, one {spread(alone, 'ms')}"
-    yield Figure(f"twin, both tokens / one token of one, prompt {length}", ratio(both, alone), "x", "", detail)
+    yield Figure(f"twin, both tokens / one token of one, prompt {length}", ratio(both, alone), "x", "<=", detail)
 
 
 def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
@@ -131,6 +132,6 @@ def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     detail = f"{spread(times['together'], 's')}, one by one {spread(times['one by one'], 's')}"
     value = ratio(times["together"], times["one by one"])
     name = f"fan of {ask.n} x {ask.tokens} / one after the other, prompt {length}"
-    yield Figure(name, value, "x", "", detail)
+    yield Figure(name, value, "x", "<=", detail)
     per_token = statistics.median(times["together"]) / (ask.n * ask.tokens)
     yield Figure(f"  tokens of the fan, prompt {length}", 1 / per_token, "tok/s", "")
