@@ -8,7 +8,7 @@ the matrix once as it lies in memory, and is often faster on one thread than eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -45,6 +45,8 @@ def few_rows(model: nn.Module) -> Iterator[None]:
 
 _faster: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Of each model: whether two columns take less time than one row."""
+LARGE = 1 << 22
+"""Weights of a product that takes so long that waking more threads for it pays: half a millisecond and more."""
 CLEARLY = 0.9
 """Of the time of one row: what two columns must stay below, so that noise does not decide."""
 
@@ -83,7 +85,8 @@ def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
         return nn.Linear.forward(module, x)
     n = shape[0]
     rows = (torch.cat((x, x)) if n == 1 else x.contiguous()).view(2, -1)
-    with one_thread:  # weight and rows change places: the product is (d_out, 2)
+    # Weight and rows change places: the product is (d_out, 2).
+    with nullcontext() if module.weight.numel() > LARGE else one_thread:
         product = linear(module.weight, rows).t().reshape(2, 1, -1)[:n]
     return product if module.bias is None else product + module.bias
 
