@@ -127,7 +127,8 @@ def _pressed(terminal: Terminal, count: int) -> list[float]:
 
 
 def answers(chunks: list[Chunk], presses: list[float]) -> Iterator[float]:
-    """Seconds from each press until the screen tells its numbers in the other unit; infinite if not before the next.
+    """Seconds from each press until the title of the text tells its number in the other unit; infinite if not before
+    the next. Panes that cost more follow, over a slow link piece by piece.
 
     Worked out afterwards from the bytes and when they came, so that looking costs no time.
     """
@@ -137,19 +138,20 @@ def answers(chunks: list[Chunk], presses: list[float]) -> Iterator[float]:
         while chunk is not None and chunk.at <= pressed:
             screen.feed(chunk.data)
             chunk = next(upcoming, None)
-        other = "nats" if in_bits(screen.text) else "bits"
-        before, wait = screen.text.count(other), float("inf")
+        before, wait = unit(screen.text), float("inf")
         while chunk is not None and chunk.at <= end:
             screen.feed(chunk.data)
             at, chunk = chunk.at, next(upcoming, None)
-            if not screen.updating and screen.text.count(other) > before:
+            if not screen.updating and unit(screen.text) != before:
                 wait = at - pressed
                 break
         yield wait
 
 
-def in_bits(text: str) -> bool:
-    return text.count("bits") > text.count("nats")
+def unit(text: str) -> str:
+    """Of the number in the title of the text."""
+    found = re.search(r"(bits|nats) · step", text)
+    return found[1] if found else ""
 
 
 GOALS = {("truecolor", WIDTH): "<= 1.6", ("256", WIDTH): "<= 1.2"}

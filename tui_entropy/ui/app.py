@@ -363,6 +363,7 @@ class InspectorApp(Actions, App[None]):
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
         self.frame = frame = self.supposed(frame)
+        self._pacer.wanted = False  # whoever shows data says so
         for base in self.screen_stack[:1]:  # none is left when a notice ends after the last screen
             base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
