@@ -1,5 +1,6 @@
 """A cache with room says the same as one that is copied for every token, and can be cropped and grown again."""
 
+import psutil
 import pytest
 import tiny
 import torch
@@ -61,3 +62,12 @@ def test_a_model_gives_the_same_logits_and_a_step_back_gives_them_again(family):
         ours.crop(-2)
         again = model(ids[:, -2:], past_key_values=ours).logits[:, -1]
         assert torch.equal(again, a)
+
+
+def test_a_room_takes_no_memory_before_it_is_filled():
+    """Nor is a mistake made of its size: what it holds is counted, and what lies behind is zeros."""
+    layer, new = RoomyLayer(expected=1 << 21), torch.ones(1, 1, 3, 8)
+    before = psutil.Process().memory_info().rss
+    keys, values = layer.update(new, new)
+    assert psutil.Process().memory_info().rss - before < 16 << 20 < layer._rooms[0].nbytes
+    assert torch.equal(keys, new) and torch.equal(values, new) and not layer._rooms[0][..., 3:1000, :].any()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self
@@ -70,7 +72,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         rooms = []
         for room, held in zip(self._rooms, (keys, values), strict=True):
             if room is None or room.shape[-2] < n_columns or len(room) != rows or not _begins(room, held):
-                room = held.new_zeros((*held.shape[:-2], n_columns, held.shape[-1]))
+                room = _zeros(held, (*held.shape[:-2], n_columns, held.shape[-1]))
                 room[..., : held.shape[-2], :] = held
             rooms.append(room)
         self._rooms = rooms[0], rooms[1]
@@ -138,12 +140,26 @@ def appended(room: Tensor | None, held: Tensor | None, new: Tensor, expected: in
     begins = not n or (room is not None and held is not None and _begins(room, held))
     if room is None or not fits or not begins:
         size = max(total + max(ROOM, total // 8), expected)
-        room = new.new_empty((*new.shape[:-2], size, new.shape[-1]))
-        room[..., total:, :] = 0  # a masked column counts for nothing only if it holds a number
+        room = _zeros(new, (*new.shape[:-2], size, new.shape[-1]))
         if held is not None and n:
             room[..., :n, :] = held
     room[..., n:total, :] = new
     return room, room[..., :total, :]
+
+
+def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A room: of zeros, since a masked column counts for nothing only if it holds a number.
+
+    On a CPU in pages of its own, which take no memory before they are filled and give it back when the room is left
+    for a larger one; in the heap every room that was left would stay as a hole.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    try:
+        pages = mmap.mmap(-1, math.prod(shape) * like.element_size())
+    except OSError as refused:
+        raise MemoryError(f"no memory for keys and values: {refused}") from refused
+    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
 def _begins(room: Tensor, held: Tensor) -> bool:
