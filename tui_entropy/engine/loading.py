@@ -99,6 +99,8 @@ def _device(name: str) -> torch.device:
     has_it = here is not None and device.type == here.type and (device.index or 0) < torch.accelerator.device_count()
     if device.type != "cpu" and not has_it:
         raise UserError(f"the device {name} is not there or not usable by this torch; this machine has {found}")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # clocks and graphs are of the current one
     return device
 
 
