@@ -6,6 +6,7 @@ descriptors 1 and 2 lead to the log file, since a library that writes there woul
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 NICENESS = 10
 """The screen must answer a key while the model computes."""
 GAUGE_SECONDS = 1.0
+TIDY_SECONDS = 5.0
 
 
 class Worker:
@@ -75,6 +77,7 @@ class Worker:
         self._failed = False
         self._open = ExitStack()
         self._gauged = 0.0
+        self._tidied = 0.0
         audience.describe = self._described
 
     def serve(self) -> None:
@@ -243,6 +246,9 @@ class Worker:
 
     def _gauge(self) -> None:
         self._gauged = time.monotonic()
+        if self._gauged - self._tidied > TIDY_SECONDS:
+            self._tidied = self._gauged
+            tidy_heap()
         self.emit(self.memory())
 
     def memory(self) -> Memory:
@@ -259,6 +265,16 @@ class Worker:
             bound=self.session.branches.travel.kept.bound,
             step=self.session.way,
         )
+
+
+def tidy_heap() -> None:
+    """Give free pages back to the system, where its allocator can: the work space of a step grows with the text, and
+    what was large enough for one step is a hole for the next. Takes about a millisecond."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim  # of glibc
+    except (AttributeError, OSError, TypeError):
+        return
+    trim(0)
 
 
 def _sentence(error: Exception) -> str:
