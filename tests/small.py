@@ -52,6 +52,12 @@ def loaded(family: str = "llama") -> Loaded:
     return Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
 
 
+def endless(found: Loaded) -> Loaded:
+    """The same, in which no token ends a text: random weights may say the end token at any time."""
+    found.codec.eos_ids = frozenset()
+    return found
+
+
 def saved(folder: Path, family: str = "llama") -> Path:
     """A folder as a hub would give it, to be loaded by name."""
     tiny.FAMILIES[family]().save_pretrained(folder)

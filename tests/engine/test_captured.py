@@ -11,6 +11,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replace_knobs
+from small import endless
 from small import loaded as small_model
 from test_travel import DRAWN, MODELS, PROMPT, numbers, written
 
@@ -35,16 +36,12 @@ N = 40
 
 @pytest.fixture(scope="module", params=sorted(set(tiny.FAMILIES) - set(WITHOUT)))
 def found(request):
-    loaded = small_model(request.param)
-    object.__setattr__(loaded.codec, "eos_ids", frozenset())
-    return loaded
+    return endless(small_model(request.param))
 
 
 @pytest.fixture(scope="module")
 def llama():
-    loaded = small_model("llama")
-    object.__setattr__(loaded.codec, "eos_ids", frozenset())
-    return loaded
+    return endless(small_model("llama"))
 
 
 @pytest.fixture
@@ -153,8 +150,7 @@ KNOBS = st.fixed_dictionaries(
 @pytest.fixture(scope="module")
 def opened():
     """A model of its own, whose probes stay open."""
-    loaded = small_model("llama")
-    object.__setattr__(loaded.codec, "eos_ids", frozenset())
+    loaded = endless(small_model("llama"))
     with instruments(loaded, captured=True) as probes:
         yield loaded, probes
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import tiny
 import torch
+from small import endless
 from small import loaded as small_model
 from transformers import DynamicCache
 
@@ -33,16 +34,12 @@ def steps(loaded, *args, **kwargs) -> list[Step]:
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
 def loaded(request):
-    found = small_model(request.param)
-    object.__setattr__(found.codec, "eos_ids", frozenset())  # random weights may say the end token at any time
-    return found
+    return endless(small_model(request.param))
 
 
 @pytest.fixture(scope="module")
 def llama():
-    found = small_model("llama")
-    object.__setattr__(found.codec, "eos_ids", frozenset())
-    return found
+    return endless(small_model("llama"))
 
 
 def eager(model, ids: list[int]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from small import card, tokenizer
+from small import card, endless, tokenizer
 from test_decode import GREEDY
 from transformers import FalconMambaConfig, Mamba2Config, MambaConfig
 
@@ -30,9 +30,7 @@ PROMPT = tiny.prompt(20)[0].tolist()
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request):
     model = tiny.built(CONFIGS[request.param])
-    found = Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
-    object.__setattr__(found.codec, "eos_ids", frozenset())
-    return found
+    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model)))
 
 
 def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from scripted import LAYERS, step
-from small import loaded
+from small import endless, loaded
 from test_jsonl import CARD
 
 from tui_entropy.engine.decode import instruments
@@ -179,9 +179,7 @@ def test_texts_are_watched_that_were_asked_for_or_that_a_breakpoint_names():
 
 @pytest.fixture(scope="module")
 def model():
-    found = loaded("llama")
-    object.__setattr__(found.codec, "eos_ids", frozenset())  # random weights may say the end token at any time
-    return found
+    return endless(loaded("llama"))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from small import card, tokenizer
+from small import card, endless, tokenizer
 from transformers import DeepseekV3Config, FalconH1Config, Gemma3nTextConfig
 
 from tui_entropy.engine.anatomy import anatomy_of
@@ -46,9 +46,7 @@ MODELS = tiny.FAMILIES | {f.__name__: f for f in (shared_keys, latent, both_at_o
 @pytest.fixture(scope="module", params=MODELS)
 def loaded(request):
     model = MODELS[request.param]()
-    found = Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
-    object.__setattr__(found.codec, "eos_ids", frozenset())  # random weights may say the end token at any time
-    return found
+    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model)))
 
 
 def numbers(probes, context):

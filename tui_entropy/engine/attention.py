@@ -158,15 +158,6 @@ class AttentionProbe:
             held.queries.update(zip((layer.index for layer in self.layers), queries.unbind(), strict=True))
             held.keys = {index: key for index, key in keys.items() if key is not None}
 
-    @contextmanager
-    def watching(self, held: Held) -> Iterator[None]:
-        """Another text is read for as long as the `with` lasts."""
-        before, self.held = self.held, held
-        try:
-            yield
-        finally:
-            self.held = before
-
     def visible_columns(self, position: Tensor, n_columns: int) -> Mapping[int, Tensor]:
         """`masks` of a query at a (1,) position over that many keys from the first on."""
         columns = torch.arange(n_columns, device=position.device)

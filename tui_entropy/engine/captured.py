@@ -189,17 +189,18 @@ def why_not(captured: CapturedPass) -> str:
     ids = torch.arange(1, TRIED + 1, device=devices.pop()).clamp(max=anatomy.vocab - 1)[None]
     cache = RoomyCache()
     try:
-        with captured.attention.watching(Held()):
-            forward(loaded, cache, ids[:, :-1])
-            if len(cache.rooms) < anatomy.n_layers:
-                return "some of its layers share their keys and values"
-            with captured.graphs.rehearsal():
-                captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
-            passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
-            plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column
+        forward(loaded, cache, ids[:, :-1])
+        if len(cache.rooms) < anatomy.n_layers:
+            return "some of its layers share their keys and values"
+        with captured.graphs.rehearsal():
+            captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
+        passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
+        plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column
     except Exception as error:  # of whatever model, whose code is anybody's
         said = str(error).strip().split("\n", 1)[0]
         return said if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {said[:100]})"
+    finally:
+        captured.attention.forget()
     apart = float((plain - passed.logits).abs().max() / plain.abs().max())
     if math.isnan(apart) or apart > ROUNDING.get(loaded.model.dtype, 1e-3):
         return f"its logits come out {100 * apart:.2g} % apart"
