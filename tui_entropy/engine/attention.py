@@ -30,6 +30,8 @@ HIDDEN = -1e30
 EAGER_SCORES = 1 << 24
 """Scores that an eager formula may hold at a time: its queries are taken in stretches of as many as fit."""
 
+LARGE = 1 << 20
+"""Bytes of a block of memory whose hole others fit into, and whose pages the heap gives back."""
 CACHED_SCORES = 1 << 16
 """Scores that are measured at a time: layers together, as long as they and what is made of them stay in the cache."""
 
@@ -169,9 +171,10 @@ class AttentionProbe:
 
     def _pack(self, held: Held) -> None:
         """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
-        only the first row is kept."""
+        only the first row is kept. Large ones pin nothing, and would be there twice meanwhile."""
         queries = held.queries
-        if len({query.untyped_storage().data_ptr() for query in queries.values()}) == 1:
+        large = all(len(query) == 1 and query.nbytes >= LARGE for query in queries.values())
+        if large or len({query.untyped_storage().data_ptr() for query in queries.values()}) == 1:
             return
         if len({(query.shape, query.device) for query in queries.values()}) == 1:
             together = torch.stack([query[:1] for query in queries.values()])

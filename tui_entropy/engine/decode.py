@@ -75,6 +75,15 @@ class Instruments:
         first = context.rows[0]
         self.attention.held, self.residual.vectors = first.held, first.vectors
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Whatever is looked at in between, the text that is looked at now is looked at again afterwards."""
+        before = self.attention.held, self.residual.vectors
+        try:
+            yield
+        finally:
+            self.attention.held, self.residual.vectors = before
+
 
 @contextmanager
 def instruments(loaded: Loaded, keep: int = 512, captured: bool | None = None) -> Iterator[Instruments]:

@@ -89,15 +89,12 @@ def fan(loaded: Loaded, probes: Instruments, before: Before, now: Controls, ask:
     if isinstance(before.cache, RoomyCache):
         together = max(MOST_BYTES // max(before.bytes_per_token * (before.position + length), 1), 1)
     rows: list[Row] = []
-    watched = probes.attention.held, probes.residual.vectors
-    probes.attention.held, probes.residual.vectors = Held(keeps=False), list(watched[1])
     probes.steering.set(now.pushes)
-    try:
+    with probes.aside():
+        probes.attention.held, probes.residual.vectors = Held(keeps=False), list(probes.residual.vectors)
         for first in range(0, ask.n, together):
             last = min(first + together, ask.n)
             rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
-    finally:
-        probes.attention.held, probes.residual.vectors = watched
     return fanned(ask, rows, loaded.codec, time.perf_counter() - began)
 
 

@@ -66,24 +66,23 @@ def looking_back(
         cache = cache.row(context.row)
     there = columns(cache, start, min(last, context.n_read))
     before = {index: (keys.clone(), values.clone()) for index, (keys, values) in there.items()}
-    watched = probes.attention.held, probes.residual.vectors
     then = copy.copy(context)
     then.let_go()
     then.rows, then.shadow, then.n_tokens = [then], None, first + 1
     try:
         then.cache, then.n_read = as_of(cache, start, state), start
-        while then.behind:
-            _read_again(loaded, probes, then, *then.stretch(PREFILL_CHUNK))
-        then.n_tokens = last
-        while then.n_read < last:
-            _read_again(loaded, probes, then, *then.alike(last))
-        yield then
+        with probes.aside():
+            while then.behind:
+                _read_again(loaded, probes, then, *then.stretch(PREFILL_CHUNK))
+            then.n_tokens = last
+            while then.n_read < last:
+                _read_again(loaded, probes, then, *then.alike(last))
+            yield then
     finally:
         with torch.inference_mode():
             for index, pair in there.items():
                 for now, old in zip(pair, before[index], strict=True):
                     now.copy_(old)
-        probes.attention.held, probes.residual.vectors = watched
         then.cache, then.held.keys = new_cache(loaded.model, loaded.anatomy), {}
 
 
