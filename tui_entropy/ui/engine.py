@@ -15,7 +15,8 @@ from tui_entropy import engines, link
 from tui_entropy.records import Command, Dismissed, Event, Follow, Quit
 
 REST_SECONDS = 0.01
-"""After what was heard, so that a fast engine wakes the screen a hundred times a second and not for each token."""
+"""After what was heard soon after something else, so that a fast engine wakes the screen a hundred times a second and
+not for each token."""
 KNOCK_SECONDS = 0.005
 """Between two tries to reach an engine that does not listen yet."""
 SILENCE_SECONDS = 60.0
@@ -42,6 +43,8 @@ class EngineProcess:
         self._link: link.ScreenEnd | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rest: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
+        """When it was listened to last, or began to be after a rest."""
         self._waiting: list[Command] = []
         self._socket = self.log = Path()
 
@@ -139,10 +142,13 @@ class EngineProcess:
             self._lost(events[-1].sentence)
         elif events:
             self._told(events)
-            self._loop.remove_reader(self._link.fileno())
-            self._rest = self._loop.call_later(REST_SECONDS, self._listen)
+            before, self._heard_at = self._heard_at, self._loop.time()
+            if self._heard_at - before < REST_SECONDS:
+                self._loop.remove_reader(self._link.fileno())
+                self._rest = self._loop.call_later(REST_SECONDS, self._listen)
 
     def _listen(self) -> None:
+        self._heard_at = self._loop.time()
         if self._link is not None:
             self._loop.add_reader(self._link.fileno(), self._read)
 

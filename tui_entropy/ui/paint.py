@@ -212,7 +212,8 @@ class Paint:
             room -= size
         if tail:
             row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
-        return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)])
+        whole = width - room if not tail else width
+        return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)], whole)
 
     def _shown(self, part: Part) -> Part:
         text, style = part

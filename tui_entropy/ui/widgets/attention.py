@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 from typing import ClassVar
 
@@ -131,10 +133,16 @@ def _level(weight: float) -> float | None:
     return None if math.isnan(weight) else math.sqrt(min(max(weight, 0.0), 1.0))
 
 
-def _steps(frame: Frame, weights: list[float]) -> Iterator[int | None]:
-    """Where each stands on the heat ramp."""
-    for weight in weights:
-        yield None if math.isnan(weight) else frame.paint.step(math.sqrt(min(max(weight, 0.0), 1.0)))
+def _steps(frame: Frame, weights: list[float]) -> list[int | None]:
+    """Where the square root of each stands on the heat ramp."""
+    bounds = _bounds(frame.paint.levels)
+    return [None if weight != weight else bisect(bounds, weight) for weight in weights]  # NaN is unlike itself
+
+
+@lru_cache
+def _bounds(levels: int) -> list[float]:
+    """The weights at which the second step of the ramp begins, and each after it."""
+    return [(step / levels) ** 2 for step in range(1, levels)]
 
 
 def _name(frame: Frame, position: int) -> str:
