@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
 from tui_entropy.records import SCORES
 
-SLICE_BYTES = 32 << 20
+SLICE_BYTES = 48 << 20
 """Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
 CACHED_BYTES = 4 << 20
 """Of the logits that are measured at a time: what is made of them stays in the cache."""
@@ -51,9 +52,11 @@ def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: 
     vocab is built.
     """
     row_bytes = 4 * anatomy.vocab
-    n, n_measured = max(SLICE_BYTES // row_bytes, 1), max(CACHED_BYTES // row_bytes, 1)
+    n_measured = max(CACHED_BYTES // row_bytes, 1)
+    n_slices = math.ceil(len(targets) * row_bytes / SLICE_BYTES)
     rows: list[Tensor] = []
-    for vectors, wanted in zip(torch.split(residual, n), torch.split(targets, n), strict=True):
+    # As large as one another: a small one left over would read the unembedding for next to nothing.
+    for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
         logits = unembed(model, anatomy, vectors)
         rows += map(_scores, torch.split(logits, n_measured), torch.split(wanted, n_measured))
     return torch.cat(rows)
