@@ -13,6 +13,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
+    Gemma3nTextConfig,
     Gemma3TextConfig,
     GPT2Config,
     GptOssConfig,
@@ -125,6 +126,21 @@ def mixtral() -> PreTrainedModel:
 def mistral() -> PreTrainedModel:
     """Every block slides, and the config names no layer types."""
     return built(MistralConfig(**SHAPE, sliding_window=WINDOW))
+
+
+def gemma3n() -> PreTrainedModel:
+    """Four residual streams, of which the blocks compute from one; the last two blocks have no keys of their own."""
+    of_layers = {"laurel_rank": 8, "hidden_size_per_layer_input": 8, "activation_sparsity_pattern": [0.0] * 4}
+    return built(
+        Gemma3nTextConfig(
+            **SHAPE,
+            **of_layers,
+            vocab_size_per_layer_input=VOCAB,
+            sliding_window=WINDOW,
+            layer_types=ALTERNATING,
+            num_kv_shared_layers=2,
+        )
+    )
 
 
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {

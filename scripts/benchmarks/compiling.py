@@ -6,10 +6,13 @@ import os
 import shutil
 import statistics
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import torch
+import torch._dynamo
 from engine import Stopwatch, loaded_model, ours, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from torch import nn
@@ -26,6 +29,8 @@ def compiled(settings: Settings) -> Iterator[Figure]:
     if reason:
         yield Figure(f"skipped: compiling ({reason})", float("nan"), "", "")
         return
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 1024  # not given up
+    warnings.filterwarnings("ignore", module="torch")
     loaded = loaded_model(settings)
     ids = prompt_ids(loaded, PROMPT)
     known = rows.by_columns(loaded.model)

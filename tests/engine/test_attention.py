@@ -214,6 +214,27 @@ def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
         assert probe.kept_bytes == 0 and probe.rows(cache, ask(1, None, N - 1), run=1).unavailable
 
 
+@pytest.mark.parametrize("stretches", [(8, 5), (8, 1, 1, 1, 1, 1), (2, 7, 1, 1)])
+@pytest.mark.parametrize("back", [0, 2])
+def test_of_a_stretch_that_is_mostly_dropped_only_what_is_kept_stays_in_memory(stretches, back):
+    model, keep, n = llama(), 6, sum(stretches)
+    anatomy, ids = anatomy_of(model), prompt(n)
+    _, maps, _ = eager(model, ids, stretches)
+    with attention_probe(model, anatomy, keep) as probe:
+        cache = new_cache(model, anatomy)
+        list(read(model, ids, cache, stretches))
+        if back:
+            cache.crop(-back)
+            list(read(model, ids[:, -back:], cache, (1,) * back))
+        answer = probe.rows(cache, ask(2, 3, n - 1, n_queries=n, n_keys=n), run=1)
+        assert answer.queries[-1] == n - 1 and len(answer.queries) >= keep - back
+        expected = maps[1][2].numpy()[list(answer.queries)]
+        np.testing.assert_allclose(np.nan_to_num(answer.weights.numpy()), expected, atol=5e-6)
+        held = {query.untyped_storage() for queries, _ in probe.held.kept.values() for query in queries.values()}
+        blocks = {block.data_ptr(): block.nbytes() for block in held}
+        assert sum(blocks.values()) <= 1.5 * probe.kept_bytes
+
+
 def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
     model, ids, other = gemma3(), prompt(N), prompt(N, seed=9)
     anatomy = anatomy_of(model)

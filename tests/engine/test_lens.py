@@ -8,7 +8,7 @@ from transformers import CohereConfig, GraniteConfig, PhiConfig
 
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
 from tui_entropy.engine.lens import unembed
-from tui_entropy.engine.prompt_scores import last_block_output
+from tui_entropy.engine.prompt_scores import final_residual
 from tui_entropy.engine.residual import residual_probe
 
 HEADS = {
@@ -24,7 +24,7 @@ HEADS = {
 def test_the_last_block_read_through_the_lens_says_exactly_what_the_model_says(build):
     model, ids = build(), prompt(9)
     anatomy = anatomy_of(model)
-    with last_block_output(anatomy) as held:
+    with final_residual(anatomy) as held:
         own = model(input_ids=ids).logits[0]
     found = unembed(model, anatomy, held.residual)
     assert found.shape == (9, anatomy.vocab) and found.dtype == torch.float32
@@ -49,7 +49,7 @@ def test_every_block_is_read_as_norm_unembedding_and_cap_say():
 def test_half_precision_is_worked_on_as_the_model_does_and_comes_out_in_float32():
     model = llama().bfloat16()
     anatomy = anatomy_of(model)
-    with last_block_output(anatomy) as held:
+    with final_residual(anatomy) as held:
         own = model(input_ids=prompt(9)).logits[0]
     assert torch.equal(unembed(model, anatomy, held.residual), own.float())
 
@@ -60,7 +60,7 @@ def test_the_model_reads_on_as_before_and_a_forward_that_was_put_there_stays():
     anatomy, decoder = anatomy_of(model), model.get_decoder()
     before = model(input_ids=ids).logits
     cache = new_cache(model, anatomy)
-    with last_block_output(anatomy) as held:
+    with final_residual(anatomy) as held:
         model(input_ids=ids[:, :5], past_key_values=cache, use_cache=True)
     unembed(model, anatomy, held.residual)
     assert cache.get_seq_length() == 5 and "forward" not in vars(decoder)

@@ -4,20 +4,20 @@ import math
 
 import pytest
 import torch
-from tiny import FAMILIES, VOCAB, llama, prompt
+from tiny import FAMILIES, VOCAB, gemma3n, llama, prompt
 
 from tui_entropy.engine import prompt_scores
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.prompt_scores import last_block_output, scores
+from tui_entropy.engine.prompt_scores import final_residual, scores
 from tui_entropy.engine.steering import steering
 from tui_entropy.records import SCORES
 
 N = 23
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES.values(), gemma3n])
 def model(request):
-    return FAMILIES[request.param]()
+    return request.param()
 
 
 def scored(logits, targets):
@@ -44,7 +44,7 @@ def read(model, anatomy, ids, stretches):
     """The last block's output at every position, and the whole logits."""
     cache, residual, logits = new_cache(model, anatomy), [], []
     for part in ids.split(stretches, 1):
-        with last_block_output(anatomy) as held:
+        with final_residual(anatomy) as held:
             logits.append(model(input_ids=part, past_key_values=cache, use_cache=True).logits[0])
         residual.append(held.residual)
     return torch.cat(residual), torch.cat(logits)
@@ -71,7 +71,7 @@ def test_no_more_logits_than_a_slice_are_ever_made(monkeypatch):
     hook = anatomy.unembedding.register_forward_hook(lambda module, args, logits: made.append(logits.shape))
     scores(model, anatomy, residual, ids[0])
     hook.remove()
-    assert made == [(1, 6, VOCAB)] * 3 + [(1, 2, VOCAB)]
+    assert made == [(1, 5, VOCAB)] * 4
 
 
 @torch.inference_mode()
@@ -87,11 +87,11 @@ def test_a_slice_has_a_row_even_where_one_is_too_large(monkeypatch):
 def test_what_is_held_is_steered_and_the_hook_is_gone_afterwards():
     model = llama()
     anatomy = anatomy_of(model)
-    with last_block_output(anatomy) as held, steering(anatomy) as steer:
+    with final_residual(anatomy) as held, steering(anatomy) as steer:
         model(input_ids=prompt(5))
         before = held.residual
         steer.set({anatomy.n_layers: torch.full((anatomy.d_model,), 3.0)})
         model(input_ids=prompt(5))
     torch.testing.assert_close(held.residual, before + 3)
     assert before.shape == (5, anatomy.d_model)
-    assert not anatomy.blocks[-1]._forward_hooks
+    assert not anatomy.final_norm._forward_pre_hooks

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import FAMILIES, llama, prompt
+from tiny import FAMILIES, gemma3n, llama, prompt
 
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
 from tui_entropy.engine.residual import block_stats, residual_probe
@@ -67,3 +67,16 @@ def test_a_long_prompt_is_not_held_by_its_newest_vector():
     with residual_probe(anatomy_of(model)) as probe:
         model(input_ids=prompt(200))
         assert all(vector.untyped_storage().nbytes() == 32 * 4 for vector in probe.vectors)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("n", [1, 5])
+def test_of_several_streams_it_is_the_one_that_blocks_compute_from(n):
+    model = gemma3n()
+    anatomy, seen = anatomy_of(model), []
+    for block in anatomy.blocks:
+        block.register_forward_hook(lambda block, args, output: seen.append(output))
+    with residual_probe(anatomy) as probe:
+        model(input_ids=prompt(n))
+    assert all(streams.shape == (4, 1, n, anatomy.d_model) for streams in seen)
+    assert torch.equal(probe.stream(), torch.stack([streams[anatomy.stream, 0, -1] for streams in seen]))

@@ -48,6 +48,8 @@ class Anatomy:
     """Per block: width of the sliding window or of the chunk in tokens, None for none."""
     croppable: bool
     """Every block keeps plain keys and values, so a cache that holds all of them can be shortened at will."""
+    stream: int = 0
+    """Of a residual stream that is several (AltUp: Baykal et al. 2023) the one that the blocks compute from."""
     cache_argument: str = CACHE
     """What the model's forward calls its cache; under another name it would be passed over without a word."""
 
@@ -109,6 +111,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         layer_kinds=kinds,
         windows=_windows(config, kinds),
         croppable=CROPPABLE.issuperset(kinds),
+        stream=getattr(config, "altup_active_idx", 0),
         cache_argument=cache_argument(model),
     )
 

@@ -144,6 +144,7 @@ class AttentionProbe:
             del held.kept[next(iter(held.kept))]
         if held.kept:
             self._pack(held)
+            self._shrink(held)
         held.queries, held.measured, held.bias = {}, None, (None, None)
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
@@ -179,6 +180,17 @@ class AttentionProbe:
         if len({(query.shape, query.device) for query in queries.values()}) == 1:
             together = torch.stack([query[:1] for query in queries.values()])
             queries.update(zip(queries, together.unbind(), strict=True))
+
+    def _shrink(self, held: Held) -> None:
+        """A pass of which less than half is kept is held no longer for that."""
+        oldest, (queries, row) = next(iter(held.kept.items()))
+        n = next((query.shape[2] for query in queries.values()), 0)
+        if 2 * row <= n:
+            return
+        rest = {index: query[:, :, row:].clone() for index, query in queries.items()}
+        for position in range(oldest, oldest + n - row):
+            if held.kept.get(position, ({}, 0))[0] is queries:
+                held.kept[position] = (rest, position - oldest)
 
     def measures(self, row: int = 0) -> Measures:
         """Of every layer and head, of one row of the batch. Nothing is waited for."""

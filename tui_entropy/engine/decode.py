@@ -24,7 +24,7 @@ from tui_entropy.engine.forward import forward
 from tui_entropy.engine.graphs import Graphs
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
-from tui_entropy.engine.prompt_scores import last_block_output, scores
+from tui_entropy.engine.prompt_scores import final_residual, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
@@ -197,7 +197,7 @@ def read(
     targets = context.prompt[first + 1 : last + 1]
     scored = scored and len(targets) > 0 and first + len(targets) >= context.n_scored
     with ExitStack() as watching:
-        held = watching.enter_context(last_block_output(loaded.anatomy)) if scored else None
+        held = watching.enter_context(final_residual(loaded.anatomy)) if scored else None
         if probes.captured is not None and held is None and probes.captured.step.takes(context, last):
             logits = probes.captured.step.read(context, ids, under)
         else:

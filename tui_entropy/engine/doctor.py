@@ -31,7 +31,7 @@ from tui_entropy.engine.forward import forward
 from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded, free_bytes
 from tui_entropy.engine.metrics import log_probs, surprisal_moments
-from tui_entropy.engine.prompt_scores import last_block_output
+from tui_entropy.engine.prompt_scores import final_residual
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.travel import Travel
@@ -114,7 +114,7 @@ def same_again(loaded: Loaded, ids: Tensor, size: float | Tensor) -> float:
 
 def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The residual stream after the last block is what the logits are made of."""
-    with last_block_output(loaded.anatomy) as held:
+    with final_residual(loaded.anatomy) as held:
         logits = read(loaded.model, ids)
     lens = unembed(loaded.model, loaded.anatomy, held.residual)
     compared = "unembedded output of the last block against the model's logits"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +21,23 @@ CACHED_BYTES = 4 << 20
 """Of the logits that are measured at a time: what is made of them stays in the cache."""
 
 
-class LastBlockOutput:
-    """What the last block put out in the newest forward pass: see `last_block_output`."""
+class FinalResidual:
+    """What the final norm read in the newest forward pass: see `final_residual`."""
 
     residual: Tensor
     """(n, d_model) for all n positions of the pass, of the first sequence of the batch."""
 
 
 @contextmanager
-def last_block_output(anatomy: Anatomy) -> Iterator[LastBlockOutput]:
-    """Keep every position of the residual stream after the last block, steering included, while the `with` lasts."""
-    held = LastBlockOutput()
+def final_residual(anatomy: Anatomy) -> Iterator[FinalResidual]:
+    """Keep every position of the residual stream as the final norm reads it while the `with` lasts: what the last
+    block put out, steering included, and of a model with several streams what it makes of them all."""
+    held = FinalResidual()
 
-    def keep(block: nn.Module, args: Any, output: Any) -> None:
-        held.residual = (output if isinstance(output, Tensor) else output[0])[0]
+    def keep(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        held.residual = args[0][0]
 
-    hook = anatomy.blocks[-1].register_forward_hook(keep)
+    hook = anatomy.final_norm.register_forward_pre_hook(keep)
     try:
         yield held
     finally:
@@ -47,9 +47,9 @@ def last_block_output(anatomy: Anatomy) -> Iterator[LastBlockOutput]:
 def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: Tensor) -> Tensor:
     """What the model thought at each position, and of the token that came next there.
 
-    residual: (n, d_model) after the last block; targets: (n,) ids of the tokens that follow each position. Returns
-    (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of n x
-    vocab is built.
+    residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position.
+    Returns (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of
+    n x vocab is built.
     """
     row_bytes = 4 * anatomy.vocab
     n_measured = max(CACHED_BYTES // row_bytes, 1)
@@ -57,8 +57,8 @@ def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: 
     rows: list[Tensor] = []
     # As large as one another: a small one left over would read the unembedding for next to nothing.
     for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
-        logits = unembed(model, anatomy, vectors)
-        rows += map(_scores, torch.split(logits, n_measured), torch.split(wanted, n_measured))
+        parts = torch.split(wanted, n_measured)
+        rows += map(_scores, torch.split(unembed(model, anatomy, vectors), n_measured), parts)
     return torch.cat(rows)
 
 
