@@ -97,7 +97,7 @@ class Connection(Generic[In, Out]):
     def _read(self) -> None:
         """Take what has come. What a side said before it hung up is still delivered."""
         try:
-            while chunk := self.socket.recv(1 << 18):
+            while chunk := self.socket.recv(1 << 16):
                 self._unread += chunk
             self._hung_up = True
         except BlockingIOError:

@@ -63,7 +63,7 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
-RIDES = 4
+RIDES = 5
 """Frames of data that a round of all heavy panes is spread over."""
 SSH = "over ssh: `ssh -C` packs what is sent to an eighth; --color truecolor has finer colours for a third more"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"

@@ -157,7 +157,7 @@ class Frame:
 
 SUPPOSED = "as it would be with the knobs set now"
 """Of Frame.what_if, for titles."""
-LIGHT, HEAVY = 1 / 20, 1 / 5
+LIGHT, HEAVY = 1 / 20, 1 / 4
 """Paces of views that cost little and of those that cost much."""
 
 

@@ -25,7 +25,7 @@ FIXED = 5 + 2 * NUMBER + 3
 
 
 class Candidates(View, can_focus=True):
-    """Twenty rows that are new with every token: nobody reads them faster than five times a second."""
+    """Twenty rows that are new with every token: nobody reads them faster than that."""
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"

@@ -33,11 +33,22 @@ class Item:
 class KnobStrip(View, can_focus=True):
     """A click chooses a knob, or switches a vector."""
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._look: tuple[object, ...] = ()
+        self._strips: list[Strip] = []
+
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        strips = []
-        for line in self._lines(frame, width, height):
-            strips.append(frame.paint.row([part for item in line for part in item.parts], width))
-        return strips[:height]
+        """As it was drawn before, unless something that it shows is another: tokens are nothing to it."""
+        log = frame.log
+        look = (
+            frame.paint, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
+            frame.knobs, log.knobs, frame.vectors, log.vectors,
+        )  # fmt: skip
+        if look != self._look:
+            self._look, lines = look, self._lines(frame, width, height)[:height]
+            self._strips = [frame.paint.row([part for item in line for part in item.parts], width) for line in lines]
+        return self._strips
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:
