@@ -65,7 +65,7 @@ from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 NOTICE_SECONDS = 6.0
 RIDES = 5
 """Frames of data that a round of all heavy panes is spread over."""
-SSH = "over ssh: `ssh -C` packs what is sent to an eighth; --color truecolor has finer colours for a third more"
+SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
