@@ -117,7 +117,8 @@ def keys(settings: Settings) -> Iterator[Figure]:
 
 
 def _pressed(terminal: Terminal, count: int) -> list[float]:
-    """When each key was pressed, out of step with every timer."""
+    """When each key was pressed, out of step with every timer; not before there is a step whose unit can change."""
+    terminal.wait_for(unit)
     dice, presses = random.Random(1), []
     for _ in range(count):
         time.sleep(dice.uniform(0.15, 0.25))
