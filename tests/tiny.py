@@ -130,7 +130,7 @@ def mistral() -> PreTrainedModel:
 
 def gemma3n() -> PreTrainedModel:
     """Four residual streams, of which the blocks compute from one; the last two blocks have no keys of their own."""
-    of_layers = {"laurel_rank": 8, "hidden_size_per_layer_input": 8, "activation_sparsity_pattern": [0.0] * 4}
+    of_layers = {"laurel_rank": 4, "hidden_size_per_layer_input": 8, "activation_sparsity_pattern": [0.0] * 4}
     return built(
         Gemma3nTextConfig(
             **SHAPE,

@@ -41,7 +41,7 @@ def scored(logits, targets):
 
 @torch.inference_mode()
 def read(model, anatomy, ids, stretches):
-    """The last block's output at every position, and the whole logits."""
+    """The residual stream at every position, and the whole logits."""
     cache, residual, logits = new_cache(model, anatomy), [], []
     for part in ids.split(stretches, 1):
         with final_residual(anatomy) as held:

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 from small import card, endless, tokenizer
-from transformers import DeepseekV3Config, FalconH1Config, Gemma3nTextConfig
+from transformers import DeepseekV3Config, FalconH1Config
 
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.context import Context
@@ -18,13 +18,6 @@ from tui_entropy.records import Knobs, ModelSpec, Step
 
 PROMPT = tiny.prompt(12)[0].tolist()
 DRAWN = Controls(Knobs(temperature=1.0, top_k=0, seed=3), {})
-
-
-def shared_keys():
-    """The later blocks attend to keys of earlier ones, and have no layer in the cache."""
-    own = dict(hidden_size_per_layer_input=8, vocab_size_per_layer_input=tiny.VOCAB, laurel_rank=4)
-    shape = tiny.SHAPE | own | dict(sliding_window=tiny.WINDOW, num_kv_shared_layers=2, layer_types=tiny.ALTERNATING)
-    return tiny.built(Gemma3nTextConfig(**shape, activation_sparsity_pattern=[0.0] * 4))
 
 
 def latent():
@@ -40,7 +33,7 @@ def both_at_once():
     return tiny.built(FalconH1Config(**tiny.SHAPE | ssm))
 
 
-MODELS = tiny.FAMILIES | {f.__name__: f for f in (shared_keys, latent, both_at_once)}
+MODELS = tiny.FAMILIES | {"shared_keys": tiny.gemma3n, "latent": latent, "both_at_once": both_at_once}
 
 
 @pytest.fixture(scope="module", params=MODELS)
