@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -315,7 +315,8 @@ class Session:
         vector = vectors.load(Path(wanted.source))
         vectors.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         taken = self.directions.keys()
-        name = next(n for n in (wanted.name, *(f"{wanted.name} {i}" for i in count(2))) if n not in taken)
+        numbered = (f"{wanted.name} {i}" for i in count(2))
+        name = next(name for name in chain([wanted.name], numbered) if name not in taken)
         self.directions[name] = vector
         setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
         applied = (*(self.now.vectors if self.now else self.vectors), replace(setting, on=False))
