@@ -385,8 +385,8 @@ def doctor(
     """Prove the numbers on this very model and machine, and tell what each view costs."""
     prepare_engine()
     from tui_entropy import report
-    from tui_entropy.engine.doctor import doctor as examined
     from tui_entropy.engine.loading import load
+    from tui_entropy.engine.verify.doctor import doctor as examined
     from tui_entropy.narration import Narrator
 
     narrator = Narrator()

@@ -26,7 +26,7 @@ from tui_entropy.engine.anatomy import Anatomy, anatomy_of
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
 from tui_entropy.engine.text import Codec
-from tui_entropy.engine.trust import trust
+from tui_entropy.engine.verify.trust import trust
 from tui_entropy.errors import UserError
 from tui_entropy.records import ModelCard, ModelSpec, Progress
 from tui_entropy.report import saved

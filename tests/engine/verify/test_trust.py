@@ -8,7 +8,7 @@ from torch import nn
 
 from tui_entropy import paths, report
 from tui_entropy.engine.loading import load
-from tui_entropy.engine.trust import trust
+from tui_entropy.engine.verify.trust import trust
 from tui_entropy.records import TRUSTED, ModelSpec
 from tui_entropy.report import IN_DTYPE, Check, Report
 

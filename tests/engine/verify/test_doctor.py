@@ -15,11 +15,20 @@ from transformers import DeepseekV3Config
 
 from tui_entropy import paths, report
 from tui_entropy.cli import main
-from tui_entropy.engine import captured, costs, decode, doctor, forward, measure
+from tui_entropy.engine import captured, decode, forward, measure
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.attention import AttentionProbe, _Layer
 from tui_entropy.engine.cache import RoomyLayer
 from tui_entropy.engine.steering import Steering
+from tui_entropy.engine.verify import (
+    checks_attention,
+    checks_logits,
+    checks_steering,
+    checks_written,
+    compare,
+    costs,
+    doctor,
+)
 from tui_entropy.records import Knobs
 
 CHECKS = {
@@ -46,7 +55,7 @@ def family(request):
 
 
 def ids_of(loaded) -> torch.Tensor:
-    return torch.tensor(loaded.codec.encode(doctor.PROMPT, None, chat=False)[: doctor.N_PROMPT])
+    return torch.tensor(loaded.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
 
 
 def failing(examined, loaded) -> set[str]:
@@ -82,11 +91,11 @@ def without_the_norm(patch):
     def unembed(model, anatomy, residual):
         return anatomy.unembedding(residual)
 
-    patch.setattr(doctor, "unembed", unembed)
+    patch.setattr(checks_logits, "unembed", unembed)
 
 
 def without_the_cap(patch):
-    patch.setattr(doctor, "unembed", lambda model, body, residual: body.unembedding(body.final_norm(residual)))
+    patch.setattr(checks_logits, "unembed", lambda model, body, residual: body.unembedding(body.final_norm(residual)))
 
 
 def wrong_entropies(patch):
@@ -105,9 +114,9 @@ def wrong_spread(patch):
 
 
 def top_p_before_temperature(patch):
-    honest = doctor.apply
+    honest = checks_written.apply
     order = ("top_p", *(stage for stage in Knobs().order if stage != "top_p"))
-    patch.setattr(doctor, "apply", lambda knobs, row, past: honest(replace(knobs, order=order), row, past))
+    patch.setattr(checks_written, "apply", lambda knobs, row, past: honest(replace(knobs, order=order), row, past))
 
 
 def _changed(measures, entropy):
@@ -151,13 +160,17 @@ def crop_that_takes_one_more(patch):
 
 
 def twice_the_strength(patch):
-    honest = doctor.pushes
-    patch.setattr(doctor, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()})
+    honest = checks_steering.pushes
+    patch.setattr(
+        checks_steering, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()}
+    )
 
 
 def the_block_below(patch):
-    honest = doctor.pushes
-    patch.setattr(doctor, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()})
+    honest = checks_steering.pushes
+    patch.setattr(
+        checks_steering, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()}
+    )
 
 
 def no_push(patch):
@@ -170,7 +183,7 @@ def push_for_every_row(patch):
 
 
 def rows_mixed_up(patch):
-    patch.setattr(doctor, "forward", lambda *given: forward.forward(*given).flip(0))
+    patch.setattr(checks_steering, "forward", lambda *given: forward.forward(*given).flip(0))
 
 
 def a_mask_that_hides_nothing(patch):
@@ -196,7 +209,7 @@ def push_that_stays(patch):
 
 
 def entropy_in_bits(patch):
-    patch.setattr(doctor, "surprisal_moments", _in_bits)
+    patch.setattr(checks_logits, "surprisal_moments", _in_bits)
 
 
 def steps_in_bits(patch):
@@ -209,7 +222,7 @@ def _in_bits(logp):
 
 
 def draws_of_their_own(patch):
-    patch.setattr(doctor, "draw", lambda scores, seed, position: scores.softmax(-1).multinomial(1)[0])
+    patch.setattr(checks_written, "draw", lambda scores, seed, position: scores.softmax(-1).multinomial(1)[0])
 
 
 def text_of_its_own(patch):
@@ -217,30 +230,30 @@ def text_of_its_own(patch):
 
 
 FAULTS = [
-    (without_the_norm, "llama", doctor.last_lens_row, {"last lens row"}),
-    (without_the_cap, "gemma2", doctor.last_lens_row, {"last lens row"}),
-    (wrong_entropies, "qwen3", doctor.attention, {"head entropies"}),
-    (unknown_entropies, "hybrid", doctor.attention, {"head entropies"}),
-    (forgotten_sinks, "gpt_oss", doctor.attention, {"attention row sums", "attention rows"}),
-    (forgotten_windows, "gemma3", doctor.attention, {"attention rows"}),
-    (wrong_spread, "gemma2", doctor.attention, {"head measures"}),
-    (wrong_scale, "llama", doctor.attention, {"attention rows", "head entropies", "head measures"}),
-    (wrong_scale, "mixtral", doctor.decode_equals_prefill, {"decode equals prefill"}),
-    (crop_that_does_nothing, "mistral", doctor.revisited_step, {"revisited step"}),
-    (crop_that_takes_one_more, "gpt2", doctor.revisited_step, {"revisited step"}),
-    (twice_the_strength, "gpt2", doctor.steering, {"steered block"}),
-    (the_block_below, "llama", doctor.steering, {"steered block", "blocks below"}),
-    (no_push, "gemma3", doctor.steering, {"steered block", "blocks above"}),
-    (push_that_stays, "qwen3", doctor.steering, {"steering taken away"}),
-    (push_for_every_row, "gemma3", doctor.rows, {"steered row"}),
-    (rows_mixed_up, "llama", doctor.rows, {"row of two", "steered row"}),
-    (a_mask_that_hides_nothing, "llama", doctor.captured_step, {"captured step"}),
-    (keys_in_the_wrong_place, "mistral", doctor.captured_step, {"captured step"}),
-    (entropy_in_bits, "llama", doctor.precision, {"entropy formula"}),
-    (steps_in_bits, "llama", doctor.written_steps, {"written steps"}),
-    (top_p_before_temperature, "llama", doctor.written_steps, {"sampling chain"}),
-    (draws_of_their_own, "llama", doctor.written_steps, {"repeated draws"}),
-    (text_of_its_own, "llama", doctor.written_steps, {"repeated draws"}),
+    (without_the_norm, "llama", checks_logits.last_lens_row, {"last lens row"}),
+    (without_the_cap, "gemma2", checks_logits.last_lens_row, {"last lens row"}),
+    (wrong_entropies, "qwen3", checks_attention.attention, {"head entropies"}),
+    (unknown_entropies, "hybrid", checks_attention.attention, {"head entropies"}),
+    (forgotten_sinks, "gpt_oss", checks_attention.attention, {"attention row sums", "attention rows"}),
+    (forgotten_windows, "gemma3", checks_attention.attention, {"attention rows"}),
+    (wrong_spread, "gemma2", checks_attention.attention, {"head measures"}),
+    (wrong_scale, "llama", checks_attention.attention, {"attention rows", "head entropies", "head measures"}),
+    (wrong_scale, "mixtral", checks_logits.decode_equals_prefill, {"decode equals prefill"}),
+    (crop_that_does_nothing, "mistral", checks_logits.revisited_step, {"revisited step"}),
+    (crop_that_takes_one_more, "gpt2", checks_logits.revisited_step, {"revisited step"}),
+    (twice_the_strength, "gpt2", checks_steering.steering, {"steered block"}),
+    (the_block_below, "llama", checks_steering.steering, {"steered block", "blocks below"}),
+    (no_push, "gemma3", checks_steering.steering, {"steered block", "blocks above"}),
+    (push_that_stays, "qwen3", checks_steering.steering, {"steering taken away"}),
+    (push_for_every_row, "gemma3", checks_steering.rows, {"steered row"}),
+    (rows_mixed_up, "llama", checks_steering.rows, {"row of two", "steered row"}),
+    (a_mask_that_hides_nothing, "llama", checks_logits.captured_step, {"captured step"}),
+    (keys_in_the_wrong_place, "mistral", checks_logits.captured_step, {"captured step"}),
+    (entropy_in_bits, "llama", checks_logits.precision, {"entropy formula"}),
+    (steps_in_bits, "llama", checks_written.written_steps, {"written steps"}),
+    (top_p_before_temperature, "llama", checks_written.written_steps, {"sampling chain"}),
+    (draws_of_their_own, "llama", checks_written.written_steps, {"repeated draws"}),
+    (text_of_its_own, "llama", checks_written.written_steps, {"repeated draws"}),
 ]
 
 
@@ -281,18 +294,18 @@ def test_in_bfloat16_it_is_told_how_far_the_entropy_is_off(halved, monkeypatch):
     (check,) = [check for check in found.checks if check.name == report.IN_DTYPE]
     assert found.passed and 1e-5 < check.worst < check.bound
     assert next(halved.model.parameters()).dtype is torch.bfloat16
-    monkeypatch.setattr(doctor, "free_bytes", lambda device: 0)
+    monkeypatch.setattr(checks_logits, "free_bytes", lambda device: 0)
     with torch.inference_mode():
-        _, skipped = doctor.precision(halved, ids_of(halved))
+        _, skipped = checks_logits.precision(halved, ids_of(halved))
     assert skipped.verdict == report.SKIPPED and "GiB" in skipped.skipped
 
 
 def test_equal_means_to_the_bit_only_where_a_model_repeats_itself(monkeypatch):
     loaded = small.loaded()
-    assert doctor.same_again(loaded, ids_of(loaded), 1.0) == 0.0
-    honest = doctor.read
-    monkeypatch.setattr(doctor, "read", lambda *given: honest(*given) + torch.rand(()) * 1e-6)
-    assert 0 < doctor.same_again(loaded, ids_of(loaded), 1.0) < 1e-3
+    assert compare.same_again(loaded, ids_of(loaded), 1.0) == 0.0
+    honest = compare.read
+    monkeypatch.setattr(compare, "read", lambda *given: honest(*given) + torch.rand(()) * 1e-6)
+    assert 0 < compare.same_again(loaded, ids_of(loaded), 1.0) < 1e-3
 
 
 def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
@@ -301,7 +314,7 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
     model = tiny.built(DeepseekV3Config(**tiny.SHAPE | experts | latent | dict(num_key_value_heads=4)))
     loaded = with_parts(small.loaded(), model=model, anatomy=anatomy_of(model))
     with torch.inference_mode():
-        checks = {check.name: check for check in doctor.attention(loaded, ids_of(loaded))}
+        checks = {check.name: check for check in checks_attention.attention(loaded, ids_of(loaded))}
     assert checks["head entropies"].verdict == report.PASS
     assert "compressed" in checks["attention rows"].skipped and "compressed" in checks["attention row sums"].skipped
 

@@ -22,7 +22,7 @@ from tui_entropy.engine.residual import block_stats, residual_probe
 from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.threads import one_thread
-from tui_entropy.engine.trust import NO_ATTENTION
+from tui_entropy.engine.verify.trust import NO_ATTENTION
 from tui_entropy.records import AskAttention, Knobs, Step
 from tui_entropy.report import Cost
 

@@ -1,0 +1,101 @@
+"""Attention: every head's row and its measures against the model's own eager formula."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tui_entropy.engine.anatomy import new_cache
+from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.verify.compare import N_SINGLE, allowed, read, worst
+from tui_entropy.engine.verify.trust import NO_ATTENTION
+from tui_entropy.records import AskAttention
+from tui_entropy.report import Check
+
+
+def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
+    """Of every block, head and position, where most of the prompt is read at once and the last tokens one by one."""
+    sums = partial(Check, "attention row sums", "attention", "each row against one, or one minus its sink", "share")
+    rows = partial(Check, "attention rows", "attention", "weights against the model's own eager ones", "share")
+    heads = partial(Check, "head entropies", "heads", "the probe against eager rows in float64", "nats")
+    spans = partial(Check, "head measures", "heads", "varentropy, spread and disagreement against the same", "nats²")
+    n, dtype = len(ids), loaded.model.dtype
+    maps = eager_maps(loaded, ids)
+    if isinstance(maps, str):
+        yield from (check(skipped=maps) for check in (sums, rows, heads, spans))
+        return
+    entropies, measures, weights, eagers, totals = [], [], [], [], []
+    with attention_probe(loaded.model, loaded.anatomy, keep=n) as probe:
+        cache = new_cache(loaded.model, loaded.anatomy)
+        for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
+            read(loaded.model, stretch, cache)
+            newest = torch.stack([of_block[:, probe.held.newest] for of_block in maps.values()])
+            entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
+            found = probe.measures()
+            entropies.append((found.entropy[list(maps)], entropy))
+            measures.append((torch.cat([found.varentropy, found.layers[:, :2]], 1)[list(maps)], others))
+        sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
+        for index, head in itertools.product(maps, range(loaded.anatomy.n_heads)):
+            answer = probe.rows(cache, AskAttention(index + 1, head + 1, n - 1, n, 0, n), run=0)
+            if answer.unavailable:
+                break
+            weights.append(torch.tensor(answer.weights.numpy()).nan_to_num(0))  # NaN where a key is not visible
+            eagers.append(maps[index][head, list(answer.queries)])
+            totals.append(eagers[-1].sum(-1) if index in sinks else torch.ones(len(answer.queries)))
+    yield heads(worst(*map(torch.stack, zip(*entropies, strict=True))), allowed(dtype, math.log(n)))
+    yield spans(worst(*map(torch.stack, zip(*measures, strict=True))), allowed(dtype, math.log(n) ** 2))
+    if answer.unavailable:
+        yield from (check(skipped=answer.unavailable) for check in (sums, rows))
+        return
+    yield sums(worst(torch.cat(weights).sum(-1), torch.cat(totals)), allowed(dtype if sinks else torch.float32, 1))
+    yield rows(worst(torch.cat(weights), torch.cat(eagers)), allowed(dtype, 1))
+
+
+def measures64(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(blocks, n_heads, keys) float64 rows -> (blocks, n_heads) entropy in nats, and (blocks, n_heads + 2): the
+    varentropy of each head, then spread and disagreement of the block."""
+    entropy = torch.special.entr(weights).sum(-1)
+    second = (weights * torch.where(weights > 0, weights, 1).log().square()).sum(-1)
+    apart = (weights - weights.mean(1, keepdim=True)).abs().sum(-1).mean(1) / 2
+    spread = entropy.square().mean(1) - entropy.mean(1).square()
+    return entropy, torch.cat([second - entropy.square(), torch.stack([spread, apart], -1)], 1)
+
+
+def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
+    """Index of each block with rows -> (n_heads, n, n) float64 by the library's plain formula; or why there are none.
+
+    Read off the attention modules themselves: to ask for output_attentions would leave the library's hooks behind.
+    """
+    modules = {index: module for index, module in enumerate(loaded.anatomy.attention_modules) if module is not None}
+    if not modules:
+        return NO_ATTENTION
+    told: dict[nn.Module, Tensor | None] = {}
+
+    def keep(module: nn.Module, inputs: object, output: tuple[Tensor, Tensor | None]) -> None:
+        told[module] = output[1]
+
+    with eager(loaded.model.get_decoder()), ExitStack() as hooks:  # type: ignore[no-untyped-call]
+        for module in modules.values():
+            hooks.callback(module.register_forward_hook(keep).remove)
+        read(loaded.model, ids)
+    maps = {index: weights[0].cpu().double() for index, m in modules.items() if (weights := told.get(m)) is not None}
+    return maps if len(maps) == len(modules) else "the model's eager attention tells no weights"
+
+
+@contextmanager
+def eager(decoder: PreTrainedModel) -> Iterator[None]:
+    """Eager attention for as long as the `with` lasts."""
+    before = str(decoder.config._attn_implementation)
+    decoder.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        decoder.set_attn_implementation(before)
