@@ -14,7 +14,7 @@ HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext"
 SCREEN = {"textual", "rich", "plotext", "typer"}
 SHARED = {
     "errors", "records", "series", "log", "link", "paths", "catalogue", "schema", "recorder", "trace", "salvage",
-    "recorded_steps", "untrusted", "diff", "conditions", "terms",
+    "recorded_steps", "untrusted", "diff", "conditions", "terms", "escape", "streams", "crash_report",
 }  # fmt: skip
 """What engine and screen both know."""
 

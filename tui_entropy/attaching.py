@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tui_entropy import engines, link, paths
+from tui_entropy import engines, link, paths, text_table
 from tui_entropy.engines import Engine
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
@@ -44,8 +44,7 @@ def table(found: Iterable[Engine]) -> str:
     rows = [("id", "model", "state", "tokens", "screens", "since", "pid"), *map(_row, found)]
     if len(rows) == 1:
         return "No engine is running.\n"
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
+    return "".join(f"{line}\n" for line in text_table.lines(rows))
 
 
 def _row(engine: Engine) -> tuple[str, ...]:
@@ -53,7 +52,7 @@ def _row(engine: Engine) -> tuple[str, ...]:
     if now is None:
         return (engine.id, "", "busy", "", "", "", "")
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(now.began))
-    model = "".join(letter for letter in now.model.name if letter.isprintable()) if now.model else "none yet"
+    model = now.model.name if now.model else "none yet"
     return (engine.id, model, now.state, str(now.tokens), str(now.screens), since, str(now.pid))
 
 
@@ -68,7 +67,7 @@ def chosen(wanted: str | None) -> Engine:
             "no engine is running: `tui-entropy` starts one, `tui-entropy serve --headless` without a screen"
         )
     what = f"{len(found)} engines are running" if wanted is None else f"{wanted} is the id of {len(fitting)} engines"
-    raise UserError(f"{what}: give the id of one of these\n{table(found)}".rstrip())
+    raise UserError(f"{what}: give the id of one of these", table(found).rstrip())
 
 
 def stop(engine: Engine) -> None:

@@ -65,11 +65,15 @@ class ConditionError(UserError):
         """The character of the text where it goes wrong, from 0; its length for its end."""
 
     def shown(self) -> str:
-        """The sentence, the expression under it, and a caret under the place."""
+        """The sentence, and the place under it."""
+        return f"{self}\n{self.place()}"
+
+    def place(self) -> str:
+        """The expression, and a caret under the place."""
         first = max(self.at - 60, 0)
         line = "".join(letter if letter.isprintable() else "·" for letter in self.text[first : first + 100])
         before = sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line[: self.at - first])
-        return f"{self}\n  {line}\n  {' ' * before}^"
+        return f"  {line}\n  {' ' * before}^"
 
 
 TOKEN = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -10,10 +11,24 @@ from tui_entropy import jsonl
 from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.loading import load
 from tui_entropy.engine.session import Session
+from tui_entropy.errors import UserError
 from tui_entropy.log import Log
 from tui_entropy.narration import Narrator
 from tui_entropy.recorder import Recorder
-from tui_entropy.records import Breakpoint, Ended, Event, ModelSpec, Paused, Ready, Refused, Step, Vector, Write
+from tui_entropy.records import (
+    Breakpoint,
+    Ended,
+    Event,
+    Failed,
+    ModelSpec,
+    Paused,
+    Ready,
+    Refused,
+    Step,
+    Vector,
+    Write,
+)
+from tui_entropy.streams import PipeClosed, put
 
 
 def write_out(
@@ -30,37 +45,52 @@ def write_out(
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
-    out = sys.stdout.buffer
-
     log = Log()
 
     def tell(event: Event) -> None:
         log.append(event)
         recorder.take(event)
         if as_json:
-            out.write(jsonl.line(event, loaded.card, log))
+            put(jsonl.line(event, loaded.card, log))
         match event:
             case Step() if not as_json and event.token_id not in loaded.codec.eos_ids:
-                out.write(event.text.encode())
+                put(event.text.encode())
             case Refused():
                 narrator.done(event.sentence)
             case Ended():
-                out.write(b"" if as_json else b"\n")
+                put(b"" if as_json else b"\n")
                 narrator.done(event.reason)
-        out.flush()
+        sys.stdout.flush()
 
     with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
         session = Session(loaded, probes, tell)
         tell(Ready(loaded.card, session.vectors, recorder.name))
         for vector in vectors:
             session.set_vector(vector)
-        session.begin(write)
-        session.set_watches(watches)
-        session.set_breakpoints(breakpoints)
         stopped = None
-        while session.active:
-            if isinstance(stopped := session.advance(), Paused):
-                session.stop(f"stopped at {stopped.reason}")
+        try:
+            session.begin(write)
+            session.set_watches(watches)
+            session.set_breakpoints(breakpoints)
+            while session.active:
+                if isinstance(stopped := session.advance(), Paused):
+                    session.stop(f"stopped at {stopped.reason}")
+        except BaseException as error:
+            recorder.take(_end(log.run, error))
+            raise
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")
     return not isinstance(stopped, Paused)
+
+
+def _end(run: int, error: BaseException) -> Ended | Failed:
+    """What the record says of a run that did not come to its end."""
+    match error:
+        case KeyboardInterrupt():
+            return Ended(run, "stopped by ctrl-C")
+        case PipeClosed():
+            return Ended(run, "stopped, since nobody reads stdout any more")
+        case UserError():
+            return Ended(run, str(error))
+        case _:
+            return Failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tui_entropy import text_table
 from tui_entropy.catalogue import CATALOGUE, cached
 
 
@@ -30,9 +31,7 @@ def listing() -> str:
 
 
 def _table(heading: str, rows: list[tuple[str, str, str, str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([heading, *(f"  {line}" for line in lines)]) + "\n"
+    return "\n".join([heading, *(f"  {line}" for line in text_table.lines(rows))]) + "\n"
 
 
 def _size(n_bytes: int) -> str:

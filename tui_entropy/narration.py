@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from tui_entropy import streams
+from tui_entropy.escape import visible
 from tui_entropy.records import Progress
 
 WIDTH = 24
@@ -24,26 +26,29 @@ class Narrator:
         if progress.stage == self._stage and not finished and now - self._told < 0.1:
             return
         if self._live:
-            self._write(f"\r\x1b[K{line(progress)}")
+            self._write(line(progress))
         elif progress.stage != self._stage:
-            self._write(f"{progress.stage}\n")
+            self._write(f"{visible(progress.stage, in_table=True)}\n")
         self._stage, self._told = progress.stage, now
 
     def done(self, sentence: str) -> None:
         """Close the line that is being rewritten with a last word."""
-        self._write(f"\r\x1b[K{sentence}\n" if self._live else f"{sentence}\n")
+        self._write(f"{visible(sentence, in_table=True)}\n")
         self._stage = ""
 
     def _write(self, text: str) -> None:
+        if self._live:
+            streams.control("\r\x1b[K")
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def line(progress: Progress) -> str:
     """'downloading SmolLM2 ████░░░░ 40 / 93 MB'."""
+    stage = visible(progress.stage, in_table=True)
     if progress.done is None or not progress.total:
-        return f"{progress.stage} …"
+        return f"{stage} …"
     filled = round(WIDTH * min(progress.done / progress.total, 1.0))
     bar = "█" * filled + "░" * (WIDTH - filled)
     unit = f" {progress.unit}" if progress.unit else ""
-    return f"{progress.stage} {bar} {progress.done:.0f} / {progress.total:.0f}{unit}"
+    return f"{stage} {bar} {progress.done:.0f} / {progress.total:.0f}{unit}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tui_entropy import paths
+from tui_entropy import paths, text_table
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, RunLog
 from tui_entropy.records import Started
@@ -47,8 +46,7 @@ def listing() -> str:
     rows += [_row(path) for path in files]
     if not files:
         return f"no traces in {paths.traces()} yet\n"
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return safe("".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows))
+    return "".join(f"{line}\n" for line in text_table.lines(rows))
 
 
 def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
@@ -82,7 +80,7 @@ def shown(path: Path, run: int | None = None) -> str:
     lines += [line for one in runs for line in _about(trace, trace.log(one), whole=run is not None)]
     if trace.damage:
         lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
-    return safe("\n".join(lines)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def tree(trace: Trace) -> Iterator[str]:
@@ -144,7 +142,7 @@ def merged(path: Path, run: int | None = None) -> str:
     """
     trace = Trace.open(path)
     texts = [_branch(trace, one) for one in (trace.runs if run is None else (trace.checked(run),))]
-    return safe("\n\n---\n\n".join(texts)) + "\n"
+    return "\n\n---\n\n".join(texts) + "\n"
 
 
 def _branch(trace: Trace, run: int) -> str:
@@ -169,12 +167,3 @@ def is_trace(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(72)
     return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION
-
-
-def safe(text: str) -> str:
-    """A terminal is not given what it would obey; a pipe gets every byte."""
-    if not sys.stdout.isatty():
-        return text
-    from tui_entropy.ui.glyphs import visible
-
-    return visible(text)

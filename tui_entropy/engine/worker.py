@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tui_entropy.crash_report import reported
 from tui_entropy.engine.audience import Audience
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
@@ -280,8 +281,7 @@ def tidy_heap() -> None:
 def _sentence(error: Exception) -> str:
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
         return "the engine ran out of memory: use a shorter prompt, a smaller model or --dtype bfloat16"
-    first = str(error).strip().split("\n", 1)[0]
-    return f"the engine failed: {type(error).__name__}: {first}" if first else f"the engine failed: {error!r}"
+    return reported(error, "the engine")
 
 
 def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker] = Worker) -> None:

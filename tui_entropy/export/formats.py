@@ -14,6 +14,7 @@ from typing import BinaryIO
 from tui_entropy.errors import UserError
 from tui_entropy.export import arrays, cast, inif, lines, page, parquet, plots, spreadsheet
 from tui_entropy.export.recording import Recording, opened
+from tui_entropy.streams import put
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +24,27 @@ class Format:
     """Of the file that is written where no other is named."""
     extra: str = ""
     """Of this package, where it needs more than the package does."""
+    binary: bool = False
+    """It is no text, and nothing for a terminal."""
 
 
 FORMATS = {
     "csv": Format(spreadsheet.write, ".csv"),
     "jsonl": Format(lines.write, ".jsonl"),
-    "parquet": Format(parquet.write, ".parquet", "parquet"),
-    "npz": Format(arrays.write, ".npz"),
+    "parquet": Format(parquet.write, ".parquet", "parquet", binary=True),
+    "npz": Format(arrays.write, ".npz", binary=True),
     "inif": Format(inif.write, ".inif.json"),
     "html": Format(page.write, ".html"),
     "cast": Format(cast.write, ".cast"),
     "svg": Format(plots.svg, ".svg", "plots"),
-    "png": Format(plots.png, ".png", "plots"),
+    "png": Format(plots.png, ".png", "plots", binary=True),
 }
 ZIPPED = (".gz", ".inif")
 """Endings of files that are compressed by gzip."""
 
 STDOUT = Path("-")
+BLOCK = 2**20
+"""Bytes that are read at once."""
 
 
 def export(path: Path, to: str, out: Path | None = None, run: int | None = None, bits: bool = False) -> str:
@@ -53,6 +58,8 @@ def export(path: Path, to: str, out: Path | None = None, run: int | None = None,
     out = out or Path(path.stem + form.ending)
     if out.exists() and out.samefile(path):
         raise UserError(f"{out} is the recording itself; name another file with -o")
+    if out == STDOUT and form.binary and sys.stdout.isatty():
+        raise UserError(f"--to {to} is no text that a terminal could show: name a file with -o, or redirect stdout")
     recording = opened(path, run, bits)
     with tempfile.TemporaryFile() as made:
         try:
@@ -74,7 +81,8 @@ def export(path: Path, to: str, out: Path | None = None, run: int | None = None,
 
 def _deliver(made: BinaryIO, out: Path) -> None:
     if out == STDOUT:
-        shutil.copyfileobj(made, sys.stdout.buffer)
+        while block := made.read(BLOCK):
+            put(block)
         return
     with open(out, "wb") as plain:
         if out.suffix not in ZIPPED:

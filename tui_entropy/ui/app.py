@@ -46,6 +46,7 @@ from tui_entropy.records import (
 )
 from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.engine import EngineProcess
+from tui_entropy.ui.failure import ClosesOnFailure
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
 from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
@@ -78,7 +79,7 @@ LOOKS = (
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
 
-class InspectorApp(Actions, App[None]):
+class InspectorApp(ClosesOnFailure, Actions, App[None]):
     """A debugger for the text that one engine writes.
 
     write: what to begin with once the model is up, None to wait for a person.

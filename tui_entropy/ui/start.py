@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_entropy.errors import UserError
+from tui_entropy.streams import say
 
 if TYPE_CHECKING:
     from textual.driver import Driver
@@ -131,9 +131,10 @@ def driver(diff: bool) -> type[Driver] | None:
 def stay(app: InspectorApp, mouse: bool) -> None:
     sys.setswitchinterval(GIL_SECONDS)
     app.run(mouse=mouse)
+    if app.failure is not None:
+        raise app.failure
     if app.parting:
-        with suppress(OSError):  # the terminal may be gone
-            print(app.parting, file=sys.stderr, flush=True)
+        say(app.parting)
     if app.return_code:
         sys.exit(app.return_code)
 

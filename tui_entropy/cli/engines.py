@@ -1,0 +1,66 @@
+"""Commands for engines that run already: attach, stop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.options import Ascii, Color, Diff, EngineId, Mouse, Theme
+from tui_entropy.errors import UserError
+from tui_entropy.records import ModelSpec
+from tui_entropy.streams import say
+
+
+@app.command(epilog=EXIT_CODES)
+def attach(
+    engine: EngineId = None,
+    show: Annotated[bool, typer.Option("--list", help="List the running engines instead.")] = False,
+    ssh: Annotated[str | None, typer.Option(metavar="HOST", help="Attach there, by `ssh -t HOST`.")] = None,
+    remote: Annotated[str, typer.Option(help="With --ssh: what tui-entropy is called there.")] = "tui-entropy",
+    socket: Annotated[Path | None, typer.Option(help="Socket of an engine, as one forwarded by `ssh -L`.")] = None,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+    diff: Diff = True,
+) -> None:
+    """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.ui.start import color_mode, start
+
+    if ssh is not None:
+        flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
+        flags += ["--no-diff"] * (not diff)
+        flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
+        command = attaching.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
+        try:
+            os.execvp(command[0], command)
+        except OSError as missing:
+            raise UserError(f"ssh could not be started: {missing}") from missing
+    if show:
+        print(attaching.table(found := engines.running()), end="")
+        if found:
+            say(f"Their sockets are {found[0].socket.with_name('ID.sock')}")
+        return
+    path = socket or attaching.chosen(engine).socket
+    source: dict[str, Any] = {"attach": path, "forwarded": attaching.is_forwarded(path)}
+    start(
+        ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **source
+    )
+
+
+@app.command(epilog=EXIT_CODES)
+def stop(
+    engine: EngineId = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every running engine.")] = False,
+) -> None:
+    """End a running engine, whoever watches it."""
+    from tui_entropy import attaching, engines
+
+    for each in engines.running() if everyone else [attaching.chosen(engine)]:
+        attaching.stop(each)
+        say(f"engine {each.id} has ended")

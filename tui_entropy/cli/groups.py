@@ -1,0 +1,67 @@
+"""Parameters of a command that stand for a whole group of options: a model's name, the knobs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from tui_entropy.cli.options import Device, Dtype, Graph, Name, RemoteCode, Revision
+from tui_entropy.knobs import KNOBS, Knob, read, shown
+from tui_entropy.records import Knobs, ModelSpec
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for every part of a model's name in place of its parameter `spec`, and one for every
+    knob in place of `knobs`."""
+
+    def typed(**given: Any) -> None:
+        for name, (options, made) in taken.items():
+            given[name] = made({option.name: given.pop(option.name) for option in options})
+        command(**given)
+
+    signature = inspect.signature(command, eval_str=True)
+    taken = {name: GROUPS[name] for name in signature.parameters if name in GROUPS}
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        parameters += taken[parameter.name][0] if parameter.name in taken else [parameter]
+    typed.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    typed.__name__, typed.__doc__ = command.__name__, command.__doc__
+    return typed
+
+
+def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(knob: Knob) -> inspect.Parameter:
+    default = knob.default if knob.is_number else shown(Knobs(), knob.name)
+    return _parameter(knob.name, default, Annotated[type(default), typer.Option(knob.option, help=knob.about)])
+
+
+def _knobs(given: dict[str, Any]) -> Knobs:
+    knobs = Knobs()
+    for name, value in given.items():
+        knobs = read(knobs, name, str(value))
+    return knobs
+
+
+GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]]] = {
+    "spec": (
+        [
+            _parameter("model", "smollm2", Name),
+            _parameter("revision", None, Revision),
+            _parameter("device", "auto", Device),
+            _parameter("dtype", "auto", Dtype),
+            _parameter("trust_remote_code", False, RemoteCode),
+            _parameter("graph", True, Graph),
+        ],
+        lambda given: ModelSpec(*given.values()),
+    ),
+    "knobs": ([_option(knob) for knob in KNOBS], _knobs),
+}
+"""A parameter of a command -> the options that stand for it, in order, and what makes it of them."""

@@ -1,0 +1,82 @@
+"""From a command line to an exit code. Whatever happens, a person is told in a sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from tui_entropy.cli.app import app
+from tui_entropy.errors import UserError
+from tui_entropy.streams import PipeClosed, say
+
+CLOSED = 128 + 13
+"""What a shell calls the end by SIGPIPE."""
+OF_THE_MACHINE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENXIO, errno.ENODEV, errno.EEXIST,
+    errno.ENOENT, errno.ETXTBSY, errno.EFBIG, errno.ESTALE,
+}  # fmt: skip
+"""What a file or folder can be refused for that no program can help."""
+
+
+def main() -> NoReturn:
+    """Run a command; no command means `run`."""
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
+        arguments = ["run", *arguments]
+    sys.exit(exit_code(lambda: _command(arguments)))
+
+
+def _command(arguments: Sequence[str]) -> None:
+    check_text(arguments)
+    app(arguments, standalone_mode=True)
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Raise UserError for bytes that are no UTF-8: no prompt, and no name that could be written to a record."""
+    for place, argument in enumerate(arguments):
+        try:
+            argument.encode()
+        except UnicodeEncodeError as odd:
+            last = arguments[place - 1] if place else ""
+            what = f"the value of {last}" if last.startswith("-") else f"argument {place + 1}"
+            byte = ord(argument[odd.start]) - 0xDC00
+            raise UserError(f"{what} is no UTF-8 (it holds the byte 0x{byte:02x}): convert or rename it") from None
+
+
+def exit_code(command: Callable[[], None]) -> int | str | None:
+    """What the process ends with, once everything is written and said."""
+    code: int | str | None = 0
+    try:
+        try:
+            command()
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+        return code
+    except PipeClosed:
+        return CLOSED
+    except UserError as mistake:
+        say(str(mistake))
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        return _failed(error)
+
+
+def _failed(error: BaseException) -> int:
+    if isinstance(error, MemoryError):
+        say("the memory of this machine is used up: use a shorter prompt, a smaller model or --dtype bfloat16")
+        return 3
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
+        say(str(UserError(f"{what} cannot be used ({error.strerror}): put that right, or name another")))
+        return 3
+    from tui_entropy.crash_report import reported
+
+    say(reported(error))
+    return 1

@@ -1,0 +1,74 @@
+"""Commands for what a text is written with and shown in: models, fetch, doctor, themes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.groups import grouped
+from tui_entropy.cli.options import prepare_engine
+from tui_entropy.records import ModelSpec
+from tui_entropy.streams import put, say
+
+
+@app.command(epilog=EXIT_CODES)
+def models() -> None:
+    """List the models that are here, and those that can be fetched."""
+    from tui_entropy.listing import listing
+
+    print(listing(), end="")
+
+
+@app.command(epilog=EXIT_CODES)
+def fetch(
+    name: Annotated[str, typer.Argument(help="A name of `models`, such as smollm2 or gemma.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to the model's terms without being asked.")] = False,
+) -> None:
+    """Download a model, check it, and keep it ready."""
+    prepare_engine()
+    from tui_entropy.engine.fetching import fetch as get
+    from tui_entropy.narration import Narrator
+
+    def agree(terms: str) -> bool:
+        say(terms)
+        return yes or typer.confirm("Do you agree?", err=True)
+
+    narrator = Narrator()
+    folder = get(name, narrator.progress, agree)
+    narrator.done(f"{name} is ready in {folder}")
+
+
+@app.command(epilog=EXIT_CODES.replace("the engine failed", "a check or the engine failed"))
+@grouped
+def doctor(
+    *,
+    spec: ModelSpec,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON instead of tables.")] = False,
+) -> None:
+    """Prove the numbers on this very model and machine, and tell what each view costs."""
+    prepare_engine()
+    from tui_entropy import report
+    from tui_entropy.engine.loading import load
+    from tui_entropy.engine.verify.doctor import doctor as examined
+    from tui_entropy.narration import Narrator
+
+    narrator = Narrator()
+    loaded = load(spec, narrator.progress)
+    found = examined(loaded, narrator.progress)
+    narrator.done(f"kept in {report.save(found, loaded.card)}")
+    if as_json:
+        put(report.as_json(found))
+    else:
+        report.show(found)
+    raise typer.Exit(0 if found.passed else 1)
+
+
+@app.command(epilog=EXIT_CODES)
+def themes() -> None:
+    """List the themes: ours and the user's own."""
+    from tui_entropy.ui.theme import available
+
+    for name, path in sorted(available().items()):
+        print(f"{name:16} {path}")

@@ -1,0 +1,150 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tui_entropy.errors import UserError
+
+if TYPE_CHECKING:
+    from tui_entropy.records import Breakpoint, Vector
+
+SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
+
+# What every command that loads a model is told of it.
+Name = Annotated[str, typer.Option("--model", help="Hub id, folder, GGUF file, or a name of `models`.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
+Graph = Annotated[
+    bool, typer.Option(help="On a GPU run decode steps as a captured CUDA graph, where the model can be.")
+]
+TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
+TracePath = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"),
+]
+NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]
+Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
+
+# What it is told to write.
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")]
+System = Annotated[str | None, typer.Option(help="System prompt of the chat template.")]
+Chat = Annotated[
+    bool | None, typer.Option("--chat/--raw", help="Chat template or raw text. [default: chat where there is one]")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Tokens to write at most.")]
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
+]
+
+Breaks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--break", metavar="EXPR", help="Stop before a token of which this is true, such as 'entropy > 3 bits'; see "
+        "docs/breakpoints.md. May be given several times.",
+    ),
+]  # fmt: skip
+Watches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch", metavar="TEXT", help="Follow the probability of this text at every token. May be given several "
+        "times.",
+    ),
+]  # fmt: skip
+
+EngineId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Of `attach --list`, or how it begins.")]
+# How long an engine stays, and what it does alone.
+Keep = Annotated[
+    str,
+    typer.Option(envvar="TUI_ENTROPY_KEEP", help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0."),
+]
+OnLeave = Annotated[
+    str,
+    typer.Option(
+        envvar="TUI_ENTROPY_ON_LEAVE",
+        help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
+    ),
+]
+KeptCache = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE", help="Memory for keys and values beside those of the text that is written, so that branches "
+        "and going back need not read again: 512MiB, 2GiB, 0 for none.",
+    ),
+]  # fmt: skip
+
+# What every command that draws is told of the looks.
+Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
+Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
+Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
+Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
+
+
+def prompt_option(text: str | None) -> str | None:
+    """What --prompt says, or stdin does. Raises UserError for what is no text there."""
+    from tui_entropy.streams import read_text
+
+    return read_text() if text == "-" else text
+
+
+def trace_path(given: Path | None, model: str, prompt: str) -> Path:
+    """Where to record. Raises UserError for a file that is there already."""
+    from tui_entropy.traces import new_path
+
+    if given is not None and given.exists():
+        raise UserError(f"--trace {given} is there already: give another name, or remove it with `tui-entropy rm`")
+    return given or new_path(model, prompt)
+
+
+VECTOR = re.compile(
+    r"(?P<source>.+?):(?P<strength>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(:(?P<first>\d{1,9})-(?P<last>\d{1,9}))?",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+
+
+def vector_option(text: str) -> Vector:
+    """FILE:STRENGTH[:FIRST-LAST] -> Vector, switched on. Raises UserError."""
+    from tui_entropy.records import Vector
+
+    found = VECTOR.fullmatch(text)
+    if found is None or not isfinite(float(found["strength"])):
+        raise UserError(f"--vector {text}: wanted FILE:STRENGTH[:FIRST-LAST], such as warm.gguf:0.8:10-20")
+    return Vector(
+        name=Path(found["source"]).stem,
+        source=found["source"],
+        strength=float(found["strength"]),
+        on=True,
+        first=int(found["first"]) if found["first"] else None,
+        last=int(found["last"]) if found["last"] else None,
+    )
+
+
+def break_options(texts: list[str] | None) -> tuple[Breakpoint, ...]:
+    """Breakpoints of these expressions, numbered from 1. Raises UserError for one that is wrong, with a caret."""
+    from tui_entropy.conditions import ConditionError, parse
+    from tui_entropy.records import Breakpoint
+
+    for text in texts or ():
+        try:
+            parse(text)
+        except ConditionError as mistake:
+            raise UserError(f"--break: {mistake}", mistake.place()) from None
+    return tuple(Breakpoint(number, text) for number, text in enumerate(texts or (), 1))
+
+
+def prepare_engine() -> None:
+    """What must be set before torch and transformers are imported in this process."""
+    gc.enable()
+    # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

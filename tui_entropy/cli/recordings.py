@@ -1,0 +1,100 @@
+"""Commands for what was recorded: replay, traces, show, merge, rm, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile
+from tui_entropy.streams import say
+
+
+@app.command(epilog=EXIT_CODES)
+def replay(
+    file: TraceFile,
+    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the newest]")] = None,
+    speed: Annotated[float, typer.Option(min=0.001, help="2 is twice as fast as it was.")] = 1.0,
+    everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
+    first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
+    snapshot: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A picture instead of a screen: FILE.svg, .png or .txt, then perhaps @120x36 and :token=80 or "
+            ":page=numbers. May be given several times."
+        ),
+    ] = None,
+    cast: Annotated[
+        Path | None, typer.Option(help="A film instead of a screen: asciicast v2, for asciinema.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of --cast: columns x rows.")] = "120x36",
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+    diff: Diff = True,
+) -> None:
+    """Show a recording as it was written, without a model."""
+    from tui_entropy.traces import found
+    from tui_entropy.ui import start
+
+    path, begin, looks = found(file), None if everything else first, (theme, color, ascii_only)
+    if snapshot or cast:
+        start.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+    else:
+        start.replay(path, run, looks, speed=speed, first=begin, mouse=mouse, diff=diff)
+
+
+@app.command(epilog=EXIT_CODES)
+def traces() -> None:
+    """List what was recorded."""
+    from tui_entropy.traces import listing
+
+    print(listing(), end="")
+
+
+@app.command(epilog=EXIT_CODES)
+def show(file: TraceFile, run: Run = None) -> None:
+    """Tell what is in a trace: every run, its numbers as a whole, its text."""
+    from tui_entropy.traces import found, shown
+
+    print(shown(found(file), run), end="")
+
+
+@app.command(epilog=EXIT_CODES)
+def merge(file: TraceFile, run: Run = None) -> None:
+    """Print the text of every branch of a trace, each from the prompt to its own end."""
+    from tui_entropy.traces import found, merged
+
+    print(merged(found(file), run), end="")
+
+
+@app.command(epilog=EXIT_CODES)
+def rm(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Names of `traces`, or paths.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
+) -> None:
+    """Remove traces."""
+    from tui_entropy.traces import found, remove
+
+    remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+
+
+@app.command(epilog=EXIT_CODES)
+def export(
+    file: TraceFile,
+    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
+    ] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of the trace. [default: the newest]")] = None,
+    bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
+) -> None:
+    """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
+    from tui_entropy.export import formats
+    from tui_entropy.traces import found
+
+    say(formats.export(found(file), to, out, run, bits))

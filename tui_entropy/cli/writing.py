@@ -1,0 +1,129 @@
+"""Commands that write with a model: run, serve."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.groups import grouped
+from tui_entropy.cli.options import (
+    SAMPLE_PROMPT,
+    Ascii,
+    Breaks,
+    Chat,
+    Color,
+    Diff,
+    Keep,
+    KeptCache,
+    MaxTokens,
+    Mouse,
+    NoTrace,
+    OnLeave,
+    Prompt,
+    System,
+    Theme,
+    TracePath,
+    Vectors,
+    Watches,
+    break_options,
+    prepare_engine,
+    prompt_option,
+    trace_path,
+    vector_option,
+)
+from tui_entropy.errors import UserError
+from tui_entropy.records import Knobs, ModelSpec, Write
+
+
+@app.command(epilog=EXIT_CODES)
+@grouped
+def run(
+    *,
+    spec: ModelSpec,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
+    knobs: Knobs,
+    vector: Vectors = None,
+    stop_at: Breaks = None,
+    watch: Watches = None,
+    prompt_scores: Annotated[
+        bool | None,
+        typer.Option(
+            help="Score the tokens of the prompt too: its reading takes about half as long again. [default: where "
+            "they show, on the screen and in JSON lines]"
+        ),
+    ] = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
+    headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+    mouse: Mouse = True,
+    diff: Diff = True,
+) -> None:
+    """Write from a prompt, in the inspector or (--headless) without a screen."""
+    vectors = tuple(vector_option(text) for text in vector or ())
+    stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
+    scored = as_json or not headless if prompt_scores is None else prompt_scores
+    write = Write(prompt_option(prompt) or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
+    path = None if no_trace else trace_path(trace, spec.name, write.prompt)
+    if headless:
+        prepare_engine()
+        from tui_entropy.headless import write_out
+
+        if not write_out(spec, write, vectors, as_json, path, **stops):
+            raise typer.Exit(4)
+        return
+    from tui_entropy.engines import staying
+    from tui_entropy.ui.start import start
+
+    engine: dict[str, Any] = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave, kept_cache)}
+    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **engine)
+
+
+@app.command(epilog=EXIT_CODES)
+@grouped
+def serve(
+    *,
+    spec: ModelSpec,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    max_tokens: MaxTokens = 512,
+    knobs: Knobs,
+    vector: Vectors = None,
+    stop_at: Breaks = None,
+    watch: Watches = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
+    headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
+) -> None:
+    """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
+    from tui_entropy import attaching, engines
+    from tui_entropy.narration import Narrator
+    from tui_entropy.records import Load
+
+    stops = break_options(stop_at)
+    given = prompt_option(prompt)
+    write = Write(given, system, chat, max_tokens, knobs) if given else None
+    path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
+    stays = engines.staying(keep, on_leave, kept_cache)
+    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
+    if not load.keep:
+        raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
+    narrator = Narrator()
+    told = attaching.serve(engines.command(), load, write, narrator.progress, stops, tuple(watch or ()))
+    narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
+    print(told)
