@@ -2,7 +2,8 @@
 what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
 its steps.
 
-The unit of a number stands in the name of its field or in the header. Unknown and infinite are null.
+The unit of a number stands in the name of its field or in the header. Unknown and infinite are null. What a terminal
+would obey or hide is escaped, so that a file of them can be looked at with `cat`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tui_entropy.escape import plain_json
 from tui_entropy.log import Log
 from tui_entropy.records import (
     ATTENTION,
@@ -63,7 +65,7 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
             made = end(log, event.reason)
         case _:
             return b""
-    return made + b"\n"
+    return plain_json(made) + b"\n"
 
 
 def header(card: ModelCard, started: Started) -> bytes:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from tui_entropy import paths
+from tui_entropy import paths, streams
+from tui_entropy.escape import plain_json, visible
 from tui_entropy.records import ModelCard
 
 if TYPE_CHECKING:
@@ -119,15 +120,19 @@ def as_json(report: Report) -> bytes:
     plain = msgspec.to_builtins(report)
     for check, known in zip(plain["checks"], report.checks, strict=True):
         check["verdict"] = known.verdict
-    return msgspec.json.format(msgspec.json.encode(plain | {"passed": report.passed})) + b"\n"
+    return plain_json(msgspec.json.format(msgspec.json.encode(plain | {"passed": report.passed}))) + b"\n"
 
 
 def show(report: Report) -> None:
     """Print it to stdout, as wide as the terminal, or as wide as the tables where there is none."""
     from rich.console import Console
+    from rich.segment import Segment, Segments
 
     width = None if sys.stdout.isatty() else WIDTH
-    Console(highlight=False, width=width).print(tables(report))
+    console = Console(highlight=False, width=width)
+    with console.capture() as drawn:
+        console.print(Segments([Segment(visible(part.text), part.style) for part in console.render(tables(report))]))
+    streams.put_drawn(drawn.get())
 
 
 def tables(report: Report) -> RenderableType:

@@ -88,7 +88,7 @@ def guard() -> None:
 
 
 def control(sequence: str) -> None:
-    """Send what a terminal at stderr is meant to obey."""
+    """Send to stderr what a terminal there is meant to obey."""
     getattr(sys.stderr, "control", sys.stderr.write)(sequence)
 
 
@@ -96,6 +96,11 @@ def say(sentence: str) -> None:
     """Tell a person on stderr."""
     sys.stderr.write(f"{sentence}\n")
     sys.stderr.flush()
+
+
+def put_drawn(text: str) -> None:
+    """Write what is safe already, and styled with control sequences of ours, to stdout."""
+    getattr(sys.stdout, "control", sys.stdout.write)(text)
 
 
 def put(data: bytes) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from tui_entropy.cli.app import app
@@ -66,6 +67,9 @@ def exit_code(command: Callable[[], None]) -> int | str | None:
         return 130
     except BaseException as error:
         return _failed(error)
+    finally:
+        with suppress(PipeClosed, UserError):  # what was printed before a mistake
+            sys.stdout.flush()
 
 
 def _failed(error: BaseException) -> int:

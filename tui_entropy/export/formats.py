@@ -83,6 +83,7 @@ def _deliver(made: BinaryIO, out: Path) -> None:
     if out == STDOUT:
         while block := made.read(BLOCK):
             put(block)
+        sys.stdout.flush()
         return
     with open(out, "wb") as plain:
         if out.suffix not in ZIPPED:

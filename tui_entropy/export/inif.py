@@ -14,13 +14,15 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tui_entropy import __version__
+from tui_entropy.escape import plain_json
 from tui_entropy.export.recording import Recording
 from tui_entropy.export.table import COLUMNS, rows
 from tui_entropy.records import Candidate
 
 
 def write(recording: Recording, file: BinaryIO) -> None:
-    file.write(msgspec.json.encode({"metadata": _metadata(recording), "samples": [_sample(recording)]}))
+    document = {"metadata": _metadata(recording), "samples": [_sample(recording)]}
+    file.write(plain_json(msgspec.json.encode(document)))
 
 
 def _metadata(recording: Recording) -> dict[str, Any]:
