@@ -12,6 +12,9 @@ from tui_entropy.errors import UserError
 from tui_entropy.quadrants import VARIANTS
 from tui_entropy.records import ORDERS, PENALTIES, Knobs
 
+LARGEST_ID = 2**31 - 1
+"""No vocabulary has a token beyond it; records hold ids as 32 bits."""
+
 
 class Knob(Struct, frozen=True):
     name: str
@@ -229,8 +232,13 @@ def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def check(knobs: Knobs) -> None:
-    """Raise UserError for a value that a knob can not have, or an order that is not one of all stages."""
+def check(knobs: Knobs, vocab: int = LARGEST_ID + 1) -> None:
+    """Raise UserError for a value that a knob can not have, an order that is not one of all stages, or a token that
+    a vocabulary of this size does not have."""
+    if beyond := [token_id for token_id in knobs.banned if not 0 <= token_id < vocab]:
+        raise UserError(
+            f"there is no token {beyond[0]} that could be banned: ids go from 0 to {vocab - 1}, leave it out"
+        )
     for knob in KNOBS:
         value = getattr(knobs, knob.name)
         if knob.is_number and not (knob.low < value <= knob.high or (value == knob.low and not knob.above)):

@@ -727,7 +727,7 @@ class Write(Struct, frozen=True, tag="write"):
     prompt: str
     system: str | None
     chat: bool | None
-    """Whether the chat template is used; None for wherever the model has one."""
+    """Whether the chat template is used; None for wherever the model has one and there is something to say in it."""
     max_tokens: int
     knobs: Knobs
     score_prompt: bool = True

@@ -96,11 +96,11 @@ def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
         for text in ids
         for _ in range(ids[text])
     ]
-    told = fanned(AskFan(1, 0, n=9), rows, llama.codec, 0.1)
+    told = fanned(AskFan(1, 0, n=9), rows, llama.codec, 0.1, [])
     assert [row.group for row in told.rows] == [0] * 5 + [1] * 3 + [2]
     shares = (5 / 9, 3 / 9, 1 / 9)
     assert told.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
-    exact = fanned(AskFan(1, 0, n=9, same="exact"), rows, llama.codec, 0.1)
+    exact = fanned(AskFan(1, 0, n=9, same="exact"), rows, llama.codec, 0.1, [])
     assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
     assert normalised("An  Answer, the\nanswer ") == "answer answer"
     assert all(a.group <= b.group for a, b in pairwise(exact.rows))

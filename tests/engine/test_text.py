@@ -7,7 +7,7 @@ import small
 import tiny
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from tui_entropy.engine.fetching import weights_of
@@ -105,10 +105,45 @@ def test_a_template_that_takes_no_system_prompt_says_so() -> None:
         codec.encode("hi", "be kind", chat=True)
 
 
+def framed(template: str) -> Codec:
+    """A tokenizer that puts special tokens around a text."""
+    codec = sentencepiece()
+    backend = codec.tokenizer.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing(template, None, [("<s>", 1), ("</s>", 2)])
+    return codec
+
+
 def test_an_empty_prompt_begins_with_the_begin_token_or_is_refused() -> None:
-    assert sentencepiece_codec.encode("", None, chat=False) == [1]
+    for template in ("<s> $A", "<s> $A </s>", "$A </s>", "$A"):
+        assert framed(template).encode("", None, chat=False) == [1]
+    assert framed("</s> <s> $A </s>").encode("", None, chat=False) == [2, 1]
     with pytest.raises(UserError, match="prompt is empty"):
         byte_level_codec.encode("", None, chat=False)
+
+
+@pytest.mark.parametrize("template", ["<s> $A </s>", "$A </s>", "$A <s> </s>"])
+def test_what_a_tokenizer_puts_behind_a_text_would_end_it_and_is_left_out(template: str) -> None:
+    codec, plain = framed(template), sentencepiece_codec.encode(" ab", None, chat=False)
+    assert codec.encode(" ab", None, chat=False) == [1] * template.startswith("<s>") + plain
+    assert codec.tokenizer(" ab")["input_ids"][-1] == 2
+
+
+def test_an_end_that_a_person_typed_stays() -> None:
+    assert framed("<s> $A </s>").encode("a</s>", None, chat=False)[-1] == 2
+    assert framed("<s> $A </s>").encode("<s>", None, chat=False) == [1, 1]
+
+
+def test_a_token_that_the_model_has_no_embedding_for_is_refused_by_name() -> None:
+    codec = Codec(byte_level(CHATML).tokenizer, rows=257)
+    assert codec.encode("hi<|endoftext|>", None, chat=False)[-1] == 256
+    for ask in (
+        lambda: codec.encode("hi<|im_end|>", None, chat=False),
+        lambda: codec.encode("hi", None, chat=True),
+        lambda: codec.continuing("<|im_end|>"),
+    ):
+        with pytest.raises(UserError, match=r"<\|im_(start|end)\|>.*token 25[78] .* up to 256 only"):
+            ask()
+    assert codec.single_token("<|im_end|>") is None
 
 
 def test_a_text_ends_with_any_of_the_models_ends_and_with_the_end_of_a_turn() -> None:

@@ -166,6 +166,17 @@ def test_a_character_in_parts_shows_once_whole_and_takes_the_cursor_from_each_pa
         assert [segment.text for segment in strip if segment.style.bgcolor == Paint().cursor.bgcolor] == [under]
 
 
+@pytest.mark.parametrize(("ascii", "name"), [(False, "‹token 49160›"), (True, "<token 49160>")])
+def test_a_token_without_text_is_called_by_its_number_and_takes_the_cursor(ascii, name):
+    log = made.log(0)
+    for n, text in enumerate([" a", "", " b"]):
+        log.append(replace(made.step(n, text), token_id=49160))
+    paint = Paint(ascii=ascii)
+    strip = TokenStream().draw(frame_of(log, cursor=1, paint=paint), 80, 9)[3]
+    assert [segment.text for segment in strip if segment.style.bgcolor == paint.cursor.bgcolor] == [name]
+    assert f"{name} b" in strip.text
+
+
 class Stage(App[None]):
     """One stream on a screen, and what it asked for."""
 

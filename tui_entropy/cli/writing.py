@@ -74,7 +74,8 @@ def run(
     vectors = tuple(vector_option(text) for text in vector or ())
     stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
     scored = as_json or not headless if prompt_scores is None else prompt_scores
-    write = Write(prompt_option(prompt) or SAMPLE_PROMPT, system, chat, max_tokens, knobs, scored)
+    given = prompt_option(prompt)
+    write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
     path = None if no_trace else trace_path(trace, spec.name, write.prompt)
     if headless:
         prepare_engine()
@@ -117,7 +118,7 @@ def serve(
 
     stops = break_options(stop_at)
     given = prompt_option(prompt)
-    write = Write(given, system, chat, max_tokens, knobs) if given else None
+    write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
     stays = engines.staying(keep, on_leave, kept_cache)
     load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)

@@ -164,7 +164,7 @@ class Branches:
     def reconsider(self, ask: Reconsider) -> Reconsidered:
         """A step as it would be with other knobs. The model is asked once for as long as it is the same step. Raises
         UserError."""
-        check(ask.knobs)
+        check(ask.knobs, self.session.loaded.card.vocab)
         run = self.run(ask.run)
         self.check_step(run, ask.step)
         session, then = self.session, self._as_before(run, ask.step)

@@ -16,7 +16,7 @@ from tui_entropy.engine.attention import Held
 from tui_entropy.engine.cache import ROOM, n_bytes, tensors
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.state import Recent
-from tui_entropy.engine.text import Utf8Stream
+from tui_entropy.engine.text import TextStream
 from tui_entropy.records import Step
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Context:
         """Of each of them a number that only contexts share in which it, all before it, and what they were read under
         are the same. So they share its keys and values too."""
         self.recent = Recent()
-        self.text = Utf8Stream()
+        self.text = TextStream(loaded.codec, prompt_ids)
         self.mus: list[float | None] = [None]
         """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
         self.ats = [0.0]
@@ -83,10 +83,11 @@ class Context:
         n = self.n_prompt + step
         new = Context(self._loaded, self._ids[:n].tolist(), max_tokens)
         new.n_prompt, new.n_scored, new.lag = self.n_prompt, self.n_scored, self.lag
+        new.text = TextStream(self._loaded.codec, new.prompt.tolist())
         new.pushes, new.stamps = self.pushes[:n], self.stamps[:n]
         new.recent, new.mus, new.ats = self.recent.first(step), self.mus[: step + 1], self.ats[: step + 1]
         new.meddled = {at: how for at, how in self.meddled.items() if at < step}
-        new.text.push(b"".join(map(self._loaded.codec.token_bytes, new.written.tolist())))
+        new.text.spell(new.written.tolist())
         return new
 
     def shared(self, other: Context) -> int:
@@ -190,7 +191,7 @@ class Context:
         if self.shadow is not None and self.shadow.context is not self:
             self.shadow.context.write(step.token_id)
         self.recent.count()
-        self.text.push(step.data)
+        self.text.push(step.token_id)
         self.mus.append(mu)
         self.ats.append(step.at)
         self.forced, self.banned = self.forced[1:], frozenset()

@@ -220,10 +220,10 @@ def proposal(
     stages, numbers, decision = chose
     mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in stages else None
     step = step_record(
-        numbers, stages, probes.attention.visible_keys(), context.recent, loaded.codec, context.text,
+        numbers, stages, probes.attention.visible_keys(), context.recent, context.text,
         run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
-        shadow=None if context.shadow is None else context.shadow.record(numbers, loaded.codec),
+        shadow=None if context.shadow is None else context.shadow.record(numbers, context.text),
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 

@@ -23,7 +23,8 @@ from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs
 from tui_entropy.engine.sampling import Past, apply, draw, first_mu, next_mu
-from tui_entropy.engine.text import Codec
+from tui_entropy.engine.spelling import LOOKED_BACK
+from tui_entropy.engine.text import Codec, TextStream
 from tui_entropy.records import AskFan, Fanned, FanRow
 
 MOST_BYTES = 1 << 30
@@ -95,7 +96,8 @@ def fan(loaded: Loaded, probes: Instruments, before: Before, now: Controls, ask:
         for first in range(0, ask.n, together):
             last = min(first + together, ask.n)
             rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
-    return fanned(ask, rows, loaded.codec, time.perf_counter() - began)
+    newest = torch.cat([before.prompt, before.written])[-LOOKED_BACK:].tolist()
+    return fanned(ask, rows, loaded.codec, time.perf_counter() - began, newest)
 
 
 def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int], length: int) -> list[Row]:
@@ -132,10 +134,10 @@ def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int],
     return rows
 
 
-def fanned(ask: AskFan, rows: Sequence[Row], codec: Codec, seconds: float) -> Fanned:
-    """Rows that say the same in one group, the largest group first."""
+def fanned(ask: AskFan, rows: Sequence[Row], codec: Codec, seconds: float, before: Sequence[int]) -> Fanned:
+    """Rows that say the same in one group, the largest group first. before: ids of what they go on from."""
     texts = [
-        b"".join(codec.token_bytes(i) for i in row.token_ids if i not in codec.eos_ids).decode("utf-8", "replace")
+        TextStream(codec, before).spell(i for i in row.token_ids if i not in codec.eos_ids).decode("utf-8", "replace")
         for row in rows
     ]
     keys = texts if ask.same == "exact" else [normalised(text) for text in texts]

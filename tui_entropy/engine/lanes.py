@@ -58,7 +58,7 @@ class Lanes:
                 "two lanes are written side by side, and a shadow would be a third: stop one of them first"
             )
         if lane is not None and lane.knobs is not None:
-            check(lane.knobs)
+            check(lane.knobs, self.session.loaded.card.vocab)
         if lane is not None and self.session.context is not None:
             self._prompt(lane, self.session.context)
         self._wanted = lane
@@ -133,7 +133,7 @@ class Lanes:
         run = session.branches.run(ask.run)
         session.branches.check_step(run, ask.step)
         if lane.knobs is not None:
-            check(lane.knobs)
+            check(lane.knobs, self.session.loaded.card.vocab)
         if lane.prompt is not None and ask.step:
             raise UserError("a lane with another prompt has no part of this text: begin the two at the first token")
         prompt = self._prompt(lane, run.context)

@@ -73,7 +73,8 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     report(Progress(f"loading {weights.name}"))
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
-    codec = Codec(tokenizer, _ends(model))
+    rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
+    codec = Codec(tokenizer, _ends(model), rows)
     card = _card(weights, model, codec, anatomy)
     return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))), spec.graph)
 

@@ -25,7 +25,7 @@ from tui_entropy.engine.metrics import (
 from tui_entropy.engine.residual import block_stats
 from tui_entropy.engine.sampling import Chained
 from tui_entropy.engine.state import Recent
-from tui_entropy.engine.text import Codec, Utf8Stream
+from tui_entropy.engine.text import TextStream
 from tui_entropy.records import BLOCKS, Candidate, Grid, Stage, Step, Watched
 
 LARGEST_EXACT = 2**24
@@ -102,8 +102,7 @@ def step_record(
     stages: tuple[str, ...],
     visible_keys: tuple[int | None, ...],
     recent: Recent,
-    codec: Codec,
-    text: Utf8Stream,
+    text: TextStream,
     **known: Any,
 ) -> Step:
     """Name the numbers of one step, and judge it by the steps before. It is counted among them by nobody yet.
@@ -111,7 +110,6 @@ def step_record(
     stages: of the sampling chain, those that were on. known: further fields.
     """
     token_id = int(numbers["token_id"][0])
-    data = codec.token_bytes(token_id)
     surprisal, entropy = float(numbers["surprisal"][0]), float(numbers["entropy"][0])
     n_layers, n_candidates = len(visible_keys), len(numbers["ids"])
     head_entropy, blocks = numbers["head_entropy"].reshape(n_layers, -1), numbers["blocks"].reshape(n_layers, -1)
@@ -128,8 +126,8 @@ def step_record(
     final = stage_probs[-1] if stages else np.exp([-surprisal, *numbers["logprobs"]])
     return Step(
         token_id=token_id,
-        data=data,
-        text=text.peek(data),
+        data=text.adds(token_id),
+        text=text.peek(token_id),
         entropy=entropy,
         varentropy=float(numbers["varentropy"][0]),
         surprisal=surprisal,
@@ -139,7 +137,7 @@ def step_record(
         uniform_kl=float(numbers["uniform_kl"][0]),
         final_entropy=summary[-1][2] if stages else entropy,
         final_prob=float(final[0]),
-        candidates=_candidates(numbers, final[1:].tolist(), stages, codec),
+        candidates=_candidates(numbers, final[1:].tolist(), stages, text),
         stages=tuple(Stage(name, int(row[0]), *row[1:]) for name, row in zip(stages, summary, strict=True)),
         stage_probs=Grid.of(stage_probs),
         head_entropy=Grid.of(head_entropy),
@@ -157,12 +155,14 @@ def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _candidates(numbers: Numbers, final: list[float], stages: tuple[str, ...], codec: Codec) -> tuple[Candidate, ...]:
+def _candidates(
+    numbers: Numbers, final: list[float], stages: tuple[str, ...], text: TextStream
+) -> tuple[Candidate, ...]:
     rows = zip(numbers["ids"].tolist(), numbers["logprobs"].tolist(), final, numbers["cut"].tolist(), strict=True)
     return tuple(
         Candidate(
             token_id=int(token_id),
-            data=codec.token_bytes(int(token_id)),
+            data=text.adds(int(token_id)),
             logprob=logprob,
             final_prob=final_prob,
             cut=stages[int(stage)] if stage >= 0 else None,

@@ -18,7 +18,7 @@ from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import part
 from tui_entropy.engine.stops import Stops
-from tui_entropy.engine.text import Utf8Stream, pieces
+from tui_entropy.engine.text import TextStream, pieces
 from tui_entropy.engine.vectors import ControlVector
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import check
@@ -110,10 +110,12 @@ class Session:
 
     def begin(self, write: Write) -> None:
         """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
-        check(write.knobs)
+        check(write.knobs, self.loaded.card.vocab)
         if write.parent is not None:
             self.branches.run(write.parent)
-        chat = self.loaded.card.has_chat_template if write.chat is None else write.chat
+        chat = write.chat
+        if chat is None:  # a chat of nothing asks nothing: an empty prompt is where a text begins
+            chat = self.loaded.card.has_chat_template and (write.prompt, write.system) != ("", None)
         ids = self.loaded.codec.encode(write.prompt, write.system, chat)
         context_size = self.loaded.card.context
         if len(ids) >= context_size:
@@ -153,8 +155,9 @@ class Session:
     def enter(self, run: Run) -> None:
         """This is the present run, and it is written on from now on unless it has ended."""
         self.now = run
-        so_far = b"".join(map(self.loaded.codec.token_bytes, run.context.written.tolist()))
-        self.stops.begin(run.number, run.context.n_written, Utf8Stream().push(so_far))
+        stream = TextStream(self.loaded.codec, run.context.prompt.tolist())
+        so_far = "".join(map(stream.push, run.context.written.tolist()))
+        self.stops.begin(run.number, run.context.n_written, so_far)
         self.resume()
 
     def resume(self) -> None:
@@ -265,7 +268,7 @@ class Session:
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
-        check(knobs)
+        check(knobs, self.loaded.card.vocab)
         self.knobs = knobs
         self.propose_again()
 

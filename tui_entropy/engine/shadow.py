@@ -16,7 +16,7 @@ from tui_entropy.engine.measure import Numbers
 from tui_entropy.engine.metrics import js, kl, log_probs, rank, surprisal, surprisal_moments
 from tui_entropy.engine.rows import can_stack, stack
 from tui_entropy.engine.sampling import Chained
-from tui_entropy.engine.text import Codec
+from tui_entropy.engine.text import TextStream
 from tui_entropy.records import Decision, Shadow
 
 SAME_LOGITS, SAME_PASS, SECOND_PASS = "from the same logits", "in the same forward pass", "in a second forward pass"
@@ -76,17 +76,17 @@ class ShadowLane:
         }
         return {SHADOW + name: number for name, number in numbers.items()}
 
-    def record(self, numbers: Numbers, codec: Codec) -> Shadow:
-        """Of the numbers of `thought` on the host."""
+    def record(self, numbers: Numbers, text: TextStream) -> Shadow:
+        """Of the numbers of `thought` on the host. text: what the watched lane has written."""
         of = {name: numbers[SHADOW + name] for name in Shadow.__struct_fields__ if SHADOW + name in numbers}
         top, would = (int(of.pop(name)[0]) for name in ("top_id", "would_id"))
         logprobs = tuple(of.pop("logprobs").tolist())
         return Shadow(
             rank=int(of.pop("rank")[0]),
             top_id=top,
-            top_data=codec.token_bytes(top),
+            top_data=text.adds(top),
             would_id=would,
-            would_data=codec.token_bytes(would),
+            would_data=text.adds(would),
             logprobs=logprobs,
             **{name: float(number[0]) for name, number in of.items()},
         )

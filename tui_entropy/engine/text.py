@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tui_entropy.engine.spelling import LOOKED_BACK, Spelling
 from tui_entropy.errors import UserError
 from tui_entropy.records import Piece
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-"""How SentencePiece spells a byte that no token covers."""
-
-
-def _byte_level_alphabet() -> dict[str, int]:
-    """The character that byte-level BPE writes for each byte: itself where it can be seen, else from 256 on.
-
-    Source: GPT-2, encoder.py, bytes_to_unicode.
-    """
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = sorted(set(range(256)) - set(visible))
-    return {chr(byte): byte for byte in visible} | {chr(256 + nth): byte for nth, byte in enumerate(hidden)}
-
-
-ALPHABET = _byte_level_alphabet()
-
 
 class Codec:
     """A model's tokenizer, in terms of ids and bytes."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: Iterable[int] = ()) -> None:
-        """`ends`: ids that the model's generation configuration ends a text with."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: Iterable[int] = (), rows: int | None = None) -> None:
+        """`ends`: ids that the model's generation configuration ends a text with. `rows`: how many ids the model has
+        an embedding for, where the tokenizer may have more."""
         self.tokenizer = tokenizer
+        self.spelling = Spelling(tokenizer)
         self._ends = frozenset(ends)
-        self._bytes: dict[int, bytes] = {}
+        self._rows = rows
         self._holders: dict[tuple[str, ...], frozenset[int]] = {}
-        self._added = {id: token.content.encode() for id, token in tokenizer.added_tokens_decoder.items()}
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._byte_level = backend is not None and "ByteLevel" in repr(backend.decoder)
 
     @property
     def has_chat_template(self) -> bool:
@@ -55,46 +38,78 @@ class Codec:
         prompt stands alone, with whatever the model's tokenizer puts before a text, and `system` is left out.
         Raises UserError without a template, for a template that takes no system prompt, and for no tokens at all.
         """
-        if not chat:
-            ids = self.tokenizer(prompt)["input_ids"]
-            if not ids and self.tokenizer.bos_token_id is not None:
-                ids = [self.tokenizer.bos_token_id]
-        else:
-            ids = self.tokenizer(self._chat(prompt, system), add_special_tokens=False)["input_ids"]
+        ids = self._ids(self._chat(prompt, system)) if chat else self._completed(prompt)
         if not ids:
             raise UserError("the prompt is empty and the model has no token to begin with; write a prompt")
-        return list(ids)
+        return self._known_to_model(ids, "the prompt")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that a token stands for; none for an id that the tokenizer does not use."""
-        if token_id not in self._bytes:
-            self._bytes[token_id] = self._spelled(token_id)
-        return self._bytes[token_id]
+        """The bytes that a token stands for in the midst of a text; none for an id without a token."""
+        return self.spelling.anywhere(token_id)
 
     def continuing(self, text: str) -> list[int]:
-        """Ids of a text in the midst of another. A tokenizer that puts a space before every text puts none here."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if self._spelled_by(ids) == text.encode():
-            return ids
-        ids = self.tokenizer("\n" + text, add_special_tokens=False)["input_ids"]
-        ends = [n for n in range(min(len(ids), 4)) if self._spelled_by(ids[n:]) == text.encode()]
-        return ids[ends[0] :] if ends else self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Ids of a text in the midst of another. A tokenizer that puts a space before every text puts none here.
+
+        Raises UserError for a token that the model has no embedding for.
+        """
+        ids = self._ids(text)
+        if self._spelled_by(ids) != text.encode():
+            behind = self._ids("\n" + text)
+            ends = [n for n in range(min(len(behind), 4)) if self._spelled_by(behind[n:]) == text.encode()]
+            ids = behind[ends[0] :] if ends else ids
+        return self._known_to_model(ids, repr(text))
 
     def _spelled_by(self, ids: Sequence[int]) -> bytes:
-        return b"".join(map(self.token_bytes, ids))
+        return TextStream(self, [self.spelling.ordinary]).spell(ids)
+
+    def _ids(self, text: str) -> list[int]:
+        """Of a text as it is, without anything before or behind it."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _completed(self, prompt: str) -> list[int]:
+        """Ids of a prompt with what the tokenizer puts before a text, and without what it puts behind one: a text
+        that goes on has not ended."""
+        if not prompt:
+            begin = self.tokenizer.bos_token_id
+            return self._opening or ([] if begin is None else [begin])
+        ids, own = list(self.tokenizer(prompt)["input_ids"]), self._ids(prompt)
+        wanted = self._opening + own
+        if ids[: len(wanted)] == wanted:
+            return wanted
+        return ids[:-1] if ids[-1:] != own[-1:] and ids[-1:] == [self.tokenizer.eos_token_id] else ids
+
+    @cached_property
+    def _opening(self) -> list[int]:
+        """What the tokenizer puts before every text."""
+        ids, own = list(self.tokenizer("a")["input_ids"]), self._ids("a")
+        places = (n for n in range(len(ids)) if ids[n : n + len(own)] == own)
+        return ids[: next(places, 0)]
+
+    def _known_to_model(self, ids: list[int], where: str) -> list[int]:
+        unknown = next((id for id in ids if self._rows is not None and id >= self._rows), None)
+        if unknown is not None:
+            token = self.tokenizer.convert_ids_to_tokens(unknown)
+            raise UserError(
+                f"{where} holds {token!r}, which is token {unknown} of the tokenizer, and the model knows tokens up "
+                f"to {(self._rows or 0) - 1} only: leave it out"
+            )
+        return ids
 
     def single_token(self, text: str) -> int | None:
-        """The id that the text is as a whole; None where it takes none or several."""
-        ids = self.continuing(text)
+        """The id that the text is as a whole; None where it takes none or several, or one unknown to the model."""
+        try:
+            ids = self.continuing(text)
+        except UserError:
+            return None
         return ids[0] if len(ids) == 1 else None
 
     def containing(self, strings: tuple[str, ...]) -> frozenset[int]:
         """Ids of all tokens whose text contains one of the strings. Looked up once per set of strings."""
         if strings not in self._holders:
             wanted = [string.encode() for string in strings]
-            self._holders[strings] = frozenset(
-                id for id in range(len(self.tokenizer)) if any(text in self.token_bytes(id) for text in wanted)
-            )
+            every = self.spelling.everywhere().items()
+            self._holders[strings] = frozenset(id for id, data in every if any(text in data for text in wanted))
         return self._holders[strings]
 
     @cached_property
@@ -130,20 +145,8 @@ class Codec:
             text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
         except TemplateError:
             return frozenset()
-        after = self.tokenizer(text.rpartition("answer")[2], add_special_tokens=False)["input_ids"][:1]
-        return frozenset(id for id in after if id in self._added)
-
-    def _spelled(self, token_id: int) -> bytes:
-        if token_id in self._added:
-            return self._added[token_id]
-        token = self.tokenizer.convert_ids_to_tokens(token_id) if token_id < len(self.tokenizer) else None
-        if not isinstance(token, str):
-            return b""
-        if self._byte_level:
-            return b"".join(bytes((ALPHABET[c],)) if c in ALPHABET else c.encode() for c in token)
-        if byte := BYTE_TOKEN.fullmatch(token):
-            return bytes.fromhex(byte[1])
-        return token.replace("▁", " ").encode()
+        after = self._ids(text.rpartition("answer")[2])[:1]
+        return frozenset(id for id in after if id in self.tokenizer.added_tokens_decoder)
 
 
 class Utf8Stream:
@@ -169,8 +172,40 @@ class Utf8Stream:
         return self._decoder.decode(b"", final=True)
 
 
+class TextStream:
+    """The text of tokens that come one by one, each with what it adds in its place."""
+
+    def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
+        """before: what stands before the first of them, which is no part of the text."""
+        self._spelling = codec.spelling
+        self._before = tuple(filter(self._spelling.knows, before[-LOOKED_BACK:]))
+        self._characters = Utf8Stream()
+
+    def adds(self, token_id: int) -> bytes:
+        """The bytes that this token would add."""
+        return self._spelling.after(self._before, token_id)
+
+    def peek(self, token_id: int) -> str:
+        """The characters that it would complete."""
+        return self._characters.peek(self.adds(token_id))
+
+    def push(self, token_id: int) -> str:
+        """It comes next: the characters that it completes."""
+        text = self._characters.push(self.adds(token_id))
+        if self._spelling.knows(token_id):
+            self._before = (*self._before, token_id)[-LOOKED_BACK:]
+        return text
+
+    def spell(self, token_ids: Iterable[int]) -> bytes:
+        """These come next: the bytes that they add."""
+        parts = []
+        for token_id in token_ids:
+            parts.append(self.adds(token_id))
+            self.push(token_id)
+        return b"".join(parts)
+
+
 def pieces(codec: Codec, ids: Sequence[int]) -> tuple[Piece, ...]:
     """A prompt's tokens, each with the text that it completes."""
-    stream = Utf8Stream()
-    spelled = [(id, codec.token_bytes(id)) for id in ids]
-    return tuple(Piece(id, data, stream.push(data)) for id, data in spelled)
+    stream = TextStream(codec)
+    return tuple(Piece(id, stream.adds(id), stream.push(id)) for id in ids)

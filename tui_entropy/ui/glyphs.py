@@ -30,6 +30,16 @@ def visible_bytes(data: bytes, ascii: bool = False) -> str:
     return dot * before + _carried(body) + dot * after
 
 
+def visible_token(token_id: int, data: bytes, ascii: bool = False) -> str:
+    """A token for a table. One without text, as rows have that fill a vocabulary up, is called by its number."""
+    return visible_bytes(data, ascii) if data else nameless(token_id, ascii)
+
+
+def nameless(token_id: int, ascii: bool = False) -> str:
+    """What stands for a token without text."""
+    return _bracketed(f"token {token_id}", ascii)
+
+
 def cells(text: str) -> int:
     """Width on screen."""
     return cell_len(text)

@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.records import Advance, Branch
 from tui_entropy.ui.ask import Remark, spelled
-from tui_entropy.ui.glyphs import visible, visible_bytes
+from tui_entropy.ui.glyphs import visible, visible_bytes, visible_token
 from tui_entropy.ui.host import Host
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class StopActions(Host):
         """Id and name of the chosen candidate, else of the token that is there."""
         chosen = self.frame.candidate or self.frame.step
         assert chosen
-        return chosen.token_id, visible_bytes(chosen.data, self.frame.paint.ascii)
+        return chosen.token_id, visible_token(chosen.token_id, chosen.data, self.frame.paint.ascii)
 
     def action_force(self) -> None:
         frame = self.frame

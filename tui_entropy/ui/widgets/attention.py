@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from textual.strip import Strip
 
-from tui_entropy.records import AskAttention, AttentionRows
-from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
+from tui_entropy.records import AskAttention, AttentionRows, Piece, Step
+from tui_entropy.ui.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import HEAVY, Frame, View
 
@@ -154,6 +154,9 @@ def _token(frame: Frame, position: int) -> str:
     log = frame.log
     pieces = log.started.pieces if log.started else ()
     if position < len(pieces):
-        return visible_bytes(pieces[position].data, frame.paint.ascii)
-    index = position - len(pieces)
-    return visible_bytes(log.steps[index].data, frame.paint.ascii) if index < len(log.steps) else "?"
+        token: Piece | Step = pieces[position]
+    elif (index := position - len(pieces)) < len(log.steps):
+        token = log.steps[index]
+    else:
+        return "?"
+    return visible_token(token.token_id, token.data, frame.paint.ascii)

@@ -9,7 +9,7 @@ from textual.strip import Strip
 
 from tui_entropy.diff import parting
 from tui_entropy.log import Log, RunLog, changes
-from tui_entropy.ui.glyphs import cells, fitted, visible, visible_bytes
+from tui_entropy.ui.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.paint import Paint, Part, in_bytes
 from tui_entropy.ui.view import HEAVY, Frame, View
 
@@ -171,7 +171,9 @@ def _parts(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
     at = parting(told, parent)
     if at is None:
         return f"step {told.started.shared + 1}, the same so far"
-    mine, theirs = (visible_bytes(run.steps[at].data, paint.ascii) for run in (told, parent))
+    mine, theirs = (
+        visible_token(step.token_id, step.data, paint.ascii) for step in (told.steps[at], parent.steps[at])
+    )
     return f"step {at + 1} {fitted(mine, min(cells(mine), 12))} for {theirs}"
 
 

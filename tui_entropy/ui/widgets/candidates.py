@@ -12,7 +12,7 @@ from textual.strip import Strip
 from tui_entropy.log import SHORT_NAMES
 from tui_entropy.records import Candidate, Shadow, Step
 from tui_entropy.series import BY_NAME
-from tui_entropy.ui.glyphs import cells, fitted, visible_bytes
+from tui_entropy.ui.glyphs import cells, fitted, visible_bytes, visible_token
 from tui_entropy.ui.paint import Paint, Part, figure
 from tui_entropy.ui.verdict import state
 from tui_entropy.ui.view import HEAVY, SUPPOSED, Frame, View
@@ -96,7 +96,8 @@ def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
         yield [(SUPPOSED, paint.warning)]
     if frame.played or (chosen is None and frame.following and not frame.held_up):
         return
-    token = visible_bytes((chosen or step).data, paint.ascii)
+    meant = chosen or step
+    token = visible_token(meant.token_id, meant.data, paint.ascii)
     does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
     if chosen is None and not frame.held_up:
         does = [(f"a new branch before step {step.index + 1}", paint.base)]
@@ -119,7 +120,7 @@ def _row(
     paint: Paint, rank: int, candidate: Candidate, written: int, chosen: bool, name: int, bar: int
 ) -> list[Part]:
     probability, drawn = math.exp(candidate.logprob), candidate.token_id == written
-    token = fitted(visible_bytes(candidate.data, paint.ascii), name, paint.ascii)
+    token = fitted(visible_token(candidate.token_id, candidate.data, paint.ascii), name, paint.ascii)
     dim = paint.base if candidate.cut is None else paint.dim
     row: list[Part] = [
         (f"{rank:>3}", paint.dim),

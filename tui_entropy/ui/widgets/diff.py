@@ -12,7 +12,7 @@ from tui_entropy.diff import Span, compare, parting
 from tui_entropy.log import RunLog
 from tui_entropy.records import Step
 from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.glyphs import cells, fitted, visible, visible_bytes
+from tui_entropy.ui.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
@@ -141,7 +141,7 @@ def _there(frame: Frame, told: RunLog, against: RunLog, at: int) -> list[Part]:
 
 
 def _token(frame: Frame, step: Step) -> str:
-    name = visible_bytes(step.data, frame.paint.ascii)
+    name = visible_token(step.token_id, step.data, frame.paint.ascii)
     return fitted(name, min(cells(name), 16), frame.paint.ascii)
 
 

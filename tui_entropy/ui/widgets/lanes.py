@@ -13,8 +13,8 @@ from textual.strip import Strip
 
 from tui_entropy.records import Lane, Step
 from tui_entropy.series import BY_NAME, LN2
-from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
-from tui_entropy.ui.paint import Part, figure
+from tui_entropy.ui.glyphs import fitted, visible, visible_token
+from tui_entropy.ui.paint import Paint, Part, figure
 from tui_entropy.ui.verdict import wrapped
 from tui_entropy.ui.view import HEAVY, Frame, View
 
@@ -121,7 +121,10 @@ def _told(frame: Frame, width: int) -> Iterator[list[Part]]:
     ]
     first = foreign[0] if foreign else None
     if first is not None and (shadow := frame.log.steps[first].shadow):
-        took, would = (visible_bytes(data, paint.ascii) for data in (frame.log.steps[first].data, shadow.would_data))
+        took, would = (
+            _token(frame.log.steps[first], paint),
+            visible_token(shadow.would_id, shadow.would_data, paint.ascii),
+        )
         yield [
             ("the first of them: step ", paint.dim),
             (f"{first + 1} {took}", paint.accent),
@@ -167,10 +170,14 @@ def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
         yield _row(frame, step, token, cell)
 
 
+def _token(step: Step, paint: Paint) -> str:
+    return visible_token(step.token_id, step.data, paint.ascii)
+
+
 def _row(frame: Frame, step: Step, token: int, cell: int) -> list[Part]:
     paint, shadow = frame.paint, step.shadow
     here = step.index == frame.cursor
-    name = fitted(visible_bytes(step.data, paint.ascii), token, paint.ascii)
+    name = fitted(_token(step, paint), token, paint.ascii)
     line: list[Part] = [
         (paint.drawn if here else " ", paint.accent),
         (f"{step.index + 1:>4}  ", paint.dim),
@@ -185,7 +192,10 @@ def _row(frame: Frame, step: Step, token: int, cell: int) -> list[Part]:
     line += [("".join(value.rjust(cell) for value in values), paint.number)]
     line += [(f"  {'flip' if flipped else 'same'}  ", paint.warning if flipped else paint.dim)]
     if shadow.would_id != step.token_id:
-        return [*line, (f"{paint.foreign} {visible_bytes(shadow.would_data, paint.ascii)}", paint.accent)]
+        return [
+            *line,
+            (f"{paint.foreign} {visible_token(shadow.would_id, shadow.would_data, paint.ascii)}", paint.accent),
+        ]
     return [*line, ("the same", paint.dim)]
 
 

@@ -22,7 +22,7 @@ from tui_entropy.series import BY_NAME
 from tui_entropy.steps import Steps
 from tui_entropy.ui.chapters import Chapters, Place
 from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.glyphs import cells, visible, visible_bytes
+from tui_entropy.ui.glyphs import cells, nameless, visible, visible_token
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import Frame, View
 
@@ -194,6 +194,8 @@ class TokenStream(View, can_focus=True):
                 flow.add(paint.pin, MARK)
             if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
                 flow.add(paint.foreign, MARK)
+            if not text and not self._steps[index].data:
+                text = nameless(self._steps[index].token_id, paint.ascii)
             flow.add(visible(text, paint.ascii), index)
 
         return Chapters(fresh, add)
@@ -360,7 +362,7 @@ def _owner(frame: Frame) -> int:
     if frame.cursor is None:
         return NOBODY
     index = frame.cursor
-    while index < len(texts) and not texts[index]:
+    while index < len(texts) and not texts[index] and frame.log.steps[index].data:
         index += 1
     return index
 
@@ -369,7 +371,7 @@ def _ghost(frame: Frame) -> Part:
     """What comes next at a stop: in brackets, since nothing of it is written."""
     paint, step = frame.paint, frame.log.proposed
     assert step
-    token = visible_bytes(step.data, paint.ascii)
+    token = visible_token(step.token_id, step.data, paint.ascii)
     return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
 
 

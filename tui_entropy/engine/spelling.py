@@ -1,0 +1,180 @@
+"""What each token adds to a text, as the tokenizer's own decode has it.
+
+A token of a byte-level vocabulary is bytes wherever it stands. Of other kinds a token may bring a space or not, by
+what is before it: its text there is what decode gives with it, less what decode gives without it, for which a few
+tokens before it are enough.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+"""How SentencePiece spells a byte that no token covers."""
+LOOKED_BACK = 4
+"""Tokens before one on which its text may hang: a character is four bytes at most."""
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+REMEMBERED = 1 << 16
+"""Tokens after others whose text is remembered."""
+ALONE = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Metaspace", "WordPiece"}
+"""Decoders that take each token by itself, but for the first of a text, which may lose the space before it."""
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """The character that byte-level BPE writes for each byte: itself where it can be seen, else from 256 on.
+
+    Source: GPT-2, encoder.py, bytes_to_unicode.
+    """
+    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = sorted(set(range(256)) - set(visible))
+    return {chr(byte): byte for byte in visible} | {chr(256 + nth): byte for nth, byte in enumerate(hidden)}
+
+
+ALPHABET = _byte_level_alphabet()
+
+
+class Spelling:
+    """The bytes of tokens, alone and in their places."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        decoders = list(_decoders(self._backend))
+        kinds = [decoder["type"] for decoder in decoders]
+        plain = self._backend is not None and _decodes_plainly(tokenizer)
+        self._byte_level = plain and "ByteLevel" in kinds and set(kinds) <= {"ByteLevel", "Fuse"}
+        self._byte_fallback = "ByteFallback" in kinds
+        self._alone = plain and all(map(_takes_each, decoders)) and _nothing_crosses(kinds)
+        self._anywhere: dict[int, bytes] = {}
+        self._placed: dict[tuple[int, ...], bytes] = {}
+
+    def knows(self, token_id: int) -> bool:
+        """Whether the tokenizer has a token of that id."""
+        if self._backend is not None:
+            return token_id >= 0 and self._backend.id_to_token(token_id) is not None
+        return token_id in self.ids
+
+    @cached_property
+    def ids(self) -> frozenset[int]:
+        """Of all its tokens."""
+        return frozenset(self._tokenizer.get_vocab().values())
+
+    def anywhere(self, token_id: int) -> bytes:
+        """What a token adds in the midst of a text, where a word has just ended; nothing for an id without one."""
+        if token_id not in self._anywhere:
+            self._anywhere[token_id] = self._added((self.ordinary,), token_id)
+        return self._anywhere[token_id]
+
+    def everywhere(self) -> dict[int, bytes]:
+        """The same of every token."""
+        left = [id for id in self.ids if id not in self._anywhere]
+        if self._alone and not self._byte_level:  # one by one it takes seconds for a large vocabulary
+            had = self._decoded([self.ordinary])
+            texts = self._backend.decode_batch([[self.ordinary, id] for id in left], skip_special_tokens=False)
+            for id, text in zip(left, texts, strict=True):
+                part = self._part(id)
+                self._anywhere[id] = _grown(had, text) if part is None else part
+        return {id: self.anywhere(id) for id in self.ids}
+
+    def after(self, before: Sequence[int], token_id: int) -> bytes:
+        """What a token adds after these tokens; none before it mean that the text begins with it."""
+        if self._alone and before:
+            return self.anywhere(token_id)
+        key = (*before[-LOOKED_BACK:], token_id)
+        if key not in self._placed:
+            if len(self._placed) >= REMEMBERED:
+                self._placed.clear()
+            self._placed[key] = self._added(key[:-1], token_id)
+        return self._placed[key]
+
+    @cached_property
+    def ordinary(self) -> int:
+        """The id of some token that is text and ends a word, if one is found without a search."""
+        ids: list[int] = self._tokenizer("a", add_special_tokens=False)["input_ids"]
+        added = self._tokenizer.added_tokens_decoder
+        likely = (id for id in [*reversed(ids), *sorted(self.ids)] if id not in added and self.knows(id))
+        return next((id for id in likely if self._byte_level or self._part(id) is None), -1)
+
+    def _added(self, before: Sequence[int], token_id: int) -> bytes:
+        if not self.knows(token_id):
+            return b""
+        part = self._part(token_id)
+        if part is not None and (before or self._byte_level or REPLACED in self._decoded([token_id])):
+            return part
+        # Bytes of a character that is not whole are told already.
+        whole = [id for id in before if self._part(id) is None]
+        known = whole if whole or not before else [self.ordinary]
+        return _grown(self._settled(known), self._settled([*known, token_id]))
+
+    def _part(self, token_id: int) -> bytes | None:
+        """The bytes of a token that may be a part of a character; None for one that is text."""
+        if not self._byte_level and not self._byte_fallback:
+            return None
+        token: str = self._backend.id_to_token(token_id) or ""
+        if self._byte_level:
+            known = all(char in ALPHABET for char in token)
+            return bytes(ALPHABET[char] for char in token) if known else token.encode()
+        byte = BYTE_TOKEN.fullmatch(token)
+        return bytes.fromhex(byte[1]) if byte else None
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids))
+
+    def _settled(self, ids: list[int]) -> str:
+        """What decode gives of these, as far as it stays so whatever comes next."""
+        if not ids:
+            return ""
+        text = self._decoded(ids)
+        if self._alone:
+            return text
+        return text[: _alike(text, self._decoded([*ids, self.ordinary]))].rstrip(REPLACED)
+
+
+def _grown(had: str, has: str) -> bytes:
+    return has[_alike(had, has) :].encode("utf-8", "surrogatepass")
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    length = min(len(one), len(other))
+    return next((n for n in range(length) if one[n] != other[n]), length)
+
+
+def _decodes_plainly(tokenizer: Any) -> bool:
+    """Nothing acts on a text but the decoders of the tokenizers library."""
+    from transformers import PreTrainedTokenizerFast
+
+    cleans_up = tokenizer.clean_up_tokenization_spaces and (
+        type(tokenizer.backend_tokenizer.model).__name__ != "BPE"
+        or tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output
+    )
+    return type(tokenizer)._decode is PreTrainedTokenizerFast._decode and not cleans_up
+
+
+def _decoders(backend: Any) -> Iterator[dict[str, Any]]:
+    """As the tokenizers library keeps them, those of a sequence one by one. Without any it puts spaces between."""
+    if backend is None or backend.decoder is None:
+        return
+    waiting = [json.loads(backend.decoder.__getstate__())]
+    while waiting:
+        decoder = waiting.pop(0)
+        if decoder["type"] == "Sequence":
+            waiting = [*decoder["decoders"], *waiting]
+        else:
+            yield decoder
+
+
+def _takes_each(decoder: dict[str, Any]) -> bool:
+    return decoder["type"] in ALONE or (decoder["type"] == "Strip" and not decoder["stop"])
+
+
+def _nothing_crosses(kinds: Sequence[str]) -> bool:
+    """Once tokens are fused, whatever is replaced may reach from one into the next."""
+    return "Fuse" not in kinds or set(kinds[kinds.index("Fuse") + 1 :]) <= {"Fuse", "Strip"}
