@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from tui_entropy.escape import INVISIBLE, bracketed, visible
 
-__all__ = ["INVISIBLE", "cells", "fitted", "visible", "visible_bytes"]
+__all__ = ["INVISIBLE", "cells", "fitted", "nameless", "visible", "visible_bytes", "visible_token"]
 
 
 @lru_cache(4096)
@@ -37,7 +37,7 @@ def visible_token(token_id: int, data: bytes, ascii: bool = False) -> str:
 
 def nameless(token_id: int, ascii: bool = False) -> str:
     """What stands for a token without text."""
-    return _bracketed(f"token {token_id}", ascii)
+    return bracketed(f"token {token_id}", ascii)
 
 
 def cells(text: str) -> int:
