@@ -69,6 +69,11 @@ TEXT = (
     "museums , bridges and a tower of iron . \n The model can be unsure here , and then there would be a fork ."
 )
 WORDS = TEXT.split(" ")
+ODD = (
+    "\x1b]0;title\x07", "\x1b[2J", "\u202eback", "\x9b31m", "\x07", "\r", "\x00\x01", "\t", "\u2066", "\u200b",
+    "日本語", "🙂", "[/b]", "e\u0301", "\ufffe", "\n\n", "\x7f", "\u2028",
+)  # fmt: skip
+"""What a terminal would obey, and what it draws in its own way."""
 
 
 def card(layers: int = 30, heads: int = 9, name: str = "Scripted-135M") -> ModelCard:
@@ -429,6 +434,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--heads", type=int, default=9)
     parser.add_argument("--load-seconds", type=float, default=0.0)
     parser.add_argument("--log", type=Path, help="msgpack of a list of events to play instead of made-up ones")
+    parser.add_argument("--odd", action="store_true", help="write what no terminal should be sent, too")
     parser.add_argument("--fail", action="store_true", help="find no model")
     parser.add_argument("--die", action="store_true", help="end with code 3 before listening")
     parser.add_argument("--garbage", action="store_true", help="say something that is no message, once loaded")
@@ -446,6 +452,8 @@ def main(arguments: Sequence[str]) -> int:
         end.send(link.LENGTH.pack(3) + b"\xc1\xc1\xc1")
         time.sleep(10)
         return 0
+    if options.odd:
+        WORDS[::3] = [ODD[n % len(ODD)] for n in range(len(WORDS[::3]))]
     Engine.options = options
     serve(options.socket, options.logfile, Engine)
     return 0

@@ -307,6 +307,11 @@ class Terminal:
     # --- What it shows ---
 
     @property
+    def drawing(self) -> bool:
+        """The program has the alternate screen, which it has to itself."""
+        return self._answers.modes.get(1049, False)
+
+    @property
     def received(self) -> int:
         """Bytes so far."""
         return sum(len(chunk.data) for chunk in self.chunks)
@@ -356,6 +361,15 @@ class Terminal:
             at = time.perf_counter()
             self._send(code.encode())
         return at
+
+    def send(self, data: bytes, patience: float = 20.0) -> bool:
+        """All of it in one write, as when keys come faster than they are read. Whether it was taken in."""
+        end = time.perf_counter() + patience
+        while not select.select([], [self._master], [], 0.05)[1]:
+            if time.perf_counter() > end:
+                return False
+        self._send(data)
+        return True
 
     def paste(self, text: str) -> None:
         bracketed = self._answers.modes.get(2004, False)

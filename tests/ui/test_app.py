@@ -70,7 +70,7 @@ async def writing(app, pilot, steps=STEPS):
 async def settled(app, pilot):
     """Everything that came is on screen, heavy panes too."""
     async with asyncio.timeout(10):
-        while app._alarm or app._arrived or app._to_show:
+        while app._arrived or not app.repaints.idle:
             await pilot.pause(0.02)
     await pilot.pause()
 
@@ -138,7 +138,7 @@ async def test_nothing_is_armed_and_nothing_drawn_when_nothing_comes(monkeypatch
         await writing(app, pilot)
         app.take([Paused(1, "by you")])
         await pilot.pause(0.6)
-        assert app._alarm is None
+        assert app.repaints.idle
         monkeypatch.setattr(app, "show", lambda **_: pytest.fail("drawn without news"))
         await pilot.pause(0.5)
 

@@ -95,7 +95,7 @@ async def test_a_page_that_opens_while_panes_are_being_drawn_is_drawn_too():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await writing(app, pilot)
-        app._show_heavy()
+        app.repaints.show_heavy()
         await pilot.press("N")
         await settled(app, pilot)
         assert "uniform kl" in screen_text(app)

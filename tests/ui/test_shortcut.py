@@ -19,7 +19,7 @@ def writing() -> tuple[InspectorApp, list[tuple[int, int, Strip]]]:
     app, sent = InspectorApp(ModelSpec("toy"), engine_command=None), []
     app.frame.log.append(made.Ready(made.card()))
     app.frame.log.append(made.started())
-    app.shortcut = Shortcut(app, sent.extend, app._pacer)
+    app.shortcut = Shortcut(app, sent.extend, app.repaints.pacer)
     return app, sent
 
 
@@ -73,7 +73,7 @@ async def test_under_another_screen_nothing_is_sent():
 
 async def test_what_a_frame_has_no_room_for_goes_with_the_next():
     app, frames = writing()[0], []
-    app.shortcut = Shortcut(app, lambda rows: frames.append(list(islice(rows, 5))), app._pacer)
+    app.shortcut = Shortcut(app, lambda rows: frames.append(list(islice(rows, 5))), app.repaints.pacer)
     async with app.run_test(size=SIZE) as pilot:
         await told(app, pilot, range(10))
         while not frames or len(frames[-1]) == 5:

@@ -203,8 +203,9 @@ class Actions(
         if not self.frame.vectors:
             self.say(NONE)
             return
-        vector = self.frame.vectors[self.vector_at]
-        self.set_vector(self.vector_at, strength=round(vector.strength + by * STRENGTH_STEP, 4))
+        at = min(self.vector_at, len(self.frame.vectors) - 1)
+        vector = self.frame.vectors[at]
+        self.set_vector(at, strength=round(vector.strength + by * STRENGTH_STEP, 4))
 
     def action_no_vectors(self) -> None:
         for at, vector in enumerate(self.frame.vectors):

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 from textual.actions import parse
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.containers import Container
 from textual.driver import Driver
 from textual.screen import Screen
@@ -45,14 +45,16 @@ from tui_entropy.records import (
     Write,
 )
 from tui_entropy.ui.actions import GONE, Actions
+from tui_entropy.ui.dispatch import Dispatch
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.failure import ClosesOnFailure
 from tui_entropy.ui.keys import KEYS, bindings, holds, named
-from tui_entropy.ui.pacing import Pacer
 from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.repaint import RepaintScheduler
 from tui_entropy.ui.shortcut import Shortcut
 from tui_entropy.ui.start import over_ssh
 from tui_entropy.ui.view import LIGHT, Frame, View
+from tui_entropy.ui.view_requests import ViewRequests
 from tui_entropy.ui.widgets.attention import AttentionMap
 from tui_entropy.ui.widgets.candidates import Candidates
 from tui_entropy.ui.widgets.chart import Chart
@@ -64,8 +66,6 @@ from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
 NOTICE_SECONDS = 6.0
-RIDES = 5
-"""Frames of data that a round of all heavy panes is spread over."""
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
@@ -79,7 +79,7 @@ LOOKS = (
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
 
-class InspectorApp(ClosesOnFailure, Actions, App[None]):
+class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
     """A debugger for the text that one engine writes.
 
     write: what to begin with once the model is up, None to wait for a person.
@@ -126,7 +126,7 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
         self.attach, self.forwarded = attach, forwarded
         self.wrote = write
         """What was asked for last."""
-        self.frame = Frame(Log(), paint or Paint())
+        self._frame = Frame(Log(), paint or Paint())
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
@@ -134,19 +134,7 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
         self.attention = AttentionMap(id="attention")
         self.shortcut: Shortcut | None = None
         self._arrived: list[Event] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self._light_at = self._heavy_at = -math.inf
-        self._heavy_due = math.inf
-        self._at_once = False
-        """A person waits for the heavy panes."""
-        self._share = 1
-        """Heavy panes that ride along with a frame of data."""
-        self._owed = False
-        """Data has come that no pane shows yet."""
-        self._pacer = Pacer()
-        """Of the terminal; in a terminal that cannot be asked, one that never waits."""
-        self._to_show: list[View] = []
-        """Heavy panes that do not show the newest frame yet."""
+        self.repaints = RepaintScheduler(self)
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
         self._hush: Timer | None = None
@@ -174,10 +162,11 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
         yield hints
 
     def on_mount(self) -> None:
-        self._pacer = getattr(self._driver, "pacer", self._pacer)
+        repaints = self.repaints
+        repaints.pacer = getattr(self._driver, "pacer", repaints.pacer)
         if getattr(self._driver, "diffs", False):
-            self.shortcut = Shortcut(self, self._driver.paint, self._pacer)  # type: ignore[union-attr]
-        self._pacer.on_answer = self._level
+            self.shortcut = Shortcut(self, self._driver.paint, repaints.pacer)  # type: ignore[union-attr]
+        repaints.pacer.on_answer = repaints.level
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
@@ -197,8 +186,7 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
 
     def on_unmount(self) -> None:
         """The terminal is already as it was."""
-        if self._alarm:
-            self._alarm.cancel()
+        self.repaints.stop()
         if self._record:
             self._record.close()  # first, since an engine leaves one file only if nobody else reads it
         if self.engine:
@@ -227,64 +215,42 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
     def clock(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
 
+    @property
+    def frame(self) -> Frame:
+        """As it was shown last, on what the log holds by now."""
+        return self._frame.fitted
+
+    @frame.setter
+    def frame(self, frame: Frame) -> None:
+        self._frame = frame
+
     def take(self, events: Iterable[Event]) -> None:
         """Events come in here, from whatever source; they are shown together a moment later."""
         self._arrived += events
-        if self._arrived:
-            self._arm(self._light_at + LIGHT)
+        if self._arrived and not self.leaving:
+            self.repaints.data_soon()
 
     def lose(self, why: str) -> None:
         """The engine is gone. What it wrote stays."""
-        self._drain()
+        if self.leaving:
+            return
+        self.repaints.drain()
         self.standing = None
         self.frame.log.lose(why)
         self._asked_rows = None
         self.show()
-
-    def _arm(self, at: float) -> None:
-        """See to it that `_drain` runs at that time of the loop's clock or before. Nothing due, no timer."""
-        if self._alarm is not None:
-            if self._alarm.when() <= at:
-                return
-            self._alarm.cancel()
-        self._alarm = self.clock.call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = None
-        self.call_later(self._drain)
-
-    def _level(self) -> None:
-        """The terminal shows what it was sent."""
-        if self._owed or self._heavy_due < math.inf:
-            self._arm(max(min(self._light_at + LIGHT, self._heavy_due), self.clock.time()))
 
     def forget_terminal(self) -> None:
         """The terminal may show anything: what is painted next is sent whole."""
         if forget := getattr(self._driver, "forget", None):
             forget()
 
-    def _drain(self) -> None:
+    def take_in(self) -> bool:
+        """What has come goes into the log; whether anything had."""
         arrived, self._arrived = self._arrived, []
         for event in arrived:
             self._take_in(event)
-        self._owed = self._owed or bool(arrived)
-        if wait := self._pacer.wait():
-            self._arm(self.clock.time() + wait)
-            return
-        if self._owed:
-            self._owed, self._light_at = False, self.clock.time()
-            self.frame = replace(self.frame, terminal=self._pacer.gauge())
-            self.show()
-            self._pacer.wanted = True
-        due = self._heavy_due <= self.clock.time() + 0.001
-        if self._to_show and not (due and self._at_once):
-            self._ride()
-        elif due:
-            self._show_heavy()
-        if self._heavy_due < math.inf:
-            self._arm(self._heavy_due)
+        return bool(arrived)
 
     def _take_in(self, event: Event) -> None:
         log = self.frame.log
@@ -357,6 +323,8 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
 
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""
+        if self.leaving:
+            return
         before, frame = self.frame, replace(self.frame, **changes)
         last = frame.last
         cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
@@ -364,54 +332,17 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
         self.frame = frame = self.supposed(frame)
-        self._pacer.wanted = False  # whoever shows data says so
-        for base in self.screen_stack[:1]:  # none is left when a notice ends after the last screen
-            base.set_class(frame.log.twin is not None, "-twin")
+        self.repaints.pacer.wanted = False  # whoever shows data says so
+        self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
         looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
         moved = not frame.following and before.cursor != frame.cursor
-        self._heavy_soon(at_once=looked or moved)
+        self.repaints.heavy_soon(at_once=looked or moved)
 
-    def _heavy_soon(self, at_once: bool = False) -> None:
-        self._at_once = self._at_once or at_once
-        pace = 0 if at_once else max((view.PACE for view in self.views), default=LIGHT)
-        due = max(self._heavy_at + pace, self.clock.time())
-        self._heavy_due = min(self._heavy_due, due)
-        self._arm(self._heavy_due)
-
-    def _show_heavy(self) -> None:
-        """A few at a time, so that a key in between waits for one pane and not for all. Each that a person asked for
-        has a frame of its own, at once; those that only follow the data ride along with its frames."""
-        self._heavy_at, self._heavy_due = self.clock.time(), math.inf
-        self._to_show = [view for view in self.views if view.PACE > LIGHT]
-        if self._at_once:
-            self._at_once = False
-            self.call_later(self._show_next)
-        else:
-            self._share = -(-len(self._to_show) // RIDES)
-            self._ride()
-
-    def _ride(self) -> None:
-        for _ in range(min(self._share, len(self._to_show))):
-            self._to_show.pop().show(self.frame)
-        if self._to_show:
-            self._arm(self.clock.time() + LIGHT)
-        else:
-            self._all_shown()
-
-    def _show_next(self) -> None:
-        if self._to_show:
-            self._to_show.pop().show(self.frame)
-        if self._to_show:
-            self.call_later(self._show_next)
-        else:
-            self._all_shown()
-
-    def _all_shown(self) -> None:
+    def all_shown(self) -> None:
         """Every pane shows the newest frame: what it lacks is asked for."""
-        self._pacer.wanted = True
         self._ask_attention()
         self.ask_what_if()
 
@@ -464,34 +395,4 @@ class InspectorApp(ClosesOnFailure, Actions, App[None]):
 
     def on_resize(self) -> None:
         self.forget_terminal()
-        self._heavy_soon()
-
-    # --- What views ask for ----------------------------------------------------------------------------------
-
-    def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
-        self.go_to(message.index)
-
-    def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
-        """Of two lanes side by side the other one follows."""
-        for stream in self.base.query(TokenStream):
-            if stream is not message.stream:
-                stream.begin_with(message.step)
-
-    def on_view_head_asked(self, message: View.HeadAsked) -> None:
-        self.show(layer=message.layer, head=message.head)
-
-    def on_view_knob_asked(self, message: View.KnobAsked) -> None:
-        self.show(knob=message.name, typed="")
-
-    def on_view_token_asked(self, message: View.TokenAsked) -> None:
-        """A second click on the same one takes it."""
-        if message.token == self.frame.token:
-            self.call_later(self.perform, "take")
-        else:
-            self.action_select(message.token - self.frame.token)
-
-    def on_view_row_asked(self, message: View.RowAsked) -> None:
-        self.show(row=message.row)
-
-    def on_view_vector_asked(self, message: View.VectorAsked) -> None:
-        self.action_vector(message.index + 1)
+        self.repaints.heavy_soon()

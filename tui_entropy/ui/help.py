@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui_entropy.records import TRUSTED
 from tui_entropy.series import SERIES
+from tui_entropy.ui.dispatch import ClosedOnce
 from tui_entropy.ui.glyphs import visible
 from tui_entropy.ui.keys import KEYS, named
 from tui_entropy.ui.view import Frame
@@ -21,7 +22,7 @@ from tui_entropy.ui.view import Frame
 WIDTH_OF_KEYS = 26
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(ClosedOnce, ModalScreen[None]):
     AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "close", show=False)]
 

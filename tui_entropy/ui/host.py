@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textual.app import App
     from textual.screen import Screen
 
     from tui_entropy.records import Command, Knobs, Load, Write
     from tui_entropy.ui.ask import Check
+    from tui_entropy.ui.dispatch import Dispatch
     from tui_entropy.ui.pages import Page
     from tui_entropy.ui.prompting import Prompt, Purpose
     from tui_entropy.ui.view import Frame
 
-    class Host(App[None]):
+    class Host(Dispatch):
         frame: Frame
         load: Load
         wrote: Write | None
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
             self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text"
         ) -> None: ...
         async def action_prompt(self) -> None: ...
+        async def perform(self, action: str) -> None: ...
+        def action_select(self, by: int) -> None: ...
+        def action_vector(self, number: int) -> None: ...
         def action_open(self, name: str) -> None: ...
         def action_close_page(self) -> None: ...
 

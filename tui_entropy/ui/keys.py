@@ -243,10 +243,19 @@ def keymap(file: Path) -> dict[str, str]:
 
 
 def bindings() -> list[BindingType]:
-    """Where text is typed it is swallowed, so keys of such places are looked at before."""
+    """Where text is typed it is swallowed, so keys of such places are looked at before. One key leaves the program
+    wherever one is, whatever lies over the screen."""
     return [
-        Binding(
-            key.keys, key.action, key.label, show=False, id=key.id, priority=key.where in ("prompt", "ask", "knobs")
-        )
-        for key in KEYS
+        Binding("ctrl+q", "quit", "quit", show=False, priority=True),
+        *(
+            Binding(
+                key.keys,
+                key.action,
+                key.label,
+                show=False,
+                id=key.id,
+                priority=key.where in ("prompt", "ask", "knobs"),
+            )
+            for key in KEYS
+        ),
     ]

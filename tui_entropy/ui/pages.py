@@ -63,8 +63,8 @@ class PageActions(Host):
 
     def action_close_page(self) -> None:
         if self.page is not None:
-            self.page = None
-            self.pop_screen()
+            page, self.page = self.page, None
+            self.close(page)
             self.show(place=self.place, following=self.frame.following)
 
     def action_row(self, by: int) -> None:

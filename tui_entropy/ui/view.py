@@ -89,6 +89,15 @@ class Frame:
     """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
 
     @property
+    def fitted(self) -> Frame:
+        """The same on what its log holds by now: that grows, and begins another text, after a frame was made, whose
+        cursor may then stand where no step is."""
+        last = self.last
+        if self.cursor is None or self.cursor <= last:
+            return self
+        return replace(self, cursor=last if last >= 0 else None, token=0, what_if=None)
+
+    @property
     def step(self) -> Step | None:
         """The step under the cursor, where that is beyond the text the one that is held up."""
         if self.cursor is None or not 0 <= self.cursor <= len(self.log.steps):
@@ -223,8 +232,17 @@ class View(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.frame: Frame | None = None
+        self._frame: Frame | None = None
         self._rows: list[Strip] = []
+
+    @property
+    def frame(self) -> Frame | None:
+        """The last one that was shown, on what its log holds by now; None before the first."""
+        return self._frame and self._frame.fitted
+
+    @frame.setter
+    def frame(self, frame: Frame | None) -> None:
+        self._frame = frame
 
     @abstractmethod
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
@@ -254,9 +272,10 @@ class View(Widget):
 
     def redraw(self) -> None:
         """Draw the last frame again, for another size, focus or scroll position."""
-        if self.frame is None or not self.size or not self.display:
+        frame = self.frame
+        if frame is None or not self.size or not self.display:
             return
-        before, self._rows = self._rows, self._drawn(self.frame)
+        before, self._rows = self._rows, self._drawn(frame)
         if len(before) != len(self._rows):
             self.refresh()
             return

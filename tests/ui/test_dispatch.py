@@ -1,0 +1,222 @@
+"""An action may come at any moment: with the one that quits, while a page opens, after the text changed."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+from scripted import started, step
+from test_app import begun, ready, settled, up, writing
+from textual import events
+from textual.pilot import Pilot
+
+from tui_entropy.log import Log
+from tui_entropy.records import Vector
+from tui_entropy.ui.app import InspectorApp
+from tui_entropy.ui.dispatch import Palette
+from tui_entropy.ui.help import HelpScreen
+from tui_entropy.ui.keys import KEYS, PAGES
+from tui_entropy.ui.pages import Page
+from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.view import Frame
+
+OPENING = (
+    "open(",
+    "prompt",
+    "edit",
+    "help",
+    "command_palette",
+    "force",
+    "jump",
+    "write_some",
+    "pane(",
+    "fan",
+    "zoom",
+)
+"""What actions begin with that put something on the screen, or move the focus."""
+OPENERS = [key.keys.split(",")[0] for key in KEYS if not key.where and key.action.startswith(OPENING)]
+
+
+class Engine:
+    """Counts how it is left."""
+
+    def __init__(self) -> None:
+        self.left: list[str] = []
+
+    def close(self) -> None:
+        self.left.append("closed")
+
+    def leave(self) -> None:
+        self.left.append("left to itself")
+
+
+def at_once(app: InspectorApp, *keys: str) -> None:
+    """As from one read of the terminal: all are there before the first is looked at."""
+    for key in keys:
+        app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def gone(app: InspectorApp, pilot: Pilot) -> None:
+    async with asyncio.timeout(20):
+        while app._running:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("other", OPENERS)
+@pytest.mark.parametrize("way", ["quit first", "quit by ctrl+q first", "quit after", "on a page"])
+async def test_keys_that_come_with_the_one_that_quits_open_nothing_and_the_engine_ends(other, way):
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        app.engine = engine = Engine()
+        keys = {
+            "quit first": ["q", other],
+            "quit by ctrl+q first": ["ctrl+q", other, other],
+            "quit after": [other, "ctrl+q", "a"],
+            "on a page": ["B", "ctrl+q", other],
+        }
+        at_once(app, *keys[way])
+        await gone(app, pilot)
+    assert (app.return_code, app._exception, engine.left) == (0, None, ["closed"])
+
+
+async def test_once_leaving_has_begun_nothing_is_taken_in_shown_or_put_off():
+    app, done = up(), []
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        app.exit()
+        frame, told = app.frame, list(app.told)
+        app.take([ready()])
+        app.lose("the engine was killed")
+        app.show(notice="too late")
+        app.call_later(done.append, "later")
+        app.call_after_refresh(done.append, "after the next frame")
+        assert await app.run_action("open('numbers')")
+        await gone(app, pilot)
+    assert app.frame is frame and app.told == told and not done and app.page is None
+
+
+async def test_a_key_finds_there_what_the_one_before_it_opened():
+    """A page that is not mounted yet has no rows, and no keys of its own."""
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        for page in PAGES:
+            if page != "diff":
+                await app.run_action(f"open('{page}')")
+                assert app.screen.is_mounted and all(view.is_mounted for view in app.page.views), page
+
+
+async def test_help_that_is_closed_twice_at_once_leaves_the_page_under_it():
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        await pilot.press("N", "question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        over = app.screen
+        over.dismiss()
+        over.dismiss()
+        await pilot.pause()
+        assert app.screen is app.page
+        await pilot.press("u")
+        assert not app.frame.bits and app._exception is None
+
+
+async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        await pilot.press("N", "ctrl+p")
+        assert isinstance(app.screen, Palette)
+        await pilot.press(*"newest token")
+        await until_listed(pilot)
+        at_once(app, *["enter"] * 5)
+        await settled(app, pilot)
+        await pilot.pause(0.2)
+        assert app._exception is None and isinstance(app.screen, Page)
+        await pilot.press("ctrl+p")
+        over = app.screen
+        over.dismiss()
+        over.dismiss()
+        await pilot.pause()
+        assert app._exception is None and not isinstance(app.screen, Palette)
+
+
+async def until_listed(pilot: Pilot) -> None:
+    async with asyncio.timeout(10):
+        while pilot.app.screen.query_one("CommandList").option_count not in range(1, 9):
+            await pilot.pause(0.02)
+
+
+async def test_a_page_that_lies_under_something_else_is_closed_with_it():
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        await pilot.press("N", "question_mark")
+        app.action_close_page()
+        await pilot.pause()
+        assert len(app.screen_stack) == 1 and app.page is None
+
+
+@pytest.mark.parametrize("way_out", ["question_mark", "ctrl+p", "i", "J", "N", "f"])
+async def test_one_key_leaves_wherever_one_is(way_out):
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        await pilot.press(way_out, "ctrl+q")
+        await gone(app, pilot)
+    assert app.leaving and app._exception is None
+
+
+# --- A frame and the log under it ------------------------------------------------------------------------------
+
+
+async def test_panes_drawn_again_just_after_another_text_began_show_what_is_there():
+    """Its events are in the log, and no frame was made of them yet."""
+    app = up()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await writing(app, pilot)
+        for run, name in enumerate((*(page for page in PAGES if page != "diff"), ""), 2):
+            if name:
+                await app.run_action(f"open('{name}')")
+            await settled(app, pilot)
+            assert app.frame.cursor == len(app.frame.log.steps) - 1 > 3
+            for view in app.views:
+                view.on_resize()
+            log = app.frame.log
+            log.append(replace(log.started, run=run, parent=None))
+            assert app.frame.cursor is None and all(view.frame.cursor is None for view in app.views if view.frame)
+            for view in app.views:
+                view.on_resize()
+            app.action_move(-1)
+            app.action_select(1)
+            await app.run_action("focus_next")
+            await pilot.click(offset=(90, 20))
+            app.action_close_page()
+            app.take(begun(run)[1:])
+            app.action_follow()
+        assert app._exception is None
+
+
+def test_a_frame_stands_on_what_its_log_holds_by_now():
+    paint = Paint()
+    log = Log()
+    log.append(started())
+    assert Frame(log, paint, cursor=4).fitted.cursor is None
+    for index in range(3):
+        log.append(step(index))
+    frame = Frame(log, paint, cursor=2)
+    assert frame.fitted is frame
+    assert Frame(log, paint, cursor=7, token=3).fitted == Frame(log, paint, cursor=2)
+    log.append(started(2))
+    assert frame.fitted.cursor is None and frame.fitted.step is None and frame.fitted.where == []
+
+
+async def test_what_acts_on_the_last_vector_acts_on_one_that_is_there():
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        app.action_vector(2)
+        app.frame = app.frame.__class__(app.frame.log, app.frame.paint, vectors=(Vector("one", "built in", (1,)),))
+        app.action_strength(1)
+        app.action_no_vectors()
+        assert app._exception is None and app.frame.vectors[0].strength != 0

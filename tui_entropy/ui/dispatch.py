@@ -1,0 +1,90 @@
+"""The one way from a person to what the program does: keys, mouse, palette, and what was put off for later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from textual import events
+from textual.app import App
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette
+from textual.screen import Screen
+
+if TYPE_CHECKING:
+    from textual.widget import AwaitMount
+
+FROM_A_PERSON = (events.InputEvent, events.Paste, events.Resize)
+
+
+class Dispatch(App[None]):
+    """An app whose actions happen one after the other, each when what the one before opened is there, and none once
+    leaving has begun.
+
+    A terminal delivers several keys in one read, so a key may arrive in any state: while a page opens, while the run
+    is switched, after the one that quits. Bindings, palette and clicks on key hints come through `run_action`, what
+    an action puts off comes through `call_later` and `call_after_refresh`; so what holds at any moment is seen to
+    here, and no action has to ask.
+    """
+
+    leaving = False
+    """The screen is on its way out: nothing is taken in, opened or painted any more."""
+    _opening: AwaitMount | None = None
+    """The screen that was opened last, until it is there."""
+
+    def exit(self, *result: Any, **more: Any) -> None:
+        self.leaving = True
+        super().exit(*result, **more)
+
+    async def on_event(self, event: events.Event) -> None:
+        if not (self.leaving and isinstance(event, FROM_A_PERSON)):
+            await super().on_event(event)
+
+    async def run_action(self, action: Any, *places: Any, **more: Any) -> bool:
+        if self.leaving:
+            return True
+        handled = await super().run_action(action, *places, **more)
+        opening, self._opening = self._opening, None
+        if opening is not None and not self.leaving:
+            await opening
+        return handled
+
+    def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:
+        opened = super().push_screen(screen, *how, **more)
+        if not more.get("wait_for_dismiss"):
+            self._opening = opened
+        return opened
+
+    def call_later(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        return super().call_later(self._unless_leaving, callback, *args, **kwargs)
+
+    def call_after_refresh(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+        return super().call_after_refresh(self._unless_leaving, callback, *args, **kwargs)
+
+    async def _unless_leaving(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if not self.leaving and isawaitable(done := callback(*args, **kwargs)):
+            await done
+
+    def close(self, screen: Screen[Any]) -> None:
+        """Take a screen away, with whatever lies over it. One that is gone already stays gone."""
+        while screen in self.screen_stack[1:]:
+            self.pop_screen()
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
+
+class ClosedOnce:
+    """Of a screen over others: closed once, however often that is asked for before it is gone."""
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        assert isinstance(self, Screen)
+        if self.app.screen is not self:
+            return AwaitComplete.nothing()  # type: ignore[no-untyped-call,no-any-return]
+        return Screen.dismiss(self, result)
+
+
+class Palette(ClosedOnce, CommandPalette):
+    """The actions by name."""
