@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tui_entropy import jsonl
-from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.decode import PLAINLY, instruments
 from tui_entropy.engine.loading import load
 from tui_entropy.engine.session import Session
 from tui_entropy.errors import UserError
@@ -40,14 +40,16 @@ def write_out(
     *,
     breakpoints: tuple[Breakpoint, ...] = (),
     watches: tuple[str, ...] = (),
-) -> bool:
-    """Load a model, write once, print, and record it in `trace`. False if a breakpoint ended it. Raises UserError."""
+) -> int:
+    """Load a model, write once, print, and record it in `trace`. Returns the exit code of the program: 1 if the
+    model failed, 4 if a breakpoint ended it. Raises UserError."""
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
-    log = Log()
+    log, failed = Log(), False
 
     def tell(event: Event) -> None:
+        nonlocal failed
         log.append(event)
         recorder.take(event)
         if as_json:
@@ -58,11 +60,14 @@ def write_out(
             case Refused():
                 narrator.done(event.sentence)
             case Ended():
+                failed = event.failed
                 put(b"" if as_json else b"\n")
                 narrator.done(event.reason)
         sys.stdout.flush()
 
     with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
+        if probes.plainly:
+            narrator.done(PLAINLY.format(probes.plainly))
         session = Session(loaded, probes, tell)
         tell(Ready(loaded.card, session.vectors, recorder.name))
         for vector in vectors:
@@ -80,7 +85,7 @@ def write_out(
             raise
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")
-    return not isinstance(stopped, Paused)
+    return 1 if failed else 4 if isinstance(stopped, Paused) else 0
 
 
 def _end(run: int, error: BaseException) -> Ended | Failed:

@@ -62,7 +62,7 @@ def line(event: Event, card: ModelCard, log: Log) -> bytes:
         case ShadowChanged():
             made = changed_shadow(event)
         case Ended():
-            made = end(log, event.reason)
+            made = end(log, event.reason, event.failed)
         case _:
             return b""
     return plain_json(made) + b"\n"
@@ -79,6 +79,7 @@ def header(card: ModelCard, started: Started) -> bytes:
                 "note": card.note,
                 "device": card.device,
                 "dtype": card.dtype,
+                "products": card.products,
                 "seed": started.knobs.seed,
                 "knobs": started.knobs,
                 "vectors": [vector for vector in started.vectors if vector.on],
@@ -236,13 +237,14 @@ def changed_shadow(changed: ShadowChanged) -> bytes:
     return msgspec.json.encode({"shadow": told})
 
 
-def end(log: Log, reason: str) -> bytes:
+def end(log: Log, reason: str, failed: bool = False) -> bytes:
     """The last line: {"end": {...}}, with what is known of prompt and text as wholes."""
     entropies = [entropy for entropy in log.steps.values(BY_NAME["entropy"]) if entropy is not None]
     return msgspec.json.encode(
         {
             "end": {
                 "reason": reason,
+                "failed": failed,
                 "tokens": len(log.steps),
                 "prompt_perplexity": _finite(log.prompt_perplexity),
                 "perplexity": _finite(log.steps[-1].perplexity if entropies else None),

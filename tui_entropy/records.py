@@ -174,6 +174,10 @@ class Trust(Struct, frozen=True, array_like=True):
     """Half a sentence: what was compared and how far it was off, or why it is not exact."""
 
 
+COLUMNS, ROWS = "columns", "rows"
+"""The same row doubled and taken as columns, or each as the library takes it."""
+
+
 class ModelSpec(Struct, frozen=True):
     """What to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
 
@@ -182,8 +186,10 @@ class ModelSpec(Struct, frozen=True):
     device: str = "auto"
     dtype: str = "auto"
     trust_remote_code: bool = False
-    graph: bool = True
+    graph: bool = False
     """Run decode steps as a CUDA graph where there is a device and a model for it."""
+    products: str = "auto"
+    """How products of one row or two are taken: COLUMNS, ROWS, or whichever is faster here."""
 
 
 class ModelCard(Struct, frozen=True):
@@ -211,6 +217,9 @@ class ModelCard(Struct, frozen=True):
     versions: dict[str, str]
     trust: dict[str, Trust] = {}
     """Of each group of numbers (TRUSTED): how far it can be believed on this model and machine."""
+    products: str = ""
+    """How the products of one row or two are taken, COLUMNS or ROWS: the two round differently. Empty where nobody
+    said."""
 
 
 # --- What happens: events ------------------------------------------------------------------------------------
@@ -613,7 +622,10 @@ class Continued(Struct, frozen=True, tag="continued"):
 class Ended(Struct, frozen=True, tag="ended"):
     run: int
     reason: str
-    """'end of text', 'token limit', 'context full', 'stopped', or 'stopped at' what without a screen."""
+    """'end of text', 'token limit', 'context full', 'stopped', 'stopped at' what without a screen, or what was wrong
+    with the logits."""
+    failed: bool = False
+    """It had to, since its logits were no numbers."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):

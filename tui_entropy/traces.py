@@ -10,7 +10,7 @@ from pathlib import Path
 from tui_entropy import paths, text_table
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, RunLog
-from tui_entropy.records import Started
+from tui_entropy.records import ModelCard, Started
 from tui_entropy.schema import APPLICATION, MAGIC, SUFFIX
 from tui_entropy.series import BY_NAME, mean
 from tui_entropy.trace import Trace
@@ -74,13 +74,18 @@ def shown(path: Path, run: int | None = None) -> str:
     trace = Trace.open(path)
     runs = trace.runs if run is None else (run,)
     card = trace.card
-    lines = [f"{path}", f"{card.name} · {card.device} {card.dtype} · {card.n_layers} blocks" if card else "no model"]
+    lines = [f"{path}", _of_model(card) if card else "no model"]
     if len(runs) > 1:
         lines += ["", *tree(trace)]
     lines += [line for one in runs for line in _about(trace, trace.log(one), whole=run is not None)]
     if trace.damage:
         lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
     return "\n".join(lines) + "\n"
+
+
+def _of_model(card: ModelCard) -> str:
+    products = f" · products by {card.products}" if card.products else ""
+    return f"{card.name} · {card.device} {card.dtype} · {card.n_layers} blocks{products}"
 
 
 def tree(trace: Trace) -> Iterator[str]:

@@ -9,16 +9,18 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
 import torch._dynamo
 from engine import Stopwatch, loaded_model, ours, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
+from msgspec.structs import replace as replace_card
 from torch import nn
 
-from tui_entropy.engine import rows
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.records import COLUMNS, ROWS
 
 PROMPT, NEW_TOKENS = 32, 32
 
@@ -33,7 +35,7 @@ def compiled(settings: Settings) -> Iterator[Figure]:
     warnings.filterwarnings("ignore", module="torch")
     loaded = loaded_model(settings)
     ids = prompt_ids(loaded, PROMPT)
-    known = rows.by_columns(loaded.model)
+    known = loaded.card.products == COLUMNS
     calls = {"plain": partial(ours, loaded, ids, NEW_TOKENS), "compiled": partial(in_parts, loaded, ids, False)}
     if known:
         calls["compiled, by columns"] = partial(in_parts, loaded, ids, True)
@@ -56,13 +58,9 @@ def missing() -> str:
 
 def in_parts(loaded: Loaded, ids: list[int], by_columns: bool) -> Stopwatch:
     """by_columns: whether the products stay as they are outside of what is compiled."""
-    before = rows.by_columns(loaded.model)
-    rows._faster[loaded.model] = by_columns
-    try:
-        with compiling(parts(loaded)):
-            return ours(loaded, ids, NEW_TOKENS)
-    finally:
-        rows._faster[loaded.model] = before
+    products = COLUMNS if by_columns else ROWS
+    with compiling(parts(loaded)):
+        return ours(replace(loaded, card=replace_card(loaded.card, products=products)), ids, NEW_TOKENS)
 
 
 def parts(loaded: Loaded) -> list[nn.Module]:

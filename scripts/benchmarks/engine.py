@@ -18,7 +18,7 @@ from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded, load
 from tui_entropy.engine.rows import few_rows
-from tui_entropy.records import Knobs, ModelSpec, Step
+from tui_entropy.records import COLUMNS, Knobs, ModelSpec, Step
 from tui_entropy.series import SERIES
 
 GREEDY = Controls(Knobs(temperature=0.0), {})
@@ -97,7 +97,7 @@ def ours(
 def bare(loaded: Loaded, ids: list[int], new_tokens: int) -> Stopwatch:
     """The least that a loop can do: our cache, our forward pass, the greatest logit. Nothing is looked at."""
     cache, new = new_cache(loaded.model, loaded.anatomy), torch.tensor([ids], device=loaded.model.device)
-    with few_rows(loaded.model):
+    with few_rows(loaded.model, loaded.card.products == COLUMNS):
         watch = Stopwatch()
         for _ in range(new_tokens):
             new = forward(loaded, cache, new).argmax(-1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import types
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ from tui_entropy.engine.graphs import Graphs, Waits
 from tui_entropy.engine.sampling import stages
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.travel import Travel
-from tui_entropy.records import ORDERS, AskAttention, Branch, Knobs, Lane, Step, Write
+from tui_entropy.records import ORDERS, AskAttention, Branch, Knobs, Lane, ModelSpec, Step, Write
 
 WITHOUT = {"hybrid": "some of its layers keep more than keys and values"}
 GREEDY = Controls(Knobs(temperature=0.0), {})
@@ -352,3 +353,51 @@ def test_choice_takes_only_what_lies_in_tensors(llama):
     assert not choice.takes(GREEDY, context)
     context.forced, context.banned = [], frozenset({1})
     assert not choice.takes(GREEDY, context)
+
+
+def records(monkeypatch, fails):
+    """A device that has graphs, on which some cannot be recorded: `fails` is asked with their number."""
+    asked = []
+
+    def record(self, function):
+        asked.append(function)
+        if fails(len(asked)):
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore")
+        return types.SimpleNamespace(replay=function), function()
+
+    monkeypatch.setattr(Graphs, "_record", record)
+    before = Graphs.__init__
+
+    def made(self, device):
+        before(self, device)
+        self._records = True
+
+    monkeypatch.setattr(Graphs, "__init__", made)
+    return asked
+
+
+def test_a_pass_that_cannot_be_recorded_is_found_when_a_model_is_loaded_and_said(llama, monkeypatch):
+    records(monkeypatch, lambda n: True)
+    with instruments(llama, captured=True) as probes:
+        assert probes.captured is None
+        assert probes.plainly == (
+            "it could not be recorded (CUDA error: operation not permitted when stream is capturing)"
+        )
+
+
+def test_what_cannot_be_recorded_later_is_called_and_writes_the_same(llama, narrow, monkeypatch):
+    plain = steps(llama, DRAWN, captured=False)
+    asked = records(monkeypatch, lambda n: n > 2)
+    with instruments(llama, captured=True) as probes:
+        context = Context(llama, PROMPT, N)
+        told = [event for event in decode(llama, probes, context, lambda: DRAWN, 1, False) if isinstance(event, Step)]
+        session = Session(llama, probes, lambda event: None)
+        assert len(asked) == 3 and probes.captured.step.graphs.failed
+        monkeypatch.setattr(type(llama.model), "device", torch.device("cuda"), raising=False)
+        assert session.way == "plain"
+    for one, other in zip(told, plain, strict=True):
+        close(one, other)
+
+
+def test_graphs_are_for_those_who_ask_for_them():
+    assert not ModelSpec("any").graph and not small_model("llama").graph

@@ -100,7 +100,7 @@ def test_an_engine_tells_that_it_cannot_record_and_is_ready_all_the_same(tmp_pat
 def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_path, capsysbinary):
     spec, write = ModelSpec(str(saved(tmp_path / "model"))), Write("ABC", None, False, 10, Knobs(seed=3))
     stops = {"breakpoints": (Breakpoint(1, "step==3"),), "watches": ("A",)}
-    assert not write_out(spec, write, (), True, tmp_path / "a.tui", **stops)
+    assert write_out(spec, write, (), True, tmp_path / "a.tui", **stops) == 4
     lines, told_of = capsysbinary.readouterr()
     keys = [next(iter(json.loads(line))) for line in lines.splitlines()]
     assert keys == ["header", "watches", "breakpoints", "prompt", "index", "index", "breakpoints", "paused", "end"]
@@ -109,7 +109,7 @@ def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_
     log = Trace.open(tmp_path / "a.tui").log()
     assert log.breakpoints == (Breakpoint(1, "step==3", hits=1),) and log.now.watches[0].text == "A"
     assert [len(one.watched) for one in log.steps] == [1, 1]
-    assert write_out(spec, write, (), True, None, breakpoints=(Breakpoint(1, "step > 99"),))
+    assert write_out(spec, write, (), True, None, breakpoints=(Breakpoint(1, "step > 99"),)) == 0
 
 
 @pytest.mark.parametrize("place", ["a.tui", "model/config.json/a.tui"])

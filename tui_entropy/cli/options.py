@@ -25,7 +25,17 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 Graph = Annotated[
-    bool, typer.Option(help="On a GPU run decode steps as a captured CUDA graph, where the model can be.")
+    bool,
+    typer.Option(
+        "--graph/--no-graph", help="On a GPU run decode steps as a captured CUDA graph, where the model can be."
+    ),
+]
+Products = Annotated[
+    str,
+    typer.Option(
+        help="How products of one row or two are taken on a CPU: columns, rows; auto is what was faster when this "
+        "model was first loaded here, and kept."
+    ),
 ]
 TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
 TracePath = Annotated[

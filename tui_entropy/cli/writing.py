@@ -81,9 +81,7 @@ def run(
         prepare_engine()
         from tui_entropy.headless import write_out
 
-        if not write_out(spec, write, vectors, as_json, path, **stops):
-            raise typer.Exit(4)
-        return
+        raise typer.Exit(write_out(spec, write, vectors, as_json, path, **stops))
     from tui_entropy.engines import staying
     from tui_entropy.ui.start import start
 

@@ -201,6 +201,8 @@ def why_not(captured: CapturedPass) -> str:
         return said if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {said[:100]})"
     finally:
         captured.attention.forget()
+    if captured.graphs.failed:
+        return captured.graphs.failed
     apart = float((plain - passed.logits).abs().max() / plain.abs().max())
     if math.isnan(apart) or apart > ROUNDING.get(loaded.model.dtype, 1e-3):
         return f"its logits come out {100 * apart:.2g} % apart"

@@ -7,6 +7,7 @@ commands, sockets or screens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from tui_entropy.engine.attention import AttentionProbe, attention_probe
 from tui_entropy.engine.captured import CapturedPass, why_not
 from tui_entropy.engine.captured_choice import CapturedChoice
 from tui_entropy.engine.context import ONE_BY_ONE, Context
+from tui_entropy.engine.finite import broken, first_broken, refuse
 from tui_entropy.engine.forward import forward
 from tui_entropy.engine.graphs import Graphs
+from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
 from tui_entropy.engine.prompt_scores import final_residual, scores
@@ -30,8 +33,10 @@ from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Chained, Past, apply, draw, first_mu, next_mu, only
 from tui_entropy.engine.steering import Steering, steering
 from tui_entropy.engine.threads import one_thread
-from tui_entropy.records import Decision, Grid, Knobs, Prefilled, PromptScores, Step
+from tui_entropy.records import COLUMNS, Decision, Grid, Knobs, Prefilled, PromptScores, Step
 
+PLAINLY = "decode steps run one kernel at a time and not as a CUDA graph: {}"
+"""A word to a person who asked for graphs; why it is so goes in."""
 PREFILL_CHUNK = 512
 """Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
 
@@ -96,7 +101,7 @@ def instruments(loaded: Loaded, keep: int = 512, captured: bool | None = None) -
         attention_probe(loaded.model, loaded.anatomy, keep) as attention,
         steering(loaded.anatomy) as steer,
         residual_probe(loaded.anatomy) as residual,
-        few_rows(loaded.model),
+        few_rows(loaded.model, loaded.card.products == COLUMNS),
     ):
         if captured is None:
             captured = loaded.graph and loaded.model.device.type == "cuda"
@@ -130,7 +135,7 @@ def decode(
     The caller sets the pace. A step that is yielded is a proposal: it is written when the next one is asked for or
     TAKE is sent, and AGAIN makes another one of the same logits. To stop, close the generator. `controls` is asked
     once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
-    'context full'.
+    'context full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
     """
     clock = Clock(loaded.model.device, context.at)
     reading = not context.n_read
@@ -209,8 +214,13 @@ def read(
     if held is None:
         return logits[0], None
     context.n_scored = first + 1 + len(targets)
-    table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets)
-    return logits[0], PromptScores(run, first + 1, Grid.of(table.cpu().numpy()))
+    table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets).cpu().numpy()
+    if (at := first_broken(table)) is not None:
+        refuse(
+            unembed(loaded.model, loaded.anatomy, held.residual[at : at + 1])[0],
+            f"after prompt token {first + at + 1}",
+        )
+    return logits[0], PromptScores(run, first + 1, Grid.of(table))
 
 
 def proposal(
@@ -238,12 +248,15 @@ def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor)
     probes.look_at(context)
     measures, stream = probes.attention.measures(context.row), probes.residual.stream(context.row)
     if probes.captured is not None and probes.captured.choice.takes(now, context):
-        return *probes.captured.choice.choose(logits, measures, stream, now, context), None
+        stages, told = probes.captured.choice.choose(logits, measures, stream, now, context)
+        return stages, whole(told, logits, context), None
     logp, belief = believed(logits, measures, stream, now.knobs.n_candidates)
+    if broken(logp):  # before any stage looks at it
+        refuse(logits, f"at step {context.n_written + 1}")
     belief |= followed(logits, logp, now.watched)
     decision = None
     if now.knobs.adaptive != "off":
-        seen = adaptive.seen(brought_over(belief), probes.attention.visible_keys())
+        seen = adaptive.seen(whole(brought_over(belief), logits, context), probes.attention.visible_keys())
         newest = int(context.ids[-1]) if context.n_written else None
         may_ask = now.clarifier not in (None, newest)
         decision = adaptive.decide(now.knobs, seen, context.recent, may_ask)
@@ -252,7 +265,14 @@ def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor)
     numbers = belief | chosen(logp, belief["ids"], *drawn)
     if context.shadow is not None:
         numbers |= context.shadow.thought(now, context, decision, logp, belief["ids"], *drawn)
-    return drawn[0].stages, brought_over(numbers), decision
+    return drawn[0].stages, whole(brought_over(numbers), logits, context), decision
+
+
+def whole(numbers: Numbers, logits: Tensor, context: Context) -> Numbers:
+    """These numbers of a step, once they are on the host. Raises NotFinite where its logits are none."""
+    if math.isnan(numbers["entropy"][0]):
+        refuse(logits, f"at step {context.n_written + 1}")
+    return numbers
 
 
 def shaped(

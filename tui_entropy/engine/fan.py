@@ -19,6 +19,7 @@ from tui_entropy.engine.attention import Held
 from tui_entropy.engine.cache import RoomyCache, columns
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import Controls, Instruments
+from tui_entropy.engine.finite import broken, refuse
 from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.metrics import log_probs
@@ -112,11 +113,14 @@ def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int],
         drawn, probable, finals = [], [], []
         for nth, (seed, mu) in enumerate(zip(seeds, mus, strict=True)):
             position = before.position - before.lag + at
+            logp = log_probs(every[nth])
+            if broken(logp):
+                refuse(every[nth], f"{at + 1} tokens into continuation {nth + 1}")
             past = Past(before.prompt, ids[nth], position, mu, now.breakers, frozenset(now.knobs.banned))
             chained = apply(now.knobs, every[nth], past)
             token = draw(chained.scores, seed, position)
             drawn.append(token)
-            probable.append(log_probs(every[nth])[token])
+            probable.append(logp[token])
             finals.append(chained.final_logp[token])
         newest = torch.stack(drawn)
         told = torch.stack([newest.double(), *(torch.stack(part).double() for part in (probable, finals))]).tolist()

@@ -30,6 +30,8 @@ class Graphs:
         self._records = device.type == "cuda"
         self._rehearses = False
         self._pool: Any = None
+        self.failed = ""
+        """Why a function could not be recorded, in half a sentence; empty while all could. Those are called then."""
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -48,7 +50,13 @@ class Graphs:
         """
         if not self._records or self._rehearses:
             return function()
-        found = self._recorded.pop(key, None) or self._record(function)
+        try:
+            found = self._recorded.pop(key, None) or self._record(function)
+        except RuntimeError as error:  # of torch and CUDA
+            said = str(error).strip().split("\n", 1)[0]
+            self.failed, self._records = f"it could not be recorded ({said[:100]})", False
+            self._recorded.clear()
+            return function()
         self._recorded[key] = found
         if len(self._recorded) > MOST:
             del self._recorded[next(iter(self._recorded))]

@@ -10,6 +10,7 @@ from tui_entropy.engine import vectors
 from tui_entropy.engine.branches import Run
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import AGAIN, TAKE, Controls, decode
+from tui_entropy.engine.finite import NotFinite
 from tui_entropy.engine.rows import can_stack, part, stack
 from tui_entropy.engine.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
 from tui_entropy.engine.text import pieces
@@ -261,10 +262,10 @@ class TwinRun:
             self.proposed = step
             self.session.emit(Proposed(step))
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, failed: bool = False) -> None:
         self._writing.close()
         self.entry.ended = reason
-        self.session.emit(Ended(self.run, reason))
+        self.session.emit(Ended(self.run, reason, failed))
 
     def _next(self) -> Step | None:
         if not self.session.first_writes:
@@ -274,6 +275,9 @@ class TwinRun:
                 self.session.emit(event)
         except StopIteration as end:
             self.end(end.value)
+            return None
+        except NotFinite as odd:
+            self.end(str(odd), failed=True)
             return None
         return event
 

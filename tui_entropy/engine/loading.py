@@ -25,6 +25,7 @@ from transformers import (
 from tui_entropy.engine.anatomy import Anatomy, anatomy_of
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
+from tui_entropy.engine.products import products
 from tui_entropy.engine.text import Codec
 from tui_entropy.engine.verify.trust import trust
 from tui_entropy.errors import UserError
@@ -43,7 +44,7 @@ class Loaded:
     codec: Codec
     anatomy: Anatomy
     card: ModelCard
-    graph: bool = True
+    graph: bool = False
     """Decode steps may run as a CUDA graph, where there are any."""
 
 
@@ -76,6 +77,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     codec = Codec(tokenizer, _ends(model), rows)
     card = _card(weights, model, codec, anatomy)
+    card = replace(card, products=products(model, card, spec.products))
     return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))), spec.graph)
 
 

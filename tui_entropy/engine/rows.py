@@ -7,12 +7,10 @@ the matrix once as it lies in memory, and is often faster on one thread than eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +24,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def few_rows(model: nn.Module) -> Iterator[None]:
+def few_rows(model: nn.Module, by_columns: bool) -> Iterator[None]:
     """For as long as the `with` lasts, the linear layers of a model take (rows, 1, d_in), one row or two, as columns
-    where that is faster. Whatever else they are given they take as ever.
+    if that is wanted (products.py). Whatever else they are given they take as ever.
 
     A row by itself is doubled. So one row and two go through the same product, and a row has the same numbers to the
     bit whether another stands beside it or not.
     """
-    found = [module for module in _linear(model) if "forward" not in vars(module)] if by_columns(model) else []
+    found = [module for module in linear_layers(model) if by_columns and "forward" not in vars(module)]
     for module in found:
-        vars(module)["forward"] = partial(_two_columns, module)
+        vars(module)["forward"] = partial(two_columns, module)
     try:
         yield
     finally:
@@ -43,15 +41,12 @@ def few_rows(model: nn.Module) -> Iterator[None]:
             del vars(module)["forward"]
 
 
-_faster: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""Of each model: whether two columns take less time than one row."""
 LARGE = 1 << 22
 """Weights of a product that takes so long that waking more threads for it pays: half a millisecond and more."""
-CLEARLY = 0.9
-"""Of the time of one row: what two columns must stay below, so that noise does not decide."""
 
 
-def _linear(model: nn.Module) -> list[nn.Linear]:
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """Those whose products can be taken as columns."""
     return [
         module
         for module in model.modules()
@@ -59,27 +54,8 @@ def _linear(model: nn.Module) -> list[nn.Linear]:
     ]
 
 
-def by_columns(model: nn.Module) -> bool:
-    """Which of the two a processor and its library do faster is found by trying, once for each model."""
-    if model not in _faster:
-        largest = max(_linear(model), key=lambda module: module.weight.numel(), default=None)
-        _faster[model] = largest is not None and _tried(_two_columns, largest) < CLEARLY * _tried(
-            nn.Linear.forward, largest
-        )
-    return _faster[model]
-
-
-def _tried(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> float:
-    """Seconds that one row takes, the best of several."""
-    row, seconds = torch.ones(1, 1, module.in_features), []
-    for _ in range(5):
-        began = perf_counter()
-        way(module, row)
-        seconds.append(perf_counter() - began)
-    return min(seconds)
-
-
-def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
+def two_columns(module: nn.Linear, x: Tensor) -> Tensor:
+    """What a layer makes of (rows, 1, d_in), one row or two taken as columns, and whatever else as ever."""
     shape = x.shape
     if len(shape) != 3 or shape[0] > 2 or shape[1] != 1:
         return nn.Linear.forward(module, x)
@@ -87,7 +63,7 @@ def _two_columns(module: nn.Linear, x: Tensor) -> Tensor:
     rows = (torch.cat((x, x)) if n == 1 else x.contiguous()).view(2, -1)
     # Weight and rows change places: the product is (d_out, 2).
     with nullcontext() if module.weight.numel() > LARGE else one_thread:
-        product = linear(module.weight, rows).t().reshape(2, 1, -1)[:n]
+        product = linear(module.weight, rows).t()[:n].contiguous().view(n, 1, -1)  # some models view their rows
     return product if module.bias is None else product + module.bias
 
 

@@ -14,6 +14,7 @@ from tui_entropy.engine.branches import Branches, Run
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import AGAIN, TAKE, Controls, Instruments, decode
 from tui_entropy.engine.fan import fan
+from tui_entropy.engine.finite import NotFinite
 from tui_entropy.engine.lanes import Lanes
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import part
@@ -222,14 +223,20 @@ class Session:
         try:
             event: Event = next(self._writing)
         except StopIteration as end:
-            self._writing, self.now.ended = None, end.value
-            event = Ended(self.run, end.value)
-            self.emit(event)
+            self._end(end.value)
+            return None
+        except NotFinite as odd:
+            self._end(str(odd), failed=True)
             return None
         self.branches.travel.checkpoint()
         if not isinstance(event, Step):
             self.emit(event)
         return event
+
+    def _end(self, reason: str, failed: bool = False) -> None:
+        assert self.now is not None
+        self._writing, self.now.ended = None, reason
+        self.emit(Ended(self.run, reason, failed))
 
     def _write(self, step: Step) -> Step:
         """The proposal is the next token of the text."""
@@ -354,7 +361,8 @@ class Session:
         """How decode steps run: 'graph' or 'plain'; empty where the device knows only one way."""
         if self.loaded.model.device.type != "cuda":
             return ""
-        return "graph" if self.probes.captured else "plain"
+        captured = self.probes.captured
+        return "graph" if captured and not captured.step.graphs.failed else "plain"
 
     @property
     def cache_bytes(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tui_entropy.engine.attention import Held
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import PREFILL_CHUNK, Controls, Instruments, read, shaped
+from tui_entropy.engine.finite import broken
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Numbers
 from tui_entropy.engine.metrics import js, kl, log_probs, rank, surprisal, surprisal_moments
@@ -61,12 +62,16 @@ class ShadowLane:
         assert logits is not None
         mine = log_probs(logits)
         own = self.controls
-        chain, would = shaped(logits, mine, own or now, watched, self.context.prompt, None if own else decision)
+        if broken(mine):
+            would, final_js = mine.argmax(), torch.full_like(mine[0], torch.nan)
+        else:
+            chain, would = shaped(logits, mine, own or now, watched, self.context.prompt, None if own else decision)
+            final_js = js(chained.final_logp, chain.final_logp)
         entropy, _ = surprisal_moments(mine)
         numbers = {
             "kl": kl(logp, mine),
             "js": js(logp, mine),
-            "final_js": js(chained.final_logp, chain.final_logp),
+            "final_js": final_js,
             "entropy": entropy,
             "surprisal": surprisal(mine, token),
             "rank": rank(mine, token),

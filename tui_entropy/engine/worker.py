@@ -205,14 +205,14 @@ class Worker:
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))
-        from tui_entropy.engine.decode import instruments
+        from tui_entropy.engine.decode import PLAINLY, instruments
         from tui_entropy.engine.loading import load
         from tui_entropy.engine.session import Session
 
         loaded = load(command.model, self.emit)
         probes = self._open.enter_context(instruments(loaded))
         if probes.plainly:
-            self.emit(Refused(f"decode steps run one kernel at a time and not as a CUDA graph: {probes.plainly}"))
+            self.emit(Refused(PLAINLY.format(probes.plainly)))
         return Session(loaded, probes, self.emit, command.kept_cache)
 
     def advance(self) -> None:

@@ -23,7 +23,7 @@ from tui_entropy.engine.rows import few_rows
 from tui_entropy.engine.sampling import Past, apply, draw
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.engine.verify.trust import NO_ATTENTION
-from tui_entropy.records import AskAttention, Knobs, Step
+from tui_entropy.records import COLUMNS, AskAttention, Knobs, Step
 from tui_entropy.report import Cost
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
     what it takes more than the plain pass of its round. step: one of this model's.
     """
     watch = _Watch(loaded, ids)
-    with few_rows(loaded.model):
+    with few_rows(loaded.model, loaded.card.products == COLUMNS):
         rounds = [watch.round() for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
     named = []
     for view in rounds[0]:
