@@ -50,7 +50,7 @@ def test_the_header_says_what_is_needed_to_do_it_again():
     assert header["prompt_ids"] == [0, 1, 2] and header["seed"] == 7
     assert header["knobs"]["order"][-1] == "mirostat_tau"
     assert [vector["name"] for vector in header["vectors"]] == ["warm"]
-    assert header["layer_kinds"] == ["full", "sliding", "linear"] and header["units"]["entropy"] == "nats"
+    assert header["layer_kinds"] == ["full", "sliding", "linear"] and header["units"]["entropy_nats"] == "nats"
 
 
 def test_a_step_is_one_line_with_every_number():
@@ -78,18 +78,19 @@ def test_a_step_is_one_line_with_every_number():
     assert len(read["head_varentropy_nats2"]) == 3 and read["mean_head_varentropy_nats2"] == pytest.approx(0.6)
     assert len(read["head_entropy_nats"]) == 3 and read["visible_keys"] == [5, 5, 5]
     for name in (
-        "logit_margin",
+        "logit_margin_logits",
         "prob_margin",
         "uniform_kl_nats",
         "perplexity",
         "window_perplexity",
         "state",
         "strays",
+        "stray_blocks",
     ):
         assert read[name] is not None, name
-    assert read["block_norm"] == [24.0, 25.0, 26.0] and read["attention_disagreement"] == [pytest.approx(0.3)] * 3
+    assert read["block_norm_l2"] == [24.0, 25.0, 26.0] and read["attention_disagreement"] == [pytest.approx(0.3)] * 3
     assert read["entropix_attention_entropy_nats"] == pytest.approx(0.6 * math.log(5))
-    assert set(read["seconds"]) == {"forward", "sample", "at"}
+    assert (read["forward_pass_seconds"], read["sampling_seconds"], read["at_seconds"]) == (0.04, 0.002, 0.045 * 3)
 
 
 def test_unknown_and_impossible_are_null_since_json_has_no_nan():
@@ -105,7 +106,7 @@ def test_unknown_and_impossible_are_null_since_json_has_no_nan():
     read = json.loads(jsonl.step(gap))
     assert read["head_entropy_nats"] == [[None, 1.0]] and read["visible_keys"] == [None]
     assert read["candidates"][0]["logprob"] is None
-    assert read["attention_spread"] == [None] and read["perplexity"] is None
+    assert read["attention_spread_nats2"] == [None] and read["perplexity"] is None
 
 
 def test_the_prompts_scores_are_columns_with_their_units():
@@ -115,7 +116,7 @@ def test_the_prompts_scores_are_columns_with_their_units():
     assert (
         read["entropy_nats"] == [1.0, 0.5] and read["varentropy_nats2"] == [2.0, 0.5] and read["rank"] == [4.0, 0.5]
     )
-    assert read["logit_margin"] == [None, 0.5] and read["prob_margin"] == [None, 0.5]
+    assert read["logit_margin_logits"] == [None, 0.5] and read["prob_margin"] == [None, 0.5]
 
 
 def test_what_stops_it_and_what_is_followed_have_lines_of_their_own():

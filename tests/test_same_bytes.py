@@ -16,7 +16,7 @@ import torch
 
 from tui_entropy.trace import Trace
 
-TIMES = ("seconds", "forward_pass_seconds", "sampling_seconds", "at_seconds")
+TIMES = ("forward_pass_seconds", "sampling_seconds", "at_seconds")
 
 
 def run(folder: Path, home: Path, *options: str) -> subprocess.CompletedProcess[bytes]:

@@ -24,6 +24,7 @@ from tui_entropy.terms import (
     KINDS,
     LEVELS,
     NAMES,
+    NAMES_IN_FILES,
     NOT,
     PRODUCTS,
     SHOWN_IN,
@@ -246,7 +247,7 @@ class Parser:
     # --- Names -----------------------------------------------------------------------------------------------
 
     def _name(self, token: Token) -> Term:
-        name = token.text
+        name = NAMES_IN_FILES.get(token.text, token.text)
         if self.now.text == "[":
             return self._indexed(token)
         if name in NAMES:

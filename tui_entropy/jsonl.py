@@ -2,8 +2,9 @@
 what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
 its steps.
 
-The unit of a number stands in the name of its field or in the header. Unknown and infinite are null. What a terminal
-would obey or hide is escaped, so that a file of them can be looked at with `cat`.
+The series have the names of the columns of a trace. The unit of a number stands in its name and in the header.
+Unknown and infinite are null. What a terminal would obey or hide is escaped, so that a file of them can be looked at
+with `cat`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import msgspec
 from tui_entropy.escape import plain_json
 from tui_entropy.log import Log
 from tui_entropy.records import (
-    ATTENTION,
-    BLOCKS,
     PERPLEXITY_WINDOW,
     SCORES,
     BreakpointsChanged,
@@ -35,7 +34,7 @@ from tui_entropy.records import (
     Switched,
     WatchesChanged,
 )
-from tui_entropy.series import BY_NAME, SERIES
+from tui_entropy.series import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SCORE_COLUMNS, SERIES, told
 
 
 def line(event: Event, card: ModelCard, log: Log) -> bytes:
@@ -83,20 +82,7 @@ def header(card: ModelCard, started: Started) -> bytes:
                 "seed": started.knobs.seed,
                 "knobs": started.knobs,
                 "vectors": [vector for vector in started.vectors if vector.on],
-                "units": {
-                    "entropy": "nats",
-                    "varentropy": "nats^2",
-                    "surprisal": "nats",
-                    "logprob": "nats, model distribution",
-                    "final_prob": "probability, final distribution",
-                    "logit_margin": "logits, model distribution",
-                    "prob_margin": "probability, model distribution",
-                    "perplexity": "exp of the mean surprisal, model distribution",
-                    "block_norm": "L2",
-                    "attention_disagreement": "total variation, 0 to 1",
-                    "attention_interaction": "logits",
-                    "decision": "nats, nats^2, logits; knobs as drawn with",
-                },
+                "units": UNITS,
                 "perplexity_window": PERPLEXITY_WINDOW,
                 "n_layers": card.n_layers,
                 "n_heads": card.n_heads,
@@ -137,30 +123,24 @@ def branch(started: Started) -> bytes:
 
 def prompt(stretch: PromptScores) -> bytes:
     """{"prompt": {...}}: a list per score, for the prompt's tokens from `first` on. The first of all has none."""
-    columns = zip(SCORES, _columns(stretch.scores), strict=True)
-    scores = {f"{name}{UNITS.get(name, '')}": column for name, column in columns}
+    scores = dict(zip(map(SCORE_COLUMNS.get, SCORES), _columns(stretch.scores), strict=True))
     return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
 
 
 def watches(changed: WatchesChanged) -> bytes:
     """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
-    told = [
+    watched = [
         {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
         for one in changed.watches
     ]
-    return msgspec.json.encode({"watches": {"index": changed.index, "watched": told}})
+    return msgspec.json.encode({"watches": {"index": changed.index, "watched": watched}})
 
 
 def step(record: Step) -> bytes:
     """One line for one written token."""
-    scalars = {f"{name}{UNITS.get(name, '')}": _finite(getattr(record, name)) for name in SCALARS}
-    series = {
-        f"{NAMES.get(one.name, one.name.replace(' ', '_'))}{UNITS.get(one.kind, '')}": _finite(one.read(record))
-        for one in SERIES
-        if one.distribution == "attention" and not one.name.endswith(" z")
-    }
-    layers = {f"attention_{name}": column for name, column in zip(ATTENTION, _columns(record.attention), strict=True)}
-    blocks = {f"block_{name}": column for name, column in zip(BLOCKS, _columns(record.blocks), strict=True)}
+    series = {one.column: _finite(told(one, one.read(record))) for one in SERIES}
+    layers = dict(zip(ATTENTION_COLUMNS, _columns(record.attention), strict=True))
+    blocks = dict(zip(BLOCK_COLUMNS, _columns(record.blocks), strict=True))
     return msgspec.json.encode(
         {
             "index": record.index,
@@ -168,7 +148,8 @@ def step(record: Step) -> bytes:
             "token_id": record.token_id,
             "text": record.text,
             "bytes": record.data.hex(),
-            **scalars,
+            **series,
+            "final_prob": _finite(record.final_prob),
             "candidates": [
                 {
                     "id": candidate.token_id,
@@ -208,10 +189,9 @@ def step(record: Step) -> bytes:
             "head_varentropy_nats2": _table(record.head_varentropy),
             "visible_keys": record.visible_keys,
             **layers,
-            **series,
             **blocks,
-            "strays": record.strays,
-            "seconds": {"forward": record.forward_seconds, "sample": record.sample_seconds, "at": record.at},
+            "stray_blocks": record.strays,
+            "at_seconds": record.at,
         }
     )
 
@@ -233,8 +213,8 @@ def shadow(thought: Shadow) -> dict[str, Any]:
 
 def changed_shadow(changed: ShadowChanged) -> bytes:
     """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
-    told = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
-    return msgspec.json.encode({"shadow": told})
+    lane = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": lane})
 
 
 def end(log: Log, reason: str, failed: bool = False) -> bytes:
@@ -255,14 +235,22 @@ def end(log: Log, reason: str, failed: bool = False) -> bytes:
     )
 
 
-SCALARS = (*SCORES, "perplexity", "window_perplexity", "final_entropy", "final_prob", "entropy_z", "attention_z")
-UNITS = {
-    "entropy": "_nats", "final_entropy": "_nats", "varentropy": "_nats2", "surprisal": "_nats", "uniform_kl": "_nats",
-    "information": "_nats", "information²": "_nats2",
-}  # fmt: skip
-"""What is put behind the name of a field, by that name or by the kind of a series."""
-NAMES = {"head varentropy": "mean_head_varentropy"}
-"""Of a series that is not the table of the same name."""
+UNITS = {one.column: one.unit(bits=False) or one.kind for one in SERIES} | {
+    "attention_spread_nats2": "nats²",
+    "attention_disagreement": "share, total variation",
+    "attention_interaction_logits": "logits",
+    "block_mean": "number",
+    "block_std": "number",
+    "block_norm_l2": "L2",
+    "head_entropy_nats": "nats",
+    "head_varentropy_nats2": "nats²",
+    "logprob": "nats, model distribution",
+    "final_prob": "probability, final distribution",
+    "mirostat_mu_bits": "bits",
+    "at_seconds": "s",
+    "decision": "nats, nats², logits; knobs as drawn with",
+}
+"""Of every number of a step."""
 
 
 def _table(grid: Grid) -> list[list[Any]]:

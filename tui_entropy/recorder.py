@@ -31,6 +31,7 @@ from tui_entropy.records import (
     Started,
     Step,
 )
+from tui_entropy.series import SCORE_COLUMNS
 
 UNKEPT = (Progress, Memory, AttentionRows, Proposed, Reconsidered)
 """What is only of the moment."""
@@ -217,7 +218,7 @@ class Recorder:
                 query = "UPDATE branches SET name = ?, starred = ?, deleted = ? WHERE run = ?"
                 self._execute(query, (event.name, event.starred, event.deleted, event.branch))
             case PromptScores():
-                names = ", ".join(f"{name} = ?" for name in schema.SCORE_COLUMNS.values())
+                names = ", ".join(f"{name} = ?" for name in SCORE_COLUMNS.values())
                 for position, row in enumerate(event.scores.rows(), event.first):
                     query = f"UPDATE prompt_tokens SET {names} WHERE run = ? AND position = ?"
                     self._execute(query, (*row, event.run, position))

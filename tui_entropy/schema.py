@@ -23,7 +23,7 @@ from tui_entropy.records import (
     Step,
     Watched,
 )
-from tui_entropy.series import SERIES, Series
+from tui_entropy.series import SCORE_COLUMNS, SERIES
 
 APPLICATION = 0x74756965
 """What `PRAGMA application_id` says: the letters 'tuie'."""
@@ -35,17 +35,7 @@ PAGE = 2**10
 MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
 
-UNITS = {"information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2"}
-
-
-def column(series: Series) -> str:
-    """The column that a series is kept in: its name and its unit. `arrays` has the head varentropies themselves."""
-    mean = "mean_" if series.name == "head varentropy" else ""
-    return mean + series.name.replace(" ", "_") + UNITS.get(series.kind, "")
-
-
-SERIES_COLUMNS = {series.name: column(series) for series in SERIES}
-SCORE_COLUMNS = {name: SERIES_COLUMNS[name.replace("_", " ")] for name in SCORES}
+SERIES_COLUMNS = {series.name: series.column for series in SERIES}
 SCALARS = {
     field: SERIES_COLUMNS[field.replace("_", " ")]
     for field in (*SCORES, "perplexity", "window_perplexity", "final_entropy", "entropy_z", "attention_z")
@@ -75,7 +65,7 @@ STEP = {
     **{
         name: "INTEGER" if series.kind == "count" else "REAL"
         for series in SERIES
-        if (name := column(series)) not in SHADOWED
+        if (name := series.column) not in SHADOWED
     },
     "final_prob": "REAL",
     "at_seconds": "REAL",

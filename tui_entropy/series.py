@@ -11,6 +11,11 @@ from tui_entropy.records import ATTENTION, BLOCKS, PERPLEXITY_WINDOW, SCORES, Gr
 
 LN2 = math.log(2)
 
+UNIT_ENDS = {
+    "information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2",
+}  # fmt: skip
+"""What is put behind the name of a number in a file, by its kind."""
+
 Kind = Literal["information", "information²", "count", "share", "number", "logits", "norm", "sd", "seconds"]
 
 
@@ -29,6 +34,13 @@ class Series:
     """What it means, what high and low suggest, and what it does not mean."""
     prompt: str = ""
     """Its name among SCORES, where tokens of the prompt have it too."""
+
+    @property
+    def column(self) -> str:
+        """Its name in every file, with its unit: traces, tables, arrays, JSON lines. The head varentropies themselves
+        are there too."""
+        mean = "mean_" if self.name == "head varentropy" else ""
+        return mean + self.name.replace(" ", "_") + UNIT_ENDS.get(self.kind, "")
 
     def value(self, step: Step, bits: bool) -> float | None:
         """In the unit of `unit`. None where the step does not have it."""
@@ -65,6 +77,19 @@ class Series:
         if not bits:
             return 1.0
         return {"information": LN2, "information²": LN2 * LN2}.get(self.kind, 1.0)
+
+
+LARGEST = 2**53
+"""No count is larger; a file may say what it will."""
+
+
+def told(series: Series, value: float | None) -> float | int | None:
+    """What `read` gave, as files have it: a count is whole, and None is unknown."""
+    if value is None or math.isnan(value):
+        return None
+    if series.kind != "count":
+        return value
+    return int(value) if abs(value) < LARGEST else None
 
 
 def over_layers(name: str) -> Callable[[Step], float | None]:
@@ -303,3 +328,8 @@ SERIES = (
 )  # fmt: skip
 
 BY_NAME = {series.name: series for series in SERIES}
+SCORE_COLUMNS = {name: BY_NAME[name.replace("_", " ")].column for name in SCORES}
+"""What tokens of a prompt have too -> its name in files."""
+ATTENTION_COLUMNS = "attention_spread_nats2", "attention_disagreement", "attention_interaction_logits"
+BLOCK_COLUMNS = "block_mean", "block_std", "block_norm_l2"
+"""What ATTENTION and BLOCKS are called in files, where each is a number for every layer."""

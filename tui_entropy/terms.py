@@ -164,6 +164,8 @@ NAMES = {
     "shadow_entropy": Name("information", shadowed(lambda _, shadow: shadow.entropy)),
 } | {one.name.replace(" ", "_"): of_series(one) for one in SERIES}
 """Everything without an index, `text` of the moment and not of the step."""
+NAMES_IN_FILES = {one.column: name for one in SERIES if (name := one.name.replace(" ", "_")) != one.column}
+"""What files call them, which is understood too."""
 INDEXED = {
     "head": "a layer and perhaps a head, such as head[5,3]",
     "norm": "a layer, such as norm[5]",

@@ -27,7 +27,7 @@ def found(tmp_path):
 def test_each_array_has_the_written_tokens_as_its_first_axis(found):
     steps = len(exports.WORDS)
     assert found["head_entropy_nats"].shape == found["head_varentropy_nats2"].shape == (steps, LAYERS, HEADS)
-    assert found["block_norm"].shape == found["attention_spread"].shape == (steps, LAYERS)
+    assert found["block_norm_l2"].shape == found["attention_spread_nats2"].shape == (steps, LAYERS)
     assert found["candidate_id"].shape == (steps, Knobs().n_candidates)
     assert found["entropy_nats"].tolist() == [step(n).entropy for n in range(steps)]
     assert found["head_entropy_nats"][2].tolist() == step(2).head_entropy.rows()

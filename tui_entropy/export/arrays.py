@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy import jsonl
 from tui_entropy.export.recording import Recording
-from tui_entropy.records import ATTENTION, BLOCKS, ORDERS, Candidate, Piece, Step
-from tui_entropy.schema import column
-from tui_entropy.series import SERIES
+from tui_entropy.records import ORDERS, Candidate, Piece, Step
+from tui_entropy.series import ATTENTION_COLUMNS, BLOCK_COLUMNS, SERIES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -39,22 +38,22 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 def _prompt(recording: Recording) -> Arrays:
     scores = recording.log.prompt_scores
-    named = {column(series): list(scores[series.prompt]) for series in SERIES if series.prompt in scores}
+    named = {series.column: list(scores[series.prompt]) for series in SERIES if series.prompt in scores}
     return _arrays({**_columns(map(_token, recording.started.pieces)), **named}, "prompt_")
 
 
 def _written(recording: Recording) -> Arrays:
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.turned)
-    series = {column(one): [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
+    series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
     return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
 
 
 def _numbers(step: Step, width: int) -> dict[str, Any]:
     candidates = (*step.candidates, *[NOBODY] * width)[:width]
     grids = {
-        f"{group}_{name}": grid.numpy()[:, at]
-        for group, names, grid in (("attention", ATTENTION, step.attention), ("block", BLOCKS, step.blocks))
+        name: grid.numpy()[:, at]
+        for names, grid in ((ATTENTION_COLUMNS, step.attention), (BLOCK_COLUMNS, step.blocks))
         for at, name in enumerate(names)
     }
     return {

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from tui_entropy.export.recording import Recording
 from tui_entropy.records import Step
-from tui_entropy.schema import column
-from tui_entropy.series import SERIES, Series
+from tui_entropy.series import SERIES, told
 
 FIRST: dict[str, type] = {"part": str, "step": int, "position": int, "token_id": int, "text": str, "bytes": bytes}
 LAST: dict[str, type] = {
     "final_prob": float, "mirostat_mu_bits": float, "state": str, "at_seconds": float, "changed": str, "run": int,
 }  # fmt: skip
-COLUMNS = FIRST | {column(series): int if series.kind == "count" else float for series in SERIES} | LAST
+COLUMNS = FIRST | {series.column: int if series.kind == "count" else float for series in SERIES} | LAST
 """part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act from
 this token on; run is the one that wrote it, of a branch up to where it begins one that it goes on from. Everything is
 None where it is unknown, or where a token of the prompt does not have it."""
-
-LARGEST = 2**53
-"""No count is larger; a file may say what it will."""
 
 
 def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
@@ -31,20 +26,12 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, SERIES), strict=True):
         token = ("written", step.index + 1, step.position, step.token_id, step.text, step.data)
         rest = (step.final_prob, step.mirostat_mu, step.state, step.at, labels.get(step.index), run)
-        yield step, (*token, *map(_value, SERIES, values), *rest)
+        yield step, (*token, *map(told, SERIES, values), *rest)
 
 
 def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
     scores = recording.log.prompt_scores
     for position, piece in enumerate(recording.started.pieces):
         token = ("prompt", None, position, piece.token_id, piece.text, piece.data)
-        values = (_value(one, scores[one.prompt][position] if one.prompt else None) for one in SERIES)
+        values = (told(one, scores[one.prompt][position] if one.prompt else None) for one in SERIES)
         yield None, (*token, *values, *[None] * (len(LAST) - 1), recording.lineage[0].run)
-
-
-def _value(series: Series, value: float | None) -> float | int | None:
-    if value is None or math.isnan(value):
-        return None
-    if series.kind != "count":
-        return value
-    return int(value) if abs(value) < LARGEST else None
