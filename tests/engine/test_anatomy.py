@@ -106,4 +106,4 @@ def test_a_model_that_cannot_write_or_does_not_fit_its_config_is_refused_in_a_se
     refused(model, "4 blocks", "3 layers")
     model = llama()
     del model.model.norm
-    refused(model, "no final norm", "LlamaModel", "not supported")
+    refused(model, "does not read text", "no attribute 'norm'", "not supported")

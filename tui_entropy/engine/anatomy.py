@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from torch import nn
-from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, get_layer_types_and_kwargs
 from transformers.configuration_utils import remap_legacy_layer_types
 
 from tui_entropy.engine.cache import RoomyCache, RoomyLayer
+from tui_entropy.engine.own_caches import IdsCache, ModuleStateCache, StateCache
+from tui_entropy.engine.parts import Attribute, blocks_of, decoder_of, look, projects, taken_by
 from tui_entropy.errors import UserError
 
-BLOCKS = ("layers", "h", "blocks")
-FINAL_NORM = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f")
+N_BLOCKS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
+N_HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
+CONTEXT = ("max_target_positions", "max_position_embeddings", "max_seq_len")
+"""What configs call these, of a decoder first: where there was an encoder the other name is that of the encoder."""
 UNLIMITED = 1 << 20
 """Context in tokens of a model that names no limit."""
 
 SOFTMAX = {"full", "sliding", "chunked", "hybrid", "hybrid_sliding"}
 """Kinds of layers whose attention rows run over all keys that a window leaves in."""
 CACHE = "past_key_values"
+CACHES = ("cache_params", CACHE, "state")
+"""What a model's forward may call its cache."""
+OWN_STATE = "recurrent"
+"""The kind of the layers of a model that keeps a state of its own, as a whole."""
 CROPPABLE = {"full", "sliding", "chunked"}
 
 
@@ -32,8 +43,11 @@ class Anatomy:
     blocks: tuple[nn.Module, ...]
     attention_modules: tuple[nn.Module | None, ...]
     """Per block: the module that calls the attention function, None where rows cannot be had."""
+    decoder: PreTrainedModel
+    """What turns ids into the vectors that the head reads."""
     embedding: nn.Module
-    final_norm: nn.Module
+    tail: tuple[nn.Module, ...]
+    """What the decoder does to the residual stream behind the last block: a norm, a projection, both or nothing."""
     unembedding: nn.Module
     n_layers: int
     n_heads: int
@@ -51,12 +65,22 @@ class Anatomy:
     stream: int = 0
     """Of a residual stream that is several (AltUp: Baykal et al. 2023) the one that the blocks compute from."""
     cache_argument: str = CACHE
-    """What the model's forward calls its cache; under another name it would be passed over without a word."""
+    """What the model's forward calls its cache; under another name it would be passed over without a word. Empty for
+    one that keeps nothing and is given the whole text at every step."""
+    own_cache: bool = False
+    """Its cache is of a kind of its own, which it hands out to be given back."""
+    module_states: tuple[tuple[Attribute, ...], ...] = ()
+    """Per block: attributes of its modules in which it keeps a state of the text. Empty where no block does."""
 
     @property
     def in_stretches(self) -> bool:
         """Whether several tokens can be read behind others. Mamba's scan over several begins from nothing."""
-        return self.cache_argument == CACHE
+        return self.cache_argument != "cache_params" and not self.module_states
+
+    @property
+    def final_norm(self) -> nn.Module:
+        """All that stands between the last block and the head, as one."""
+        return self.tail[0] if len(self.tail) == 1 else nn.Sequential(*self.tail)
 
     @property
     def attention(self) -> tuple[bool, ...]:
@@ -64,16 +88,28 @@ class Anatomy:
         return tuple(module is not None for module in self.attention_modules)
 
 
-def anatomy_of(model: PreTrainedModel) -> Anatomy:
-    """Find the parts and check that they fit together.
+class Parts(NamedTuple):
+    """What can be told of a model without running it, so before its weights are there."""
+
+    config: PreTrainedConfig
+    """Of the text model."""
+    decoder: PreTrainedModel
+    blocks: tuple[nn.Module, ...]
+    embedding: nn.Module
+    unembedding: nn.Module
+    kinds: tuple[str, ...]
+
+
+def parts_of(model: PreTrainedModel) -> Parts:
+    """Find the parts and check that they fit together and write from left to right.
 
     A multimodal wrapper is looked through to its text model. Raises UserError if a part is missing or its size is
     not what the config says.
     """
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
-    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
-    blocks = tuple(_part(decoder, BLOCKS, "blocks", name).children())
+    decoder = decoder_of(model)
+    blocks = blocks_of(decoder)
     embedding: nn.Module | None = model.get_input_embeddings()
     unembedding: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if embedding is None or unembedding is None:
@@ -81,49 +117,95 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             f"{name} has no {'embedding' if embedding is None else 'language-model head'}, and a model that writes "
             "was wanted: load a causal language model"
         )
-    kinds = layer_kinds(config)
-    if not len(blocks) == len(kinds) == config.num_hidden_layers:
+    if reason := not_left_to_right(model):
+        raise UserError(f"{name} does not write from left to right: {reason}; load a causal language model")
+    kinds, declared = layer_kinds(config), size(config, N_BLOCKS)
+    if not len(blocks) == len(kinds) == declared:
         raise UserError(
-            f"{name} has {len(blocks)} blocks and {len(kinds)} layer types but its config says "
-            f"{config.num_hidden_layers} layers: weights and config.json are of different models; fetch both again"
+            f"{name} has {len(blocks)} blocks and {len(kinds)} layer types but its config says {declared} layers: "
+            "weights and config.json are of different models; fetch both again"
         )
-    vocab, width = unembedding.get_parameter("weight").shape
-    if width != config.hidden_size:
+    width = unembedding.get_parameter("weight").shape[1]
+    if width != config.hidden_size and not projects(model, config.hidden_size, width):
         raise UserError(
-            f"the language-model head of {name} reads vectors of width {width} but its config says "
-            f"{config.hidden_size}: weights and config.json are of different models; fetch both again"
+            f"the language-model head of {name} reads vectors of width {width}, its config says "
+            f"{config.hidden_size}, and it has no layer from one to the other; this architecture is not supported"
         )
-    n_heads = getattr(config, "num_attention_heads", None) or 1  # without attention: one column of unknowns
+    return Parts(config, decoder, blocks, embedding, unembedding, kinds)
+
+
+def anatomy_of(model: PreTrainedModel) -> Anatomy:
+    """Find the parts, and watch them read a token. Raises UserError as `parts_of` does, and if it does not run."""
+    config, decoder, blocks, embedding, unembedding, kinds = parts_of(model)
+    argument = cache_argument(model)
+    plain = CROPPABLE.issuperset(kinds)
+    cache = {CACHE: RoomyCache() if plain else DynamicCache(config=model.config)} if argument == CACHE else {}
+    seen = look(model, decoder, blocks, cache)
+    own_cache = argument in seen.caches and not isinstance(seen.caches[argument], Cache)
+    if own_cache:
+        kinds = (OWN_STATE,) * len(blocks)
+    module_states = tuple(tuple(at for at in seen.states if at[0] in set(block.modules())) for block in blocks)
+    n_heads = size(config, N_HEADS) or 1  # without attention: one column of unknowns
     return Anatomy(
         blocks=blocks,
         attention_modules=tuple(
             _attention_module(block) if kind in SOFTMAX else None for block, kind in zip(blocks, kinds, strict=True)
         ),
+        decoder=decoder,
         embedding=embedding,
-        final_norm=_part(decoder, FINAL_NORM, "final norm", name),
+        tail=seen.tail,
         unembedding=unembedding,
         n_layers=len(blocks),
         n_heads=n_heads,
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
-        d_model=width,
-        vocab=vocab,
-        context=getattr(config, "max_position_embeddings", None) or UNLIMITED,
+        d_model=seen.width,
+        vocab=len(unembedding.get_parameter("weight")),
+        context=size(config, CONTEXT) or UNLIMITED,
         layer_kinds=kinds,
         windows=_windows(config, kinds),
-        croppable=CROPPABLE.issuperset(kinds),
+        croppable=CROPPABLE.issuperset(kinds) and not seen.states,
         stream=getattr(config, "altup_active_idx", 0),
-        cache_argument=cache_argument(model),
+        cache_argument=argument,
+        own_cache=own_cache,
+        module_states=module_states if seen.states else (),
     )
 
 
+def usual(kind: type[PreTrainedModel], config: PreTrainedConfig) -> bool:
+    """Whether a model of this class is a decoder of the usual kind: made for nothing else, and with a cache that the
+    library knows."""
+    return CACHE in taken_by(kind) and getattr(config, "is_decoder", None) is None
+
+
+def not_left_to_right(model: PreTrainedModel) -> str:
+    """Why a model cannot give the next token's probabilities from those before it; empty where nothing speaks against
+    it."""
+    if getattr(model.config, "is_decoder", None) is False:
+        return "it is an encoder (is_decoder is false in its config.json), so each token sees those after it"
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    if type(model).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation:
+        with suppress(Exception):  # one that needs more than ids takes them as all models do
+            given: Tensor = model.prepare_inputs_for_generation(ids)["input_ids"]
+            if given.shape[1] > ids.shape[1]:
+                return "it guesses a token that is put behind the text anew at every step, and all others see it"
+    return ""
+
+
+def size(config: PreTrainedConfig, names: Sequence[str]) -> int:
+    """The first of these that a config has; 0 for none."""
+    return next((n for name in names if isinstance(n := getattr(config, name, None), int) and n > 0), 0)
+
+
 def cache_argument(model: PreTrainedModel) -> str:
-    """What the model's forward calls its cache."""
-    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else CACHE
+    """What the model's forward calls its cache; empty where it takes none."""
+    return next((name for name in CACHES if name in taken_by(type(model))), "")
 
 
 def layer_kinds(config: PreTrainedConfig) -> tuple[str, ...]:
     """Per block, from `config.layer_types` or, where there are none, from its window sizes."""
     types: Sequence[str] = getattr(config, "layer_types", None) or get_layer_types_and_kwargs(config)[0]
+    if not getattr(config, "layer_types", None) and len(set(types)) == 1:
+        types = [types[0]] * size(config, N_BLOCKS)
     return tuple(kind.removesuffix("_attention") for kind in remap_legacy_layer_types(list(types)) or ())
 
 
@@ -134,28 +216,24 @@ def new_cache(model: PreTrainedModel, anatomy: Anatomy, expected: int = 0) -> Ca
     of times and its columns are positions. Otherwise the cache is of the kind that the config asks for, where at
     least those layers that keep all their keys can be shortened.
     """
+    if not anatomy.cache_argument:
+        return IdsCache(expected)
+    if anatomy.own_cache:
+        return StateCache(anatomy.cache_argument)
     if anatomy.croppable:
         return RoomyCache(expected)
+    if anatomy.module_states:
+        return ModuleStateCache(model.config, anatomy.module_states)
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer(expected) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
-def _part(decoder: nn.Module, names: Sequence[str], what: str, model: str) -> nn.Module:
-    for name in names:
-        if isinstance(found := getattr(decoder, name, None), nn.Module):
-            return found
-    raise UserError(
-        f"no {what} found in {model}: wanted one of {', '.join(names)} in its {type(decoder).__name__}; "
-        "this architecture is not supported"
-    )
-
-
 def _windows(config: PreTrainedConfig, kinds: Sequence[str]) -> tuple[int | None, ...]:
     names = {"sliding": "sliding_window", "hybrid_sliding": "sliding_window", "chunked": "attention_chunk_size"}
+    layers = config.per_layer_config if len(config.per_layer_config) == len(kinds) else [config] * len(kinds)
     return tuple(
-        getattr(layer, names[kind]) if kind in names else None
-        for layer, kind in zip(config.per_layer_config, kinds, strict=True)
+        getattr(layer, names[kind]) if kind in names else None for layer, kind in zip(layers, kinds, strict=True)
     )
 
 

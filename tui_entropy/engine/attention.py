@@ -54,7 +54,7 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
     if not probe.layers:
         yield probe
         return
-    decoder: PreTrainedModel = model.get_decoder()  # type: ignore[no-untyped-call]
+    decoder = anatomy.decoder
     original = str(decoder.config._attn_implementation)
     own = causal.attend if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
     modules = [module for module in decoder.modules() if dispatches_attention(module)]

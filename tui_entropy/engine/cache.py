@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, Self
 
 import torch
-from torch import Tensor
-from transformers import Cache, DynamicCache
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 256
@@ -101,31 +101,30 @@ class RoomyCache(DynamicCache):
         super().__init__()
         self.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
 
-    def row(self, n: int) -> RoomyCache:
+    def row(self, n: int) -> Self:
         """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
-        return _made(layer.row(n) for layer in self.rooms)
+        return self._made(layer.row(n) for layer in self.rooms)
 
-    def beginning(self, n_tokens: int, rows: int = 1) -> RoomyCache:
+    def beginning(self, n_tokens: int, rows: int = 1) -> Self:
         """The first tokens of its first row, several times: copied only when the next token is written."""
-        return _made(layer.beginning(n_tokens, rows) for layer in self.rooms)
+        return self._made(layer.beginning(n_tokens, rows) for layer in self.rooms)
 
-    def first(self, n: int) -> RoomyCache:
+    def first(self, n: int) -> Self:
         """Its first n tokens in the same memory, to be written on over the others."""
-        return _made(layer.first(n) for layer in self.rooms)
+        return self._made(layer.first(n) for layer in self.rooms)
 
-    def over(self, other: RoomyCache) -> RoomyCache:
+    def over(self, other: RoomyCache) -> Self:
         """Its rows, and below them those of another one that holds as many tokens."""
-        return _made(mine.over(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
+        return self._made(mine.over(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
 
     @property
     def rooms(self) -> list[RoomyLayer]:
         return [layer for layer in self.layers if isinstance(layer, RoomyLayer)]
 
-
-def _made(layers: Iterable[RoomyLayer]) -> RoomyCache:
-    made = RoomyCache()
-    made.layers = list(layers)
-    return made
+    def _made(self, layers: Iterable[RoomyLayer]) -> Self:
+        made = type(self)()
+        made.layers = list(layers)
+        return made
 
 
 def appended(room: Tensor | None, held: Tensor | None, new: Tensor, expected: int = 0) -> tuple[Tensor, Tensor]:
@@ -205,11 +204,16 @@ def appended_to(cache: Cache, n: int, more: Columns) -> Cache:
     return then
 
 
-def tensors(layer: Any) -> Iterator[Tensor]:
-    """All that a layer holds."""
-    for part in vars(layer).values():
-        inner = part.values() if isinstance(part, dict) else part if isinstance(part, tuple) else [part]
-        yield from (tensor for tensor in inner if isinstance(tensor, Tensor))
+def tensors(held: Any) -> Iterator[Tensor]:
+    """All that a layer, a state, or a part of one holds."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, nn.Module | PreTrainedConfig):
+        return  # of the model, not of the text
+    elif isinstance(held, dict | list | tuple) or hasattr(held, "__dict__"):
+        parts = held if isinstance(held, list | tuple) else (held if isinstance(held, dict) else vars(held)).values()
+        for part in parts:
+            yield from tensors(part)
 
 
 def n_bytes(held: Iterable[Tensor]) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, PreTrainedModel
+from transformers.utils import ModelOutput
 
+from tui_entropy.engine.anatomy import cache_argument
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.own_caches import OwnCache
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
@@ -15,7 +18,14 @@ def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
 
     more: what the model is told beside them.
     """
-    keeping = {loaded.anatomy.cache_argument: cache}
-    out = loaded.model(input_ids=ids, **keeping, use_cache=True, logits_to_keep=1, **more)
-    logits: Tensor = out.logits[:, -1]
+    logits: Tensor = read(loaded.model, cache, ids, logits_to_keep=1, **more).logits[:, -1]
     return logits.float()
+
+
+def read(model: PreTrainedModel, cache: Cache | None, ids: Tensor, **more: Any) -> ModelOutput:
+    """One pass of a model over (rows, n) tokens behind those in a cache; over a text by itself without one."""
+    if isinstance(cache, OwnCache):
+        return cache.run(model, ids, **more)
+    keeping = {} if cache is None else {cache_argument(model): cache}
+    out: ModelOutput = model(input_ids=ids, **keeping, use_cache=cache is not None, **more)
+    return out

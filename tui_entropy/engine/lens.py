@@ -21,7 +21,7 @@ def unembed(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor) -> Tenso
     normed: Tensor = anatomy.final_norm(residual[None])
     # What follows the unembedding (a bias, a cap, a factor or a divisor, under names that mean different things in
     # different families) is known best to the model's own file: it runs, with nothing in place of its blocks.
-    with _answering(model.get_decoder(), normed):  # type: ignore[no-untyped-call]
+    with _answering(anatomy.decoder, normed):
         ids = torch.zeros(1, len(residual), dtype=torch.long, device=model.device)
         logits: Tensor = model.forward(input_ids=ids).logits
     return logits[0].float()

@@ -21,8 +21,10 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.initialization import no_init_weights
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from tui_entropy.engine.anatomy import Anatomy, anatomy_of
+from tui_entropy.engine.anatomy import Anatomy, anatomy_of, parts_of, usual
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
 from tui_entropy.engine.products import products
@@ -34,7 +36,7 @@ from tui_entropy.report import saved
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-"""How the classes end that write text from left to right."""
+"""How the classes end that write text from left to right, but for those that the library knows by another name."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     quantised = getattr(config, "quantization_config", None) is not None
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
     report(Progress(f"loading {weights.name}"))
+    _look_before(config)
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
     rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
@@ -147,7 +150,8 @@ def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _refusal(weights, "configuration", error, spec) from error
     classes = config.architectures or []
-    if classes and not any(name.endswith(WRITERS) for name in classes):
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    if classes and not any(name.endswith(WRITERS) or name in known for name in classes):
         raise UserError(f"{weights.name} is a {classes[0]}, which does not write text; pass a causal language model")
     return config
 
@@ -157,6 +161,15 @@ def _tokenizer(weights: Weights, spec: ModelSpec) -> Any:
         return AutoTokenizer.from_pretrained(weights.folder, **_local(spec))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise _refusal(weights, "tokenizer", error, spec) from error
+
+
+def _look_before(config: PreTrainedConfig) -> None:
+    """Build a model of an unusual kind without its weights, so that one that cannot write is refused before they are
+    read."""
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if kind is not None and not usual(kind, config):
+        with torch.device("meta"), no_init_weights():
+            parts_of(AutoModelForCausalLM.from_config(config))
 
 
 def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
@@ -208,7 +221,7 @@ def _ends(model: PreTrainedModel) -> list[int]:
     settings: GenerationConfig | None = model.generation_config
     ends = settings.eos_token_id if settings else None
     if ends is None:
-        ends = model.config.get_text_config(decoder=True).eos_token_id
+        ends = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
     return [ends] if isinstance(ends, int) else list(ends or ())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ CACHED_BYTES = 4 << 20
 
 
 class FinalResidual:
-    """What the final norm read in the newest forward pass: see `final_residual`."""
+    """The residual stream behind all blocks in the newest forward pass: see `final_residual`."""
 
     residual: Tensor
     """(n, d_model) for all n positions of the pass, of the first sequence of the batch."""
@@ -37,7 +38,13 @@ def final_residual(anatomy: Anatomy) -> Iterator[FinalResidual]:
     def keep(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         held.residual = args[0][0]
 
-    hook = anatomy.final_norm.register_forward_pre_hook(keep)
+    def keep_output(decoder: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        held.residual = output[0][0]
+
+    if anatomy.tail:
+        hook = anatomy.tail[0].register_forward_pre_hook(keep)
+    else:
+        hook = anatomy.decoder.register_forward_hook(keep_output)
     try:
         yield held
     finally:

@@ -82,7 +82,7 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
     def keep(module: nn.Module, inputs: object, output: tuple[Tensor, Tensor | None]) -> None:
         told[module] = output[1]
 
-    with eager(loaded.model.get_decoder()), ExitStack() as hooks:  # type: ignore[no-untyped-call]
+    with eager(loaded.anatomy.decoder), ExitStack() as hooks:
         for module in modules.values():
             hooks.callback(module.register_forward_hook(keep).remove)
         read(loaded.model, ids)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from tui_entropy.engine.anatomy import cache_argument
+from tui_entropy.engine import forward
 from tui_entropy.engine.loading import Loaded
 
 PROMPT = (
@@ -34,8 +34,7 @@ def worst(found: Tensor, wanted: Tensor) -> float:
 
 def read(model: PreTrainedModel, ids: Tensor, cache: Cache | None = None) -> Tensor:
     """(n,) ids -> (n, vocab) float32 logits, as the model alone gives them."""
-    keeping = {cache_argument(model): cache}
-    logits: Tensor = model(input_ids=ids[None], **keeping, use_cache=cache is not None).logits[0]
+    logits: Tensor = forward.read(model, cache, ids[None]).logits[0]
     return logits.float()
 
 

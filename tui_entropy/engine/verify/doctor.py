@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.parts import decoder_of
 from tui_entropy.engine.verify.checks_attention import attention
 from tui_entropy.engine.verify.checks_logits import (
     captured_step,
@@ -55,7 +56,7 @@ def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:
 
 def condition(model: PreTrainedModel) -> dict[str, str]:
     """What a probe could leave behind: the attention in use, hooks, training mode."""
-    decoder: PreTrainedModel = model.get_decoder()  # type: ignore[no-untyped-call]
+    decoder = decoder_of(model)
     modules = list(model.modules())
     hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
     return {

@@ -1,0 +1,106 @@
+"""Caches for models that do not keep keys and values: what they keep in a way of their own, or nothing at all.
+
+Each runs the model itself, since only it knows what the model is to be given of the tokens before.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import LinearAttentionLayer
+from transformers.utils import ModelOutput
+
+from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.parts import Attribute
+
+
+class OwnCache(Cache):
+    """One that knows how its model reads on."""
+
+    @abstractmethod
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+        """Read (rows, n) tokens behind those that it holds. What is returned is of the new ones."""
+
+
+class IdsCache(RoomyCache, OwnCache):
+    """For a model that keeps nothing and is given the whole text at every step: the ids, in place of keys."""
+
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+        held = ids[:, None, :, None]
+        whole = self.update(held, held, 0)[0][:, 0, :, 0]
+        out: ModelOutput = model(input_ids=whole, **more)
+        out.logits = out.logits[:, -ids.shape[1] :]
+        return out
+
+
+class HandedState:
+    """What a model hands out to be given back with the tokens that follow."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+
+class StateCache(OwnCache):
+    """For a model that keeps a state of its own kind and hands it out after every pass, as a whole."""
+
+    def __init__(self, argument: str) -> None:
+        """argument: what the model's forward, and what it returns, call the state."""
+        super().__init__(layers=[])
+        self.layers = [HandedState()]
+        self.argument = argument
+
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+        state = self.layers[0]
+        out: ModelOutput = model(input_ids=ids, **{self.argument: state.value}, use_cache=True, **more)
+        state.value = out[self.argument]
+        return out
+
+
+class ModuleState(LinearAttentionLayer):
+    """What one block keeps of a text in attributes of its modules. It is put there before a pass and taken after."""
+
+    def __init__(self, attributes: Sequence[Attribute]) -> None:
+        super().__init__()
+        self.attributes = attributes
+        self.values: tuple[Tensor | None, ...] = (None,) * len(attributes)
+
+    def put(self) -> None:
+        for (module, name), value in zip(self.attributes, self.values, strict=True):
+            vars(module)[name] = value
+
+    def take(self) -> None:
+        self.values = tuple(vars(module)[name] for module, name in self.attributes)
+        for module, name in self.attributes:
+            vars(module)[name] = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Of the values. The modules are those of the model."""
+        new = copy.copy(self)
+        new.values = copy.deepcopy(self.values, memo)
+        return new
+
+
+class ModuleStateCache(DynamicCache, OwnCache):
+    """For a model some of whose blocks keep their state in themselves: what other layers keep is in the library's."""
+
+    def __init__(self, config: PreTrainedConfig, states: Sequence[Sequence[Attribute]]) -> None:
+        """states: of each block."""
+        super().__init__(config=config)
+        pairs = zip(self.layers, states, strict=True)
+        self.layers = [ModuleState(attributes) if attributes else layer for layer, attributes in pairs]
+
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+        states = [layer for layer in self.layers if isinstance(layer, ModuleState)]
+        for state in states:
+            state.put()
+        try:
+            out: ModelOutput = model(input_ids=ids, past_key_values=self, use_cache=True, **more)
+            return out
+        finally:
+            for state in states:
+                state.take()

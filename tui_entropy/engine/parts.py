@@ -1,0 +1,157 @@
+"""Where the parts of a model are, found by its structure and by watching one pass, whatever they are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from tui_entropy.errors import UserError
+
+Attribute = tuple[nn.Module, str]
+"""A module, and the name of a plain attribute of it."""
+
+
+def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """What turns ids into the vectors that the head reads.
+
+    The library looks by names, one of which some heads have too.
+    """
+    found: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
+    return found if isinstance(found, PreTrainedModel) else model.base_model
+
+
+def blocks_of(decoder: PreTrainedModel) -> tuple[nn.Module, ...]:
+    """Its longest chain of layers: the list of modules that holds most of the parameters. None if it has no list.
+
+    What reads something else than text (an encoder of images) is passed over.
+    """
+    lists = [
+        module for module in _reading_text(decoder, decoder.main_input_name) if isinstance(module, nn.ModuleList)
+    ]
+    heaviest = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=nn.ModuleList())
+    return tuple(heaviest)
+
+
+def _reading_text(module: nn.Module, reads: str) -> Iterator[nn.Module]:
+    yield module
+    for child in module.children():
+        if getattr(child, "main_input_name", reads) == reads:
+            yield from _reading_text(child, reads)
+
+
+def projects(model: nn.Module, wide: int, narrow: int) -> bool:
+    """Whether a model has a layer from vectors of one width to those of another."""
+    linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+    return any((module.in_features, module.out_features) == (wide, narrow) for module in linear)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one pass over a token shows."""
+
+    tail: tuple[nn.Module, ...]
+    """What the decoder does to the residual stream behind its last block, in order."""
+    width: int
+    """Of the residual stream."""
+    caches: dict[str, Any]
+    """Under the names that the model's forward knows them by, what it hands out to be given back."""
+    states: tuple[Attribute, ...]
+    """What it keeps of a text in itself: attributes of its blocks that a pass changes."""
+
+
+@torch.inference_mode()
+def look(
+    model: PreTrainedModel, decoder: PreTrainedModel, blocks: tuple[nn.Module, ...], given: Mapping[str, Any]
+) -> Seen:
+    """Watch a model read one token. It is left as it was found. Raises UserError if it does not run.
+
+    given: what it gets beside the token.
+    """
+    inside = {module for block in blocks for module in block.modules()}
+    beside = [module for module in decoder.modules() if inside.isdisjoint(module.modules())]
+    attributes = [(module, name) for module in inside for name, value in vars(module).items() if _may_be_state(value)]
+    before = [vars(module)[name] for module, name in attributes]
+    calls: list[Call] = []
+    with ExitStack() as hooks:
+        for module in (*beside, blocks[-1], decoder):
+            hooks.callback(module.register_forward_hook(partial(_keep, calls)).remove)
+        try:
+            out = _read_one(model, given)
+        finally:
+            after = [vars(module)[name] for module, name in attributes]
+            for (module, name), was in zip(attributes, before, strict=True):
+                vars(module)[name] = was
+    last = next((made for module, _, made in reversed(calls) if module is blocks[-1]), None)
+    final = next((made for module, _, made in reversed(calls) if module is decoder), None)
+    if last is None or final is None or last.shape[-2] != 1:
+        n = 0 if last is None else last.shape[-2]
+        raise UserError(
+            f"the last block of {type(model).__name__} puts out {n} vectors for a text of one token, and one was "
+            "wanted; this architecture is not supported"
+        )
+    return Seen(
+        tail=_tail([call for call in calls if call[0] in set(beside)], last, final),
+        width=last.shape[-1],
+        caches={name: part for name, part in out.items() if name in taken_by(type(model)) and part is not None},
+        states=tuple(at for at, was, now in zip(attributes, before, after, strict=True) if was is not now),
+    )
+
+
+@cache
+def taken_by(kind: type[nn.Module]) -> Collection[str]:
+    """The names of what the forward of a model of this class takes."""
+    return inspect.signature(kind.forward).parameters
+
+
+Call = tuple[nn.Module, Tensor | None, Tensor]
+"""A module, what it was given, and what it made of it."""
+
+
+def _read_one(model: PreTrainedModel, given: Mapping[str, Any]) -> ModelOutput:
+    n_rows = model.get_input_embeddings().get_parameter("weight").shape[0]  # type: ignore[union-attr]
+    ids = torch.full((1, 1), n_rows // 2, device=model.device)
+    try:
+        out: ModelOutput = model(input_ids=ids, use_cache=True, **given)
+    except Exception as error:  # of whatever model, whose code is anybody's
+        said = str(error).strip().split("\n", 1)[0][:200]
+        raise UserError(
+            f"{type(model).__name__} does not read text by itself ({type(error).__name__}: {said}); this "
+            "architecture is not supported"
+        ) from error
+    return out
+
+
+def _keep(calls: list[Call], module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    made = next(iter(output.values())) if isinstance(output, ModelOutput) else output
+    made = made[0] if isinstance(made, tuple | list) else made
+    given = args[0] if args and isinstance(args[0], Tensor) else None
+    if isinstance(made, Tensor):
+        calls.append((module, given, made))
+
+
+def _may_be_state(value: Any) -> bool:
+    return value is None or isinstance(value, Tensor)
+
+
+def _tail(calls: Sequence[Call], last: Tensor, final: Tensor) -> tuple[nn.Module, ...]:
+    """Of what was called beside the blocks, that by which the decoder's output came of the last block's, found from
+    its end: as far as what a module made is what the next one was given, to the bit."""
+    tail: list[nn.Module] = []
+    for module, given, made in reversed(calls):
+        if given is not None and _same(made, final) and not _same(final, last):
+            tail.insert(0, module)
+            final = given
+    return tuple(tail)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.numel() == other.numel() and torch.equal(one.flatten().cpu(), other.flatten().cpu())
