@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, get_layer_types_and_kwargs
 from transformers.configuration_utils import remap_legacy_layer_types
@@ -171,10 +171,10 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
     )
 
 
-def usual(kind: type[PreTrainedModel], config: PreTrainedConfig) -> bool:
+def usual(kind: Any, config: PreTrainedConfig) -> bool:
     """Whether a model of this class is a decoder of the usual kind: made for nothing else, and with a cache that the
     library knows."""
-    return CACHE in taken_by(kind) and getattr(config, "is_decoder", None) is None
+    return CACHE in inspect.signature(kind.forward).parameters and getattr(config, "is_decoder", None) is None
 
 
 def not_left_to_right(model: PreTrainedModel) -> str:
@@ -183,9 +183,10 @@ def not_left_to_right(model: PreTrainedModel) -> str:
     if getattr(model.config, "is_decoder", None) is False:
         return "it is an encoder (is_decoder is false in its config.json), so each token sees those after it"
     ids = torch.zeros(1, 2, dtype=torch.long)
-    if type(model).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation:
+    writer: Any = model
+    if type(writer).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation:
         with suppress(Exception):  # one that needs more than ids takes them as all models do
-            given: Tensor = model.prepare_inputs_for_generation(ids)["input_ids"]
+            given = writer.prepare_inputs_for_generation(ids)["input_ids"]
             if given.shape[1] > ids.shape[1]:
                 return "it guesses a token that is put behind the text anew at every step, and all others see it"
     return ""
@@ -198,7 +199,7 @@ def size(config: PreTrainedConfig, names: Sequence[str]) -> int:
 
 def cache_argument(model: PreTrainedModel) -> str:
     """What the model's forward calls its cache; empty where it takes none."""
-    return next((name for name in CACHES if name in taken_by(type(model))), "")
+    return next((name for name in CACHES if name in taken_by(model)), "")
 
 
 def layer_kinds(config: PreTrainedConfig) -> tuple[str, ...]:

@@ -180,6 +180,8 @@ def why_not(captured: CapturedPass) -> str:
     """Why a model cannot be read so, found by looking at it and by trying: half a sentence, empty if it can."""
     loaded, anatomy = captured.loaded, captured.loaded.anatomy
     devices = {parameter.device for parameter in loaded.model.parameters()}
+    if not anatomy.cache_argument:
+        return "it keeps nothing of what it has read"
     if not anatomy.croppable or anatomy.cache_argument != CACHE:
         return "some of its layers keep more than keys and values"
     if len(captured.attention.layers) < anatomy.n_layers:

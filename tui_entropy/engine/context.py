@@ -179,6 +179,15 @@ class Context:
         """What it is read under where the lane that it stands beside is read under these."""
         return pushes if self.under is None else self.under
 
+    def throughout(self, last: int, pushes: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
+        """What all tokens up to a position are read under in one pass where those that are not read yet are read
+        under these pushes: block -> (last, d_model), or the pushes themselves if there were no others."""
+        each = [*self.pushes[: self.n_read], *[pushes] * (last - self.n_read)]
+        if all(its is pushes for its in each):
+            return pushes
+        shapes = {block: torch.zeros_like(push) for its in each for block, push in its.items()}
+        return {block: torch.stack([its.get(block, none) for its in each]) for block, none in shapes.items()}
+
     def write(self, token_id: int) -> None:
         self._ids[self.n_tokens] = token_id
         self.n_tokens += 1

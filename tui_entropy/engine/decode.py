@@ -27,6 +27,7 @@ from tui_entropy.engine.graphs import Graphs
 from tui_entropy.engine.lens import unembed
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.measure import Clock, Numbers, believed, brought_over, chosen, followed, step_record
+from tui_entropy.engine.own_caches import IdsCache
 from tui_entropy.engine.prompt_scores import final_residual, scores
 from tui_entropy.engine.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.rows import few_rows
@@ -206,7 +207,10 @@ def read(
         if probes.captured is not None and held is None and probes.captured.step.takes(context, last):
             logits = probes.captured.step.read(context, ids, under)
         else:
-            probes.steering.set(*under)
+            again = isinstance(context.cache, IdsCache)
+            probes.steering.set(
+                *(row.throughout(last, its) for row, its in zip(rows, under, strict=True)) if again else under
+            )
             logits = forward(loaded, context.cache, ids)
     for row, its, pushed in zip(rows, logits, under, strict=True):
         row.note(last, pushed)
@@ -214,12 +218,10 @@ def read(
     if held is None:
         return logits[0], None
     context.n_scored = first + 1 + len(targets)
-    table = scores(loaded.model, loaded.anatomy, held.residual[: len(targets)], targets).cpu().numpy()
+    fresh = held.residual[first - last :]  # a model without a cache has read all before once more
+    table = scores(loaded.model, loaded.anatomy, fresh[: len(targets)], targets).cpu().numpy()
     if (at := first_broken(table)) is not None:
-        refuse(
-            unembed(loaded.model, loaded.anatomy, held.residual[at : at + 1])[0],
-            f"after prompt token {first + at + 1}",
-        )
+        refuse(unembed(loaded.model, loaded.anatomy, fresh[at : at + 1])[0], f"after prompt token {first + at + 1}")
     return logits[0], PromptScores(run, first + 1, Grid.of(table))
 
 

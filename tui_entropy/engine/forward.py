@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
-from transformers.utils import ModelOutput
 
 from tui_entropy.engine.anatomy import cache_argument
 from tui_entropy.engine.loading import Loaded
@@ -22,10 +21,9 @@ def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
     return logits.float()
 
 
-def read(model: PreTrainedModel, cache: Cache | None, ids: Tensor, **more: Any) -> ModelOutput:
+def read(model: PreTrainedModel, cache: Cache | None, ids: Tensor, **more: Any) -> Any:
     """One pass of a model over (rows, n) tokens behind those in a cache; over a text by itself without one."""
     if isinstance(cache, OwnCache):
         return cache.run(model, ids, **more)
     keeping = {} if cache is None else {cache_argument(model): cache}
-    out: ModelOutput = model(input_ids=ids, **keeping, use_cache=cache is not None, **more)
-    return out
+    return model(input_ids=ids, **keeping, use_cache=cache is not None, **more)

@@ -166,10 +166,10 @@ def _tokenizer(weights: Weights, spec: ModelSpec) -> Any:
 def _look_before(config: PreTrainedConfig) -> None:
     """Build a model of an unusual kind without its weights, so that one that cannot write is refused before they are
     read."""
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is not None and not usual(kind, config):
         with torch.device("meta"), no_init_weights():
-            parts_of(AutoModelForCausalLM.from_config(config))
+            parts_of(AutoModelForCausalLM.from_config(config))  # type: ignore[no-untyped-call]
 
 
 def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import LinearAttentionLayer
-from transformers.utils import ModelOutput
+from transformers.cache_utils import DummyLayer, LinearAttentionLayer
 
 from tui_entropy.engine.cache import RoomyCache
 from tui_entropy.engine.parts import Attribute
@@ -23,25 +22,26 @@ class OwnCache(Cache):
     """One that knows how its model reads on."""
 
     @abstractmethod
-    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
         """Read (rows, n) tokens behind those that it holds. What is returned is of the new ones."""
 
 
 class IdsCache(RoomyCache, OwnCache):
     """For a model that keeps nothing and is given the whole text at every step: the ids, in place of keys."""
 
-    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
         held = ids[:, None, :, None]
         whole = self.update(held, held, 0)[0][:, 0, :, 0]
-        out: ModelOutput = model(input_ids=whole, **more)
+        out = model(input_ids=whole, **more)
         out.logits = out.logits[:, -ids.shape[1] :]
         return out
 
 
-class HandedState:
+class HandedState(DummyLayer):
     """What a model hands out to be given back with the tokens that follow."""
 
     def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.value: Any = None
 
 
@@ -54,9 +54,10 @@ class StateCache(OwnCache):
         self.layers = [HandedState()]
         self.argument = argument
 
-    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
-        state = self.layers[0]
-        out: ModelOutput = model(input_ids=ids, **{self.argument: state.value}, use_cache=True, **more)
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
+        (state,) = self.layers
+        assert isinstance(state, HandedState)
+        out = model(input_ids=ids, **{self.argument: state.value}, use_cache=True, **more)
         state.value = out[self.argument]
         return out
 
@@ -94,13 +95,12 @@ class ModuleStateCache(DynamicCache, OwnCache):
         pairs = zip(self.layers, states, strict=True)
         self.layers = [ModuleState(attributes) if attributes else layer for layer, attributes in pairs]
 
-    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> ModelOutput:
+    def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
         states = [layer for layer in self.layers if isinstance(layer, ModuleState)]
         for state in states:
             state.put()
         try:
-            out: ModelOutput = model(input_ids=ids, past_key_values=self, use_cache=True, **more)
-            return out
+            return model(input_ids=ids, past_key_values=self, use_cache=True, **more)
         finally:
             for state in states:
                 state.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from tui_entropy.errors import UserError
 
@@ -26,7 +26,8 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     The library looks by names, one of which some heads have too.
     """
     found: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
-    return found if isinstance(found, PreTrainedModel) else model.base_model
+    base: PreTrainedModel = model.base_model  # type: ignore[assignment]
+    return found if isinstance(found, PreTrainedModel) else base
 
 
 def blocks_of(decoder: PreTrainedModel) -> tuple[nn.Module, ...]:
@@ -101,15 +102,19 @@ def look(
     return Seen(
         tail=_tail([call for call in calls if call[0] in set(beside)], last, final),
         width=last.shape[-1],
-        caches={name: part for name, part in out.items() if name in taken_by(type(model)) and part is not None},
+        caches={name: part for name, part in out.items() if name in taken_by(model) and part is not None},
         states=tuple(at for at, was, now in zip(attributes, before, after, strict=True) if was is not now),
     )
 
 
+def taken_by(model: nn.Module) -> Collection[str]:
+    """The names of what a model's forward takes."""
+    return _parameters(type(model).forward)
+
+
 @cache
-def taken_by(kind: type[nn.Module]) -> Collection[str]:
-    """The names of what the forward of a model of this class takes."""
-    return inspect.signature(kind.forward).parameters
+def _parameters(function: Callable[..., Any]) -> Collection[str]:
+    return inspect.signature(function).parameters
 
 
 Call = tuple[nn.Module, Tensor | None, Tensor]
@@ -117,7 +122,7 @@ Call = tuple[nn.Module, Tensor | None, Tensor]
 
 
 def _read_one(model: PreTrainedModel, given: Mapping[str, Any]) -> ModelOutput:
-    n_rows = model.get_input_embeddings().get_parameter("weight").shape[0]  # type: ignore[union-attr]
+    n_rows = model.get_input_embeddings().get_parameter("weight").shape[0]
     ids = torch.full((1, 1), n_rows // 2, device=model.device)
     try:
         out: ModelOutput = model(input_ids=ids, use_cache=True, **given)

@@ -26,8 +26,8 @@ class Steering:
         self._hooks: list[RemovableHandle] = []
 
     def set(self, *rows: Mapping[int, Tensor]) -> None:
-        """For each row of the batch: block (1-based) -> (d_model,) added to its output. One mapping is for all rows.
-        Blocks that are not named run as if nobody watched.
+        """For each row of the batch: block (1-based) -> (d_model,) added to its output, or (n, d_model) to that of n
+        tokens. One mapping is for all rows. Blocks that are not named run as if nobody watched.
 
         To set the same mappings again costs nothing; so they must not be changed once they are set.
         """
@@ -51,11 +51,14 @@ class Steering:
 
 
 def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
-    """Block -> (rows, 1, d_model), zeros where a row has nothing there; of one row its own (d_model,)."""
+    """Block -> (rows, 1 or n, d_model), zeros where a row has nothing there; of one row its own."""
     if len(rows) == 1:
         return rows[0]
     width = {block: torch.zeros_like(push) for row in rows for block, push in row.items()}
-    return {block: torch.stack([row.get(block, none) for row in rows])[:, None] for block, none in width.items()}
+    return {
+        block: torch.stack(torch.broadcast_tensors(*(torch.atleast_2d(row.get(block, none)) for row in rows)))
+        for block, none in width.items()
+    }
 
 
 @contextmanager
@@ -69,12 +72,12 @@ def steering(anatomy: Anatomy) -> Iterator[Steering]:
 
 
 def _adding(push: Tensor) -> Callable[[nn.Module, Any, Any], Any]:
-    """A forward hook for a block that returns a tensor or a tuple that begins with it, (rows, n, d_model)."""
+    """A forward hook for a block that returns a tensor or a sequence that begins with it, (rows, n, d_model)."""
 
     def hook(block: nn.Module, inputs: Any, output: Any) -> Any:
         nonlocal push
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        hidden: Tensor = output if isinstance(output, Tensor) else output[0]
         push = push.to(hidden.device, hidden.dtype)  # copied by the first pass, the same tensor ever after
-        return (hidden + push, *output[1:]) if isinstance(output, tuple) else hidden + push
+        return hidden + push if isinstance(output, Tensor) else type(output)([hidden + push, *output[1:]])
 
     return hook

@@ -222,8 +222,8 @@ def _answer_states(loaded: Loaded, opening: list[int], answer: str, blocks: Sequ
     ids = opening + loaded.codec.tokenizer(answer, add_special_tokens=False)["input_ids"]
     outputs: list[Tensor] = []
 
-    def keep(block: torch.nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
+    def keep(block: torch.nn.Module, inputs: object, output: Tensor | Sequence[Tensor]) -> None:
+        hidden = output if isinstance(output, Tensor) else output[0]
         outputs.append(hidden[0, len(opening) :].float().mean(0).cpu())
 
     hooks = [loaded.anatomy.blocks[block - 1].register_forward_hook(keep) for block in blocks]
