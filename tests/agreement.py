@@ -7,6 +7,7 @@ its weights; both are given nothing but the prompt. The program is given the mod
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def watched(model: PreTrainedModel, prompt: list[int], tokens: list[int]) -> Ref
     """The same by eager attention, which tells its weights. Of a long prompt it reads no more than the last token,
     behind what `generate` keeps of the others: eager attention to all of them takes ten times as long."""
     past = None
-    if len(prompt) > SHORT:
+    if len(prompt) > SHORT and "past_key_values" in inspect.signature(model.forward).parameters:
         asked = GenerationConfig(max_new_tokens=1, do_sample=False, use_cache=True, return_dict_in_generate=True)
         past = model.generate(torch.tensor([prompt[:-1]]), generation_config=asked).past_key_values
     with eager(model):
@@ -184,9 +185,13 @@ def blocks_of(finding: Finding, loaded: Loaded, steps: list[Step], wanted: Refer
         if len(hidden) != n_layers + 1:
             finding.notes.append(f"hidden states of {len(hidden)} for {n_layers} blocks")
             return
-        vectors = [each[loaded.anatomy.stream] if each.dim() == 4 else each for each in hidden[1:-1]]
+        vectors = [each[loaded.anatomy.stream] if each.dim() == 4 else each for each in hidden[:-1]]
+        with torch.no_grad():
+            normed = loaded.anatomy.final_norm(vectors[-1])
+        if normed.shape != hidden[-1].shape or not torch.allclose(normed, hidden[-1], atol=1e-4):
+            vectors = vectors[1:]  # first the embedding; some families tell what every block put out instead
         norms = torch.stack([vector[0, -1].double().norm() for vector in vectors])
-        finding.gap("norms", torch.tensor(step.blocks.numpy()[:-1, 2]), norms, relative=True)
+        finding.gap("norms", torch.tensor(step.blocks.numpy()[: len(norms), 2]), norms, relative=True)
 
 
 def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Reference) -> None:

@@ -74,7 +74,7 @@ BY_SIZE: list[tuple[int, str]] = [
     (
         POSITIONS,
         "max_position_embeddings n_positions n_ctx max_seq_len model_max_length context_length "
-        "original_max_position_embeddings",
+        "original_max_position_embeddings max_target_positions",
     ),
 ]
 SIZES = {name: size for size, names in BY_SIZE for name in names.split()} | {
@@ -83,7 +83,14 @@ SIZES = {name: size for size, names in BY_SIZE for name in names.split()} | {
     "decoder_start_token_id": 1,
 }
 ROPE = {"rope_type": "default", "rope_theta": 10000.0}
-CHANGES: dict[str, dict[str, Any]] = {
+ENCODERS = (
+    "bert bert-generation camembert data2vec-text electra ernie megatron-bert rembert roberta roberta-prelayernorm "
+    "roc_bert roformer xlm-roberta xlm-roberta-xl xmod"
+)
+"""Families of encoders, which are decoders where their config says so."""
+DECODER = {"is_decoder": True}
+CHANGES: dict[str, dict[str, Any]] = dict.fromkeys(ENCODERS.split(), DECODER) | {
+    "big_bird": DECODER | {"attention_type": "original_full"},
     "bamba": {"attn_layer_indices": [1, 3]},
     "blt": {"encoder_hash_byte_group_vocab": 64, "encoder_hash_byte_group_size": [3, 4]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": ROPE | {"mrope_section": [2, 1, 1]}}},
@@ -133,6 +140,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "axial_pos_embds_dim": [16, 16],
         "attn_layers": ["local", "lsh"] * 2,
     },
+    "xlstm": {"hidden_size": 64, "embedding_dim": 64, "num_heads": 2, "qk_dim_factor": 1.0, "v_dim_factor": 1.0},
+    "xmod": DECODER | {"default_language": "en_XX"},
     "zamba": {"attention_head_dim": 16, "attention_hidden_size": 64, "attn_layer_period": 2, "attn_layer_offset": 1},
     "zaya": {"num_experts_per_tok": 1},
 }

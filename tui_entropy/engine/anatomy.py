@@ -16,7 +16,7 @@ from transformers.configuration_utils import remap_legacy_layer_types
 
 from tui_entropy.engine.cache import RoomyCache, RoomyLayer
 from tui_entropy.engine.own_caches import IdsCache, ModuleStateCache, StateCache
-from tui_entropy.engine.parts import Attribute, blocks_of, decoder_of, look, projects, taken_by
+from tui_entropy.engine.parts import Attribute, asks_whether_decoder, blocks_of, decoder_of, look, projects, taken_by
 from tui_entropy.errors import UserError
 
 N_BLOCKS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
@@ -109,7 +109,8 @@ def parts_of(model: PreTrainedModel) -> Parts:
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
     decoder = decoder_of(model)
-    blocks = blocks_of(decoder)
+    declared = size(config, N_BLOCKS)
+    blocks = blocks_of(decoder, declared)
     embedding: nn.Module | None = model.get_input_embeddings()
     unembedding: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if embedding is None or unembedding is None:
@@ -119,7 +120,12 @@ def parts_of(model: PreTrainedModel) -> Parts:
         )
     if reason := not_left_to_right(model):
         raise UserError(f"{name} does not write from left to right: {reason}; load a causal language model")
-    kinds, declared = layer_kinds(config), size(config, N_BLOCKS)
+    if not declared or not blocks:
+        raise UserError(
+            f"{name} is no single chain of blocks, the number of which its config tells; this architecture is not "
+            "supported"
+        )
+    kinds = layer_kinds(config)
     if not len(blocks) == len(kinds) == declared:
         raise UserError(
             f"{name} has {len(blocks)} blocks and {len(kinds)} layer types but its config says {declared} layers: "
@@ -138,9 +144,9 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """Find the parts, and watch them read a token. Raises UserError as `parts_of` does, and if it does not run."""
     config, decoder, blocks, embedding, unembedding, kinds = parts_of(model)
     argument = cache_argument(model)
-    plain = CROPPABLE.issuperset(kinds)
-    cache = {CACHE: RoomyCache() if plain else DynamicCache(config=model.config)} if argument == CACHE else {}
-    seen = look(model, decoder, blocks, cache)
+    # Of a cache with a layer for each entry of its config the library makes too few for some decoders of translators.
+    given = {CACHE: RoomyCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
+    seen = look(model, decoder, blocks, given)
     own_cache = argument in seen.caches and not isinstance(seen.caches[argument], Cache)
     if own_cache:
         kinds = (OWN_STATE,) * len(blocks)
@@ -180,7 +186,7 @@ def usual(kind: Any, config: PreTrainedConfig) -> bool:
 def not_left_to_right(model: PreTrainedModel) -> str:
     """Why a model cannot give the next token's probabilities from those before it; empty where nothing speaks against
     it."""
-    if getattr(model.config, "is_decoder", None) is False:
+    if getattr(model.config, "is_decoder", None) is False and asks_whether_decoder(decoder_of(model)):
         return "it is an encoder (is_decoder is false in its config.json), so each token sees those after it"
     ids = torch.zeros(1, 2, dtype=torch.long)
     writer: Any = model

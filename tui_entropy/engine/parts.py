@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -30,23 +30,23 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     return found if isinstance(found, PreTrainedModel) else base
 
 
-def blocks_of(decoder: PreTrainedModel) -> tuple[nn.Module, ...]:
-    """Its longest chain of layers: the list of modules that holds most of the parameters. None if it has no list.
+def blocks_of(decoder: PreTrainedModel, declared: int) -> tuple[nn.Module, ...]:
+    """Its chain of layers: of its lists of modules one as long as declared, if there is one, that lies least deep; of
+    several such the one with most parameters. Empty if it has no list."""
 
-    What reads something else than text (an encoder of images) is passed over.
-    """
-    lists = [
-        module for module in _reading_text(decoder, decoder.main_input_name) if isinstance(module, nn.ModuleList)
-    ]
-    heaviest = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=nn.ModuleList())
-    return tuple(heaviest)
+    def rank(found: tuple[str, nn.ModuleList]) -> tuple[bool, int, int]:
+        name, modules = found
+        return len(modules) == declared, -name.count("."), sum(weights.numel() for weights in modules.parameters())
+
+    lists = [(name, module) for name, module in decoder.named_modules() if isinstance(module, nn.ModuleList)]
+    return tuple(max(lists, key=rank)[1]) if lists else ()
 
 
-def _reading_text(module: nn.Module, reads: str) -> Iterator[nn.Module]:
-    yield module
-    for child in module.children():
-        if getattr(child, "main_input_name", reads) == reads:
-            yield from _reading_text(child, reads)
+def asks_whether_decoder(decoder: PreTrainedModel) -> bool:
+    """Whether what it does hangs on its config's `is_decoder`: others have such a field for no use."""
+    kinds = [kind for kind in type(decoder).__mro__ if kind.__module__ == type(decoder).__module__]
+    functions = (inspect.unwrap(part) for kind in kinds for part in vars(kind).values() if callable(part))
+    return any("is_decoder" in function.__code__.co_names for function in functions if hasattr(function, "__code__"))
 
 
 def projects(model: nn.Module, wide: int, narrow: int) -> bool:
@@ -93,11 +93,11 @@ def look(
                 vars(module)[name] = was
     last = next((made for module, _, made in reversed(calls) if module is blocks[-1]), None)
     final = next((made for module, _, made in reversed(calls) if module is decoder), None)
-    if last is None or final is None or last.shape[-2] != 1:
-        n = 0 if last is None else last.shape[-2]
+    n = 0 if last is None else last.shape[1] if last.dim() == 3 else 1
+    if last is None or final is None or n != 1:
         raise UserError(
-            f"the last block of {type(model).__name__} puts out {n} vectors for a text of one token, and one was "
-            "wanted; this architecture is not supported"
+            f"the last block of {type(model).__name__} puts out {n or 'no'} vectors for a text of one token, and one "
+            "was wanted; this architecture is not supported"
         )
     return Seen(
         tail=_tail([call for call in calls if call[0] in set(beside)], last, final),
@@ -149,13 +149,14 @@ def _may_be_state(value: Any) -> bool:
 
 def _tail(calls: Sequence[Call], last: Tensor, final: Tensor) -> tuple[nn.Module, ...]:
     """Of what was called beside the blocks, that by which the decoder's output came of the last block's, found from
-    its end: as far as what a module made is what the next one was given, to the bit."""
+    its end: as far as what a module made is what the next one was given, to the bit. Where more goes into the output
+    than the last block's, it is the last of them alone: what that was given is what they all came to."""
     tail: list[nn.Module] = []
     for module, given, made in reversed(calls):
         if given is not None and _same(made, final) and not _same(final, last):
             tail.insert(0, module)
             final = given
-    return tuple(tail)
+    return tuple(tail if _same(final, last) else tail[-1:])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

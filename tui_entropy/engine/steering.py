@@ -54,11 +54,10 @@ def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
     """Block -> (rows, 1 or n, d_model), zeros where a row has nothing there; of one row its own."""
     if len(rows) == 1:
         return rows[0]
-    width = {block: torch.zeros_like(push) for row in rows for block, push in row.items()}
-    return {
-        block: torch.stack(torch.broadcast_tensors(*(torch.atleast_2d(row.get(block, none)) for row in rows)))
-        for block, none in width.items()
-    }
+    every = [(block, push) for row in rows for block, push in row.items()]
+    n = max((len(push) for _, push in every if push.dim() > 1), default=1)
+    none = {block: torch.zeros_like(push).expand(n, -1) for block, push in every}
+    return {block: torch.stack([row.get(block, none[block]).expand(n, -1) for row in rows]) for block in none}
 
 
 @contextmanager
