@@ -156,7 +156,7 @@ def _tail(calls: Sequence[Call], last: Tensor, final: Tensor) -> tuple[nn.Module
         if given is not None and _same(made, final) and not _same(final, last):
             tail.insert(0, module)
             final = given
-    return tuple(tail if _same(final, last) else tail[-1:])
+    return tuple(tail if last.dim() == 3 and _same(final, last) else tail[-1:])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
