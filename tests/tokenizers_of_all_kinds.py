@@ -9,11 +9,14 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
+    BlenderbotSmallTokenizer,
     ByT5Tokenizer,
     CTRLTokenizer,
     EsmTokenizer,
+    GPTNeoXJapaneseTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
+    ProphetNetTokenizer,
 )
 
 WORDS = ["t", "h", "e", "c", "a", "s", "th", "the", "ca", "cat", "é", "€", ".", ",", "'", "n't"]
@@ -112,6 +115,28 @@ def esm(folder: Path) -> PreTrainedTokenizerBase:
     return EsmTokenizer(folder / "vocab.txt")
 
 
+def blenderbot(folder: Path) -> PreTrainedTokenizerBase:
+    words = ["__unk__", "__start__", "__end__", "__null__", *WORDS, *(f"{word}@@" for word in WORDS)]
+    (folder / "vocab.json").write_text(json.dumps(numbered(*words)))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\nth e</w>\nc a\nca t</w>\n")
+    return BlenderbotSmallTokenizer(folder / "vocab.json", folder / "merges.txt")
+
+
+def prophetnet(folder: Path) -> PreTrainedTokenizerBase:
+    """WordPiece without the tokenizers library."""
+    words = ["[PAD]", "[UNK]", "[SEP]", "[X_SEP]", "[CLS]", "[MASK]", *WORDS, *(f"##{word}" for word in WORDS)]
+    (folder / "prophetnet.tokenizer").write_text("\n".join(words))
+    return ProphetNetTokenizer(folder / "prophetnet.tokenizer")
+
+
+def neox_japanese(folder: Path) -> PreTrainedTokenizerBase:
+    """Bytes beside characters, a token each."""
+    words = [*WORDS, "<SP>", "<BR>", *(f"<|byte{byte}|>" for byte in range(256)), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.txt").write_text("\n".join(word for word in words if word != ","))
+    (folder / "emoji.json").write_text(json.dumps({"emoji": {}, "emoji_inv": {}}))
+    return GPTNeoXJapaneseTokenizer(folder / "vocab.txt", folder / "emoji.json")
+
+
 PREPEND = normalizers.Prepend("▁")
 KINDS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
     "byte-level": byte_level,
@@ -130,4 +155,10 @@ KINDS: dict[str, Callable[[], PreTrainedTokenizerBase]] = {
     "replaced when fused": replaced_when_fused,
     "ByT5": ByT5Tokenizer,
 }
-IN_FILES: dict[str, Callable[[Path], PreTrainedTokenizerBase]] = {"CTRL": ctrl, "ESM": esm}
+IN_FILES: dict[str, Callable[[Path], PreTrainedTokenizerBase]] = {
+    "CTRL": ctrl,
+    "ESM": esm,
+    "Blenderbot": blenderbot,
+    "ProphetNet": prophetnet,
+    "GPT-NeoX Japanese": neox_japanese,
+}

@@ -12,7 +12,9 @@ from tui_entropy.engine.text import Codec, TextStream, pieces
 
 OPEN_ENDS = {
     "CTRL": lambda token: token.endswith("@@"),
+    "Blenderbot": lambda token: token.endswith("@@"),
     "WordPiece, cleaned up as a whole": lambda token: token == "'",
+    "ProphetNet": lambda token: token == "'",
     "replaced when fused": lambda token: token == "_",
 }
 """Tokens whose text hangs on what comes after them, so that decode takes it back: a text that ends in one is not told

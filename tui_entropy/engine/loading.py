@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from tui_entropy.engine.anatomy import Anatomy, anatomy_of, parts_of, usual
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
+from tui_entropy.engine.products import check as check_products
 from tui_entropy.engine.products import products
 from tui_entropy.engine.text import Codec
 from tui_entropy.engine.verify.trust import trust
@@ -58,6 +59,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     """
     _be_quiet()
     device = _device(spec.device)
+    check_products(spec.products)
     if spec.dtype != "auto" and spec.dtype not in DTYPES:
         raise UserError(f"there is no dtype {spec.dtype!r} here; use auto, {', '.join(DTYPES)}")
 

@@ -32,8 +32,7 @@ def products(model: nn.Module, card: ModelCard, asked: str = AUTO) -> str:
 
     Raises UserError for another word, and for columns where a model has no product that could be taken so.
     """
-    if asked not in (AUTO, COLUMNS, ROWS):
-        raise UserError(f"--products {asked} is none: it can be {AUTO}, {COLUMNS} or {ROWS}")
+    check(asked)
     layers = linear_layers(model)
     if not layers:
         if asked == COLUMNS:
@@ -43,6 +42,12 @@ def products(model: nn.Module, card: ModelCard, asked: str = AUTO) -> str:
         return asked
     path = path_of(card)
     return _kept(path) or _keep(path, faster(layers))
+
+
+def check(asked: str) -> None:
+    """Raise UserError for a word that is no way to take products."""
+    if asked not in (AUTO, COLUMNS, ROWS):
+        raise UserError(f"there is no --products {asked}: it can be {AUTO}, {COLUMNS} or {ROWS}")
 
 
 def path_of(card: ModelCard) -> Path:

@@ -134,7 +134,10 @@ class Spelling:
         text = self._decoded(ids)
         if self._alone:
             return text
-        return text[: _alike(text, self._decoded([*ids, self.ordinary]))].rstrip(REPLACED)
+        text = text[: _alike(text, self._decoded([*ids, self.ordinary]))]
+        # What ends in a mark may still become a character, unless the mark is a token's own.
+        own = any(REPLACED in token for token in self._tokenizer.convert_ids_to_tokens(ids))
+        return text if own else text.rstrip(REPLACED)
 
 
 def _grown(had: str, has: str) -> bytes:
