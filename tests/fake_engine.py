@@ -404,6 +404,12 @@ class Engine(Worker):
 
     def obey(self, command: Command) -> None:
         session: Any = self.session
+        run = getattr(command, "run", None)
+        if session and isinstance(command, Branch | Go | Reconsider | Label | Twin | AskFan):
+            if not session.began.get(run):
+                raise UserError(f"there is no run {run}: there are {len(session.began)} of them")
+            if not 0 <= getattr(command, "step", 0) <= len(session.written[run]):
+                raise UserError(f"run {run} has no step {command.step}: go back first")
         match command:
             case Branch() if session:
                 session.branch(command)

@@ -307,6 +307,10 @@ class Terminal:
     # --- What it shows ---
 
     @property
+    def size(self) -> tuple[int, int]:
+        return self._answers.size
+
+    @property
     def drawing(self) -> bool:
         """The program has the alternate screen, which it has to itself."""
         return self._answers.modes.get(1049, False)

@@ -33,7 +33,7 @@ FAKE = [sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--layers", "6",
 KINDS = ("fake", "real", "replay", "watching")
 """What the screen shows: a scripted engine's text, the default model's, a recording, or somebody else's engine."""
 SILENCE = 0.02
-"""Seconds after which a program that sent nothing is asked for a repaint, since not every key changes something."""
+"""Seconds after which a program that sent nothing is asked for a repaint by another size of its terminal."""
 STARTING = 120.0
 """Seconds that a busy machine may take to start the program."""
 LEAVING = 30.0
@@ -79,12 +79,12 @@ def play(case: Case, bound: float, answers: Answers | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         try:
             with _opened(case, Path(folder)) as terminal:
-                player = Player(terminal, case, bound, answers)
+                player = Player(terminal, case, bound, answers, Path(folder))
                 player.begin()
                 try:
                     n = player.all()
-                except Fault as fault:
-                    player.crashed(LEAVING if "x07" in str(fault) else 3.0)  # Textual rings when it fails
+                except Fault:
+                    player.crashed()
                     raise
                 player.end()
             _nothing_left(Path(folder))
@@ -100,10 +100,10 @@ def play(case: Case, bound: float, answers: Answers | None = None) -> int:
 class Player:
     """Sits at the terminal."""
 
-    def __init__(self, terminal: Terminal, case: Case, bound: float, answers: Answers) -> None:
-        self.terminal, self.case, self.bound, self.answers = terminal, case, bound, answers
+    def __init__(self, terminal: Terminal, case: Case, bound: float, answers: Answers, folder: Path) -> None:
+        self.terminal, self.case, self.bound, self.answers, self.folder = terminal, case, bound, answers, folder
         self.scanner, self._scanned = Scanner(), 0
-        self._said = b""
+        self._taller = False
 
     def begin(self) -> None:
         self._wait(lambda: self.terminal.drawing, STARTING, "nothing was painted")
@@ -133,6 +133,7 @@ class Player:
         if action.kind == "size":
             width, height = action.argument.split("x")
             terminal.resize(int(width), int(height))
+            self._taller = False
         elif not terminal.send(action.data):
             raise Fault(f"{action} was not read: the program takes in nothing any more")
         asked = False
@@ -144,11 +145,16 @@ class Player:
                 raise Fault(f"{action} had no answer in {self.bound:g} s\n{terminal.text}")
             if waited > SILENCE and not asked:
                 asked = True
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(terminal.process.pid, signal.SIGWINCH)
+                self._nudge()
             time.sleep(0.001)
         self.answers.seconds.append(time.perf_counter() - at)
         return not self._gone
+
+    def _nudge(self) -> None:
+        """A row more or less, which every program has to answer: not every key changes something."""
+        width, height = self.terminal.size
+        self._taller = not self._taller
+        self.terminal.resize(width, height + (1 if self._taller else -1))
 
     @property
     def _gone(self) -> bool:
@@ -183,16 +189,18 @@ class Player:
         if left := terminal.left_changed():
             raise Fault(f"the terminal was left with {', '.join(sorted(left))}")
 
-    def crashed(self, patience: float = LEAVING) -> None:
-        """Raises Fault where the program ended, or is about to, with a traceback."""
+    def crashed(self, patience: float = 3.0) -> None:
+        """Raises Fault where the program failed, or is about to: it leaves a report."""
         deadline = time.monotonic() + patience
         while not self._gone and time.monotonic() < deadline:
             time.sleep(0.02)
         if self._gone:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.terminal.wait(LEAVING)
-            if "Traceback" in self._told:
-                raise Fault(f"it ended in a traceback:\n{self._told}")
+        for report in self.folder.glob("**/failure-*.txt"):
+            raise Fault(f"it failed: {self._told}\n{report.read_text()[-4000:]}")
+        if "Traceback" in self._told:
+            raise Fault(f"it ended in a traceback:\n{self._told}")
 
     @property
     def _told(self) -> str:
@@ -311,8 +319,8 @@ def _recorded(folder: Path) -> None:
                 continue
             raise Fault(f"a record cannot be read: {why}") from None
         for event in events:
-            if isinstance(event, Failed) and event.sentence.startswith("the engine failed"):
-                raise Fault(f"{event.sentence}\n{event.details if hasattr(event, 'details') else event}")
+            if isinstance(event, Failed) and event.detail:
+                raise Fault(f"{event.sentence}\n{event.detail}")
 
 
 def cases(kind: str, seed: int, n: int, most: int) -> Iterator[Case]:

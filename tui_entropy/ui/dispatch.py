@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual import events
 from textual.app import App
 from textual.await_complete import AwaitComplete
-from textual.command import CommandPalette
+from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
 
 if TYPE_CHECKING:
@@ -88,3 +88,9 @@ class ClosedOnce:
 
 class Palette(ClosedOnce, CommandPalette):
     """The actions by name."""
+
+    def _action_command_list(self, action: str) -> None:
+        """The list lays its lines out when it is drawn; a key that comes before that finds none to start from."""
+        shown = self.query_one(CommandList)
+        if (shown.highlighted or 0) in shown._index_to_line:
+            super()._action_command_list(action)

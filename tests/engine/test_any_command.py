@@ -1,0 +1,252 @@
+"""Any command in any state is obeyed, or refused in a sentence: random walks of all of them over a tiny model."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from small import endless
+from small import loaded as small_model
+
+from tui_entropy.engine.decode import instruments
+from tui_entropy.engine.session import Session
+from tui_entropy.engine.worker import Worker
+from tui_entropy.log import Log
+from tui_entropy.records import (
+    Advance,
+    AskAttention,
+    AskFan,
+    Branch,
+    Breakpoint,
+    Command,
+    Continue,
+    Failed,
+    Follow,
+    Go,
+    Knobs,
+    Label,
+    Lane,
+    Load,
+    ModelSpec,
+    Pause,
+    Quit,
+    Reconsider,
+    Refused,
+    SetBreakpoints,
+    SetKnobs,
+    SetShadow,
+    SetVector,
+    SetWatches,
+    Step,
+    Stop,
+    TakeControl,
+    Twin,
+    Vector,
+    Write,
+)
+
+OF_THE_AUDIENCE = (Quit, Follow, TakeControl)
+"""They are answered before the worker hears of them."""
+END = 1000
+"""Stands for the number of steps that a run has when its turn comes."""
+FAMILIES = ["llama", "gemma3", "hybrid"]
+"""A cache that can be cropped, one with windows, and layers that carry a state."""
+
+texts = st.sampled_from(["", "A", "ABCDEFGHIJ", "x\ny. z", "\x00\x1b[2J", "é" * 3, "B" * 700])
+runs = st.sampled_from([1, 2, 3, 1, 2, 0, -1, 9])
+steps = st.sampled_from([END, END - 1, END + 1, 0, 1, 2, 5, -1, 40])
+knobs = st.sampled_from(
+    [
+        Knobs(temperature=1.0, top_k=0),
+        Knobs(temperature=0.0),
+        Knobs(temperature=1.2, mirostat_tau=3.0),
+        Knobs(temperature=1.0, adaptive="own"),
+        Knobs(repetition_penalty=1.3, dry_multiplier=0.8, penalty_last_n=3),
+        Knobs(temperature=-1.0),
+        Knobs(temperature=float("nan")),
+        Knobs(banned=tuple(range(3, 60))),
+        Knobs(n_candidates=1),
+        Knobs(order=("top_k",)),
+        Knobs(seed=2**62),
+    ]
+)
+vectors = st.builds(
+    Vector,
+    st.sampled_from(["warm", "formal", "nobody"]),
+    st.sampled_from(["built in", "warm", "formal", "/nowhere.gguf"]),
+    st.sampled_from([(1, 2), (), (99,)]),
+    strength=st.sampled_from([1.0, -0.5, 0.0]),
+    on=st.booleans(),
+)
+lanes = st.builds(
+    Lane,
+    st.just("other"),
+    vectors=st.none() | st.tuples(vectors) | st.just(()),
+    knobs=st.none() | knobs,
+    prompt=st.none() | texts,
+    system=st.none() | texts,
+)
+tokens = st.lists(st.sampled_from([3, 40, 0, -1, 10**6]), max_size=3).map(tuple)
+names = st.none() | texts
+breakpoints = st.builds(
+    Breakpoint, st.integers(1, 3), st.sampled_from(["step == 3", "rank > 1", "entropy >", "token == 'A'", "nonsense"])
+)
+
+COMMANDS: dict[type, st.SearchStrategy] = {
+    Load: st.just(Load(ModelSpec("another"))),
+    Write: st.builds(
+        Write,
+        texts,
+        names,
+        st.sampled_from([None, False, True]),
+        st.sampled_from([6, 30, 0, 1]),
+        knobs,
+        st.booleans(),
+        st.none() | runs,
+    ),
+    SetKnobs: st.builds(SetKnobs, knobs),
+    SetVector: st.builds(SetVector, vectors, st.booleans()),
+    Pause: st.just(Pause()),
+    Continue: st.just(Continue()),
+    Advance: st.builds(
+        Advance, st.sampled_from([1, 2, 0, -3]), st.sampled_from(["", "", "sentence", "line", "moon"])
+    ),
+    Stop: st.just(Stop()),
+    AskAttention: st.builds(
+        AskAttention,
+        st.sampled_from([1, 2, 0, -1, 99]),
+        st.sampled_from([None, 1, 0, 99, -2]),
+        st.sampled_from([0, 5, 12, -1, 10**6]),
+        st.sampled_from([1, 4, 0, -1, 600]),
+        st.sampled_from([0, 3, -1, 500]),
+        st.sampled_from([4, 16, 0, -1]),
+    ),
+    SetBreakpoints: st.builds(SetBreakpoints, st.lists(breakpoints, max_size=2).map(tuple)),
+    SetWatches: st.builds(SetWatches, st.lists(texts, max_size=2).map(tuple)),
+    Branch: st.builds(Branch, runs, steps, tokens, texts, tokens, st.booleans()),
+    Go: st.builds(Go, runs),
+    Label: st.builds(Label, runs, names, st.none() | st.booleans(), st.none() | st.booleans()),
+    Reconsider: st.builds(Reconsider, runs, steps, knobs),
+    SetShadow: st.builds(SetShadow, st.none() | lanes),
+    Twin: st.builds(Twin, runs, steps, lanes),
+    AskFan: st.builds(
+        AskFan,
+        runs,
+        steps,
+        st.sampled_from([2, 1, 0, -1]),
+        st.sampled_from([3, 1, 0, -1]),
+        st.sampled_from(["exact", "normalised", "moon"]),
+    ),
+}
+commands = st.one_of(*COMMANDS.values())
+turns = st.integers(1, 9)
+"""So many tokens are written before the next command, if the text goes on."""
+walks = st.lists(commands | commands | turns, min_size=1, max_size=14)
+
+
+def test_the_walk_knows_every_command_that_a_worker_obeys():
+    assert set(COMMANDS) | set(OF_THE_AUDIENCE) == set(typing.get_args(Command))
+
+
+class Audience:
+    """Takes down what is said, as events of a log and answers to one screen."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.events: list = []
+        self.describe = None
+
+    def emit(self, event) -> None:
+        self.events.append(event)
+        self.log.append(event)
+
+    answer = emit
+
+    def record(self, path) -> str:
+        return ""
+
+
+class Engine(Worker):
+    """The real one but for loading and the size of its process."""
+
+    def __init__(self, make) -> None:
+        super().__init__(Audience())
+        self._make = make
+
+    def bring_up(self, command):
+        return self._make(self.emit)
+
+    def memory(self):
+        return Failed("no gauge")
+
+    def act(self, turn) -> None:
+        if isinstance(turn, int):
+            for _ in range(turn):
+                if self._writing:
+                    self._contained(self.advance)
+            return
+        self._contained(lambda: self.obey(self._meant(turn)))
+
+    def _meant(self, command):
+        """With END as the number of steps there are."""
+        if self.session is None or getattr(command, "step", 0) < END - 1:
+            return command
+        run = self.session.branches.runs.get(command.run)
+        return replace(command, step=command.step - END + (run.context.n_written if run else 0))
+
+    def _gauge(self) -> None:
+        """It would be of this process."""
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def make(request):
+    """Makes a session that tells what happens, on one model for all walks."""
+    loaded = endless(small_model(request.param))
+    with instruments(loaded) as probes:
+        yield lambda emit: Session(loaded, probes, emit, 1 << 16)
+
+
+def walk(make, turns) -> None:
+    engine = Engine(make)
+    heard = engine.audience.events
+    for turn in [Write("too early", None, None, 4, Knobs()), Load(ModelSpec("tiny")), *turns]:
+        before = len(heard)
+        engine.act(turn)
+        failed = [event for event in heard[before:] if isinstance(event, Failed)]
+        assert not failed, f"{turn}: {failed[0].sentence}\n{failed[0].detail}"
+        for event in heard[before:]:
+            if isinstance(event, Refused):
+                assert len(event.sentence) > 15 and "\n" not in event.sentence, event
+    whole(engine)
+
+
+def whole(engine: Engine) -> None:
+    """What the log was told is what the engine has: every run with its steps one after the other."""
+    session, log = engine.session, engine.audience.log
+    for number, run in session.branches.runs.items():
+        assert len(log.runs[number].steps) == run.context.n_written, number
+    begun = {event.run: event.shared for event in engine.audience.events if hasattr(event, "shared")}
+    for run, shared in begun.items():
+        indices = [event.index for event in engine.audience.events if isinstance(event, Step) and event.run == run]
+        assert indices == list(range(shared, shared + len(indices)))
+
+
+WALKS = settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False
+)
+
+
+@given(turns=walks)
+@WALKS
+def test_every_command_is_obeyed_or_refused_in_a_sentence_in_every_state(make, turns):
+    walk(make, turns)
+
+
+@pytest.mark.slow
+@given(turns=walks)
+@settings(WALKS, max_examples=1500)
+def test_the_same_at_length(make, turns):
+    walk(make, turns)
