@@ -89,6 +89,11 @@ class ClosedOnce:
 class Palette(ClosedOnce, CommandPalette):
     """The actions by name."""
 
+    def _on_mount(self, event: events.Mount) -> None:  # type: ignore[override]
+        """One that is taken away again before it is there has nobody to find actions for."""
+        if self not in self.app.screen_stack:
+            event.prevent_default()
+
     def _action_command_list(self, action: str) -> None:
         """The list lays its lines out when it is drawn; a key that comes before that finds none to start from."""
         shown = self.query_one(CommandList)
