@@ -89,7 +89,7 @@ class ClosedOnce:
 class Palette(ClosedOnce, CommandPalette):
     """The actions by name."""
 
-    def _on_mount(self, event: events.Mount) -> None:  # type: ignore[override]
+    def _on_mount(self, event: events.Mount) -> None:
         """One that is taken away again before it is there has nobody to find actions for."""
         if self not in self.app.screen_stack:
             event.prevent_default()
