@@ -250,3 +250,11 @@ def test_every_command_is_obeyed_or_refused_in_a_sentence_in_every_state(make, t
 @settings(WALKS, max_examples=1500)
 def test_the_same_at_length(make, turns):
     walk(make, turns)
+
+
+SHORT = Write("ABCDEFGHIJ", None, False, 20, Knobs(temperature=1.0))
+
+
+@pytest.mark.parametrize("asked", [AskFan(1, 0, 2, 3), Reconsider(1, 0, Knobs(temperature=1.0))])
+def test_what_was_never_read_is_refused_in_a_sentence(make, asked):
+    walk(make, [SHORT, Stop(), asked])

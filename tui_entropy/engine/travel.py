@@ -23,6 +23,7 @@ from tui_entropy.engine.kept import Kept
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.rows import part
 from tui_entropy.engine.shadow import read_up_to
+from tui_entropy.errors import UserError
 from tui_entropy.records import AskAttention, AttentionRows
 
 CHECKPOINT = 32
@@ -90,7 +91,8 @@ def looking_back(
 def _read_again(
     loaded: Loaded, probes: Instruments, then: Context, last: int, under: Mapping[int, Tensor] | None
 ) -> None:
-    assert under is not None, "it was never read"
+    if under is None:
+        raise UserError("this text was not read so far: let it be written on first, or g begins it again")
     read(loaded, probes, then, last, under, 0, False)
 
 
