@@ -97,8 +97,10 @@ def serve(
     told: Callable[[Progress], None],
     breakpoints: tuple[Breakpoint, ...] = (),
     watches: tuple[str, ...] = (),
+    noticed: Callable[[str], object] = lambda _: None,
 ) -> str:
-    """Start an engine, let it load and begin to write, and leave it. told: hears how far it is.
+    """Start an engine, let it load and begin to write, and leave it. told: hears how far it is. noticed: hears what
+    a person must know of it.
 
     Returns its id. Raises UserError where it cannot do that, and then nothing is left of it.
     """
@@ -116,6 +118,8 @@ def serve(
                 match event:
                     case Progress():
                         told(event)
+                    case Refused(notice=True):
+                        noticed(event.sentence)
                     case Failed() | Refused():
                         raise UserError(event.sentence)
                     case _ if isinstance(event, last):

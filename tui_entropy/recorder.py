@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import sqlite3
@@ -55,7 +56,7 @@ class Recorder:
         self, path: Path | None, complain: Callable[[str], object] = refuse, *, max_wait: float = 0.1
     ) -> None:
         self.path: Path | None = None
-        """The file that is written; None for none."""
+        """The file that is written; None for none, or none any more."""
         self._complain, self._max_wait = complain, max_wait
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, Event]] = []
@@ -72,7 +73,8 @@ class Recorder:
             try:
                 self._begin(path)
             except (OSError, sqlite3.Error) as error:
-                self._db = self.path = None
+                self._give_up()
+                self.path = None
                 complain(f"nothing is recorded: the trace {path} cannot be written ({error}); see --trace")
                 return
             self._thread.start()
@@ -118,7 +120,7 @@ class Recorder:
         if self._failure is not None:
             self._thread.join()
             self._give_up()
-            failure, self._failure = self._failure, None
+            failure, self._failure, self.path = self._failure, None, None
             self._complain(failure)
 
     def _give_up(self) -> None:
@@ -246,7 +248,24 @@ class Recorder:
         self._db.execute(query, row)
 
 
+HELD_FROM, HELD_BYTES = 0x40000002, 510
+"""The bytes of a file on which SQLite has a lock as long as it keeps a journal of writes beside it. Source:
+https://www.sqlite.org/src/file/src/os.h, SHARED_FIRST and SHARED_SIZE."""
+
 INSERTIONS = {table: schema.insertion(table) for table in schema.TABLES}
+
+
+def has_writer(path: Path) -> bool:
+    """Whether another process than this one records in a file. Asked before this one opens it: what closes a file
+    gives up every lock that its process has on it."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, HELD_BYTES, HELD_FROM)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _fresh(path: Path) -> Path:

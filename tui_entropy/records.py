@@ -190,6 +190,8 @@ class ModelSpec(Struct, frozen=True):
     """Run decode steps as a CUDA graph where there is a device and a model for it."""
     products: str = "auto"
     """How products of one row or two are taken: COLUMNS, ROWS, or whichever is faster here."""
+    chat_template: str | None = None
+    """The name of the one that is meant, of a model that has several."""
 
 
 class ModelCard(Struct, frozen=True):
@@ -641,6 +643,8 @@ class Refused(Struct, frozen=True, tag="refused"):
     """One command could not be obeyed; everything else goes on."""
 
     sentence: str
+    notice: bool = False
+    """It was obeyed, and a person must know this of how."""
 
 
 class Memory(Struct, frozen=True, tag="memory"):

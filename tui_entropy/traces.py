@@ -10,6 +10,7 @@ from pathlib import Path
 from tui_entropy import paths, text_table
 from tui_entropy.errors import UserError
 from tui_entropy.log import Log, RunLog
+from tui_entropy.recorder import has_writer
 from tui_entropy.records import ModelCard, Started
 from tui_entropy.schema import APPLICATION, MAGIC, SUFFIX
 from tui_entropy.series import BY_NAME, mean
@@ -19,6 +20,8 @@ WORDS = 6
 """Of the prompt, in the name of a file."""
 FIRST, SHOWN = 20, 40
 """Tokens of a branch that are looked at for its first words, and characters that are shown of them."""
+GOING_ON = ("reading", "writing", "paused")
+"""States of a run that goes on."""
 BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may leave beside a file: of one whose writer was killed, the newest part."""
 
@@ -71,13 +74,14 @@ def shown(path: Path, run: int | None = None) -> str:
 
     Raises UserError where the file, or the run in it, is none.
     """
+    live = has_writer(path)
     trace = Trace.open(path)
     runs = trace.runs if run is None else (run,)
     card = trace.card
     lines = [f"{path}", _of_model(card) if card else "no model"]
     if len(runs) > 1:
         lines += ["", *tree(trace)]
-    lines += [line for one in runs for line in _about(trace, trace.log(one), whole=run is not None)]
+    lines += [line for one in runs for line in _about(trace, trace.log(one), live, whole=run is not None)]
     if trace.damage:
         lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
     return "\n".join(lines) + "\n"
@@ -114,12 +118,12 @@ def _told(trace: Trace, run: RunLog) -> str:
     return " · ".join([called, *shares, f"{own.last - own.first} tokens", " ".join(words.split())[:SHOWN]])
 
 
-def _about(trace: Trace, log: Log, whole: bool) -> Iterator[str]:
-    """whole: with the text that a branch shares, not only its own."""
+def _about(trace: Trace, log: Log, live: bool, whole: bool) -> Iterator[str]:
+    """live: it is being written. whole: with the text that a branch shares, not only its own."""
     assert log.started is not None
     started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
     yield ""
-    yield f"run {log.run} · {len(started.pieces)} + {len(steps)} tokens · {log.state}{end}"
+    yield f"run {log.run} · {len(started.pieces)} + {len(steps)} tokens · {state_of(log, live)}{end}"
     entropies = list(trace.column(log.run, "entropy_nats"))
     perplexity = next(iter(steps.values(BY_NAME["perplexity"], -1)), None) if len(steps) else None
     numbers = [
@@ -138,6 +142,11 @@ def _about(trace: Trace, log: Log, whole: bool) -> Iterator[str]:
     own = 0 if whole else len(steps) - trace.n_written(log.run)
     yield f"… from token {own + 1} of run {started.parent} on" if own else f"> {started.prompt}"
     yield "".join(steps.texts[own:])
+
+
+def state_of(log: Log, live: bool) -> str:
+    """Of a run in a file, which may go on only as long as somebody writes it."""
+    return log.state if live or log.state not in GOING_ON else "unfinished"
 
 
 def merged(path: Path, run: int | None = None) -> str:

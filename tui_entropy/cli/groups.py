@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tui_entropy.cli.options import Device, Dtype, Graph, Name, Products, RemoteCode, Revision
+from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
 from tui_entropy.knobs import KNOBS, Knob, read, shown
 from tui_entropy.records import Knobs, ModelSpec
 
@@ -60,6 +60,7 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
             _parameter("trust_remote_code", False, RemoteCode),
             _parameter("graph", False, Graph),
             _parameter("products", "auto", Products),
+            _parameter("chat_template", None, ChatTemplate),
         ],
         lambda given: ModelSpec(*given.values()),
     ),

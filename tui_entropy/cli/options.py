@@ -37,6 +37,7 @@ Products = Annotated[
         "model was first loaded here, and kept."
     ),
 ]
+ChatTemplate = Annotated[str | None, typer.Option(help="Name of the one to use, of a model that has several.")]
 TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
 TracePath = Annotated[
     Path | None,

@@ -123,6 +123,8 @@ def serve(
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
-    told = attaching.serve(engines.command(), load, write, narrator.progress, stops, tuple(watch or ()))
+    told = attaching.serve(
+        engines.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
+    )
     narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
     print(told)

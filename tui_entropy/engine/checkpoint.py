@@ -26,6 +26,8 @@ class Checkpoint:
     """On disk."""
     dtype: torch.dtype
     """Of most weights; float32 where that is none that torch computes with."""
+    n_tensors: int = 0
+    """0 where only reading them would tell."""
 
 
 def checkpoint_of(folder: Path) -> Checkpoint:
@@ -38,12 +40,12 @@ def checkpoint_of(folder: Path) -> Checkpoint:
             raise UserError(f"{folder} holds no weights (*.safetensors); pass the folder of a transformers model")
         return Checkpoint(n_bytes // 4, n_bytes, torch.float32)
     weights: Counter[str] = Counter()
-    for path in files:
-        for tensor in _header(path).values():
-            weights[tensor["dtype"]] += math.prod(tensor["shape"])
+    headers = [_header(path) for path in files]
+    for tensor in (tensor for header in headers for tensor in header.values()):
+        weights[tensor["dtype"]] += math.prod(tensor["shape"])
     commonest = weights.most_common(1)[0][0]
     n_bytes = sum(path.stat().st_size for path in files)
-    return Checkpoint(weights.total(), n_bytes, DTYPES.get(commonest, torch.float32))
+    return Checkpoint(weights.total(), n_bytes, DTYPES.get(commonest, torch.float32), sum(map(len, headers)))
 
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:

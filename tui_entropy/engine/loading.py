@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,18 +13,21 @@ import psutil
 import torch
 import transformers
 from msgspec.structs import replace
-from safetensors import SafetensorError
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    dynamic_module_utils,
 )
 from transformers.initialization import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
+from tui_entropy.engine import model_files
 from tui_entropy.engine.anatomy import Anatomy, anatomy_of, parts_of, usual
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
@@ -38,6 +42,8 @@ from tui_entropy.report import saved
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes end that write text from left to right, but for those that the library knows by another name."""
+SAID = 300
+"""Characters of what a library says that go into a sentence."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +76,18 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     weights = weights_of(spec, report, check_download)
     config = _config(weights, spec)
     checkpoint = checkpoint_of(weights.folder)
+    model_files.check_sizes(config, checkpoint.n_tensors, weights.name)
     report(Progress("reading the tokenizer"))
     tokenizer = _tokenizer(weights, spec)
     dtype = _dtype(spec.dtype, config, checkpoint, device)
     quantised = getattr(config, "quantization_config", None) is not None
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
     report(Progress(f"loading {weights.name}"))
-    _look_before(config)
+    _look_before(weights, spec, config)
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
     rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
-    codec = Codec(tokenizer, _ends(model), rows)
+    codec = Codec(tokenizer, _ends(model), rows, spec.chat_template)
     card = _card(weights, model, codec, anatomy)
     card = replace(card, products=products(model, card, spec.products))
     return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))), spec.graph)
@@ -90,6 +97,7 @@ def _be_quiet() -> None:
     """What goes wrong is raised; the rest would land in a log that nobody asked for."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # it would ask on the terminal, and wait for an answer
 
 
 # --- Device, dtype, memory -----------------------------------------------------------------------------------
@@ -147,75 +155,97 @@ def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
         ggufs = [path.name for path in weights.folder.glob("*.gguf")]
         way_out = f"pass the file {weights.folder / ggufs[0]}" if ggufs else "pass the folder of a transformers model"
         raise UserError(f"{weights.folder} holds no config.json; {way_out}")
-    try:
+    files = model_files.checked_files(weights.folder)
+    if not spec.trust_remote_code and model_files.own_code(files, *_known(files)):
+        raise _untrusted(weights)
+    with _reading(weights, "configuration", spec):
         config: PreTrainedConfig = AutoConfig.from_pretrained(weights.folder, **_local(spec))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _refusal(weights, "configuration", error, spec) from error
-    classes = config.architectures or []
+    classes = [name for name in config.architectures or [] if isinstance(name, str)]
+    kind = classes[0] if classes else config.model_type
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
     if classes and not any(name.endswith(WRITERS) or name in known for name in classes):
-        raise UserError(f"{weights.name} is a {classes[0]}, which does not write text; pass a causal language model")
+        raise UserError(f"{weights.name} is a {kind}, which does not write text; pass a causal language model")
+    if config.is_encoder_decoder and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"{weights.name} is a {kind}, whose decoder writes about what an encoder has read and cannot do "
+            "without; pass a model that is a decoder alone"
+        )
     return config
 
 
+def _known(files: dict[str, dict[str, Any]]) -> tuple[bool, bool]:
+    """Whether transformers has code for the model and for the tokenizer of these files."""
+    kind, tokenizer = files["config.json"].get("model_type"), files.get("tokenizer_config.json", {})
+    known = isinstance(kind, str) and kind in CONFIG_MAPPING
+    name = tokenizer.get("tokenizer_class")
+    return known, (isinstance(name, str) and tokenizer_class_from_name(name) is not None) or (name is None and known)
+
+
 def _tokenizer(weights: Weights, spec: ModelSpec) -> Any:
-    try:
+    with _reading(weights, "tokenizer", spec):
         return AutoTokenizer.from_pretrained(weights.folder, **_local(spec))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise _refusal(weights, "tokenizer", error, spec) from error
 
 
-def _look_before(config: PreTrainedConfig) -> None:
+def _look_before(weights: Weights, spec: ModelSpec, config: PreTrainedConfig) -> None:
     """Build a model of an unusual kind without its weights, so that one that cannot write is refused before they are
     read."""
     kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is not None and not usual(kind, config):
-        with torch.device("meta"), no_init_weights():
-            parts_of(AutoModelForCausalLM.from_config(config))  # type: ignore[no-untyped-call]
+        with _reading(weights, "configuration", spec), torch.device("meta"), no_init_weights():
+            built = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        parts_of(built)
 
 
 def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    try:
+    with _reading(weights, "weights", spec):
         read: Any = AutoModelForCausalLM.from_pretrained(
             weights.folder, dtype=dtype, output_loading_info=True, **_local(spec)
         )
-        if missing := sorted(read[1]["missing_keys"]):
-            # transformers would fill them with random numbers and carry on.
-            raise UserError(
-                f"{weights.name} lacks {len(missing)} of its tensors, the first being {missing[0]}; fetch it again"
-            )
         model: PreTrainedModel = read[0].to(device).eval().requires_grad_(False)
-        return model
-    except torch.OutOfMemoryError as error:
+    if missing := sorted(read[1]["missing_keys"]):
+        # transformers would fill them with random numbers and carry on.
         raise UserError(
-            f"{weights.name} does not fit on {device}; use --dtype bfloat16, another --device, or a smaller model"
+            f"{weights.name} lacks {len(missing)} of its tensors, the first being {missing[0]}; fetch it again"
+        )
+    return model
+
+
+@contextmanager
+def _reading(weights: Weights, part: str, spec: ModelSpec) -> Iterator[None]:
+    """A library reads this part of a model. Whatever it meets there lies in the files, and is told as such: what is
+    raised becomes a UserError, also what Rust raises past Exception."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, UserError):
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(
+            f"{weights.name} needs more memory than the device {spec.device} has; use --dtype bfloat16, another "
+            "--device, or a smaller model"
         ) from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        ImportError,
-        RuntimeError,
-        SafetensorError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise _refusal(weights, "weights", error, spec) from error
+    except BaseException as error:
+        raise _refusal(weights, part, error, spec) from error
 
 
 def _local(spec: ModelSpec) -> dict[str, Any]:
     return {"local_files_only": True, "trust_remote_code": spec.trust_remote_code}
 
 
-def _refusal(weights: Weights, part: str, error: Exception, spec: ModelSpec) -> UserError:
+def _refusal(weights: Weights, part: str, error: BaseException, spec: ModelSpec) -> UserError:
     if not spec.trust_remote_code and "trust_remote_code" in str(error):
-        return UserError(
-            f"{weights.name} brings Python code of its own, which is not run unasked; read the code in "
-            f"{weights.folder} and pass --trust-remote-code if you trust it"
-        )
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        return _untrusted(weights)
+    said = "; ".join(line.strip() for line in str(error).strip().splitlines()[:2] if line.strip()).rstrip(".")
     return UserError(
-        f"the {part} of {weights.name} could not be read ({said}); if {weights.folder} is damaged, remove it and "
-        "fetch the model again"
+        f"the {part} of {weights.name} could not be read by transformers {transformers.__version__} "
+        f"({said[:SAID] or type(error).__name__}); if {weights.folder} is damaged, remove it and fetch the model "
+        "again"
+    )
+
+
+def _untrusted(weights: Weights) -> UserError:
+    return UserError(
+        f"{weights.name} brings Python code of its own, which is not run unasked; read the code in {weights.folder} "
+        "and pass --trust-remote-code if you trust it"
     )
 
 

@@ -139,6 +139,8 @@ class Session:
             parent=write.parent,
         )
         self.emit(started)
+        for what in self.loaded.codec.template.rendered(write.prompt, write.system).left_out if chat else ():
+            self.emit(Refused(f"the model's chat template leaves {what} out, so the model does not read it", True))
         context = Context(self.loaded, ids, write.max_tokens)
         run = Run(started, context, self.set_now(), self.vectors, write.score_prompt)
         self.branches.add(run)
@@ -408,7 +410,8 @@ class Session:
                 self.emit(
                     Refused(
                         f"the clarifier {knobs.clarifier!r} is not one token of this model, so nothing is asked: set "
-                        "another one"
+                        "another one",
+                        notice=True,
                     )
                 )
         breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tui_entropy.engine.spelling import LOOKED_BACK, Spelling
+from tui_entropy.engine.templates import ChatTemplate
 from tui_entropy.errors import UserError
 from tui_entropy.records import Piece
 
@@ -18,18 +19,26 @@ if TYPE_CHECKING:
 class Codec:
     """A model's tokenizer, in terms of ids and bytes."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: Iterable[int] = (), rows: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        ends: Iterable[int] = (),
+        rows: int | None = None,
+        chat_template: str | None = None,
+    ) -> None:
         """`ends`: ids that the model's generation configuration ends a text with. `rows`: how many ids the model has
-        an embedding for, where the tokenizer may have more."""
+        an embedding for, where the tokenizer may have more. `chat_template`: the name of the one that is meant, where
+        there are several. Raises UserError where there is none of that name."""
         self.tokenizer = tokenizer
         self.spelling = Spelling(tokenizer)
+        self.template = ChatTemplate(tokenizer, chat_template)
         self._ends = frozenset(ends)
         self._rows = rows
         self._holders: dict[tuple[str, ...], frozenset[int]] = {}
 
     @property
     def has_chat_template(self) -> bool:
-        return bool(self.tokenizer.chat_template)
+        return bool(self.template)
 
     def encode(self, prompt: str, system: str | None, chat: bool) -> list[int]:
         """Ids of a prompt, up to where the model is to go on.
@@ -38,7 +47,7 @@ class Codec:
         prompt stands alone, with whatever the model's tokenizer puts before a text, and `system` is left out.
         Raises UserError without a template, for a template that takes no system prompt, and for no tokens at all.
         """
-        ids = self._ids(self._chat(prompt, system)) if chat else self._completed(prompt)
+        ids = self._ids(self.template.rendered(prompt, system).text) if chat else self._completed(prompt)
         if not ids:
             raise UserError("the prompt is empty and the model has no token to begin with; write a prompt")
         return self._known_to_model(ids, "the prompt")
@@ -118,34 +127,9 @@ class Codec:
         own = {self.tokenizer.eos_token_id} - {None}
         return self._ends | own | self._end_of_turn()
 
-    def _chat(self, prompt: str, system: str | None) -> str:
-        from jinja2 import TemplateError
-
-        if not self.has_chat_template:
-            raise UserError(
-                "the model has no chat template, so it cannot be asked in chat; use raw completion (--raw)"
-            )
-        messages = [{"role": "user", "content": prompt}]
-        if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
-        try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except TemplateError as refused:
-            way_out = "leave out --system" if system is not None else "use raw completion (--raw)"
-            raise UserError(f"the model's chat template refuses this prompt ({refused}); {way_out}") from refused
-
     def _end_of_turn(self) -> frozenset[int]:
         """The special token right after an answer, which for some models differs from their end of text."""
-        from jinja2 import TemplateError
-
-        if not self.has_chat_template:
-            return frozenset()
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer"}]
-        try:
-            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-        except TemplateError:
-            return frozenset()
-        after = self._ids(text.rpartition("answer")[2])[:1]
+        after = self._ids(self.template.behind_an_answer)[:1]
         return frozenset(id for id in after if id in self.tokenizer.added_tokens_decoder)
 
 

@@ -212,7 +212,7 @@ class Worker:
         loaded = load(command.model, self.emit)
         probes = self._open.enter_context(instruments(loaded))
         if probes.plainly:
-            self.emit(Refused(PLAINLY.format(probes.plainly)))
+            self.emit(Refused(PLAINLY.format(probes.plainly), notice=True))
         return Session(loaded, probes, self.emit, command.kept_cache)
 
     def advance(self) -> None:
