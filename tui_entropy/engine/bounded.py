@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-SECONDS = 2
+SECONDS = 1
 """Of a processor."""
 PATIENCE = 30.0
 """Seconds by the clock, where other work takes the processor."""
@@ -55,7 +55,7 @@ def bounded(work: Callable[[], Any]) -> Any:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        raise Unfinished(f"it came to no end in {SECONDS} seconds")
+        raise Unfinished(f"it came to no end in {SECONDS} s")
     try:
         return json.loads(answer)
     except ValueError:
@@ -88,4 +88,4 @@ def _answer(reading: int) -> bytes:
         parts.append(part)
         if (size := size + len(part)) > LARGEST:
             raise Unfinished(f"it made more than {LARGEST >> 20} MiB of text")
-    raise Unfinished(f"it came to no end in {PATIENCE:.0f} seconds")
+    raise Unfinished(f"it came to no end in {PATIENCE:.0f} s")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Messages = list[dict[str, str]]
 DEFAULT = "default"
 """The template that is taken of several unless another is named."""
+LONGEST = 2**24
+"""Characters of a question as the model is asked it; no model reads as much."""
 WORDS = 200
 """Characters of what a template says of itself that go into a sentence."""
 
@@ -74,17 +76,21 @@ class ChatTemplate:
                 f"the model has several chat templates: name one of {', '.join(sorted(self.sources))} by "
                 "--chat-template, or use raw completion (--raw)"
             )
-        others = {"the prompt": _messages(f"{prompt} or not", system)}
-        if system is not None:
-            others["the system prompt"] = _messages(prompt, f"{system} or not")
+        asked = [
+            _messages(prompt, system),
+            _messages(prompt, None),
+            _messages(f"{prompt} or not", system),
+            _messages(prompt, None if system is None else f"{system} or not"),
+        ]
         try:
-            (text, refusal), *probes = self._texts([_messages(prompt, system), *others.values()], opening=True)
+            (text, refusal), (alone, _), (other, _), (otherwise, _) = self._texts(asked, opening=True)
         except Unfinished as why:
             raise UserError(f"the model's chat template cannot be used ({why}); use raw completion (--raw)") from None
         if text is None:
-            way_out = "leave out --system" if system is not None else "use raw completion (--raw)"
+            way_out = "use raw completion (--raw)" if alone is None else "leave out --system"
             raise UserError(f"the model's chat template refuses this prompt ({refusal}); {way_out}")
-        return Rendered(text, tuple(what for what, (other, _) in zip(others, probes, strict=True) if other == text))
+        without = {"the prompt": other == text, "the system prompt": system is not None and otherwise == text}
+        return Rendered(text, tuple(what for what, is_so in without.items() if is_so))
 
     def _texts(self, conversations: list[Messages], opening: bool) -> list[tuple[str | None, str]]:
         """Of each conversation the text, or why there is none. Raises Unfinished."""
@@ -105,7 +111,7 @@ class ChatTemplate:
                     tokenize=False,
                     add_generation_prompt=opening,
                 )
-                return str(text), ""
+                return (str(text), "") if len(text) <= LONGEST else (None, f"it makes {len(text)} characters of it")
             except MemoryError:
                 return None, "it takes too much memory"
             except Exception as error:
