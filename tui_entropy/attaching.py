@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tui_entropy import engines, link, paths, text_table
+from tui_entropy.dates import moment
 from tui_entropy.engines import Engine
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
@@ -51,7 +52,8 @@ def _row(engine: Engine) -> tuple[str, ...]:
     now = engine.standing
     if now is None:
         return (engine.id, "", "busy", "", "", "", "")
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(now.began))
+    began = moment(now.began)
+    since = f"{began.astimezone():%Y-%m-%d %H:%M}" if began else "unknown"
     model = now.model.name if now.model else "none yet"
     return (engine.id, model, now.state, str(now.tokens), str(now.screens), since, str(now.pid))
 

@@ -94,8 +94,9 @@ def test_what_is_no_template_is_none(source):
 
 PARTS = (
     "{{ messages", "{% for m in messages %}", "{% endfor %}", "{{ m.content }}", "}}", "{%", "%}", "{#", "|length",
-    "[0]", ".role", " + ", "1 / 0", "{{ 9 ** 9 ** 9 }}", "{{ tools }}", "{{ x.__class__ }}", "{{", " if ", "{{ none.a }}",
-    "{% set x = 'y' * 999999 %}", "{{ x * 9999 }}", "\x1b", "{% generation %}", "{{ ''.join(messages) }}",
+    "[0]", ".role", " + ", "1 / 0", "{{ 9 ** 9 ** 9 }}", "{{ tools }}", "{{ x.__class__ }}", "{{", " if ",
+    "{{ none.a }}", "{% set x = 'y' * 999999 %}", "{{ x * 9999 }}", "\x1b", "{% generation %}",
+    "{{ ''.join(messages) }}",
 )  # fmt: skip
 JINJA = st.lists(st.sampled_from(PARTS) | st.text(max_size=5), max_size=8).map("".join)
 

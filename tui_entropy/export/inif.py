@@ -8,12 +8,12 @@ is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import msgspec
 
 from tui_entropy import __version__
+from tui_entropy.dates import moment
 from tui_entropy.escape import plain_json
 from tui_entropy.export.recording import Recording
 from tui_entropy.export.table import COLUMNS, rows
@@ -36,7 +36,7 @@ def _metadata(recording: Recording) -> dict[str, Any]:
         ),
         "inif_version": "0.1",
         "packages": {**card.versions, "tui_entropy": __version__},
-        "created_at": datetime.fromtimestamp(recording.began, UTC).isoformat(),
+        "created_at": began.isoformat() if (began := moment(recording.began)) else None,
         "total_samples": 1,
         "extra": {"vectors": [vector for vector in started.vectors if vector.on], "units": "nats"},
     }

@@ -1,6 +1,6 @@
 """One self-contained page: the text tinted by any series, what was nearly written instead, charts, the head grid.
 
-Everything that a model or a person wrote goes in as JSON without a '<', made visible by ui/glyphs.py, and page.html
+Everything that a model or a person wrote goes in as JSON without a '<', made visible by escape.py, and page.html
 puts it on the page as text, never as markup. A policy in the page allows its own script alone, and no network.
 """
 
@@ -11,12 +11,13 @@ import hashlib
 import html
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, BinaryIO
 
 import msgspec
 
+from tui_entropy.dates import moment
+from tui_entropy.escape import visible
 from tui_entropy.export.recording import Recording
 from tui_entropy.knobs import KNOBS, is_idle, is_off, shown
 from tui_entropy.log import SHORT_NAMES
@@ -31,7 +32,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
     page = files("tui_entropy.export").joinpath("page.html").read_text(encoding="utf-8")
     script = page.partition("<script>")[2].partition("</script>")[0]
     parts = {
-        "title": html.escape(recording.card.name),
+        "title": html.escape(visible(recording.card.name, in_table=True)),
         "script": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "data": msgspec.json.encode(_data(recording)).decode().replace("<", "\\u003c"),
     }
@@ -44,20 +45,20 @@ def _data(recording: Recording) -> dict[str, Any]:
     names = Names()
     steps = [_step(step, names) for step in log.steps]
     return {
-        "model": _visible(recording.card.name),
-        "about": [_visible(line) for line in _about(recording)],
+        "model": visible(recording.card.name),
+        "about": [visible(line) for line in _about(recording)],
         "bits": recording.bits,
         "prompt": len(started.pieces),
         "heads": recording.card.n_heads,
         "levels": LEVELS,
         "tokens": [
-            *([_visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
-            *([_visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
+            *([visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
+            *([visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
         ],
         "steps": steps,
         "names": list(names),
         "series": [_series(series, recording) for series in SERIES],
-        "marks": [[index + len(started.pieces), _visible(label)] for index, label in recording.labels.items()],
+        "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
     }
 
 
@@ -83,17 +84,11 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
         "state": step.state,
         "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
     }
-    return found | ({"did": _visible(step.decision.action)} if step.decision else {})
-
-
-def _visible(text: str) -> str:
-    from tui_entropy.ui.glyphs import visible
-
-    return visible(text)
+    return found | ({"did": visible(step.decision.action)} if step.decision else {})
 
 
 def _stage(name: str) -> str:
-    return _visible(SHORT_NAMES.get(name, name))
+    return visible(SHORT_NAMES.get(name, name))
 
 
 def _letter(share: float | None) -> str:
@@ -121,8 +116,9 @@ def _short(value: float | None) -> float | None:
 
 def _about(recording: Recording) -> Iterator[str]:
     card, started, log = recording.card, recording.started, recording.log
-    began = datetime.fromtimestamp(recording.began, UTC)
-    yield f"{began:%Y-%m-%d %H:%M} UTC · {card.device} {card.dtype} {card.note}".strip()
+    began = moment(recording.began)
+    when = f"{began:%Y-%m-%d %H:%M} UTC" if began else "at an unknown time"
+    yield f"{when} · {card.device} {card.dtype} {card.note}".strip()
     yield f"{len(started.pieces)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"
     yield " · ".join(_knobs(started.knobs))
     vectors = [f"{vector.name} {vector.strength:+g}" for vector in started.vectors if vector.on]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tui_entropy.escape import visible
 from tui_entropy.export.recording import Recording
 from tui_entropy.records import normalised
 from tui_entropy.series import BY_NAME, Series
@@ -58,7 +59,8 @@ def figure(recording: Recording) -> Figure:
     axes.set_xlabel("written token")
     _heads(drawn.add_subplot(grid[-1, 0]), recording)
     _norms(drawn.add_subplot(grid[-1, 1]), recording)
-    title = f"{recording.card.name} · {len(recording.log.steps)} tokens · seed {recording.started.knobs.seed}"
+    name = visible(recording.card.name, in_table=True)
+    title = f"{name} · {len(recording.log.steps)} tokens · seed {recording.started.knobs.seed}"
     drawn.suptitle(title, fontsize=9, parse_math=False)
     return drawn
 
@@ -81,7 +83,8 @@ def _marks(axes: Axes, recording: Recording, named: bool) -> None:
         axes.axvline(index + 0.5, color=MARK, linewidth=0.7, linestyle="--")
         if named and len(labels) <= LABELS:
             axes.annotate(
-                label, (index + 0.5, 1), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                visible(label, in_table=True), (index + 0.5, 1), (0, 2),
+                xycoords=("data", "axes fraction"), textcoords="offset points",
                 rotation=15, va="bottom", ha="left", fontsize=6, color=MARK, parse_math=False,
             )  # fmt: skip
 
