@@ -165,7 +165,8 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "perceptron"}'])
 def test_a_configuration_that_says_nothing_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config.json (is no JSON|holds a list)|the configuration of mine could not be read"):
+    said = r"config.json (is no JSON|holds a list)|the configuration of mine could not be read"
+    with pytest.raises(UserError, match=said):
         loaded(folder)
 
 
