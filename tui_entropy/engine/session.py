@@ -331,10 +331,10 @@ class Session:
         name = next(name for name in chain([wanted.name], numbered) if name not in taken)
         self.directions[name] = vector
         setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
-        applied = (*(self.now.vectors if self.now else self.vectors), replace(setting, on=False))
         self.vectors += (setting,)
-        if self.now is not None:
-            self.now.vectors = applied
+        applied = self.vectors
+        if self.now is not None:  # where a text is being written it acts from the next token on
+            self.now.vectors = applied = (*self.now.vectors, replace(setting, on=False))
         self.emit(VectorsChanged(self.run, self.n_written, applied))
 
     def set_shadow(self, lane: Lane | None) -> None:

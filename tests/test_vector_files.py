@@ -1,0 +1,191 @@
+"""Control vectors from files, as a user gives them to the command: text and numbers are those of plain hooks on a plain
+transformers model."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+import promises
+import pytest
+import small
+import tiny
+from promises import Shell, assert_right, recorded
+from safetensors.numpy import save_file
+
+from tui_entropy import paths
+
+pytestmark = [pytest.mark.real, pytest.mark.pty]
+
+MODEL = paths.models() / "smollm2"
+N_BLOCKS, WIDTH = 30, 576
+
+Directions = dict[int, npt.NDArray[np.float32]]
+"""Block (1-based) -> what is added to its output at strength 1."""
+
+
+def directions(seed: int, blocks: range) -> Directions:
+    """Long enough to change what is written, short enough to leave it language."""
+    rng = np.random.default_rng(seed)
+    return {block: rng.normal(0, 0.12, WIDTH).astype(np.float32) for block in blocks}
+
+
+def as_repeng(path: Path, vector: Mapping[int, npt.NDArray[np.float32]]) -> None:
+    """As repeng's export_gguf writes it: direction.N of the block whose index is N, counted from 0."""
+    _gguf(path, {f"direction.{block - 1}": row for block, row in vector.items()}, {"layer_count": len(vector)})
+
+
+def as_llama_cpp(path: Path, vector: Mapping[int, npt.NDArray[np.float32]]) -> None:
+    """As llama-cvector-generator writes it: a direction for every block but the first, those that do nothing too."""
+    rows = {f"direction.{n}": vector.get(n + 1, np.zeros(WIDTH, np.float32)) for n in range(1, N_BLOCKS)}
+    _gguf(path, rows, {"layer_count": len(rows)})
+
+
+def _gguf(path: Path, tensors: Mapping[str, npt.NDArray[np.float32]], counts: Mapping[str, int]) -> None:
+    writer = gguf.GGUFWriter(path, "controlvector")
+    writer.add_string("controlvector.model_hint", "llama")
+    for name, count in counts.items():
+        writer.add_uint32(f"controlvector.{name}", count)
+    for name, row in tensors.items():
+        writer.add_tensor(name, row)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def as_safetensors(path: Path, vector: Mapping[int, npt.NDArray[np.float32]]) -> None:
+    save_file({f"direction.{block - 1}": row for block, row in vector.items()}, path)
+
+
+def flat(path: Path) -> None:
+    """For the small models: next to nothing on every block."""
+    as_safetensors(path, {k: np.full(tiny.SHAPE["hidden_size"], 1e-4, np.float32) for k in range(1, 5)})
+
+
+def write_all(folder: Path) -> dict[str, Directions]:
+    """The files of this test, and what each of them does."""
+    made = {
+        "happy": directions(1, range(8, 26)),
+        "terse": directions(2, range(1, 31)),
+        "dry": directions(3, range(9, 20)),
+    }
+    as_repeng(folder / "happy.gguf", made["happy"])
+    as_safetensors(folder / "terse.safetensors", made["terse"])
+    as_llama_cpp(folder / "dry.gguf", made["dry"])
+    (folder / "other").mkdir(exist_ok=True)
+    made["other"] = directions(4, range(12, 18))
+    as_safetensors(folder / "other" / "happy.safetensors", made["other"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, Directions]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Directions]) -> Iterator[Shell]:
+    folder = tmp_path_factory.mktemp("vectors")
+    files |= write_all(folder)
+    yield promises.shell(folder, tmp_path_factory.mktemp("s"))
+
+
+CASES = {
+    "repeng": ("--vector happy.gguf:1", [("happy", 1.0, None)]),
+    "llama.cpp": ("--vector dry.gguf:1.5", [("dry", 1.5, None)]),
+    "safetensors, the other way, some blocks": ("--vector terse.safetensors:-0.9:10-20", [("terse", -0.9, (10, 20))]),
+    "two at once": (
+        "--vector happy.gguf:.5 --vector terse.safetensors:0.5",
+        [("happy", 0.5, None), ("terse", 0.5, None)],
+    ),
+    "two of one name": (
+        "--vector happy.gguf:1 --vector other/happy.safetensors:1.2",
+        [("happy", 1.0, None), ("other", 1.2, None)],
+    ),
+    "one block": ("--vector terse.safetensors:3:1-1", [("terse", 3.0, (1, 1))]),
+}
+
+
+def together(files: dict[str, Directions], parts: list[tuple[str, float, tuple[int, int] | None]]) -> Directions:
+    """What they add up to, block by block."""
+    total: Directions = {}
+    for name, strength, blocks in parts:
+        for block, row in files[name].items():
+            if blocks is None or blocks[0] <= block <= blocks[1]:
+                total[block] = total.get(block, np.zeros(WIDTH, np.float32)) + np.float32(strength) * row
+    return total
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_vector_from_a_file_steers_as_a_plain_hook_does(
+    shell: Shell, files: dict[str, Directions], case: str
+) -> None:
+    options, parts = CASES[case]
+    name = re.sub(r"\W+", "-", case)
+    line = f"tui-entropy run --headless --temperature 0 --max-tokens 8 -p 'How are you?' --trace {name}.tui {options}"
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    session = recorded(shell.folder / f"{name}.tui")
+    pushes = together(files, parts)
+    assert_right(session, MODEL, {0: pushes})
+    greedy = promises.expected(MODEL, session.prompt, session.tokens, {0: pushes})[:, 3]
+    assert (greedy == 1).all()  # the text is the plain model's own, so steered
+    unsteered = promises.expected(MODEL, session.prompt, session.tokens)
+    assert abs(unsteered[:, 0] - session.numbers[:, 0]).max() > 0.01  # and another than it would be
+    (started,) = [told for kind, told in session.events if kind == "started"]
+    named = [one["name"] for one in started["vectors"] if one["on"]]
+    assert len(set(named)) == len(named) == len(parts)
+
+
+def test_toggled_while_it_writes(shell: Shell, files: dict[str, Directions]) -> None:
+    """From the step on that the recording names: what is in the cache by then stays as it was computed."""
+    line = "tui-entropy --vector happy.gguf:1 --temperature 0 --trace toggled.tui -p 'Tell me about the sea.'"
+    with shell.screen(line) as terminal:
+        terminal.wait_for(lambda text: tokens(text) >= 3, promises.SECONDS)
+        for _ in range(3):
+            goal = tokens(terminal.text) + 3
+            terminal.press("4")  # behind the three that are built in
+            terminal.wait_for(lambda text, goal=goal: tokens(text) >= goal, 60)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+    session = recorded(shell.folder / "toggled.tui")
+    pushes: dict[int, Directions] = {0: together(files, [("happy", 1.0, None)])}
+    for kind, told in session.events:
+        if kind == "vectors" and told["run"]:
+            on = any(vector["on"] for vector in told["vectors"])
+            pushes[told["index"]] = pushes[0] if on else {}
+    assert len(pushes) == 4
+    assert_right(session, MODEL, pushes)
+
+
+def tokens(text: str) -> int:
+    """Written so far: the step that is shown last."""
+    found = re.findall(r"step (\d+)", text)
+    return int(found[-1]) if found else 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> None:
+    """In this process, on a small model."""
+    from tui_entropy.engine.decode import instruments
+    from tui_entropy.engine.session import Session
+    from tui_entropy.records import Vector
+
+    flat(tmp_path / "v.safetensors")
+    paths = []
+    for n in range(size):
+        (tmp_path / str(n)).mkdir()
+        paths.append(shutil.copy(tmp_path / "v.safetensors", tmp_path / str(n)))
+    loaded, told = small.loaded(), []
+    with instruments(loaded) as probes:
+        session = Session(loaded, probes, told.append)
+        for path in paths:
+            session.set_vector(Vector("v", str(path), on=True))
+    assert [v.name for v in session.vectors] == ["v", *(f"v {n}" for n in range(2, size + 1))]
+    assert told[-1].vectors == session.vectors  # a screen that hears it has them switched on, as they are
