@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -81,10 +81,14 @@ class Shell:
 
     def run(self, line: str, typed: str = "", cwd: Path | None = None) -> Done:
         """Run a line as bash does. Fails if it takes longer or holds more memory than it may."""
-        with subprocess.Popen(
-            ["bash", "-c", line], cwd=cwd or self.folder, env=os.environ | self.env, start_new_session=True,
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="surrogateescape",
-        ) as process, limits(process.pid):  # fmt: skip
+        piped: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command, env = ["bash", "-c", line], os.environ | self.env
+        with (
+            subprocess.Popen(
+                command, cwd=cwd or self.folder, env=env, text=True, errors="surrogateescape", **piped
+            ) as process,
+            limits(process.pid),
+        ):
             out, err = process.communicate(typed)
         return Done(process.returncode, out, err)
 
@@ -92,9 +96,11 @@ class Shell:
     def screen(self, line: str, size: tuple[int, int] = (120, 36), cwd: Path | None = None) -> Iterator[Terminal]:
         """The line in a terminal; ended when this is left, at the latest."""
         command = ["bash", "-c", line]
-        with Terminal(command, *size, env=dict(self.env), cwd=cwd or self.folder) as terminal:
-            with limits(terminal.process.pid):
-                yield terminal
+        with (
+            Terminal(command, *size, env=dict(self.env), cwd=cwd or self.folder) as terminal,
+            limits(terminal.process.pid),
+        ):
+            yield terminal
 
     @property
     def newest(self) -> Path:
@@ -122,7 +128,7 @@ def limits(pid: int, seconds: float = SECONDS, n_bytes: int = BYTES) -> Iterator
             if held > n_bytes or time.monotonic() > end:
                 broken.append(f"it held {held / 2**20:.0f} MiB after {seconds - end + time.monotonic():.0f} s")
                 for process in family:
-                    with _gone():
+                    with suppress(psutil.NoSuchProcess):
                         process.kill()
                 return
 
@@ -137,24 +143,16 @@ def limits(pid: int, seconds: float = SECONDS, n_bytes: int = BYTES) -> Iterator
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    with _gone():
+    with suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)
         return [first, *first.children(recursive=True)]
     return []
 
 
 def _resident(process: psutil.Process) -> int:
-    with _gone():
+    with suppress(psutil.NoSuchProcess):
         return int(process.memory_info().rss)
     return 0
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except psutil.NoSuchProcess:
-        pass
 
 
 # --- What plain transformers says of a text ------------------------------------------------------------------------

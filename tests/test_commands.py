@@ -98,7 +98,7 @@ def test_the_inspector_opens_and_writes(shell, line):
 
 @runs("tui-entropy --model Qwen/Qwen3-0.6B --device cuda --dtype bfloat16")
 def test_a_model_of_the_hub(shell, tmp_path, line):
-    """From a hub on this machine, which has a small model under that name; on the CPU where there is no other device."""
+    """From a hub on this machine, which has a small model under that name; on the CPU where there is no GPU."""
     import torch
 
     upstream = small.saved(tmp_path / "upstream")
@@ -251,7 +251,8 @@ def test_plain_text_and_a_recording_of_a_name(shell, line):
 
 
 LOOKS = (
-    "tui-entropy run --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 --on-leave stop --kept-cache 64MiB",
+    "tui-entropy run --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 --on-leave stop "
+    "--kept-cache 64MiB",
     "tui-entropy run --theme high-contrast --mouse --diff --trust-remote-code --graph",
 )
 
@@ -397,7 +398,8 @@ ELSEWHERE = {
 
 SERVE = (
     "tui-entropy serve --model ./tiny --revision main --device cpu --dtype float32 --no-trust-remote-code --no-graph "
-    "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a --trace served.tui "
+    "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a "
+    "--trace served.tui "
     "--keep 30m --on-leave pause --kept-cache 64MiB "
     + " ".join(part for part in EVERY_KNOB.split("-p Hello")[0].split("--prompt-scores ")[1:])
 )

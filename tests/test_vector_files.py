@@ -1,5 +1,5 @@
-"""Control vectors from files, as a user gives them to the command: text and numbers are those of plain hooks on a plain
-transformers model."""
+"""Control vectors from files, as a user gives them to the command: text and numbers are those of plain hooks on a
+plain transformers model."""
 
 from __future__ import annotations
 
