@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "docs/breakpoints.md", "docs/trace.md")
 PROGRAMS = ("tui-entropy", "./scripts/run", "./scripts/test", "jq", "sqlite3", "ssh", "echo")
 """How a line of a document begins that is typed into a shell."""
-COMMENT = re.compile(r"\s{2,}# .*$")
+COMMENT = re.compile(r"\s+# .*$")
 
 SECONDS = 240.0
 """That one command may take, on a machine that is shared: the slowest here takes 40."""

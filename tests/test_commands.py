@@ -25,7 +25,9 @@ import typer
 from promises import ROOT, Shell, assert_right, recorded
 from terminal import Terminal
 
-from tui_entropy import cli, paths
+from tui_entropy import paths
+from tui_entropy.cli import app, groups
+from tui_entropy.cli.options import SAMPLE_PROMPT
 from tui_entropy.knobs import KNOBS
 from tui_entropy.records import Knobs
 
@@ -92,7 +94,7 @@ def test_the_inspector_opens_and_writes(shell, line):
     session = recorded(shell.newest)
     assert_right(session, MODEL)
     (started,) = [told for kind, told in session.events if kind == "started"]
-    wanted = "Why is the sky blue?" if "blue" in line else cli.SAMPLE_PROMPT
+    wanted = "Why is the sky blue?" if "blue" in line else SAMPLE_PROMPT
     assert started["prompt"] == wanted and started["knobs"]["temperature"] == (1.0 if "blue" in line else 0.7)
 
 
@@ -217,9 +219,9 @@ EVERY_KNOB = (
     "--frequency-penalty 0.1 --presence-penalty 0.2 --penalty-last-n 64 --dynatemp-range 0.2 --dynatemp-exponent 1.5 "
     "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
     "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
-    "--order llama.cpp --seed 11 --n-candidates 12 "
+    "--order llama.cpp --seed 11 --candidates 12 "
     "-p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --revision main --device cpu --dtype float32 "
-    "--no-trust-remote-code --no-graph --model smollm2"
+    "--no-trust-remote-code --no-graph --model smollm2 --products columns"
 )
 
 
@@ -228,10 +230,10 @@ def test_every_knob_arrives_where_it_is_used(shell, vector_files, line):
     done = shell.run(line)
     assert done.code == 4, done.err
     (header,) = (json.loads(row)["header"] for row in done.out.splitlines() if row.startswith('{"header"'))
-    command = typer.main.get_command(cli.app).commands["run"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app.app).commands["run"]  # type: ignore[attr-defined]
     given = command.make_context("run", promises.words(line)[2:]).params
     for knob in KNOBS:
-        wanted = cli._knobs({knob.name: given[knob.name]})
+        wanted = groups._knobs({knob.name: given[knob.name]})
         assert getattr(wanted, knob.name) != getattr(Knobs(), knob.name), f"{knob.name} is not turned"
         assert header["knobs"][knob.name] == json.loads(json.dumps(_plain(getattr(wanted, knob.name))))
     assert [(one["name"], one["strength"], one["on"]) for one in header["vectors"]] == [("happy", 0.5, True)]
@@ -623,7 +625,7 @@ def test_every_command_and_option_is_run():
         for name, words in promises.invocations(line):
             tried |= {(name, word.partition("=")[0]) for word in words if word.startswith("-")}
             tried.add((name, ""))
-    commands: Any = typer.main.get_command(cli.app)
+    commands: Any = typer.main.get_command(app.app)
     wanted = {
         (name, option)
         for name, command in commands.commands.items()
