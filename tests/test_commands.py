@@ -115,6 +115,23 @@ def test_a_model_of_the_hub(shell, tmp_path, line):
     assert (json.loads(told)["dtype"], json.loads(told)["revision"]) == ("bfloat16", hub_server.COMMIT)
 
 
+@runs(
+    "tui-entropy run --headless --raw --max-tokens 2 --no-trace --model Qwen/Qwen3-0.6B --revision main -p a",
+    "tui-entropy serve --no-trace --model Qwen/Qwen3-0.6B --revision main",
+    "tui-entropy doctor --json --model Qwen/Qwen3-0.6B --revision main",
+)
+def test_a_revision_of_a_model_of_the_hub(shell, tmp_path, line):
+    upstream = small.saved(tmp_path / "upstream")
+    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+        done = Shell(shell.folder, {**shell.env, **env}).run(line)
+        assert done.code == 0, done.err
+        wrong = Shell(shell.folder, {**shell.env, **env}).run(line.replace("main", "none"))
+        assert wrong.code == 3 and "none" in wrong.err
+    if " serve " in line:
+        assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
+
+
 @runs('tui-entropy --model ./weights.gguf --raw --prompt "Once upon a time"')
 def test_a_gguf_file(shell, line):
     gguf_files.write(shell.folder / "weights.gguf", tiny.FAMILIES["llama"]())
@@ -220,7 +237,7 @@ EVERY_KNOB = (
     "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
     "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
     "--order llama.cpp --seed 11 --candidates 12 "
-    "-p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --revision main --device cpu --dtype float32 "
+    "-p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --device cpu --dtype float32 "
     "--no-trust-remote-code --no-graph --model smollm2 --products columns"
 )
 
@@ -321,7 +338,7 @@ def test_doctor_passes_on_the_default_model(shell, line):
 
 DOCTOR = (
     "tui-entropy doctor --json --model ./tiny --device cpu --dtype float32 --no-graph --no-trust-remote-code "
-    "--revision main"
+    "--products rows"
 )
 
 
@@ -399,7 +416,7 @@ ELSEWHERE = {
 """Commands of the documents that no test runs, and why."""
 
 SERVE = (
-    "tui-entropy serve --model ./tiny --revision main --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "tui-entropy serve --model ./tiny --products rows --device cpu --dtype float32 --no-trust-remote-code --no-graph "
     "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a "
     "--trace served.tui "
     "--keep 30m --on-leave pause --kept-cache 64MiB "
