@@ -247,7 +247,7 @@ def test_every_knob_arrives_where_it_is_used(shell, vector_files, line):
     done = shell.run(line)
     assert done.code == 4, done.err
     (header,) = (json.loads(row)["header"] for row in done.out.splitlines() if row.startswith('{"header"'))
-    command = typer.main.get_command(app.app).commands["run"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
     given = command.make_context("run", promises.words(line)[2:]).params
     for knob in KNOBS:
         wanted = groups._knobs({knob.name: given[knob.name]})
@@ -272,7 +272,7 @@ def test_plain_text_and_a_recording_of_a_name(shell, line):
 LOOKS = (
     "tui-entropy run --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 --on-leave stop "
     "--kept-cache 64MiB",
-    "tui-entropy run --theme high-contrast --mouse --diff --trust-remote-code --graph",
+    "tui-entropy run --no-headless --theme high-contrast --mouse --diff --trust-remote-code --graph",
 )
 
 
@@ -349,6 +349,24 @@ def test_doctor_as_json(shell, line):
     done = shell.run(line)
     assert done.code == 0, done.out
     assert json.loads(done.out)["checks"]
+
+
+@runs(
+    "tui-entropy run --headless --model ./named --chat-template short --max-tokens 2 --no-trace -p a",
+    "tui-entropy serve --model ./named --chat-template short --no-trace -p a",
+    "tui-entropy doctor --json --model ./named --chat-template short",
+)
+def test_one_of_several_chat_templates(shell, line):
+    folder = small.saved(shell.folder / "named")
+    tokenizer = small.tokenizer(tiny.VOCAB)
+    tokenizer.chat_template = {"short": "{{ messages[-1]['content'] }}", "long": "{{ messages[-1]['content'] }}!"}
+    tokenizer.save_pretrained(folder)
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    wrong = shell.run(line.replace("short", "none"))
+    assert wrong.code == 3 and "short" in wrong.err
+    if " serve " in line:
+        assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
 
 
 # --- Engines that stay ---------------------------------------------------------------------------------------------
@@ -642,7 +660,7 @@ def test_every_command_and_option_is_run():
         for name, words in promises.invocations(line):
             tried |= {(name, word.partition("=")[0]) for word in words if word.startswith("-")}
             tried.add((name, ""))
-    commands: Any = typer.main.get_command(app.app)
+    commands: Any = typer.main.get_command(app)
     wanted = {
         (name, option)
         for name, command in commands.commands.items()
