@@ -112,7 +112,7 @@ def shell(folder: Path, short: Path) -> Shell:
     """short: a folder for sockets, whose paths may not be long."""
     own = {f"XDG_{name.upper()}_HOME": str(folder / name) for name in ("state", "config")}
     path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return Shell(folder, own | {"XDG_RUNTIME_DIR": str(short), "PATH": path})
+    return Shell(folder, own | {"XDG_RUNTIME_DIR": str(short), "PATH": path, "TUI_ENTROPY_KEEP": "5m"})
 
 
 @contextmanager

@@ -47,7 +47,9 @@ def runs(*lines: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder, short = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("s")
-    yield promises.shell(folder, short)
+    made = promises.shell(folder, short)
+    yield made
+    made.run("tui-entropy stop --all")
 
 
 @pytest.fixture(scope="module")

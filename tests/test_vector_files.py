@@ -93,7 +93,9 @@ def files() -> dict[str, Directions]:
 def shell(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Directions]) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("vectors")
     files |= write_all(folder)
-    yield promises.shell(folder, tmp_path_factory.mktemp("s"))
+    made = promises.shell(folder, tmp_path_factory.mktemp("s"))
+    yield made
+    made.run("tui-entropy stop --all")
 
 
 CASES = {
