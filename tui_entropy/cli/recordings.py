@@ -15,7 +15,7 @@ from tui_entropy.streams import say
 @app.command(epilog=EXIT_CODES)
 def replay(
     file: TraceFile,
-    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the newest]")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
     speed: Annotated[float, typer.Option(min=0.001, help="2 is twice as fast as it was.")] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
     first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
@@ -90,7 +90,7 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
     ] = None,
-    run: Annotated[int | None, typer.Option(help="Which run of the trace. [default: the newest]")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
     bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
 ) -> None:
     """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""

@@ -16,6 +16,7 @@ from tui_entropy.ui.attached import AttachedActions
 from tui_entropy.ui.branching import BranchActions
 from tui_entropy.ui.laning import LaneActions
 from tui_entropy.ui.lists import ListActions
+from tui_entropy.ui.notices import Notices
 from tui_entropy.ui.pages import PageActions
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.prompting import PromptActions
@@ -39,7 +40,16 @@ TINTS = tuple(
 
 
 class Actions(
-    StopActions, ListActions, WhatIf, Asking, PromptActions, BranchActions, LaneActions, PageActions, AttachedActions
+    StopActions,
+    ListActions,
+    WhatIf,
+    Asking,
+    PromptActions,
+    BranchActions,
+    LaneActions,
+    PageActions,
+    AttachedActions,
+    Notices,
 ):
     """The part of the app that keys, palette and mouse reach. The app itself has `frame`, `show`, `say`, `tell`."""
 
@@ -75,7 +85,7 @@ class Actions(
     def action_copy(self) -> None:
         text = "".join(self.frame.log.steps.texts)
         if not text:
-            self.say("nothing is written yet that could be copied")
+            self.refuse("nothing is written yet that could be copied")
             return
         self.copy_to_clipboard(text)
         self.say(f"sent to the clipboard: the text that was written, {len(text)} characters")
@@ -85,7 +95,7 @@ class Actions(
             self.begin_engine()
             self.say("starting the engine again; what was written stays until something new is")
         else:
-            self.say("the engine is up; E starts it again when it is gone")
+            self.refuse("the engine is up; E starts it again when it is gone")
 
     def say_why_not(self) -> None:
         reasons = {
@@ -95,7 +105,7 @@ class Actions(
             "ended": "this text has ended: g writes it again, i asks for a new prompt",
         }
         state = self.frame.log.state
-        self.say(reasons.get(state, "the engine is gone: E starts it again"))
+        self.refuse(reasons.get(state, "the engine is gone: E starts it again"))
 
     # --- Looking ---------------------------------------------------------------------------------------------
 
@@ -146,7 +156,7 @@ class Actions(
         try:
             self.set_knobs(ladders.turned(self.frame.knobs, name, by))
         except UserError as mistake:
-            self.say(str(mistake))
+            self.refuse(str(mistake))
 
     def action_strip(self) -> None:
         self.focus_on("stream" if self.frame.place == "knobs" else "knobs")
@@ -173,7 +183,7 @@ class Actions(
             self.set_knobs(read(self.frame.knobs, self.frame.knob, self.frame.typed))
         except UserError as mistake:
             self.show(typed="")
-            self.say(str(mistake))
+            self.refuse(str(mistake))
 
     def action_reset_knob(self) -> None:
         if self.frame.typed:
@@ -193,7 +203,7 @@ class Actions(
     def action_vector(self, number: int) -> None:
         known = len(self.frame.vectors)
         if number > known:
-            self.say(
+            self.refuse(
                 f"there is no vector {number}: {known} {'is' if known == 1 else 'are'} loaded" if known else NONE
             )
             return
@@ -201,7 +211,7 @@ class Actions(
 
     def action_strength(self, by: int) -> None:
         if not self.frame.vectors:
-            self.say(NONE)
+            self.refuse(NONE)
             return
         at = min(self.vector_at, len(self.frame.vectors) - 1)
         vector = self.frame.vectors[at]
@@ -303,7 +313,7 @@ class Actions(
         try:
             theme = load(name)
         except UserError as mistake:
-            self.say(str(mistake))
+            self.refuse(str(mistake))
             return
         self.use_theme(theme)
         self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))

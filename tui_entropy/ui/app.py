@@ -19,7 +19,6 @@ from textual.app import ComposeResult, SystemCommand
 from textual.containers import Container
 from textual.driver import Driver
 from textual.screen import Screen
-from textual.timer import Timer
 
 from tui_entropy import paths
 from tui_entropy.engines import ENGINE
@@ -65,7 +64,6 @@ from tui_entropy.ui.widgets.quadrants import Quadrants
 from tui_entropy.ui.widgets.status import Status
 from tui_entropy.ui.widgets.stream import TokenStream, TwinStream
 
-NOTICE_SECONDS = 6.0
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
@@ -137,7 +135,6 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         self.repaints = RepaintScheduler(self)
         self._asked_rows: object = None
         self._rows_pending_since = -math.inf
-        self._hush: Timer | None = None
         self.answers: dict[str, list[str]] = {}
         self._been_ready = False
         self.set_keymap(dict(keymap or {}))
@@ -331,7 +328,9 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         frame = replace(frame, cursor=cursor if last >= 0 else None)
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
-        self.frame = frame = self.supposed(frame)
+        self.frame = frame = self.with_true_notice(self.supposed(frame))
+        if self.page is not None:
+            self.page.set_class(bool(frame.notice), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so
         self.base.set_class(frame.log.twin is not None, "-twin")
         for view in self.views:
@@ -357,13 +356,6 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         self._asked_rows, self._rows_pending_since = (self.frame.log.run, ask), now
         self.tell(ask)
 
-    def say(self, sentence: str, seconds: float = NOTICE_SECONDS) -> None:
-        """One line in place of the key hints, for a while."""
-        if self._hush is not None:
-            self._hush.stop()
-        self._hush = self.set_timer(seconds, lambda: self.show(notice=""))
-        self.show(notice=sentence)
-
     # --- Keys, palette, focus --------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -374,7 +366,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for key in KEYS:
-            if not key.where and key.action != "command_palette":
+            if key.where in ("", "usual") and key.action != "command_palette":
                 label = key.label[0].upper() + key.label[1:]
                 yield SystemCommand(
                     label, f"{key.group} · {named(key.keys)}", lambda key=key: self.perform(key.action)

@@ -157,7 +157,7 @@ class Asking(Host):
         try:
             question.take(question.text)
         except UserError as mistake:
-            self.say(str(mistake))
+            self.refuse(str(mistake))
 
     def action_no_answer(self) -> None:
         if self.question is not None:

@@ -145,14 +145,14 @@ class AttachedActions(Host):
 
     def action_detach(self) -> None:
         if self.standing is None:
-            self.say("there is no engine to come back to: q quits")
+            self.refuse("there is no engine to come back to: q quits")
         elif self._outlives:
             self.exit()
         else:
-            self.say("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
+            self.refuse("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
 
     def action_control(self) -> None:
         if self.in_control:
-            self.say("this screen is in control")
+            self.refuse("this screen is in control")
         else:
             self.tell(TakeControl())

@@ -34,7 +34,7 @@ class BranchActions(Host):
         run = self.chosen_branch.started.run
         self.action_close_page()
         if run == self.frame.log.run:
-            self.say(f"run {run} is the one on screen")
+            self.refuse(f"run {run} is the one on screen")
         else:
             self.go_to_run(run)
 
@@ -63,7 +63,7 @@ class BranchActions(Host):
 
     def action_diff(self) -> None:
         if self.chosen_branch is None or self.chosen_branch is self.frame.log.now:
-            self.say("this is the run on screen: choose another one, and d shows where the two differ")
+            self.refuse("this is the run on screen: choose another one, and d shows where the two differ")
             return
         self.show(branch=self.chosen_branch.started.run, row=0)
         self.action_open("diff")
@@ -74,7 +74,7 @@ class BranchActions(Host):
         """The text that was written, with the caret at the cursor."""
         texts = self.frame.log.steps.texts
         if not self.frame.log.started or not texts:
-            self.say("nothing is written yet that could be edited: I edits the prompt")
+            self.refuse("nothing is written yet that could be edited: I edits the prompt")
             return
         at = len(texts) if self.frame.following or self.frame.cursor is None else self.frame.cursor
         text = Prompt(typed_as("".join(texts)), None, False)
@@ -83,7 +83,7 @@ class BranchActions(Host):
     async def action_edit_prompt(self) -> None:
         began = self.frame.log.started
         if began is None:
-            self.say("nothing was asked yet: i asks for a prompt")
+            self.refuse("nothing was asked yet: i asks for a prompt")
             return
         await self.open_box(Purpose.PROMPT, Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat))
 
@@ -92,7 +92,7 @@ class BranchActions(Host):
         texts = self.frame.log.steps.texts
         before = "".join(texts)
         if text == typed_as(before):
-            self.say("nothing is changed, so nothing is written")
+            self.refuse("nothing is changed, so nothing is written")
             return False
         kept, rest = edited(texts, text)
         self.tell(Branch(self.frame.log.run, kept, text=rest, pause=self.frame.log.state == "paused"))

@@ -26,9 +26,12 @@ class Key:
     where: str = ""
     """The pane that must have the focus ('knobs', 'prompt', 'ask'), the page that must be open, 'page' for any of
     them, 'rows' for those that have rows to choose, 'lists' for those of LISTED, 'replay' for the usual screen of a
-    recording; empty for everywhere."""
+    recording, 'usual' for wherever no page is open, 'token' for that and the page of one token's way; empty for
+    everywhere."""
     shown: bool = True
     """False for one of a row of alike keys whose first is listed for all."""
+    needs: str = ""
+    """Conditions of ui/needs.py, with spaces between, without which the footer does not offer it."""
 
 
 LANES = "Other lanes"
@@ -54,15 +57,21 @@ LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
 WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
+USUAL = ("", "knobs", "replay")
+"""The screen without a page."""
 
 KEYS = (
     # Those of one pane come first: where it has the focus, they go before the others.
     Key("prompt.send", "enter", "send", "send the prompt", PROMPT, "send", "prompt"),
     Key("prompt.newline", "ctrl+j,alt+enter,shift+enter", "newline", "new line", PROMPT, "new line", "prompt"),
-    Key("prompt.older", "up", "recall(1)", "an older prompt, from the first line", PROMPT, "older", "prompt"),
-    Key("prompt.newer", "down", "recall(-1)", "a newer prompt, from the last line", PROMPT, "", "prompt"),
-    Key("prompt.mode", "ctrl+t", "chat_or_raw", "chat template or raw completion", PROMPT, "chat/raw", "prompt"),
-    Key("prompt.system", "tab,shift+tab", "system", "to the system prompt and back", PROMPT, "system", "prompt"),
+    Key("prompt.older", "up", "recall(1)", "an older prompt, from the first line", PROMPT, "older", "prompt",
+        needs="history"),
+    Key("prompt.newer", "down", "recall(-1)", "a newer prompt, from the last line", PROMPT, "", "prompt",
+        needs="history"),
+    Key("prompt.mode", "ctrl+t", "chat_or_raw", "chat template or raw completion", PROMPT, "chat/raw", "prompt",
+        needs="mode"),
+    Key("prompt.system", "tab,shift+tab", "system", "to the system prompt and back", PROMPT, "system", "prompt",
+        needs="system"),
     Key("prompt.close", "escape", "close_prompt", "close, and keep what is typed", PROMPT, "close", "prompt"),
     Key("ask.take", "enter", "answer", "take the answer", ASKED, "take", "ask"),
     Key("ask.older", "up", "earlier_answer(1)", "an earlier answer", ASKED, "older", "ask"),
@@ -85,24 +94,27 @@ KEYS = (
     Key("stage.after", "full_stop", "stage(1)", "the stage after", CHAIN, "", "waterfall"),
     Key("stage.earlier", "less_than_sign", "move_stage(-1)", "move it earlier", CHAIN, "move", "waterfall"),
     Key("stage.later", "greater_than_sign", "move_stage(1)", "move it later", CHAIN, "", "waterfall"),
-    Key("branches.go", "enter", "go", "go to it: look at it, and write on there", BRANCHED, "go", "branches"),
-    Key("branches.diff", "d", "diff", "what tells it from the run on screen", BRANCHED, "diff", "branches"),
-    Key("branches.name", "r", "name", "name it", BRANCHED, "name", "branches"),
-    Key("branches.star", "asterisk,s", "star", "star it, or not", BRANCHED, "star", "branches"),
-    Key("branches.delete", "delete,backspace", "delete", "hide it, or show it again", BRANCHED, "hide", "branches"),
+    Key("branches.go", "enter", "go", "go to it: look at it, and write on there", BRANCHED, "go", "branches",
+        needs="branch other"),
+    Key("branches.diff", "d", "diff", "what tells it from the run on screen", BRANCHED, "diff", "branches",
+        needs="branch other"),
+    Key("branches.name", "r", "name", "name it", BRANCHED, "name", "branches", needs="branch"),
+    Key("branches.star", "asterisk,s", "star", "star it, or not", BRANCHED, "star", "branches", needs="branch"),
+    Key("branches.delete", "delete,backspace", "delete", "hide it, or show it again", BRANCHED, "hide", "branches",
+        needs="branch"),
     Key("branches.hidden", "h", "hidden", "list what is hidden, or not", BRANCHED, "hidden", "branches"),
     Key("diff.back", "d,enter", "to_branches", "back to the branches", DIFFED, "branches", "diff"),
-    Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes"),
+    Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes", needs="begun lane"),
     Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes"),
     Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes"),
-    Key("lanes.type", "e", "type_lane", "edit the prompt of a lane", LANED, "edit", "lanes"),
-    Key("fan.take", "enter", "take_fan", "write on with it: a branch", FANNED, "take", "fan"),
-    Key("fan.same", "e", "same_text", "groups of exact or of normalised text", FANNED, "exact", "fan"),
+    Key("lanes.type", "e", "type_lane", "edit the prompt of a lane", LANED, "edit", "lanes", needs="prompt"),
+    Key("fan.take", "enter", "take_fan", "write on with it: a branch", FANNED, "take", "fan", needs="fan"),
+    Key("fan.same", "e", "same_text", "groups of exact or of normalised text", FANNED, "exact", "fan", needs="begun"),
     Key("fan.more", "plus,equals_sign", "draws(1)", "more draws", FANNED, "draws", "fan"),
     Key("fan.fewer", "minus", "draws(-1)", "fewer draws", FANNED, "", "fan"),
     Key("fan.longer", "greater_than_sign", "lengths(1)", "longer ones", FANNED, "longer", "fan"),
     Key("fan.shorter", "less_than_sign", "lengths(-1)", "shorter ones", FANNED, "", "fan"),
-    Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan"),
+    Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan", needs="begun"),
     Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists"),
     Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists"),
     Key("list.delete", "d,delete,backspace", "delete_row", "delete it", LISTS, "delete", "lists"),
@@ -114,35 +126,38 @@ KEYS = (
     Key("page.close", "escape,q", "close_page", "close it", PAGE, "close", "page"),
     Key("replay.slower", "less_than_sign", "faster(-1)", "slower", REPLAY, "speed", "replay"),
     Key("replay.faster", "greater_than_sign", "faster(1)", "faster", REPLAY, "", "replay"),
-    Key("replay.before", "left_parenthesis", "run(-1)", "the run before", REPLAY, "run", "replay"),
-    Key("replay.after", "right_parenthesis", "run(1)", "the run after", REPLAY, "", "replay"),
+    Key("replay.before", "left_parenthesis", "run(-1)", "the run before", REPLAY, "run", "replay", needs="runs"),
+    Key("replay.after", "right_parenthesis", "run(1)", "the run after", REPLAY, "", "replay", needs="runs"),
     # Everywhere else.
-    Key("pause", "space", "pause", "pause or go on", WRITING, "pause"),
-    Key("step", "n", "advance", "write one token, then pause", WRITING, "step"),
+    Key("pause", "space", "pause", "pause or go on", WRITING, "pause", needs="going"),
+    Key("step", "n", "advance", "write one token, then pause", WRITING, "step", needs="going"),
     Key("sentence", "full_stop", "until('sentence')", "write to the end of the sentence, then pause", WRITING,
-        "sentence"),
-    Key("line", "l", "until('line')", "write to the end of the line, then pause", WRITING, "line"),
-    Key("some", "J", "write_some", "write so many tokens, then pause", WRITING),
-    Key("candidate.up", "up", "select(-1)", "the candidate above", TRYING, "choose"),
-    Key("candidate.down", "down", "select(1)", "the candidate below", TRYING),
-    Key("take", "enter", "take", "write on from the cursor, with the chosen candidate", TRYING, "take"),
-    Key("ban", "d", "ban", "write on from there, without the chosen candidate", TRYING, "ban"),
-    Key("ban.on", "X", "ban_on", "ban it from there on, or allow it again", TRYING),
-    Key("force", "F", "force", "write on from there, with typed text", TRYING, "force"),
-    Key("back", "left", "move(-1)", "one token back", LOOKING, "look"),
-    Key("on", "right", "move(1)", "one token on", LOOKING),
-    Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING),
-    Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING),
-    Key("first", "home", "first", "the first token", LOOKING),
-    Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest"),
+        "sentence", needs="going"),
+    Key("line", "l", "until('line')", "write to the end of the line, then pause", WRITING, "line", needs="going"),
+    Key("some", "J", "write_some", "write so many tokens, then pause", WRITING, needs="going"),
+    Key("candidate.up", "up", "select(-1)", "the candidate above", TRYING, "choose", needs="steps"),
+    Key("candidate.down", "down", "select(1)", "the candidate below", TRYING, needs="steps"),
+    Key("take", "enter", "take", "write on from the cursor, with the chosen candidate", TRYING, "take",
+        needs="another choice"),
+    Key("ban", "d", "ban", "write on from there, without the chosen candidate", TRYING, "ban", "token",
+        needs="another"),
+    Key("ban.on", "X", "ban_on", "ban it from there on, or allow it again", TRYING, "", "token", needs="another"),
+    Key("force", "F", "force", "write on from there, with typed text", TRYING, "force", needs="another"),
+    Key("back", "left", "move(-1)", "one token back", LOOKING, "look", needs="steps"),
+    Key("on", "right", "move(1)", "one token on", LOOKING, needs="steps"),
+    Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING, needs="steps"),
+    Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING, needs="steps"),
+    Key("first", "home", "first", "the first token", LOOKING, needs="steps"),
+    Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest", needs="steps"),
     Key("prompt", "i", "prompt", "write from a new prompt", WRITING, "prompt"),
-    Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again"),
-    Key("same", "G", "again(0)", "write it again with the same seed", WRITING),
-    Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit"),
-    Key("edit.prompt", "I", "edit_prompt", "edit the prompt, and write anew", WRITING),
-    Key("stop", "s", "stop", "end this text here", WRITING, "stop"),
-    Key("copy", "y", "copy", "copy the text that was written", WRITING),
-    Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine"),
+    Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again", needs="begun engine"),
+    Key("same", "G", "again(0)", "write it again with the same seed", WRITING, needs="begun engine"),
+    Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit", needs="text engine"),
+    Key("edit.prompt", "I", "edit_prompt", "edit the prompt, and write anew", WRITING, needs="begun"),
+    Key("stop", "s", "stop", "end this text here", WRITING, "stop", "usual", needs="going"),
+    Key("copy", "y", "copy", "copy the text that was written", WRITING, needs="text"),
+    Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine",
+        needs="gone"),
     Key("temperature.down", "t", "turn('temperature', -1)", "temperature down", KNOBS, "heat"),
     Key("temperature.up", "T", "turn('temperature', 1)", "temperature up", KNOBS),
     Key("top_k.down", "k", "turn('top_k', -1)", "top-k down", KNOBS),
@@ -156,16 +171,17 @@ KEYS = (
     Key("adaptive", "A", "adaptive", "adaptive sampling: off, S1, S3, own thresholds", KNOBS, "adaptive"),
     Key("order", "o", "turn('order', 1)", "order of the stages: hf, llama.cpp, vllm", KNOBS),
     Key("strip", "f", "strip", "any knob: to the knob strip and back", KNOBS, "knobs"),
-    Key("vector.1", "1", "vector(1)", "vector 1 to 9 on or off", VECTORS, "vectors"),
+    Key("vector.1", "1", "vector(1)", "vector 1 to 9 on or off", VECTORS, "vectors", needs="vectors"),
     *(Key(f"vector.{n}", str(n), f"vector({n})", f"vector {n}", VECTORS, shown=False) for n in range(2, 10)),
-    Key("stronger", "plus,equals_sign", "strength(1)", "the last vector stronger", VECTORS),
-    Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS),
-    Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS),
+    Key("stronger", "plus,equals_sign", "strength(1)", "the last vector stronger", VECTORS, needs="vectors"),
+    Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS, needs="vectors"),
+    Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS, needs="vectors"),
     Key("policy", "O", "policy", "the next change of a vector: keeps old keys, or reads again", VECTORS),
-    Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow"),
-    Key("twin", "Y", "twin", "a twin beside, from the step under the cursor", LANES, "twin"),
-    Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan"),
-    Key("jump", "j", "jump", "to a step by its number", LOOKING),
+    Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow", needs="begun"),
+    Key("twin", "Y", "twin", "a twin beside, from the step under the cursor", LANES, "twin", needs="begun"),
+    Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan",
+        needs="begun"),
+    Key("jump", "j", "jump", "to a step by its number", LOOKING, needs="steps"),
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
@@ -201,7 +217,10 @@ KEYS = (
 
 def holds(where: str, place: str) -> bool:
     """Whether a key of `where` acts while a frame's place is `place`."""
-    groups = {"": (place,), "page": PAGES, "rows": WITH_ROWS, "lists": LISTED}
+    groups = {
+        "": (place,), "page": PAGES, "rows": WITH_ROWS, "lists": LISTED,
+        "usual": USUAL, "token": (*USUAL, "waterfall"),
+    }  # fmt: skip
     return place in groups.get(where, (where,))
 
 

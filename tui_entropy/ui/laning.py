@@ -36,18 +36,18 @@ class LaneActions(Host):
 
     def _lane(self) -> Lane | None:
         """What a shadow or a twin is to be: the chosen row where the page is open, else the one chosen last, as
-        things are set now; at first one without vectors, where any is on."""
+        things are set now; at first one without vectors. None where nothing would differ."""
         if self.place == "lanes":
-            return self.choice.lane
+            return None if self.choice.same else self.choice.lane
         name = self.frame.lane.name if self.frame.lane else NO_VECTORS
-        if self.frame.lane is None and not any(vector.on for vector in self.frame.vectors):
-            return None
-        return next((choice.lane for choice in choices(self.frame) if choice.name == name), self.frame.lane)
+        found = next((choice for choice in choices(self.frame) if choice.name == name), None)
+        return self.frame.lane if found is None else None if found.same else found.lane
 
     def _choose_first(self, what: str) -> None:
         if self.place != "lanes":
             self.action_open("lanes")
-        self.say(f"choose what {what} differs in: a row without a prompt asks for it with enter")
+            self.show(row=next(n for n, choice in enumerate(choices(self.frame)) if not choice.same))
+        self.refuse(f"choose what {what} differs in: a row without a prompt asks for it with enter")
 
     async def action_lane(self) -> None:
         """The chosen row as the shadow; none where it is that already."""
@@ -55,16 +55,18 @@ class LaneActions(Host):
         if choice.lane is None:
             await self.action_type_lane()
         elif shadow is not None and shadow.name == choice.lane.name:
-            self.tell(SetShadow(None))
+            self._no_shadow()
+        elif choice.same:
+            self.refuse("this lane would be the text that is there: nothing in it differs from what is set now")
         else:
             self._shadow(choice.lane)
 
     async def action_type_lane(self) -> None:
         began, choice = self.frame.log.started, self.choice
         if choice.name not in (SYSTEM, PROMPT):
-            self.say("there is nothing to type for this lane: enter runs it")
+            self.refuse("there is nothing to type for this lane: enter runs it")
         elif began is None:
-            self.say("there is no text yet that another prompt could be given to: i asks for one")
+            self.refuse("there is no text yet that another prompt could be given to: i asks for one")
         else:
             lane = choice.lane
             given = Prompt(lane.prompt or "", lane.system, began.chat) if lane else Prompt(
@@ -76,7 +78,7 @@ class LaneActions(Host):
         """A lane with the prompt that was typed, as the shadow; whether it differs."""
         began = self.frame.log.started
         if began is None or (typed.prompt, typed.system) == (began.prompt, began.system):
-            self.say("this is the prompt that the text has: change it, and the shadow differs")
+            self.refuse("this is the prompt that the text has: change it, and the shadow differs")
             return False
         name = SYSTEM if typed.prompt == began.prompt else PROMPT
         lane = Lane(name, prompt=typed.prompt, system=typed.system)
@@ -93,7 +95,7 @@ class LaneActions(Host):
 
     def action_shadow(self) -> None:
         if self.frame.log.now.shadow is not None:
-            self.tell(SetShadow(None))
+            self._no_shadow()
         elif lane := self._lane():
             self._shadow(lane)
         else:
@@ -104,9 +106,13 @@ class LaneActions(Host):
         self.tell(SetShadow(lane))
         self.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
 
+    def _no_shadow(self) -> None:
+        self.tell(SetShadow(None))
+        self.say("no shadow from the next token on")
+
     def action_twin(self) -> None:
         if self.frame.log.started is None:
-            self.say("there is no text yet that a twin could be written beside: i asks for a prompt")
+            self.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
         elif lane := self._lane():
             self.show(lane=lane)
             self.tell(Twin(self.frame.log.run, self.here, lane))
@@ -125,7 +131,7 @@ class LaneActions(Host):
             self.action_close_page()
             return
         if log.started is None:
-            self.say("there is no text yet that could go on: i asks for a prompt")
+            self.refuse("there is no text yet that could go on: i asks for a prompt")
             return
         self.show(fan=changed(self.frame.fan, run=log.run, step=self.here), row=0)
         if log.fan is None or (log.fan.run, log.fan.index) != (log.run, self.here):
@@ -150,7 +156,7 @@ class LaneActions(Host):
     def action_take_fan(self) -> None:
         fan = self.frame.log.fan
         if fan is None or not fan.rows:
-            self.say("there is no continuation yet that could be taken")
+            self.refuse("there is no continuation yet that could be taken")
             return
         lines = in_order(fan)
         row = lines[min(self.frame.row, len(lines) - 1)]

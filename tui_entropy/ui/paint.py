@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from tui_entropy.ui.contrast import ink_on
 from tui_entropy.ui.glyphs import cells, fitted, visible
 from tui_entropy.ui.theme import Theme, load
 
@@ -234,10 +235,7 @@ class Paint:
         """`heat` as ground, with ink that can be read on it."""
         if heat.color is None:
             return heat
-        red, green, blue = heat.color.get_truecolor()
-        light = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 * 255**2.2
-        dark_ink, light_ink = ("#000000", "#ffffff") if self.rich else ("black", "bright_white")
-        return Style(color=dark_ink if light else light_ink, bgcolor=heat.color)
+        return Style(color=ink_on(heat.color), bgcolor=heat.color)
 
 
 def in_bytes(count: int) -> str:

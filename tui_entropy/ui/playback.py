@@ -40,7 +40,7 @@ class Playback:
     """Holds the log that a screen shows. Time is the recording's: seconds of work between two tokens, as the engine
     counted them, and pauses of at most PAUSE.
 
-    run: the newest one by default. first: how many tokens are there at the beginning, None for all.
+    run: the one that was looked at last by default. first: how many tokens are there at the beginning, None for all.
     clock: seconds that pass while somebody watches.
     """
 
@@ -58,7 +58,7 @@ class Playback:
         self.trace, self.speed, self._clock = trace, speed, clock
         self._whole = trace.log()
         """As everything was in the end."""
-        self.choose(trace.runs[-1] if run is None else run, first)
+        self.choose(self._whole.run if run is None else run, first)
 
     def choose(self, run: int, first: int | None) -> None:
         """Another run, from `first` on. Raises UserError where there is none of that number."""

@@ -79,6 +79,12 @@ class PromptBox(Vertical):
     def on_mount(self) -> None:
         self._show_mode()
 
+    @property
+    def has(self) -> frozenset[str]:
+        """What it has beside its text, as Frame.box says it."""
+        new = {"mode", "history"} if self.purpose is Purpose.NEW else set()
+        return frozenset(new | ({"system"} if self.system.display else set()))
+
     def open(self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text") -> None:
         """given: what stands in it; None for what was left of the last new prompt.
         at: the character where the caret stands, None for the end. first: the field it is in, 'text' or 'system'.

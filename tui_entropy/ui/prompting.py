@@ -52,6 +52,7 @@ class PromptActions(Host):
             self.prompt_box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
             await self.base.mount(self.prompt_box, before="#hints")
         self.prompt_box.open(purpose, given, at, first)
+        self.show(box=self.prompt_box.has)
 
     async def action_prompt(self) -> None:
         await self.open_box(Purpose.NEW)
@@ -79,7 +80,7 @@ class PromptActions(Host):
     def _write_from(self, prompt: Prompt, parent: int | None) -> bool:
         began = self.frame.log.started
         if parent and began and (prompt.prompt, prompt.system) == (began.prompt, began.system):
-            self.say("nothing is changed: g writes from this prompt again")
+            self.refuse("nothing is changed: g writes from this prompt again")
             return False
         limit = self.wrote.max_tokens if self.wrote else MAX_TOKENS
         self.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, self.frame.knobs, parent=parent))
@@ -94,13 +95,15 @@ class PromptActions(Host):
     def action_recall(self, by: int) -> None:
         if self.prompt_box:
             self.prompt_box.recall(by)
+            self.show(box=self.prompt_box.has)
 
     def action_chat_or_raw(self) -> None:
         card = self.frame.log.card
         if self.prompt_box and not self.prompt_box.chat and card and not card.has_chat_template:
-            self.say("this model has no chat template: it writes on from raw text")
+            self.refuse("this model has no chat template: it writes on from raw text")
         elif self.prompt_box:
             self.prompt_box.toggle_mode()
+            self.show(box=self.prompt_box.has)
 
     def action_system(self) -> None:
         if self.prompt_box:

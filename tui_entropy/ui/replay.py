@@ -96,13 +96,13 @@ class ReplayApp(InspectorApp):
         """Keys, palette and clicks all come here."""
         _, name, arguments = parse(action) if isinstance(action, str) else action
         if name in NEED_AN_ENGINE and self.check_action(name, arguments):
-            self.say(RECORDING)
+            self.refuse(RECORDING)
             return True
         return await super().run_action(action, *places, **more)
 
     def set_vector(self, at: int, **changes: Any) -> None:
         """By the mouse."""
-        self.say(RECORDING)
+        self.refuse(RECORDING)
 
     def tell(self, command: Command) -> None:
         """Nobody listens."""
@@ -139,7 +139,7 @@ class ReplayApp(InspectorApp):
         runs = playback.trace.runs
         at = runs.index(playback.run) + by
         if not 0 <= at < len(runs):
-            self.say(f"there is no run {'after' if by > 0 else 'before'} this one: the recording has {len(runs)}")
+            self.refuse(f"there is no run {'after' if by > 0 else 'before'} this one: the recording has {len(runs)}")
             return
         self.go_to_run(runs[at])
 

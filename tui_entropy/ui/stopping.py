@@ -45,7 +45,7 @@ class StopActions(Host):
     def action_jump(self) -> None:
         last = self.frame.last + 1
         if last < 1:
-            self.say("there is no step yet to jump to")
+            self.refuse("there is no step yet to jump to")
             return
         self.ask("jump to which step?", lambda text: self.go_to(int(text) - 1), check=number(1, last))
 
@@ -59,7 +59,7 @@ class StopActions(Host):
     def _may_branch(self) -> bool:
         """Whether another way can be taken from the step under the cursor; else it is said why not."""
         if self.frame.second and self.frame.log.twin:
-            self.say("another token is taken in the first lane: tab goes there")
+            self.refuse("another token is taken in the first lane: tab goes there")
             return False
         if self.frame.step is None or self.frame.log.state not in (*CAN_WRITE, "ended"):
             self.say_why_not()
@@ -83,7 +83,7 @@ class StopActions(Host):
         elif frame.held_up and (chosen is None or chosen.token_id == step.token_id):
             self._advance(Advance(1))
         elif chosen is None and frame.following:
-            self.say(NOTHING_CHOSEN)
+            self.refuse(NOTHING_CHOSEN)
         else:
             self.branch(token_ids=(chosen.token_id,) if chosen else ())
 

@@ -56,6 +56,8 @@ class Frame:
     """The knob that the arrow keys turn while the strip has the focus."""
     typed: str = ""
     """Digits typed for that knob and not yet taken."""
+    box: frozenset[str] = frozenset()
+    """What the box for text has beside its text: 'mode' (chat or raw), 'system' (a prompt), 'history'."""
     raw: bool = False
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""

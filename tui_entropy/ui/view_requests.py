@@ -23,6 +23,7 @@ class ViewRequests(Host):
         self.show(layer=message.layer, head=message.head)
 
     def on_view_knob_asked(self, message: View.KnobAsked) -> None:
+        self.focus_on("knobs")
         self.show(knob=message.name, typed="")
 
     def on_view_token_asked(self, message: View.TokenAsked) -> None:

@@ -31,7 +31,10 @@ class Item:
 
 
 class KnobStrip(View, can_focus=True):
-    """A click chooses a knob, or switches a vector."""
+    """A click chooses a knob, and keys of the strip act on it then; or it switches a vector, and keys stay as they
+    are."""
+
+    FOCUS_ON_CLICK = False
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from msgspec.structs import replace as changed
 from textual.strip import Strip
 
-from tui_entropy.records import Lane, Step
+from tui_entropy.records import Lane, Step, Vector
 from tui_entropy.series import BY_NAME, LN2
 from tui_entropy.ui.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.paint import Paint, Part, figure
@@ -31,6 +31,8 @@ class Choice:
     """None where a person has to type something first."""
     name: str
     about: str
+    same: bool = False
+    """It would be this very text: nothing in it differs from what is set now."""
 
 
 def choices(frame: Frame) -> list[Choice]:
@@ -39,18 +41,28 @@ def choices(frame: Frame) -> list[Choice]:
     found = []
     if vectors:
         off = tuple(changed(vector, on=False) for vector in vectors)
-        found.append(Choice(Lane(NO_VECTORS, vectors=off), NO_VECTORS, "all of them off"))
+        same = not _acting(vectors)
+        about = "as it is now: no vector is on" if same else "all of them off"
+        found.append(Choice(Lane(NO_VECTORS, vectors=off), NO_VECTORS, about, same))
         for vector in vectors:
             only = tuple(changed(one, on=one.name == vector.name) for one in vectors)
             name = f"only {vector.name}"
-            found.append(Choice(Lane(name, vectors=only), name, f"{vector.strength:+g}, all others off"))
+            same = _acting(only) == _acting(vectors)
+            about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
+            found.append(Choice(Lane(name, vectors=only), name, about, same))
     hot = Lane(f"temperature {frame.heat:g}", knobs=changed(frame.knobs, temperature=frame.heat))
-    found.append(Choice(hot, hot.name, "+ and - turn it"))
+    same = frame.heat == frame.knobs.temperature
+    found.append(Choice(hot, hot.name, "as it is now: + and - turn it" if same else "+ and - turn it", same))
     for name in (SYSTEM, PROMPT):
         typed = next((lane for lane in frame.typed_lanes if lane.name == name), None)
         said = (typed.system if name == SYSTEM else typed.prompt) if typed else None
         found.append(Choice(typed, name, said or "enter asks for it"))
     return found
+
+
+def _acting(vectors: tuple[Vector, ...]) -> list[Vector]:
+    """Those that change anything."""
+    return [vector for vector in vectors if vector.on and vector.strength]
 
 
 class Lanes(View):
@@ -93,7 +105,7 @@ def _choices(frame: Frame, room: int) -> list[list[Part]]:
         line = [
             (paint.drawn if n == at else " ", paint.accent),
             (f" {paint.dot_on if runs else paint.dot_off} ", paint.good if runs else paint.dim),
-            (name, paint.selected if n == at else paint.base),
+            (name, paint.selected if n == at else paint.dim if choice.same else paint.base),
             (f" {visible(choice.about, paint.ascii, True)}", paint.dim),
         ]
         lines.append(line)

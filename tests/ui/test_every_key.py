@@ -1,0 +1,469 @@
+"""Every key of the table, pressed wherever the table says that it acts, at three sizes: what happens is what its
+label says. And what the footer offers is never refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fake_engine
+import pytest
+from msgspec.structs import replace as changed
+from test_app import HEADS, LAYERS, WRITE, begun, ready, settled, up
+
+from tui_entropy.records import (
+    Advance,
+    AskFan,
+    Branch,
+    Breakpoint,
+    BreakpointsChanged,
+    Continue,
+    Ended,
+    Failed,
+    Fanned,
+    FanRow,
+    Go,
+    Knobs,
+    Label,
+    Paused,
+    Progress,
+    Proposed,
+    SetBreakpoints,
+    SetKnobs,
+    SetShadow,
+    SetVector,
+    Stop,
+    Twin,
+    Watch,
+    WatchesChanged,
+    Write,
+)
+from tui_entropy.series import BY_NAME
+from tui_entropy.ui.app import InspectorApp
+from tui_entropy.ui.keys import KEYS, PAGES, Key, holds
+from tui_entropy.ui.prompting import Purpose
+from tui_entropy.ui.widgets.hints import wanted
+
+SIZES = [(80, 24), (120, 36), (200, 60)]
+PLACES = ("", "knobs", "prompt", "ask", *PAGES)
+N, AT = 30, 12
+KNOBS = Knobs(top_k=40, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
+
+
+# --- A screen where every key has something to do ------------------------------------------------------------------
+
+
+def events() -> list[Any]:
+    fan = Fanned(2, AT, tuple(FanRow(f" x{n}", (n,), -1.0, False, n) for n in range(3)), 16, "normalised", 1.0, 0.1)
+    return [
+        ready(), *begun(1, 10), Ended(1, "end of text"), *begun(2, N),
+        BreakpointsChanged((Breakpoint(1, "rank > 3"), Breakpoint(2, "rank > 4"))),
+        WatchesChanged(2, 0, (Watch(" Yes", 9, b" Yes", 1), Watch(" No", 8, b" No", 1))),
+        fan,
+        Proposed(fake_engine.step(N, 6, LAYERS, HEADS, run=2)),
+        Paused(2, "after a step"),
+    ]  # fmt: skip
+
+
+@asynccontextmanager
+async def screen(size: tuple[int, int]) -> Any:
+    app = up()
+    app.copied, app.left = [], False
+    app.copy_to_clipboard = app.copied.append
+    app.exit = lambda *_, **__: setattr(app, "left", True)
+    async with app.run_test(size=size) as pilot:
+        app.take(events())
+        await settled(app, pilot)
+        yield app, pilot
+
+
+async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
+    """Paused, an earlier step looked at with a candidate chosen, and the place open."""
+    if len(app.screen_stack) > (1 if app.page is None else 2):
+        app.pop_screen()
+    app.action_no_answer()
+    app.action_close_prompt()
+    app.action_escape()
+    app.left = False
+    vectors = tuple(changed(vector, on=n == 0, strength=1.0) for n, vector in enumerate(app.frame.log.vectors))
+    app.show(
+        cursor=AT, following=False, token=2, knobs=KNOBS, vectors=vectors, layer=3, head=2, bits=True, typed="",
+        tint=BY_NAME["varentropy"], chosen=BY_NAME["rank"], stage=3, knob="top_k", raw=False, branch=1, heat=1.0,
+        rebuild=False, second=False, hidden=False, charted=(BY_NAME["entropy"],), lane=None, typed_lanes=(),
+        fan=AskFan(2, AT, n=8, tokens=16), row=1, notice="",
+    )  # fmt: skip
+    await go(app, pilot, place)
+    if place in PAGES:
+        app.show(row=3 if place == "lanes" else 1)
+        await pilot.pause()
+    if place == "prompt":
+        app.prompt_box.text.text = "one"
+    assert app.place == place
+    app.told.clear()
+
+
+async def go(app: InspectorApp, pilot: Any, place: str) -> None:
+    if place == "knobs":
+        app.focus_on("knobs")
+    elif place == "prompt":
+        await app.action_prompt()
+    elif place == "ask":
+        app.ask("how many?", lambda answer: None)
+    elif place:
+        app.action_open(place)
+    await pilot.pause()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a key can change."""
+
+    frame: Any
+    told: list[Any]
+    page: str
+    focus: str
+    over: str
+    asked: str
+    box: str
+    classes: frozenset[str]
+    copied: int
+    left: bool
+
+
+def seen(app: InspectorApp) -> Seen:
+    box = app.prompt_box
+    focused = app.base.focused
+    return Seen(
+        app.frame,
+        list(app.told),
+        app.page.called if app.page else "",
+        (focused.id or "") if focused else "",
+        type(app.screen).__name__,
+        app.question.question if app.asking else "",
+        box.purpose.name if box is not None and box.display and box.has_focus_within else "",
+        frozenset(app.base.classes),
+        len(app.copied),
+        app.left,
+    )
+
+
+# --- What each label means -----------------------------------------------------------------------------------------
+
+
+Effect = Callable[[Seen, Seen], object]
+
+
+def told(kind: type, **fields: Any) -> Effect:
+    return lambda before, after: any(
+        isinstance(one, kind) and all(getattr(one, name) == value for name, value in fields.items())
+        for one in after.told
+    )
+
+
+def turned(name: str, by: int) -> Effect:
+    def holds(before: Seen, after: Seen) -> object:
+        was, now = (getattr(one.frame.knobs, name) for one in (before, after))
+        return (now > was) == (by > 0) and now != was and any(isinstance(one, SetKnobs) for one in after.told)
+
+    return holds
+
+
+def now(name: str, value: Any) -> Effect:
+    return lambda before, after: getattr(after.frame, name) == value
+
+
+def by(name: str, change: Any) -> Effect:
+    return lambda before, after: getattr(after.frame, name) == getattr(before.frame, name) + change
+
+
+def toggled(name: str) -> Effect:
+    return lambda before, after: getattr(after.frame, name) != getattr(before.frame, name)
+
+
+def opened(page: str) -> Effect:
+    """Or closed, by the key of the page that is open."""
+    return lambda before, after: after.page == ("" if before.page == page else page)
+
+
+def asks(word: str) -> Effect:
+    return lambda before, after: word in after.asked
+
+
+def boxed(purpose: Purpose) -> Effect:
+    return lambda before, after: after.box == purpose.name and after.page == ""
+
+
+def typed(letter: str) -> Effect:
+    return lambda before, after: after.frame.typed == before.frame.typed + letter
+
+
+def pane(name: str) -> Effect:
+    return lambda before, after: (after.focus == name) == (before.focus != name) and after.page == ""
+
+
+def each(*effects: Effect) -> Effect:
+    return lambda before, after: all(effect(before, after) for effect in effects)
+
+
+def vector(n: int) -> Effect:
+    def holds(before: Seen, after: Seen) -> object:
+        if n > len(before.frame.vectors):
+            return "there is no vector" in after.frame.notice
+        return after.frame.vectors[n - 1].on != before.frame.vectors[n - 1].on and told(SetVector)(before, after)
+
+    return holds
+
+
+def strength(sign: int) -> Effect:
+    return lambda before, after: (
+        sign * sum(v.strength for v in after.frame.vectors) > sign * sum(v.strength for v in before.frame.vectors)
+    )
+
+
+def closed(before: Seen, after: Seen) -> object:
+    return after.page == "" and before.page
+
+
+NOTHING: Effect = lambda before, after: True  # noqa: E731
+ANYWHERE: dict[str, Effect] = {
+    "prompt.send": told(Write, prompt="one"),
+    "prompt.newline": lambda before, after: after.box == "NEW" and not after.told,
+    "prompt.older": lambda before, after: after.box == "NEW",
+    "prompt.newer": lambda before, after: after.box == "NEW",
+    "prompt.mode": lambda before, after: ("system" in before.frame.box) != ("system" in after.frame.box),
+    "prompt.system": lambda before, after: after.focus != before.focus and after.focus.startswith("prompt"),
+    "prompt.close": lambda before, after: after.box == "" and after.focus == "stream",
+    "ask.take": lambda before, after: after.asked == "",
+    "ask.older": lambda before, after: after.asked != "",
+    "ask.newer": lambda before, after: after.asked != "",
+    "ask.close": lambda before, after: after.asked == "",
+    "strip.left": lambda before, after: after.frame.knob != before.frame.knob,
+    "strip.right": lambda before, after: after.frame.knob != before.frame.knob,
+    "strip.up": turned("top_k", 1),
+    "strip.down": turned("top_k", -1),
+    **{f"strip.{digit}": typed(digit) for digit in "0123456789"},
+    "strip.point": typed("."),
+    "strip.minus": typed("-"),
+    "strip.take": lambda before, after: after.frame.knobs == before.frame.knobs,  # nothing is typed
+    "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and told(SetKnobs)(before, after),
+    "strip.leave": lambda before, after: after.focus == "stream",
+    "numbers.tint": lambda before, after: after.frame.tint == before.frame.chosen,
+    "numbers.chart": lambda before, after: before.frame.chosen in after.frame.charted,
+    "stage.before": by("stage", -1),
+    "stage.after": by("stage", 1),
+    "stage.earlier": each(by("stage", -1), told(SetKnobs)),
+    "stage.later": each(by("stage", 1), told(SetKnobs)),
+    "branches.go": each(closed, told(Go, run=1)),
+    "branches.diff": opened("diff"),
+    "branches.name": asks("name of run 1"),
+    "branches.star": told(Label, run=1, starred=True),
+    "branches.delete": told(Label, run=1, deleted=True),
+    "branches.hidden": toggled("hidden"),
+    "diff.back": opened("branches"),
+    "lanes.run": told(SetShadow),
+    "lanes.hotter": lambda before, after: after.frame.heat > before.frame.heat,
+    "lanes.cooler": lambda before, after: after.frame.heat < before.frame.heat,
+    "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
+    "fan.take": each(closed, told(Branch, step=AT)),
+    "fan.same": told(AskFan, same="exact"),
+    "fan.more": lambda before, after: after.frame.fan.n > before.frame.fan.n,
+    "fan.fewer": lambda before, after: after.frame.fan.n < before.frame.fan.n,
+    "fan.longer": lambda before, after: after.frame.fan.tokens > before.frame.fan.tokens,
+    "fan.shorter": lambda before, after: after.frame.fan.tokens < before.frame.fan.tokens,
+    "fan.ask": told(AskFan, n=8),
+    "list.add": lambda before, after: after.asked and after.frame.row == 2,
+    "list.edit": lambda before, after: after.asked and after.frame.row == 1,
+    "list.delete": lambda before, after: any(
+        len(getattr(one, "breakpoints", getattr(one, "texts", ()))) == 1 for one in after.told
+    ),
+    "list.switch": lambda before, after: any(
+        isinstance(one, SetBreakpoints) and not one.breakpoints[1].on for one in after.told
+    ),
+    "page.close": closed,
+    "pause": told(Continue),
+    "step": told(Advance, tokens=1),
+    "sentence": told(Advance, until="sentence"),
+    "line": told(Advance, until="line"),
+    "some": asks("how many"),
+    "candidate.up": by("token", -1),
+    "candidate.down": by("token", 1),
+    "take": told(Branch, step=AT),
+    "ban": told(Branch, step=AT),
+    "ban.on": lambda before, after: len(after.frame.knobs.banned) == 1 and told(Branch, step=AT)(before, after),
+    "force": asks("force from step"),
+    "back": by("cursor", -1),
+    "on": by("cursor", 1),
+    "back10": by("cursor", -10),
+    "on10": by("cursor", 10),
+    "first": now("cursor", 0),
+    "follow": now("following", True),
+    "prompt": boxed(Purpose.NEW),
+    "again": each(told(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed + 1),
+    "same": each(told(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed),
+    "edit": boxed(Purpose.EDIT),
+    "edit.prompt": boxed(Purpose.PROMPT),
+    "stop": told(Stop),
+    "copy": lambda before, after: after.copied == before.copied + 1,
+    "restart": lambda before, after: "the engine is up" in after.frame.notice,
+    "temperature.down": turned("temperature", -1),
+    "temperature.up": turned("temperature", 1),
+    "top_k.down": turned("top_k", -1),
+    "top_k.up": turned("top_k", 1),
+    "top_p.down": turned("top_p", -1),
+    "top_p.up": turned("top_p", 1),
+    "min_p.down": turned("min_p", -1),
+    "min_p.up": turned("min_p", 1),
+    "repeat.down": turned("repetition_penalty", -1),
+    "repeat.up": turned("repetition_penalty", 1),
+    "adaptive": lambda before, after: after.frame.knobs.adaptive != before.frame.knobs.adaptive,
+    "order": lambda before, after: after.frame.knobs.order != before.frame.knobs.order,
+    "strip": pane("knobs"),
+    **{f"vector.{n}": vector(n) for n in range(1, 10)},
+    "stronger": strength(1),
+    "weaker": strength(-1),
+    "vectors.off": lambda before, after: not any(one.on for one in after.frame.vectors),
+    "policy": toggled("rebuild"),
+    "shadow": told(SetShadow),
+    "twin": each(told(Twin, step=AT), lambda before, after: after.page == ""),
+    "fan": opened("fan"),
+    "jump": asks("jump to which step"),
+    "page.up": NOTHING,
+    "page.down": NOTHING,
+    "raw": toggled("raw"),
+    "tint": toggled("tint"),
+    "unit": toggled("bits"),
+    "layer.down": by("layer", -1),
+    "layer.up": by("layer", 1),
+    "head.down": by("head", -1),
+    "head.up": by("head", 1),
+    "heads": pane("heads"),
+    "attention": pane("attention"),
+    **{page: opened(page) for page in PAGES if page not in ("diff", "fan")},
+    "zoom": lambda before, after: ("-zoom" in before.classes) != ("-zoom" in after.classes) and after.page == "",
+    "focus": lambda before, after: after.focus != before.focus or before.page,
+    "unfocus": lambda before, after: after.focus != before.focus or before.page,
+    "escape": lambda before, after: after.focus == "stream" and "-zoom" not in after.classes,
+    "help": lambda before, after: after.over == "HelpScreen",
+    "palette": lambda before, after: after.over == "CommandPalette",
+    "redraw": lambda before, after: after.frame.cursor == before.frame.cursor,
+    "control": lambda before, after: "in control" in after.frame.notice,
+    "detach": lambda before, after: "no engine to come back to" in after.frame.notice,
+    "quit": lambda before, after: after.left,
+}
+"""Id of a key -> whether it did what its label says."""
+ROWS = {
+    "numbers": lambda before, after: after.frame.chosen != before.frame.chosen,
+    "layers": lambda before, after: after.frame.layer != before.frame.layer,
+    "waterfall": lambda before, after: after.frame.token != before.frame.token,
+    "branches": lambda before, after: after.frame.branch != before.frame.branch or len(before.frame.log.runs) < 3,
+    "diff": NOTHING,
+}
+"""Page -> whether another row is chosen; on the others `row` says which."""
+
+
+def effect(key: Key, place: str) -> Effect:
+    if key.id.startswith("page.row"):
+        if key.id.startswith("page.rows"):
+            return ROWS.get(place, lambda before, after: after.page == place)
+        return ROWS.get(place, lambda before, after: after.frame.row != before.frame.row)
+    if key.id in ("take", "candidate.up", "candidate.down") and place in PAGES:
+        return NOTHING if place != "waterfall" or key.id != "take" else ANYWHERE[key.id]
+    if key.id == "follow" and place in PAGES:
+        return ANYWHERE[key.id]
+    return ANYWHERE[key.id]
+
+
+def pressed(place: str) -> Iterator[tuple[str, Key]]:
+    """Every key that the table has at a place, with what it says of it: rows of one pane go before the others."""
+    met = set()
+    for key in KEYS:
+        in_text = place in ("prompt", "ask") and key.where != place
+        if in_text or not (holds(key.where, place) or not key.where) or key.where == "replay":
+            continue
+        for name in key.keys.split(","):
+            if name not in met:
+                met.add(name)
+                yield name, key
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place or "usual")
+async def test_every_key_does_what_the_table_says(place, size):
+    """Keys of everywhere are pressed on pages at one size, since no page knows them."""
+    wrong = []
+    async with screen(size) as (app, pilot):
+        for name, key in pressed(place):
+            if place in PAGES and not key.where and size != SIZES[1]:
+                continue
+            await bring_to(app, pilot, place)
+            before = seen(app)
+            await pilot.press(name)
+            await pilot.pause()
+            after = seen(app)
+            if not effect(key, place)(before, after):
+                wrong.append(f"{name} ({key.label}): {after.frame.notice or after.told}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_key_has_a_meaning_here():
+    known = {key.id for key in KEYS if key.where != "replay" and not key.id.startswith("page.row")}
+    assert known == ANYWHERE.keys()
+
+
+# --- What the footer offers ----------------------------------------------------------------------------------------
+
+
+STATES: dict[str, list[Any]] = {
+    "starting": [Progress("starting the engine")],
+    "ready": [ready()],
+    "reading": [ready(), *begun(1, 0)],
+    "writing": [ready(), *begun(1, N)],
+    "paused": events(),
+    "ended": [ready(), *begun(1, N), Ended(1, "end of text")],
+    "failed": [ready(), *begun(1, N), Failed("it broke", "")],
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_what_the_footer_offers_is_not_refused(state):
+    refused = []
+    app = up(write=None)
+    app.wrote = WRITE
+    app.exit = app.copy_to_clipboard = lambda *_, **__: None
+    async with app.run_test(size=(200, 50)) as pilot:
+        app.take(STATES[state])
+        await settled(app, pilot)
+        start = app.frame
+        for place in PLACES if state in ("ready", "paused", "ended") else PLACES[:4]:
+            for following in (True, False) if start.last >= 0 else (True,):
+
+                async def back(place=place, following=following):
+                    while len(app.screen_stack) > (1 if app.page is None else 2):
+                        app.pop_screen()
+                    app.action_no_answer()
+                    app.action_close_prompt()
+                    app.action_escape()
+                    app.frame = replace(start, notice="")
+                    app.show(following=following, cursor=None if following else 5, row=0)
+                    await go(app, pilot, place)
+
+                await back()
+                for key in wanted(app.frame):
+                    await back()
+                    app._refused_in = None
+                    await app.run_action(key.action)
+                    await pilot.pause()
+                    if app._refused_in is not None:
+                        refused.append(f"{place or 'usual'}, following {following}: {key.id}: {app.frame.notice}")
+    assert not refused, "\n".join(refused)
+
+
+async def test_at_the_end_of_a_text_the_footer_leads_on():
+    app = up(write=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take(STATES["ended"])
+        await settled(app, pilot)
+        offered = [key.id for key in wanted(app.frame)]
+        assert offered[:2] == ["again", "prompt"] and not {"pause", "step", "stop", "sentence"} & set(offered)

@@ -1,0 +1,52 @@
+"""What a key needs so that it is not refused: conditions on a frame, by the names that the key table uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui_entropy.ui.keys import Key
+from tui_entropy.ui.view import Frame
+from tui_entropy.ui.widgets.branches import chosen
+from tui_entropy.ui.widgets.lanes import PROMPT, SYSTEM, choices
+
+GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
+
+
+def offered(frame: Frame, key: Key) -> bool:
+    """Whether the footer may offer it: pressed now, it does what it says."""
+    return all(NEEDS[need](frame) for need in key.needs.split())
+
+
+def _another(frame: Frame) -> bool:
+    """The step under the cursor can be written in another way."""
+    second = frame.second and frame.log.twin is not None
+    return frame.step is not None and not second and frame.log.state in (*GOING, "ended")
+
+
+def _chosen_lane(frame: Frame) -> str:
+    found = choices(frame)
+    choice = found[min(frame.row, len(found) - 1)]
+    return "same" if choice.same else "typed" if choice.name in (SYSTEM, PROMPT) else "made"
+
+
+NEEDS: dict[str, Callable[[Frame], bool]] = {
+    "going": lambda frame: bool(frame.played) or frame.log.state in GOING,
+    "begun": lambda frame: frame.log.started is not None,
+    "engine": lambda frame: frame.log.state not in GONE,
+    "gone": lambda frame: frame.log.state in GONE,
+    "steps": lambda frame: frame.last >= 0,
+    "text": lambda frame: len(frame.log.steps) > 0,
+    "another": _another,
+    "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,
+    "vectors": lambda frame: bool(frame.vectors),
+    "branch": lambda frame: chosen(frame) in frame.log.runs,
+    "other": lambda frame: chosen(frame) != frame.log.run,
+    "lane": lambda frame: _chosen_lane(frame) != "same",
+    "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
+    "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),
+    "runs": lambda frame: len(frame.log.runs) > 1,
+    "history": lambda frame: "history" in frame.box,
+    "mode": lambda frame: "mode" in frame.box,
+    "system": lambda frame: "system" in frame.box,
+}
+"""Condition -> whether it holds. A recording cannot be written on, but it can always be played on."""
