@@ -90,7 +90,7 @@ async def test_S_asks_what_the_shadow_differs_in_where_no_vector_is_on_and_then_
         app.show(vectors=(OFF,))
         await pilot.press("S")
         assert app.told == [] and app.place == "lanes" and "choose what" in app.frame.notice
-        await pilot.press("down", "down", "minus", "enter")
+        await pilot.press("down", "minus", "enter")  # the first row that differs is chosen
         hot = Lane("temperature 1.2", knobs=replace(app.frame.knobs, temperature=1.2))
         assert app.told == [SetShadow(hot)]
         await pilot.press("escape", "T", "S")
