@@ -70,7 +70,7 @@ def plain(loaded: Loaded, ids: Tensor, pushes: Mapping[int, Tensor] | None = Non
 
     with ExitStack() as hooks:
         if modules:
-            hooks.enter_context(eager(loaded.model.get_decoder()))  # type: ignore[no-untyped-call]
+            hooks.enter_context(eager(anatomy.decoder))
             hooks.enter_context(watch)
         for index, block in enumerate(anatomy.blocks):
             hooks.callback(block.register_forward_hook(lambda _, args, out, at=index: put_out(at, out)).remove)
