@@ -43,7 +43,7 @@ def draws(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     logits = max(rows, key=lambda row: belief.entropy(belief.log_softmax(row.numpy())))
     nobody = torch.empty(0, dtype=torch.long)
     scores = apply(replace(OFF, top_k=N_OUTCOMES), logits, Past(nobody, nobody, 0)).scores
-    order = logits.argsort(descending=True)[:N_OUTCOMES]
+    order = (logits >= logits.sort(descending=True).values[:N_OUTCOMES][-1]).nonzero().flatten()  # ties stay
     shares = np.exp(belief.log_softmax(logits[order].numpy()))
     drawn = torch.tensor([int(draw(scores, seed, 17)) for seed in range(N_DRAWS)])
     counts = (drawn[:, None] == order).sum(0).numpy()

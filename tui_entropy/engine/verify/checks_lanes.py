@@ -29,7 +29,7 @@ from tui_entropy.series import BY_NAME
 PROMPT = "The weather today is"
 KNOBS: Knobs = replace(OFF, temperature=0.8, top_k=40)
 FAN = AskFan(run=1, step=N_SINGLE - 2, n=4, tokens=4)
-FANNED = [f"fanned.{name}" for name in ("run", "index", "tokens", "same", "entropy")]
+FANNED = [f"fanned.{name}" for name in ("run", "index", "rows", "tokens", "same", "entropy")]
 OF_LANES = {"kl": 1, "entropy change": 1, "surprisal change": 1, "flip": 0, "by lane": 0}
 """Series, and the power of ln 2 that they are divided by to be in bits."""
 
@@ -88,7 +88,7 @@ def rows(tally: Tally) -> None:
         "logits",
         "probability of each continuation, against a plain pass over it",
         "nats",
-        ["fan.logprob", "fanned.rows"],
+        ["fan.logprob"],
     )
     tally.row(
         "draws of a fan", "sampling", "tokens, against the noise of each row's seed", "tokens", ["fan.token_ids"]

@@ -27,6 +27,10 @@ def tell_fields(loaded: Loaded, text: Text, tally: Tally) -> None:
     assert text.plainly is not None
     rows(tally)
     for seen in text.seen:
+        ids = [seen.step.token_id, *(one.token_id for one in seen.step.candidates)]
+        if not all(0 <= token < len(seen.logits) for token in ids):
+            tally.add("candidates", math.inf, 1.0)  # a token that there is not
+            continue
         candidates(loaded, seen, tally)
         stages(seen, tally)
         draw(seen, tally)
