@@ -169,7 +169,7 @@ TRUSTED = ("logits", "sampling", "heads", "attention", "residual")
 
 class Trust(Struct, frozen=True, array_like=True):
     level: str
-    """'exact', 'approximate' or 'unavailable'."""
+    """'exact', 'approximate', 'unchecked' (doctor has no second way to it here) or 'unavailable'."""
     reason: str
     """Half a sentence: what was compared and how far it was off, or why it is not exact."""
 
@@ -218,7 +218,8 @@ class ModelCard(Struct, frozen=True):
     has_chat_template: bool
     versions: dict[str, str]
     trust: dict[str, Trust] = {}
-    """Of each group of numbers (TRUSTED): how far it can be believed on this model and machine."""
+    """Of each group of numbers (TRUSTED): how far it can be believed on this model and machine. Beside them each
+    'series NAME' and 'stage NAME' of which something else is known than of its group."""
     products: str = ""
     """How the products of one row or two are taken, COLUMNS or ROWS: the two round differently. Empty where nobody
     said."""

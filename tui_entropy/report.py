@@ -45,6 +45,8 @@ class Check(Struct, frozen=True):
     """The largest that passes."""
     skipped: str = ""
     """Why it could not be done; empty where it was."""
+    proves: tuple[str, ...] = ()
+    """What it is a second way to: 'series entropy', 'stage top_p', 'step.candidates'; of other records likewise."""
 
     @property
     def verdict(self) -> str:

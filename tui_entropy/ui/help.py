@@ -66,7 +66,8 @@ def _trust(text: Text, frame: Frame) -> None:
     for level, (mark, style) in paint.trusted.items():
         text.append(f" {mark} ", style).append(f"{level}  ", paint.dim)
     text.append("\n")
-    for group in TRUSTED:
+    own = [name for name in (frame.log.card.trust if frame.log.card else ()) if name not in TRUSTED]
+    for group in (*TRUSTED, *own):
         if trust := frame.trust(group):
             text.append(f"  {group:<10}", paint.number).append(*paint.trusted[trust.level])
             text.append(f"  {visible(trust.reason, paint.ascii, True)}\n")

@@ -94,6 +94,7 @@ class Paint:
         self.trusted: dict[str, Part] = {
             "exact": (" =", self.good),
             "approximate": (" ~" if ascii else " ≈", self.warning),
+            "unchecked": (" ?", self.warning),
             "unavailable": (" x" if ascii else " ×", self.error),
         }
         """The mark of each level of trust."""

@@ -165,7 +165,13 @@ class Frame:
         """How far a group of numbers (records.TRUSTED) can be believed; None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None
 
+    def trust_of(self, series: Series) -> Trust | None:
+        """The same of one series, where something else is known of it than of its group."""
+        return self.trust(f"series {series.name}") or self.trust(GROUPS.get(series.distribution, ""))
 
+
+GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
+"""Distribution of a series -> its group in records.TRUSTED."""
 SUPPOSED = "as it would be with the knobs set now"
 """Of Frame.what_if, for titles."""
 LIGHT, HEAVY = 1 / 20, 1 / 4

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from tui_entropy.engine import forward
 from tui_entropy.engine.loading import Loaded
+from tui_entropy.report import Check
 
 PROMPT = (
     "The keeper of the lighthouse climbed 217 steps every evening. In 1903 a letter came: «Look north», it said, "
@@ -51,3 +59,54 @@ def entropy64(logits: Tensor) -> Tensor:
     """(..., vocab) -> (...,) nats in float64, and by another formula than the metric's."""
     entropies: Tensor = torch.special.entr(logits.cpu().double().softmax(-1)).sum(-1)
     return entropies
+
+
+def gap(found: npt.ArrayLike | None, wanted: npt.ArrayLike | None) -> float:
+    """Largest difference between two numbers or arrays of numbers. What only one of them knows is infinitely off."""
+    one, other = (np.asarray(math.nan if given is None else given, dtype=np.float64) for given in (found, wanted))
+    if one.shape != other.shape or (np.isnan(one) != np.isnan(other)).any():
+        return math.inf
+    differing = one != other  # infinities that are the same are no difference
+    return float(np.abs(one - other)[differing & ~np.isnan(one)].max(initial=0.0))
+
+
+def outside(found: float, least: float, most: float) -> float:
+    """How far a number is from where it may lie; NaN for one that is none."""
+    return max(least - found, found - most, 0.0) if not math.isnan(found) else math.nan
+
+
+class Tally:
+    """Differences found one after the other, row by row of the report: of each row the one nearest to its bound, or
+    furthest beyond it, is told."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[partial[Check], list[tuple[float, float]]]] = {}
+        self.skipped: dict[str, str] = {}
+        """Name of a row -> why nothing could be compared."""
+
+    def row(self, name: str, group: str, compared: str, unit: str, proves: Iterable[str]) -> None:
+        """One that is to be made, whether or not anything is found for it."""
+        made = partial(Check, name=name, group=group, compared=compared, unit=unit, proves=tuple(proves))
+        self._rows.setdefault(name, (made, []))
+
+    def add(self, name: str, difference: float, bound: float) -> None:
+        self._rows[name][1].append((difference, bound))
+
+    def share(self, name: str, found: Any, wanted: Any, bound: float) -> None:
+        """The same for a row of numbers in many units, as a share of what each is allowed."""
+        difference = gap(found, wanted)
+        self.add(name, difference / bound if bound else math.inf if difference else 0.0, 1.0)
+
+    def checks(self) -> Iterator[Check]:
+        for name, (made, pairs) in self._rows.items():
+            if not pairs:
+                yield made(skipped=self.skipped.get(name, "nothing of the kind came up"))
+                continue
+            difference, bound = max(pairs, key=lambda pair: _beyond(*pair))
+            yield made(worst=difference, bound=bound)
+
+
+def _beyond(difference: float, bound: float) -> float:
+    if math.isnan(difference):
+        return math.inf
+    return difference / bound if bound else math.inf if difference else 0.0

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.parts import decoder_of
 from tui_entropy.engine.verify.checks_attention import attention
+from tui_entropy.engine.verify.checks_draws import adaptive_samplers, draws, long_texts
+from tui_entropy.engine.verify.checks_lanes import lanes
 from tui_entropy.engine.verify.checks_logits import (
     captured_step,
     decode_equals_prefill,
@@ -20,6 +22,8 @@ from tui_entropy.engine.verify.checks_logits import (
     revisited_step,
 )
 from tui_entropy.engine.verify.checks_steering import rows, steering
+from tui_entropy.engine.verify.checks_steps import steps
+from tui_entropy.engine.verify.checks_vectors import vector_files
 from tui_entropy.engine.verify.checks_written import write, written_steps
 from tui_entropy.engine.verify.compare import N_PROMPT, PROMPT
 from tui_entropy.engine.verify.costs import costs
@@ -75,5 +79,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
     last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, captured_step,
-    written_steps,
+    written_steps, steps, draws, adaptive_samplers, long_texts, lanes, vector_files,
 )  # fmt: skip

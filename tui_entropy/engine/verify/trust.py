@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from tui_entropy.engine.anatomy import Anatomy
 from tui_entropy.engine.attention import AttentionProbe
-from tui_entropy.records import TRUSTED, ModelCard, Trust
+from tui_entropy.records import ORDERS, TRUSTED, ModelCard, Trust
 from tui_entropy.report import FAIL, IN_DTYPE, PASS, Check, Report
+from tui_entropy.series import SERIES
 
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
+STAGES = (*ORDERS["hf"], "banned", "forced", "adaptive")
+"""Of the sampling chain, with those that no knob of the order switches on."""
+NUMBERS = (*(f"series {series.name}" for series in SERIES), *(f"stage {stage}" for stage in STAGES))
+"""What has a mark of its own, as `Check.proves` names it."""
 UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 
 
 def trust(anatomy: Anatomy, card: ModelCard, report: Report | None) -> dict[str, Trust]:
-    """Group (of TRUSTED) -> what its numbers are worth. report: of this model, machine and these versions."""
-    return {group: missing(group, anatomy) or judged(group, card.dtype, report) for group in TRUSTED}
+    """Group (of TRUSTED) -> what its numbers are worth, and each of NUMBERS that is worth something else. report: of
+    this model, machine and these versions."""
+    groups = {group: missing(group, anatomy) or judged(group, card.dtype, report) for group in TRUSTED}
+    there = {group for group, told in groups.items() if told.level != "unavailable"}
+    return groups if report is None else groups | of_numbers(report, there)
+
+
+def of_numbers(report: Report, groups: set[str]) -> dict[str, Trust]:
+    """Of NUMBERS those that doctor found wrong, and those that it had no second way to. groups: that are there."""
+    told: dict[str, Trust] = {}
+    for name in NUMBERS:
+        checks = [check for check in report.checks if name in check.proves]
+        if checks and not any(check.group in groups for check in checks):
+            continue
+        if failed := [check for check in checks if check.verdict == FAIL]:
+            told[name] = Trust("approximate", f"doctor found {off(failed[0])} on {report.at}")
+        elif not any(check.verdict == PASS for check in checks):
+            why = checks[0].skipped if checks else "doctor had no second way to it"
+            told[name] = Trust("unchecked", f"no check: {why}")
+    return told
 
 
 def missing(group: str, anatomy: Anatomy) -> Trust | None:

@@ -16,8 +16,6 @@ from tui_entropy.ui.paint import Part, figure
 from tui_entropy.ui.verdict import state, wrapped
 from tui_entropy.ui.view import HEAVY, Frame, View
 
-GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
-"""Distribution of a series -> its group in records.TRUSTED."""
 OF, UNIT = 12, 8
 CHUNK = 512
 Moments = tuple[int, float, float]
@@ -96,7 +94,7 @@ class Numbers(View):
         now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
         mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
         uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
-        trust = frame.trust(GROUPS.get(series.distribution, ""))
+        trust = frame.trust_of(series)
         unit = paint.ours(series.unit(frame.bits))
         return paint.row(
             [
@@ -140,6 +138,6 @@ def _about(frame: Frame, width: int) -> Iterator[Strip]:
     paint, series = frame.paint, frame.chosen
     for line in wrapped([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
         yield paint.row(line, width)
-    trust = frame.trust(GROUPS.get(series.distribution, ""))
+    trust = frame.trust_of(series)
     if trust:
         yield from paint.hint(f"{trust.level}: {visible(trust.reason, paint.ascii, True)}", width)

@@ -73,7 +73,9 @@ def _table(frame: Frame, step: Step, at: int, token: Candidate | None, bar: int)
             gone, shown = True, [("removed here".ljust(NUMBER + bar + 2), paint.warning)]
         else:
             shown = _bar(frame, step.stage_probs.view[n, at], bar)
-        setting = f"{n + 1} {paint.ours(named(stage.name))} {_setting(knobs, stage.name)}"
+        trust = frame.trust(f"stage {stage.name}")
+        mark = paint.trusted[trust.level][0] if trust else ""
+        setting = f"{n + 1}{mark} {paint.ours(named(stage.name))} {_setting(knobs, stage.name)}"
         yield _row(frame, setting, shown, stage.survivors, stage.mass, stage.entropy)
 
 
