@@ -51,7 +51,6 @@ NOT_YET = {
     "longcat_flash": "refused",
     "minimax": "refused",
     "mllama": "refused",
-    "moshi": "wrong",
     "zamba2": "wrong",
 }
 """Families that are to be mended -> what they are today."""

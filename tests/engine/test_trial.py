@@ -67,7 +67,8 @@ def test_a_model_that_fails_behind_others_is_refused_with_what_it_said():
     model = tiny.llama()
 
     def failing(own, *args, **kwargs):
-        if kwargs["past_key_values"] is not None and kwargs["past_key_values"].get_seq_length():
+        past = kwargs.get("past_key_values")
+        if past is not None and past.get_seq_length():
             raise ValueError("only my own cache")
         return own(*args, **kwargs)
 
