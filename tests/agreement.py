@@ -21,6 +21,7 @@ from transformers import Cache, GenerationConfig, PreTrainedModel
 
 from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import Controls, decode, instruments
+from tui_entropy.engine.forward import read
 from tui_entropy.engine.loading import Loaded, load
 from tui_entropy.errors import UserError
 from tui_entropy.records import SCORES, Knobs, ModelSpec, PromptScores, Step
@@ -139,7 +140,7 @@ def compare(finding: Finding, loaded: Loaded, model: PreTrainedModel, prompt: li
         weights = None
         if getattr(model.config.get_text_config(decoder=True), "num_attention_heads", None):
             weights = watched(model, prompt, wanted.tokens)
-        whole = model(torch.tensor([prompt])).logits[0].double()
+        whole = read(model, None, torch.tensor([prompt])).logits[0].double()
     if weights and (gap := float((wanted.logits - weights.logits).abs().max())) > BOUND:
         finding.notes.append(f"transformers: eager {gap:.2g} from {model.config._attn_implementation}")
     if (gap := float((wanted.logits[0] - whole[-1]).abs().max())) > BOUND:

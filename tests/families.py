@@ -133,7 +133,7 @@ CHANGES: dict[str, dict[str, Any]] = dict.fromkeys(ENCODERS.split(), DECODER) | 
     },
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2},
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
-    "moshi": {"num_key_value_heads": KV_HEADS, "head_dim": HEAD},
+    "moshi": {"num_key_value_heads": KV_HEADS, "head_dim": HEAD, "sliding_window": POSITIONS},
     "reformer": {
         "is_decoder": True,
         "axial_pos_shape": [32, 64],

@@ -316,8 +316,9 @@ def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(
 
 def test_what_the_model_does_not_have_is_refused_in_words():
     model = llama()
-    with attention_probe(model, anatomy_of(model), keep=4) as probe:
-        cache = new_cache(model, anatomy_of(model))
+    anatomy = anatomy_of(model)
+    with attention_probe(model, anatomy, keep=4) as probe:
+        cache = new_cache(model, anatomy)
         assert "nothing" in (probe.rows(cache, ask(1, 1, 0), run=1).unavailable or "")
         list(read(model, prompt(3), cache, (3,)))
         assert "block 9" in (probe.rows(cache, ask(9, 1, 2), run=1).unavailable or "")

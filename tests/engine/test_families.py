@@ -36,11 +36,7 @@ REFUSED: dict[str, str] = {
 }
 """Families that are refused -> the reason, a regular expression."""
 NOT_YET = {
-    "bamba": "wrong",
-    "camembert": "wrong",
-    "data2vec-text": "wrong",
     "deepseek_v4": "wrong",
-    "doge": "wrong",
     "dots3_note_text": "wrong",
     "emu3": "refused",
     "gemma4": "crash",
@@ -49,22 +45,12 @@ NOT_YET = {
     "gemma4_unified_text": "crash",
     "hrm_text": "refused",
     "hy_v4": "wrong",
-    "inkling2_text": "wrong",
-    "inkling_text": "wrong",
-    "jamba": "wrong",
     "laguna": "crash",
     "llama4": "crash",
     "llama4_text": "crash",
     "longcat_flash": "refused",
-    "minimax": "crash",
+    "minimax": "refused",
     "mllama": "refused",
-    "moshi": "wrong",
-    "roberta": "wrong",
-    "roberta-prelayernorm": "wrong",
-    "xlm-roberta": "wrong",
-    "xlm-roberta-xl": "wrong",
-    "xmod": "wrong",
-    "zamba": "wrong",
     "zamba2": "wrong",
 }
 """Families that are to be mended -> what they are today."""

@@ -71,11 +71,8 @@ class Anatomy:
     """Its cache is of a kind of its own, which it hands out to be given back."""
     module_states: tuple[tuple[Attribute, ...], ...] = ()
     """Per block: attributes of its modules in which it keeps a state of the text. Empty where no block does."""
-
-    @property
-    def in_stretches(self) -> bool:
-        """Whether several tokens can be read behind others. Mamba's scan over several begins from nothing."""
-        return self.cache_argument != "cache_params" and not self.module_states
+    in_stretches: bool = True
+    """Several tokens can be read behind others. Some scans over several begin from nothing, whatever was before."""
 
     @property
     def final_norm(self) -> nn.Module:
@@ -174,6 +171,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         cache_argument=argument,
         own_cache=own_cache,
         module_states=module_states if seen.states else (),
+        in_stretches=argument != "cache_params" and not seen.states,
     )
 
 

@@ -236,6 +236,8 @@ class AttentionProbe:
             head = f"head {ask.head} of " if ask.head else ""
             return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
         kept = self.held.kept
+        if layer.biased:
+            return _no_rows(ask, run, "what this model adds to its scores is not kept")
         if layer.key is None:
             return _no_rows(ask, run, "this model keeps its keys compressed" if kept else "nothing is read yet")
         first_column = layer.first_column
@@ -261,15 +263,19 @@ class AttentionProbe:
         )
 
     def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
-        """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1, keys), (1, 1, 1) for none."""
+        """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1 or n_heads / n_kv_heads, keys),
+        (1, 1, 1) for none."""
         seen, bias = self.held.bias
         if bias is None or seen is not mask or bias.device != key.device:
             if mask is None:
                 bias = torch.zeros(1, 1, 1, device=key.device)
             else:
-                row = mask[:, 0, -1:]
+                each = mask.shape[1] > 1  # a mask of its own for each head
+                row = (
+                    mask[:, :, -1].reshape(len(mask) * key.shape[1], -1, mask.shape[-1]) if each else mask[:, 0, -1:]
+                )
                 bias = torch.where(row, 0.0, HIDDEN) if row.dtype is torch.bool else row.float().clamp(min=HIDDEN)
-                bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 else bias
+                bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 and not each else bias
             self.held.bias = (mask, bias)
         return bias
 
@@ -287,6 +293,8 @@ class _Layer:
         self.window = probe.anatomy.windows[index]
         # Latent attention caches less than the keys it expands for one pass: holding on to those would cost more.
         self.holds_keys = not hasattr(probe.anatomy.attention_modules[index], "kv_lora_rank")
+        self.biased = False
+        """What is added to its scores is told with each pass only, so no row can be computed again."""
         self.scaling = 1.0
         self.softcap: float | None = None
         self.sinks: Tensor | None = None
@@ -325,7 +333,11 @@ class _Layer:
         newest = query if n == 1 else query[:, :, -1:]
         by_us = n == 1 and query.dtype is torch.float32 and self.own is causal.attend
         with one_thread:
-            scores = self._scores(newest, key, self.probe.bias(attention_mask, key))
+            bias, added = self.probe.bias(attention_mask, key), kwargs.get("position_bias")
+            self.biased = added is not None or (attention_mask is not None and attention_mask.shape[1] > 1)
+            if added is not None:
+                bias = bias + added[:, :, -1].reshape(batch * key.shape[1], -1, key.shape[2]).float()
+            scores = self._scores(newest, key, bias)
             held.scores[self.index] = scores.view(batch, key.shape[1], -1, key.shape[2])
             if by_us and not kwargs.get("dropout"):
                 # The scores are half of the work of attention already; sdpa would do that half again.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from tui_entropy.engine.anatomy import cache_argument
-from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.own_caches import OwnCache
+from tui_entropy.engine.parts import taken_by
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.loading import Loaded
 
 
 def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
@@ -22,8 +26,15 @@ def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
 
 
 def read(model: PreTrainedModel, cache: Cache | None, ids: Tensor, **more: Any) -> Any:
-    """One pass of a model over (rows, n) tokens behind those in a cache; over a text by itself without one."""
+    """One pass of a model over (rows, n) tokens behind those in a cache; over a text by itself without one.
+
+    It is told what `generate` tells it. Its own guess of where the tokens stand is wrong in some families, which
+    count from 0 whatever was before.
+    """
     if isinstance(cache, OwnCache):
         return cache.run(model, ids, **more)
+    if "position_ids" in taken_by(model) and "position_ids" not in more:
+        first = 0 if cache is None else cache.get_seq_length()
+        more["position_ids"] = torch.arange(first, first + ids.shape[1], device=ids.device).expand(len(ids), -1)
     keeping = {} if cache is None else {cache_argument(model): cache}
     return model(input_ids=ids, **keeping, use_cache=cache is not None, **more)

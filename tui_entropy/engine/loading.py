@@ -34,6 +34,7 @@ from tui_entropy.engine.fetching import Report, Weights, weights_of
 from tui_entropy.engine.products import check as check_products
 from tui_entropy.engine.products import products
 from tui_entropy.engine.text import Codec
+from tui_entropy.engine.trial import tried
 from tui_entropy.engine.verify.trust import trust
 from tui_entropy.errors import UserError
 from tui_entropy.records import ModelCard, ModelSpec, Progress
@@ -90,7 +91,8 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     codec = Codec(tokenizer, _ends(model), rows, spec.chat_template)
     card = _card(weights, model, codec, anatomy)
     card = replace(card, products=products(model, card, spec.products))
-    return Loaded(model, codec, anatomy, replace(card, trust=trust(anatomy, card, saved(card))), spec.graph)
+    card = replace(card, trust=trust(anatomy, card, saved(card)))
+    return Loaded(model, codec, tried(Loaded(model, codec, anatomy, card)), card, spec.graph)
 
 
 def _be_quiet() -> None:
