@@ -89,8 +89,10 @@ class Whole:
 class Answers:
     """What a terminal says when it is asked, and which of its modes are on."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, resize_reports: bool = False) -> None:
         self.size = width, height
+        self.resize_reports = resize_reports
+        """Whether it knows mode 2048."""
         self.modes: dict[int, bool] = {}
         self.keyboard_depth = 0
         """Kitty keyboard modes pushed and not popped."""
@@ -127,11 +129,14 @@ class Answers:
     def _look_up(self, sequence: bytes) -> bytes:
         if found := re.fullmatch(rb"\x1b\[\?(\d+)\$p", sequence):
             mode = int(found[1])
-            known = mode != 2048 and (mode in MODES or mode in (7, 25))
+            known = (mode != 2048 or self.resize_reports) and (mode in MODES or mode in (7, 25))
             state = (1 if self.modes.get(mode, mode in (7, 25)) else 2) if known else 0
             return b"\x1b[?%d;%d$y" % (mode, state)
         if found := re.fullmatch(rb"\x1b\[\?([\d;]+)([hl])", sequence):
             self.modes |= {int(mode): found[2] == b"h" for mode in found[1].split(b";")}
+            if sequence == b"\x1b[?2048h" and self.resize_reports:
+                width, height = self.size
+                return b"\x1b[48;%d;%d;%d;%dt" % (height, width, height * 16, width * 8)
         elif re.fullmatch(rb"\x1b\[>\d*u", sequence):
             self.keyboard_depth += 1
         elif re.fullmatch(rb"\x1b\[<\d*u", sequence):
@@ -260,6 +265,7 @@ class Terminal:
     """A command in a pty of its own. Use it in a `with`: at the end nothing of it is left running.
 
     env is laid over the caller's environment, less what describes the caller's own terminal.
+    late: seconds that it thinks before it answers; keys come at once, and math.inf is never.
     """
 
     def __init__(
@@ -270,13 +276,18 @@ class Terminal:
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         link: Link | None = None,
+        late: float = 0.0,
+        resize_reports: bool = False,
     ) -> None:
         self._relay = Relay(link) if link else None
+        self._late = late
+        self._thinking: deque[tuple[float, bytes]] = deque()
+        """Answers, and when they are due."""
         self.chunks: list[Chunk] = []
         self._master, self._slave = pty.openpty()
         self._set_size(width, height)
         self._before = termios.tcgetattr(self._slave)
-        self._answers, self._screen, self._fed = Answers(width, height), Screen(width, height), 0
+        self._answers, self._screen, self._fed = Answers(width, height, resize_reports), Screen(width, height), 0
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             command,
@@ -396,10 +407,13 @@ class Terminal:
         self._reader.join()
         return status
 
+    def left_on(self) -> set[str]:
+        """Modes that are not as they were."""
+        return self._answers.left_on()
+
     def left_changed(self) -> set[str]:
         """What the program has changed of the terminal and not put back."""
-        changed = self._answers.left_on()
-        return changed | ({"termios"} if termios.tcgetattr(self._slave) != self._before else set())
+        return self.left_on() | ({"termios"} if termios.tcgetattr(self._slave) != self._before else set())
 
     # --- Inside ---
 
@@ -426,7 +440,7 @@ class Terminal:
         while True:
             gone = self.process.poll() is not None
             wanted = [] if relay and relay.full else [self._master]
-            readable, _, _ = select.select(wanted, [], [], 0 if gone else 0.002 if relay else 0.1)
+            readable, _, _ = select.select(wanted, [], [], 0 if gone else 0.002 if relay else self._until_due())
             data = os.read(self._master, 65536) if readable else b""
             if relay:
                 relay.take(data)
@@ -435,10 +449,20 @@ class Terminal:
                     os.write(self._master, back)
             if data:
                 self.chunks.append(Chunk(time.perf_counter(), data))
-                if answer := self._answers.to(data):
-                    self._send(answer)
-            elif gone and not readable and (relay is None or relay.idle):
+            self._answer(data)
+            if not data and gone and not readable and (relay is None or relay.idle):
                 return
+
+    def _until_due(self) -> float:
+        """Seconds to look for something to read, until there is an answer to give."""
+        return min(max(self._thinking[0][0] - time.perf_counter(), 0), 0.1) if self._thinking else 0.1
+
+    def _answer(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if (answer := self._answers.to(data)) and self._late < math.inf:
+            self._thinking.append((now + self._late, answer))
+        while self._thinking and self._thinking[0][0] <= now:
+            self._send(self._thinking.popleft()[1])
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

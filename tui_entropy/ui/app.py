@@ -6,7 +6,6 @@ import asyncio
 import gc
 import math
 import os
-import signal
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -167,8 +166,6 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         paint = self.frame.paint
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            self.clock.add_signal_handler(number, self.exit)
 
     def on_ready(self) -> None:
         """After the first paint, so that nothing delays it."""

@@ -211,6 +211,7 @@ KEYS = (
     Key("redraw", "ctrl+l", "redraw", "draw the whole screen again", PANES),
     Key("control", "ctrl+g", "control", "take control of an engine that other screens watch too", PANES),
     Key("detach", "D", "detach", "leave, and let the engine go on: `tui-entropy attach` comes back", PANES),
+    Key("suspend", "ctrl+z", "suspend_process", "stop here; `fg` in the shell comes back", PANES),
     Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
 )  # fmt: skip
 

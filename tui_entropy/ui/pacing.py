@@ -12,8 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from tui_entropy.ui.questions import LOST
+
 PATIENCE = 0.25
-"""Seconds after which an answer is not waited for any longer; four round trips where those are longer."""
+"""Seconds that data waits for an answer; four round trips where those are longer."""
 DEAF = 3
 """Answers that fail to come in a row before this terminal is taken for one that gives none."""
 SLOW = 0.04
@@ -35,6 +37,8 @@ class Pacer:
         """Called when more may be sent sooner than `wait` said."""
         self._clock = clock
         self._asked: float | None = None
+        """When the one open question was asked: a second one would make it unclear what an answer is to."""
+        self._held_until = -math.inf
         self._unanswered = 0
         self._sent: deque[tuple[float, int, bool]] = deque()
         self._told, self._told_at = "", -math.inf
@@ -50,32 +54,40 @@ class Pacer:
         return PART if self.wanted and (self.round_trip or 0.0) > SLOW else math.inf
 
     def wait(self) -> float:
-        """Seconds until more data may be sent, if no answer comes before; 0 for now. A question that was waited for
-        long enough is given up."""
-        if self._asked is None:
-            return 0.0
-        left = self._asked + self.patience - self._clock()
-        if left > 0:
-            return left
-        self._asked = None
-        self._unanswered += 1
-        return 0.0
+        """Seconds until more data may be sent, if no answer comes before; 0 for now."""
+        return max(self._held_until - self._clock(), 0.0)
 
     def ask(self) -> bool:
-        """Whether a question is to go behind what is sent now."""
-        if not self.wanted or self._asked is not None or self._unanswered >= DEAF:
+        """Whether a question is to go behind what is sent now. Data that follows waits in any case, as long as the
+        terminal may be one that answers."""
+        if not self.wanted or self.wait():
             return False
-        self._asked, self.wanted = self._clock(), False
+        now = self._clock()
+        lost = self._asked is not None and now - self._asked >= max(LOST, self.patience)
+        if lost:
+            self._asked = None
+            self._unanswered += 1
+        if self._asked is None and self._unanswered >= DEAF:
+            return False
+        self._held_until, self.wanted = now + self.patience, False
+        if self._asked is not None:
+            return False
+        self._asked = now
         return True
 
     def answered(self) -> None:
-        """An answer came; passed over where nobody asked."""
+        """An answer came: that of the open question, or one that was given up."""
+        self._unanswered = 0
         if self._asked is None:
             return
         took = self._clock() - self._asked
         self.round_trip = took if self.round_trip is None else 0.8 * self.round_trip + 0.2 * took
-        self._asked, self._unanswered = None, 0
+        self._asked, self._held_until = None, -math.inf
         self.on_answer()
+
+    def restart(self) -> None:
+        """Nothing is under way: whoever had the terminal meanwhile has read what was."""
+        self._asked, self._held_until = None, -math.inf
 
     def sent(self, n_bytes: int, frame: bool) -> None:
         now = self._clock()

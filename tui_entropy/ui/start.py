@@ -141,11 +141,11 @@ def stay(app: InspectorApp, mouse: bool) -> None:
 
 def drawable(color: str, instead: str) -> ColorMode:
     """The colours of this terminal, before Textual is imported. Raises UserError where nothing can be drawn."""
-    streams = (sys.stdin, sys.stdout, sys.stderr)  # Textual draws on the last of them
-    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
-        raise UserError(
-            f"this is not a terminal that can be drawn on, or one of its streams is redirected: {instead}"
-        )
+    if os.environ.get("TERM") == "dumb":
+        raise UserError(f"this terminal cannot be drawn on (TERM=dumb): {instead}")
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None or not stream.isatty():
+            raise UserError(f"the screen needs a terminal, and standard {name} is none: {instead}")
     mode = color_mode(color, os.environ)
     settle_colors(mode)
     return mode
