@@ -105,12 +105,14 @@ async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_
         assert app.told[2:] == [] and app.wrote == typed
 
 
-async def test_chat_is_chosen_by_the_model_where_nobody_chose():
+async def test_whether_to_chat_is_left_to_the_engine_where_nobody_chose():
     app = up(Write("hello", None, None, 9, Knobs()))
     async with app.run_test() as pilot:
+        assert app.orders.write.chat is None
         app.take([ready()])
         await settled(app, pilot)
-        assert app.wrote.chat is True
+        await pilot.press("g")
+        assert app.told[0].chat is None
 
 
 async def test_breakpoints_and_watches_are_set_before_it_writes_and_again_as_they_are_in_a_new_engine():

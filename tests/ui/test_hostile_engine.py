@@ -8,6 +8,7 @@ import hostile
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
+from test_app import settled
 
 from tui_entropy.records import Event, Grid, Knobs, Load, ModelSpec, Ready, Write
 from tui_entropy.ui.app import InspectorApp
@@ -82,14 +83,12 @@ async def shown(events: list[Event]) -> str:
         app.take(fake_engine.step(i, 3, 6, 4) for i in range(5))
         await pilot.pause(0.1)
         app.take(events)
-        async with asyncio.timeout(60):
-            while app._alarm or app._arrived or app._to_show:
-                await pilot.pause(0.02)
+        await settled(app, pilot)
         return app.frame.log.state
 
 
 @seed(13)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=hostile.st.lists(hostile.events(), min_size=1, max_size=5))
 def test_whatever_an_engine_tells_the_screen_lives(loop, messages):
     assert loop.run_until_complete(shown(decoded(messages)))

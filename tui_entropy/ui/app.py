@@ -273,7 +273,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
                 self._been_ready = True
                 if self.opening:
-                    self.wrote, self.opening = self._settled(self.opening), None
+                    self.wrote, self.opening = changed(self.opening, knobs=self.frame.knobs), None
             case Started() if log.run == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
@@ -327,19 +327,13 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
 
     def write(self, wanted: Write) -> None:
         """Begin a text, now or when the model is up."""
+        wanted = changed(wanted, knobs=self.frame.knobs)
         if self.frame.log.card is None or self.frame.log.state in ("starting", "loading", *GONE):
             self.opening = wanted
-            if self.frame.log.state not in GONE:
-                self.tell(changed(wanted, knobs=self.frame.knobs))
-            return
-        self.opening, self.wrote = None, self._settled(wanted)
-        self.tell(self.wrote)
-
-    def _settled(self, wanted: Write) -> Write:
-        """With what is known now."""
-        card = self.frame.log.card
-        chat = card.has_chat_template if card and wanted.chat is None else wanted.chat
-        return changed(wanted, chat=chat, knobs=self.frame.knobs)
+        else:
+            self.opening, self.wrote = None, wanted
+        if self.frame.log.state not in GONE:
+            self.tell(wanted)
 
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""
