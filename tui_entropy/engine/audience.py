@@ -209,6 +209,9 @@ class Audience:
         readable, writable = ready(
             [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
         )
+        # First, so that nobody is told of a leaving before what follows from it.
+        if self._door.fileno() in readable:
+            self._door.admit(self._welcome, self._make_room)
         for watcher in heard:
             if watcher.link.more or watcher.link.fileno() in readable:
                 self._with(watcher, self._listen_to)
@@ -219,8 +222,6 @@ class Audience:
             self._turn += 1
             next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
             self._with(next_one, self._catch_up)
-        if self._door.fileno() in readable:
-            self._door.admit(self._welcome, self._make_room)
         while sum(each.link.held for each in self._watchers) > admission.MEMORY and self._make_room(MEMORY_FULL):
             pass
         if self._news:
