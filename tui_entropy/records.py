@@ -214,7 +214,7 @@ class ModelSpec(Struct, frozen=True):
     trust_remote_code: bool = False
     graph: bool = False
     """Run decode steps as a CUDA graph where there is a device and a model for it."""
-    products: str = "auto"
+    products: Words = "auto"
     """How products of one row or two are taken: COLUMNS, ROWS, or whichever is faster here."""
 
 
@@ -243,7 +243,7 @@ class ModelCard(Struct, frozen=True):
     versions: dict[str, str]
     trust: dict[str, Trust] = {}
     """Of each group of numbers (TRUSTED): how far it can be believed on this model and machine."""
-    products: str = ""
+    products: Words = ""
     """How the products of one row or two are taken, COLUMNS or ROWS: the two round differently. Empty where nobody
     said."""
 
