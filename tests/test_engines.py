@@ -4,12 +4,24 @@ import os
 import time
 
 import pytest
-from watchers import LOAD, Watcher, started
+from msgspec.structs import replace
+from watchers import LOAD, Watcher, started, wanted
 
 from tui_entropy import engines, paths
 from tui_entropy.engines import duration, how_back, how_it_ended, last_line, seconds, staying
 from tui_entropy.errors import UserError
-from tui_entropy.records import Ready
+from tui_entropy.records import (
+    Breakpoint,
+    Continue,
+    Ended,
+    Knobs,
+    Paused,
+    Progress,
+    Ready,
+    Refused,
+    SetKnobs,
+    Started,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +147,84 @@ def test_the_last_line_of_a_log_has_no_control_characters(tmp_path):
     log.write_bytes(b"first\n\x1b[31mlast\x07 one\xff\n\n  \n")
     assert last_line(log) == "[31mlast one\ufffd"
     assert last_line(tmp_path / "none") == ""
+
+
+# --- What engines leave, and what others put in their way --------------------------------------------------------
+
+
+def test_logs_are_for_this_user_alone_and_of_a_killed_engine_gone_when_another_starts(running):
+    killed, alive = running(), running()
+    for each in (killed, alive):
+        Watcher(each.socket, None).until(lambda: True)
+        assert each.log.stat().st_mode & 0o777 == 0o600
+    other = killed.log.with_name("failure-of-a-command.txt")
+    other.write_text("mine")
+    killed.process.kill()
+    killed.process.wait()
+    running()
+    assert not killed.log.exists() and alive.log.exists() and other.exists()
+
+
+def test_a_link_in_the_place_of_a_log_is_not_followed(running, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_new_id", lambda: "zzzz")
+    (tmp_path / "mine").write_text("precious")
+    paths.logs().mkdir(parents=True)
+    engines.log_of(paths.sockets() / "zzzz.sock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        running()
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_the_folder_of_sockets_is_not_followed(running, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    paths.sockets().symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"):
+        engines.running()
+    refused = running()
+    assert refused.process.wait(30) == 1 and "is a link" in last_line(refused.log)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# --- A screen that is gone before the model is there -------------------------------------------------------------
+
+
+def wish(**options):
+    return replace(LOAD, write=wanted(20), watches=("a b",), breakpoints=(Breakpoint(1, "step == 12"),), **options)
+
+
+def test_an_engine_writes_what_was_wished_for_with_its_model_whoever_is_there_then(running):
+    started = running("--load-seconds", "1")
+    screen = Watcher(started.socket)
+    screen.send(wish())
+    screen.until(Progress)
+    screen.close()
+    again = Watcher(started.socket)
+    again.until(Paused)
+    assert len(again.steps) == 11 and again.log.started.prompt == "a b c" and len(again.steps[-1].watched) == 1
+    again.send(Continue())
+    again.until(Ended)
+    assert [step.index for step in again.steps] == list(range(20))
+
+
+def test_a_text_that_was_asked_for_meanwhile_takes_the_place_of_the_wish_under_the_knobs_set_since(running):
+    started = running("--load-seconds", "1")
+    screen = Watcher(started.socket)
+    screen.send(wish())
+    screen.until(Progress)
+    screen.send(replace(wanted(5), prompt="d e"), SetKnobs(Knobs(temperature=1.25, n_candidates=5)))
+    screen.until(Ended)
+    begun = [event for event in screen.heard if isinstance(event, Started)]
+    assert [(each.run, each.prompt, each.knobs.temperature) for each in begun] == [(1, "d e", 1.25)]
+    assert len(screen.steps) == 5 and not screen.log.marks
+
+
+def test_a_second_load_changes_nothing(running):
+    started = running()
+    screen = Watcher(started.socket)
+    screen.send(LOAD)
+    screen.until(Ready)
+    screen.send(replace(LOAD, keep=0))
+    assert "already" in screen.until(Refused).sentence
+    screen.send(wanted(5))
+    screen.until(Ended)
+    assert Watcher(started.socket, None).standing.keep == 60

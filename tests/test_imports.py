@@ -13,8 +13,8 @@ import tui_entropy
 HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext", "gguf", "safetensors", "psutil"}
 SCREEN = {"textual", "rich", "plotext", "typer"}
 SHARED = {
-    "errors", "records", "series", "log", "link", "paths", "catalogue", "schema", "recorder", "trace", "salvage",
-    "recorded_steps", "untrusted", "diff", "conditions", "terms", "escape", "streams", "crash_report",
+    "errors", "files", "records", "series", "log", "link", "paths", "catalogue", "schema", "recorder", "trace",
+    "salvage", "recorded_steps", "untrusted", "diff", "conditions", "terms", "escape", "streams", "crash_report",
 }  # fmt: skip
 """What engine and screen both know."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from tui_entropy import engines, link, paths, text_table
 from tui_entropy.dates import moment
 from tui_entropy.engines import Engine
@@ -26,8 +28,6 @@ from tui_entropy.records import (
     Quit,
     Ready,
     Refused,
-    SetBreakpoints,
-    SetWatches,
     Started,
     TakeControl,
     WatchesChanged,
@@ -76,7 +76,11 @@ def stop(engine: Engine) -> None:
     """End it, whoever watches, and wait until it is gone. One that does not answer is ended by signals."""
     try:
         end = link.connect(engine.socket)
-    except FileNotFoundError:
+    except (FileNotFoundError, ConnectionRefusedError):
+        engines.clear(engine.socket)
+        return
+    except OSError:  # so many wait for it that it cannot even be told
+        _kill(engine, engines.process_of(engine.socket))
         return
     pid = engine.standing.pid if engine.standing else link.peer(end.socket)[0]
     with suppress(link.LinkClosed):
@@ -89,6 +93,21 @@ def stop(engine: Engine) -> None:
             while time.monotonic() < limit:
                 end.receive(KNOCK)
     end.close()
+    engines.clear(engine.socket)
+
+
+def _kill(engine: Engine, pid: int | None) -> None:
+    """End the process of an engine that cannot be reached. Raises UserError where it is not found."""
+    if pid is None:
+        raise UserError(
+            f"engine {engine.id} does not answer and its process is not found: look for {engine.socket} in what runs"
+        )
+    for force in (signal.SIGTERM, signal.SIGKILL):
+        limit = time.monotonic() + GRACE
+        with suppress(ProcessLookupError):
+            os.kill(pid, force)
+        while engines.process_of(engine.socket) == pid and time.monotonic() < limit:
+            time.sleep(KNOCK)
     engines.clear(engine.socket)
 
 
@@ -112,8 +131,7 @@ def serve(
         raise UserError(f"the engine could not be started: {refused}") from refused
     try:
         end = _reached(started)
-        orders = SetWatches(watches), SetBreakpoints(breakpoints), write
-        _say(end, Follow(guest=True), load, *(order for order in orders if order is not None))
+        _say(end, Follow(guest=True), replace(load, watches=watches, breakpoints=breakpoints, write=write))
         last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
         while True:
             for event in end.receive(None):
@@ -157,7 +175,7 @@ def _reached(started: engines.Started) -> link.ScreenEnd:
 
 def _say(end: link.ScreenEnd, *commands: Command) -> None:
     for command in commands:
-        end.send(command)
+        end.send_packed(link.command(command))
     while end.backlog:
         time.sleep(KNOCK)
         end.flush()

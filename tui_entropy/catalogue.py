@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tui_entropy import paths
+from tui_entropy.files import text_of
 
 PROVENANCE = "provenance.json"
 """Beside the weights of each folder that was written here."""
@@ -108,7 +109,7 @@ class Provenance:
     def read(cls, folder: Path) -> Provenance | None:
         """None for a folder that was not written here."""
         try:
-            return cls(**json.loads((folder / PROVENANCE).read_text(encoding="utf-8")))
+            return cls(**json.loads(text_of(folder / PROVENANCE)))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from tui_entropy import link, paths
+from tui_entropy import files, link, paths
 from tui_entropy.errors import UserError
-from tui_entropy.records import ON_LEAVE, Standing
+from tui_entropy.records import LONGEST_STAY, ON_LEAVE, Standing
 
 ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
 SUFFIX = ".sock"
@@ -59,11 +60,10 @@ def command() -> tuple[str, ...]:
 def start(program: Sequence[str]) -> Started:
     """Start an engine that no terminal can reach. program: gets two further arguments, the path of the socket to
     listen on and of its log. Raises OSError."""
+    clear_logs()
     while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
-    log = log_of(socket)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with open(opened_log(log := log_of(socket)), "wb") as output:
         process = subprocess.Popen(
             [*program, str(socket), str(log)],
             stdin=subprocess.DEVNULL,
@@ -84,12 +84,36 @@ def log_of(socket: Path) -> Path:
     return paths.logs() / f"engine-{socket.stem}.log"
 
 
+def opened_log(log: Path) -> int:
+    """A descriptor of a log, which counts as in use for as long as somebody has it. Raises OSError."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = files.kept_open(log, os.O_WRONLY | os.O_APPEND)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def clear_logs() -> None:
+    """Remove what engines said that were killed or failed, and of which nobody writes any more."""
+    for log in paths.logs().glob("engine-*.log"):
+        try:
+            descriptor = files.kept_open(log, os.O_WRONLY)
+        except OSError:
+            continue  # not ours, or gone meanwhile
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            log.unlink(missing_ok=True)
+        except OSError:
+            pass  # in use
+        finally:
+            os.close(descriptor)
+
+
 def running() -> list[Engine]:
     """Oldest first. What dead engines left is removed. Raises UserError where others can open the folder."""
     folder = paths.sockets()
     if not folder.is_dir():
         return []
-    link.private(folder)
+    files.private(folder)
     found = []
     for socket in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
         if not _ours(socket):
@@ -100,7 +124,20 @@ def running() -> list[Engine]:
             clear(socket)
         except FileNotFoundError:
             pass  # ended meanwhile
+        except OSError:
+            found.append(Engine(socket, None))
     return found
+
+
+def process_of(socket: Path) -> int | None:
+    """The process that was started to listen there, where it cannot be asked; None if none is found."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        known = process.info
+        if known["uids"] and known["uids"].real == os.getuid() and str(socket) in (known["cmdline"] or ())[-2:]:
+            return int(process.pid)
+    return None
 
 
 def clear(socket: Path) -> None:
@@ -187,6 +224,7 @@ def how_back(engine: str, keep: float) -> str:
     )
 
 
+MOST_BYTES = 2**50
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -195,7 +233,10 @@ def seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
     if found is None:
         raise UserError(f"--keep {text}: wanted a time such as 90s, 30m or 12h, or 0 to end with the last screen")
-    return float(found[1]) * UNITS[found[2]] if found[1] else 0.0
+    wanted = float(found[1]) * UNITS[found[2]] if found[1] else 0.0
+    if wanted > LONGEST_STAY:
+        raise UserError(f"--keep {text} is longer than {LONGEST_STAY / UNITS['h']:.0f}h: give at most that")
+    return wanted
 
 
 def n_bytes(text: str) -> int:
@@ -203,7 +244,10 @@ def n_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG])iB|0", text)
     if found is None:
         raise UserError(f"--kept-cache {text}: wanted a size such as 512MiB or 1.5GiB, or 0 to keep nothing")
-    return int(float(found[1]) * 1024 ** (1 + "KMG".index(found[2]))) if found[1] else 0
+    wanted = float(found[1]) * 1024 ** (1 + "KMG".index(found[2])) if found[1] else 0
+    if wanted > MOST_BYTES:
+        raise UserError(f"--kept-cache {text} is more than {MOST_BYTES >> 30}GiB: give at most that")
+    return int(wanted)
 
 
 def duration(seconds: float) -> str:

@@ -9,13 +9,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+# What a command may hold, and what is part of one. Looked at where it is decoded, before it costs anything; what only
+# a model can say, such as whether there is such a layer, is asked where it is obeyed.
+
+MOST_TOKENS = 10**7
+"""Tokens that can be asked for at a time."""
+MOST_QUERIES, MOST_KEYS = 128, 2048
+"""Rows and columns of attention that can be asked for at a time."""
+LONGEST_STAY = 10 * 365 * 24 * 3600.0
+"""Seconds that an engine may stay alone."""
+
+Whole = Annotated[int, Meta(ge=0, le=2**62)]
+Position = Annotated[int, Meta(ge=0, le=10**9)]
+"""In a text or a list, from 0 on; also a run or a token's id."""
+Number = Annotated[int, Meta(ge=1, le=10**9)]
+"""Counted from 1."""
+Strength = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Words = Annotated[str, Meta(max_length=4096)]
+"""A name, a path, an expression."""
+Text = Annotated[str, Meta(max_length=2**24)]
+Ids = Annotated[tuple[Position, ...], Meta(max_length=2**20)]
 
 
 class Grid(Struct, frozen=True, array_like=True):
@@ -24,6 +46,10 @@ class Grid(Struct, frozen=True, array_like=True):
     shape: tuple[int, ...]
     data: bytes
     """Little-endian float32, row-major."""
+
+    def __post_init__(self) -> None:
+        if min(self.shape, default=0) < 0 or 4 * math.prod(self.shape) != len(self.data):
+            raise ValueError(f"{len(self.data)} bytes are no grid of {self.shape}")
 
     @classmethod
     def of(cls, array: npt.ArrayLike) -> Grid:
@@ -117,7 +143,7 @@ class Knobs(Struct, frozen=True):
     """0 is off."""
     dry_base: float = 1.75
     dry_allowed_length: int = 2
-    dry_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    dry_breakers: Annotated[tuple[Words, ...], Meta(max_length=4096)] = ("\n", ":", '"', "*")
     """A token that contains one of these ends a repeated sequence."""
     xtc_probability: float = 0.0
     """Of the stage acting on a step. 0 is off."""
@@ -126,13 +152,13 @@ class Knobs(Struct, frozen=True):
     mirostat_tau: float = 0.0
     """Surprisal in bits that mirostat v2 aims at. 0 is off."""
     mirostat_eta: float = 0.1
-    adaptive: str = "off"
+    adaptive: Words = "off"
     """Which Entropix sampler changes the knobs at each step: 'off', 'S1', 'S3', or 'own', calibrated on this text."""
-    clarifier: str = ""
+    clarifier: Words = ""
     """What that sampler writes where the model is sure to be unsure; must be one token. Empty is off."""
-    banned: tuple[int, ...] = ()
+    banned: Ids = ()
     """Ids of tokens that are never written. They go before the first stage."""
-    order: tuple[str, ...] = ORDERS["hf"]
+    order: Annotated[tuple[Words, ...], Meta(max_length=64)] = ORDERS["hf"]
     seed: int = 7
     """The draw at a position is a function of this and the position."""
     n_candidates: int = 20
@@ -147,16 +173,16 @@ class Knobs(Struct, frozen=True):
 class Vector(Struct, frozen=True):
     """A control vector as it is set now. Its numbers stay in the engine, under the name."""
 
-    name: str
-    source: str
+    name: Words
+    source: Words
     """The file it was read from, or 'built in'."""
-    blocks: tuple[int, ...] = ()
+    blocks: Ids = ()
     """Blocks (1-based) that it has a direction for."""
-    strength: float = 1.0
+    strength: Strength = 1.0
     on: bool = False
-    first: int | None = None
+    first: Position | None = None
     """First block it acts on, None for the first it has."""
-    last: int | None = None
+    last: Position | None = None
     """Last block it acts on, inclusive."""
 
 
@@ -181,16 +207,16 @@ COLUMNS, ROWS = "columns", "rows"
 class ModelSpec(Struct, frozen=True):
     """What to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
 
-    name: str
-    revision: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
+    name: Words
+    revision: Words | None = None
+    device: Words = "auto"
+    dtype: Words = "auto"
     trust_remote_code: bool = False
     graph: bool = False
     """Run decode steps as a CUDA graph where there is a device and a model for it."""
-    products: str = "auto"
+    products: Words = "auto"
     """How products of one row or two are taken: COLUMNS, ROWS, or whichever is faster here."""
-    chat_template: str | None = None
+    chat_template: Words | None = None
     """The name of the one that is meant, of a model that has several."""
 
 
@@ -492,12 +518,12 @@ class Reconsidered(Struct, frozen=True, tag="reconsidered"):
 
 
 class Breakpoint(Struct, frozen=True):
-    id: int
-    expression: str
+    id: Position
+    expression: Words
     """As it was typed; conditions.py has the language."""
     enabled: bool = True
-    hits: int = 0
-    note: str = ""
+    hits: Position = 0
+    note: Words = ""
     """Why it was switched off by itself; empty otherwise."""
 
 
@@ -545,12 +571,12 @@ class Labelled(Struct, frozen=True, tag="labelled"):
 class Lane(Struct, frozen=True):
     """Another mind for the same text. What is None is as in the lane that is watched."""
 
-    name: str
+    name: Words
     """For titles: 'no vectors', 'temperature 1.5', 'other prompt'."""
-    vectors: tuple[Vector, ...] | None = None
+    vectors: Vectors | None = None
     knobs: Knobs | None = None
-    prompt: str | None = None
-    system: str | None = None
+    prompt: Text | None = None
+    system: Text | None = None
     """Counts only with a prompt."""
 
 
@@ -720,36 +746,46 @@ Event = (
 # --- What is asked: commands ---------------------------------------------------------------------------------
 
 
+ON_LEAVE = ("write", "pause", "stop")
+
+Vectors = Annotated[tuple[Vector, ...], Meta(max_length=1024)]
+Breakpoints = Annotated[tuple[Breakpoint, ...], Meta(max_length=1024)]
+Texts = Annotated[tuple[Words, ...], Meta(max_length=1024)]
+
+
 class Load(Struct, frozen=True, tag="load"):
     model: ModelSpec
-    vectors: tuple[Vector, ...] = ()
-    """Further vector files to read once the model is up."""
-    trace: str | None = None
+    vectors: Vectors = ()
+    """How vectors are set once the model is up; files of further ones are read then."""
+    trace: Words | None = None
     """Where to record; a file that is there is left alone, and one with another number behind its name made. None for
     a record that goes with the engine."""
-    keep: float = 0.0
+    keep: Annotated[float, Meta(ge=0, le=LONGEST_STAY)] = 0.0
     """Seconds to stay with nobody attached; 0 is to end with the last screen."""
-    on_leave: str = "write"
+    on_leave: Annotated[str, Meta(pattern=f"^({'|'.join(ON_LEAVE)})$")] = "write"
     """What becomes of the text when the last screen is gone: one of ON_LEAVE."""
-    kept_cache: int = 1 << 30
+    kept_cache: Whole = 1 << 30
     """Bytes that may be kept beside the run that is written: see Memory.kept."""
-
-
-ON_LEAVE = ("write", "pause", "stop")
+    watches: Texts = ()
+    breakpoints: Breakpoints = ()
+    """Both are set once the model is up."""
+    write: Write | None = None
+    """What to begin with then, whether or not whoever asked for it is still there. A Write that was heard meanwhile
+    takes its place."""
 
 
 class Write(Struct, frozen=True, tag="write"):
     """Stop what is being written and begin a new run."""
 
-    prompt: str
-    system: str | None
+    prompt: Text
+    system: Text | None
     chat: bool | None
     """Whether the chat template is used; None for wherever the model has one and there is something to say in it."""
-    max_tokens: int
+    max_tokens: Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
     knobs: Knobs
     score_prompt: bool = True
     """Whether the tokens of the prompt are scored as they are read."""
-    parent: int | None = None
+    parent: Position | None = None
     """The run whose prompt was edited."""
 
 
@@ -766,7 +802,7 @@ class SetVector(Struct, frozen=True, tag="set-vector"):
 
 
 class Pause(Struct, frozen=True, tag="pause"):
-    reason: str = "by you"
+    reason: Words = "by you"
 
 
 class Continue(Struct, frozen=True, tag="continue"):
@@ -779,8 +815,8 @@ UNTIL = ("", "sentence", "line")
 class Advance(Struct, frozen=True, tag="advance"):
     """Write this many tokens, then pause; or up to the end of what `until` names."""
 
-    tokens: int = 1
-    until: str = ""
+    tokens: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] = 1
+    until: Words = ""
     """One of UNTIL."""
 
 
@@ -789,16 +825,16 @@ class Stop(Struct, frozen=True, tag="stop"):
 
 
 class AskAttention(Struct, frozen=True, tag="ask-attention"):
-    layer: int
+    layer: Number
     """1-based block."""
-    head: int | None
+    head: Number | None
     """1-based; None for the mean of heads."""
-    last: int
+    last: Position
     """Position of the newest query wanted."""
-    n_queries: int
+    n_queries: Annotated[int, Meta(ge=1, le=MOST_QUERIES)]
     """How many positions back from it, the newest included."""
-    first_key: int
-    n_keys: int
+    first_key: Position
+    n_keys: Annotated[int, Meta(ge=1, le=MOST_KEYS)]
 
 
 class Quit(Struct, frozen=True, tag="quit"):
@@ -808,7 +844,7 @@ class Quit(Struct, frozen=True, tag="quit"):
 class Follow(Struct, frozen=True, tag="follow"):
     """Tell this screen everything that was recorded after an event, and then what happens."""
 
-    after: int = 0
+    after: Whole = 0
     """`seq` of the last event that it knows; 0 for none."""
     guest: bool = False
     """It does not count among the screens: it takes no control, and nothing changes when it leaves."""
@@ -821,13 +857,13 @@ class TakeControl(Struct, frozen=True, tag="take-control"):
 class SetBreakpoints(Struct, frozen=True, tag="set-breakpoints"):
     """All that there are to be; hits are counted by the engine, from those given here on."""
 
-    breakpoints: tuple[Breakpoint, ...]
+    breakpoints: Breakpoints
 
 
 class SetWatches(Struct, frozen=True, tag="set-watches"):
     """All the strings that are to be followed."""
 
-    texts: tuple[str, ...]
+    texts: Texts
 
 
 class Branch(Struct, frozen=True, tag="branch"):
@@ -836,11 +872,11 @@ class Branch(Struct, frozen=True, tag="branch"):
     At the step that comes next in the run that is written, it goes on in that run. Anywhere else a new run begins.
     """
 
-    run: int
-    step: int
-    token_ids: tuple[int, ...] = ()
-    text: str = ""
-    ban: tuple[int, ...] = ()
+    run: Position
+    step: Position
+    token_ids: Ids = ()
+    text: Text = ""
+    ban: Ids = ()
     """Tokens that this one step may not be."""
     pause: bool = False
     """Stop again once the tokens and the text are written (or at once, where there are none)."""
@@ -849,14 +885,14 @@ class Branch(Struct, frozen=True, tag="branch"):
 class Go(Struct, frozen=True, tag="go"):
     """To another run: it is looked at, and written on, from now on. What is being written pauses."""
 
-    run: int
+    run: Position
 
 
 class Label(Struct, frozen=True, tag="label"):
     """Name, star or hide a branch. None leaves it as it is."""
 
-    run: int
-    name: str | None = None
+    run: Position
+    name: Words | None = None
     starred: bool | None = None
     deleted: bool | None = None
 
@@ -864,8 +900,8 @@ class Label(Struct, frozen=True, tag="label"):
 class Reconsider(Struct, frozen=True, tag="reconsider"):
     """What a step would be with these knobs. Nothing is written."""
 
-    run: int
-    step: int
+    run: Position
+    step: Position
     knobs: Knobs
 
 
@@ -879,19 +915,19 @@ class Twin(Struct, frozen=True, tag="twin"):
     """From before one step of a run, write in two lanes at once, side by side and with the same luck: this run (or a
     branch of it), and a second run as the lane says."""
 
-    run: int
-    step: int
+    run: Position
+    step: Position
     lane: Lane
 
 
 class AskFan(Struct, frozen=True, tag="ask-fan"):
     """From before one step of a run, several short continuations at once. Nothing is written."""
 
-    run: int
-    step: int
-    n: int = 8
-    tokens: int = 16
-    same: str = "normalised"
+    run: Position
+    step: Position
+    n: Annotated[int, Meta(ge=1, le=64)] = 8
+    tokens: Annotated[int, Meta(ge=1, le=128)] = 16
+    same: Words = "normalised"
     """'exact', or 'normalised': without case, punctuation, articles and runs of space."""
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from tui_entropy import paths, streams
 from tui_entropy.escape import plain_json, visible
+from tui_entropy.files import bytes_of
 from tui_entropy.records import ModelCard
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def save(report: Report, card: ModelCard) -> Path:
 def saved(card: ModelCard) -> Report | None:
     """What was found here with these very versions, if it was ever asked and can still be read."""
     try:
-        report = msgspec.json.decode(path_of(card).read_bytes(), type=Report)
+        report = msgspec.json.decode(bytes_of(path_of(card)), type=Report)
     except (OSError, msgspec.MsgspecError):
         return None
     return report if (report.machine, report.versions) == (machine(), card.versions) else None

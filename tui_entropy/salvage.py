@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tui_entropy.files import bytes_of
 from tui_entropy.schema import LATER, PAGE, TABLES, insertion, statements
 
 LEAF = 0x0D
@@ -28,7 +29,7 @@ def salvaged(path: Path) -> sqlite3.Connection:
         found.execute(statement)
     with found:
         found.execute("BEGIN")
-        for rowid, row in _rows(path.read_bytes()):
+        for rowid, row in _rows(bytes_of(path)):
             if (table := _table(row)) is not None:
                 values = [rowid if kind == "INTEGER PRIMARY KEY" else value for kind, value in _named(table, row)]
                 found.execute(insertion(table), values)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tui_entropy import paths, text_table
 from tui_entropy.errors import UserError
+from tui_entropy.files import opened
 from tui_entropy.log import Log, RunLog
 from tui_entropy.recorder import has_writer
 from tui_entropy.records import ModelCard, Started
@@ -178,6 +179,6 @@ def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
 
 def is_trace(path: Path) -> bool:
     """By its first bytes, which a damaged one has too."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(72)
     return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION

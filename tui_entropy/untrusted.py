@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
-from tui_entropy import schema
+from tui_entropy import files, schema
 from tui_entropy.errors import UserError
 from tui_entropy.schema import TABLES
 
@@ -21,7 +21,7 @@ def opened(path: Path) -> sqlite3.Connection:
     """
     wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             head = file.read(72)
     except OSError as refused:
         raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import fake_engine
 import psutil
 import pytest
+from msgspec.structs import replace as changed
 
 from tui_entropy.records import (
     Advance,
@@ -24,12 +25,11 @@ from tui_entropy.records import (
     ModelSpec,
     Pause,
     Paused,
+    Progress,
     Ready,
     Refused,
-    SetBreakpoints,
     SetKnobs,
     SetVector,
-    SetWatches,
     Stop,
     Watch,
     WatchesChanged,
@@ -82,34 +82,47 @@ def screen_text(app):
 # --- Events in -------------------------------------------------------------------------------------------------
 
 
-async def test_the_sample_prompt_is_written_as_soon_as_the_model_is_up():
+async def test_an_engine_is_told_of_the_sample_prompt_with_its_model_and_not_again():
     app = up()
     async with app.run_test() as pilot:
+        assert app.orders.write == WRITE
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told == [WRITE]
+        assert app.told == [] and app.wrote == WRITE and app.orders.write is None
 
 
-async def test_chat_is_chosen_by_the_model_where_nobody_chose():
+async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_takes_the_place_of_the_first():
+    app = up()
+    async with app.run_test() as pilot:
+        app.take([Progress("loading weights")])
+        await settled(app, pilot)
+        app.set_knobs(changed(app.frame.knobs, temperature=1.5))
+        app.write(changed(WRITE, prompt="Where is Rome?"))
+        typed = changed(WRITE, prompt="Where is Rome?", knobs=app.frame.knobs)
+        assert app.told == [SetKnobs(app.frame.knobs), typed] and app.orders.write == typed
+        app.take([ready()])
+        await settled(app, pilot)
+        assert app.told[2:] == [] and app.wrote == typed
+
+
+async def test_whether_to_chat_is_left_to_the_engine_where_nobody_chose():
     app = up(Write("hello", None, None, 9, Knobs()))
     async with app.run_test() as pilot:
+        assert app.orders.write.chat is None
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told[0].chat is True
+        await pilot.press("g")
+        assert app.told[0].chat is None
 
 
 async def test_breakpoints_and_watches_are_set_before_it_writes_and_again_as_they_are_in_a_new_engine():
     first, second = (Breakpoint(1, "rank > 3"),), (Breakpoint(1, "rank > 3", hits=2), Breakpoint(2, "step == 4"))
     app = up(breakpoints=first, watches=(" Yes",))
     async with app.run_test() as pilot:
-        app.take([ready()])
+        assert (app.orders.watches, app.orders.breakpoints) == ((" Yes",), first)
+        app.take([ready(), WatchesChanged(0, 0, (Watch(" No", 9, b" No", 1),)), BreakpointsChanged(second)])
         await settled(app, pilot)
-        assert app.told == [SetWatches((" Yes",)), SetBreakpoints(first), WRITE]
-        app.take([WatchesChanged(0, 0, (Watch(" No", 9, b" No", 1),)), BreakpointsChanged(second)])
-        app.told.clear()
-        app.take([ready()])
-        await settled(app, pilot)
-        assert app.told == [SetWatches((" No",)), SetBreakpoints(second)]
+        assert (app.orders.watches, app.orders.breakpoints) == ((" No",), second)
 
 
 async def test_every_pane_shows_the_newest_step_while_following():
@@ -241,10 +254,10 @@ async def test_a_knob_turned_while_the_model_loads_goes_with_the_prompt():
     app = up()
     async with app.run_test() as pilot:
         await pilot.press("T", "K")
-        assert app.told == []
+        assert app.told[-1] == SetKnobs(app.orders.write.knobs)
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told[0].knobs == Knobs(temperature=0.8, top_k=50)
+        assert app.wrote.knobs == Knobs(temperature=0.8, top_k=50)
 
 
 async def test_any_knob_can_be_typed_in_the_strip():
@@ -286,8 +299,8 @@ async def test_again_takes_the_next_seed_and_the_same_prompt():
         app.take([ready()])
         await settled(app, pilot)
         await pilot.press("T", "g", "G")
-        first, second, third = [order for order in app.told if isinstance(order, Write)]
-        assert (second.prompt, second.knobs) == (first.prompt, Knobs(temperature=0.8, seed=8))
+        second, third = [order for order in app.told if isinstance(order, Write)]
+        assert (second.prompt, second.knobs) == (WRITE.prompt, Knobs(temperature=0.8, seed=8))
         assert third.knobs == second.knobs
 
 

@@ -13,8 +13,8 @@ from terminal import Terminal
 from test_app import screen_text, settled, until
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
-from tui_entropy import engines
-from tui_entropy.records import ModelSpec, Pause, Proposed, Ready, Step
+from tui_entropy import engines, paths
+from tui_entropy.records import Ended, ModelSpec, Pause, Proposed, Ready, Step
 from tui_entropy.ui.app import InspectorApp
 
 SIZE = (120, 36)
@@ -194,3 +194,17 @@ async def test_what_is_held_up_is_there_when_one_comes_back(engine):
         await until(pilot, lambda: app.frame.log.proposed is not None)
         assert app.frame.log.state == "paused" and app.frame.log.proposed.index == len(app.frame.log.steps)
         await pilot.press("D")
+
+
+@pytest.mark.pty
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGKILL], ids=str)
+def test_a_prompt_is_not_lost_with_a_screen_that_goes_before_the_model_is_there(command, monkeypatch, end):
+    monkeypatch.setenv("TUI_ENTROPY_ENGINE", shlex.join([*FAKE, "--rate", "100", "--load-seconds", "6"]))
+    with command("run", "--model", "toy", "--prompt", "a lost one", "--max-tokens", "30") as terminal:
+        terminal.wait_for("loading weights")
+        os.kill(terminal.process.pid, end)
+        terminal.wait()
+    (socket,) = paths.sockets().glob("*.sock")
+    watcher = Watcher(socket)
+    watcher.until(Ended, 60)
+    assert watcher.log.started.prompt == "a lost one" and len(watcher.steps) == 30

@@ -5,7 +5,7 @@ from statistics import fmean, pstdev
 
 import made
 import pytest
-from test_app import screen_text, settled, up, writing
+from test_app import begun, screen_text, settled, up, writing
 from test_panes import rows
 from test_views import PAINTS, frame_of
 
@@ -84,7 +84,7 @@ async def test_a_page_shows_every_new_step_and_draws_nothing_without_one():
         await writing(app, pilot, steps=9)
         await pilot.press("N")
         await settled(app, pilot)
-        app.take([made.step(9)])
+        app.take([begun(steps=10)[-1]])
         await settled(app, pilot)
         assert "step 10 of 10" in screen_text(app)
         app.show = lambda **_: pytest.fail("drawn without news")

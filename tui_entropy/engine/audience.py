@@ -4,24 +4,25 @@ One screen is in control, the others watch: what they command is refused, what t
 what was recorded before it came, as far as it does not know it, and then what happens; the order of the record makes
 one of the two. Of all that was written it hears only what the text that is looked at is made of; if it is about to
 need more, it hears everything from the beginning once more. A screen that does not read is let go, so that neither
-the engine nor the others wait for it.
+the engine nor the others wait for it; one that says what is no command, or fails in any other way, is let go alone.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
 
 from msgspec.structs import replace
 
-from tui_entropy.link import EngineEnd, LinkClosed, accept, listen
+from tui_entropy.engine import admission
+from tui_entropy.engine.admission import Door
+from tui_entropy.engine.watcher import Watcher, needs
+from tui_entropy.link import EngineEnd, LinkClosed, Rejected, listen, packed, ready
 from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
     AskAttention,
@@ -37,12 +38,14 @@ from tui_entropy.records import (
     Proposed,
     Quit,
     Refused,
+    SetKnobs,
     Standing,
     Started,
     Step,
     Stop,
     Switched,
     TakeControl,
+    Write,
 )
 from tui_entropy.schema import SUFFIX
 from tui_entropy.trace import Trace
@@ -60,41 +63,13 @@ FAREWELL = 0.2
 
 WATCHES = "another screen is in control of this engine: ctrl+g takes control"
 TOO_SLOW = "the engine let this screen go, as it did not read for too long: `tui-entropy attach {}` comes back"
+LET_GO = "the engine let this screen go ({}): `tui-entropy attach {}` comes back"
+FULL = "others came, and it has room for no more"
+MEMORY_FULL = "it sent or was sent too much that is not whole or was not read"
+MISTAKEN = "the engine was told what it cannot do: {}"
 ENDED = "the engine was ended from another screen, by `tui-entropy stop` or by a signal"
 LEAVING: dict[str, Command | None] = {"write": None, "pause": Pause("the last screen left"), "stop": Stop()}
 """One of records.ON_LEAVE -> what it commands."""
-
-
-@dataclass(eq=False, slots=True)
-class Watcher:
-    """One end of a link. Whoever does not follow only asks how the engine stands, or gives an order and leaves."""
-
-    link: EngineEnd
-    live: bool = False
-    """Hears what happens as it happens."""
-    missed: Iterator[Event] | None = None
-    """What it hears before that."""
-    lacks: frozenset[int] = frozenset()
-    """Runs whose steps it was not told."""
-    guest: bool = False
-
-    @property
-    def follows(self) -> bool:
-        return self.live or self.missed is not None
-
-    @property
-    def is_screen(self) -> bool:
-        return self.follows and not self.guest
-
-
-def needs(event: Event) -> int | None:
-    """The run whose steps must be known to make sense of it."""
-    match event:
-        case Started():
-            return event.parent
-        case Switched():
-            return event.run
-    return None
 
 
 class Audience:
@@ -103,7 +78,7 @@ class Audience:
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
-        self._server = listen(path)
+        self._door, self._most = Door(listen(path)), admission.most_links()
         self._watchers: list[Watcher] = []
         self._control: Watcher | None = None
         self._asker: Watcher | None = None
@@ -112,6 +87,10 @@ class Audience:
         self._keep, self._on_leave = PATIENCE, "write"
         self._alone_since = time.monotonic()
         self._began = time.time()
+        self._turn = 0
+        """Whose turn it is to be told what it missed."""
+        self._news = False
+        """Screens came, went or took control, and not everyone knows."""
         self._recorder = Recorder(None)
         self._proposed: dict[int, Proposed] = {}
         """What is held up now, which no record has: of a run, and of its twin."""
@@ -151,31 +130,42 @@ class Audience:
         self._recorder.close()
         for left in self.path.parent.glob(f"{self.path.stem}{SUFFIX}*"):
             left.unlink(missing_ok=True)
-        self._server.close()
+        self._door.close()
         self.path.unlink(missing_ok=True)
         for watcher in self._watchers:
             with suppress(LinkClosed):
                 watcher.link.last_word(Dismissed(ENDED))
         end = time.monotonic() + FAREWELL
         while (late := [each.link for each in self._watchers if each.link.backlog]) and time.monotonic() < end:
-            _, writable, _ = select.select([], late, [], FAREWELL)
-            for link in writable:
-                with suppress(LinkClosed):
-                    link.flush()
+            writable = ready([], late, FAREWELL)[1]
+            for link in late:
+                if link.fileno() in writable:
+                    try:
+                        link.flush()
+                    except LinkClosed:
+                        link.backlog = 0
         for watcher in self._watchers:
             watcher.link.close()
 
     # --- Hearing ---------------------------------------------------------------------------------------------
 
     def hear(self, wait: bool) -> Iterator[Command]:
-        """What the engine is to do, waiting for something if told to. Leaving is heard as what was set for it."""
-        self._exchange(self._patience() if wait else 0)
+        """What the engine is to do, waiting for something if told to. Leaving is heard as what was set for it. Of the
+        questions of those who only watch one at a time, so that they do not hold up the text."""
+        self._exchange(self._patience() if wait and not self._heard else 0)
+        later = list[tuple[Watcher | None, Command]]()
+        answered = False
         while self._heard:
             self._asker, command = self._heard.popleft()
-            if isinstance(command, Load):
-                self._keep, self._on_leave = command.keep, command.on_leave
-                self._tell_standing()
+            if self._asker not in (None, self._control):
+                if answered:
+                    later.append((self._asker, command))
+                    continue
+                answered = True
+            if self._asker is not None:
+                self._asker.waiting -= 1
             yield command
+        self._heard.extend(later)
         self._asker = None
         if self._alone and time.monotonic() - self._alone_since >= self._keep:
             yield Quit()
@@ -188,42 +178,92 @@ class Audience:
         """Seconds until there is something to do though nobody says anything; None for never."""
         return max(self._alone_since + self._keep - time.monotonic(), 0) if self._alone else None
 
-    def _exchange(self, timeout: float | None) -> None:
-        """Let in, hand over and take in, once something can be."""
-        links: list[EngineEnd | socket] = [self._server, *(watcher.link for watcher in self._watchers)]
-        owed: list[EngineEnd | socket] = [
-            watcher.link for watcher in self._watchers if watcher.link.backlog or watcher.missed
-        ]
-        readable, writable, _ = select.select(links, owed, [], timeout)
-        for watcher in tuple(self._watchers):
-            if watcher not in self._watchers:
-                continue
-            try:
-                if watcher.link in writable:
-                    watcher.link.flush()
-                    self._catch_up(watcher)
-                if watcher.link in readable:
-                    for command in watcher.link.receive():
-                        self._heed(watcher, command)
-            except LinkClosed:
-                self._part(watcher)
-        if self._server in readable and (link := accept(self._server)):
-            self._watchers.append(watcher := Watcher(link))
-            self._send(watcher, self._standing(watcher))
+    def overtaking(self, wish: Write | None) -> Write | None:
+        """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
+        kept = deque[tuple[Watcher | None, Command]]()
+        for watcher, command in self._heard:
+            match command:
+                case Write():
+                    wish = command
+                case SetKnobs() if wish:
+                    wish = replace(wish, knobs=command.knobs)
+                case _:
+                    kept.append((watcher, command))
+                    continue
+            if watcher:
+                watcher.waiting -= 1
+        self._heard = kept
+        return wish
 
-    def _heed(self, watcher: Watcher, command: Command) -> None:
+    def settle(self, load: Load) -> None:
+        """How long to stay alone, and what to do then."""
+        self._keep, self._on_leave = load.keep, load.on_leave
+        self._tell_standing()
+
+    def _exchange(self, timeout: float | None) -> None:
+        """Let in, hand over and take in, once something can be. Whoever fails in this is let go alone."""
+        heard = [watcher for watcher in self._watchers if self._may_speak(watcher)]
+        owed = [watcher for watcher in self._watchers if watcher.link.backlog or watcher.missed]
+        if any(watcher.link.more for watcher in heard):
+            timeout = 0
+        readable, writable = ready(
+            [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
+        )
+        # First, so that nobody is told of a leaving before what follows from it.
+        if self._door.fileno() in readable:
+            self._door.admit(self._welcome, self._make_room)
+        for watcher in heard:
+            if watcher.link.more or watcher.link.fileno() in readable:
+                self._with(watcher, self._listen_to)
+        for watcher in owed:
+            if watcher.link.fileno() in writable:
+                self._with(watcher, lambda each: each.link.flush())
+        if missing := [watcher for watcher in self._watchers if watcher.missed and watcher.link.backlog < AHEAD]:
+            self._turn += 1
+            next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
+            self._with(next_one, self._catch_up)
+        while sum(each.link.held for each in self._watchers) > admission.MEMORY and self._make_room(MEMORY_FULL):
+            pass
+        if self._news:
+            self._tell_standing()
+
+    def _may_speak(self, watcher: Watcher) -> bool:
+        """Whoever has much to be obeyed, or does not read what it is told, is heard later."""
+        if watcher is self._control:
+            return watcher.waiting < admission.ORDERED
+        return watcher.waiting < admission.ASKED and watcher.link.backlog < admission.LISTENED
+
+    def _with(self, watcher: Watcher, act: Callable[[Watcher], None]) -> None:
+        """Do something that may fail for this one only."""
+        if watcher not in self._watchers:
+            return
+        try:
+            act(watcher)
+        except LinkClosed as gone:
+            self._part(watcher, str(gone))
+        except Exception as error:
+            traceback.print_exc()
+            self._part(watcher, str(error).split("\n", 1)[0] or type(error).__name__)
+
+    def _listen_to(self, watcher: Watcher) -> None:
+        for command in watcher.link.receive():
+            self._heed(watcher, command)
+
+    def _heed(self, watcher: Watcher, command: Command | Rejected) -> None:
         match command:
+            case Rejected():
+                self._send(watcher, Refused(MISTAKEN.format(command.sentence)))
             case Follow():
                 watcher.guest = command.guest
                 self._bring_up(watcher, command.after)
                 if self._control is None and not watcher.guest:
                     self._control = watcher
-                self._tell_standing()
-                self._catch_up(watcher)
+                self._news = True
             case TakeControl():
                 self._control = watcher
-                self._tell_standing()
+                self._news = True
             case _ if self._control in (watcher, None) or isinstance(command, AskAttention):
+                watcher.waiting += 1
                 self._heard.append((watcher, command))
             case _:
                 self._send(watcher, Refused(WATCHES))
@@ -268,6 +308,21 @@ class Audience:
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
+    def _welcome(self, link: EngineEnd) -> None:
+        if len(self._watchers) >= self._most:
+            self._make_room()
+        self._watchers.append(watcher := Watcher(link))
+        self._send(watcher, self._standing(watcher))
+
+    def _make_room(self, why: str = "") -> bool:
+        """Let one go: who never followed before who does, the oldest of them first; never the one in control. Where
+        memory is short, the one that holds the most of it."""
+        others = [watcher for watcher in self._watchers if watcher is not self._control]
+        if others:
+            by_age = sorted(others, key=lambda watcher: watcher.follows)
+            self._part(max(others, key=lambda each: each.link.held) if why else by_age[0], why or FULL)
+        return bool(others)
+
     def _standing(self, watcher: Watcher) -> Standing:
         standing = Standing(
             engine=self.path.stem,
@@ -284,33 +339,44 @@ class Audience:
         return replace(self.describe(standing), screens=standing.screens)
 
     def _tell(self, event: Event) -> None:
-        for watcher in tuple(self._watchers):
-            if watcher.live and needs(event) in watcher.lacks:
+        if not (live := [watcher for watcher in self._watchers if watcher.live]):
+            return
+        message = packed(event)
+        for watcher in live:
+            if needs(event) in watcher.lacks:
                 self._bring_up(watcher)
-            elif watcher.live:
-                self._send(watcher, event)
+            else:
+                self._send_packed(watcher, message)
 
     def _tell_standing(self) -> None:
         """To everyone who is level with what happens; who is not yet hears it then."""
+        self._news = False
         for watcher in tuple(self._watchers):
             if watcher.live:
                 self._send(watcher, self._standing(watcher))
 
     def _send(self, watcher: Watcher, event: Event) -> None:
+        self._send_packed(watcher, packed(event))
+
+    def _send_packed(self, watcher: Watcher, message: bytes) -> None:
         try:
-            watcher.link.send(event)
+            watcher.link.send_packed(message)
             if watcher.link.backlog > SLOW:
                 watcher.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
                 self._unfollow(watcher)
         except LinkClosed:
             self._part(watcher)
 
-    def _part(self, watcher: Watcher) -> None:
-        """It hung up."""
-        if watcher in self._watchers:
-            self._watchers.remove(watcher)
-            watcher.link.close()
-            self._unfollow(watcher)
+    def _part(self, watcher: Watcher, why: str = "") -> None:
+        """It hung up, or is hung up on; then it hears why, if it listens."""
+        if watcher not in self._watchers:
+            return
+        self._watchers.remove(watcher)
+        if why:
+            with suppress(LinkClosed):
+                watcher.link.last_word(Dismissed(LET_GO.format(why, self.path.stem)))
+        watcher.link.close()
+        self._unfollow(watcher)
 
     def _unfollow(self, watcher: Watcher) -> None:
         """Tell it nothing any more. The oldest screen takes over from one that was in control."""
@@ -321,7 +387,7 @@ class Audience:
         if followed and self._alone:
             self._alone_since = time.monotonic()
         if was_screen:
-            self._tell_standing()
+            self._news = True
             leaving = LEAVING[self._on_leave]
             if leaving and not any(each.is_screen for each in self._watchers):
                 self._heard.append((None, leaving))

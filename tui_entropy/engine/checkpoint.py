@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tui_entropy.errors import UserError
+from tui_entropy.files import opened
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
 LARGEST_HEADER = 100 * 2**20
@@ -52,7 +53,7 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     """Source: the safetensors format: uint64 length, that many bytes of JSON, then the tensors."""
     size = path.stat().st_size
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, LARGEST_HEADER)))
         header.pop("__metadata__", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from tui_entropy.engine.text import Codec
 from tui_entropy.engine.trial import tried
 from tui_entropy.engine.verify.trust import trust
 from tui_entropy.errors import UserError
+from tui_entropy.files import NO_FILE
 from tui_entropy.records import ModelCard, ModelSpec, Progress
 from tui_entropy.report import saved
 
@@ -45,6 +47,10 @@ WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes end that write text from left to right, but for those that the library knows by another name."""
 SAID = 300
 """Characters of what a library says that go into a sentence."""
+
+
+READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py", ".tiktoken")
+"""How the names of files end that transformers reads."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
             _check_room(n_bytes, device, spec.name)
 
     weights = weights_of(spec, report, check_download)
+    _check_files(weights)
     config = _config(weights, spec)
     checkpoint = checkpoint_of(weights.folder)
     model_files.check_sizes(config, checkpoint.n_tensors, weights.name)
@@ -150,6 +157,16 @@ def _check_room(wanted: int, device: torch.device, name: str) -> None:
 
 
 # --- Reading -------------------------------------------------------------------------------------------------
+
+
+def _check_files(weights: Weights) -> None:
+    """Raise UserError for a pipe or a device in a model's folder, which a library would wait for when it opens it."""
+    for entry in os.scandir(weights.folder):
+        waits = os.path.exists(entry.path) and not (entry.is_file() or entry.is_dir())
+        if waits and entry.name.endswith(READ):
+            raise UserError(
+                f"{entry.path} is {NO_FILE}, so {weights.name} cannot be read: remove it or put a file there"
+            )
 
 
 def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tui_entropy.engine.gguf import MAGIC, GgufFile
 from tui_entropy.errors import UserError
+from tui_entropy.files import opened
 from tui_entropy.records import ModelCard, Vector
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def load(path: Path) -> ControlVector:
     Raises UserError for a file that cannot be read, is damaged, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             is_gguf = file.read(len(MAGIC)) == MAGIC
     except OSError as unreadable:
         raise UserError(

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from tui_entropy.crash_report import reported
 from tui_entropy.engine.audience import Audience
+from tui_entropy.engines import opened_log
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 """The screen must answer a key while the model computes."""
+QUESTIONS = (AskAttention, AskFan, Reconsider)
 GAUGE_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 
@@ -95,7 +97,8 @@ class Worker:
         for command in self.audience.hear(wait=not self._writing):
             if isinstance(command, Quit):
                 return False
-            self._contained(lambda command=command: self.obey(command))  # type: ignore[misc]
+            question = isinstance(command, QUESTIONS)
+            self._contained(lambda command=command: self.obey(command), question)  # type: ignore[misc]
         if self._writing:
             self._contained(self.advance)
         return True
@@ -186,7 +189,10 @@ class Worker:
 
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
+        if self._model is not None:
+            raise UserError("this engine was told already what to load: start another one for another model")
         self._model = command.model
+        self.audience.settle(command)
         try:
             self.session = self.bring_up(command)
             for vector in command.vectors:
@@ -202,6 +208,10 @@ class Worker:
         trace = self.audience.record(command.trace)
         self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.rewinds))
         self._gauge()
+        wished = self.audience.overtaking(command.write)
+        for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
+            if order not in (None, SetWatches(()), SetBreakpoints(())):
+                self._contained(lambda order=order: self.obey(order))  # type: ignore[misc]
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))
@@ -233,14 +243,18 @@ class Worker:
         self.emit(Paused(self.session.run, reason))
         self.session.look_ahead()
 
-    def _contained(self, act: Callable[[], None]) -> None:
-        """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen."""
+    def _contained(self, act: Callable[[], None], question: bool = False) -> None:
+        """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen. One in
+        the answer to a question, which changes nothing, does not even end the run."""
         try:
             act()
         except UserError as mistake:
             self.audience.answer(Refused(str(mistake)))
         except Exception as error:
             traceback.print_exc()
+            if question:
+                self.audience.answer(Refused(_sentence(error)))
+                return
             if self.session is not None:
                 self.session.abandon()
             self.emit(Failed(_sentence(error), traceback.format_exc()))
@@ -291,8 +305,7 @@ def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker]
     """
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy; read once, by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = opened_log(log_path)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.nice(NICENESS)

@@ -146,9 +146,9 @@ class Actions(
     # --- Knobs -----------------------------------------------------------------------------------------------
 
     def set_knobs(self, knobs: Knobs) -> None:
-        """Ask for them. A model that is not up yet gets them with the prompt."""
+        """Ask for them. A text that waits for its model begins with them."""
         self.suppose(self.frame.knobs)
-        if knobs != self.frame.knobs and self.frame.log.state in (*BUSY, "paused", "ended", "ready"):
+        if knobs != self.frame.knobs and self.frame.log.state not in GONE:
             self.tell(SetKnobs(knobs))
         self.show(knobs=knobs, typed="")
 

@@ -22,6 +22,7 @@ from textual.screen import Screen
 from tui_entropy import paths
 from tui_entropy.engines import ENGINE
 from tui_entropy.log import Log
+from tui_entropy.plausible import contradiction
 from tui_entropy.records import (
     AttentionRows,
     Breakpoint,
@@ -33,9 +34,7 @@ from tui_entropy.records import (
     Ready,
     Reconsidered,
     Refused,
-    SetBreakpoints,
     SetVector,
-    SetWatches,
     Standing,
     Started,
     Vector,
@@ -191,7 +190,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
             self.attach = self.standing = None
             self.engine.start()
             self.frame.log.append(Progress("starting the engine"))
-            self.tell(self.load)
+            self.tell(self.orders)
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""
@@ -243,8 +242,18 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         """What has come goes into the log; whether anything had."""
         arrived, self._arrived = self._arrived, []
         for event in arrived:
+            if wrong := contradiction(event, self.frame.log.card):
+                self._distrust(wrong)
+                break
             self._take_in(event)
         return bool(arrived)
+
+    def _distrust(self, wrong: str) -> None:
+        why = f"it told of {wrong} that cannot be"
+        if self.engine:
+            self.engine.distrust(why)
+        else:
+            self.frame.log.lose(why)
 
     def _take_in(self, event: Event) -> None:
         log = self.frame.log
@@ -257,9 +266,8 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
                 if self.frame.layer > event.card.n_layers or not self._been_ready:
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
                 self._been_ready = True
-                self._set_stops()
                 if self.opening:
-                    self.write(self.opening)
+                    self.wrote, self.opening = changed(self.opening, knobs=self.frame.knobs), None
             case Started() if log.run == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
@@ -277,14 +285,20 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
             case Reconsidered():
                 self.reconsidered(event.step)
 
-    def _set_stops(self) -> None:
-        """A new engine is told what there was before, or what was asked for at the start."""
+    @property
+    def orders(self) -> Load:
+        """What a new engine is told: all that was asked for at the start, or is set since. So nothing of it is lost
+        with this screen."""
         log, (breakpoints, watches) = self.frame.log, self.stops
-        texts = tuple(watch.text for watch in log.now.watches) or watches
-        if self.in_control and texts:
-            self.tell(SetWatches(texts))
-        if self.in_control and (wanted := log.breakpoints or breakpoints):
-            self.tell(SetBreakpoints(wanted))
+        known = self.frame.vectors
+        files = {vector.source for vector in known}
+        return changed(
+            self.load,
+            vectors=(*known, *(vector for vector in self.load.vectors if vector.source not in files)),
+            watches=tuple(watch.text for watch in log.now.watches) or watches,
+            breakpoints=log.breakpoints or breakpoints,
+            write=self.opening and changed(self.opening, knobs=self.frame.knobs),
+        )
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
@@ -307,13 +321,13 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
 
     def write(self, wanted: Write) -> None:
         """Begin a text, now or when the model is up."""
-        card = self.frame.log.card
-        if card is None or self.frame.log.state in ("starting", "loading", *GONE):
+        wanted = changed(wanted, knobs=self.frame.knobs)
+        if self.frame.log.card is None or self.frame.log.state in ("starting", "loading", *GONE):
             self.opening = wanted
-            return
-        chat = card.has_chat_template if wanted.chat is None else wanted.chat
-        self.opening, self.wrote = None, changed(wanted, chat=chat, knobs=self.frame.knobs)
-        self.tell(self.wrote)
+        else:
+            self.opening, self.wrote = None, wanted
+        if self.frame.log.state not in GONE:
+            self.tell(wanted)
 
     def show(self, **changes: Any) -> None:
         """The one place where anything on screen changes. Heavy panes follow a little later."""

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tui_entropy import engines, link
-from tui_entropy.records import Command, Dismissed, Event, Follow, Quit
+from tui_entropy.errors import UserError
+from tui_entropy.records import Command, Dismissed, Event, Failed, Follow, Load, Quit, Refused
 
 REST_SECONDS = 0.01
 """After what was heard soon after something else, so that a fast engine wakes the screen a hundred times a second and
@@ -83,12 +84,22 @@ class EngineProcess:
                 self._waiting.append(command)
             return
         try:
-            self._link.send(command)
+            self._link.send_packed(link.command(command))
+        except UserError as mistake:
+            said = str(mistake)
+            answer = Failed(said, fatal=True) if isinstance(command, Load) else Refused(said)
+            self._loop.call_soon(lambda: self._told([answer]))
+            return
         except link.LinkClosed:
-            self._hung_up("")
+            self._cut_off()
             return
         if self._link.backlog:
             self._loop.add_writer(self._link.fileno(), self._flush)
+
+    def distrust(self, why: str) -> None:
+        """Hang up on an engine that says what cannot be, and end it where it was started here."""
+        if self._link is not None:
+            self._hung_up(why)
 
     def close(self) -> None:
         """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
@@ -114,7 +125,7 @@ class EngineProcess:
     def _knock(self, deadline: float) -> None:
         assert self._process is not None
         try:
-            self._meet(link.connect(self._socket))
+            self._meet(link.connect(self._socket, patience=0))
         except OSError:
             if self._process.poll() is None and self._loop.time() < deadline:
                 self._timer = self._loop.call_later(KNOCK_SECONDS, self._knock, deadline)
@@ -147,6 +158,12 @@ class EngineProcess:
                 self._loop.remove_reader(self._link.fileno())
                 self._rest = self._loop.call_later(REST_SECONDS, self._listen)
 
+    def _cut_off(self) -> None:
+        """It takes nothing any more, and may have said why."""
+        self._read()
+        if self._link is not None:
+            self._hung_up("")
+
     def _listen(self) -> None:
         self._heard_at = self._loop.time()
         if self._link is not None:
@@ -158,7 +175,7 @@ class EngineProcess:
         try:
             self._link.flush()
         except link.LinkClosed:
-            self._hung_up("")
+            self._cut_off()
             return
         if not self._link.backlog:
             self._loop.remove_writer(self._link.fileno())

@@ -9,6 +9,7 @@ from pathlib import Path
 from textual.binding import Binding, BindingType
 
 from tui_entropy.errors import UserError
+from tui_entropy.files import text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ def keymap(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
-        mine = tomllib.loads(file.read_text(encoding="utf-8"))
+        mine = tomllib.loads(text_of(file))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}): it holds lines such as pause = 'p'") from error
     known = {key.id for key in KEYS}

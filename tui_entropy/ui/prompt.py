@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.widgets import Static, TextArea
 
 from tui_entropy import paths
+from tui_entropy.files import bytes_of, kept_open
 from tui_entropy.ui.prompting import Prompt, Purpose
 
 KEPT = 500
@@ -23,7 +24,7 @@ class History:
     def __init__(self, file: Path | None = None) -> None:
         self.file = file or paths.state() / "prompts.jsonl"
         try:
-            lines = self.file.read_bytes().splitlines()[-KEPT:]
+            lines = bytes_of(self.file).splitlines()[-KEPT:]
         except OSError:
             lines = []
         self.prompts = [prompt for line in lines if (prompt := _read(line))]
@@ -35,7 +36,7 @@ class History:
         self.prompts.append(prompt)
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            file = kept_open(self.file, os.O_WRONLY | os.O_APPEND)
             with os.fdopen(file, "ab") as out:
                 out.write(msgspec.json.encode(prompt) + b"\n")
         except OSError:

@@ -20,6 +20,7 @@ from textual.theme import Theme as TextualTheme
 
 from tui_entropy import paths
 from tui_entropy.errors import UserError
+from tui_entropy.files import text_of
 
 STYLES = (
     "base", "dim", "title", "focused", "number", "accent", "good", "warning", "error", "cursor", "selected", "mark",
@@ -73,7 +74,7 @@ def load(name: str) -> Theme:
 def read(path: Path) -> Theme:
     """A theme file. UserError names the file and the field that is wrong."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(text_of(path))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"theme file {path} cannot be read ({error}): mend it or choose another theme") from error
     chrome = dict(_table(path, table, "theme"))

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from textual.strip import Strip
 
-from tui_entropy.records import AskAttention, AttentionRows, Piece, Step
+from tui_entropy.records import MOST_KEYS, AskAttention, AttentionRows, Piece, Step
 from tui_entropy.ui.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.paint import Part
 from tui_entropy.ui.view import HEAVY, Frame, View
@@ -62,7 +62,7 @@ def asking(frame: Frame, width: int, height: int) -> AskAttention:
     assert frame.step
     last = frame.step.position - 1
     label = LABEL * 2 if paired(frame) else LABEL
-    n_keys = max(min(width - label - ELSEWHERE, last + 1), 1)
+    n_keys = max(min(width - label - ELSEWHERE, last + 1, MOST_KEYS), 1)
     n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MOST_QUERIES, last + 1)
     return AskAttention(frame.layer, frame.head, last, n_queries, last + 1 - n_keys, n_keys)
 

@@ -1,0 +1,43 @@
+"""One who is connected to an engine: what it hears, and of what was written it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tui_entropy.link import EngineEnd
+from tui_entropy.records import Event, Started, Switched
+
+
+@dataclass(eq=False, slots=True)
+class Watcher:
+    """One end of a link. Whoever does not follow only asks how the engine stands, or gives an order and leaves."""
+
+    link: EngineEnd
+    live: bool = False
+    """Hears what happens as it happens."""
+    missed: Iterator[Event] | None = None
+    """What it hears before that."""
+    lacks: frozenset[int] = frozenset()
+    """Runs whose steps it was not told."""
+    guest: bool = False
+    waiting: int = 0
+    """Commands of it that were heard and not obeyed yet."""
+
+    @property
+    def follows(self) -> bool:
+        return self.live or self.missed is not None
+
+    @property
+    def is_screen(self) -> bool:
+        return self.follows and not self.guest
+
+
+def needs(event: Event) -> int | None:
+    """The run whose steps must be known to make sense of it."""
+    match event:
+        case Started():
+            return event.parent
+        case Switched():
+            return event.run
+    return None
