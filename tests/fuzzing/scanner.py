@@ -12,7 +12,7 @@ import re
 OURS = re.compile(
     r"\x1b\[\d*(?:;\d+)?H"  # move
     r"|\x1b\[\d*C"  # move on
-    r"|\r?\n(?=\x1b\[\d+;1H)"  # as Textual ends a line of a whole screen
+    r"|\r?\n(?=\x1b\[\d+;\d+H)"  # as Textual ends a line of a whole screen
     r"|\x1b\[[\d;:]*m"  # style
     r"|\x1b\[[\d;]*[JK]"  # erase
     r"|\x1b\[\?(?:7|25|47|1000|1002|1003|1004|1006|1015|1016|1047|1049|2004|2026|2048)(?:[hl]|\$p)"

@@ -220,3 +220,26 @@ async def test_what_acts_on_the_last_vector_acts_on_one_that_is_there():
         app.action_strength(1)
         app.action_no_vectors()
         assert app._exception is None and app.frame.vectors[0].strength != 0
+
+
+# --- What is pasted --------------------------------------------------------------------------------------------
+
+ODD = "a\x01\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200e\u2028z"
+
+
+@pytest.mark.parametrize("key", ["i", "ctrl+p"])
+async def test_what_is_pasted_is_drawn_without_anything_that_a_terminal_obeys(key):
+    from tui_entropy.ui.line_filter import OBEYED
+
+    app = up()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await writing(app, pilot)
+        await pilot.press(key)
+        app.post_message(events.Paste(ODD))
+        await pilot.pause(0.3)
+        shown = [segment.text for strip in app.screen._compositor.render_strips() for segment in strip]
+        assert not OBEYED.search("".join(shown)) and any("31m" in text for text in shown)
+        if key == "i":
+            assert app.prompt_box.text.text.startswith("a\x01") and any(
+                "a\u2401\u2407\u241b[2J" in text for text in shown
+            )

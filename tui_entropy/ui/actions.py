@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as changed
+from textual.app import SystemCommand
 
 from tui_entropy.errors import UserError
 from tui_entropy.knobs import read
@@ -14,6 +16,7 @@ from tui_entropy.ui import ladders
 from tui_entropy.ui.ask import Asking
 from tui_entropy.ui.attached import AttachedActions
 from tui_entropy.ui.branching import BranchActions
+from tui_entropy.ui.keys import KEYS, named
 from tui_entropy.ui.laning import LaneActions
 from tui_entropy.ui.lists import ListActions
 from tui_entropy.ui.notices import Notices
@@ -299,7 +302,20 @@ class Actions(
         """ctrl-C."""
         self.say("q or ctrl+q quits")
 
-    # --- Themes ----------------------------------------------------------------------------------------------
+    # --- Palette and themes ----------------------------------------------------------------------------------
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for key in KEYS:
+            if key.where in ("", "usual") and key.action != "command_palette":
+                label = key.label[0].upper() + key.label[1:]
+                yield SystemCommand(
+                    label, f"{key.group} · {named(key.keys)}", lambda key=key: self.perform(key.action)
+                )
+        for name in self.theme_names():
+            yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
+
+    async def perform(self, action: str) -> None:
+        await self.run_action(action)
 
     def theme_names(self) -> list[str]:
         return sorted(available())

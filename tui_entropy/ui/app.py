@@ -14,10 +14,9 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 from textual.actions import parse
-from textual.app import ComposeResult, SystemCommand
+from textual.app import ComposeResult
 from textual.containers import Container
 from textual.driver import Driver
-from textual.screen import Screen
 
 from tui_entropy import paths
 from tui_entropy.engines import ENGINE
@@ -45,7 +44,8 @@ from tui_entropy.ui.actions import GONE, Actions
 from tui_entropy.ui.dispatch import Dispatch
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.failure import ClosesOnFailure
-from tui_entropy.ui.keys import KEYS, bindings, holds, named
+from tui_entropy.ui.keys import KEYS, bindings, holds
+from tui_entropy.ui.line_filter import WithoutControls
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.repaint import RepaintScheduler
 from tui_entropy.ui.shortcut import Shortcut
@@ -115,6 +115,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         driver_class: type[Driver] | None = None,
     ) -> None:
         super().__init__(driver_class=driver_class)
+        self._filters.append(WithoutControls())
         path = str(trace) if trace else None
         self.load, self.opening = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache), write
         self.stops = tuple(breakpoints), tuple(watches)
@@ -374,19 +375,6 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         if action == "recall" and self.frame.place == "prompt" and self.prompt_box:
             return self.prompt_box.may_recall(int(str(parameters[0])))
         return holds(where, self.place)
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        for key in KEYS:
-            if key.where in ("", "usual") and key.action != "command_palette":
-                label = key.label[0].upper() + key.label[1:]
-                yield SystemCommand(
-                    label, f"{key.group} · {named(key.keys)}", lambda key=key: self.perform(key.action)
-                )
-        for name in self.theme_names():
-            yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
-
-    async def perform(self, action: str) -> None:
-        await self.run_action(action)
 
     def on_descendant_focus(self) -> None:
         focused = self.base.focused

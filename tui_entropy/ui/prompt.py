@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import msgspec
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static, TextArea
 
 from tui_entropy import paths
 from tui_entropy.files import bytes_of, kept_open
+from tui_entropy.ui.branching import typed_as
 from tui_entropy.ui.prompting import Prompt, Purpose
 
 KEPT = 500
@@ -50,6 +52,13 @@ def _read(line: bytes) -> Prompt | None:
         return None
 
 
+class Field(TextArea):
+    """Draws a glyph, letter for letter, for what a terminal would obey or hide; what it holds stays as it is."""
+
+    def get_line(self, line_index: int) -> Text:
+        return Text(typed_as(self.document.get_line(line_index)), end="", no_wrap=True)
+
+
 class PromptBox(Vertical):
     """Its keys are in the table of keys; the app calls these methods."""
 
@@ -68,7 +77,7 @@ class PromptBox(Vertical):
 
     @staticmethod
     def _field(text: str, id: str, empty: str) -> TextArea:
-        area = TextArea(text, id=id, placeholder=empty, compact=True, highlight_cursor_line=False, soft_wrap=True)
+        area = Field(text, id=id, placeholder=empty, compact=True, highlight_cursor_line=False, soft_wrap=True)
         area.cursor_blink = False  # a blinking cursor sends bytes for ever
         return area
 
