@@ -100,5 +100,5 @@ def test_whoever_is_given_a_pipe_says_so_at_once(kind, tmp_path):
         f"path = Path(sys.argv[1])\ntry:\n    {LOADERS[kind].replace(chr(10), chr(10) + '    ')}\n"
         "except UserError as said: print('said', said)"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=240)
     assert done.stdout.startswith("said") and "regular file" in done.stdout, done.stderr

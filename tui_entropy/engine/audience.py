@@ -209,9 +209,13 @@ class Audience:
         readable, writable = ready(
             [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
         )
-        # First, so that nobody is told of a leaving before what follows from it.
+        # Before leavings are noticed, and greeted together: whoever comes because of what another one was told comes
+        # in the next exchange, when what follows from a leaving was obeyed.
         if self._door.fileno() in readable:
-            self._door.admit(self._welcome, self._make_room)
+            known = set(self._watchers)
+            self._door.admit(self._let_in, self._make_room)
+            for watcher in [each for each in self._watchers if each not in known]:
+                self._send(watcher, self._standing(watcher))
         for watcher in heard:
             if watcher.link.more or watcher.link.fileno() in readable:
                 self._with(watcher, self._listen_to)
@@ -308,11 +312,10 @@ class Audience:
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
-    def _welcome(self, link: EngineEnd) -> None:
+    def _let_in(self, link: EngineEnd) -> None:
         if len(self._watchers) >= self._most:
             self._make_room()
-        self._watchers.append(watcher := Watcher(link))
-        self._send(watcher, self._standing(watcher))
+        self._watchers.append(Watcher(link))
 
     def _make_room(self, why: str = "") -> bool:
         """Let one go: who never followed before who does, the oldest of them first; never the one in control. Where
