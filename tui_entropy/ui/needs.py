@@ -20,7 +20,8 @@ def offered(frame: Frame, key: Key) -> bool:
 def _another(frame: Frame) -> bool:
     """The step under the cursor can be written in another way."""
     second = frame.second and frame.log.twin is not None
-    return frame.step is not None and not second and frame.log.state in (*GOING, "ended")
+    fixed = second or bool(frame.played)
+    return frame.step is not None and not fixed and frame.log.state in (*GOING, "ended")
 
 
 def _chosen_lane(frame: Frame) -> str:
