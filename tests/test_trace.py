@@ -281,7 +281,7 @@ def test_what_is_no_trace_is_refused_in_a_sentence(tmp_path):
     text.write_text("once upon a time")
     for path, said in (
         (tmp_path / "none.tui", "No such file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "not a regular file"),
         (foreign, "no trace"),
         (newer, "version 2 and this tui-entropy reads version 1"),
         (text, "no trace"),

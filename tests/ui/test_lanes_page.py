@@ -154,6 +154,7 @@ async def test_Y_starts_a_twin_at_the_cursor():
         app.show(vectors=(ON,))
         await pilot.press("home", "right", "Y")
         assert app.told == [Twin(1, 1, Lane("no vectors", vectors=(OFF,)))]
+        app.show(vectors=(OFF,))
         await pilot.press("V", "down", "Y")
         assert app.told[1:] == [Twin(1, 1, Lane("only warm", vectors=(ON,)))] and app.place == ""
 

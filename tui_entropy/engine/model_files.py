@@ -77,6 +77,8 @@ def check_sizes(config: Any, n_tensors: int, name: str) -> None:
     for what in SIZES:
         value: Any = getattr(text, what, None)
         whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+        if (what, value) == ("max_position_embeddings", -1):  # how XLNet says that it has no limit
+            continue
         if isinstance(value, int | float | str) and not whole:
             raise UserError(_damaged(name, f"{what} is {str(value)[:40]}"))
     layers = getattr(text, "num_hidden_layers", None) or 0

@@ -97,7 +97,7 @@ class Stops:
         try:
             conditions = {one.id: parse(one.expression, self.card) for one in wanted}
         except ConditionError as mistake:
-            raise UserError(mistake.shown()) from None
+            raise UserError(str(mistake), mistake.place()) from None
         self._watch(self._asked, conditions.values())
         same = {id for id, was in self._conditions.items() if id in conditions and conditions[id].text == was.text}
         self._conditions, self._judged, self._were = conditions, None, self._were & same

@@ -149,7 +149,7 @@ KEYS = (
     Key("back10", "shift+left,ctrl+left", "move(-10)", "ten tokens back", LOOKING, needs="steps"),
     Key("on10", "shift+right,ctrl+right", "move(10)", "ten tokens on", LOOKING, needs="steps"),
     Key("first", "home", "first", "the first token", LOOKING, needs="steps"),
-    Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest", needs="steps"),
+    Key("follow", "end", "follow", "the newest token, and follow it", LOOKING, "newest"),
     Key("prompt", "i", "prompt", "write from a new prompt", WRITING, "prompt"),
     Key("again", "g", "again(1)", "write it again with the next seed", WRITING, "again", needs="begun engine"),
     Key("same", "G", "again(0)", "write it again with the same seed", WRITING, needs="begun engine"),

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from tui_entropy.ui.keys import Key
 from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.branches import chosen
-from tui_entropy.ui.widgets.lanes import PROMPT, SYSTEM, choices
 
 GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
 
@@ -24,7 +22,15 @@ def _another(frame: Frame) -> bool:
     return frame.step is not None and not fixed and frame.log.state in (*GOING, "ended")
 
 
+def _chosen_branch(frame: Frame) -> int:
+    """The run that keys of the branches page act on."""
+    return frame.branch if frame.branch in frame.log.runs else frame.log.run
+
+
 def _chosen_lane(frame: Frame) -> str:
+    """Whether the lane that is chosen differs from what is there, and whether it has a prompt to type."""
+    from tui_entropy.ui.widgets.lanes import PROMPT, SYSTEM, choices  # a view, which hints must not know
+
     found = choices(frame)
     choice = found[min(frame.row, len(found) - 1)]
     return "same" if choice.same else "typed" if choice.name in (SYSTEM, PROMPT) else "made"
@@ -40,8 +46,8 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "another": _another,
     "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,
     "vectors": lambda frame: bool(frame.vectors),
-    "branch": lambda frame: chosen(frame) in frame.log.runs,
-    "other": lambda frame: chosen(frame) != frame.log.run,
+    "branch": lambda frame: _chosen_branch(frame) in frame.log.runs,
+    "other": lambda frame: _chosen_branch(frame) != frame.log.run,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
     "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),
