@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.verify.compare import N_SINGLE, allowed, read, worst
+from tui_entropy.engine.verify.plain import eager
 from tui_entropy.engine.verify.trust import NO_ATTENTION
 from tui_entropy.records import AskAttention
 from tui_entropy.report import Check
@@ -88,14 +88,3 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
         read(loaded.model, ids)
     maps = {index: weights[0].cpu().double() for index, m in modules.items() if (weights := told.get(m)) is not None}
     return maps if len(maps) == len(modules) else "the model's eager attention tells no weights"
-
-
-@contextmanager
-def eager(decoder: PreTrainedModel) -> Iterator[None]:
-    """Eager attention for as long as the `with` lasts."""
-    before = str(decoder.config._attn_implementation)
-    decoder.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        decoder.set_attn_implementation(before)
