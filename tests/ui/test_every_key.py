@@ -348,7 +348,7 @@ ANYWHERE: dict[str, Effect] = {
     "unfocus": lambda before, after: after.focus != before.focus or before.page,
     "escape": lambda before, after: after.focus == "stream" and "-zoom" not in after.classes,
     "help": lambda before, after: after.over == "HelpScreen",
-    "palette": lambda before, after: after.over == "CommandPalette",
+    "palette": lambda before, after: after.over == "Palette",
     "redraw": lambda before, after: after.frame.cursor == before.frame.cursor,
     "control": lambda before, after: "in control" in after.frame.notice,
     "detach": lambda before, after: "no engine to come back to" in after.frame.notice,
