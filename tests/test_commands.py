@@ -80,10 +80,10 @@ def written(text: str) -> int:
 
 
 def quit_after(terminal: Terminal, n_tokens: int) -> None:
-    """Let it write so many more tokens, and leave."""
+    """Let it write so many more tokens, or to the end of its text, and leave."""
     terminal.wait_for(lambda text: written(text) > 0, promises.SECONDS)
     goal = written(terminal.text) + n_tokens
-    terminal.wait_for(lambda text: written(text) >= goal, 120)
+    terminal.wait_for(lambda text: written(text) >= goal or "ended" in text, 120)
     terminal.press("q")
     assert terminal.wait(60) == 0
     assert terminal.left_changed() == set()
