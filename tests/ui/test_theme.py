@@ -1,11 +1,12 @@
 from itertools import pairwise
 
 import pytest
-from rich.color import Color, ColorSystem
+from rich.color import Color, ColorSystem, ColorType
 from textual.app import App
 
 from tui_entropy import paths
 from tui_entropy.errors import UserError
+from tui_entropy.ui.contrast import PALETTES
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.theme import STYLES, available, load, read, textual_theme
 
@@ -47,13 +48,43 @@ def test_256_colours_show_the_same_ramp_as_24_bits(name):
         assert asked.downgrade(ColorSystem.EIGHT_BIT).get_truecolor() == asked.get_truecolor()
 
 
+def drawn_as(color: Color, terminal: str) -> str:
+    """One of the sixteen colours as that terminal draws it, another as it is."""
+    sixteen = color.type is ColorType.STANDARD
+    return f"#{PALETTES[terminal].split()[color.number]}" if sixteen else color.name
+
+
+@pytest.mark.parametrize("terminal", PALETTES)
+@pytest.mark.parametrize("color", ["truecolor", "256", "16"])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_letters_can_be_read_on_every_ground(name):
-    paint = Paint(load(name))
-    styles = [getattr(paint, style) for style in STYLES if style not in ("rule", "selected")]
-    styles += [paint.tint(level / 8) for level in range(8)]
-    for style in styles:
+def test_letters_can_be_read_on_every_step_of_a_ramp(name, color, terminal):
+    paint = Paint(load(name), color)
+    levels = [level / 16 for level in range(17)]
+    for style in [paint.tint(level) for level in levels] + [paint.cell(level, 2, "x")[1] for level in levels]:
+        if style.color and style.bgcolor and not style.bgcolor.is_default:
+            assert contrast(drawn_as(style.color, terminal), drawn_as(style.bgcolor, terminal)) >= 4.5, style
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("color", ["truecolor", "256"])
+def test_letters_can_be_read_on_the_ground_of_the_screen(name, color):
+    paint = Paint(load(name), color)
+    for style in [getattr(paint, style) for style in STYLES if style not in ("rule", "selected")]:
         assert contrast(style.color.name, style.bgcolor.name) >= 4.5, style
+
+
+QUIET = {"dim", "prompt", "rule"}
+"""Grey in sixteen colours, which is up to the terminal; readable even so in the theme for high contrast."""
+
+
+@pytest.mark.parametrize("terminal", PALETTES)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_of_sixteen_colours_those_are_taken_that_stand_out_in_every_terminal(name, terminal):
+    paint, theme = Paint(load(name), "16"), load(name)
+    ground = drawn_as(Color.parse("black" if theme.dark else "bright_white"), terminal)
+    for style in {*STYLES} - ({"rule"} if name == "high-contrast" else QUIET):
+        if (ink := getattr(paint, style).color) and not ink.is_default:
+            assert contrast(drawn_as(ink, terminal), ground) >= 3, style  # WCAG's bound for bold letters and marks
 
 
 @pytest.mark.parametrize("name", SHIPPED)
