@@ -1,7 +1,7 @@
 """Random actions on the program in a terminal: nothing fails, hangs, or sends what no terminal should get."""
 
 import pytest
-from fuzzing.actions import ALL, Action, code, keys, made
+from fuzzing.actions import ALL, NOT_PRESSED, Action, code, keys, made
 from fuzzing.play import Answers, Case, cases, play, shrunk
 from fuzzing.play import Fault as FuzzFault
 from fuzzing.scanner import Scanner

@@ -7,10 +7,14 @@ import sys
 
 import exports
 import pytest
+from recorded import recorded, session
 from scripted import started, step
 
 from tui_entropy.errors import UserError
 from tui_entropy.export.formats import FORMATS, export
+from tui_entropy.records import Switched
+from tui_entropy.trace import Trace
+from tui_entropy.ui.playback import Playback
 
 ALL = """
 import sys
@@ -107,3 +111,13 @@ def test_the_command_answers_with_the_sentence_alone(tmp_path):
     command = [sys.executable, "-m", "tui_entropy", "export", str(tmp_path / "none.tui"), "--to", "csv"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3 and "none.tui" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_what_is_exported_is_what_a_replay_shows(tmp_path, last):
+    """The run that was looked at last, unless another one is named."""
+    file = recorded(tmp_path / "a.tui", [*session(3, 2), Switched(last)])
+    export(file, "csv", tmp_path / "a.csv")
+    export(file, "csv", tmp_path / "named.csv", run=last)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "named.csv").read_bytes()
+    assert Playback(Trace.open(file)).run == last

@@ -2,7 +2,9 @@
 
 import inspect
 
+import made
 import pytest
+from test_panes import rows
 from textual.actions import parse
 
 from tui_entropy.errors import UserError
@@ -12,11 +14,11 @@ from tui_entropy.records import ORDERS, Knobs, ModelSpec
 from tui_entropy.ui import ladders
 from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.help import help_text
-from tui_entropy.ui.keys import KEYS, keymap, named
+from tui_entropy.ui.keys import KEYS, PAGES, keymap, named
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.replay import ReplayApp
 from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.hints import wanted
+from tui_entropy.ui.widgets.hints import BY_ID, PAIRS, Hints, wanted
 
 MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+s", "ctrl+space", "ctrl+i", "ctrl+m", "ctrl+h"}
 """Prefixes of tmux and screen, flow control, and names that terminals have for tab, enter and backspace."""
@@ -57,6 +59,17 @@ def test_the_footer_offers_a_restart_when_the_engine_is_gone_and_the_end_when_lo
     assert wanted(Frame(gone, Paint()))[0].id == "restart"
     assert wanted(Frame(Log(), Paint(), following=False))[0].id == "follow"
     assert {key.where for key in wanted(Frame(Log(), Paint(), place="prompt"))} == {"prompt"}
+
+
+@pytest.mark.parametrize("place", ["", "knobs", "ask", *PAGES])
+def test_in_ascii_a_footer_names_keys_in_words_and_both_of_a_pair(place):
+    frame = Frame(made.log(30), Paint(color="mono", ascii=True), place=place, following=False, cursor=5)
+    (row,) = rows(Hints(), frame.log, 400, 1, paint=frame.paint, place=place, following=False, cursor=5)
+    assert row.isascii()
+    for key in wanted(frame):
+        if key.id in PAIRS:
+            both = [named(BY_ID[one].keys.split(",")[0], True) for one in (key.id, PAIRS[key.id])]
+            assert " ".join(both) in row
 
 
 async def test_every_action_is_in_the_palette():
