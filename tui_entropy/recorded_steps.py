@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from tui_entropy.records import Step
-from tui_entropy.schema import SERIES_COLUMNS
+from tui_entropy.schema import SERIES_COLUMNS, Shape
 from tui_entropy.steps import Steps
-
-if TYPE_CHECKING:
-    from tui_entropy.trace import Trace
 
 PAGE = 512
 """Steps that are read from the file at once."""
 OUTLINE = ("texts", "ids", "at", "strays")
 """What Steps has of every step, read as a whole."""
+
+
+class StepReader(Protocol):
+    """A file with the steps of runs in it, read a part at a time."""
+
+    shape: Shape
+
+    def n_steps(self, run: int) -> int: ...
+    def step(self, run: int, index: int) -> Step: ...
+    def outline(self, run: int, n: int) -> tuple[list[str], array[int], array[float], list[tuple[int, ...]]]:
+        """OUTLINE of the first n."""
+
+    def columns(
+        self, run: int, names: Sequence[str], first: int = 0, last: int | None = None
+    ) -> list[array[float]]: ...
+    def norms(self, run: int, first: int = 0, last: int | None = None) -> array[float]: ...
 
 
 class RecordedSteps(Steps):
@@ -26,7 +39,7 @@ class RecordedSteps(Steps):
     most: how many of those in the file count; all by default.
     """
 
-    def __init__(self, trace: Trace, run: int, most: int | None = None) -> None:
+    def __init__(self, trace: StepReader, run: int, most: int | None = None) -> None:
         self._open = OrderedDict()
         self._trace, self._run = trace, run
         n = trace.n_steps(run)

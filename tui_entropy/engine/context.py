@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -20,11 +20,41 @@ from tui_entropy.engine.text import TextStream
 from tui_entropy.records import Step
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.shadow import ShadowLane
+    from tui_entropy.engine.decode import Controls
+    from tui_entropy.engine.measure import Numbers
+    from tui_entropy.engine.sampling import Chained
+    from tui_entropy.records import Decision, Shadow
 
 ONE_BY_ONE = 32
 """Written tokens that are read again one by one, as they were at first. More are read in stretches, which is faster
 and the same only up to rounding."""
+
+
+class Companion(Protocol):
+    """Another mind on the same tokens, asked at every step: what the lane beside a run is to it."""
+
+    how: str
+    context: Context
+    """What it reads; that of the run itself where both have the same logits."""
+
+    @property
+    def apart(self) -> bool:
+        """It has a cache of its own, and is read before the run is."""
+
+    def thought(
+        self,
+        now: Controls,
+        watched: Context,
+        decision: Decision | None,
+        logp: Tensor,
+        ids: Tensor,
+        chained: Chained,
+        token: Tensor,
+    ) -> dict[str, Tensor]:
+        """What it thinks where the run chose a token: tensors by name, on the device."""
+
+    def record(self, numbers: Numbers, text: TextStream) -> Shadow:
+        """Of the numbers of `thought` on the host."""
 
 
 class Context:
@@ -34,7 +64,7 @@ class Context:
         self._loaded = loaded
         self.rows: list[Context] = [self]
         """Those whose keys and values are the rows of this cache and are read together, in the first one's turn."""
-        self.shadow: ShadowLane | None = None
+        self.shadow: Companion | None = None
         """Another mind that is asked at every step."""
         self.under: Mapping[int, Tensor] | None = None
         """What it is read under beside another lane; None for what that one is."""

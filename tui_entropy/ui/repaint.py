@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from tui_entropy.ui.pacing import Pacer
-from tui_entropy.ui.view import LIGHT, View
-
-if TYPE_CHECKING:
-    from tui_entropy.ui.app import InspectorApp
+from tui_entropy.ui.view import LIGHT, Frame, View
 
 RIDES = 5
 """Frames of data that a round of all heavy panes is spread over."""
+
+
+class Painted(Protocol):
+    """The app, as far as painting it goes."""
+
+    frame: Frame
+
+    @property
+    def clock(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def views(self) -> Sequence[View]: ...
+    def take_in(self) -> bool: ...
+    def show(self, **changes: Any) -> None: ...
+    def call_later(self, callback: Callable[..., Any], *args: Any) -> bool: ...
+    def all_shown(self) -> None: ...
 
 
 class RepaintScheduler:
@@ -23,7 +36,7 @@ class RepaintScheduler:
     `views` are all of them, and `all_shown` is called once every pane shows the newest frame.
     """
 
-    def __init__(self, app: InspectorApp) -> None:
+    def __init__(self, app: Painted) -> None:
         self._app = app
         self.pacer = Pacer()
         """Of the terminal; in a terminal that cannot be asked, one that never waits."""
