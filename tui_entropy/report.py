@@ -26,8 +26,10 @@ IN_DTYPE = "entropy in dtype"
 """The check that says what a dtype below float32 costs."""
 WIDTH = 150
 """Columns that the tables need."""
-PASS, FAIL, SKIPPED = "pass", "fail", "skipped"
-STYLES = {PASS: "green", FAIL: "bold red", SKIPPED: "yellow"}
+PASS, FAIL, SKIPPED, NOTED = "pass", "fail", "skipped", "noted"
+STYLES = {PASS: "green", FAIL: "bold red", NOTED: "yellow", SKIPPED: "yellow"}
+ONE_PASS, EAGER = "pass over a text at once", "eager attention"
+"""Ways of transformers that numbers are held against; in some families it says something else by another one."""
 
 
 class Check(Struct, frozen=True):
@@ -48,11 +50,16 @@ class Check(Struct, frozen=True):
     """Why it could not be done; empty where it was."""
     proves: tuple[str, ...] = ()
     """What it is a second way to: 'series entropy', 'stage top_p', 'step.candidates'; of other records likewise."""
+    note: str = ""
+    """What is told in place of a verdict where transformers differs from itself, and neither way is known to be
+    wrong."""
+    rests_on: tuple[str, ...] = ()
+    """ONE_PASS or EAGER where it is held against them."""
 
     @property
     def verdict(self) -> str:
-        if self.skipped:
-            return SKIPPED
+        if self.skipped or self.note:
+            return SKIPPED if self.skipped else NOTED
         # A difference that is not a number is none that passes.
         return PASS if self.worst is not None and self.bound is not None and self.worst <= self.bound else FAIL
 
@@ -153,7 +160,8 @@ def tables(report: Report) -> RenderableType:
 def _checks(report: Report) -> Table:
     table = _table("check", "what was compared", "worst", "bound", "unit", "verdict", numbers=("worst", "bound"))
     for check in report.checks:
-        verdict = f"{check.verdict}: {check.skipped}" if check.skipped else check.verdict
+        reason = check.skipped or check.note
+        verdict = f"{check.verdict}: {reason}" if reason else check.verdict
         numbers = (_number(check.worst), _number(check.bound), check.unit)
         table.add_row(check.name, check.compared, *numbers, _styled(verdict, STYLES[check.verdict]))
     return table

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.verify.compare import N_SINGLE, allowed, read, worst
+from tui_entropy.engine.verify.compare import EAGER_PASS, N_SINGLE, allowed, read, worst
 from tui_entropy.engine.verify.plain import eager
 from tui_entropy.engine.verify.trust import NO_ATTENTION
 from tui_entropy.records import AskAttention
@@ -24,9 +24,12 @@ from tui_entropy.report import Check
 def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """Of every block, head and position, where most of the prompt is read at once and the last tokens one by one."""
     sums = partial(Check, "attention row sums", "attention", "each row against one, or one minus its sink", "share")
-    rows = partial(Check, "attention rows", "attention", "weights against the model's own eager ones", "share")
-    heads = partial(Check, "head entropies", "heads", "the probe against eager rows in float64", "nats")
-    spans = partial(Check, "head measures", "heads", "varentropy, spread and disagreement against the same", "nats²")
+    against = partial(Check, rests_on=EAGER_PASS)
+    rows = partial(against, "attention rows", "attention", "weights against the model's own eager ones", "share")
+    heads = partial(against, "head entropies", "heads", "the probe against eager rows in float64", "nats")
+    spans = partial(
+        against, "head measures", "heads", "varentropy, spread and disagreement against the same", "nats²"
+    )
     n, dtype = len(ids), loaded.model.dtype
     maps = eager_maps(loaded, ids)
     if isinstance(maps, str):

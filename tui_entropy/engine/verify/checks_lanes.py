@@ -16,7 +16,7 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.vectors import ControlVector, setting
-from tui_entropy.engine.verify.compare import N_SINGLE, Tally, allowed, gap, outside
+from tui_entropy.engine.verify.compare import N_SINGLE, PLAIN_PASS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.plain import Plain, plain
 from tui_entropy.engine.verify.second import belief, chain, luck
 from tui_entropy.engine.verify.second.belief import Floats
@@ -93,6 +93,8 @@ def rows(tally: Tally) -> None:
     tally.row(
         "draws of a fan", "sampling", "tokens, against the noise of each row's seed", "tokens", ["fan.token_ids"]
     )
+    of_passes = "logits of a shadow", "shadow", *OF_LANES, "fan", "draws of a fan"
+    tally.rests_on |= dict.fromkeys(of_passes, PLAIN_PASS)
     told = "groups and their entropy, against texts compared word by word"
     tally.row("groups of a fan", "logits", told, "nats", ["fan.group", "fan.text", "fan.ended", *FANNED])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.verify.compare import Tally, allowed, outside
+from tui_entropy.engine.verify.compare import EAGER_PASS, Tally, allowed, outside
 from tui_entropy.engine.verify.prompt import tell_prompt
 from tui_entropy.engine.verify.schedule import SCHEDULE
 from tui_entropy.engine.verify.second import belief, heads, history
@@ -218,6 +218,7 @@ def compare_series(text: Text, dtype: torch.dtype, tally: Tally) -> None:
         series = BY_NAME[name]
         field = f"step.{name.replace(' ', '_')}"
         tally.row(name, way.group, way.compared, way.unit or "number", [f"series {name}", field])
+        tally.rests_on[name] = () if way.exactly else EAGER_PASS
         if way.group in OF_ATTENTION and text.plainly.missing:
             tally.skipped[name] = text.plainly.missing
             continue

@@ -16,7 +16,7 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.session import Session
 from tui_entropy.engine.vectors import ControlVector, load, save_gguf, save_safetensors
-from tui_entropy.engine.verify.compare import Tally, allowed, gap
+from tui_entropy.engine.verify.compare import PLAIN_PASS, Tally, allowed, gap
 from tui_entropy.engine.verify.plain import plain
 from tui_entropy.engine.verify.written import OFF
 from tui_entropy.records import Vector, Write
@@ -38,6 +38,8 @@ def vector_files(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     tally.row(
         "vector written", "residual", "names and numbers, read by other libraries", "numbers", ["vector written"]
     )
+    steering = "vector file, GGUF", "vector file, safetensors", "vector of some blocks"
+    tally.rests_on |= dict.fromkeys(steering, PLAIN_PASS)
     if n_layers < 2:
         tally.skipped |= dict.fromkeys(("vector file, GGUF", "vector of some blocks"), "it has one block")
     numbers = sorted({1, n_layers // 2, n_layers - 1} & set(range(1, n_layers))) or [0]

@@ -15,7 +15,7 @@ from transformers import Cache, PreTrainedModel
 
 from tui_entropy.engine import forward
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.report import Check
+from tui_entropy.report import EAGER, ONE_PASS, Check
 
 PROMPT = (
     "The keeper of the lighthouse climbed 217 steps every evening. In 1903 a letter came: «Look north», it said, "
@@ -25,6 +25,8 @@ N_PROMPT = 24
 """Tokens of it that are read."""
 N_SINGLE = 6
 """How many tokens are written, or read one at a time, where a few will do."""
+PLAIN_PASS, EAGER_PASS = (ONE_PASS,), (ONE_PASS, EAGER)
+"""What a check rests on that is held against a pass over the text, by the model's own attention or an eager one."""
 ROUNDINGS = {torch.float32: 128, torch.bfloat16: 8, torch.float16: 8}
 """Roundings of its dtype that a number may be off by. In float32 sums of thousands of terms are rounded at every
 term; half types are summed in float32 and rounded once per operator."""
@@ -83,6 +85,8 @@ class Tally:
         self._rows: dict[str, tuple[partial[Check], list[tuple[float, float]]]] = {}
         self.skipped: dict[str, str] = {}
         """Name of a row -> why nothing could be compared."""
+        self.rests_on: dict[str, tuple[str, ...]] = {}
+        """Name of a row -> the ways of transformers that it is held against."""
 
     def row(self, name: str, group: str, compared: str, unit: str, proves: Iterable[str]) -> None:
         """One that is to be made, whether or not anything is found for it."""
@@ -99,6 +103,7 @@ class Tally:
 
     def checks(self) -> Iterator[Check]:
         for name, (made, pairs) in self._rows.items():
+            made = partial(made, rests_on=self.rests_on.get(name, ()))
             if not pairs:
                 yield made(skipped=self.skipped.get(name, "nothing of the kind came up"))
                 continue

@@ -27,6 +27,7 @@ from tui_entropy.engine.verify.checks_vectors import vector_files
 from tui_entropy.engine.verify.checks_written import write, written_steps
 from tui_entropy.engine.verify.compare import N_PROMPT, PROMPT
 from tui_entropy.engine.verify.costs import costs
+from tui_entropy.engine.verify.library import library
 from tui_entropy.records import Progress
 from tui_entropy.report import Check, Report, machine
 
@@ -35,11 +36,13 @@ def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:
     """Make every check and take every cost. The model is left as it was found."""
     ids = torch.tensor(loaded.codec.encode(PROMPT, None, chat=False)[:N_PROMPT], device=loaded.model.device)
     before = condition(loaded.model)
-    checks: list[Check] = []
     with torch.inference_mode():
+        tell(Progress("checking transformers against itself"))
+        itself = library(loaded, ids)
+        checks = list(itself.checks)
         for examined in CHECKS:
             tell(Progress(f"checking {examined.__name__.replace('_', ' ')}"))
-            checks += examined(loaded, ids)
+            checks += map(itself.judged, examined(loaded, ids))
         tell(Progress("timing the views"))
         prices = costs(loaded, ids, write(loaded)[1][-1])
     checks.append(left_as_found(before, condition(loaded.model)))

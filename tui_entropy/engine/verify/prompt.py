@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from tui_entropy.engine.verify.compare import Tally, allowed, gap, outside
+from tui_entropy.engine.verify.compare import EAGER_PASS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.second import belief, history
 from tui_entropy.engine.verify.written import Text
 from tui_entropy.log import Log
@@ -23,6 +23,9 @@ def tell_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
         against = "of each token of the prompt, against float64 of a plain pass, at the position before it"
         tally.row(f"prompt {name.replace('_', ' ')}", "logits", against, UNITS.get(name, "nats"), [f"prompt.{name}"])
     tally.row("prompt perplexity", "logits", "of the log, against the plain pass", "number", ["prompt.perplexity"])
+    tally.rests_on |= dict.fromkeys(
+        [*(f"prompt {name.replace('_', ' ')}" for name in SCORES), "prompt perplexity"], EAGER_PASS
+    )
     ids = [piece.token_id for piece in text.started.pieces]
     log, surprisals = Log(), []
     log.append(text.started)

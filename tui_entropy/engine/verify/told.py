@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.verify.compare import Tally, allowed, gap, outside
+from tui_entropy.engine.verify.compare import EAGER_PASS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.second import belief, chain, entropix, heads, history, luck
 from tui_entropy.engine.verify.written import Seen, Text
 from tui_entropy.records import ATTENTION, BLOCKS, ORDERS, Decision, Step, Watched
@@ -105,6 +105,8 @@ def rows(tally: Tally) -> None:
         "text of tokens", "logits", "bytes and text put together, against the tokenizer's own decoding", "pieces",
         of_step("data", "text"),
     )  # fmt: skip
+    of_attention = "decision", "block statistics", "head grid", "attention of blocks", "visible keys"
+    tally.rests_on |= dict.fromkeys(of_attention, EAGER_PASS)
     for name, field in (("forward pass", "forward_seconds"), ("sampling", "sample_seconds"), ("time", "at")):
         proves = [*of_step(field), *([f"series {name}"] if name != "time" else [])]
         tally.row(f"seconds, {name}", "logits", SECONDS[name], "s", proves)

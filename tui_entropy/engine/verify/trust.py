@@ -5,7 +5,7 @@ from __future__ import annotations
 from tui_entropy.engine.anatomy import Anatomy
 from tui_entropy.engine.attention import AttentionProbe
 from tui_entropy.records import ORDERS, TRUSTED, ModelCard, Trust
-from tui_entropy.report import FAIL, IN_DTYPE, PASS, Check, Report
+from tui_entropy.report import FAIL, IN_DTYPE, NOTED, PASS, Check, Report
 from tui_entropy.series import SERIES
 
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
@@ -63,7 +63,8 @@ def judged(group: str, dtype: str, report: Report | None) -> Trust:
         return Trust(level, f"{rounded}{UNPROVEN}")
     told = max(passed, key=lambda check: (check.name == IN_DTYPE, (check.worst or 0) / (check.bound or 1)))
     gap = f"off by at most {told.worst:.2g} {told.unit}" if told.worst else "without a difference"
-    return Trust(level, f"{rounded}proven on this machine on {report.at}: {told.name} {gap}")
+    noted = "".join(f"; {check.note}" for check in checks if check.verdict == NOTED)
+    return Trust(level, f"{rounded}proven on this machine on {report.at}: {told.name} {gap}{noted}")
 
 
 def off(check: Check) -> str:
