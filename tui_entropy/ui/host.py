@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -10,16 +10,21 @@ if TYPE_CHECKING:
     from tui_entropy.records import Command, Knobs, Load, Write
     from tui_entropy.ui.ask import Check
     from tui_entropy.ui.dispatch import Dispatch
-    from tui_entropy.ui.pages import Page
     from tui_entropy.ui.prompting import Prompt, Purpose
-    from tui_entropy.ui.view import Frame
+    from tui_entropy.ui.view import Frame, View
+
+    class OpenPage(Protocol):
+        """A view on the whole screen, as those see it that only ask which one it is."""
+
+        called: str
+        views: tuple[View, ...]
 
     class Host(Dispatch):
         frame: Frame
         load: Load
         wrote: Write | None
         """What was asked for last."""
-        page: Page | None
+        page: OpenPage | None
         """The one that is open."""
 
         @property
