@@ -15,6 +15,7 @@ from test_app import HEADS, LAYERS, WRITE, begun, ready, settled, up
 
 from tui_entropy.records import (
     Advance,
+    AskAttention,
     AskFan,
     Branch,
     Breakpoint,
@@ -129,22 +130,26 @@ class Seen:
     over: str
     asked: str
     box: str
+    typed: str
+    """In the box."""
     classes: frozenset[str]
     copied: int
     left: bool
 
 
 def seen(app: InspectorApp) -> Seen:
+    """As things are. That a pane asked for its attention rows meanwhile is no key's doing."""
     box = app.prompt_box
     focused = app.base.focused
     return Seen(
         app.frame,
-        list(app.told),
+        [one for one in app.told if not isinstance(one, AskAttention)],
         app.page.called if app.page else "",
         (focused.id or "") if focused else "",
         type(app.screen).__name__,
         app.question.question if app.asking else "",
         box.purpose.name if box is not None and box.display and box.has_focus_within else "",
+        "" if box is None else box.text.text,
         frozenset(app.base.classes),
         len(app.copied),
         app.left,
@@ -231,7 +236,9 @@ def closed(before: Seen, after: Seen) -> object:
 NOTHING: Effect = lambda before, after: True  # noqa: E731
 ANYWHERE: dict[str, Effect] = {
     "prompt.send": told(Write, prompt="one"),
-    "prompt.newline": lambda before, after: after.box == "NEW" and not after.told,
+    "prompt.newline": lambda before, after: (
+        after.typed.count("\n") == before.typed.count("\n") + 1 and not after.told
+    ),
     "prompt.older": lambda before, after: after.box == "NEW",
     "prompt.newer": lambda before, after: after.box == "NEW",
     "prompt.mode": lambda before, after: ("system" in before.frame.box) != ("system" in after.frame.box),
@@ -390,16 +397,23 @@ def pressed(place: str) -> Iterator[tuple[str, Key]]:
                 yield name, key
 
 
-@pytest.mark.slow
+EVERY = [pytest.param(3, id="a third"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+"""One in so many is pressed, of the keys that act everywhere: another third on the next page."""
+
+
+@pytest.mark.parametrize("one_in", EVERY)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place or "usual")
-async def test_every_key_does_what_the_table_says(place, size):
-    """Keys of everywhere are pressed on pages at one size, since no page knows them."""
+async def test_every_key_does_what_the_table_says(place, size, one_in):
+    """Keys of everywhere are pressed on pages and in the strip of knobs at one size, since no page knows them."""
     wrong = []
     async with screen(size) as (app, pilot):
-        for name, key in pressed(place):
-            if place in PAGES and not key.where and size != SIZES[1]:
-                continue
+        for n, (name, key) in enumerate(pressed(place)):
+            if place and not key.where:
+                if size != SIZES[1] or (n + PLACES.index(place)) % one_in:
+                    continue
+            elif one_in != EVERY[0].values[0]:
+                continue  # pressed with the third
             await bring_to(app, pilot, place)
             before = seen(app)
             await pilot.press(name)
@@ -434,9 +448,11 @@ STATES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "places", [PLACES[:6], pytest.param(PLACES[6:], marks=pytest.mark.slow)], ids=["usual", "rest"]
+)
 @pytest.mark.parametrize("state", STATES)
-async def test_what_the_footer_offers_is_not_refused(state):
+async def test_what_the_footer_offers_is_not_refused(state, places):
     refused = []
     app = up(write=None)
     app.wrote = WRITE
@@ -445,7 +461,7 @@ async def test_what_the_footer_offers_is_not_refused(state):
         app.take(STATES[state])
         await settled(app, pilot)
         start = app.frame
-        for place in PLACES if state in ("ready", "paused", "ended") else PLACES[:4]:
+        for place in places if state in ("ready", "paused", "ended") else places[:4]:
             for following in (True, False) if start.last >= 0 else (True,):
 
                 async def back(place=place, following=following):
