@@ -6,6 +6,7 @@ import math
 import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from tui_entropy.engine.verify.compare import N_SINGLE, PLAIN_PASS, Tally, allow
 from tui_entropy.engine.verify.plain import Plain, plain
 from tui_entropy.engine.verify.second import belief, chain, luck
 from tui_entropy.engine.verify.second.belief import Floats
-from tui_entropy.engine.verify.told import TIMES
-from tui_entropy.engine.verify.written import OFF
+from tui_entropy.engine.verify.told import CLOCK, TIMES
+from tui_entropy.engine.verify.written import OFF, clock
 from tui_entropy.records import AskFan, Event, Fanned, Knobs, Lane, Shadow, Started, Step, Write
 from tui_entropy.report import Check
 from tui_entropy.series import BY_NAME
@@ -60,7 +61,10 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             thoughts.append(shadowed.cpu().double().numpy())
             session.advance()
         session.set_shadow(None)
-        session.fan(FAN)
+        with clock(loaded.model) as passes:
+            began = perf_counter()
+            session.fan(FAN)
+            outer = perf_counter() - began
     prompt = [p.token_id for event in events if isinstance(event, Started) for p in event.pieces]
     steps = [event for event in events if isinstance(event, Step)]
     text = torch.tensor(prompt + [step.token_id for step in steps], device=ids.device)
@@ -69,6 +73,8 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     for step, thought in zip(steps, thoughts, strict=True):
         compare(loaded, step, knobs, prompt, steps, own, other, thought, tally)
     fanned = next(event for event in events if isinstance(event, Fanned))
+    inner = sum(passes[1:])  # the first may be the step before it, read once more
+    tally.add("seconds, fan", outside(fanned.seconds, inner, outer), CLOCK)
     compare_fan(loaded, fanned, knobs, text[: len(prompt) + FAN.step], len(prompt), tally)
     yield from tally.checks()
 
@@ -96,6 +102,8 @@ def rows(tally: Tally) -> None:
     of_passes = "logits of a shadow", "shadow", *OF_LANES, "fan", "draws of a fan"
     tally.rests_on |= dict.fromkeys(of_passes, PLAIN_PASS)
     told = "groups and their entropy, against texts compared word by word"
+    took = "beyond what the model's own passes took, or the whole answer"
+    tally.row("seconds, fan", "logits", took, "s", ["fanned.seconds"])
     tally.row("groups of a fan", "logits", told, "nats", ["fan.group", "fan.text", "fan.ended", *FANNED])
 
 

@@ -23,6 +23,7 @@ from tui_entropy.engine.verify.checks_logits import (
 )
 from tui_entropy.engine.verify.checks_steering import rows, steering
 from tui_entropy.engine.verify.checks_steps import steps
+from tui_entropy.engine.verify.checks_units import units
 from tui_entropy.engine.verify.checks_vectors import vector_files
 from tui_entropy.engine.verify.checks_written import write, written_steps
 from tui_entropy.engine.verify.compare import N_PROMPT, PROMPT
@@ -82,5 +83,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
     last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, captured_step,
-    written_steps, steps, draws, adaptive_samplers, long_texts, lanes, vector_files,
+    written_steps, steps, units, draws, adaptive_samplers, long_texts, lanes, vector_files,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -120,7 +121,7 @@ def of_step(*names: str) -> list[str]:
 PLACES = ("run", "index", "position")
 SECONDS = {
     "forward pass": "beyond what the model's own forward took, or what the whole step did",
-    "sampling": "beyond what is left of the whole step",
+    "sampling": "beyond what is left of the whole step, or less than most of it in the median",
     "time": "beyond what all steps took from outside",
 }
 
@@ -301,6 +302,7 @@ def _bytes(steps: Iterable[Step]) -> list[bytes]:
 def seconds(text: Text, tally: Tally) -> None:
     """What is told lies between what is inside it and what it is inside of."""
     before = all_outside = 0.0
+    shares = []
     for seen in text.seen:
         if seen.seconds is None:
             continue
@@ -310,9 +312,14 @@ def seconds(text: Text, tally: Tally) -> None:
         forward, sampling = (BY_NAME[name].read(step) or math.nan for name in ("forward pass", "sampling"))
         tally.add("seconds, forward pass", outside(forward, clock.model, clock.outside), CLOCK)
         tally.add("seconds, sampling", outside(sampling, CLOCK, clock.outside - clock.model), CLOCK)
+        shares.append(sampling / (clock.outside - clock.model))
         tally.add("seconds, time", outside(step.at, before + taken, all_outside), CLOCK)
         before = step.at
+    if shares:
+        tally.add("seconds, sampling", outside(statistics.median(shares), LEAST_SHARE, 1.0), CLOCK)
 
 
 CLOCK = 1e-6
 """Seconds: a clock's own grain."""
+LEAST_SHARE = 0.5
+"""Of what a step takes beside the model, how much is sampling at least: the rest is the record that is made of it."""

@@ -134,7 +134,7 @@ def watched(
     text = Text(next(event for event in events if isinstance(event, Started)))
     text.followed = tuple(watches[watch.text] for watch in session.stops.watches)
     ends = tuple(sorted(loaded.codec.eos_ids))
-    with _clock(loaded.model) as spent:
+    with clock(loaded.model) as spent:
         for settings in schedule:
             logits, seconds = _held_up(session, spent)
             for setting in settings:
@@ -202,7 +202,7 @@ def _breakers(loaded: Loaded, knobs: Knobs, ids: Sequence[int]) -> frozenset[int
 
 
 @contextmanager
-def _clock(model: PreTrainedModel) -> Iterator[list[float]]:
+def clock(model: PreTrainedModel) -> Iterator[list[float]]:
     """Seconds of each forward pass of the model, from its first line to its last; empty where a device works on."""
     spent: list[float] = []
     began: list[float] = []

@@ -1,0 +1,237 @@
+"""Doctor must be able to fail: a fault is planted in every number that is shown, one at a time, and the check that is
+there for it sees it. What there is comes from the records, the series and the chain themselves."""
+
+import ast
+import inspect
+import sys
+from dataclasses import replace as with_parts
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from planted import failing, given, healthy, healthy_text, rows_that_prove, told_otherwise
+
+from tui_entropy import series
+from tui_entropy.engine import decode, fan, sampling, shadow
+from tui_entropy.engine.verify import checks_lanes, checks_steps, checks_units, second
+from tui_entropy.engine.verify.trust import NUMBERS, STAGES
+from tui_entropy.records import (
+    ATTENTION,
+    BLOCKS,
+    ORDERS,
+    SCORES,
+    Candidate,
+    Decision,
+    Fanned,
+    FanRow,
+    Grid,
+    Shadow,
+    Stage,
+    Step,
+    Watched,
+)  # fmt: skip
+from tui_entropy.report import PASS
+from tui_entropy.series import BY_NAME, SERIES
+
+# --- Whole ---------------------------------------------------------------------------------------------------------
+
+
+def fields(kind: type, prefix: str) -> list[str]:
+    return [f"{prefix}.{name}" for name in kind.__struct_fields__]
+
+
+EVERY_NUMBER = (
+    *NUMBERS,
+    *fields(Step, "step"),
+    *fields(Candidate, "candidate"),
+    *fields(Stage, "stage"),
+    *fields(Watched, "watched"),
+    *fields(Decision, "decision"),
+    *fields(Shadow, "shadow"),
+    *fields(FanRow, "fan"),
+    *fields(Fanned, "fanned"),
+    *(f"unit {series.name}" for series in SERIES),
+    *(f"attention.{name}" for name in ATTENTION),
+    *(f"blocks.{name}" for name in BLOCKS),
+    *(f"prompt.{name}" for name in (*SCORES, "perplexity")),
+)
+
+
+@pytest.mark.parametrize("name", EVERY_NUMBER)
+def test_every_number_that_is_shown_has_a_second_way_that_was_gone(name):
+    verdicts = [check.verdict for check in healthy() if name in check.proves]
+    assert verdicts and set(verdicts) == {PASS}
+
+
+def test_the_stages_that_are_known_are_all_that_the_chain_can_name():
+    """Those of the order are knobs; the others are strings that the engine gives to the chain."""
+    named = set(ORDERS["hf"])
+    for module in (sampling, decode, fan, shadow):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "only":
+                named.add(ast.literal_eval(node.args[1]))
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "on" and '"' in ast.unparse(node):
+                named.add(ast.literal_eval(node.value.elts[0]))
+    assert named | {"banned"} == set(STAGES)
+
+
+def test_second_ways_share_no_line_with_the_first():
+    """They import numbers and names alone."""
+    allowed = {"numpy", "numpy.typing", "tui_entropy.records"}
+    for path in Path(second.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                known = name in allowed or name.startswith(second.__name__)
+                assert known or name.split(".")[0] in sys.stdlib_module_names, (path.name, name)
+
+
+def test_nothing_fails_where_nothing_is_wrong():
+    assert [check.name for check in healthy() if check.verdict != PASS] == []
+    assert np.array([check.worst / check.bound for check in healthy() if check.bound]).max() < 0.5
+
+
+# --- A fault in each field, by its type ----------------------------------------------------------------------------
+
+
+def spoilt(value):
+    """The same kind of value, and wrong."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case float():
+            return value * 1.5 + 0.3
+        case str():
+            return value + "x"
+        case bytes():
+            return value + b"x"
+        case None:
+            return "banned"
+        case Grid():
+            return Grid.of(value.numpy() * 1.5 + 0.1)
+        case dict():
+            return {name: number * 1.5 for name, number in value.items()}
+        case tuple():
+            return (*value[1:], 1) if not value or isinstance(value[0], int | float) else value[1:]
+    return replace(value, temperature=value.temperature + 0.1)
+
+
+OF_STEP = [name for name in Step.__struct_fields__ if name not in ("shadow", "decision", "mirostat_mu")]
+
+
+@pytest.mark.parametrize("name", OF_STEP)
+def test_a_field_of_a_step_that_is_wrong_fails_the_row_that_proves_it(name, monkeypatch):
+    def change(step):
+        value = getattr(step, name)
+        wrong = tuple(keys and 2 * keys for keys in value) if name == "visible_keys" else spoilt(value)
+        if name in ("entropy_z", "attention_z"):
+            wrong = None if value is None else -value
+        return replace(step, **{name: wrong})
+
+    given(monkeypatch, told_otherwise(change))
+    assert failing(checks_steps.steps) & rows_that_prove(f"step.{name}")
+
+
+@pytest.mark.parametrize("name", ["mirostat_mu", "decision"])
+def test_a_field_that_most_steps_do_not_have_likewise(name, monkeypatch):
+    given(monkeypatch, told_otherwise(lambda step: replace(step, **{name: None})))
+    assert failing(checks_steps.steps) >= {{"mirostat_mu": "mirostat bound"}.get(name, "decision")}
+
+
+PARTS = {
+    "candidate": (Candidate, "candidates", checks_steps.steps),
+    "stage": (Stage, "stages", checks_steps.steps),
+    "watched": (Watched, "watched", checks_steps.steps),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, (of, _, _) in PARTS.items() for name in of.__struct_fields__]
+)
+def test_a_field_of_what_a_step_holds_several_of_likewise(kind, name, monkeypatch):
+    _, field, examined = PARTS[kind]
+
+    def change(step):
+        parts = [replace(part, **{name: spoilt(getattr(part, name))}) for part in getattr(step, field)]
+        return replace(step, **{field: tuple(parts)})
+
+    given(monkeypatch, told_otherwise(change))
+    assert failing(examined) & rows_that_prove(f"{kind}.{name}")
+
+
+@pytest.mark.parametrize("name", Decision.__struct_fields__)
+def test_a_field_of_a_decision_likewise(name, monkeypatch):
+    def change(step):
+        told = step.decision
+        return replace(step, decision=told and replace(told, **{name: spoilt(getattr(told, name))}))
+
+    given(monkeypatch, told_otherwise(change))
+    assert failing(checks_steps.steps) >= {"decision"}
+
+
+@pytest.mark.parametrize("name", Shadow.__struct_fields__)
+def test_a_field_of_a_shadow_likewise(name, monkeypatch):
+    honest = shadow.ShadowLane.record
+
+    def record(self, *given):
+        told = honest(self, *given)
+        value = getattr(told, name)
+        wrong = tuple(each - 0.5 for each in value) if isinstance(value, tuple) else spoilt(value)
+        return replace(told, **{name: wrong})
+
+    monkeypatch.setattr(shadow.ShadowLane, "record", record)
+    assert failing(checks_lanes.lanes) >= {"shadow"}
+
+
+@pytest.mark.parametrize("name", [*FanRow.__struct_fields__, *Fanned.__struct_fields__])
+def test_a_field_of_a_fan_likewise(name, monkeypatch):
+    honest = fan.fanned
+
+    def fanned(*given):
+        told = honest(*given)
+        if name in Fanned.__struct_fields__:
+            return replace(told, **{name: spoilt(getattr(told, name))})
+        rows = [replace(row, **{name: 7 if name == "group" else spoilt(getattr(row, name))}) for row in told.rows]
+        return replace(told, rows=tuple(rows))
+
+    monkeypatch.setattr(fan, "fanned", fanned)
+    assert failing(checks_lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
+
+
+@pytest.mark.parametrize("name", [series.name for series in SERIES])
+def test_a_series_that_reads_something_else_fails_its_row_and_no_other_series(name, monkeypatch):
+    given(monkeypatch, healthy_text())
+    wrong = with_parts(BY_NAME[name], read=lambda step: _spoilt_number(BY_NAME_BEFORE[name].read(step)))
+    monkeypatch.setitem(series.BY_NAME, name, wrong)
+    examined = checks_lanes.lanes if name in checks_lanes.OF_LANES else checks_steps.steps
+    rows = rows_that_prove(f"series {name}")
+    others = {row for other in SERIES if other.name != name for row in rows_that_prove(f"series {other.name}")}
+    found = failing(examined)
+    assert found & rows and not (found & others) - {"attention z"}
+
+
+BY_NAME_BEFORE = dict(BY_NAME)
+
+
+def _spoilt_number(value):
+    return None if value is None else value * 1.5 + 0.3
+
+
+@pytest.mark.parametrize("name", [series.name for series in SERIES if series.kind.startswith("information")])
+def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
+    given(monkeypatch, healthy_text())
+    monkeypatch.setitem(series.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
+    examined = checks_lanes.lanes if name in checks_lanes.OF_LANES else checks_steps.steps
+    assert name in failing(examined)
+
+
+@pytest.mark.parametrize("name", [series.name for series in SERIES])
+def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
+    kind = "seconds" if BY_NAME[name].kind != "seconds" else "information"
+    wrong = [with_parts(one, kind=kind) if one.name == name else one for one in SERIES]
+    monkeypatch.setattr(checks_units, "SERIES", wrong)
+    assert failing(checks_units.units) == {"units"}
