@@ -25,9 +25,14 @@ def reported(error: BaseException, what: str = "tui-entropy") -> str:
     """Write a report, and give the sentence that a person is told. what: failed."""
     kind, said = type(error).__name__, visible(next(iter(str(error).strip().splitlines()), ""), in_table=True)
     brief = f"{kind}: {said[:WORDS]}" if said else kind
-    file = _written("\n".join(_lines(error)))
+    file = report_of(error)
     where = f"the report {file} tells all that is known of it" if file else "no report of it could be written"
     return f"{what} failed, which is a fault of the program ({brief}): {where}"
+
+
+def report_of(error: BaseException) -> Path | None:
+    """Write all that is known of a failure; where to, None for nowhere."""
+    return _written("\n".join(_lines(error)))
 
 
 def _lines(error: BaseException) -> Iterator[str]:

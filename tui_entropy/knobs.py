@@ -202,6 +202,10 @@ def brief(knobs: Knobs, name: str) -> str:
     return str(len(knobs.banned)) if name == "banned" else shown(knobs, name)
 
 
+DIGITS = 18
+"""Of a number that a record can hold."""
+
+
 def read(knobs: Knobs, name: str, text: str) -> Knobs:
     """The knob at a value that a person typed. Raises UserError."""
     knob = BY_NAME[name]
@@ -213,7 +217,7 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
         value = tuple(_unescaped(part) for part in text.split(",") if part)
     elif name == "banned":
         ids = [part.strip() for part in text.split(",") if part.strip()]
-        if wrong := [part for part in ids if not part.isdecimal()]:
+        if wrong := [part for part in ids if not part.isdecimal() or len(part) > DIGITS]:
             raise UserError(f"{wrong[0]!r} is no token id: give whole numbers joined by commas, or nothing for none")
         value = tuple(int(part) for part in ids)
     elif name == "clarifier":

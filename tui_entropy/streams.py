@@ -24,6 +24,10 @@ LARGEST = 2**26
 """Bytes of a text that is read from stdin; no model reads as much."""
 
 
+LONGEST_LINE = 2000
+"""Characters of a line that is said to a person; of a longer one the middle is left out."""
+
+
 class PipeClosed(Exception):
     """Nobody reads stdout any more."""
 
@@ -74,6 +78,14 @@ class SafeText(io.TextIOWrapper):
         super().write(sequence)
 
 
+class Narration(SafeText):
+    """stderr: what is said there quotes names and values of any length, and stays a sentence."""
+
+    def write(self, text: str) -> int:
+        super().write("\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text)
+        return len(text)
+
+
 def guard() -> None:
     """Put streams of this kind in the place of Python's own. Textual keeps to the latter."""
     for descriptor in range(3):
@@ -84,7 +96,7 @@ def guard() -> None:
         sys.stdout = SafeText(out, _encoding(sys.stdout), "backslashreplace", line_buffering=True)
     else:
         sys.stdout = io.TextIOWrapper(out, "utf-8", "surrogateescape")
-    sys.stderr = SafeText(err, _encoding(sys.stderr), "backslashreplace", line_buffering=True)
+    sys.stderr = Narration(err, _encoding(sys.stderr), "backslashreplace", line_buffering=True)
 
 
 def control(sequence: str) -> None:
@@ -122,6 +134,12 @@ def read_text() -> str:
         raise UserError(f"stdin is no UTF-8 (byte {odd.start + 1} is 0x{data[odd.start]:02x}): convert it") from None
     except OSError as refused:
         raise UserError(f"stdin cannot be read ({refused.strerror}): give the text on it") from refused
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[: LONGEST_LINE * 2 // 3]} [...] {line[-LONGEST_LINE // 4 :]}"
 
 
 def _keep_taken(descriptor: int) -> None:

@@ -148,6 +148,7 @@ def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():
         ("top_p", "0", "above 0 and at most 1; 1 switches it off"),
         ("top_p", "1.1", "top_p is 1.1"),
         ("min_p", ".", "min-p . is not a number"),
+        ("banned", "9" * 5000, "is no token id"),
         ("adaptive", "1", "one of off, S1, S3, own"),
     ],
 )

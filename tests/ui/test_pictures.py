@@ -89,6 +89,8 @@ def test_looks_are_as_asked(replay, tmp_path):
         ("a.svg:token=41", "it has 40 tokens"),
         ("a.svg:token=0", "it has 40 tokens"),
         ("a.svg:token=x", "wanted FILE.svg"),
+        ("a.svg:token=²", "wanted FILE.svg"),
+        ("a\nb", "wanted FILE.svg"),
         ("a.svg:page=none", "quadrants"),
         ("a.svg:colour=red", "wanted FILE.svg"),
         ("nowhere/a.svg", "cannot be written"),

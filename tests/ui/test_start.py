@@ -1,9 +1,11 @@
 """What a terminal can show is read off the names it goes by."""
 
+import os
+
 import pytest
 
 from tui_entropy.errors import UserError
-from tui_entropy.ui.start import color_mode
+from tui_entropy.ui.start import color_mode, settle_size
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,13 @@ def test_a_person_may_know_better():
     assert color_mode("256", {"COLORTERM": "truecolor"}) == "256"
     with pytest.raises(UserError, match="truecolor, 256, 16, mono"):
         color_mode("sepia", {})
+
+
+@pytest.mark.parametrize(
+    ("said", "stays"), [("120", True), ("0", True), ("1001", False), ("9" * 20, False), ("x", False), ("", False)]
+)
+def test_a_size_that_no_terminal_has_is_left_to_the_terminal(monkeypatch, said, stays):
+    monkeypatch.setenv("COLUMNS", said)
+    monkeypatch.setenv("LINES", "36")
+    settle_size()
+    assert (os.environ.get("COLUMNS"), os.environ["LINES"]) == (said if stays else None, "36")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,6 +100,13 @@ Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
 Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
+
+
+def number(value: float) -> float:
+    """Refuse what is none, which no range does: every comparison with it is false."""
+    if isnan(value):
+        raise typer.BadParameter("nan is no number.")
+    return value
 
 
 def prompt_option(text: str | None) -> str | None:

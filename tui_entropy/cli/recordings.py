@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile
+from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile, number
 from tui_entropy.streams import say
 
 
@@ -16,7 +16,9 @@ from tui_entropy.streams import say
 def replay(
     file: TraceFile,
     run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
-    speed: Annotated[float, typer.Option(min=0.001, help="2 is twice as fast as it was.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option(min=0.001, max=10000, callback=number, help="2 is twice as fast as it was.")
+    ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
     first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
     snapshot: Annotated[

@@ -238,8 +238,16 @@ def _windows(config: PreTrainedConfig, kinds: Sequence[str]) -> tuple[int | None
     names = {"sliding": "sliding_window", "hybrid_sliding": "sliding_window", "chunked": "attention_chunk_size"}
     layers = config.per_layer_config if len(config.per_layer_config) == len(kinds) else [config] * len(kinds)
     return tuple(
-        getattr(layer, names[kind]) if kind in names else None for layer, kind in zip(layers, kinds, strict=True)
+        _width(layer, names[kind]) if kind in names else None for layer, kind in zip(layers, kinds, strict=True)
     )
+
+
+def _width(config: Any, name: str) -> int | None:
+    """Tokens; None where a layer sees all of them after all. Raises UserError for what is no width."""
+    width = getattr(config, name, None)
+    if width is not None and (not isinstance(width, int) or width < 1):
+        raise UserError(f"{name} is {str(width)[:40]} in config.json, and a number of tokens was wanted: correct it")
+    return width
 
 
 def _attention_module(block: nn.Module) -> nn.Module | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tui_entropy.engine.reading import said_by
 from tui_entropy.errors import UserError
 from tui_entropy.files import opened
 
@@ -57,11 +58,19 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
             (length,) = struct.unpack("<Q", file.read(8))
             header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, LARGEST_HEADER)))
         header.pop("__metadata__", None)
-        end = max(tensor["data_offsets"][1] for tensor in header.values())
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as garbled:
-        raise UserError(f"{path} is damaged ({garbled}); remove it and fetch the model again") from garbled
+        end = max(_checked(tensor)["data_offsets"][1] for tensor in header.values())
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as garbled:
+        raise UserError(f"{path} is damaged ({said_by(garbled)}); remove it and fetch the model again") from garbled
     if 8 + length + end != size:
         raise UserError(
             f"{path} has {size} bytes where its header wants {8 + length + end}; remove it and fetch the model again"
         )
     return header
+
+
+def _checked(tensor: Any) -> dict[str, Any]:
+    """What a header says of a tensor. Raises ValueError, LookupError or TypeError where that is something else."""
+    sizes = [*tensor["shape"], *tensor["data_offsets"]]
+    if not isinstance(tensor["dtype"], str) or not all(type(size) is int and size >= 0 for size in sizes):
+        raise ValueError(f"a tensor of {str(tensor)[:80]}")
+    return dict(tensor)

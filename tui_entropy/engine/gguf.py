@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
+from tui_entropy.engine.reading import said_by
 from tui_entropy.errors import UserError
 from tui_entropy.files import opened
 
@@ -52,8 +53,11 @@ class GgufFile:
             raise UserError(f"{path} is not a GGUF file, although it was given as one; name a GGUF file or a folder")
         try:
             self.metadata, self.tensors = self._header()
-        except (struct.error, ValueError, OverflowError, MemoryError, RecursionError) as garbled:
-            raise UserError(f"the header of {path} is damaged ({garbled}); fetch the GGUF file again") from garbled
+        except (
+            struct.error, ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError,
+        ) as garbled:  # fmt: skip
+            said = said_by(garbled)
+            raise UserError(f"the header of {path} is damaged ({said}); fetch the GGUF file again") from garbled
 
     def read(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor, dequantised. Raises UserError for a quantisation that gguf cannot undo."""

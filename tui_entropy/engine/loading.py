@@ -28,12 +28,14 @@ from transformers.initialization import no_init_weights
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
+from tui_entropy.crash_report import report_of
 from tui_entropy.engine import model_files
 from tui_entropy.engine.anatomy import Anatomy, anatomy_of, parts_of, usual
 from tui_entropy.engine.checkpoint import Checkpoint, checkpoint_of
 from tui_entropy.engine.fetching import Report, Weights, weights_of
 from tui_entropy.engine.products import check as check_products
 from tui_entropy.engine.products import products
+from tui_entropy.engine.reading import reading, said_by
 from tui_entropy.engine.text import Codec
 from tui_entropy.engine.trial import tried
 from tui_entropy.engine.verify.trust import trust
@@ -45,10 +47,6 @@ from tui_entropy.report import saved
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes end that write text from left to right, but for those that the library knows by another name."""
-SAID = 300
-"""Characters of what a library says that go into a sentence."""
-
-
 READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py", ".tiktoken")
 """How the names of files end that transformers reads."""
 
@@ -81,6 +79,11 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
             _check_room(n_bytes, device, spec.name)
 
     weights = weights_of(spec, report, check_download)
+    with reading(lambda error: _unusable(weights, error, spec)):
+        return _loaded(weights, spec, device, report)
+
+
+def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Report) -> Loaded:
     _check_files(weights)
     config = _config(weights, spec)
     checkpoint = checkpoint_of(weights.folder)
@@ -95,7 +98,7 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
     model = _model(weights, spec, dtype, device)
     anatomy = anatomy_of(model)
     rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
-    codec = Codec(tokenizer, _ends(model), rows, spec.chat_template)
+    codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
     card = _card(weights, model, codec, anatomy)
     card = replace(card, products=products(model, card, spec.products))
     card = replace(card, trust=trust(anatomy, card, saved(card)))
@@ -231,19 +234,9 @@ def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.
 
 @contextmanager
 def _reading(weights: Weights, part: str, spec: ModelSpec) -> Iterator[None]:
-    """A library reads this part of a model. Whatever it meets there lies in the files, and is told as such: what is
-    raised becomes a UserError, also what Rust raises past Exception."""
-    try:
+    """A library reads this part of a model."""
+    with reading(lambda error: _refusal(weights, part, error, spec)):
         yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, UserError):
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError(
-            f"{weights.name} needs more memory than the device {spec.device} has; use --dtype bfloat16, another "
-            "--device, or a smaller model"
-        ) from error
-    except BaseException as error:
-        raise _refusal(weights, part, error, spec) from error
 
 
 def _local(spec: ModelSpec) -> dict[str, Any]:
@@ -251,13 +244,31 @@ def _local(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _refusal(weights: Weights, part: str, error: BaseException, spec: ModelSpec) -> UserError:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return _too_large(weights, spec)
     if not spec.trust_remote_code and "trust_remote_code" in str(error):
         return _untrusted(weights)
-    said = "; ".join(line.strip() for line in str(error).strip().splitlines()[:2] if line.strip()).rstrip(".")
     return UserError(
         f"the {part} of {weights.name} could not be read by transformers {transformers.__version__} "
-        f"({said[:SAID] or type(error).__name__}); if {weights.folder} is damaged, remove it and fetch the model "
-        "again"
+        f"({said_by(error)}); if {weights.folder} is damaged, remove it and fetch the model again"
+    )
+
+
+def _unusable(weights: Weights, error: BaseException, spec: ModelSpec) -> UserError:
+    """Each part could be read, and together they are of no model."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return _too_large(weights, spec)
+    file = report_of(error)
+    return UserError(
+        f"{weights.name} cannot be used here ({type(error).__name__}: {said_by(error)}); if {weights.folder} is "
+        f"damaged, remove it and fetch the model again{f'; {file} tells all that is known of it' if file else ''}"
+    )
+
+
+def _too_large(weights: Weights, spec: ModelSpec) -> UserError:
+    return UserError(
+        f"{weights.name} needs more memory than the device {spec.device} has; use --dtype bfloat16, another "
+        "--device, or a smaller model"
     )
 
 
@@ -268,12 +279,12 @@ def _untrusted(weights: Weights) -> UserError:
     )
 
 
-def _ends(model: PreTrainedModel) -> list[int]:
+def _ends(model: PreTrainedModel, name: str) -> list[int]:
     settings: GenerationConfig | None = model.generation_config
     ends = settings.eos_token_id if settings else None
     if ends is None:
         ends = getattr(model.config.get_text_config(decoder=True), "eos_token_id", None)
-    return [ends] if isinstance(ends, int) else list(ends or ())
+    return model_files.checked_ids(ends, "eos_token_id", name)
 
 
 def _card(weights: Weights, model: PreTrainedModel, codec: Codec, anatomy: Anatomy) -> ModelCard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ def check_sizes(config: Any, n_tensors: int, name: str) -> None:
     """Raise UserError for a configuration that no model can have. config: as transformers read it. n_tensors: of the
     weights, 0 where that is not known."""
     text = config.get_text_config(decoder=True)
+    if isinstance(text, Mapping) or not hasattr(text, "to_dict"):
+        raise UserError(_damaged(name, "the part that is of text is no configuration"))
     for what in SIZES:
         value: Any = getattr(text, what, None)
         whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
@@ -87,6 +89,14 @@ def check_sizes(config: Any, n_tensors: int, name: str) -> None:
     for what, value in text.to_dict().items():
         if isinstance(value, int) and value > MOST and any(part in what for part in PARTS):
             raise UserError(_damaged(name, f"{what} is {str(value)[:40]}"))
+
+
+def checked_ids(found: Any, what: str, name: str) -> list[int]:
+    """The ids of a setting that holds one, several or none. Raises UserError where they are no ids."""
+    ids = [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+    for odd in (id for id in ids if not isinstance(id, int) or isinstance(id, bool)):
+        raise UserError(_damaged(name, f"{what} is {str(odd)[:40]}, where the ids of tokens were wanted"))
+    return ids
 
 
 def _damaged(name: str, what: str) -> str:

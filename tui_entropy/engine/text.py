@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tui_entropy.engine.reading import reading, said_by
 from tui_entropy.engine.spelling import LOOKED_BACK, Spelling
 from tui_entropy.engine.templates import ChatTemplate
 from tui_entropy.errors import UserError
@@ -73,8 +74,20 @@ class Codec:
 
     def _ids(self, text: str) -> list[int]:
         """Of a text as it is, without anything before or behind it."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._tokenized(text, add_special_tokens=False)
+
+    def _tokenized(self, text: str, **how: bool) -> list[int]:
+        """Raises UserError for a text that the tokenizer cannot read, or not make ids of."""
+
+        def refusal(error: BaseException) -> UserError:
+            start = repr(text[:40]) + "..." * (len(text) > 40)
+            return UserError(
+                f"the model's tokenizer cannot read {start} ({said_by(error)}): write something else, or fetch the "
+                "model again if its tokenizer is damaged"
+            )
+
+        with reading(refusal):
+            return [int(id) for id in self.tokenizer(text, **how)["input_ids"]]
 
     def _completed(self, prompt: str) -> list[int]:
         """Ids of a prompt with what the tokenizer puts before a text, and without what it puts behind one: a text
@@ -82,7 +95,7 @@ class Codec:
         if not prompt:
             begin = self.tokenizer.bos_token_id
             return self._opening or ([] if begin is None else [begin])
-        ids, own = list(self.tokenizer(prompt)["input_ids"]), self._ids(prompt)
+        ids, own = self._tokenized(prompt), self._ids(prompt)
         wanted = self._opening + own
         if ids[: len(wanted)] == wanted:
             return wanted
@@ -91,7 +104,7 @@ class Codec:
     @cached_property
     def _opening(self) -> list[int]:
         """What the tokenizer puts before every text."""
-        ids, own = list(self.tokenizer("a")["input_ids"]), self._ids("a")
+        ids, own = self._tokenized("a"), self._ids("a")
         places = (n for n in range(len(ids)) if ids[n : n + len(own)] == own)
         return ids[: next(places, 0)]
 
@@ -129,7 +142,10 @@ class Codec:
 
     def _end_of_turn(self) -> frozenset[int]:
         """The special token right after an answer, which for some models differs from their end of text."""
-        after = self._ids(self.template.behind_an_answer)[:1]
+        try:
+            after = self._ids(self.template.behind_an_answer)[:1]
+        except UserError:
+            return frozenset()
         return frozenset(id for id in after if id in self.tokenizer.added_tokens_decoder)
 
 

@@ -17,11 +17,12 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from tui_entropy.engine.gguf import MAGIC, GgufFile
+from tui_entropy.engine.reading import reading, said_by
 from tui_entropy.errors import UserError
 from tui_entropy.files import opened
 from tui_entropy.records import ModelCard, Vector
@@ -111,7 +112,17 @@ def load(path: Path) -> ControlVector:
         raise UserError(
             f"the control vector {path} cannot be read ({unreadable.strerror}): name a GGUF or safetensors file"
         ) from unreadable
-    tensors = _gguf_tensors(path) if is_gguf else _safetensors(path)
+    with reading(lambda error: _garbled(path, error)):
+        return _read(path, _gguf_tensors(path) if is_gguf else _safetensors(path))
+
+
+def _garbled(path: Path, error: BaseException) -> UserError:
+    return UserError(
+        f"{path} is neither a GGUF nor a whole safetensors file ({said_by(error)}): name a control vector"
+    )
+
+
+def _read(path: Path, tensors: Mapping[str, Direction]) -> ControlVector:
     if not tensors:
         raise UserError(
             f"{path} holds no control vector, which has tensors named direction.1, direction.2 ...: name a file made "
@@ -159,14 +170,9 @@ def _gguf_tensors(path: Path) -> dict[str, Direction]:
 
 
 def _safetensors(path: Path) -> dict[str, Direction]:
-    try:
-        with safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if DIRECTION.match(name)]  # noqa: SIM118
-            return {name: file.get_tensor(name).float().numpy() for name in names}
-    except SafetensorError as garbled:
-        raise UserError(
-            f"{path} is neither a GGUF nor a whole safetensors file ({garbled}): name a control vector"
-        ) from garbled
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if DIRECTION.match(name)]  # noqa: SIM118
+        return {name: file.get_tensor(name).float().numpy() for name in names}
 
 
 def _block(tensor_name: str) -> int:

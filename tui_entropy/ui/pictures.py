@@ -28,7 +28,10 @@ from tui_entropy.ui.playback import Playback
 from tui_entropy.ui.replay import ReplayApp
 
 KINDS = (".svg", ".png", ".txt")
-SPEC = re.compile(r"(?P<file>.+?)(@(?P<width>\d+)x(?P<height>\d+))?(:(?P<wishes>\w+=\w+(,\w+=\w+)*))?")
+SPEC = re.compile(
+    r"(?P<file>.+?)(@(?P<width>\d+)x(?P<height>\d+))?(:(?P<wishes>\w+=\w+(,\w+=\w+)*))?", re.DOTALL | re.ASCII
+)
+TOKEN = re.compile(r"\d{1,9}", re.ASCII)
 SMALLEST, LARGEST = (20, 8), (1000, 500)
 FRAME = 1 / 20
 """Seconds between two pictures of a film, at least."""
@@ -51,12 +54,12 @@ class Snapshot:
 
 def wanted(text: str) -> Snapshot:
     """FILE[@WxH][:token=N,page=NAME] -> what to picture. Raises UserError."""
-    found = SPEC.fullmatch(text)
+    found = SPEC.fullmatch(text or " ")
     assert found  # `.+?` takes whatever the rest does not
     wishes = dict(wish.split("=") for wish in (found["wishes"] or "").split(",") if wish)
     file = Path(found["file"])
     token, page = wishes.pop("token", None), wishes.pop("page", "")
-    if file.suffix not in KINDS or wishes or not (token or "1").isdigit() or page not in ("", *PAGES):
+    if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PAGES):
         raise UserError(
             f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
             f":token=80 or :page= one of {', '.join(PAGES)}"

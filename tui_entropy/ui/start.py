@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 GIL_SECONDS = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
+LONGEST_SIDE = 1000
+"""Columns or rows that a terminal may have."""
 COLOR_MODES = ("truecolor", "256", "16", "mono")
 DIRECT = ("alacritty", "foot", "ghostty", "kitty", "wezterm", "contour", "rio", "-direct")
 """Parts of TERM that stand for 24-bit colour even where COLORTERM was lost on the way, as over SSH."""
@@ -148,7 +151,16 @@ def drawable(color: str, instead: str) -> ColorMode:
             raise UserError(f"the screen needs a terminal, and standard {name} is none: {instead}")
     mode = color_mode(color, os.environ)
     settle_colors(mode)
+    settle_size()
     return mode
+
+
+def settle_size() -> None:
+    """Leave the size to the terminal where the environment has one that no terminal has."""
+    for name in ("COLUMNS", "LINES"):
+        told = os.environ.get(name, "0")
+        if not re.fullmatch(r"\d{1,4}", told) or int(told) > LONGEST_SIDE:
+            del os.environ[name]
 
 
 def settle_colors(mode: ColorMode) -> None:
