@@ -1,4 +1,4 @@
-"""The files of a model come from anywhere: whatever is in them, it is loaded and writes, or is refused in a sentence."""
+"""Whatever is in the files of a model, it is loaded and writes, or is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.loading import load
 from tui_entropy.engine.session import Session
 from tui_entropy.errors import UserError
-from tui_entropy.records import ModelSpec, Write
-from tui_entropy.records import Knobs as Settings
+from tui_entropy.records import Knobs, ModelSpec, Write
 
 JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")
 OF_CONFIG = (
@@ -74,7 +73,7 @@ def refusal(name: Path) -> str:
             loaded = load(ModelSpec(str(name), device="cpu"), lambda _: None)
             with instruments(loaded, keep=0) as probes:
                 session = Session(loaded, probes, lambda _: None)
-                session.begin(Write("ab", None, None, 2, Settings()))
+                session.begin(Write("ab", None, None, 2, Knobs()))
                 while session.active:
                     session.advance()
     except UserError as refused:
