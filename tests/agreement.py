@@ -186,13 +186,22 @@ def blocks_of(finding: Finding, loaded: Loaded, steps: list[Step], wanted: Refer
         if len(hidden) != n_layers + 1:
             finding.notes.append(f"hidden states of {len(hidden)} for {n_layers} blocks")
             return
-        vectors = [each[loaded.anatomy.stream] if each.dim() == 4 else each for each in hidden[:-1]]
+        vectors = [one_stream(loaded, each) for each in hidden[:-1]]
         with torch.no_grad():
             normed = loaded.anatomy.final_norm(vectors[-1])
         if normed.shape != hidden[-1].shape or not torch.allclose(normed, hidden[-1], atol=1e-4):
             vectors = vectors[1:]  # first the embedding; some families tell what every block put out instead
         norms = torch.stack([vector[0, -1].double().norm() for vector in vectors])
         finding.gap("norms", torch.tensor(step.blocks.numpy()[: len(norms), 2]), norms, relative=True)
+
+
+def one_stream(loaded: Loaded, hidden: Tensor) -> Tensor:
+    """Of several streams: the one that blocks compute from, or the mean of those that lie side by side."""
+    if hidden.dim() < 4:
+        return hidden
+    return (
+        hidden[loaded.anatomy.stream] if len(hidden) > 1 else torch.stack(hidden.unbind(2)).double().mean(0).float()
+    )
 
 
 def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Reference) -> None:
@@ -204,13 +213,15 @@ def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Refer
         finding.notes.append("no rows" if not layers else "no weights told")
         return
     for step, rows in zip(steps, told, strict=False):
+        if len(rows) == loaded.anatomy.n_layers:
+            rows = [rows[layer] for layer in layers]
         if len(rows) != len(layers):
             finding.gaps["heads"] = math.inf
             return
         for layer, row in zip(layers, rows, strict=True):
             row = row / row.sum(-1, keepdim=True)  # a sink takes its part
             entropy = torch.special.entr(row).sum(-1)
-            found = torch.tensor(step.head_entropy.numpy()[layer])
+            found = torch.tensor(step.head_entropy.numpy()[layer])[: len(entropy)]
             finding.gap("heads", found, entropy)
 
 

@@ -41,7 +41,7 @@ BY_SIZE: list[tuple[int, str]] = [
         HEADS,
         "num_attention_heads n_head n_heads num_heads attention_heads decoder_attention_heads "
         "encoder_attention_heads num_decoder_attention_heads num_encoder_attention_heads linear_num_value_heads "
-        "linear_num_heads swa_num_attention_heads mamba_n_heads index_n_heads mamba_num_heads",
+        "linear_num_heads swa_num_attention_heads mamba_n_heads mamba_num_heads",
     ),
     (KV_HEADS, "num_key_value_heads num_kv_heads linear_num_key_heads swa_num_key_value_heads num_query_groups"),
     (
@@ -51,7 +51,8 @@ BY_SIZE: list[tuple[int, str]] = [
         "attention_head_size state_size mamba_d_state ssm_state_size d_rel laurel_rank gated_norm_rank hc_lowrank "
         "adapter_rank rotary_dim",
     ),
-    (16, "qk_head_dim q_lora_rank kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim o_lora_rank"),
+    (32, "index_n_heads"),  # so many that few keys tie at no score at all
+    (16, "qk_head_dim q_lora_rank kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim o_lora_rank index_topk"),
     (
         tiny.WINDOW,
         "sliding_window sliding_window_size attention_window_size window_size attention_chunk_size local_attention",
@@ -119,8 +120,15 @@ CHANGES: dict[str, dict[str, Any]] = dict.fromkeys(ENCODERS.split(), DECODER) | 
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "hunyuan_v1_dense": {"head_dim": HEAD},
     "hunyuan_v1_moe": {"head_dim": HEAD},
+    "laguna": {"num_attention_heads_per_layer": [HEADS, 2 * HEADS] * 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"head_dim": 16},
+    "minimax_m3_vl_text": {
+        "layer_types": ["full_attention", "minimax_m3_sparse"] * 2,
+        "index_block_size": 8,
+        "index_topk_blocks": 2,
+    },
     "ministral": {"head_dim": HEAD},
     "nemotron": {"num_key_value_heads": KV_HEADS},
     "qwen4_exp_text": {

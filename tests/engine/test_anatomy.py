@@ -1,13 +1,15 @@
 import re
 
+import families
 import pytest
 import torch
 from tiny import FAMILIES, SHAPE, WINDOW, built, hybrid, llama, prompt
-from transformers import BloomConfig, Gemma3Config, LlamaModel
+from transformers import BigBirdConfig, BloomConfig, Gemma3Config, LlamaModel
 
 from tui_entropy.engine.anatomy import UNLIMITED, anatomy_of, new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.errors import UserError
+from tui_entropy.records import AskAttention
 
 KINDS = {
     "gemma3": ("sliding", "full", "sliding", "full"),
@@ -107,3 +109,36 @@ def test_a_model_that_cannot_write_or_does_not_fit_its_config_is_refused_in_a_se
     model = llama()
     del model.model.norm
     refused(model, "does not read text", "no attribute 'norm'", "not supported")
+
+
+@torch.inference_mode()
+def test_block_sparse_attention_is_refused_since_a_token_of_a_long_text_sees_later_ones():
+    config = BigBirdConfig(
+        vocab_size=96, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, block_size=4,
+        is_decoder=True, num_random_blocks=1, max_position_embeddings=64, attention_type="block_sparse",
+    )  # fmt: skip
+    model, ids = built(config), prompt(64)
+    refused(model, "BigBird", "block-sparse", "sees later ones", "attention_type")
+    first, ids[0, -1] = model(ids).logits[0, 0], 5
+    assert not torch.allclose(model(ids).logits[0, 0], first)
+    assert anatomy_of(built(config.__class__(**config.to_dict() | {"attention_type": "original_full"}))).n_layers == 2
+
+
+def test_where_positions_turn_by_other_angles_the_context_ends():
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    long = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64} | factors
+    assert anatomy_of(llama(rope_parameters=long)).context == 64
+    dynamic = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+    assert anatomy_of(llama(rope_parameters=dynamic)).context == llama().config.max_position_embeddings
+
+
+def test_rows_of_heads_that_a_block_does_not_have_are_unknown():
+    model = families.built("laguna")
+    anatomy = anatomy_of(model)
+    with torch.inference_mode(), attention_probe(model, anatomy, keep=4) as probe:
+        cache = new_cache(model, anatomy)
+        model(input_ids=prompt(5), past_key_values=cache)
+        known = probe.measures().entropy.isfinite()
+        rows = [probe.rows(cache, AskAttention(layer, 6, 4, 1, 0, 5), run=1) for layer in (1, 2)]
+    assert known.sum(-1).tolist() == [4, 8, 4, 8] and known[0, :4].all()
+    assert rows[0].unavailable == "block 1 has 4 heads" and not rows[1].unavailable

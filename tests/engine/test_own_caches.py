@@ -9,7 +9,7 @@ import tiny
 import torch
 from small import card, endless, tokenizer
 from test_decode import GREEDY
-from transformers import OpenAIGPTConfig, RecurrentGemmaConfig, RwkvConfig, xLSTMConfig
+from transformers import MiniMaxConfig, OpenAIGPTConfig, RecurrentGemmaConfig, RwkvConfig, xLSTMConfig
 
 from tui_entropy.engine import decode as loop
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
@@ -24,6 +24,11 @@ from tui_entropy.records import PromptScores, Step
 
 SHAPE = dict(vocab_size=tiny.VOCAB, bos_token_id=1, eos_token_id=2)
 CONFIGS = {
+    "minimax": MiniMaxConfig(
+        **SHAPE, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, head_dim=8,
+        num_key_value_heads=2, num_local_experts=4, max_position_embeddings=128, block_size=8,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
     "openai gpt": OpenAIGPTConfig(**SHAPE, n_embd=32, n_layer=3, n_head=4, n_positions=128),
     "rwkv": RwkvConfig(**SHAPE, hidden_size=32, num_hidden_layers=3, rescale_every=2, context_length=128),
     "xlstm": xLSTMConfig(
@@ -129,6 +134,6 @@ def test_the_model_keeps_nothing_of_a_text_in_itself_and_what_is_kept_is_counted
     cache = new_cache(loaded.model, loaded.anatomy)
     read(loaded.model, cache, torch.tensor([PROMPT]))
     assert not kept()
-    held = n_bytes(part for layer in cache.layers for part in tensors(layer))
+    held = n_bytes(tensors(cache))
     weights = sum(parameter.nbytes for parameter in loaded.model.parameters())
     assert 0 < held < weights

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, get_layer_types_and_kwargs
 from transformers.configuration_utils import remap_legacy_layer_types
 
 from tui_entropy.engine.cache import RoomyCache, RoomyLayer
-from tui_entropy.engine.own_caches import IdsCache, ModuleStateCache, StateCache
+from tui_entropy.engine.own_caches import IdsCache, ModuleStateCache, StateCache, of_own_kind
 from tui_entropy.engine.parts import Attribute, asks_whether_decoder, blocks_of, decoder_of, look, projects, taken_by
 from tui_entropy.errors import UserError
 
@@ -64,11 +64,15 @@ class Anatomy:
     """Every block keeps plain keys and values, so a cache that holds all of them can be shortened at will."""
     stream: int = 0
     """Of a residual stream that is several (AltUp: Baykal et al. 2023) the one that the blocks compute from."""
+    parallel: bool = False
+    """The residual stream is several, side by side (Hyper-Connections: Zhu et al. 2024), and their mean counts."""
     cache_argument: str = CACHE
     """What the model's forward calls its cache; under another name it would be passed over without a word. Empty for
     one that keeps nothing and is given the whole text at every step."""
     own_cache: bool = False
     """Its cache is of a kind of its own, which it hands out to be given back."""
+    cache_kind: type[Cache] = DynamicCache
+    """Of the library's caches its own, where it takes no other."""
     module_states: tuple[tuple[Attribute, ...], ...] = ()
     """Per block: attributes of its modules in which it keeps a state of the text. Empty where no block does."""
     in_stretches: bool = True
@@ -78,6 +82,12 @@ class Anatomy:
     def final_norm(self) -> nn.Module:
         """All that stands between the last block and the head, as one."""
         return self.tail[0] if len(self.tail) == 1 else nn.Sequential(*self.tail)
+
+    def streamed(self, hidden: Tensor) -> Tensor:
+        """(batch, n, d_model) of what a block puts out, however many streams that is."""
+        if hidden.dim() < 4:
+            return hidden
+        return hidden.mean(2) if self.parallel else hidden[self.stream]
 
     @property
     def attention(self) -> tuple[bool, ...]:
@@ -95,6 +105,9 @@ class Parts(NamedTuple):
     embedding: nn.Module
     unembedding: nn.Module
     kinds: tuple[str, ...]
+    """Per block."""
+    n_each: int
+    """Attentions in a block, each of which keeps keys."""
 
 
 def parts_of(model: PreTrainedModel) -> Parts:
@@ -123,10 +136,16 @@ def parts_of(model: PreTrainedModel) -> Parts:
             "supported"
         )
     kinds = layer_kinds(config)
-    if not len(blocks) == len(kinds) == declared:
+    n_each = max(len(kinds) // len(blocks), 1)
+    if not n_each * len(blocks) == len(kinds) == declared:
         raise UserError(
             f"{name} has {len(blocks)} blocks and {len(kinds)} layer types but its config says {declared} layers: "
             "weights and config.json are of different models; fetch both again"
+        )
+    if n_each > 1 and len(set(kinds)) > 1:
+        raise UserError(
+            f"{name} has {n_each} attentions in a block, of different kinds ({', '.join(dict.fromkeys(kinds))}); "
+            "this architecture is not supported"
         )
     width = unembedding.get_parameter("weight").shape[1]
     if width != config.hidden_size and not projects(model, config.hidden_size, width):
@@ -134,42 +153,48 @@ def parts_of(model: PreTrainedModel) -> Parts:
             f"the language-model head of {name} reads vectors of width {width}, its config says "
             f"{config.hidden_size}, and it has no layer from one to the other; this architecture is not supported"
         )
-    return Parts(config, decoder, blocks, embedding, unembedding, kinds)
+    return Parts(config, decoder, blocks, embedding, unembedding, kinds[::n_each], n_each)
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """Find the parts, and watch them read a token. Raises UserError as `parts_of` does, and if it does not run."""
-    config, decoder, blocks, embedding, unembedding, kinds = parts_of(model)
+    config, decoder, blocks, embedding, unembedding, kinds, n_each = parts_of(model)
     argument = cache_argument(model)
     # Of a cache with a layer for each entry of its config the library makes too few for some decoders of translators.
     given = {CACHE: RoomyCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
     seen = look(model, decoder, blocks, given)
-    own_cache = argument in seen.caches and not isinstance(seen.caches[argument], Cache)
+    cache = seen.caches.get(argument)
+    own_cache = cache is not None and not isinstance(cache, Cache)
     if own_cache:
         kinds = (OWN_STATE,) * len(blocks)
     module_states = tuple(tuple(at for at in seen.states if at[0] in set(block.modules())) for block in blocks)
+    # Of several attentions in a block none is shown, since a block has one row for each head.
+    attention_modules = tuple(
+        _attention_module(block) if kind in SOFTMAX and n_each == 1 else None
+        for block, kind in zip(blocks, kinds, strict=True)
+    )
     n_heads = size(config, N_HEADS) or 1  # without attention: one column of unknowns
     return Anatomy(
         blocks=blocks,
-        attention_modules=tuple(
-            _attention_module(block) if kind in SOFTMAX else None for block, kind in zip(blocks, kinds, strict=True)
-        ),
+        attention_modules=attention_modules,
         decoder=decoder,
         embedding=embedding,
         tail=seen.tail,
         unembedding=unembedding,
         n_layers=len(blocks),
-        n_heads=n_heads,
+        n_heads=max(n_heads, *(getattr(module, "num_heads", 0) for module in attention_modules)),
         n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
         d_model=seen.width,
         vocab=len(unembedding.get_parameter("weight")),
-        context=size(config, CONTEXT) or UNLIMITED,
+        context=_context(config),
         layer_kinds=kinds,
         windows=_windows(config, kinds),
         croppable=CROPPABLE.issuperset(kinds) and not seen.states,
         stream=getattr(config, "altup_active_idx", 0),
+        parallel=seen.parallel,
         cache_argument=argument,
         own_cache=own_cache,
+        cache_kind=type(cache) if isinstance(cache, Cache) and not _usual_cache(cache) else DynamicCache,
         module_states=module_states if seen.states else (),
         in_stretches=argument != "cache_params" and not seen.states,
     )
@@ -186,6 +211,8 @@ def not_left_to_right(model: PreTrainedModel) -> str:
     it."""
     if getattr(model.config, "is_decoder", None) is False and asks_whether_decoder(decoder_of(model)):
         return "it is an encoder (is_decoder is false in its config.json), so each token sees those after it"
+    if any(getattr(module, "attention_type", None) == "block_sparse" for module in decoder_of(model).modules()):
+        return "in block-sparse attention (attention_type in its config.json) a token of a long text sees later ones"
     ids = torch.zeros(1, 2, dtype=torch.long)
     writer: Any = model
     if type(writer).prepare_inputs_for_generation is not GenerationMixin.prepare_inputs_for_generation:
@@ -229,6 +256,8 @@ def new_cache(model: PreTrainedModel, anatomy: Anatomy, expected: int = 0) -> Ca
         return RoomyCache(expected)
     if anatomy.module_states:
         return ModuleStateCache(model.config, anatomy.module_states)
+    if anatomy.cache_kind is not DynamicCache:
+        return of_own_kind(anatomy.cache_kind, expected)
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer(expected) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
@@ -248,6 +277,23 @@ def _width(config: Any, name: str) -> int | None:
     if width is not None and (not isinstance(width, int) or width < 1):
         raise UserError(f"{name} is {str(width)[:40]} in config.json, and a number of tokens was wanted: correct it")
     return width
+
+
+def _usual_cache(cache: Cache) -> bool:
+    """Whether a cache is one of the library's, or ours."""
+    return type(cache).__module__ in (DynamicCache.__module__, RoomyCache.__module__)
+
+
+def _context(config: PreTrainedConfig) -> int:
+    """Tokens that the model can be read through with one cache. LongRoPE turns all positions by other angles once a
+    text is longer than its original context: keys that were kept before are none of the longer text."""
+    known = size(config, CONTEXT) or UNLIMITED
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    each = rope.values() if all(isinstance(part, dict) for part in rope.values()) else [rope]
+    return min(
+        (part["original_max_position_embeddings"] for part in each if part.get("rope_type") == "longrope"),
+        default=known,
+    )
 
 
 def _attention_module(block: nn.Module) -> nn.Module | None:

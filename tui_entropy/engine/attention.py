@@ -7,40 +7,32 @@ are kept too: with the keys that the cache holds anyway, the row of any of them 
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+from torch.nn.functional import pad
+from transformers import Cache, PreTrainedModel
 
 from tui_entropy.engine import causal
 from tui_entropy.engine.anatomy import Anatomy, dispatches_attention
+from tui_entropy.engine.attention_functions import AttentionFunction, calling, own_function
 from tui_entropy.engine.metrics import disagreement, interaction_strength, row_moments, spread
 from tui_entropy.engine.threads import one_thread
 from tui_entropy.records import ATTENTION, AskAttention, AttentionRows, Grid
 
-NAME = "tui_entropy"
 HIDDEN = -1e30
 """The score of a key that the mask hides. Finite, so that 0 * HIDDEN is 0."""
-EAGER_SCORES = 1 << 24
-"""Scores that an eager formula may hold at a time: its queries are taken in stretches of as many as fit."""
-
 LARGE = 1 << 20
 """Bytes of a block of memory whose hole others fit into, and whose pages the heap gives back."""
 CACHED_SCORES = 1 << 16
 """Scores that are measured at a time: layers together, as long as they and what is made of them stay in the cache."""
 
 Position = TypeVar("Position", int, Tensor)
-
-AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
-
-_functions: dict[nn.Module, AttentionFunction] = {}
-"""What each attention module of a model with an open probe calls; the library's registry is one for all models."""
 
 
 @contextmanager
@@ -55,26 +47,19 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
         yield probe
         return
     decoder = anatomy.decoder
-    original = str(decoder.config._attn_implementation)
-    own = causal.attend if original != "eager" and decoder._supports_sdpa else _eager_in_stretches
-    modules = [module for module in decoder.modules() if dispatches_attention(module)]
-    _functions.update(dict.fromkeys(modules, own))
+    own = own_function(decoder)
+    functions = {module: own for module in decoder.modules() if dispatches_attention(module)}
     for layer in probe.layers:
         module = anatomy.attention_modules[layer.index]
         assert module is not None
-        _functions[module] = layer.attend
+        functions[module] = layer.attend
         layer.own = own
-    AttentionInterface.register(NAME, _attend)
-    AttentionMaskInterface.register(NAME, causal.mask)
     hook = model.register_forward_pre_hook(probe.begin, with_kwargs=True)
-    decoder.set_attn_implementation(NAME)
     try:
-        yield probe
+        with calling(decoder, functions):
+            yield probe
     finally:
-        decoder.set_attn_implementation(original)
         hook.remove()
-        for module in modules:
-            del _functions[module]
 
 
 class Measures(NamedTuple):
@@ -119,6 +104,7 @@ class AttentionProbe:
     def __init__(self, anatomy: Anatomy, keep: int) -> None:
         self.anatomy = anatomy
         self.keep = keep
+        self.n_heads = anatomy.n_heads
         self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
         self.held = Held()
         """Of the text that is read now. Put another one here to read another text in between."""
@@ -205,17 +191,16 @@ class AttentionProbe:
             together = max(CACHED_SCORES // group[0][1].numel(), 1)
             for part in (group[start : start + together] for start in range(0, len(group), together)):
                 visible = torch.stack([self.masks[index] for index, _ in part]) if self.masks else None
-                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible)
+                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible, self.n_heads)
                 known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
-        n_heads, n_layers = self.anatomy.n_heads, self.anatomy.n_layers
+        n_heads, n_layers = self.n_heads, self.anatomy.n_layers
         device = next(iter(known.values())).device if known else None
         unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
         every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
         return self._parts(every)
 
     def _parts(self, measured: Tensor) -> Measures:
-        n_heads = self.anatomy.n_heads
-        return Measures(*torch.split(measured, [n_heads, n_heads, len(ATTENTION)], -1))
+        return Measures(*torch.split(measured, [self.n_heads, self.n_heads, len(ATTENTION)], -1))
 
     def visible_keys(self) -> tuple[int | None, ...]:
         """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
@@ -249,6 +234,8 @@ class AttentionProbe:
         if not positions:
             return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(kept)}")
         weights, visible = layer.weights(positions)
+        if (ask.head or 1) > len(weights):
+            return _no_rows(ask, run, f"block {ask.layer} has {len(weights)} heads")
         weights = weights.mean(0) if ask.head is None else weights[ask.head - 1]
         shown = weights.masked_fill(~visible, math.nan).cpu().numpy()
         low = max(ask.first_key - first_column, 0)
@@ -391,40 +378,20 @@ class _Layer:
         return scores.softmax(-1)[..., : len(columns)], visible
 
 
-def _measured(scores: Tensor, visible: Tensor | None = None) -> Tensor:
-    """(layers, n_heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side.
+def _measured(scores: Tensor, visible: Tensor | None, n_heads: int) -> Tensor:
+    """(layers, heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side; NaN for heads that
+    these layers do not have.
 
     visible: (layers, keys) bool, for scores of which some are HIDDEN.
     """
     weights = scores.softmax(-1)  # again: to read those of the forward pass back into the cache takes as long
     entropy, varentropy = row_moments(scores, weights)
     whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores, visible)], -1)
+    if n_heads > scores.shape[1]:
+        entropy, varentropy = (
+            pad(part, (0, n_heads - scores.shape[1]), value=math.nan) for part in (entropy, varentropy)
+        )
     return torch.cat([entropy, varentropy, whole], -1)
-
-
-def _attend(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    return _functions[module](module, *args, **kwargs)
-
-
-def _eager_in_stretches(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """The formula in the model's own file, a stretch of queries at a time, for models that sdpa cannot compute."""
-    formula = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
-    n_queries, n_keys = query.shape[2], key.shape[2]
-    stretch = max(EAGER_SCORES // (query.shape[0] * query.shape[1] * n_keys), 1)
-    outputs = []
-    for start in range(0, n_queries, stretch):
-        part = query[:, :, start : start + stretch]
-        if attention_mask is not None:
-            mask = attention_mask[:, :, start : start + stretch]
-        else:  # left out because it would be plainly causal
-            ends = torch.arange(part.shape[2], device=query.device) + n_keys - n_queries + start
-            mask = (torch.arange(n_keys, device=query.device) <= ends[:, None])[None, None]
-        if mask.dtype is torch.bool:
-            mask = torch.where(mask, 0.0, torch.finfo(query.dtype).min).to(query.dtype)
-        outputs.append(formula(module, part, key, value, mask, **kwargs)[0])
-    return torch.cat(outputs, 1), None
 
 
 def _no_rows(ask: AskAttention, run: int, reason: str) -> AttentionRows:

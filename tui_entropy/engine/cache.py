@@ -168,7 +168,11 @@ def _begins(room: Tensor, held: Tensor) -> bool:
 Columns = Mapping[int, tuple[Tensor, Tensor]]
 """Index -> keys and values, each (batch, n_kv_heads, n, d_head), of every layer that keeps them by position."""
 States = Mapping[int, Any]
-"""Index -> a copy of each layer that does not keep its keys by position, and so cannot be shortened."""
+"""Index -> a copy of each layer that does not keep its keys by position, and so cannot be shortened. Under BESIDE, of
+a cache of a model's own kind: how many layers it had, and name -> value of what it keeps beside them."""
+BESIDE = -1
+USUAL = frozenset(vars(DynamicCache()))
+"""Attributes of the library's caches."""
 
 
 def columns(cache: Cache, first: int, last: int) -> Columns:
@@ -181,8 +185,10 @@ def columns(cache: Cache, first: int, last: int) -> Columns:
 
 
 def states(cache: Cache) -> States:
-    """Copies of the layers that cannot be shortened, as they are now; none where all can."""
-    return {i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, RoomyLayer)}
+    """Copies of all that cannot be shortened, as it is now; none where all can."""
+    known = {i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, RoomyLayer)}
+    beside = {name: copy.deepcopy(value) for name, value in vars(cache).items() if name not in USUAL}
+    return known | ({BESIDE: (len(cache.layers), beside)} if beside else {})
 
 
 def as_of(cache: Cache, n: int, known: States) -> Cache:
@@ -192,6 +198,9 @@ def as_of(cache: Cache, n: int, known: States) -> Cache:
         layer.first(n) if isinstance(layer, RoomyLayer) else copy.deepcopy(known[index])
         for index, layer in enumerate(cache.layers)
     ]
+    n_layers, beside = known.get(BESIDE, (len(then.layers), {}))
+    del then.layers[n_layers:]
+    vars(then).update(copy.deepcopy(beside))
     return then
 
 

@@ -95,7 +95,7 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
     report(Progress(f"loading {weights.name}"))
     _look_before(weights, spec, config)
-    model = _model(weights, spec, dtype, device)
+    model = _model(weights, spec, config, dtype, device)
     anatomy = anatomy_of(model)
     rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
@@ -218,9 +218,22 @@ def _look_before(weights: Weights, spec: ModelSpec, config: PreTrainedConfig) ->
         parts_of(built)
 
 
-def _model(weights: Weights, spec: ModelSpec, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def _kind(config: PreTrainedConfig) -> Any:
+    """The class that a model is read by. Some are saved with a config of their text model alone, from which the
+    library finds no way back: they are read by the class of the library that the config names, if it fits."""
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        for name in filter(str.isidentifier, config.architectures or []):
+            kind = getattr(transformers, name, None) if name.endswith(WRITERS[:2]) else None
+            if getattr(kind, "config_class", None) is type(config):
+                return kind
+    return AutoModelForCausalLM
+
+
+def _model(
+    weights: Weights, spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
     with _reading(weights, "weights", spec):
-        read: Any = AutoModelForCausalLM.from_pretrained(
+        read: Any = _kind(config).from_pretrained(
             weights.folder, dtype=dtype, output_loading_info=True, **_local(spec)
         )
         model: PreTrainedModel = read[0].to(device).eval().requires_grad_(False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DummyLayer, LinearAttentionLayer
 
-from tui_entropy.engine.cache import RoomyCache
+from tui_entropy.engine.cache import RoomyCache, RoomyLayer
 from tui_entropy.engine.parts import Attribute
 
 
@@ -24,6 +25,28 @@ class OwnCache(Cache):
     @abstractmethod
     def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
         """Read (rows, n) tokens behind those that it holds. What is returned is of the new ones."""
+
+
+class LongestLayer(Cache):
+    """A cache that is as long as the first of its layers that keeps keys, where others keep something else."""
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return int(super().get_seq_length(layer_idx or self._first))
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        return super().get_mask_sizes(query_length, layer_idx or self._first)
+
+    @property
+    def _first(self) -> int:
+        kept = (index for index, layer in enumerate(self.layers) if getattr(layer, "keys", None) is not None)
+        return next(kept, 0)
+
+
+def of_own_kind(kind: type[Cache], expected: int) -> Cache:
+    """An empty one of a class that a model brings and takes no other. expected: tokens that are known to come."""
+    made: Cache = type(kind.__name__, (LongestLayer, kind), {})()
+    made.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
+    return made
 
 
 class IdsCache(RoomyCache, OwnCache):

@@ -23,11 +23,18 @@ Attribute = tuple[nn.Module, str]
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """What turns ids into the vectors that the head reads.
 
-    The library looks by names, one of which some heads have too.
+    The library looks by names, one of which some heads have too, and which lead some models to themselves.
     """
     found: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]
     base: PreTrainedModel = model.base_model  # type: ignore[assignment]
-    return found if isinstance(found, PreTrainedModel) else base
+    decoder = found if isinstance(found, PreTrainedModel) else base
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()  # type: ignore[no-untyped-call]
+    if head in set(decoder.modules()):
+        inside = (module for module in decoder.modules() if isinstance(module, PreTrainedModel))
+        return next(
+            (each for each in inside if head not in (parts := set(each.modules())) and embedding in parts), base
+        )
+    return decoder
 
 
 def blocks_of(decoder: PreTrainedModel, declared: int) -> tuple[nn.Module, ...]:
@@ -63,6 +70,8 @@ class Seen:
     """What the decoder does to the residual stream behind its last block, in order."""
     width: int
     """Of the residual stream."""
+    parallel: bool
+    """Whether the blocks hand on several such vectors of a token, side by side."""
     caches: dict[str, Any]
     """Under the names that the model's forward knows them by, what it hands out to be given back."""
     states: tuple[Attribute, ...]
@@ -83,7 +92,7 @@ def look(
     before = [vars(module)[name] for module, name in attributes]
     calls: list[Call] = []
     with ExitStack() as hooks:
-        for module in (*beside, blocks[-1], decoder):
+        for module in (*beside, *blocks, decoder):
             hooks.callback(module.register_forward_hook(partial(_keep, calls)).remove)
         try:
             out = _read_one(model, given)
@@ -91,6 +100,13 @@ def look(
             after = [vars(module)[name] for module, name in attributes]
             for (module, name), was in zip(attributes, before, strict=True):
                 vars(module)[name] = was
+    order = [module for module, _, _ in calls if module in set(blocks)]
+    if order != list(blocks):
+        raise UserError(
+            f"{type(model).__name__} has a chain of {len(blocks)} blocks, and ran {len(set(order))} of them for a "
+            f"token of text, {len(order)} times in all; that each runs once was wanted, so this architecture is not "
+            "supported"
+        )
     last = next((made for module, _, made in reversed(calls) if module is blocks[-1]), None)
     final = next((made for module, _, made in reversed(calls) if module is decoder), None)
     n = 0 if last is None else last.shape[1] if last.dim() == 3 else 1
@@ -102,6 +118,7 @@ def look(
     return Seen(
         tail=_tail([call for call in calls if call[0] in set(beside)], last, final),
         width=last.shape[-1],
+        parallel=last.dim() == 4 and last.shape[2] > 1,
         caches={name: part for name, part in out.items() if name in taken_by(model) and part is not None},
         states=tuple(at for at, was, now in zip(attributes, before, after, strict=True) if was is not now),
     )

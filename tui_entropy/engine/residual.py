@@ -45,14 +45,13 @@ def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
     probe = ResidualProbe(anatomy.n_layers)
     with ExitStack() as hooks:
         for index, block in enumerate(anatomy.blocks):
-            hooks.callback(block.register_forward_hook(_keeping(probe, index, anatomy.stream)).remove)
+            hooks.callback(block.register_forward_hook(_keeping(probe, index, anatomy)).remove)
         yield probe
 
 
-def _keeping(probe: ResidualProbe, index: int, stream: int) -> Callable[[nn.Module, Any, Any], None]:
+def _keeping(probe: ResidualProbe, index: int, anatomy: Anatomy) -> Callable[[nn.Module, Any, Any], None]:
     def keep(block: nn.Module, args: Any, output: Any) -> None:
-        hidden: Tensor = output if isinstance(output, Tensor) else output[0]
-        hidden = hidden[stream] if hidden.dim() == 4 else hidden
+        hidden = anatomy.streamed(output if isinstance(output, Tensor) else output[0])
         # Of a longer pass a reference would pin every position.
         probe.vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
 

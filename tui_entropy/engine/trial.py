@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 STRETCHES = (7, 4, 1, 1)
 """Tokens read at a time: two stretches of a prompt, then what is written, one by one."""
 ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.05}
-"""Of the largest logit: what rounding may make of it, where a sum is added up in another order. Else a thousandth."""
+"""Of the largest logit: what rounding may make of it, where a sum is added up in another order."""
+EXACT = 3e-4
+"""The same in float32, where models of many layers come to a tenth of it."""
 
 
 @torch.inference_mode()
 def tried(loaded: Loaded) -> Anatomy:
     """Its anatomy, with `in_stretches` as it was found. Raises UserError for a model that cannot be read by parts."""
-    anatomy, bound = loaded.anatomy, ROUNDING.get(loaded.model.dtype, 1e-3)
+    anatomy, bound = loaded.anatomy, ROUNDING.get(loaded.model.dtype, EXACT)
     ids = torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(anatomy.vocab)[None]
     try:
         whole = _whole(loaded, ids)

@@ -61,7 +61,7 @@ def plain(loaded: Loaded, ids: Tensor, pushes: Mapping[int, Tensor] | None = Non
         if pushes and index + 1 in pushes:
             hidden = hidden + pushes[index + 1].to(hidden)
             output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-        streams[index] = (hidden[anatomy.stream] if hidden.dim() == 4 else hidden)[0].float().cpu()
+        streams[index] = anatomy.streamed(hidden)[0].float().cpu()
         return output
 
     def attended(index: int, output: Any) -> None:
