@@ -10,7 +10,7 @@ from tiny import FAMILIES, WINDOW, gemma2, gemma3, gpt_oss, llama, prompt
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from tui_entropy.engine import attention
+from tui_entropy.engine import attention, attention_functions
 from tui_entropy.engine.anatomy import anatomy_of, new_cache
 from tui_entropy.engine.attention import attention_probe
 from tui_entropy.records import ATTENTION, AskAttention, Grid
@@ -306,7 +306,7 @@ def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(
     model, n = build(), 200
     anatomy, ids = anatomy_of(model), prompt(n)
     expected, *_ = eager(model, ids, (150, n - 150))
-    monkeypatch.setattr(attention, "EAGER_SCORES", anatomy.n_heads * n * 7)
+    monkeypatch.setattr(attention_functions, "EAGER_SCORES", anatomy.n_heads * n * 7)
     with attention_probe(model, anatomy, keep=8) as probe, Largest() as largest:
         logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), (150, n - 150))))
         probe.measures()
