@@ -291,8 +291,7 @@ def _context(config: PreTrainedConfig) -> int:
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     each = rope.values() if all(isinstance(part, dict) for part in rope.values()) else [rope]
     return min(
-        (part["original_max_position_embeddings"] for part in each if part.get("rope_type") == "longrope"),
-        default=known,
+        [known, *(part["original_max_position_embeddings"] for part in each if part.get("rope_type") == "longrope")]
     )
 
 
