@@ -126,6 +126,7 @@ CHANGES: dict[str, dict[str, Any]] = dict.fromkeys(ENCODERS.split(), DECODER) | 
     "mamba2": {"head_dim": 16},
     "minimax_m3_vl_text": {
         "layer_types": ["full_attention", "minimax_m3_sparse"] * 2,
+        "index_n_heads": HEADS,
         "index_block_size": 8,
         "index_topk_blocks": 2,
     },

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import families
+import msgspec
 import pytest
 import tiny
 import torch
 from small import card, tokenizer
 from transformers import PreTrainedModel
 
+from tui_entropy.engine import trial
 from tui_entropy.engine.anatomy import anatomy_of
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.text import Codec
-from tui_entropy.engine.trial import tried
+from tui_entropy.engine.trial import is_plain, tried
 from tui_entropy.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _folders(own_folders):
+    """Nothing is known of any model."""
 
 
 def loaded(model: PreTrainedModel) -> Loaded:
@@ -24,6 +32,8 @@ def loaded(model: PreTrainedModel) -> Loaded:
 
 
 def refused(model: PreTrainedModel, *words: str) -> None:
+    kind = type(model)
+    model.__class__ = type(kind.__name__, (kind,), {"__module__": __name__})  # code of nobody knows whom
     with pytest.raises(UserError) as refusal:
         tried(loaded(model))
     assert all(re.search(word, str(refusal.value)) for word in words), refusal.value
@@ -39,12 +49,53 @@ def wrapped(model: PreTrainedModel, **changed) -> PreTrainedModel:
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_what_reads_on_behind_others_is_read_in_stretches(family):
-    assert tried(loaded(tiny.FAMILIES[family]())).in_stretches
+    found = loaded(tiny.FAMILIES[family]())
+    assert tried(found) == found.anatomy and found.anatomy.in_stretches
 
 
 @pytest.mark.parametrize("family", ["jamba", "zamba"])
 def test_a_scan_that_begins_from_nothing_is_read_whole(family):
     assert not tried(loaded(families.built(family))).in_stretches
+
+
+def test_plain_attention_by_the_library_s_own_code_is_not_tried(monkeypatch):
+    plain = ("llama", "qwen3", "mistral", "gpt2", "gemma3_text", "gpt_oss")
+    odd = ("bamba", "lfm2", "llama4_text", "gemma4_text", "gemma3n_text", "falcon", "bert", "rwkv", "deepseek_v32")
+    assert [is_plain(loaded(families.built(family))) for family in (*plain, *odd)] == [True] * 6 + [False] * 9
+    monkeypatch.setattr(trial, "_judged", None)
+    assert tried(loaded(tiny.llama())).in_stretches
+
+
+@pytest.mark.parametrize("family", ["jamba", "bamba"])
+def test_a_verdict_is_kept_until_something_it_hangs_on_changes(family, monkeypatch):
+    found, judged = loaded(families.built(family)), []
+    real = trial._judged
+    monkeypatch.setattr(trial, "_judged", lambda found: judged.append(found) or real(found))
+    first = tried(found)
+    assert tried(found) == first and len(judged) == 1
+    (kept,) = (trial.path_of("trials", "")).parent.iterdir()
+    kept.write_bytes(b"stretches 7\xff")
+    assert tried(found) == first and len(judged) == 2
+    monkeypatch.setattr(trial.transformers, "__version__", "99")
+    assert tried(found) == first and len(judged) == 3
+    other = replace(found, card=msgspec.structs.replace(found.card, dtype="bfloat16"))
+    assert tried(other) == first and len(judged) == 4
+
+
+def test_blocks_whose_rows_are_not_those_of_eager_attention_show_none():
+    found = loaded(families.built("bamba"))
+    assert tried(found).attention == (False, True, False, True)
+    own = found.anatomy.attention_modules[3].forward
+
+    def other(*args, **kwargs):
+        """It tells weights that are none of those it uses."""
+        output, weights = own(*args, **kwargs)
+        return output, weights if weights is None else weights.square()
+
+    found.anatomy.attention_modules[3].forward = other
+    found.model.config.pad_token_id = 5  # another model
+    wrong = tried(found)
+    assert wrong.attention == (False, True, False, False) and wrong.in_stretches
 
 
 def test_a_model_that_counts_positions_anew_is_refused():

@@ -64,6 +64,7 @@ class Anatomy:
     """Every block keeps plain keys and values, so a cache that holds all of them can be shortened at will."""
     stream: int = 0
     """Of a residual stream that is several (AltUp: Baykal et al. 2023) the one that the blocks compute from."""
+    n_streams: int = 1
     parallel: bool = False
     """The residual stream is several, side by side (Hyper-Connections: Zhu et al. 2024), and their mean counts."""
     cache_argument: str = CACHE
@@ -191,6 +192,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         windows=_windows(config, kinds),
         croppable=CROPPABLE.issuperset(kinds) and not seen.states,
         stream=getattr(config, "altup_active_idx", 0),
+        n_streams=seen.n_streams,
         parallel=seen.parallel,
         cache_argument=argument,
         own_cache=own_cache,
@@ -290,9 +292,10 @@ def _context(config: PreTrainedConfig) -> int:
     known = size(config, CONTEXT) or UNLIMITED
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     each = rope.values() if all(isinstance(part, dict) for part in rope.values()) else [rope]
-    return min(
-        [known, *(part["original_max_position_embeddings"] for part in each if part.get("rope_type") == "longrope")]
-    )
+    long: list[int] = [
+        part["original_max_position_embeddings"] for part in each if part.get("rope_type") == "longrope"
+    ]
+    return min(known, *long) if long else known
 
 
 def _attention_module(block: nn.Module) -> nn.Module | None:

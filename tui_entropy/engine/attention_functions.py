@@ -55,6 +55,17 @@ def calling(decoder: PreTrainedModel, functions: Mapping[nn.Module, AttentionFun
 
 
 @contextmanager
+def eager(decoder: PreTrainedModel) -> Iterator[None]:
+    """Eager attention for as long as the `with` lasts."""
+    before = str(decoder.config._attn_implementation)
+    decoder.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        decoder.set_attn_implementation(before)
+
+
+@contextmanager
 def _registered(registry: type[GeneralInterface], name: str, function: Callable[..., Any]) -> Iterator[None]:
     before = registry().get(name, function)
     registry.register(name, function)

@@ -101,8 +101,10 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
     card = _card(weights, model, codec, anatomy)
     card = replace(card, products=products(model, card, spec.products))
+    anatomy = tried(Loaded(model, codec, anatomy, card))
+    card = replace(card, attention=anatomy.attention)
     card = replace(card, trust=trust(anatomy, card, saved(card)))
-    return Loaded(model, codec, tried(Loaded(model, codec, anatomy, card)), card, spec.graph)
+    return Loaded(model, codec, anatomy, card, spec.graph)
 
 
 def _be_quiet() -> None:

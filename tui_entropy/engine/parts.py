@@ -70,8 +70,10 @@ class Seen:
     """What the decoder does to the residual stream behind its last block, in order."""
     width: int
     """Of the residual stream."""
+    n_streams: int
+    """Vectors of a token that the blocks hand on."""
     parallel: bool
-    """Whether the blocks hand on several such vectors of a token, side by side."""
+    """Whether these are several, side by side."""
     caches: dict[str, Any]
     """Under the names that the model's forward knows them by, what it hands out to be given back."""
     states: tuple[Attribute, ...]
@@ -118,6 +120,7 @@ def look(
     return Seen(
         tail=_tail([call for call in calls if call[0] in set(beside)], last, final),
         width=last.shape[-1],
+        n_streams=last.shape[:-1].numel(),
         parallel=last.dim() == 4 and last.shape[2] > 1,
         caches={name: part for name, part in out.items() if name in taken_by(model) and part is not None},
         states=tuple(at for at, was, now in zip(attributes, before, after, strict=True) if was is not now),

@@ -6,9 +6,6 @@ which hangs on a stopwatch, is not made anew each time.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +14,8 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from tui_entropy import paths
+from tui_entropy.engine import choices
+from tui_entropy.engine.choices import keep, kept
 from tui_entropy.engine.rows import linear_layers, two_columns
 from tui_entropy.errors import UserError
 from tui_entropy.records import COLUMNS, ROWS, ModelCard
@@ -40,8 +38,8 @@ def products(model: nn.Module, card: ModelCard, asked: str = AUTO) -> str:
         return ROWS
     if asked != AUTO:
         return asked
-    path = path_of(card)
-    return _kept(path) or _keep(path, faster(layers))
+    path, known = path_of(card), (COLUMNS, ROWS)
+    return kept(path, known.__contains__) or keep(path, faster(layers), known.__contains__)
 
 
 def check(asked: str) -> None:
@@ -53,9 +51,8 @@ def check(asked: str) -> None:
 def path_of(card: ModelCard) -> Path:
     """Where the choice is kept."""
     about = card.name, card.revision or "", card.source, card.dtype, card.device
-    machine = torch.__version__, str(torch.get_num_threads()), torch.backends.cpu.get_cpu_capability(), _processor()
-    key = hashlib.sha256("\0".join((*about, *map(str, machine))).encode("utf-8", "surrogateescape")).hexdigest()
-    return paths.state() / "products" / key[:24]
+    machine = torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _processor()
+    return choices.path_of("products", *about, *machine)
 
 
 def faster(layers: list[nn.Linear]) -> str:
@@ -73,34 +70,6 @@ def _tried(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> flo
         way(module, row)
         seconds.append(perf_counter() - began)
     return min(seconds)
-
-
-def _kept(path: Path) -> str | None:
-    try:
-        said = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return said if said in (COLUMNS, ROWS) else None
-
-
-def _keep(path: Path, choice: str) -> str:
-    """Kept whole or not at all. Of two programs that choose at once the first one is heard; where nothing can be
-    kept, the choice holds for this one alone."""
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"{choice}\n")
-            try:
-                os.link(made, path)
-            except FileExistsError:
-                if first := _kept(path):
-                    return first
-                os.replace(made, path)
-        finally:
-            Path(made).unlink(missing_ok=True)
-    return choice
 
 
 def _processor() -> str:

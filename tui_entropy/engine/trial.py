@@ -1,4 +1,5 @@
-"""Whether a model reads a text in stretches as it reads it in one pass: tried at load, since no config says so.
+"""Whether a model reads a text in stretches as it reads it in one pass, and what it looks at is what is shown: tried
+at load, since no config says so.
 
 A model whose scan over several tokens begins from nothing, whose cache is not the one it is given or that counts
 positions anew would write on without a word, and every number of it would be wrong.
@@ -7,16 +8,25 @@ positions anew would write on without a word, and every number of it would be wr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import transformers
+from torch import Tensor, nn
+from transformers import DynamicCache
 
-from tui_entropy.engine.anatomy import Anatomy, new_cache
+from tui_entropy.engine.anatomy import Anatomy, new_cache, usual
 from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.attention_functions import eager
+from tui_entropy.engine.choices import keep, kept, path_of
 from tui_entropy.engine.forward import forward, read
+from tui_entropy.engine.parts import taken_by
 from tui_entropy.engine.rows import few_rows
 from tui_entropy.errors import UserError
 from tui_entropy.records import COLUMNS
@@ -30,13 +40,76 @@ ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.05}
 """Of the largest logit: what rounding may make of it, where a sum is added up in another order."""
 EXACT = 3e-4
 """The same in float32, where models of many layers come to a tenth of it."""
+ROWS_EXACT = 1e-3
+"""Nats, on the mean of a block's heads."""
+STRETCHED, WHOLE = "stretches", "whole"
+
+
+def tried(loaded: Loaded) -> Anatomy:
+    """Its anatomy as it was found: with `in_stretches`, and without the attention rows of blocks where they are not
+    what the model's own formula gives. What was found once is kept for this model, library and program.
+
+    Raises UserError for a model that cannot be read by parts.
+    """
+    if is_plain(loaded):
+        return loaded.anatomy
+    check = partial(_is_verdict, loaded.anatomy.n_layers)
+    path = path_of("trials", *_about(loaded))
+    said = kept(path, check) if _of_library(loaded) else None
+    if said is None:
+        anatomy = _judged(loaded)
+        rowless = _rowless(replace(loaded, anatomy=anatomy))
+        said = " ".join([STRETCHED if anatomy.in_stretches else WHOLE, *map(str, rowless)])
+        if _of_library(loaded):
+            said = keep(path, said, check)
+    way, *numbers = said.split()
+    modules = tuple(
+        None if str(index) in numbers else module for index, module in enumerate(loaded.anatomy.attention_modules)
+    )
+    return replace(loaded.anatomy, in_stretches=way == STRETCHED, attention_modules=modules)
+
+
+def is_plain(loaded: Loaded) -> bool:
+    """Whether a model is a chain of blocks of plain attention by the library's own code, as its tests know them all:
+    keys and values of every block in the library's cache, by its attention functions, and nothing beside them."""
+    anatomy, model = loaded.anatomy, loaded.model
+    return (
+        _of_library(loaded)
+        and usual(type(model), model.config)
+        and anatomy.croppable
+        and set(anatomy.layer_kinds) <= {"full", "sliding"}
+        and all(anatomy.attention)
+        and anatomy.n_streams == 1
+        and anatomy.cache_kind is DynamicCache
+        and "logits_to_keep" not in taken_by(anatomy.decoder)
+    )
+
+
+def _of_library(loaded: Loaded) -> bool:
+    return type(loaded.model).__module__.startswith("transformers.")
+
+
+def _about(loaded: Loaded) -> Iterator[object]:
+    """What a verdict hangs on."""
+    card, model = loaded.card, loaded.model
+    yield from (card.name, card.revision, card.source, card.dtype, card.device, card.products)
+    yield from (type(model).__qualname__, model.config.to_json_string(use_diff=False))
+    yield from (torch.__version__, transformers.__version__, version("tui-entropy"))
+    # Of a program that is worked on the version stays while the code changes.
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        yield from (path.name, path.stat().st_mtime_ns)
+
+
+def _is_verdict(n_layers: int, said: str) -> bool:
+    way, *numbers = said.split() or [""]
+    return way in (STRETCHED, WHOLE) and all(number.isdecimal() and int(number) < n_layers for number in numbers)
 
 
 @torch.inference_mode()
-def tried(loaded: Loaded) -> Anatomy:
+def _judged(loaded: Loaded) -> Anatomy:
     """Its anatomy, with `in_stretches` as it was found. Raises UserError for a model that cannot be read by parts."""
     anatomy, bound = loaded.anatomy, ROUNDING.get(loaded.model.dtype, EXACT)
-    ids = torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(anatomy.vocab)[None]
+    ids = _text(loaded)
     try:
         whole = _whole(loaded, ids)
         if anatomy.in_stretches and apart(loaded, ids, STRETCHES, whole) <= bound:
@@ -73,6 +146,55 @@ def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) 
     with attention_probe(loaded.model, loaded.anatomy, keep=0), few_rows(loaded.model, by_columns):
         found = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
     return _gap(found, whole[ends.to(whole.device)])
+
+
+@torch.inference_mode()
+def _rowless(loaded: Loaded) -> tuple[int, ...]:
+    """Indices of blocks whose newest attention row, as it is shown, is not that of the model's eager attention."""
+    anatomy = loaded.anatomy
+    layers = [layer for layer, has in enumerate(anatomy.attention) if has]
+    if not layers:
+        return ()
+    ids = _text(loaded)
+    cache, bound = new_cache(loaded.model, anatomy), ROUNDING.get(loaded.model.dtype, ROWS_EXACT)
+    with attention_probe(loaded.model, anatomy, keep=0) as probe:
+        for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
+            forward(loaded, cache, part)
+        found = probe.measures().entropy
+    told = _told(loaded, ids)
+    wrong = []
+    for layer in layers:
+        row = told[layer]
+        if row is not None:
+            wanted = torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1)
+            gap = (found[layer, : len(wanted)].to(wanted) - wanted).abs().mean()
+        if row is None or not gap <= bound:
+            wrong.append(layer)
+    return tuple(wrong)
+
+
+def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
+    """Per block what its attention tells of the newest query in one eager pass: (n_heads, keys), None for nothing."""
+    told: dict[nn.Module, list[Tensor]] = {}
+
+    def keep_row(module: nn.Module, args: Any, output: Any) -> None:
+        weights = next((part for part in output[1:2] if isinstance(part, Tensor) and part.dim() == 4), None)
+        if weights is not None:
+            told.setdefault(module, []).append(weights[0, :, -1].float())
+
+    modules = loaded.anatomy.attention_modules
+    with ExitStack() as hooks:
+        hooks.enter_context(eager(loaded.anatomy.decoder))
+        for module in {module for module in modules if module is not None}:
+            hooks.callback(module.register_forward_hook(keep_row).remove)
+        read(loaded.model, None, ids)
+    # One module may stand in several blocks.
+    return [told[module].pop(0) if module is not None and told.get(module) else None for module in modules]
+
+
+def _text(loaded: Loaded) -> Tensor:
+    """(1, n) ids."""
+    return torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(loaded.anatomy.vocab)[None]
 
 
 def _whole(loaded: Loaded, ids: Tensor) -> Tensor:

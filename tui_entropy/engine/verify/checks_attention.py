@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from tui_entropy.engine.anatomy import new_cache
 from tui_entropy.engine.attention import attention_probe
+from tui_entropy.engine.attention_functions import eager
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.verify.compare import EAGER_PASS, N_SINGLE, allowed, read, worst
-from tui_entropy.engine.verify.plain import eager
 from tui_entropy.engine.verify.trust import NO_ATTENTION
 from tui_entropy.records import AskAttention
 from tui_entropy.report import Check

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import PreTrainedModel
 
+from tui_entropy.engine.attention_functions import eager
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.verify.compare import read
 from tui_entropy.engine.verify.second.belief import Floats
@@ -119,14 +119,3 @@ def _score(given: Tensor, sinks: Tensor | None) -> Floats:
 
 def _float64(given: Tensor) -> Floats:
     return given.detach().cpu().double().numpy()
-
-
-@contextmanager
-def eager(decoder: PreTrainedModel) -> Iterator[None]:
-    """Eager attention for as long as the `with` lasts."""
-    before = str(decoder.config._attn_implementation)
-    decoder.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        decoder.set_attn_implementation(before)
