@@ -50,7 +50,6 @@ def modules(package: str, folder: Path) -> list[str]:
 
 
 OURS = [name for name in modules("tui_entropy", Path(tui_entropy.__file__).parent) if "__main__" not in name]
-ENGINE = [name for name in OURS if name.startswith("tui_entropy.engine") or name == "tui_entropy.headless"]
 
 
 def side(module: str) -> str:
@@ -77,10 +76,23 @@ def look(names: list[str], first: str = "") -> dict[str, set[str]]:
     return {name: set(json.loads(line)) for name, line in zip(names, done.stdout.splitlines(), strict=True)}
 
 
+FIRST = {
+    "engine": "import gguf, psutil, safetensors.torch, torch, transformers, transformers.modeling_utils\n"
+    "from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel",
+    "ui": "import plotext, textual.app, textual.screen, textual.widgets",
+    "cli": "import typer",
+}
+"""Side -> what it may bring along and takes long: there before the forks, which so cost a hundredth."""
+
+
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
-    """Module -> what importing it loads. torch takes seconds to import, so the engine's modules find it there."""
-    return look([name for name in OURS if name not in ENGINE]) | look(ENGINE, "import torch, transformers")
+    """Module -> what importing it loads."""
+    found: dict[str, set[str]] = {}
+    for one in sorted({*map(side, OURS)}):
+        kind = "engine" if one in ("engine", "headless") else one
+        found |= look([name for name in OURS if side(name) == one], FIRST.get(kind, ""))
+    return found
 
 
 @pytest.mark.parametrize("module", OURS)
