@@ -9,7 +9,15 @@ import small
 import torch
 
 from tui_entropy.engine import decode
-from tui_entropy.engine.verify import checks_draws, checks_lanes, checks_steps, checks_units, checks_vectors, compare
+from tui_entropy.engine.verify import (
+    checks_branches,
+    checks_draws,
+    checks_lanes,
+    checks_steps,
+    checks_units,
+    checks_vectors,
+    compare,
+)
 from tui_entropy.engine.verify.schedule import SCHEDULE
 from tui_entropy.engine.verify.second import chain
 from tui_entropy.engine.verify.written import Text, watched
@@ -20,7 +28,7 @@ LOADED = small.loaded()
 IDS = torch.tensor(LOADED.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
 RUN_ALONE = (
     checks_steps.steps, checks_lanes.lanes, checks_draws.draws, checks_draws.adaptive_samplers,
-    checks_draws.long_texts, checks_vectors.vector_files, checks_units.units,
+    checks_draws.long_texts, checks_vectors.vector_files, checks_units.units, checks_branches.branches,
 )  # fmt: skip
 
 SHORT = (1, 2, 7, 8, 18, 19)

@@ -1,5 +1,7 @@
-"""Doctor must be able to fail: a fault is planted in one function of the program, or in a stage of the sampling
-chain, and the rows of the numbers that come of it see it."""
+"""Doctor must be able to fail: a fault is planted in one function of the program, and the rows of the numbers that
+come of it see it."""
+
+import math
 
 import pytest
 import torch
@@ -7,58 +9,29 @@ from msgspec.structs import replace
 from planted import SHORT, acting, failing, written_under
 
 from tui_entropy import log
-from tui_entropy.engine import adaptive, decode, measure, sampling, shadow, state, vectors
+from tui_entropy.engine import (
+    adaptive,
+    branches,
+    context,
+    decode,
+    fan,
+    measure,
+    sampling,
+    shadow,
+    state,
+    travel,
+    vectors,
+)  # fmt: skip
 from tui_entropy.engine.attention import AttentionProbe
-from tui_entropy.engine.verify import checks_draws, checks_lanes, checks_steps, checks_vectors
-from tui_entropy.records import BLOCKS, ORDERS, SCORES
-
-# --- Stages --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stage", ORDERS["hf"])
-def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stage, monkeypatch):
-    kept, rescored = sampling._kept, sampling._rescored
-
-    def keeping(name, knobs, row, past):
-        return torch.ones_like(row.scores, dtype=torch.bool) if name == stage else kept(name, knobs, row, past)
-
-    monkeypatch.setattr(sampling, "_kept", keeping)
-    monkeypatch.setattr(
-        sampling,
-        "_rescored",
-        lambda name, knobs, row, past: row.scores if name == stage else rescored(name, knobs, row, past),
-    )
-    written_under(monkeypatch, acting(stage))
-    found = failing(checks_steps.steps)
-    assert {row for row in found if row.startswith("stage ")} == {f"stage {stage}"}
-    assert "final probability" in found
-
-
-def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
-    honest = sampling._narrowed
-    monkeypatch.setattr(sampling, "_narrowed", lambda row, kept: honest(row, kept | True))
-    written_under(monkeypatch, SHORT)
-    assert "stage banned" in failing(checks_steps.steps)
-
-
-def test_a_forced_token_that_is_not_alone_fails_its_row(monkeypatch):
-    monkeypatch.setattr(
-        decode,
-        "only",
-        lambda chained, stage, token: sampling.Chained((*chained.stages, stage), (*chained.rows, chained.rows[-1])),
-    )
-    written_under(monkeypatch, SHORT)
-    assert "stage forced" in failing(checks_steps.steps)
-    assert "stage adaptive" in failing(checks_draws.adaptive_samplers)
-
-
-def test_an_order_that_is_not_the_one_that_is_set_fails(monkeypatch):
-    honest = decode.apply
-    monkeypatch.setattr(decode, "apply", lambda knobs, *given: honest(replace(knobs, order=ORDERS["hf"]), *given))
-    assert "stages that act" in failing(checks_steps.steps)
-
-
-# --- Faults of one function each, as they were once not seen -------------------------------------------------------
+from tui_entropy.engine.verify import (
+    checks_attention,
+    checks_branches,
+    checks_draws,
+    checks_lanes,
+    checks_steps,
+    checks_vectors,
+)  # fmt: skip
+from tui_entropy.records import BLOCKS, SCORES, Grid
 
 
 def scaled(patch, module, name, factor):
@@ -210,6 +183,112 @@ def a_log_that_forgets(patch):
     patch.setattr(log.Log, "prompt_perplexity", property(lambda self: 2.0))
 
 
+def deviation_of_a_sample(patch):
+    def kept(stage, knobs, row, past):
+        if stage != "top_n_sigma":
+            return honest(stage, knobs, row, past)
+        alive = row.scores[row.scores > -torch.inf]
+        return row.scores >= row.scores.max() - knobs.top_n_sigma * alive.std(correction=1)
+
+    honest = sampling._kept
+    patch.setattr(sampling, "_kept", kept)
+
+
+def mirostat_in_nats(patch):
+    def next_mu(mu, knobs, final_prob):
+        return sampling.first_mu(mu, knobs) - knobs.mirostat_eta * (-math.log(final_prob) - knobs.mirostat_tau)
+
+    patch.setattr(decode, "next_mu", next_mu)
+
+
+def half_the_seconds_of_sampling(patch):
+    honest = decode.step_record
+    patch.setattr(
+        decode,
+        "step_record",
+        lambda *given, sample_seconds, **known: honest(*given, sample_seconds=sample_seconds / 2, **known),
+    )
+
+
+def ten_times_the_seconds_of_a_fan(patch):
+    honest = fan.fanned
+    patch.setattr(fan, "fanned", lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds))
+
+
+def penalties_of_the_first_row_for_all(patch):
+    first = {}
+
+    def past(prompt, written, position, *rest):
+        return honest(prompt, first.setdefault(position, written), position, *rest)
+
+    honest = fan.Past
+    patch.setattr(fan, "Past", past)
+
+
+def a_vector_on_the_prompt_alone(patch):
+    honest = decode.read
+
+    def read(loaded, probes, context, last, pushes, *rest):
+        return honest(loaded, probes, context, last, pushes if last <= context.n_prompt else {}, *rest)
+
+    patch.setattr(decode, "read", read)
+
+
+def the_last_vector_alone(patch):
+    honest = vectors._sum
+    patch.setattr(vectors, "_sum", lambda parts: honest(list(parts)[-1:]))
+
+
+def nothing_elsewhere(patch):
+    _answering(patch, lambda told: replace(told, elsewhere=tuple(0.0 for _ in told.elsewhere)))
+
+
+def the_mean_of_heads_doubled(patch):
+    _answering(patch, lambda told: told if told.head else replace(told, weights=Grid.of(2 * told.weights.numpy())))
+
+
+def _answering(patch, change):
+    honest = AttentionProbe.rows
+    patch.setattr(AttentionProbe, "rows", lambda *given, **known: change(honest(*given, **known)))
+
+
+def a_branch_that_counts_a_step_it_does_not_have(patch):
+    honest = state.Recent.first
+    patch.setattr(state.Recent, "first", lambda self, n: honest(self, n + 1))
+
+
+def a_branch_with_the_bound_of_another_step(patch):
+    honest = context.Context.branch
+
+    def branch(self, step, *given):
+        new = honest(self, step, *given)
+        new.mus[-1] = self.mus[-1]
+        return new
+
+    patch.setattr(context.Context, "branch", branch)
+
+
+def a_cache_one_column_off_after_going_back(patch):
+    honest = travel.columns
+    patch.setattr(travel, "columns", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
+
+
+def a_cache_of_the_run_that_was_left(patch):
+    honest = travel.as_of
+    patch.setattr(travel, "as_of", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
+
+
+def nothing_forced_and_nothing_banned(patch):
+    honest = branches.Branches.branch
+
+    def branch(self, ask):
+        n = honest(self, ask)
+        self.session.context.forced, self.session.context.banned = [], frozenset()
+        return n
+
+    patch.setattr(branches.Branches, "branch", branch)
+
+
 OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
@@ -249,6 +328,19 @@ FAULTS = [
     (state_of_certainty, checks_steps.steps, {"state"}),
     (kl_the_other_way, checks_lanes.lanes, {"kl"}),
     (a_shadow_without_its_vector, checks_lanes.lanes, {"logits of a shadow"}),
+    (mirostat_in_nats, checks_steps.steps, {"mirostat bound"}),
+    (half_the_seconds_of_sampling, checks_steps.steps, {"seconds, sampling"}),
+    (ten_times_the_seconds_of_a_fan, checks_lanes.lanes, {"seconds, fan"}),
+    (penalties_of_the_first_row_for_all, checks_lanes.lanes, {"draws of a fan"}),
+    (a_vector_on_the_prompt_alone, checks_vectors.vector_files, {"vector file, GGUF", "vector file, safetensors"}),
+    (the_last_vector_alone, checks_vectors.vector_files, {"two vectors"}),
+    (nothing_elsewhere, checks_attention.attention, {"attention elsewhere"}),
+    (the_mean_of_heads_doubled, checks_attention.attention, {"attention elsewhere"}),
+    (a_branch_that_counts_a_step_it_does_not_have, checks_branches.branches, {"steps of branches"}),
+    (a_branch_with_the_bound_of_another_step, checks_branches.branches, {"steps of branches"}),
+    (a_cache_one_column_off_after_going_back, checks_branches.branches, {"logits of branches"}),
+    (a_cache_of_the_run_that_was_left, checks_branches.branches, {"logits of branches"}),
+    (nothing_forced_and_nothing_banned, checks_branches.branches, {"first tokens of branches"}),
 ]  # fmt: skip
 
 
@@ -258,6 +350,12 @@ def test_a_fault_in_one_function_fails_the_rows_of_its_numbers(fault, examined, 
     if fault not in OVER_MANY_STEPS:
         written_under(monkeypatch, SHORT)
     assert failing(examined) >= names
+
+
+def test_an_edge_by_the_deviation_of_a_sample_fails(monkeypatch):
+    deviation_of_a_sample(monkeypatch)
+    written_under(monkeypatch, acting("top_n_sigma"))
+    assert "stage top_n_sigma" in failing(checks_steps.steps)
 
 
 @pytest.mark.parametrize("name", SCORES)

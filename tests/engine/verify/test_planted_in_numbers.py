@@ -9,12 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from msgspec.structs import replace
-from planted import failing, given, healthy, healthy_text, rows_that_prove, told_otherwise
+from planted import (
+    SHORT,
+    acting,
+    failing,
+    given,
+    healthy,
+    healthy_text,
+    rows_that_prove,
+    told_otherwise,
+    written_under,
+)
 
 from tui_entropy import series
 from tui_entropy.engine import decode, fan, sampling, shadow
-from tui_entropy.engine.verify import checks_lanes, checks_steps, checks_units, second
+from tui_entropy.engine.verify import checks_draws, checks_lanes, checks_steps, checks_units, second
 from tui_entropy.engine.verify.trust import NUMBERS, STAGES
 from tui_entropy.records import (
     ATTENTION,
@@ -52,6 +63,15 @@ EVERY_NUMBER = (
     *fields(FanRow, "fan"),
     *fields(Fanned, "fanned"),
     *(f"unit {series.name}" for series in SERIES),
+    *(
+        "branch.logits",
+        "branch.steps",
+        "branch.tokens",
+        "vector GGUF",
+        "vector safetensors",
+        "vector sum",
+        "vector range",
+    ),
     *(f"attention.{name}" for name in ATTENTION),
     *(f"blocks.{name}" for name in BLOCKS),
     *(f"prompt.{name}" for name in (*SCORES, "perplexity")),
@@ -235,3 +255,49 @@ def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
     wrong = [with_parts(one, kind=kind) if one.name == name else one for one in SERIES]
     monkeypatch.setattr(checks_units, "SERIES", wrong)
     assert failing(checks_units.units) == {"units"}
+
+
+# --- Stages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ORDERS["hf"])
+def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stage, monkeypatch):
+    kept, rescored = sampling._kept, sampling._rescored
+
+    def keeping(name, knobs, row, past):
+        return torch.ones_like(row.scores, dtype=torch.bool) if name == stage else kept(name, knobs, row, past)
+
+    monkeypatch.setattr(sampling, "_kept", keeping)
+    monkeypatch.setattr(
+        sampling,
+        "_rescored",
+        lambda name, knobs, row, past: row.scores if name == stage else rescored(name, knobs, row, past),
+    )
+    written_under(monkeypatch, acting(stage))
+    found = failing(checks_steps.steps)
+    assert {row for row in found if row.startswith("stage ")} == {f"stage {stage}"}
+    assert "final probability" in found
+
+
+def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
+    honest = sampling._narrowed
+    monkeypatch.setattr(sampling, "_narrowed", lambda row, kept: honest(row, kept | True))
+    written_under(monkeypatch, SHORT)
+    assert "stage banned" in failing(checks_steps.steps)
+
+
+def test_a_forced_token_that_is_not_alone_fails_its_row(monkeypatch):
+    monkeypatch.setattr(
+        decode,
+        "only",
+        lambda chained, stage, token: sampling.Chained((*chained.stages, stage), (*chained.rows, chained.rows[-1])),
+    )
+    written_under(monkeypatch, SHORT)
+    assert "stage forced" in failing(checks_steps.steps)
+    assert "stage adaptive" in failing(checks_draws.adaptive_samplers)
+
+
+def test_an_order_that_is_not_the_one_that_is_set_fails(monkeypatch):
+    honest = decode.apply
+    monkeypatch.setattr(decode, "apply", lambda knobs, *given: honest(replace(knobs, order=ORDERS["hf"]), *given))
+    assert "stages that act" in failing(checks_steps.steps)

@@ -17,7 +17,7 @@ from tui_entropy.engine.attention_functions import eager
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.verify.compare import EAGER_PASS, N_SINGLE, allowed, read, worst
 from tui_entropy.engine.verify.trust import NO_ATTENTION
-from tui_entropy.records import AskAttention
+from tui_entropy.records import AskAttention, AttentionRows
 from tui_entropy.report import Check
 
 
@@ -30,12 +30,13 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     spans = partial(
         against, "head measures", "heads", "varentropy, spread and disagreement against the same", "nats²"
     )
+    parts = partial(against, "attention elsewhere", "attention", MEAN_OF_SOME, "share")
     n, dtype = len(ids), loaded.model.dtype
     maps = eager_maps(loaded, ids)
     if isinstance(maps, str):
-        yield from (check(skipped=maps) for check in (sums, rows, heads, spans))
+        yield from (check(skipped=maps) for check in (sums, rows, parts, heads, spans))
         return
-    entropies, measures, weights, eagers, totals = [], [], [], [], []
+    entropies, measures, weights, eagers, totals, apart = [], [], [], [], [], []
     with attention_probe(loaded.model, loaded.anatomy, keep=n) as probe:
         cache = new_cache(loaded.model, loaded.anatomy)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
@@ -46,6 +47,10 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             entropies.append((found.entropy[list(maps)], entropy))
             measures.append((torch.cat([found.varentropy, found.layers[:, :2]], 1)[list(maps)], others))
         sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
+        for index, of_block in maps.items():
+            answer = probe.rows(cache, AskAttention(index + 1, None, n - 1, n, n // 3, n // 3), run=0)
+            if not answer.unavailable:
+                apart.append(elsewhere(answer, of_block.mean(0)))
         for index, head in itertools.product(maps, range(loaded.anatomy.n_heads)):
             answer = probe.rows(cache, AskAttention(index + 1, head + 1, n - 1, n, 0, n), run=0)
             if answer.unavailable:
@@ -56,10 +61,26 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield heads(worst(*map(torch.stack, zip(*entropies, strict=True))), allowed(dtype, math.log(n)))
     yield spans(worst(*map(torch.stack, zip(*measures, strict=True))), allowed(dtype, math.log(n) ** 2))
     if answer.unavailable:
-        yield from (check(skipped=answer.unavailable) for check in (sums, rows))
+        yield from (check(skipped=answer.unavailable) for check in (sums, rows, parts))
         return
+    yield parts(max(apart), allowed(dtype, 1))
     yield sums(worst(torch.cat(weights).sum(-1), torch.cat(totals)), allowed(dtype if sinks else torch.float32, 1))
     yield rows(worst(torch.cat(weights), torch.cat(eagers)), allowed(dtype, 1))
+
+
+MEAN_OF_SOME = "the mean of the heads over some keys, and what all others get, against the same"
+
+
+def elsewhere(answer: AttentionRows, mean: Tensor) -> float:
+    """mean: (n, n) of all heads by the eager formula. How far the shares of some keys, and of the others, are off."""
+    wanted = mean[list(answer.queries)]
+    last = answer.first_key + answer.weights.shape[1]
+    shown = wanted[:, answer.first_key : last]
+    others = wanted.sum(-1) - shown.sum(-1)
+    return max(
+        worst(torch.tensor(answer.weights.numpy()).nan_to_num(0), shown),
+        worst(torch.tensor(answer.elsewhere), others),
+    )
 
 
 def measures64(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.parts import decoder_of
 from tui_entropy.engine.verify.checks_attention import attention
+from tui_entropy.engine.verify.checks_branches import branches
 from tui_entropy.engine.verify.checks_draws import adaptive_samplers, draws, long_texts
 from tui_entropy.engine.verify.checks_lanes import lanes
 from tui_entropy.engine.verify.checks_logits import (
@@ -83,5 +84,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
     last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, captured_step,
-    written_steps, steps, units, draws, adaptive_samplers, long_texts, lanes, vector_files,
+    written_steps, steps, units, draws, adaptive_samplers, long_texts, lanes, branches, vector_files,
 )  # fmt: skip
