@@ -45,7 +45,7 @@ from tui_entropy.ui.dispatch import Dispatch
 from tui_entropy.ui.engine import EngineProcess
 from tui_entropy.ui.failure import ClosesOnFailure
 from tui_entropy.ui.keys import KEYS, bindings, holds
-from tui_entropy.ui.line_filter import WithoutControls
+from tui_entropy.ui.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.paint import Paint
 from tui_entropy.ui.repaint import RepaintScheduler
 from tui_entropy.ui.shortcut import Shortcut
@@ -124,6 +124,8 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         self.wrote = write
         """What was asked for last."""
         self._frame = Frame(Log(), paint or Paint())
+        if self.frame.paint.ascii:
+            self._filters.append(InAscii())
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None

@@ -23,7 +23,10 @@ SPARKS = "▁▂▃▄▅▆▇█"
 SPARKS_ASCII = ".:-=+*%#"
 SHADES = " ░▒▓█"
 SHADES_ASCII = " .:-=+*#"
-SPELT = str.maketrans({"²": "^2", "σ": "sigma", "→": "->", "±": "+-"})
+SPELT = str.maketrans({
+    "²": "^2", "σ": "sigma", "√": "sqrt ", "→": "->", "←": "<-", "↑": "^", "↓": "v", "±": "+-", "·": "|", "…": "...",
+    "≈": "~", "≠": "!", "×": "x", "‹": "<", "›": ">", "●": "*", "○": "o", "⏎": "\\n", "⇥": "\\t",
+})  # fmt: skip
 MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
 
 Part = tuple[str, Style]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from textual.filter import LineFilter
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -16,6 +17,7 @@ from tui_entropy.log import Log
 from tui_entropy.records import AskFan, Candidate, Knobs, Lane, Step, Trust, Vector
 from tui_entropy.series import BY_NAME, SERIES, Series
 from tui_entropy.ui.glyphs import visible
+from tui_entropy.ui.line_filter import InAscii
 from tui_entropy.ui.paint import Paint, Part
 
 
@@ -318,6 +320,10 @@ class View(Widget):
             if crop.column_span == (0, self.size.width)
             else [strip.crop(*crop.column_span) for strip in strips]
         )
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """It is drawn in ASCII where that is wanted, but for a model's own words."""
+        return [each for each in super().get_line_filters() if not isinstance(each, InAscii)]
 
     def on_resize(self) -> None:
         self._rows = []
