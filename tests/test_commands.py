@@ -209,7 +209,6 @@ def test_a_prompt_on_stdin(shell, line):
     assert started["prompt"] == "Why?\n"
 
 
-@pytest.mark.slow
 @runs(
     """tui-entropy run --headless -p "Say that you are sorry." --break 'text ~ "(?i)sorry" or p[" No"] > 0.5'""",
     """tui-entropy run --headless -p "Say that you are sorry." --break 'text ~ "(?i)sorry"'""",
@@ -265,7 +264,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | frozenset) else value
 
 
-@pytest.mark.slow
 @runs("tui-entropy run --headless --raw --no-prompt-scores --trace small.tui -p Hello --max-tokens 3 --temperature 0")
 def test_plain_text_and_a_recording_of_a_name(shell, line):
     done = shell.run(line)
@@ -281,7 +279,6 @@ LOOKS = (
 )
 
 
-@pytest.mark.slow
 @runs(*LOOKS)
 def test_the_looks_of_the_inspector(shell, line):
     with shell.screen(line, size=(100, 30)) as terminal:
@@ -295,7 +292,6 @@ def test_the_looks_of_the_inspector(shell, line):
 # --- Control vectors -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @runs("tui-entropy --vector happy.gguf:0.8 --vector terse.safetensors:-1.2:10-20")
 def test_vectors_from_files_steer_as_plain_hooks_do(shell, vector_files, line):
     with shell.screen(line) as terminal:
@@ -324,7 +320,6 @@ def test_models(shell, line):
     assert done.code == 0 and "smollm2" in done.out and "gemma" in done.out
 
 
-@pytest.mark.slow
 @runs("tui-entropy fetch gemma")
 def test_the_terms_of_a_model_are_shown_before_it_is_fetched(shell, line):
     done = Shell(shell.folder, {**shell.env, "XDG_CACHE_HOME": str(shell.folder / "none")}).run(line, typed="n\n")
@@ -649,7 +644,6 @@ def test_removing(story, line):
     assert not (story.folder / "doomed.tui").exists() and (story.folder / "run.tui").exists()
 
 
-@pytest.mark.slow
 @runs("tui-entropy themes", "tui-entropy --version", "tui-entropy --help", "tui-entropy -h")
 def test_what_the_program_tells_of_itself(shell, line):
     done = shell.run(line)
