@@ -14,10 +14,12 @@ from tui_entropy.engine.decode import instruments
 from tui_entropy.engine.forward import forward
 from tui_entropy.engine.loading import Loaded
 from tui_entropy.engine.vectors import ControlVector, pushes, setting
-from tui_entropy.engine.verify.compare import N_SINGLE, allowed, read, same_again, worst
+from tui_entropy.engine.verify.compare import allowed, read, same_again, worst
 from tui_entropy.report import Check
 
 STRENGTH = 0.5
+N_BESIDE = 3
+"""Tokens that two rows read one by one."""
 
 
 def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
@@ -73,12 +75,12 @@ def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     with instruments(loaded, keep=0) as probes:
 
         def written(*under: Mapping[int, Tensor], which: Sequence[Tensor] = texts) -> Tensor:
-            """(rows, N_SINGLE, vocab) logits of the last tokens, read one by one."""
+            """(rows, N_BESIDE, vocab) logits of the last tokens, read one by one."""
             probes.steering.set(*under)
             cache = new_cache(loaded.model, loaded.anatomy)
             beside = torch.stack(list(which))
-            forward(loaded, cache, beside[:, :-N_SINGLE])
-            return torch.stack([forward(loaded, cache, beside[:, [at]]) for at in range(-N_SINGLE, 0)], 1)
+            forward(loaded, cache, beside[:, :-N_BESIDE])
+            return torch.stack([forward(loaded, cache, beside[:, [at]]) for at in range(-N_BESIDE, 0)], 1)
 
         both = written({})
         each = torch.cat([written({}, which=[text]) for text in texts])
