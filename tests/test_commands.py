@@ -346,7 +346,6 @@ DOCTOR = (
 )
 
 
-@pytest.mark.slow
 @runs(DOCTOR, "tui-entropy doctor --model ./tiny --json --graph --trust-remote-code")
 def test_doctor_as_json(shell, line):
     if not (shell.folder / "tiny").is_dir():
