@@ -1,11 +1,16 @@
 """Engines on this machine: found by their sockets, asked, cleared away when dead, and how they ended."""
 
 import os
+import shlex
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 from msgspec.structs import replace
-from watchers import LOAD, Watcher, started, wanted
+from terminal import Terminal
+from watchers import FAKE, LOAD, Watcher, started, wanted
 
 from tui_entropy import engines, paths
 from tui_entropy.engines import duration, how_back, how_it_ended, last_line, seconds, staying
@@ -14,6 +19,7 @@ from tui_entropy.records import (
     Breakpoint,
     Continue,
     Ended,
+    Failed,
     Knobs,
     Paused,
     Progress,
@@ -228,3 +234,55 @@ def test_a_second_load_changes_nothing(running):
     screen.send(wanted(5))
     screen.until(Ended)
     assert Watcher(started.socket, None).standing.keep == 60
+
+
+def test_an_engine_has_its_orders_from_the_start_and_needs_nobody_for_them(own_folders):
+    begun = engines.start([*FAKE, "--rate", "100"], wish())
+    try:
+        Watcher(begun.socket, None).close()  # it listens now
+        end = time.monotonic() + 20
+        while (standing := engines.ask(begun.socket)) is None or standing.state != "paused":  # at the breakpoint
+            assert time.monotonic() < end, standing
+            time.sleep(0.05)
+        screen = Watcher(begun.socket)
+        screen.until(Paused)
+        assert len(screen.steps) == 11 and screen.log.started.prompt == "a b c"
+    finally:
+        begun.process.kill()
+        begun.process.wait()
+
+
+def test_a_failure_before_anybody_came_is_told_to_whoever_comes(own_folders):
+    begun = engines.start([*FAKE, "--fail"], LOAD)
+    try:
+        time.sleep(2)
+        assert Watcher(begun.socket).until(Failed).fatal
+    finally:
+        begun.process.kill()
+        begun.process.wait()
+
+
+def test_an_order_that_no_engine_takes_is_refused_before_one_is_started(own_folders):
+    with pytest.raises(UserError, match="no engine can be told this"):
+        engines.start([*FAKE], replace(LOAD, keep=-1.0))
+    assert not paths.sockets().exists() or not list(paths.sockets().iterdir())
+
+
+@pytest.mark.pty
+def test_a_screen_that_is_killed_before_it_reached_its_engine_leaves_the_text_to_it(own_folders):
+    """Killed as soon as there is a process of an engine: long before that listens."""
+    command = [sys.executable, "-m", "tui_entropy", "--model", "toy", "-p", "a b c", "--max-tokens", "20"]
+    env = {"TUI_ENTROPY_ENGINE": f"{shlex.join([*FAKE, '--rate', '100'])}", "TUI_ENTROPY_KEEP": "1m"}
+    with Terminal(command, 100, 30, env=env) as terminal:
+        screen, end = psutil.Process(terminal.process.pid), time.monotonic() + 60
+        while not (children := screen.children()):
+            assert time.monotonic() < end and screen.is_running()
+        screen.kill()
+        screen.wait(20)
+    try:
+        (socket,) = (Path(word) for word in children[0].cmdline() if word.endswith(".sock"))
+        again = Watcher(socket)
+        again.until(Ended)
+        assert len(again.steps) == 20 and again.log.started.prompt == "a b c"
+    finally:
+        children[0].kill()

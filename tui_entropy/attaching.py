@@ -126,12 +126,12 @@ def serve(
     Returns its id. Raises UserError where it cannot do that, and then nothing is left of it.
     """
     try:
-        started = engines.start(program)
+        started = engines.start(program, replace(load, watches=watches, breakpoints=breakpoints, write=write))
     except OSError as refused:
         raise UserError(f"the engine could not be started: {refused}") from refused
     try:
         end = _reached(started)
-        _say(end, Follow(guest=True), replace(load, watches=watches, breakpoints=breakpoints, write=write))
+        _say(end, Follow(guest=True))
         last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
         while True:
             for event in end.receive(None):

@@ -11,15 +11,16 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import IO, TypedDict
 
 from tui_entropy import files, link, paths
 from tui_entropy.errors import UserError
-from tui_entropy.records import LONGEST_STAY, ON_LEAVE, Standing
+from tui_entropy.records import LONGEST_STAY, ON_LEAVE, Load, Standing
 
 ENGINE = (sys.executable, "-m", "tui_entropy.engine.worker")
 SUFFIX = ".sock"
@@ -57,21 +58,48 @@ def command() -> tuple[str, ...]:
     return tuple(shlex.split(os.environ.get("TUI_ENTROPY_ENGINE", ""))) or ENGINE
 
 
-def start(program: Sequence[str]) -> Started:
+def start(program: Sequence[str], load: Load | None = None) -> Started:
     """Start an engine that no terminal can reach. program: gets two further arguments, the path of the socket to
-    listen on and of its log. Raises OSError."""
+    listen on and of its log. load: what it is to do, which it has from the start, whatever becomes of whoever wished
+    it; without one it waits for that on its socket. Raises OSError, and UserError for a wish that no engine takes."""
+    order = None if load is None else link.command(load)
     clear_logs()
     while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
-    with open(opened_log(log := log_of(socket)), "wb") as output:
+    with open(opened_log(log := log_of(socket)), "wb") as output, _nameless() as given:
+        given.write(order or b"")
+        given.seek(0)
         process = subprocess.Popen(
             [*program, str(socket), str(log)],
-            stdin=subprocess.DEVNULL,
+            stdin=given if order else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # neither ctrl-C nor the end of the terminal is for it
         )
     return Started(process, socket, log)
+
+
+def _nameless() -> IO[bytes]:
+    """A file that nobody else can open, in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("order"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def order() -> Load | None:
+    """In the process of an engine: what it was given by `start`. Raises UserError for what is no order."""
+    try:
+        if not stat.S_ISREG(os.fstat(0).st_mode):
+            return None
+        with open(0, "rb", closefd=False) as given, open(os.devnull, "rb") as nothing:
+            found = given.read(link.LARGEST_COMMAND + 1)
+            os.dup2(nothing.fileno(), 0)  # nobody else is to read it
+    except OSError:
+        return None
+    command = link.commanded(found) if found else None
+    if command is not None and not isinstance(command, Load):
+        raise UserError(f"an engine is given a Load to begin with, and this is a {type(command).__name__}")
+    return command
 
 
 def _new_id() -> str:

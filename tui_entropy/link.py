@@ -242,6 +242,15 @@ def command(message: Command) -> bytes:
     return made
 
 
+def commanded(message: bytes) -> Command:
+    """What `command` made a message of. Raises UserError for what is none."""
+    try:
+        made: Command = _commands.decode(memoryview(message)[LENGTH.size :])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"this is nothing that an engine can be told ({error})") from error
+    return made
+
+
 def ready(
     reading: Iterable[HasDescriptor], writing: Iterable[HasDescriptor], timeout: float | None
 ) -> tuple[set[int], set[int]]:

@@ -58,6 +58,8 @@ SLICE = 0.02
 """Seconds that telling one screen what it missed may take between two tokens."""
 PATIENCE = 60.0
 """Seconds for the first order to come; a screen that was killed before never gives it."""
+FIRST = 1.0
+"""Seconds for whoever started the engine to come, before it begins without."""
 FAREWELL = 0.2
 """Seconds that the last words may take."""
 
@@ -73,8 +75,9 @@ LEAVING: dict[str, Command | None] = {"write": None, "pause": Pause("the last sc
 
 
 class Audience:
-    def __init__(self, path: Path) -> None:
-        """Listens from now on. Raises UserError where no private socket can be had."""
+    def __init__(self, path: Path, order: Load | None = None) -> None:
+        """Listens from now on. order: what is to be done, whoever comes. Raises UserError where no private socket can
+        be had."""
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
@@ -84,6 +87,9 @@ class Audience:
         self._asker: Watcher | None = None
         """Whose command is being obeyed."""
         self._heard: deque[tuple[Watcher | None, Command]] = deque()
+        self._order, self._awaited = order, True
+        """What was not heard yet; whether nobody has followed yet."""
+        self._fatal: Failed | None = None
         self._keep, self._on_leave = PATIENCE, "write"
         self._alone_since = time.monotonic()
         self._began = time.time()
@@ -107,13 +113,17 @@ class Audience:
                 self._proposed.pop(event.run, None)
             case Started(twin_of=None) | Switched() | Failed():
                 self._proposed.clear()
+        if isinstance(event, Failed) and event.fatal:
+            self._fatal = event
         self._tell(event)
         if isinstance(event, Progress):  # the engine hears nothing until it has loaded
             self._exchange(0)
 
     def answer(self, event: Event) -> None:
-        """To the one whose command is being obeyed."""
-        if self._asker is not None:
+        """To the one whose command is being obeyed; to everyone where that is what the engine was started for."""
+        if self._asker is None:
+            self._tell(event)
+        else:
             self._send(self._asker, event)
 
     def record(self, path: str | None) -> str | None:
@@ -152,6 +162,8 @@ class Audience:
     def hear(self, wait: bool) -> Iterator[Command]:
         """What the engine is to do, waiting for something if told to. Leaving is heard as what was set for it. Of the
         questions of those who only watch one at a time, so that they do not hold up the text."""
+        if self._order:
+            self._heed_order(self._order)
         self._exchange(self._patience() if wait and not self._heard else 0)
         later = list[tuple[Watcher | None, Command]]()
         answered = False
@@ -167,8 +179,17 @@ class Audience:
             yield command
         self._heard.extend(later)
         self._asker = None
-        if self._alone and time.monotonic() - self._alone_since >= self._keep:
+        if self._alone and self._patience() == 0:
             yield Quit()
+
+    def _heed_order(self, order: Load) -> None:
+        """What it was started for is done first. Whoever started it is about to come, and is waited for a moment, so
+        that it hears of everything."""
+        end = time.monotonic() + FIRST
+        while self._awaited and (left := end - time.monotonic()) > 0:
+            self._exchange(left)
+        self._heard.appendleft((None, order))
+        self._order = None
 
     @property
     def _alone(self) -> bool:
@@ -176,7 +197,8 @@ class Audience:
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do though nobody says anything; None for never."""
-        return max(self._alone_since + self._keep - time.monotonic(), 0) if self._alone else None
+        stays = max(self._keep, PATIENCE) if self._awaited else self._keep
+        return max(self._alone_since + stays - time.monotonic(), 0) if self._alone else None
 
     def overtaking(self, wish: Write | None) -> Write | None:
         """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
@@ -258,7 +280,7 @@ class Audience:
             case Rejected():
                 self._send(watcher, Refused(MISTAKEN.format(command.sentence)))
             case Follow():
-                watcher.guest = command.guest
+                watcher.guest, self._awaited = command.guest, False
                 self._bring_up(watcher, command.after)
                 if self._control is None and not watcher.guest:
                     self._control = watcher
@@ -306,8 +328,9 @@ class Audience:
                 watcher.link.send(event)
             else:
                 watcher.live, watcher.missed = True, None
-                for held in self._proposed.values():
-                    self._send(watcher, held)
+                for held in (*self._proposed.values(), self._fatal):
+                    if held is not None:
+                        self._send(watcher, held)
                 self._send(watcher, self._standing(watcher))
 
     # --- Coming and going ------------------------------------------------------------------------------------

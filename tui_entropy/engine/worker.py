@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tui_entropy import engines
 from tui_entropy.crash_report import reported
 from tui_entropy.engine.audience import Audience
-from tui_entropy.engines import opened_log
 from tui_entropy.errors import UserError
 from tui_entropy.records import (
     Advance,
@@ -305,14 +305,14 @@ def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker]
     """
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy; read once, by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    log = opened_log(log_path)
+    log = engines.opened_log(log_path)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.nice(NICENESS)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to end
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        audience = Audience(socket_path)
+        audience = Audience(socket_path, engines.order())
     except UserError as mistake:
         sys.exit(str(mistake))
     try:

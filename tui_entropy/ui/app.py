@@ -191,9 +191,8 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
     def begin_engine(self) -> None:
         if self.engine:
             self.attach = self.standing = None
-            self.engine.start()
+            self.engine.start(self.orders)
             self.frame.log.append(Progress("starting the engine"))
-            self.tell(self.orders)
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""

@@ -47,6 +47,8 @@ class EngineProcess:
         self._heard_at = 0.0
         """When it was listened to last, or began to be after a rest."""
         self._waiting: list[Command] = []
+        self._stays = False
+        """An engine that was started here goes on without this screen."""
         self._socket = self.log = Path()
 
     @property
@@ -54,17 +56,22 @@ class EngineProcess:
         """Of an engine that was started here."""
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
-        """Start a fresh engine; one that was started here and still runs is killed first."""
+    def start(self, load: Load | None = None) -> None:
+        """Start a fresh engine, which has its orders from the start; one that was started here and still runs is
+        killed first."""
         self._end(at_once=True)
         self._loop = asyncio.get_running_loop()
         try:
-            started = engines.start(self.command)
+            started = engines.start(self.command, load)
+        except UserError as mistake:
+            answer = Failed(str(mistake), fatal=True)
+            self._loop.call_soon(lambda: self._told([answer]))
+            return
         except OSError as refused:
             self._loop.call_soon(self._lost, f"the engine could not be started: {refused}")
             return
         self._process, self._socket, self.log = started.process, started.socket, started.log
-        self._waiting = [Follow()]
+        self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
         self._knock(self._loop.time() + SILENCE_SECONDS)
 
     def attach(self, socket: Path) -> None:
@@ -109,8 +116,9 @@ class EngineProcess:
         self._end(at_once=not reached)
 
     def leave(self) -> None:
-        """Hang up. The engine does what was set for that; one that has heard nothing yet is ended."""
-        if self._link is None:
+        """Hang up. The engine does what was set for that; one that was not reached yet, and has no orders or is not
+        to stay, is ended."""
+        if self._link is None and not self._stays:
             self._end(at_once=True)
         self._linger()
         self._part()
