@@ -3,6 +3,8 @@ an engine of ours would send, and no view could draw it."""
 
 from __future__ import annotations
 
+from math import isfinite
+
 from tui_entropy.records import (
     ATTENTION,
     BLOCKS,
@@ -16,6 +18,9 @@ from tui_entropy.records import (
     Reconsidered,
     Step,
 )
+
+SLACK = 0.01
+"""By which rounding may lead out of a range; more than it does in any dtype."""
 
 
 def contradiction(event: Event, card: ModelCard | None) -> str:
@@ -47,8 +52,24 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
         "blocks": (step.blocks.shape, (shape[0], len(BLOCKS))),
         "visible keys": (len(step.visible_keys), shape[0]),
         "stages": (step.stage_probs.shape, (len(step.stages), 1 + len(step.candidates))),
+        "numbers": (_are_numbers(step), True),
     }
     return next((name for name, (found, fitting) in wanted.items() if found != fitting), "")
+
+
+def _are_numbers(step: Step) -> bool:
+    """Whether what has no place for unknown is known, and in its range. Only in grids unknown is a NaN."""
+    nats = (step.entropy, step.varentropy, step.surprisal, step.uniform_kl, step.final_entropy)
+    others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
+    unknown = (step.logit_margin, step.prob_margin, step.entropy_z, step.attention_z, step.mirostat_mu)
+    shares = [step.final_prob, *(stage.mass for stage in step.stages)]
+    shares += [candidate.final_prob for candidate in step.candidates]
+    return (
+        all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None))))
+        and all(-SLACK <= share <= 1 + SLACK for share in shares)
+        and all(candidate.logprob <= SLACK for candidate in step.candidates)
+        and all(isfinite(stage.entropy) for stage in step.stages)
+    )
 
 
 def _of_card(card: ModelCard) -> str:

@@ -967,3 +967,8 @@ def normalised(entropies: Sequence[float], keys: int | None) -> list[float | Non
     if ceiling is None:
         return [None] * len(entropies)
     return [None if math.isnan(h) else min(max(h / ceiling, 0.0), 1.0) for h in entropies]
+
+
+def probability_of(nats: float) -> float:
+    """Of a log-probability, which may come from anywhere: above 0 there are none."""
+    return math.exp(min(nats, 0.0))

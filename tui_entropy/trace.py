@@ -29,6 +29,8 @@ from tui_entropy.untrusted import opened
 
 GAP = 256
 """Steps in a row that may be missing from a damaged file; they are unknown, as seq 0 does not occur."""
+LONGEST_TOKEN = 2**14
+"""Bytes; no tokenizer has one of as many."""
 MOST_NUMBERS = 2**22
 """Of a grid; a model card that asks for more is not ours."""
 
@@ -374,7 +376,8 @@ class Trace:
     def _token_bytes(self, token_id: int) -> bytes:
         if token_id not in self._vocabulary:
             rows = self._rows("SELECT bytes FROM vocabulary WHERE token_id = ?", (token_id,))
-            self._vocabulary[token_id] = next((data for (data,) in rows if isinstance(data, bytes)), b"")
+            found = next((data for (data,) in rows if isinstance(data, bytes)), b"")
+            self._vocabulary[token_id] = found[:LONGEST_TOKEN]
         return self._vocabulary[token_id]
 
     def _card(self) -> ModelCard | None:

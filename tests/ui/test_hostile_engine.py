@@ -1,6 +1,8 @@
 """What a screen does with an engine that says anything: it is told of in a sentence, and the screen lives."""
 
+import array
 import asyncio
+import math
 import sys
 
 import fake_engine
@@ -8,9 +10,11 @@ import hostile
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
+from msgspec.structs import replace
 from test_app import settled
 
-from tui_entropy.records import Event, Grid, Knobs, Load, ModelSpec, Ready, Write
+from tui_entropy.plausible import contradiction
+from tui_entropy.records import Event, Grid, Knobs, Load, ModelSpec, Ready, Step, Write
 from tui_entropy.ui.app import InspectorApp
 from tui_entropy.ui.engine import EngineProcess
 
@@ -54,6 +58,46 @@ def test_a_grid_that_is_none_is_no_message():
         with pytest.raises(msgspec.ValidationError, match="grid"):
             msgspec.msgpack.decode(msgspec.msgpack.encode(bad), type=Event)
     assert Grid((0, 3), b"").rows() == []
+
+
+FLOATS = {
+    "scalar": lambda step, odd: replace(step, entropy=odd),
+    "time": lambda step, odd: replace(step, at=odd),
+    "unknown": lambda step, odd: replace(step, logit_margin=odd),
+    "candidate": lambda step, odd: replace(step, candidates=(replace(step.candidates[0], logprob=odd),) * 20),
+    "share": lambda step, odd: replace(step, candidates=(replace(step.candidates[0], final_prob=odd),) * 20),
+    "stage": lambda step, odd: replace(step, stages=(replace(step.stages[0], entropy=odd),) * 3),
+    "mass": lambda step, odd: replace(step, stages=(replace(step.stages[0], mass=odd),) * 3),
+}
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+@pytest.mark.parametrize("place", FLOATS)
+def test_a_step_of_the_right_shape_whose_numbers_are_none_cannot_be(place, odd):
+    step = fake_engine.step(3, 3, 6, 4)
+    assert contradiction(step, fake_engine.card(6, 4)) == ""
+    assert contradiction(FLOATS[place](step, odd), fake_engine.card(6, 4)) == "numbers"
+
+
+async def test_grids_of_anything_are_drawn():
+    """Unknown is a NaN in a grid, and a model whose numbers overflow has infinite norms."""
+
+    def gridded(step: Step, odd: float) -> Step:
+        grids = {name: getattr(step, name) for name in ("head_entropy", "head_varentropy", "attention", "blocks")}
+        numbers = {name: array.array("f", [odd] * math.prod(grid.shape)) for name, grid in grids.items()}
+        return replace(step, **{name: Grid(grids[name].shape, numbers[name].tobytes()) for name in grids})
+
+    steps = [
+        gridded(fake_engine.step(i, 3, 6, 4), odd) for i, odd in enumerate((math.nan, math.inf, -math.inf, 3e38))
+    ]
+    app = InspectorApp(ModelSpec("toy"), Write("a b c", None, False, 50, Knobs()), engine_command=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        start = fake_engine.started(Write("a b c", None, False, 50, Knobs()), 1, fake_engine.vectors(6))
+        app.take([Ready(fake_engine.card(6, 4), fake_engine.vectors(6)), start, *steps])
+        for key in ("N", "L", "C", "escape", "c", "c", "c", "left", "left"):
+            await pilot.press(key)
+            await settled(app, pilot)
+        assert app.frame.log.state == "writing"
 
 
 def decoded(messages: list[bytes]) -> list[Event]:

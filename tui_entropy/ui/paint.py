@@ -34,7 +34,7 @@ Part = tuple[str, Style]
 
 def figure(value: float | None) -> str:
     """A number for a table, in at most seven cells up to a million; `?` where it is unknown."""
-    if value is None or math.isnan(value):
+    if value is None or not math.isfinite(value):
         return "?"
     size = abs(value)
     return (
@@ -123,7 +123,7 @@ class Paint:
     def cell(self, level: float | None, width: int = 1, mark: str = "") -> Part:
         """A cell of a grid, with an optional mark of one cell at its right end."""
         mark = mark[:width]
-        if level is None or math.isnan(level):
+        if level is None or not math.isfinite(level):
             return "?".ljust(width), self.dim
         if self.rich:
             return mark.rjust(width), (self._cells if mark else self._blanks)[self.step(level)]
@@ -146,19 +146,17 @@ class Paint:
 
     def spark(self, level: float | None, row: int = 0, rows: int = 1) -> str:
         """The glyph of one column in row `row` (0 the lowest) of a spark `rows` high. The least level still shows."""
-        if level is None:
+        if level is None or not math.isfinite(level):
             return "?" if row == 0 else " "
         eighths = max(round(level * rows * 8), 1) - row * 8
         return " " if eighths <= 0 else self.sparks[min(eighths, 8) - 1]
 
     def course(self, values: Sequence[float | None]) -> str:
         """A spark of one row, from the least to the most of these values; the same all along where they are equal."""
-        known = [value for value in values if value is not None and not math.isnan(value)]
+        known = [value for value in values if value is not None and math.isfinite(value)]
         low, high = min(known, default=0.0), max(known, default=0.0)
         span = high - low or 1.0
-        return "".join(
-            self.spark(None if value is None or math.isnan(value) else (value - low) / span) for value in values
-        )
+        return "".join(self.spark(None if value is None else (value - low) / span) for value in values)
 
     def bar(self, share: float, width: int) -> str:
         """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""

@@ -10,7 +10,7 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.log import SHORT_NAMES
-from tui_entropy.records import Candidate, Shadow, Step
+from tui_entropy.records import Candidate, Shadow, Step, probability_of
 from tui_entropy.series import BY_NAME
 from tui_entropy.ui.glyphs import cells, fitted, visible_bytes, visible_token
 from tui_entropy.ui.paint import Paint, Part, figure
@@ -81,8 +81,8 @@ def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Pa
 def _shadowed(shadow: Shadow, token: int) -> float:
     """What the shadow gave to the n-th candidate, or with 0 to the written token; NaN where it is unknown."""
     if token == 0:
-        return math.exp(-shadow.surprisal)
-    return math.exp(shadow.logprobs[token - 1]) if token <= len(shadow.logprobs) else math.nan
+        return probability_of(-shadow.surprisal)
+    return probability_of(shadow.logprobs[token - 1]) if token <= len(shadow.logprobs) else math.nan
 
 
 def _written(step: Step) -> Candidate:
@@ -111,7 +111,7 @@ def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:
     for watch in frame.log.now.watches:
         one = seen.get(watch.token_id)
         name = visible_bytes(watch.text.encode(), paint.ascii)
-        number = "?" if one is None else f"{_percent(math.exp(one.logprob)).strip()} %"
+        number = "?" if one is None else f"{_percent(probability_of(one.logprob)).strip()} %"
         rank = [] if one is None else [(f" rank {one.rank}", paint.dim)]
         yield [(f"{fitted(name, min(cells(name), TOKEN), paint.ascii)} ", paint.base), (number, paint.number), *rank]
 
@@ -119,7 +119,7 @@ def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:
 def _row(
     paint: Paint, rank: int, candidate: Candidate, written: int, chosen: bool, name: int, bar: int
 ) -> list[Part]:
-    probability, drawn = math.exp(candidate.logprob), candidate.token_id == written
+    probability, drawn = probability_of(candidate.logprob), candidate.token_id == written
     token = fitted(visible_token(candidate.token_id, candidate.data, paint.ascii), name, paint.ascii)
     dim = paint.base if candidate.cut is None else paint.dim
     row: list[Part] = [

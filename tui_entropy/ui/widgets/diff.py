@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from textual.strip import Strip
 
 from tui_entropy.diff import Span, compare, parting
 from tui_entropy.log import RunLog
-from tui_entropy.records import Step
+from tui_entropy.records import Step, probability_of
 from tui_entropy.ui.flow import Flow
 from tui_entropy.ui.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.paint import Part
@@ -148,12 +147,12 @@ def _token(frame: Frame, step: Step) -> str:
 def _odds(frame: Frame, step: Step, token: Step) -> list[Part]:
     """How probable a step held the token that another one wrote."""
     if token.token_id == step.token_id:
-        model, final = math.exp(-step.surprisal), step.final_prob
+        model, final = probability_of(-step.surprisal), step.final_prob
     else:
         found = [c for c in step.candidates if c.token_id == token.token_id]
         if not found:
             return [(" ?", frame.paint.number), (" not among its candidates", frame.paint.dim)]
-        model, final = math.exp(found[0].logprob), found[0].final_prob
+        model, final = probability_of(found[0].logprob), found[0].final_prob
     return [(f" {100 * model:.1f} %, {100 * final:.1f} %", frame.paint.number)]
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from textual.strip import Strip
 
-from tui_entropy.records import Watch, Watched
+from tui_entropy.records import Watch, Watched, probability_of
 from tui_entropy.steps import Steps
 from tui_entropy.ui.glyphs import fitted, visible_bytes
 from tui_entropy.ui.paint import Part, figure
@@ -60,7 +60,7 @@ class Watches(Rows):
             top = step.candidates[0].logprob if step.candidates else math.nan
             apart = [one.logit - first.logit if first else math.nan, one.logprob - top]
             known = ["?" if math.isnan(value) else f"{value:+.2f}" for value in apart]
-            numbers = [figure(100 * math.exp(one.logprob)), str(one.rank), *known]
+            numbers = [figure(100 * probability_of(one.logprob)), str(one.rank), *known]
         return [
             (f"{at + 1:>3}  ", paint.dim),
             (fitted(name, NAME, paint.ascii), paint.selected if chosen else paint.base),
@@ -81,7 +81,7 @@ class Watches(Rows):
                 self._seen[index] = steps[index].watched
             watched = self._seen[index] if index < len(steps) else frame.step.watched if frame.step else ()
             known = next((one.logprob for one in watched if one.token_id == watch.token_id), None)
-            yield paint.spark(known and math.exp(known / 2)), paint.dim if known is None else paint.model
+            yield paint.spark(known and probability_of(known / 2)), paint.dim if known is None else paint.model
 
 
 def _several(frame: Frame) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from textual.strip import Strip
 
 from tui_entropy.log import SHORT_NAMES
-from tui_entropy.records import Candidate, Knobs, Step
+from tui_entropy.records import Candidate, Knobs, Step, probability_of
 from tui_entropy.series import LN2
 from tui_entropy.ui.glyphs import fitted, visible_token
 from tui_entropy.ui.paint import Part, figure
@@ -60,7 +59,7 @@ def _table(frame: Frame, step: Step, at: int, token: Candidate | None, bar: int)
     paint = frame.paint
     titles = f"{'':{STAGE}}{'probability':<{NUMBER + bar + 2}}"
     yield [(titles + f"{'survivors':>{CELL}}{'mass kept':>{CELL}}{f'entropy {frame.unit}':>{CELL}}", paint.dim)]
-    probability = math.exp(token.logprob if token else -step.surprisal)
+    probability = probability_of(token.logprob if token else -step.surprisal)
     left = frame.log.card.vocab if frame.log.card else None
     knobs = step.decision.knobs if step.decision else frame.log.knobs_at(step.index)
     rank = f"model, rank {at or step.rank}"
@@ -152,7 +151,7 @@ def _candidates(frame: Frame, step: Step, at: int, room: int) -> Iterator[list[P
         yield [
             (f"{n or paint.drawn:>3} ", paint.accent if n == 0 else paint.dim),
             (f"{name} ", paint.selected if n == at else paint.base),
-            (f"{figure(100 * math.exp(token.logprob)):>{NUMBER - 2}} %   ", paint.number),
+            (f"{figure(100 * probability_of(token.logprob)):>{NUMBER - 2}} %   ", paint.number),
             (end, paint.dim if token.cut else paint.final),
         ]
 
