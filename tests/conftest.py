@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+from fork_server import ForkServer
 
 os.environ["TUI_ENTROPY_KEEP"] = "0"
 
@@ -16,3 +17,14 @@ def own_folders(tmp_path, monkeypatch):
     with tempfile.TemporaryDirectory() as short:  # a socket's path may not be long
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
         yield
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory):
+    """Runs commands as processes, in a folder and with folders of its own."""
+    names = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    folders = {name: str(tmp_path_factory.mktemp(name)) for name in names}
+    with tempfile.TemporaryDirectory() as short:
+        env = {**folders, "XDG_RUNTIME_DIR": short, "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
+        with ForkServer(env, tmp_path_factory.mktemp("work")) as server:
+            yield server

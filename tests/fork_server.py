@@ -49,11 +49,12 @@ class ForkServer:
 
     def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
         """env: beside that of this process."""
-        self._env, self._cwd = {**os.environ, **env}, cwd
+        self._env, self.cwd = {**os.environ, **env}, cwd
+        self.env = env
 
     def __enter__(self) -> ForkServer:
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._env, cwd=self._cwd
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._env, cwd=self.cwd
         )
         self._folder = tempfile.TemporaryDirectory()
         assert self._answer() == "ready"
