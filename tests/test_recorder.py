@@ -148,3 +148,21 @@ def test_of_a_process_killed_at_any_moment_nothing_older_than_200_ms_is_missing(
         with closing(sqlite3.connect(tmp_path / f"{nth}.tui")) as plain:
             assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert in_all > kills  # or nothing would be tested
+
+
+@pytest.mark.parametrize("gone", [Path.unlink, lambda path: path.rename(path.with_name("other.tui"))])
+def test_a_trace_that_is_removed_while_it_is_written_is_told_of_once(tmp_path, gone):
+    told = []
+    recorder = Recorder(tmp_path / "one.tui", told.append)
+    events = session(6)
+    for event in events[:3]:
+        recorder.take(event)
+    recorder.flush()
+    assert not told
+    gone(tmp_path / "one.tui")
+    for event in events[3:]:
+        recorder.take(event)
+        recorder.flush()
+    recorder.close()
+    assert len(told) == 1 and "one.tui was removed while it was written" in told[0]
+    assert recorder.name is None

@@ -68,6 +68,7 @@ class Recorder:
         self._prompts: dict[int, int] = {}
         """Of each run that began, a hash."""
         self._db: sqlite3.Connection | None = None
+        self._identity = (0, 0)
         self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
         if path is not None:
             try:
@@ -137,6 +138,7 @@ class Recorder:
     def _begin(self, path: Path) -> None:
         """Raises OSError or sqlite3.Error."""
         self.path = _fresh(path)
+        self._identity = _identity(self.path)
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._db.execute(f"PRAGMA page_size={schema.PAGE}")
         with self._db:
@@ -157,16 +159,28 @@ class Recorder:
 
     def _write_on(self) -> None:
         while batch := self._next_batch():
+            failure = ""
             try:
                 self._commit(batch)
             except Exception as error:
+                failure = (
+                    f"the trace {self.path} cannot be written any more ({error}): what was recorded stays, "
+                    "the text goes on unrecorded"
+                )
+            if not self._is_there():  # its pages go where nobody can read them
+                failure = f"the trace {self.path} was removed while it was written: the text goes on unrecorded"
+            if failure:
                 with self._changed:
-                    self._failure = (
-                        f"the trace {self.path} cannot be written any more ({error}): what was recorded stays, "
-                        "the text goes on unrecorded"
-                    )
+                    self._failure = failure
                     self._changed.notify_all()
                 return
+
+    def _is_there(self) -> bool:
+        """Whether the name still leads to the file that is written."""
+        try:
+            return self.path is not None and _identity(self.path) == self._identity
+        except OSError:
+            return False
 
     def _next_batch(self) -> list[tuple[float, Event]]:
         """What has come, once there is something and it may be written. Empty at the end."""
@@ -266,6 +280,12 @@ def has_writer(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Of the file that a name leads to. Raises OSError."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _fresh(path: Path) -> Path:
