@@ -7,9 +7,10 @@ its weights; both are given nothing but the prompt. The program is given the mod
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from tui_entropy.engine.context import Context
 from tui_entropy.engine.decode import Controls, decode, instruments
 from tui_entropy.engine.forward import read
 from tui_entropy.engine.loading import Loaded, load
+from tui_entropy.engine.products import AUTO
 from tui_entropy.errors import UserError
 from tui_entropy.records import SCORES, Knobs, ModelSpec, PromptScores, Step
 
@@ -118,18 +120,21 @@ class Finding:
         return not self.refused and all(gap <= BOUND for gap in self.gaps.values())
 
 
-def examined(model: PreTrainedModel, folder: Path, prompts: list[list[int]]) -> Finding:
+def examined(
+    model: PreTrainedModel, folder: Path, prompts: Callable[[Loaded], list[list[int]]], products: str = AUTO
+) -> Finding:
     """Save a model in a folder, have the program load and write it, and hold that against transformers."""
     finding = Finding()
     model.generation_config = GenerationConfig()
     model.save_pretrained(folder)
     small.tokenizer(model.config.get_text_config(decoder=True).vocab_size).save_pretrained(folder)
+    spec = ModelSpec(str(folder), device="cpu", dtype="float32", products=products)
     try:
-        loaded = small.endless(load(ModelSpec(str(folder), device="cpu", dtype="float32"), lambda progress: None))
+        loaded = small.endless(load(spec, lambda progress: None))
     except UserError as refusal:
         finding.refused = str(refusal)
         return finding
-    for prompt in prompts:
+    for prompt in prompts(loaded):
         compare(finding, loaded, model, prompt)
     return finding
 
@@ -150,7 +155,7 @@ def compare(finding: Finding, loaded: Loaded, model: PreTrainedModel, prompt: li
     blocks_of(finding, loaded, steps, wanted)
     if weights:
         heads_of(finding, loaded, steps, weights)
-    prompt_of(finding, scores, whole, prompt)
+    prompt_of(finding, model, scores, whole, prompt)
 
 
 def written(loaded: Loaded, prompt: list[int], tokens: list[int]) -> tuple[list[Step], dict[int, list[float]]]:
@@ -225,7 +230,9 @@ def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Refer
             finding.gap("heads", found, entropy)
 
 
-def prompt_of(finding: Finding, scores: dict[int, list[float]], whole: Tensor, prompt: list[int]) -> None:
+def prompt_of(
+    finding: Finding, model: PreTrainedModel, scores: dict[int, list[float]], whole: Tensor, prompt: list[int]
+) -> None:
     logp = whole.log_softmax(-1)[:-1]
     entropy = -(logp.exp() * logp).sum(-1)
     surprisal = -logp.gather(-1, torch.tensor(prompt[1:])[:, None])[:, 0]
@@ -236,3 +243,15 @@ def prompt_of(finding: Finding, scores: dict[int, list[float]], whole: Tensor, p
     found = torch.tensor([scores[at] for at in sorted(scores)])
     finding.gap("prompt", found[:, SCORES.index("entropy")], entropy)
     finding.gap("prompt", found[:, SCORES.index("surprisal")], surprisal)
+    if BOUND < (gap := finding.gaps["prompt"]) < math.inf:
+        rounding = float((logp - exact(model, prompt).log_softmax(-1)[:-1]).abs().max())
+        finding.notes.append(f"prompt {gap:.2g} off; float32 itself is {rounding:.2g} from float64")
+        if gap <= 4 * rounding:  # sums in another order, at the worst of a thousand tokens
+            finding.gaps["prompt"] = BOUND
+
+
+def exact(model: PreTrainedModel, prompt: list[int]) -> Tensor:
+    """(n, vocab) logits of one pass in float64."""
+    with torch.no_grad():
+        logits: Tensor = read(copy.deepcopy(model).double(), None, torch.tensor([prompt])).logits[0]
+    return logits

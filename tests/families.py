@@ -49,10 +49,10 @@ BY_SIZE: list[tuple[int, str]] = [
         "head_dim d_head dim_head linear_key_head_dim linear_value_head_dim linear_head_dim qk_nope_head_dim "
         "qk_rope_head_dim v_head_dim index_head_dim kv_channels swa_head_dim global_head_dim query_pre_attn_scalar "
         "attention_head_size state_size mamba_d_state ssm_state_size d_rel laurel_rank gated_norm_rank hc_lowrank "
-        "adapter_rank rotary_dim",
+        "adapter_rank rotary_dim index_topk",
     ),
     (32, "index_n_heads"),  # so many that few keys tie at no score at all
-    (16, "qk_head_dim q_lora_rank kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim o_lora_rank index_topk"),
+    (16, "qk_head_dim q_lora_rank kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim o_lora_rank"),
     (
         tiny.WINDOW,
         "sliding_window sliding_window_size attention_window_size window_size attention_chunk_size local_attention",

@@ -15,6 +15,11 @@ import pytest
 import tiny
 import transformers
 
+from tui_entropy.engine import decode
+from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.trial import is_plain
+from tui_entropy.records import COLUMNS, ROWS
+
 SHORT, LONG = 12, 1000
 """Tokens of the prompts; the program reads 512 at a time."""
 NOT_BUILT = {
@@ -38,7 +43,28 @@ REFUSED: dict[str, str] = {
     "zamba2": "says something else of a token behind others than in one pass",
 }
 """Families that are refused -> the reason, a regular expression."""
-SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+LONG_ALWAYS = {
+    "llama", "mistral", "gemma2", "gemma3_text", "gpt2", "gpt_oss", "gpt_neox", "deepseek_v3", "opt", "diffllama",
+    "doge", "phi3", "modernbert-decoder",
+}  # fmt: skip
+"""Of the families of plain attention some of each kind: windows, caps, sinks, latent keys, learned positions."""
+LONG_IF_SLOW = (
+    {name.removesuffix("_text") for name in families.families() if name.endswith("_text")}
+    | set(families.ENCODERS.split()) - {"bert", "roberta", "roformer", "rembert", "megatron-bert"}
+    | {"axk2", "glm_moe_dsa", "hy_v4"}  # as deepseek_v32
+    | {"marian", "mbart", "pegasus", "plbart", "blenderbot", "blenderbot-small", "bigbird_pegasus"}
+)
+"""Families whose attention is that of another one that reads a long prompt each time."""
+STRETCH = 5
+"""Tokens at a time of a short prompt that stands for a long one."""
+WAYS = [
+    pytest.param(0, False, COLUMNS, id="brief"),
+    *(
+        pytest.param(seed, True, products, id=f"seed {seed}", marks=pytest.mark.slow)
+        for seed, products in enumerate((ROWS, COLUMNS, ROWS))
+    ),
+]
+"""Seed, whether every family reads the long prompt, and how products are taken."""
 found: dict[str, tuple[str, str]] = {}
 """Family -> its verdict, and what there is to say of it."""
 
@@ -51,14 +77,20 @@ def _quiet():
     transformers.logging.set_verbosity(before)
 
 
-def judged(family: str, folder, seed: int) -> tuple[str, str]:
+def judged(family: str, folder, seed: int, long: bool, products: str, patch) -> tuple[str, str]:
     try:
         model = families.built(family, seed)
     except Exception as error:  # whatever its config does not say
         return "not built", str(error)
-    prompts = [tiny.prompt(n, seed + 1)[0].tolist() for n in (SHORT, LONG)]
+
+    def prompts(loaded: Loaded) -> list[list[int]]:
+        both = long or family in LONG_ALWAYS or not (is_plain(loaded) or family in LONG_IF_SLOW)
+        if not both:
+            patch.setattr(decode, "PREFILL_CHUNK", STRETCH)
+        return [tiny.prompt(n, seed + 1)[0].tolist() for n in (SHORT, LONG)[: 1 + both]]
+
     try:
-        finding = agreement.examined(model, folder, prompts)
+        finding = agreement.examined(model, folder, prompts, products)
     except Exception as error:  # whatever comes of it is what a person would get
         return "crash", f"{type(error).__name__}: {error}"
     if finding.refused:
@@ -67,10 +99,12 @@ def judged(family: str, folder, seed: int) -> tuple[str, str]:
     return "right" if finding.right else "wrong", "; ".join([*apart, *dict.fromkeys(finding.notes)])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("seed", "long", "products"), WAYS)
 @pytest.mark.parametrize("family", families.families())
-def test_a_family_agrees_with_transformers_or_is_refused_with_the_true_reason(family, seed, tmp_path):
-    verdict, said = found[family] = judged(family, tmp_path, seed)
+def test_a_family_agrees_with_transformers_or_is_refused_with_the_true_reason(
+    family, seed, long, products, tmp_path, own_folders, monkeypatch
+):
+    verdict, said = found[family] = judged(family, tmp_path, seed, long, products, monkeypatch)
     if family in NOT_BUILT:
         assert verdict == "not built" and re.search(NOT_BUILT[family], said), said
     elif family in REFUSED:
@@ -85,5 +119,8 @@ def test_what_each_family_is(capsys):
         print()
         for family, (verdict, said) in found.items():
             print(f"  {family:26}{verdict:10}{said.splitlines()[0][:160] if said else ''}")
-        print("  ", dict(Counter(verdict for verdict, _ in found.values())))
+        counts = Counter(verdict for verdict, _ in found.values())
+        silently = counts["wrong"] + counts["crash"]
+        print(f"  of {len(found)}: {counts['right']} right, {counts['refused']} refused with the reason,", end=" ")
+        print(f"{counts['not built']} not to be built from a config alone, {silently} wrong")
     assert set(found) <= set(families.families())
