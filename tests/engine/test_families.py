@@ -50,8 +50,9 @@ LONG_ALWAYS = {
 """Of the families of plain attention some of each kind: windows, caps, sinks, latent keys, learned positions."""
 LONG_IF_SLOW = (
     {name.removesuffix("_text") for name in families.families() if name.endswith("_text")}
-    | set(families.ENCODERS.split()) - {"bert", "roberta", "roformer", "rembert", "megatron-bert"}
+    | set(families.ENCODERS.split()) - {"bert", "roberta", "roformer", "rembert"}
     | {"axk2", "glm_moe_dsa", "hy_v4"}  # as deepseek_v32
+    | {"inkling2_text", "qwen3_5_moe_text", "gemma4_unified_text", "lfm2_moe", "codegen", "megatron-bert"}
     | {"marian", "mbart", "pegasus", "plbart", "blenderbot", "blenderbot-small", "bigbird_pegasus"}
 )
 """Families whose attention is that of another one that reads a long prompt each time."""
