@@ -38,7 +38,7 @@ STRETCHES = (7, 4, 1, 1)
 """Tokens read at a time: two stretches of a prompt, then what is written, one by one."""
 ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.05}
 """Of the largest logit: what rounding may make of it, where a sum is added up in another order."""
-EXACT = 3e-4
+EXACT = 1e-4
 """The same in float32, where models of many layers come to a tenth of it."""
 ROWS_EXACT = 1e-3
 """Nats, on the mean of a block's heads."""
