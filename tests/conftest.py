@@ -8,6 +8,19 @@ from fork_server import ForkServer
 
 os.environ["TUI_ENTROPY_KEEP"] = "0"
 
+LONGEST = (
+    "test_commands", "test_every_key", "test_families", "test_fuzz", "test_imports", "test_odd_input",
+    "test_nothing_raw", "test_vector_files", "test_planted_in_functions", "test_planted_in_numbers", "test_doctor",
+    "test_leaving", "test_driver", "test_end_to_end", "test_hostile_engine",
+)  # fmt: skip
+"""Files that take minutes. Where several processes share the tests they begin with these, and end together."""
+
+
+def pytest_collection_modifyitems(items):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {name: place for place, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
 
 @pytest.fixture
 def own_folders(tmp_path, monkeypatch):

@@ -202,8 +202,8 @@ def brief(knobs: Knobs, name: str) -> str:
     return str(len(knobs.banned)) if name == "banned" else shown(knobs, name)
 
 
-DIGITS = 18
-"""Of a number that a record can hold."""
+DIGITS = 100
+"""Of a number that is looked at as one at all."""
 
 
 def read(knobs: Knobs, name: str, text: str) -> Knobs:

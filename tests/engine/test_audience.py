@@ -200,21 +200,21 @@ def test_who_comes_hears_of_every_run_and_the_steps_of_the_text_that_is_looked_a
     ids=["gone to", "branched off", "a branch of a branch"],
 )
 @pytest.mark.parametrize("when", ["live", "while it is told"])
-def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, when):
+def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, when, monkeypatch):
     if when == "live":
         screen = Hearing(here)
         for event in after:
             here.emit(event)
     else:
-        told = here._missed
+        told = audience.missed
 
-        def late(watcher, seq):
-            for number, event in enumerate(told(watcher, seq)):
+        def late(watcher, recorder, seq):
+            for number, event in enumerate(told(watcher, recorder, seq)):
                 for new in after if number == 30 else ():
                     here.emit(new)
                 yield event
 
-        here._missed = late
+        monkeypatch.setattr(audience, "missed", late)
         screen = Hearing(here)
     screen.until(lambda: screen.log.run == after[0].run and here._watchers[-1].live)
     whole = Trace.open(here._recorder.path).log()

@@ -14,14 +14,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from tui_entropy.engine import admission
 from tui_entropy.engine.admission import Door
-from tui_entropy.engine.watcher import Watcher, needs
+from tui_entropy.engine.watcher import Watcher, missed, needs
 from tui_entropy.link import EngineEnd, LinkClosed, Rejected, listen, packed, ready
 from tui_entropy.recorder import Recorder
 from tui_entropy.records import (
@@ -48,7 +48,6 @@ from tui_entropy.records import (
     Write,
 )
 from tui_entropy.schema import SUFFIX
-from tui_entropy.trace import Trace
 
 SLOW = 32 * 2**20
 """Bytes that may wait for a screen."""
@@ -296,29 +295,7 @@ class Audience:
 
     def _bring_up(self, watcher: Watcher, after: int = 0) -> None:
         """Tell it what it missed, before it hears what happens."""
-        watcher.live, watcher.missed = False, self._missed(watcher, after)
-
-    def _missed(self, watcher: Watcher, after: int) -> Iterator[Event]:
-        """What was recorded after a seq, until nothing has happened since the record was looked at last."""
-        watcher.lacks = frozenset()
-        if self._recorder.path is None:
-            return
-        self._recorder.flush()  # so that it says by which model
-        with closing(Trace.open(self._recorder.path)) as trace:
-            level = False
-            while not level:
-                level = True
-                self._recorder.flush()
-                first = not after
-                if first:
-                    watcher.lacks = trace.apart()
-                for seq, event in trace.since(after, watcher.lacks):
-                    level = False
-                    if not first and needs(event) in watcher.lacks:
-                        after = 0
-                        break
-                    after = seq
-                    yield event
+        watcher.live, watcher.missed = False, missed(watcher, self._recorder, after)
 
     def _catch_up(self, watcher: Watcher) -> None:
         """A slice of what it missed."""

@@ -11,6 +11,8 @@ from tui_entropy.errors import UserError
 
 SAID = 300
 """Characters of what an error says of itself that go into a sentence."""
+PANIC = "PanicException"
+"""What libraries in Rust raise where they have a fault themselves; each has a class of its own of that name."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No more can be written."""
 
@@ -18,13 +20,14 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 @contextmanager
 def reading(refusal: Callable[[BaseException], UserError]) -> Iterator[None]:
     """Whatever is raised within lies in what is read, and becomes what `refusal` makes of it, also what Rust raises
-    past Exception. A person's mistake and a full disk stay what they are."""
+    past Exception. A person's mistake, an interruption and a full disk stay what they are."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, UserError):
+    except UserError:
         raise
     except BaseException as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        is_fault = isinstance(error, Exception) or type(error).__name__ == PANIC
+        if not is_fault or (isinstance(error, OSError) and error.errno in FULL):
             raise
         raise refusal(error) from error
 

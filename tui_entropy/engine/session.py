@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from itertools import chain, count
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -44,9 +43,6 @@ from tui_entropy.records import (
     Write,
 )
 
-REMEMBERED = 16
-"""Settings of all vectors together whose sum is remembered."""
-
 
 class Session:
     """What is set (knobs, vectors) and what is being written. Used by the worker and by the headless command."""
@@ -69,8 +65,7 @@ class Session:
         """Chosen and not written yet: a person looks at it."""
         self.lanes = Lanes(self)
         self._runs = 0
-        self._pushes: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
-        """What vectors that are on add up to, so that the same ones are the same object."""
+        self._sums = vectors.Sums()
         self._writing: Generator[Prefilled | PromptScores | Step, str | None, str] | None = None
 
     @property
@@ -326,9 +321,7 @@ class Session:
         """From its file, under a name of its own."""
         vector = vectors.load(Path(wanted.source))
         vectors.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
-        taken = self.directions.keys()
-        numbered = (f"{wanted.name} {i}" for i in count(2))
-        name = next(name for name in chain([wanted.name], numbered) if name not in taken)
+        name = vectors.free_name(wanted.name, self.directions)
         self.directions[name] = vector
         setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
         self.vectors += (setting,)
@@ -352,11 +345,6 @@ class Session:
     def attention(self, ask: AskAttention) -> AttentionRows | None:
         """Rows of the present run's queries over its keys. None before the first run."""
         return self.branches.rows(ask)
-
-    @property
-    def rewinds(self) -> str:
-        """How this model goes back in a text, in a phrase."""
-        return self.branches.travel.rewinds
 
     @property
     def way(self) -> str:
@@ -394,12 +382,7 @@ class Session:
 
     def pushes(self) -> Mapping[int, Tensor]:
         """What the vectors that are set add up to. The same vectors give the same object."""
-        on = tuple(vector for vector in self.vectors if vector.on)
-        if on not in self._pushes:
-            if len(self._pushes) >= REMEMBERED:
-                del self._pushes[next(iter(self._pushes))]
-            self._pushes[on] = vectors.pushes(on, self.directions)
-        return self._pushes[on]
+        return self._sums.of(self.vectors, self.directions)
 
     def made(self, pushes: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """What is set, with what the tokenizer says of its texts."""

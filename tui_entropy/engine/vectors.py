@@ -8,8 +8,9 @@ measured one block earlier than they act.)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ from tui_entropy.records import ModelCard, Vector
 if TYPE_CHECKING:
     from tui_entropy.engine.loading import Loaded
 
+REMEMBERED = 16
+"""Settings of all vectors together whose sum is remembered."""
 BUILT_IN = Path(__file__).parent.parent / "vectors"
 FORMAT = "tui-entropy control vector 1"
 DIRECTION = re.compile(r"direction\.(\d+)")
@@ -74,6 +77,28 @@ def pushes(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> 
             first, last = wanted.first or 0, wanted.last or max(scaled.directions)
             parts.append({k: v for k, v in scaled.directions.items() if first <= k <= last})
     return {block: torch.from_numpy(push) for block, push in _sum(parts).items()}
+
+
+class Sums:
+    """What vectors that are on add up to. The same ones give the same object, by which a run knows that nothing
+    changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
+
+    def of(self, settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> Mapping[int, Tensor]:
+        """As `pushes`."""
+        on = tuple(vector for vector in settings if vector.on)
+        if on not in self._known:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[on] = pushes(on, vectors)
+        return self._known[on]
+
+
+def free_name(wanted: str, taken: Container[str]) -> str:
+    """A name for a vector that no other has: itself, or with a number behind it."""
+    return next(name for name in chain([wanted], (f"{wanted} {n}" for n in count(2))) if name not in taken)
 
 
 def check(vector: ControlVector, n_layers: int, d_model: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from tui_entropy.link import EngineEnd
+from tui_entropy.recorder import Recorder
 from tui_entropy.records import Event, Started, Switched
+from tui_entropy.trace import Trace
 
 
 @dataclass(eq=False, slots=True)
@@ -41,3 +44,30 @@ def needs(event: Event) -> int | None:
         case Switched():
             return event.run
     return None
+
+
+def missed(watcher: Watcher, recorder: Recorder, after: int) -> Iterator[Event]:
+    """What was recorded after a seq, until nothing has happened since the record was looked at last.
+
+    It goes on from what the watcher lacks: where an event needs a run that it was not told, all is told from the
+    beginning once more.
+    """
+    watcher.lacks = frozenset()
+    if recorder.path is None:
+        return
+    recorder.flush()  # so that it says by which model
+    with closing(Trace.open(recorder.path)) as trace:
+        level = False
+        while not level:
+            level = True
+            recorder.flush()
+            first = not after
+            if first:
+                watcher.lacks = trace.apart()
+            for seq, event in trace.since(after, watcher.lacks):
+                level = False
+                if not first and needs(event) in watcher.lacks:
+                    after = 0
+                    break
+                after = seq
+                yield event

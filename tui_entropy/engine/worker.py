@@ -206,7 +206,7 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         trace = self.audience.record(command.trace)
-        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.rewinds))
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.branches.travel.rewinds))
         self._gauge()
         wished = self.audience.overtaking(command.write)
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):

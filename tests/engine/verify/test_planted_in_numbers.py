@@ -62,7 +62,7 @@ EVERY_NUMBER = (
     *fields(Shadow, "shadow"),
     *fields(FanRow, "fan"),
     *fields(Fanned, "fanned"),
-    *(f"unit {series.name}" for series in SERIES),
+    *(f"unit {one.name}" for one in SERIES),
     *(
         "branch.logits",
         "branch.steps",
@@ -222,7 +222,7 @@ def test_a_field_of_a_fan_likewise(name, monkeypatch):
     assert failing(checks_lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
 
 
-@pytest.mark.parametrize("name", [series.name for series in SERIES])
+@pytest.mark.parametrize("name", [one.name for one in SERIES])
 def test_a_series_that_reads_something_else_fails_its_row_and_no_other_series(name, monkeypatch):
     given(monkeypatch, healthy_text())
     wrong = with_parts(BY_NAME[name], read=lambda step: _spoilt_number(BY_NAME_BEFORE[name].read(step)))
@@ -241,7 +241,7 @@ def _spoilt_number(value):
     return None if value is None else value * 1.5 + 0.3
 
 
-@pytest.mark.parametrize("name", [series.name for series in SERIES if series.kind.startswith("information")])
+@pytest.mark.parametrize("name", [one.name for one in SERIES if one.kind.startswith("information")])
 def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
     given(monkeypatch, healthy_text())
     monkeypatch.setitem(series.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
@@ -249,7 +249,7 @@ def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
     assert name in failing(examined)
 
 
-@pytest.mark.parametrize("name", [series.name for series in SERIES])
+@pytest.mark.parametrize("name", [one.name for one in SERIES])
 def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
     kind = "seconds" if BY_NAME[name].kind != "seconds" else "information"
     wrong = [with_parts(one, kind=kind) if one.name == name else one for one in SERIES]
