@@ -20,13 +20,19 @@ import torch
 from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
 
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.forward import read
-from tui_entropy.engine.loading import Loaded, load
-from tui_entropy.engine.products import AUTO
-from tui_entropy.errors import UserError
-from tui_entropy.records import SCORES, Knobs, ModelSpec, PromptScores, Step
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.kernels.products import AUTO
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.models.forward import read
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.events import PromptScores
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import SCORES, Step
 
 N_WRITTEN = 4
 SHORT = 100

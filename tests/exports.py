@@ -8,18 +8,12 @@ from typing import BinaryIO
 from msgspec.structs import replace
 from scripted import HEADS, LAYERS, PROMPT, started, step
 
-from tui_entropy.export.recording import Recording, opened
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import (
-    SCORES,
-    Ended,
-    Event,
-    Grid,
-    KnobsChanged,
-    ModelCard,
-    PromptScores,
-    Ready,
-)
+from tui_entropy.export.recorded_run import Recording, opened
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import Ended, Event, KnobsChanged, PromptScores, Ready
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.step import SCORES
+from tui_entropy.trace.writer import Recorder
 
 CARD = ModelCard(
     name="tiny", revision=None, source="/models/tiny", note="", device="cpu", dtype="float32", n_layers=LAYERS,

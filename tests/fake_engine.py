@@ -21,48 +21,45 @@ import msgspec
 from fake_lanes import Lanes
 from msgspec.structs import replace
 
-from tui_entropy import link
-from tui_entropy.engine.stops import Stops
-from tui_entropy.engine.worker import Worker
-from tui_entropy.engine.worker import main as serve
-from tui_entropy.errors import UserError
-from tui_entropy.knobs import check
-from tui_entropy.records import (
+from tui_entropy.breakpoints.controller import Stops
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import (
     AskAttention,
     AskFan,
-    AttentionRows,
     Branch,
-    Breakpoint,
-    Candidate,
     Command,
+    Go,
+    Label,
+    Load,
+    Reconsider,
+    SetShadow,
+    Twin,
+    Write,
+)
+from tui_entropy.records.events import (
+    AttentionRows,
     Continued,
     Ended,
     Event,
-    Go,
-    Grid,
-    Knobs,
     KnobsChanged,
-    Label,
-    Load,
     Memory,
-    ModelCard,
-    Piece,
     Prefilled,
     Progress,
     Proposed,
-    Reconsider,
     Reconsidered,
-    SetShadow,
-    Stage,
     Started,
-    Step,
     Switched,
-    Twin,
-    Vector,
     VectorsChanged,
-    Watched,
-    Write,
 )
+from tui_entropy.records.knobs import check
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.records.step import Candidate, Piece, Stage, Step, Watched
+from tui_entropy.serving.worker import Worker
+from tui_entropy.serving.worker import main as serve
+from tui_entropy.transport import connection
 
 TEXT = (
     "the city of Paris , which sits on the Seine and has been the seat of French kings since Clovis , is known for "
@@ -451,11 +448,11 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("cannot find libmade_up.so\n")
         return 3
     if options.garbage:
-        server = link.listen(options.socket)
+        server = connection.listen(options.socket)
         server.setblocking(True)
         end = server.accept()[0]
         end.recv(1)
-        end.send(link.LENGTH.pack(3) + b"\xc1\xc1\xc1")
+        end.send(connection.LENGTH.pack(3) + b"\xc1\xc1\xc1")
         time.sleep(10)
         return 0
     if options.odd:

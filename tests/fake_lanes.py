@@ -7,21 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tui_entropy.records import (
-    AskFan,
-    Event,
-    Fanned,
-    FanRow,
-    Label,
-    Labelled,
-    Lane,
-    SetShadow,
-    Shadow,
-    ShadowChanged,
-    Started,
-    Step,
-    Twin,
-)
+from tui_entropy.records.commands import AskFan, Label, SetShadow, Twin
+from tui_entropy.records.events import Event, Fanned, FanRow, Labelled, ShadowChanged, Started
+from tui_entropy.records.settings import Lane
+from tui_entropy.records.step import Shadow, Step
 
 ASKED = Label | SetShadow | Twin | AskFan
 EVERY = 5

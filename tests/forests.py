@@ -8,30 +8,27 @@ from recorded import on_device
 from scripted import started
 from test_jsonl import CARD
 
-from tui_entropy.records import (
-    Breakpoint,
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import (
     BreakpointsChanged,
     Continued,
     Ended,
     Event,
     Fanned,
-    Grid,
-    Knobs,
     KnobsChanged,
     Labelled,
-    Lane,
     Paused,
-    Piece,
     Prefilled,
     PromptScores,
     Ready,
     ShadowChanged,
     Started,
-    Step,
     Switched,
-    Watch,
     WatchesChanged,
 )
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Lane, Watch
+from tui_entropy.records.step import Piece, Step
 
 WORDS = " a", " b", " c", " a"
 

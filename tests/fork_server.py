@@ -141,9 +141,7 @@ def serve() -> None:
     import torch
     import transformers  # noqa: F401
 
-    import tui_entropy.engine.conversion
-    import tui_entropy.engine.session
-    import tui_entropy.headless  # noqa: F401
+    import tui_entropy.analysis.run  # noqa: F401
 
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")

@@ -8,8 +8,10 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from tui_entropy import link
-from tui_entropy.records import Command, Event, Grid
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import Command
+from tui_entropy.records.events import Event
+from tui_entropy.transport import connection
 
 INTS = (0, 1, -1, 2, 3, 7, 200, 10**6, 2**31, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, -(2**31), -(2**63))
 FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-300, 1e30, 1e308, -1e308, math.inf, -math.inf, math.nan)
@@ -17,7 +19,7 @@ TEXTS = ("", "A", "entropy > 1", 'text ~ "A"', "(" * 900, "\0\x1b[2J\u202e", "x"
 
 
 def framed(body: bytes) -> bytes:
-    return link.LENGTH.pack(len(body)) + body
+    return connection.LENGTH.pack(len(body)) + body
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -117,7 +119,7 @@ def texts(tag: bytes = b"pause", field: bytes = b"reason") -> list[bytes]:
         framed(b"\x81\xa4type\xa4what"),
         framed(b"\x90"),
         struct.pack("<I", 0xFFFFFFFF),
-        struct.pack("<I", link.LARGEST + 1) + b"x" * 100,
+        struct.pack("<I", connection.LARGEST + 1) + b"x" * 100,
         struct.pack("<I", 1000) + b"cut short",
     ]
 

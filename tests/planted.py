@@ -8,27 +8,21 @@ import numpy as np
 import small
 import torch
 
-from tui_entropy.engine import decode
-from tui_entropy.engine.verify import (
-    checks_branches,
-    checks_draws,
-    checks_lanes,
-    checks_steps,
-    checks_units,
-    checks_vectors,
-    compare,
-)
-from tui_entropy.engine.verify.schedule import SCHEDULE
+from tui_entropy.engine.decoding import instruments
+from tui_entropy.engine.reliability.report import FAIL, Check
+from tui_entropy.engine.verify.checks import branches, draws, lanes, units, vectors
+from tui_entropy.engine.verify.checks import steps as steps_
+from tui_entropy.engine.verify.evidence import compare
+from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
+from tui_entropy.engine.verify.evidence.written import Text, watched
 from tui_entropy.engine.verify.second import chain
-from tui_entropy.engine.verify.written import Text, watched
-from tui_entropy.records import Step
-from tui_entropy.report import FAIL, Check
+from tui_entropy.records.step import Step
 
 LOADED = small.loaded()
 IDS = torch.tensor(LOADED.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
 RUN_ALONE = (
-    checks_steps.steps, checks_lanes.lanes, checks_draws.draws, checks_draws.adaptive_samplers,
-    checks_draws.long_texts, checks_vectors.vector_files, checks_units.units, checks_branches.branches,
+    steps_.steps, lanes.lanes, draws.draws, draws.adaptive_samplers,
+    draws.long_texts, vectors.vector_files, units.units, branches.branches,
 )  # fmt: skip
 
 SHORT = (1, 2, 7, 8, 18, 19)
@@ -57,7 +51,7 @@ def rows_that_prove(name: str) -> set[str]:
 @cache
 def healthy_text() -> Text:
     """What doctor has written, so that it need not be written again for what is read off it in another way."""
-    with torch.inference_mode(), decode.instruments(LOADED, keep=0) as probes:
+    with torch.inference_mode(), instruments.instruments(LOADED, keep=0) as probes:
         return watched(LOADED, probes, SCHEDULE, IDS[-3:].tolist())
 
 
@@ -71,12 +65,12 @@ def told_otherwise(change: Callable[[Step], Step]) -> Text:
 
 def given(patch, text: Text) -> None:
     """Doctor examines this text in place of one that it has written."""
-    patch.setattr(checks_steps, "watched", lambda *asked: text)
+    patch.setattr(steps_, "watched", lambda *asked: text)
 
 
 def written_under(patch, at: Iterable[int]) -> None:
     """The text is written under these entries of the schedule alone."""
-    patch.setattr(checks_steps, "SCHEDULE", tuple(SCHEDULE[nth] for nth in at))
+    patch.setattr(steps_, "SCHEDULE", tuple(SCHEDULE[nth] for nth in at))
 
 
 def acting(stage: str) -> Sequence[int]:

@@ -7,8 +7,10 @@ from msgspec.structs import replace
 from scripted import started, step
 from test_jsonl import CARD
 
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import Event, Grid, PromptScores, Ready, Step
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import Event, PromptScores, Ready
+from tui_entropy.records.step import Step
+from tui_entropy.trace.writer import Recorder
 
 
 def float32(number: float) -> float:

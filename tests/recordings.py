@@ -8,9 +8,11 @@ from pathlib import Path
 import fake_engine
 from msgspec.structs import replace
 
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import Ended, Event, Knobs, KnobsChanged, Prefilled, Ready, VectorsChanged, Write
-from tui_entropy.schema import TABLES
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import Ended, Event, KnobsChanged, Prefilled, Ready, VectorsChanged
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.trace.schema import TABLES
+from tui_entropy.trace.writer import Recorder
 
 LAYERS, HEADS = 30, 9
 RATE = 20.0

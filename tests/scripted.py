@@ -2,8 +2,11 @@
 
 import math
 
-from tui_entropy.log import Log
-from tui_entropy.records import Candidate, Event, Grid, Knobs, Piece, Stage, Started, Step
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import Event, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Candidate, Piece, Stage, Step
+from tui_entropy.state.session_view import Log
 
 LAYERS, HEADS, PROMPT = 3, 2, 3
 

@@ -6,10 +6,10 @@ import tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.text import Codec
-from tui_entropy.records import ModelCard
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.records.model import ModelCard
 
 
 def tokenizer(vocab: int) -> PreTrainedTokenizerFast:

@@ -9,17 +9,21 @@ import pytest
 from typer.testing import CliRunner
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
-from tui_entropy import attaching, engines, link, paths
 from tui_entropy.cli import app
-from tui_entropy.errors import UserError
-from tui_entropy.records import Breakpoint, Dismissed, Ended, ModelSpec, Paused, Ready, Step
-from tui_entropy.trace import Trace
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.events import Dismissed, Ended, Paused, Ready
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.settings import Breakpoint
+from tui_entropy.records.step import Step
+from tui_entropy.trace.reader import Trace
+from tui_entropy.transport import client, connection, discovery
 
 
 @pytest.fixture(autouse=True)
 def nothing_left(own_folders, monkeypatch):
     monkeypatch.setenv("TUI_ENTROPY_ENGINE", shlex.join(FAKE))
-    monkeypatch.setattr(engines, "PATIENCE", 0.2)
+    monkeypatch.setattr(discovery, "PATIENCE", 0.2)
     before = set(psutil.Process().children())
     yield
     for each in set(psutil.Process().children()) - before:
@@ -32,12 +36,12 @@ def command(*arguments: str):
 
 
 def serving(**options) -> str:
-    return attaching.serve(FAKE, LOAD, wanted(**options), lambda _: None)
+    return client.serve(FAKE, LOAD, wanted(**options), lambda _: None)
 
 
 def test_an_engine_without_a_screen_writes_stays_and_is_ended():
     done = command("serve", "--headless", "--model", "toy", "--prompt", "a b c", "--max-tokens", "20", "--keep", "1m")
-    (engine,) = engines.running()
+    (engine,) = discovery.running()
     assert done.stdout == f"{engine.id}\n" and f"tui-entropy attach {engine.id}" in done.stderr
     watcher = Watcher(engine.socket)
     watcher.until(Ended)
@@ -54,15 +58,15 @@ def test_an_engine_without_a_screen_writes_stays_and_is_ended():
 
 
 def test_one_that_starts_without_a_prompt_waits_for_one():
-    name = attaching.serve(FAKE, LOAD, None, lambda _: None)
-    (engine,) = engines.running()
+    name = client.serve(FAKE, LOAD, None, lambda _: None)
+    (engine,) = discovery.running()
     assert (engine.id, engine.standing.state, engine.standing.screens) == (name, "ready", 0)
 
 
 def test_breakpoints_and_watches_are_set_before_it_writes():
     stops = ("--break", "step == 3", "--watch", "a b", "--break", "rank > 10000")
     command("serve", "--model", "toy", "--prompt", "a b c", "--max-tokens", "20", "--keep", "1m", *stops)
-    (engine,) = engines.running()
+    (engine,) = discovery.running()
     watcher = Watcher(engine.socket)
     watcher.until(Paused)
     log = watcher.log
@@ -74,12 +78,12 @@ def test_breakpoints_and_watches_are_set_before_it_writes():
 
 def test_a_breakpoint_that_this_model_has_no_layer_for_leaves_no_engine():
     with pytest.raises(UserError, match="from 1 to 2"):
-        attaching.serve(FAKE, LOAD, None, lambda _: None, (Breakpoint(1, "norm[3] > 3"),))
+        client.serve(FAKE, LOAD, None, lambda _: None, (Breakpoint(1, "norm[3] > 3"),))
 
 
 def test_leaving_it_after_the_start_is_not_leaving_a_screen():
-    attaching.serve(FAKE, LOAD.__class__(ModelSpec("toy"), keep=60, on_leave="pause"), wanted(), lambda _: None)
-    (engine,) = engines.running()
+    client.serve(FAKE, LOAD.__class__(ModelSpec("toy"), keep=60, on_leave="pause"), wanted(), lambda _: None)
+    (engine,) = discovery.running()
     watcher = Watcher(engine.socket)
     watcher.until(Step)
     assert watcher.log.state == "writing"
@@ -91,51 +95,51 @@ def test_leaving_it_after_the_start_is_not_leaving_a_screen():
 )
 def test_one_that_cannot_start_says_why_and_leaves_nothing(option, said):
     with pytest.raises(UserError, match=said):
-        attaching.serve([*FAKE, option], LOAD, wanted(), lambda _: None)
-    assert engines.running() == [] and not list(paths.sockets().glob("*"))
+        client.serve([*FAKE, option], LOAD, wanted(), lambda _: None)
+    assert discovery.running() == [] and not list(paths.sockets().glob("*"))
 
 
 def test_a_program_that_is_not_there_is_a_sentence():
     with pytest.raises(UserError, match="could not be started"):
-        attaching.serve(["/no/such"], LOAD, None, lambda _: None)
+        client.serve(["/no/such"], LOAD, None, lambda _: None)
 
 
 def test_one_that_would_end_at_once_is_not_started():
     with pytest.raises(UserError, match="--keep 0"):
         command("serve", "--keep", "0")
-    assert engines.running() == []
+    assert discovery.running() == []
 
 
 def test_an_engine_is_chosen_by_how_its_id_begins_and_several_are_listed():
     with pytest.raises(UserError, match="no engine is running"):
-        attaching.chosen(None)
+        client.chosen(None)
     first = serving()
-    assert attaching.chosen(None).id == first
+    assert client.chosen(None).id == first
     second = serving()
     with pytest.raises(UserError) as several:
-        attaching.chosen(None)
+        client.chosen(None)
     assert first in str(several.value) and second in str(several.value)
-    assert attaching.chosen(second).id == second
+    assert client.chosen(second).id == second
     with pytest.raises(UserError, match="0 engines"):
-        attaching.chosen("zzzzz")
+        client.chosen("zzzzz")
 
 
 def test_one_that_does_not_answer_is_ended_all_the_same(monkeypatch):
-    monkeypatch.setattr(attaching, "GRACE", 0.3)
+    monkeypatch.setattr(client, "GRACE", 0.3)
     busy = started("--load-seconds", "40")
     watcher = Watcher(busy.socket)
     watcher.send(LOAD)
     time.sleep(0.2)
-    (engine,) = engines.running()
-    assert engine.standing is None and "busy" in attaching.table([engine])
-    attaching.stop(engine)
+    (engine,) = discovery.running()
+    assert engine.standing is None and "busy" in client.table([engine])
+    client.stop(engine)
     assert busy.process.wait(2) in (0, -9)
-    assert engines.running() == []
+    assert discovery.running() == []
 
 
 def test_what_comes_from_elsewhere_is_drawn_as_text():
-    name = attaching.serve(FAKE, LOAD.__class__(ModelSpec("\x1b[31mred"), keep=60), None, lambda _: None)
-    assert "\x1b" not in attaching.table([attaching.chosen(name)])
+    name = client.serve(FAKE, LOAD.__class__(ModelSpec("\x1b[31mred"), keep=60), None, lambda _: None)
+    assert "\x1b" not in client.table([client.chosen(name)])
 
 
 def test_attaching_over_ssh_runs_it_there_in_a_terminal_with_the_colours_of_this_one(monkeypatch):
@@ -151,19 +155,19 @@ def test_attaching_over_ssh_runs_it_there_in_a_terminal_with_the_colours_of_this
 
 
 def test_a_socket_of_another_folder_may_lead_elsewhere(tmp_path):
-    assert attaching.is_forwarded(tmp_path / "x.sock")
+    assert client.is_forwarded(tmp_path / "x.sock")
     name = serving()
-    assert not attaching.is_forwarded(attaching.chosen(name).socket)
+    assert not client.is_forwarded(client.chosen(name).socket)
 
 
 def test_the_process_behind_a_socket_is_known():
-    name = attaching.serve(FAKE, LOAD, None, lambda _: None)
-    engine = attaching.chosen(name)
-    assert link.peer(link.connect(engine.socket).socket)[0] == engine.standing.pid
+    name = client.serve(FAKE, LOAD, None, lambda _: None)
+    engine = client.chosen(name)
+    assert connection.peer(connection.connect(engine.socket).socket)[0] == engine.standing.pid
 
 
 def test_what_waits_for_a_model_is_told_how_far_it_is():
     told = []
-    attaching.serve(FAKE, LOAD, None, told.append)
+    client.serve(FAKE, LOAD, None, told.append)
     assert [progress.done for progress in told] == [0, 90, 180, 270]
     assert Ready not in map(type, told)

@@ -8,9 +8,10 @@ import typer
 from typer.testing import CliRunner
 
 from tui_entropy.cli import break_options, grouped, vector_option
-from tui_entropy.errors import UserError
-from tui_entropy.knobs import KNOBS
-from tui_entropy.records import ORDERS, Breakpoint, Knobs, Vector
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.settings import Breakpoint, Vector
 
 
 @pytest.mark.parametrize(

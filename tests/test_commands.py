@@ -25,11 +25,11 @@ import typer
 from promises import ROOT, Shell, assert_right, recorded
 from terminal import Terminal
 
-from tui_entropy import paths
 from tui_entropy.cli import app, groups
 from tui_entropy.cli.options import SAMPLE_PROMPT
-from tui_entropy.knobs import KNOBS
-from tui_entropy.records import Knobs
+from tui_entropy.core import paths
+from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.sampling import Knobs
 
 pytestmark = [pytest.mark.real, pytest.mark.pty]
 

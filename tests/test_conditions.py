@@ -11,9 +11,14 @@ from msgspec.structs import replace
 from scripted import step
 from test_jsonl import CARD
 
-from tui_entropy.conditions import DEEPEST, LONGEST, TAIL, ConditionError, parse
-from tui_entropy.records import Decision, Grid, Knobs, Shadow, Step, Watch, Watched
-from tui_entropy.series import LN2, SERIES
+from tui_entropy.breakpoints.condition import ConditionError
+from tui_entropy.breakpoints.parser import DEEPEST, LONGEST, TAIL, parse
+from tui_entropy.metrics.metric import LN2
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Watch
+from tui_entropy.records.step import Decision, Shadow, Step, Watched
 
 MANUAL = Path(__file__).resolve().parent.parent / "docs" / "breakpoints.md"
 SHADOW = Shadow(0.5, 0.1, 0.1, 0.4, 0.9, 2, 7, b" \xff", 7, b" \xff")

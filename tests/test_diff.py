@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from scripted import started, step
 
-from tui_entropy.diff import REACH, Comparison, Span, compare, compared
-from tui_entropy.log import RunLog
+from tui_entropy.state.run_diff import REACH, Comparison, Span, compare, compared
+from tui_entropy.state.run_view import RunLog
 
 few = st.lists(st.integers(0, 3), max_size=60)
 

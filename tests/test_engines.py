@@ -12,29 +12,22 @@ from msgspec.structs import replace
 from terminal import Terminal
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
-from tui_entropy import engines, paths
-from tui_entropy.engines import duration, how_back, how_it_ended, last_line, seconds, staying
-from tui_entropy.errors import UserError
-from tui_entropy.records import (
-    Breakpoint,
-    Continue,
-    Ended,
-    Failed,
-    Knobs,
-    Paused,
-    Progress,
-    Ready,
-    Refused,
-    SetKnobs,
-    Started,
-)
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Continue, SetKnobs
+from tui_entropy.records.events import Ended, Failed, Paused, Progress, Ready, Refused, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint
+from tui_entropy.transport import discovery
+from tui_entropy.transport.discovery import how_back, how_it_ended, last_line, staying
+from tui_entropy.transport.durations import duration, seconds
 
 
 @pytest.fixture(autouse=True)
 def running(own_folders):
     made = []
 
-    def make(*options: str) -> engines.Started:
+    def make(*options: str) -> discovery.Started:
         made.append(started(*options))
         return made[-1]
 
@@ -45,7 +38,7 @@ def running(own_folders):
 
 
 def test_where_nothing_ever_ran_nothing_runs():
-    assert engines.running() == []
+    assert discovery.running() == []
 
 
 def test_engines_are_found_and_say_how_they_stand(running):
@@ -54,21 +47,21 @@ def test_engines_are_found_and_say_how_they_stand(running):
     watcher.send(LOAD)
     watcher.until(Ready)
     Watcher(second.socket, None).until(lambda: True)
-    found = {engine.id: engine for engine in engines.running()}
+    found = {engine.id: engine for engine in discovery.running()}
     assert set(found) == {first.id, second.id}
     assert found[first.id].standing.model.name == "toy" and found[first.id].standing.screens == 1
     assert found[second.id].standing.state == "starting" and found[second.id].standing.model is None
 
 
 def test_one_that_is_too_busy_to_answer_is_listed_and_not_waited_for(running, monkeypatch):
-    monkeypatch.setattr(engines, "PATIENCE", 0.1)
+    monkeypatch.setattr(discovery, "PATIENCE", 0.1)
     busy = running("--load-seconds", "20")
     watcher = Watcher(busy.socket)
     watcher.send(LOAD)
     time.sleep(0.2)
     began = time.monotonic()
-    (found,) = engines.running()
-    assert found == engines.Engine(busy.socket, None) and time.monotonic() - began < 1
+    (found,) = discovery.running()
+    assert found == discovery.Engine(busy.socket, None) and time.monotonic() - began < 1
 
 
 def test_what_dead_engines_left_is_removed_and_nothing_else(running):
@@ -83,7 +76,7 @@ def test_what_dead_engines_left_is_removed_and_nothing_else(running):
     assert killed.socket.with_suffix(".tui").exists()
     killed.process.kill()
     killed.process.wait()
-    assert engines.running() == []
+    assert discovery.running() == []
     assert set(killed.socket.parent.iterdir()) == {other, fake}
 
 
@@ -97,7 +90,7 @@ def test_a_folder_that_others_can_open_is_not_trusted():
     paths.sockets().mkdir(parents=True)
     paths.sockets().chmod(0o755)
     with pytest.raises(UserError, match="chmod 700"):
-        engines.running()
+        discovery.running()
 
 
 def test_an_engine_has_a_session_of_its_own_and_no_terminal(running):
@@ -172,10 +165,10 @@ def test_logs_are_for_this_user_alone_and_of_a_killed_engine_gone_when_another_s
 
 
 def test_a_link_in_the_place_of_a_log_is_not_followed(running, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "_new_id", lambda: "zzzz")
+    monkeypatch.setattr(discovery, "_new_id", lambda: "zzzz")
     (tmp_path / "mine").write_text("precious")
     paths.logs().mkdir(parents=True)
-    engines.log_of(paths.sockets() / "zzzz.sock").symlink_to(tmp_path / "mine")
+    discovery.log_of(paths.sockets() / "zzzz.sock").symlink_to(tmp_path / "mine")
     with pytest.raises(OSError):
         running()
     assert (tmp_path / "mine").read_text() == "precious"
@@ -185,7 +178,7 @@ def test_a_link_in_the_place_of_the_folder_of_sockets_is_not_followed(running, t
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     paths.sockets().symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="is a link"):
-        engines.running()
+        discovery.running()
     refused = running()
     assert refused.process.wait(30) == 1 and "is a link" in last_line(refused.log)
     assert not list((tmp_path / "elsewhere").iterdir())
@@ -237,11 +230,11 @@ def test_a_second_load_changes_nothing(running):
 
 
 def test_an_engine_has_its_orders_from_the_start_and_needs_nobody_for_them(own_folders):
-    begun = engines.start([*FAKE, "--rate", "100"], wish())
+    begun = discovery.start([*FAKE, "--rate", "100"], wish())
     try:
         Watcher(begun.socket, None).close()  # it listens now
         end = time.monotonic() + 20
-        while (standing := engines.ask(begun.socket)) is None or standing.state != "paused":  # at the breakpoint
+        while (standing := discovery.ask(begun.socket)) is None or standing.state != "paused":  # at the breakpoint
             assert time.monotonic() < end, standing
             time.sleep(0.05)
         screen = Watcher(begun.socket)
@@ -253,7 +246,7 @@ def test_an_engine_has_its_orders_from_the_start_and_needs_nobody_for_them(own_f
 
 
 def test_a_failure_before_anybody_came_is_told_to_whoever_comes(own_folders):
-    begun = engines.start([*FAKE, "--fail"], LOAD)
+    begun = discovery.start([*FAKE, "--fail"], LOAD)
     try:
         time.sleep(2)
         assert Watcher(begun.socket).until(Failed).fatal
@@ -264,7 +257,7 @@ def test_a_failure_before_anybody_came_is_told_to_whoever_comes(own_folders):
 
 def test_an_order_that_no_engine_takes_is_refused_before_one_is_started(own_folders):
     with pytest.raises(UserError, match="no engine can be told this"):
-        engines.start([*FAKE], replace(LOAD, keep=-1.0))
+        discovery.start([*FAKE], replace(LOAD, keep=-1.0))
     assert not paths.sockets().exists() or not list(paths.sockets().iterdir())
 
 

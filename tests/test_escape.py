@@ -6,8 +6,8 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.errors import UserError
-from tui_entropy.escape import plain_json, visible
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.escape import plain_json, visible
 
 OBEYED = {"Cc", "Cf", "Zl", "Zp"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tui_entropy import files
-from tui_entropy.errors import UserError
+from tui_entropy.core import files
+from tui_entropy.core.errors import UserError
 
 
 @pytest.fixture(params=["pipe", "socket", "folder", "device"])
@@ -79,12 +79,12 @@ def test_a_folder_of_ones_own_is_made_and_no_link_to_one_is_taken(tmp_path):
 
 
 LOADERS = {
-    "vector": "from tui_entropy.engine.vectors import load; load(path)",
-    "gguf": "from tui_entropy.engine.gguf import GgufFile; GgufFile(path)",
-    "trace": "from tui_entropy.trace import Trace; Trace.open(path)",
-    "theme": "from tui_entropy.ui.theme import read; read(path)",
-    "keys": "from tui_entropy.ui.keys import keymap; keymap(path)",
-    "model": "from tui_entropy.engine.loading import load; from tui_entropy.records import ModelSpec\n"
+    "vector": "from tui_entropy.engine.steering.control_vector import load; load(path)",
+    "gguf": "from tui_entropy.engine.sources.gguf import GgufFile; GgufFile(path)",
+    "trace": "from tui_entropy.trace.reader import Trace; Trace.open(path)",
+    "theme": "from tui_entropy.ui.drawing.theme import read; read(path)",
+    "keys": "from tui_entropy.ui.keys.keymap import keymap; keymap(path)",
+    "model": "from tui_entropy.engine.loading.loader import load; from tui_entropy.records.model import ModelSpec\n"
     "(path.parent / 'config.json').write_text('{\"model_type\": \"llama\"}')\n"
     "load(ModelSpec(str(path.parent)), print)",
 }
@@ -96,7 +96,7 @@ def test_whoever_is_given_a_pipe_says_so_at_once(kind, tmp_path):
     path = tmp_path / "m" / "model.safetensors"
     os.mkfifo(path)
     program = (
-        "from pathlib import Path; from tui_entropy.errors import UserError; import sys\n"
+        "from pathlib import Path; from tui_entropy.core.errors import UserError; import sys\n"
         f"path = Path(sys.argv[1])\ntry:\n    {LOADERS[kind].replace(chr(10), chr(10) + '    ')}\n"
         "except UserError as said: print('said', said)"
     )

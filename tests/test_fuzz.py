@@ -6,7 +6,7 @@ from fuzzing.play import Answers, Case, cases, play, shrunk
 from fuzzing.play import Fault as FuzzFault
 from fuzzing.scanner import Scanner
 
-from tui_entropy.ui.keys import KEYS
+from tui_entropy.ui.keys.keymap import KEYS
 
 pytestmark = pytest.mark.pty
 

@@ -12,11 +12,8 @@ import tui_entropy
 
 HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext", "gguf", "safetensors", "psutil"}
 SCREEN = {"textual", "rich", "plotext", "typer"}
-SHARED = {
-    "errors", "files", "records", "series", "log", "link", "paths", "catalogue", "schema", "recorder", "trace",
-    "salvage", "recorded_steps", "untrusted", "diff", "conditions", "terms", "escape", "streams", "crash_report",
-}  # fmt: skip
-"""What engine and screen both know."""
+SHARED = {"core", "records", "metrics", "breakpoints", "state", "trace", "transport"}
+"""Rooms that engine and screen both know."""
 
 FORK_AND_LOOK = """
 import json, os, sys
@@ -59,7 +56,7 @@ def side(module: str) -> str:
 def strangers(module: str) -> set[str]:
     """What importing a module must not bring along."""
     match side(module):
-        case "engine" | "headless":
+        case "engine" | "analysis" | "serving":
             return SCREEN | {"tui_entropy.ui", "tui_entropy.cli"}
         case "ui":
             return HEAVY - {"textual", "rich", "plotext"} | {"tui_entropy.engine", "tui_entropy.cli"}
@@ -90,7 +87,7 @@ def imported() -> dict[str, set[str]]:
     """Module -> what importing it loads."""
     found: dict[str, set[str]] = {}
     for one in sorted({*map(side, OURS)}):
-        kind = "engine" if one in ("engine", "headless") else one
+        kind = "engine" if one in ("engine", "analysis") else one
         found |= look([name for name in OURS if side(name) == one], FIRST.get(kind, ""))
     return found
 
@@ -102,21 +99,23 @@ def test_a_module_can_be_imported_first_and_keeps_to_its_side(module: str, impor
 
 
 def test_the_engine_process_listens_before_torch_is_there() -> None:
-    worker = "tui_entropy.engine.worker"
+    worker = "tui_entropy.serving.worker"
     assert {"torch", "transformers", "numpy"} & look([worker])[worker] == set()
 
 
 def test_no_view_knows_another(imported: dict[str, set[str]]) -> None:
-    views = {name for name in OURS if name.startswith("tui_entropy.ui.widgets.")}
-    assert views
-    for view in views:
-        assert imported[view] & views == {view}
+    for room in ("panes", "pages"):
+        inside = f"tui_entropy.ui.{room}."
+        views = {name for name in OURS if name.startswith(inside)}
+        assert views
+        for view in views - {"tui_entropy.ui.pages.page"}:
+            assert imported[view] & views == {view}
 
 
 def test_what_engine_and_screen_share_needs_msgspec_and_platformdirs_only(imported: dict[str, set[str]]) -> None:
     theirs = {"tui_entropy", "msgspec", "platformdirs", "typing_extensions"}  # the last is msgspec's
-    for name in SHARED:
-        tops = {module.split(".")[0] for module in imported[f"tui_entropy.{name}"]}
+    for name in (name for name in OURS if side(name) in SHARED):
+        tops = {module.split(".")[0] for module in imported[name]}
         assert {top for top in tops if top not in sys.stdlib_module_names and not top.startswith("_")} <= theirs
 
 

@@ -7,21 +7,12 @@ import pytest
 from msgspec.structs import replace
 from scripted import logged, started, step
 
-from tui_entropy import jsonl
-from tui_entropy.records import (
-    Breakpoint,
-    BreakpointsChanged,
-    Candidate,
-    Ended,
-    Grid,
-    ModelCard,
-    Paused,
-    PromptScores,
-    Vector,
-    Watch,
-    Watched,
-    WatchesChanged,
-)
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import BreakpointsChanged, Ended, Paused, PromptScores, WatchesChanged
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.settings import Breakpoint, Vector, Watch
+from tui_entropy.records.step import Candidate, Watched
+from tui_entropy.trace import jsonl
 
 CARD = ModelCard(
     name="tiny",

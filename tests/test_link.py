@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy import link
-from tui_entropy.errors import UserError
-from tui_entropy.records import Command, Event, Grid, Knobs, Pause, Progress, Refused, SetKnobs
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import Command, Pause, SetKnobs
+from tui_entropy.records.events import Event, Progress, Refused
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.transport import connection
 
 
 def ends():
     left, right = socket.socketpair()
-    return link.Connection(left, Command), link.Connection(right, Event)
+    return connection.Connection(left, Command), connection.Connection(right, Event)
 
 
 def test_what_is_sent_arrives_in_order_and_typed():
@@ -48,30 +51,30 @@ def test_last_words_are_heard_then_the_link_is_closed():
     engine.send(Refused("bye"))
     engine.close()
     assert screen.receive(1) == [Refused("bye")]
-    with pytest.raises(link.LinkClosed):
+    with pytest.raises(connection.LinkClosed):
         screen.receive(1)
 
 
 @given(st.binary(min_size=1, max_size=64))
 def test_garbage_closes_the_link_and_runs_nothing(garbage):
     left, right = socket.socketpair()
-    end = link.Connection(right, Event)
-    left.send(link.LENGTH.pack(len(garbage)) + garbage)
+    end = connection.Connection(right, Event)
+    left.send(connection.LENGTH.pack(len(garbage)) + garbage)
     left.close()
-    with pytest.raises(link.LinkClosed):
+    with pytest.raises(connection.LinkClosed):
         while True:
             end.receive(1)
 
 
 def test_only_this_user_can_open_the_socket(tmp_path):
     path = tmp_path / "private" / "engine.sock"
-    server = link.listen(path)
+    server = connection.listen(path)
     assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
     screens = []
-    thread = threading.Thread(target=lambda: screens.append(link.connect(path)))
+    thread = threading.Thread(target=lambda: screens.append(connection.connect(path)))
     thread.start()
     thread.join()
-    engine = link.accept(server)
+    engine = connection.accept(server)
     screens[0].send(Pause())
     assert engine.receive(1) == [Pause()]
 
@@ -80,7 +83,7 @@ def test_a_folder_that_others_can_open_is_refused_in_a_sentence(tmp_path):
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o755)
     with pytest.raises(UserError, match="chmod 700"):
-        link.listen(shared / "engine.sock")
+        connection.listen(shared / "engine.sock")
 
 
 def test_a_grid_is_read_without_numpy_and_gives_the_same_numbers():

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tui_entropy import paths
-from tui_entropy.catalogue import Provenance, cached
-from tui_entropy.listing import listing
+from tui_entropy.core import paths
+from tui_entropy.engine.sources.catalogue import Provenance, cached
+from tui_entropy.engine.sources.model_table import listing
 
 
 @pytest.fixture(autouse=True)

@@ -6,13 +6,12 @@ from msgspec.structs import replace
 from scripted import logged, started, step
 from test_jsonl import CARD
 
-from tui_entropy.log import Mark, knob_changes, vector_changes
-from tui_entropy.records import (
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import (
     Continued,
     Ended,
     Failed,
-    Grid,
-    Knobs,
     KnobsChanged,
     Labelled,
     Paused,
@@ -24,10 +23,11 @@ from tui_entropy.records import (
     Refused,
     Started,
     Switched,
-    Vector,
     VectorsChanged,
 )
-from tui_entropy.series import BY_NAME
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
+from tui_entropy.state.run_view import Mark, knob_changes, vector_changes
 
 
 def test_the_state_follows_the_events():

@@ -27,9 +27,11 @@ from odd_values import HOSTILE, written
 from safetensors.numpy import save
 from watchers import FAKE
 
-from tui_entropy.export import formats
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import Grid, Knobs, Labelled, Ready
+from tui_entropy.export import registry
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import Labelled, Ready
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.trace.writer import Recorder
 
 pytestmark = pytest.mark.pty
 
@@ -82,7 +84,7 @@ READS = [
     ["show"], ["merge"], ["replay", "--run", "7"], ["replay", "--theme", HOSTILE], ["replay", "--color", HOSTILE],
     ["replay", "--snapshot", HOSTILE], ["replay", "--snapshot", f"/nowhere/{NAME}.svg"], ["export", "--to", HOSTILE],
     ["export", "--to", "csv", "-o", f"/nowhere/{NAME}"], ["export", "--to", "csv"], ["show", "--run", "7"],
-    *(["export", "--to", kind, "-o", "-"] for kind in sorted(formats.FORMATS)),
+    *(["export", "--to", kind, "-o", "-"] for kind in sorted(registry.FORMATS)),
 ]  # fmt: skip
 
 

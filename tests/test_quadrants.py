@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.quadrants import HIGH, LN2, LOW, QUADRANTS, THRESHOLDS, WARM_UP, own_thresholds, quadrant, quantile
+from tui_entropy.metrics.entropix import (
+    HIGH,
+    LN2,
+    LOW,
+    QUADRANTS,
+    THRESHOLDS,
+    WARM_UP,
+    own_thresholds,
+    quadrant,
+    quantile,
+)
 
 CASES = [
     # variant, entropy and varentropy in bits, attention entropy and its spread in bits, expected

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 from recorded import on_device, recorded, session
 
-from tui_entropy.errors import UserError
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import AttentionRows, Ended, Grid, Memory, Progress
-from tui_entropy.trace import Trace
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import AttentionRows, Ended, Memory, Progress
+from tui_entropy.trace.reader import Trace
+from tui_entropy.trace.writer import Recorder
 
 WRITERS = """
 import json, os, random, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from recorded import on_device, session
-from tui_entropy.recorder import Recorder
+from tui_entropy.trace.writer import Recorder
 
 chance = random.Random(0)
 folder = Path(sys.argv[2])

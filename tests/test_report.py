@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from tui_entropy import paths, report
-from tui_entropy.records import ModelCard
-from tui_entropy.report import Check, Cost, Report
+from tui_entropy.core import paths
+from tui_entropy.engine.reliability import report
+from tui_entropy.engine.reliability.report import Check, Cost, Report
+from tui_entropy.records.model import ModelCard
 
 CARD = ModelCard(
     name="acme/[bold]tiny", revision="main", source="", note="", device="cpu", dtype="float32", n_layers=1, n_heads=1,

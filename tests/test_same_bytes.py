@@ -14,7 +14,7 @@ import small
 import tiny
 import torch
 
-from tui_entropy.trace import Trace
+from tui_entropy.trace.reader import Trace
 
 TIMES = ("forward_pass_seconds", "sampling_seconds", "at_seconds")
 

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 from scripted import step
 
-from tui_entropy.records import SCORES, Grid, Shadow, normalised
-from tui_entropy.series import BY_NAME, SERIES
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import SCORES, Shadow, normalised
 
 
 def test_bits_and_nats_are_the_same_information():

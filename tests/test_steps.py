@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 from scripted import step
 
-from tui_entropy.records import Grid
-from tui_entropy.series import BY_NAME, SERIES
-from tui_entropy.steps import OPEN, Steps
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.state.step_store import OPEN, Steps
 
 
 def filled(n: int) -> Steps:

@@ -11,8 +11,8 @@ from recordings import recorded, session
 
 from tui_entropy.cli import app
 from tui_entropy.cli.main import check_text, exit_code
-from tui_entropy.errors import UserError
-from tui_entropy.streams import PipeClosed
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.streams import PipeClosed
 
 US = (sys.executable, "-m", "tui_entropy")
 
@@ -156,7 +156,9 @@ def test_what_a_person_can_put_right_is_no_fault_of_the_program(error, code, sai
 
 
 def test_a_screen_that_fails_leaves_a_report_and_the_terminal_as_it_was(trace):
-    code = "from tui_entropy.ui.replay import ReplayApp as R; R.on_key = lambda *_: 1 / 0; R._await = R.on_key"
+    code = (
+        "from tui_entropy.ui.app.replay_app import ReplayApp as R; R.on_key = lambda *_: 1 / 0; R._await = R.on_key"
+    )
     code += f"; import sys; sys.argv[1:] = ['replay', {str(trace)!r}]; from tui_entropy.__main__ import main; main()"
     here, there = pty.openpty()
     before = os.popen(f"stty -g < {os.ttyname(there)}").read()

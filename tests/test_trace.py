@@ -17,35 +17,32 @@ from recorded import float32, on_device, recorded, session
 from scripted import logged, started
 from test_jsonl import CARD
 
-from tui_entropy import schema
-from tui_entropy.errors import UserError
-from tui_entropy.log import Log, RunLog
-from tui_entropy.recorded_steps import PAGE
-from tui_entropy.records import (
-    Candidate,
+from tui_entropy.core.errors import UserError
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import (
     Continued,
-    Decision,
     Ended,
     Event,
     Failed,
-    Grid,
-    Knobs,
     KnobsChanged,
     Paused,
     Prefilled,
     Ready,
     Refused,
-    Shadow,
-    Stage,
-    Step,
-    Vector,
     VectorsChanged,
 )
-from tui_entropy.salvage import salvaged
-from tui_entropy.schema import MIND
-from tui_entropy.series import BY_NAME, SERIES
-from tui_entropy.steps import Steps
-from tui_entropy.trace import Trace
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
+from tui_entropy.records.step import Candidate, Decision, Shadow, Stage, Step
+from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.session_view import Log
+from tui_entropy.state.step_store import Steps
+from tui_entropy.trace import schema
+from tui_entropy.trace.lazy_steps import PAGE
+from tui_entropy.trace.reader import Trace
+from tui_entropy.trace.recovery import salvaged
+from tui_entropy.trace.step_codec import MIND
 
 DOCS = Path(__file__).parent.parent / "docs" / "trace.md"
 

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from recorded import on_device, recorded, session
 from scripted import started
 
-from tui_entropy import paths
 from tui_entropy.cli import trace_path
-from tui_entropy.errors import UserError
-from tui_entropy.records import Ended, Labelled
-from tui_entropy.traces import found, listing, merged, new_path, remove, shown
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.events import Ended, Labelled
+from tui_entropy.trace.library import found, listing, merged, new_path, remove, shown
 
 
 @pytest.fixture

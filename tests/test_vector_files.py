@@ -18,7 +18,7 @@ import tiny
 from promises import Shell, assert_right, recorded
 from safetensors.numpy import save_file
 
-from tui_entropy import paths
+from tui_entropy.core import paths
 
 pytestmark = [pytest.mark.real, pytest.mark.pty]
 
@@ -175,9 +175,9 @@ def tokens(text: str) -> int:
 @pytest.mark.parametrize("size", [1, 2, 9])
 def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> None:
     """In this process, on a small model."""
-    from tui_entropy.engine.decode import instruments
-    from tui_entropy.engine.session import Session
-    from tui_entropy.records import Vector
+    from tui_entropy.engine.decoding.instruments import instruments
+    from tui_entropy.engine.session.session import Session
+    from tui_entropy.records.settings import Vector
 
     flat(tmp_path / "v.safetensors")
     paths = []

@@ -5,9 +5,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tui_entropy import engines, link
-from tui_entropy.log import Log
-from tui_entropy.records import Command, Event, Follow, Knobs, Load, ModelSpec, Standing, Step, Write
+from tui_entropy.records.commands import Command, Follow, Load, Write
+from tui_entropy.records.events import Event, Standing
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.state.session_view import Log
+from tui_entropy.transport import connection, discovery
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_engine.py"), "--layers", "2", "--heads", "2")
 LOAD = Load(ModelSpec("toy"), keep=60)
@@ -24,7 +28,7 @@ class Watcher:
         deadline = time.monotonic() + 20
         while True:
             try:
-                self.end = link.connect(socket)
+                self.end = connection.connect(socket)
                 break
             except OSError:
                 assert time.monotonic() < deadline, "the engine never listened"
@@ -70,5 +74,5 @@ class Watcher:
         self.end.close()
 
 
-def started(*options: str) -> engines.Started:
-    return engines.start([*FAKE, *options])
+def started(*options: str) -> discovery.Started:
+    return discovery.start([*FAKE, *options])

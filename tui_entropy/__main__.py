@@ -7,7 +7,8 @@ from typing import NoReturn
 def main() -> NoReturn:
     """The command. Until the screen is up nothing is garbage, and collecting would only delay the first paint."""
     gc.disable()
-    from tui_entropy import cli, streams
+    from tui_entropy import cli
+    from tui_entropy.core import streams
 
     streams.guard()
     cli.main()

@@ -15,8 +15,10 @@ from figures import Figure, Settings, in_turns, spread
 from terminal import Terminal
 from watchers import Watcher
 
-from tui_entropy import attaching
-from tui_entropy.records import Knobs, Load, ModelSpec, Write
+from tui_entropy.records.commands import Load, Write
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.transport import client
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 200, 60
@@ -32,7 +34,7 @@ def attach(settings: Settings) -> Iterator[Figure]:
             os.environ[name] = f"{folder}/{name}"
         load = Load(ModelSpec("scripted"), trace=f"{folder}/run.tui", keep=600)
         write = Write("a b c", None, False, tokens, Knobs())
-        engine = attaching.chosen(attaching.serve(ENGINE, load, write, lambda _: None))
+        engine = client.chosen(client.serve(ENGINE, load, write, lambda _: None))
         try:
             _finish(engine.socket)
             forwarded = Path(folder) / "forwarded.sock"
@@ -44,7 +46,7 @@ def attach(settings: Settings) -> Iterator[Figure]:
             rounds = 2 if settings.quick else 7
             times = in_turns(contestants, rounds)
         finally:
-            attaching.stop(engine)
+            client.stop(engine)
     name, link = f"attached to a run of {tokens} tokens", times["link"]
     yield Figure(
         f"{name}, screen complete", statistics.median(times["record"]), "s", "<= 1", spread(times["record"], "s")

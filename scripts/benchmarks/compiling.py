@@ -19,8 +19,8 @@ from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 from torch import nn
 
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.records import COLUMNS, ROWS
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.records.model import COLUMNS, ROWS
 
 PROMPT, NEW_TOKENS = 32, 32
 

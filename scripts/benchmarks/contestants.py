@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from engine import Stopwatch
 
-from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.models.loaded import Loaded
 
 Contestant = Callable[[list[int], int], Stopwatch]
 """(prompt ids, new tokens) -> when they came."""

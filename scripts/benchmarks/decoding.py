@@ -23,7 +23,7 @@ from engine import (
 from figures import Figure, Settings, in_turns, ratio, spread
 from options import everything
 
-from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.models.loaded import Loaded
 
 NEW_TOKENS = 128
 GOALS = {32: ">= 1.00", 1024: ">= 0.97", 4096: ">= 0.97"}

@@ -12,14 +12,19 @@ from typing import Any
 import torch
 from figures import Settings
 
-from tui_entropy.engine.anatomy import new_cache
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.forward import forward
-from tui_entropy.engine.loading import Loaded, load
-from tui_entropy.engine.rows import few_rows
-from tui_entropy.records import COLUMNS, Knobs, ModelSpec, Step
-from tui_entropy.series import SERIES
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.model import COLUMNS, ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 GREEDY = Controls(Knobs(temperature=0.0), {})
 

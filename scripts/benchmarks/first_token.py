@@ -15,7 +15,7 @@ from figures import Figure, Settings, in_turns, ratio, spread
 from screen import COMMAND, STATE, inspector
 from terminal import Terminal, environment
 
-from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.models.loaded import Loaded
 
 PROMPT = "Why is the sky blue?"
 SHOWN = re.compile(r"step \d+ of \d+")

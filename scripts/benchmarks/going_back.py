@@ -11,13 +11,18 @@ from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 
-from tui_entropy.engine.cache import appended_to, as_of, columns
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.travel import revisit
-from tui_entropy.records import Branch, Event, Knobs, Started, Step, Write
+from tui_entropy.engine.cache.kv_cache import appended_to, as_of, columns
+from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.rewind import revisit
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import Branch, Write
+from tui_entropy.records.events import Event, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 KNOBS = Knobs(temperature=0.7)
 KEPT = 1 << 30

@@ -59,8 +59,10 @@ def of_the_engine(marks: list[int]) -> tuple[Held, float]:
     import small
     import tiny
 
-    from tui_entropy import attaching, engines
-    from tui_entropy.records import Knobs, Load, ModelSpec, Write
+    from tui_entropy.records.commands import Load, Write
+    from tui_entropy.records.model import ModelSpec
+    from tui_entropy.records.sampling import Knobs
+    from tui_entropy.transport import client, discovery
 
     with tempfile.TemporaryDirectory(prefix="tui-entropy-bench-") as folder:
         for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
@@ -70,22 +72,22 @@ def of_the_engine(marks: list[int]) -> tuple[Held, float]:
         small.tokenizer(tiny.VOCAB).save_pretrained(f"{folder}/tiny")
         load = Load(ModelSpec(f"{folder}/tiny", device="cpu"), trace=f"{folder}/run.tui", keep=86_400)
         write = Write("The sea", None, False, marks[-1] + 100, Knobs(banned=(model.config.eos_token_id,)))
-        engine = attaching.chosen(attaching.serve(engines.ENGINE, load, write, lambda _: None))
+        engine = client.chosen(client.serve(discovery.ENGINE, load, write, lambda _: None))
         assert engine.standing is not None
         pid = engine.standing.pid
         try:
             held = _read(marks, lambda: _written(engine.socket), lambda: resident(pid))
         finally:
-            attaching.stop(engine)
+            client.stop(engine)
     shape = tiny.SHAPE
     width = shape["num_key_value_heads"] * shape["head_dim"]
     return held, 2 * 4 * shape["num_hidden_layers"] * width
 
 
 def _written(socket: Path) -> int:
-    from tui_entropy import engines
+    from tui_entropy.transport import discovery
 
-    standing = engines.ask(socket)
+    standing = discovery.ask(socket)
     return standing.tokens if standing else 0
 
 
@@ -122,8 +124,10 @@ def of_the_log(marks: list[int]) -> Held:
     import fake_engine
     import msgspec
 
-    from tui_entropy.log import Log
-    from tui_entropy.records import Event, Knobs, Write
+    from tui_entropy.records.commands import Write
+    from tui_entropy.records.events import Event
+    from tui_entropy.records.sampling import Knobs
+    from tui_entropy.state.session_view import Log
 
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Event)
     log, held = Log(), {}

@@ -10,14 +10,18 @@ import torch
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.cache import RoomyCache
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import TAKE, Controls, Instruments, decode, instruments
-from tui_entropy.engine.fan import Before, fan
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.rows import can_stack, part, stack
-from tui_entropy.engine.shadow import ShadowLane, cast
-from tui_entropy.records import AskFan, Knobs, Step
+from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.batching import can_stack, part, stack
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.continuations import Before, fan
+from tui_entropy.engine.session.shadow import ShadowLane, cast
+from tui_entropy.records.commands import AskFan
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 KNOBS = Knobs(temperature=0.7)
 GOAL = "<= 1.35"

@@ -10,10 +10,13 @@ from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_knobs
 
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.records import Knobs, Step
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 OPTIONS = {
     "greedy": {"temperature": 0.0},

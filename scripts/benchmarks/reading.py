@@ -15,7 +15,7 @@ import torch
 from engine import finished, generate, loaded_model, ours, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.loading import Loaded
+from tui_entropy.engine.models.loaded import Loaded
 
 CONTESTANTS: dict[str, Callable[[Loaded, list[int], int], object]] = {
     "ours": ours,

@@ -13,12 +13,16 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, spread
 from msgspec.structs import replace
 
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import Knobs, Piece, Ready, Started, Step
-from tui_entropy.trace import Trace
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.events import Ready, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Piece, Step
+from tui_entropy.trace.reader import Trace
+from tui_entropy.trace.writer import Recorder
 
 STRETCH = 8
 """Steps that are recorded, and then as many that are not: several transactions' worth."""

@@ -16,10 +16,10 @@ from recordings import RATE, lengthened, recorded, session
 from screen import cpu, shown
 from terminal import Chunk, Terminal
 
-from tui_entropy.trace import Trace
-from tui_entropy.ui.pictures import on_stage, screen
-from tui_entropy.ui.playback import SPEEDS, Playback
-from tui_entropy.ui.replay import ReplayApp
+from tui_entropy.trace.playback import SPEEDS, Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.capture.snapshot import on_stage, screen
 
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy"), "replay"]
 SIZES = ((120, 36), (200, 60))

@@ -218,10 +218,10 @@ def link(settings: Settings) -> Iterator[Figure]:
 REPAINTER = """
 import sys
 from pathlib import Path
-from tui_entropy.trace import Trace
-from tui_entropy.ui.driver import DiffingDriver
-from tui_entropy.ui.playback import Playback
-from tui_entropy.ui.replay import ReplayApp
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.terminal.driver import DiffingDriver
+from tui_entropy.trace.playback import Playback
+from tui_entropy.ui.app.replay_app import ReplayApp
 ReplayApp.action_help = lambda app: app.refresh(layout=True)
 ReplayApp(Playback(Trace.open(Path(sys.argv[1])), first=None), driver_class=DiffingDriver).run()
 """

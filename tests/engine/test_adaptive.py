@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from tui_entropy.engine.adaptive import DRAWS, asks, decide, draws, seen
-from tui_entropy.engine.state import Recent
-from tui_entropy.quadrants import LN2, WARM_UP
-from tui_entropy.records import Knobs
+from tui_entropy.engine.decoding.entropix_sampler import DRAWS, asks, decide, draws, seen
+from tui_entropy.engine.measure.running_stats import Recent
+from tui_entropy.metrics.entropix import LN2, WARM_UP
+from tui_entropy.records.sampling import Knobs
 
 BASE = Knobs(temperature=0.666, top_k=27, top_p=0.9, min_p=0.03)
 

@@ -6,10 +6,11 @@ import torch
 from tiny import FAMILIES, SHAPE, WINDOW, built, hybrid, llama, prompt
 from transformers import BigBirdConfig, BloomConfig, Gemma3Config, LlamaModel
 
-from tui_entropy.engine.anatomy import UNLIMITED, anatomy_of, new_cache
-from tui_entropy.engine.attention import attention_probe
-from tui_entropy.errors import UserError
-from tui_entropy.records import AskAttention
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.architecture.architecture import UNLIMITED, anatomy_of
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.records.commands import AskAttention
 
 KINDS = {
     "gemma3": ("sliding", "full", "sliding", "full"),

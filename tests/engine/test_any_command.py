@@ -11,42 +11,39 @@ from msgspec.structs import replace
 from small import endless
 from small import loaded as small_model
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.worker import Worker
-from tui_entropy.log import Log
-from tui_entropy.records import (
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import (
     Advance,
     AskAttention,
     AskFan,
     Branch,
-    Breakpoint,
     Command,
     Continue,
-    Failed,
     Follow,
     Go,
-    Knobs,
     Label,
-    Lane,
     Load,
-    ModelSpec,
     Pause,
     Quit,
     Reconsider,
-    Refused,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
     SetVector,
     SetWatches,
-    Step,
     Stop,
     TakeControl,
     Twin,
-    Vector,
     Write,
 )
+from tui_entropy.records.events import Failed, Refused
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Lane, Vector
+from tui_entropy.records.step import Step
+from tui_entropy.serving.worker import Worker
+from tui_entropy.state.session_view import Log
 
 OF_THE_AUDIENCE = (Quit, Follow, TakeControl)
 """They are answered before the worker hears of them."""

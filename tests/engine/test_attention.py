@@ -10,11 +10,14 @@ from tiny import FAMILIES, WINDOW, gemma2, gemma3, gpt_oss, llama, prompt
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from tui_entropy.engine import attention, attention_functions
-from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.attention import attention_probe
-from tui_entropy.records import ATTENTION, AskAttention, Grid
-from tui_entropy.series import BY_NAME
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments import attention, attention_functions
+from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.step import ATTENTION
 
 N = 3 * WINDOW
 """Long enough that every window has slid."""

@@ -14,31 +14,26 @@ from msgspec.structs import replace
 from recorded import on_device, session
 from watchers import LOAD, Watcher, started, wanted
 
-from tui_entropy import link
-from tui_entropy.engine import audience
-from tui_entropy.engine.audience import Audience
-from tui_entropy.log import Log
-from tui_entropy.records import (
-    Advance,
-    AskAttention,
+from tui_entropy.records.commands import Advance, AskAttention, Follow, SetKnobs, Stop, TakeControl
+from tui_entropy.records.events import (
     AttentionRows,
     Dismissed,
     Ended,
-    Follow,
-    Knobs,
     KnobsChanged,
     Paused,
     Proposed,
     Ready,
     Refused,
-    SetKnobs,
     Started,
-    Step,
-    Stop,
     Switched,
-    TakeControl,
 )
-from tui_entropy.trace import Trace
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.serving import broadcast
+from tui_entropy.serving.broadcast import Audience
+from tui_entropy.state.session_view import Log
+from tui_entropy.trace.reader import Trace
+from tui_entropy.transport import connection
 
 
 @pytest.fixture
@@ -131,7 +126,7 @@ def test_the_record_of_an_engine_that_keeps_none_goes_with_it(engine):
     asking = Watcher(socket, None)
     trace = Path(asking.standing.trace)
     assert trace.exists() and trace.stat().st_mode & 0o077 == 0
-    asking.send(TakeControl(), audience.Quit())
+    asking.send(TakeControl(), broadcast.Quit())
     engine.processes[0].process.wait(5)
     assert not list(socket.parent.iterdir())
 
@@ -143,7 +138,7 @@ class Hearing:
     """A screen in this process, and the audience that it is part of."""
 
     def __init__(self, here: Audience, follow: int = 0) -> None:
-        self.here, self.end, self.log, self.heard = here, link.connect(here.path), Log(), []
+        self.here, self.end, self.log, self.heard = here, connection.connect(here.path), Log(), []
         self.end.send(Follow(follow))
         self.until(lambda: here._watchers and here._watchers[-1].live)
 
@@ -206,7 +201,7 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
         for event in after:
             here.emit(event)
     else:
-        told = audience.missed
+        told = broadcast.missed
 
         def late(watcher, recorder, seq):
             for number, event in enumerate(told(watcher, recorder, seq)):
@@ -214,7 +209,7 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
                     here.emit(new)
                 yield event
 
-        monkeypatch.setattr(audience, "missed", late)
+        monkeypatch.setattr(broadcast, "missed", late)
         screen = Hearing(here)
     screen.until(lambda: screen.log.run == after[0].run and here._watchers[-1].live)
     whole = Trace.open(here._recorder.path).log()
@@ -253,7 +248,7 @@ def test_who_watches_is_refused_in_a_sentence_but_for_questions_which_only_they_
     first.until(Step)
     second = Watcher(socket)
     second.until(Step)
-    for command in (Stop(), SetKnobs(Knobs(temperature=2.0)), wanted(), audience.Quit()):
+    for command in (Stop(), SetKnobs(Knobs(temperature=2.0)), wanted(), broadcast.Quit()):
         second.send(command)
         assert "ctrl+g" in second.until(Refused).sentence
     second.send(AskAttention(1, None, 3, 2, 0, 4))
@@ -359,14 +354,14 @@ def test_coming_back_and_looking_in_are_not_the_same(engine):
     with suppress(OSError):  # looking in keeps nothing alive
         for _ in range(5):
             time.sleep(0.15)
-            link.connect(socket)
+            connection.connect(socket)
     assert engine.processes[0].process.wait(2) == 0
 
 
 def test_an_engine_that_is_never_told_anything_does_not_stay(own_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(audience, "PATIENCE", 0.05)
+    monkeypatch.setattr(broadcast, "PATIENCE", 0.05)
     here = Audience(tmp_path / "run" / "x.sock")
-    assert [type(command) for command in here.hear(wait=True)] == [audience.Quit]
+    assert [type(command) for command in here.hear(wait=True)] == [broadcast.Quit]
     here.close()
 
 
@@ -388,9 +383,9 @@ def test_a_hangup_is_not_for_it_and_a_request_to_end_is_obeyed_cleanly(engine, n
 
 
 def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(audience, "SLOW", 2**20)
+    monkeypatch.setattr(broadcast, "SLOW", 2**20)
     here = Audience(tmp_path / "run" / "x.sock")
-    stuck, reading = link.connect(here.path), link.connect(here.path)
+    stuck, reading = connection.connect(here.path), connection.connect(here.path)
     for end in (stuck, reading):
         end.send(Follow())
     for _ in range(4):

@@ -8,24 +8,18 @@ from msgspec.structs import replace
 from small import endless
 from small import loaded as small_model
 
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.vectors import ControlVector, setting
-from tui_entropy.errors import UserError
-from tui_entropy.log import Log
-from tui_entropy.records import (
-    AskAttention,
-    Branch,
-    Knobs,
-    Label,
-    Labelled,
-    Reconsider,
-    Started,
-    Step,
-    VectorsChanged,
-    Write,
-)
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.steering.control_vector import ControlVector, setting
+from tui_entropy.records.commands import AskAttention, Branch, Label, Reconsider, Write
+from tui_entropy.records.events import Labelled, Started, VectorsChanged
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.state.session_view import Log
 
 DRAWN = Knobs(temperature=1.0, top_k=0, top_p=1.0, seed=3)
 PROMPT = "ABCDEFGHIJ"

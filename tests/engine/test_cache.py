@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from tui_entropy.engine import cache as roomy
-from tui_entropy.engine.cache import RoomyCache, RoomyLayer
+from tui_entropy.engine.cache import kv_cache as roomy
+from tui_entropy.engine.cache.kv_cache import RoomyCache, RoomyLayer
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,19 +16,25 @@ from small import endless
 from small import loaded as small_model
 from test_travel import DRAWN, MODELS, PROMPT, numbers, written
 
-from tui_entropy.engine import captured as captured_module
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.cache import RoomyCache
-from tui_entropy.engine.captured import CapturedPass
-from tui_entropy.engine.captured_choice import CapturedChoice, _chosen
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import TAKE, Controls, decode, instruments
-from tui_entropy.engine.forward import forward
-from tui_entropy.engine.graphs import Graphs, Waits
-from tui_entropy.engine.sampling import stages
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.travel import Travel
-from tui_entropy.records import ORDERS, AskAttention, Branch, Knobs, Lane, ModelSpec, Step, Write
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cuda_graph import forward_pass as captured_module
+from tui_entropy.engine.cuda_graph.forward_pass import CapturedPass
+from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
+from tui_entropy.engine.cuda_graph.sampling_pass import CapturedChoice, _chosen
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.sampling.chain import stages
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.rewind import Travel
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import AskAttention, Branch, Write
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.settings import Lane
+from tui_entropy.records.step import Step
 
 WITHOUT = {"hybrid": "some of its layers keep more than keys and values"}
 GREEDY = Controls(Knobs(temperature=0.0), {})

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
-from tui_entropy.engine import causal
+from tui_entropy.engine.kernels import causal_sdpa
 
 N_QUERIES, N_KEYS, WIDTH = 7, 19, 8
 
@@ -36,16 +36,16 @@ def test_it_is_what_the_formula_with_a_mask_gives(n_queries, n_kv_heads, value_w
     value = torch.randn(2, n_kv_heads, N_KEYS, value_width, generator=noise).to(dtype)
     module = nn.Module()
     module.num_key_value_groups = 6 // n_kv_heads
-    found, weights = causal.attend(module, query, key, value, None, scaling=0.5)
+    found, weights = causal_sdpa.attend(module, query, key, value, None, scaling=0.5)
     assert weights is None and found.dtype is dtype
     torch.testing.assert_close(found.double(), formula(query, key, value, 0.5), atol=apart, rtol=0)
 
 
 def test_a_mask_is_made_only_where_it_hides_more_than_what_comes_later():
-    assert causal.mask(**asked()) is None
-    windowed = causal.mask(**asked(mask_function=sliding_window_causal_mask_function(4), local_size=4))
+    assert causal_sdpa.mask(**asked()) is None
+    windowed = causal_sdpa.mask(**asked(mask_function=sliding_window_causal_mask_function(4), local_size=4))
     assert windowed is not None and windowed.shape == (1, 1, N_QUERIES, N_KEYS)
     padded = torch.ones(1, N_KEYS, dtype=torch.bool)
     padded[:, :3] = False
-    assert causal.mask(**asked(attention_mask=padded)) is not None
-    assert causal.mask(**asked(allow_is_causal_skip=False)) is not None
+    assert causal_sdpa.mask(**asked(attention_mask=padded)) is not None
+    assert causal_sdpa.mask(**asked(allow_is_causal_skip=False)) is not None

@@ -10,10 +10,10 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Qwen3Config
 
-from tui_entropy.catalogue import Provenance
-from tui_entropy.engine.conversion import convert
-from tui_entropy.errors import UserError
-from tui_entropy.records import Progress
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.sources.catalogue import Provenance
+from tui_entropy.engine.sources.gguf_convert import convert
+from tui_entropy.records.events import Progress
 
 Kind = gguf.GGMLQuantizationType
 
@@ -60,7 +60,7 @@ def test_a_file_of_16_bit_floats_stays_one(tmp_path: Path, kind: Kind, dtype: to
 
 
 def test_large_quantised_weights_are_kept_as_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui_entropy.engine.conversion.LARGEST_FLOAT32", 1000)
+    monkeypatch.setattr("tui_entropy.engine.sources.gguf_convert.LARGEST_FLOAT32", 1000)
     converted = model_of(folder_of(gguf_files.write(tmp_path / "tiny.gguf", tiny.llama(), Kind.Q8_0)))
     assert {weight.dtype for weight in converted.parameters()} == {torch.bfloat16}
 

@@ -11,13 +11,16 @@ from small import endless
 from small import loaded as small_model
 from transformers import DynamicCache
 
-from tui_entropy.engine import adaptive
-from tui_entropy.engine import decode as loop
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.quadrants import THRESHOLDS, Thresholds, quadrant
-from tui_entropy.records import SCORES, Knobs, Prefilled, PromptScores, Step
-from tui_entropy.series import BY_NAME
+from tui_entropy.engine.decoding import entropix_sampler, loop
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds, quadrant
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.events import Prefilled, PromptScores
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import SCORES, Step
 
 GREEDY = Knobs(temperature=0)
 PROMPT = tiny.prompt(12)[0].tolist()
@@ -255,7 +258,7 @@ def test_the_adaptive_sampler_decides_at_each_step_by_what_it_sees(llama):
 
 def test_the_clarifier_is_written_where_the_sampler_asks_but_never_twice_in_a_row(llama, monkeypatch):
     low = Thresholds(0.0, 0.0, 0.1, 99.0, 99.0, 99.0)  # every step is one to ask at
-    monkeypatch.setitem(adaptive.THRESHOLDS, "S1", low)
+    monkeypatch.setitem(entropix_sampler.THRESHOLDS, "S1", low)
     controls = Controls(Knobs(temperature=1.0, adaptive="S1"), {}, clarifier=77)
     written = steps(llama, lambda: controls, n=6)
     asked = [step.token_id == 77 for step in written]

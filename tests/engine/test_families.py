@@ -15,10 +15,10 @@ import pytest
 import tiny
 import transformers
 
-from tui_entropy.engine import decode
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.trial import is_plain
-from tui_entropy.records import COLUMNS, ROWS
+from tui_entropy.engine.decoding import loop
+from tui_entropy.engine.loading.trial import is_plain
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.records.model import COLUMNS, ROWS
 
 SHORT, LONG = 12, 1000
 """Tokens of the prompts; the program reads 512 at a time."""
@@ -87,7 +87,7 @@ def judged(family: str, folder, seed: int, long: bool, products: str, patch) -> 
     def prompts(loaded: Loaded) -> list[list[int]]:
         both = long or family in LONG_ALWAYS or not (is_plain(loaded) or family in LONG_IF_SLOW)
         if not both:
-            patch.setattr(decode, "PREFILL_CHUNK", STRETCH)
+            patch.setattr(loop, "PREFILL_CHUNK", STRETCH)
         return [tiny.prompt(n, seed + 1)[0].tolist() for n in (SHORT, LONG)[: 1 + both]]
 
     try:

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 from test_lanes import HOT, alone
 from test_shadow import PRESETS, PROMPT, model, pushed, steps
 
-from tui_entropy.engine import fan as fans
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.fan import Row, fanned, normalised
-from tui_entropy.engine.session import Session
-from tui_entropy.errors import UserError
-from tui_entropy.records import AskAttention, AskFan, Fanned, Write
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session import continuations as fans
+from tui_entropy.engine.session.continuations import Row, fanned, normalised
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import AskAttention, AskFan, Write
+from tui_entropy.records.events import Fanned
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)

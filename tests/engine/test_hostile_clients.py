@@ -20,26 +20,13 @@ from hypothesis import HealthCheck, given, seed, settings
 from msgspec.structs import replace
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
-from tui_entropy import engines, link
-from tui_entropy.engine import admission
-from tui_entropy.errors import UserError
-from tui_entropy.knobs import KNOBS
-from tui_entropy.records import (
-    LONGEST_STAY,
-    AskAttention,
-    Dismissed,
-    Event,
-    Failed,
-    Follow,
-    Pause,
-    Ready,
-    Refused,
-    SetKnobs,
-    Standing,
-    Started,
-    Stop,
-    TakeControl,
-)
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.bounds import LONGEST_STAY
+from tui_entropy.records.commands import AskAttention, Follow, Pause, SetKnobs, Stop, TakeControl
+from tui_entropy.records.events import Dismissed, Event, Failed, Ready, Refused, Standing, Started
+from tui_entropy.records.knobs import KNOBS
+from tui_entropy.serving import admission
+from tui_entropy.transport import connection, discovery
 
 MIB = 2**20
 KEEP = replace(LOAD, keep=600)
@@ -63,9 +50,9 @@ class Rival:
 
     def hears(self, kind: type, seconds: float = 10):
         """The first event of a kind; None where the link ends without one."""
-        end = link.Connection(self.socket, Event)
+        end = connection.Connection(self.socket, Event)
         limit = time.monotonic() + seconds
-        with suppress(link.LinkClosed):
+        with suppress(connection.LinkClosed):
             while time.monotonic() < limit:
                 for event in end.receive(0.1):
                     if isinstance(event, kind):
@@ -80,7 +67,7 @@ class Writing:
     """An engine that writes without end, and the screen that is in control of it."""
 
     def __init__(self, prefix: tuple[str, ...] = (), rate: int = 100) -> None:
-        self.started = engines.start([*prefix, *FAKE, "--rate", str(rate)])
+        self.started = discovery.start([*prefix, *FAKE, "--rate", str(rate)])
         self.path = self.started.socket
         self.screen = Watcher(self.path)
         self.screen.send(KEEP, wanted(10**6))
@@ -152,18 +139,18 @@ def test_no_message_of_another_client_stops_the_text(writing, message, split):
 
 def test_who_says_what_is_no_message_hears_why_it_is_let_go_after_what_it_said_before(writing):
     rival = Rival(writing.path)
-    rival.say(link.packed(Stop()) + hostile.texts()[2] + link.packed(Stop()))
+    rival.say(connection.packed(Stop()) + hostile.texts()[2] + connection.packed(Stop()))
     said = rival.hears(Dismissed)
     assert "cannot be read" in said.sentence and "utf-8" in said.sentence and "\n" not in said.sentence
     other = Rival(writing.path)
-    other.say(link.packed(Stop()) + hostile.texts()[2])
+    other.say(connection.packed(Stop()) + hostile.texts()[2])
     assert "ctrl+g" in other.hears(Refused).sentence
 
 
 def test_a_number_that_no_command_may_have_is_refused_in_a_sentence_and_the_client_stays(writing):
     rival = Watcher(writing.path, follow=None)
     for n_keys in (10**7, 10**8, -5, 2**63):
-        rival.end.send_packed(link.packed(AskAttention(1, None, 3, 2, 0, n_keys)))
+        rival.end.send_packed(connection.packed(AskAttention(1, None, 3, 2, 0, n_keys)))
         assert "n_keys" in rival.until(Refused).sentence
     rival.send(Pause())
     assert "ctrl+g" in rival.until(Refused).sentence
@@ -216,12 +203,12 @@ def test_the_sender_is_told_of_what_no_engine_would_take():
     for command in (
         AskAttention(1, None, 3, 2, 0, 10**7),
         SetKnobs(replace(wanted().knobs, seed=2**70)),
-        replace(wanted(), prompt="x" * (link.LARGEST_COMMAND + 1)),
+        replace(wanted(), prompt="x" * (connection.LARGEST_COMMAND + 1)),
         replace(KEEP, keep=float("nan")),
         replace(KEEP, on_leave="sleep"),
     ):
         with pytest.raises(UserError):
-            link.command(command)
+            connection.command(command)
 
 
 # --- How much ----------------------------------------------------------------------------------------------------
@@ -233,7 +220,7 @@ def test_unfinished_messages_take_little_memory_however_many_there_are(another):
     rivals = [Rival(writing.path) for _ in range(12)]
     for rival in rivals:
         rival.socket.settimeout(0.5)
-        rival.say(link.LENGTH.pack(link.LARGEST_COMMAND) + b"x" * (15 * MIB))
+        rival.say(connection.LENGTH.pack(connection.LARGEST_COMMAND) + b"x" * (15 * MIB))
         writing.goes_on(1)
     assert writing.memory - before < 1.5 * admission.MEMORY
     for rival in rivals:
@@ -244,7 +231,7 @@ def test_who_asks_without_reading_costs_a_bounded_amount_and_holds_nothing_up(an
     writing = another()
     before = writing.memory
     rivals = [Rival(writing.path) for _ in range(6)]
-    ask = link.packed(AskAttention(1, None, 63, 64, 0, 512))
+    ask = connection.packed(AskAttention(1, None, 63, 64, 0, 512))
     for rival in rivals:
         rival.socket.setblocking(False)
     for _ in range(100):
@@ -260,7 +247,7 @@ def test_a_flood_of_changes_of_control_leaves_the_others_connected(another):
     writing = another()
     rival = Rival(writing.path)
     rival.socket.settimeout(1)
-    rival.say(b"".join(map(link.packed, (Follow(), TakeControl(), Stop(), Follow()))) * 3000)
+    rival.say(b"".join(map(connection.packed, (Follow(), TakeControl(), Stop(), Follow()))) * 3000)
     count = len(writing.screen.heard)
     writing.screen.until(lambda: not writing.screen.standing.in_control)
     rival.close()
@@ -283,7 +270,7 @@ def test_more_clients_than_descriptors_are_turned_away_and_the_owner_gets_in(ano
         with suppress(OSError):
             rivals.append(Rival(writing.path))
             if number % 3 == 0:
-                rivals[-1].say(link.packed(Follow()))
+                rivals[-1].say(connection.packed(Follow()))
     writing.goes_on()
     owner = Watcher(writing.path)
     owner.until(Standing)

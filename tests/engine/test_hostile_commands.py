@@ -9,8 +9,12 @@ from hypothesis import HealthCheck, given, seed, settings
 from small import saved
 from watchers import Watcher
 
-from tui_entropy import engines
-from tui_entropy.records import Ended, Failed, Knobs, Load, ModelSpec, Ready, Started, Step, Stop, Write
+from tui_entropy.records.commands import Load, Stop, Write
+from tui_entropy.records.events import Ended, Failed, Ready, Started
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.transport import discovery
 
 AGAIN = Write("ABCDEFGHIJ", None, False, 40, Knobs(temperature=1.0, top_k=0, seed=1))
 
@@ -19,7 +23,7 @@ class Commanded:
     """A real engine with a tiny model, and the screen that is in control of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.started = engines.start([sys.executable, "-m", "tui_entropy.engine.worker"])
+        self.started = discovery.start([sys.executable, "-m", "tui_entropy.serving.worker"])
         self.screen = Watcher(self.started.socket)
         self.screen.send(Load(ModelSpec(str(saved(folder / "model"))), keep=600))
         self.screen.until(Ready, 120)

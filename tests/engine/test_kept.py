@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache
 
-from tui_entropy.engine.kept import Kept
+from tui_entropy.engine.cache.prefix_cache import Kept
 
 PER_TOKEN = 2 * 2 * 3 * 4 * 4
 """Bytes of keys and values: rows, heads, width, float32."""

@@ -6,24 +6,14 @@ import pytest
 import tiny
 from test_shadow import LONGER, OTHER, PRESETS, PROMPT, model, pushed, steps
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.errors import UserError
-from tui_entropy.records import (
-    Branch,
-    Ended,
-    Event,
-    Knobs,
-    KnobsChanged,
-    Lane,
-    Paused,
-    Proposed,
-    ShadowChanged,
-    Started,
-    Step,
-    Twin,
-    Write,
-)
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import Branch, Twin, Write
+from tui_entropy.records.events import Ended, Event, KnobsChanged, Paused, Proposed, ShadowChanged, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane
+from tui_entropy.records.step import Step
 
 HOT = PRESETS["hot"]
 

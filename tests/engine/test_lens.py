@@ -6,10 +6,11 @@ from tiny import FAMILIES, SHAPE, built, gemma2, llama, prompt
 from torch import nn
 from transformers import CohereConfig, GraniteConfig, PhiConfig
 
-from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.lens import unembed
-from tui_entropy.engine.prompt_scores import final_residual
-from tui_entropy.engine.residual import residual_probe
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments.prompt_scores import final_residual
+from tui_entropy.engine.instruments.residual import residual_probe
+from tui_entropy.engine.instruments.unembed import unembed
 
 HEADS = {
     **FAMILIES,

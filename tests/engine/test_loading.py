@@ -12,12 +12,14 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from tui_entropy import paths
-from tui_entropy.engine import loading
-from tui_entropy.engine.checkpoint import checkpoint_of
-from tui_entropy.engine.loading import Loaded, load
-from tui_entropy.errors import UserError
-from tui_entropy.records import ModelSpec, Progress
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.loading import loader
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sources.safetensors_header import checkpoint_of
+from tui_entropy.records.events import Progress
+from tui_entropy.records.model import ModelSpec
 
 
 def loaded(folder: Path, **spec: object) -> Loaded:
@@ -88,7 +90,7 @@ def test_where_float32_would_crowd_the_memory_the_checkpoint_s_own_dtype_is_kept
     half: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n_weights = checkpoint_of(half).n_weights
-    monkeypatch.setattr(loading, "free_bytes", lambda device: n_weights * 5)
+    monkeypatch.setattr(loader, "free_bytes", lambda device: n_weights * 5)
     assert loaded(half).card.dtype == "bfloat16"
 
 
@@ -104,14 +106,14 @@ def test_a_dtype_that_is_not_there_is_refused(folder: Path, dtype: str) -> None:
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
-    monkeypatch.setattr(loading, "_model", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(loader, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(loader, "_model", lambda *_: pytest.fail("read"))
     with pytest.raises(UserError, match=r"weights of mine take .* GiB and cpu has .* GiB free; use --dtype bfloat16"):
         loaded(folder)
 
 
 def test_free_memory_of_a_cpu_is_what_the_system_says() -> None:
-    assert abs(loading.free_bytes(torch.device("cpu")) - psutil.virtual_memory().available) < 2**30
+    assert abs(loader.free_bytes(torch.device("cpu")) - psutil.virtual_memory().available) < 2**30
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps:7", "cpu:x"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tui_entropy.engine.metrics import (
+from tui_entropy.engine.instruments.tensor_metrics import (
     disagreement,
     entropy,
     interaction_strength,

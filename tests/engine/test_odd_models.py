@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from odd_values import HOSTILE, changed, damaged, encoded, is_a_sentence, odd_json, odd_object, odd_texts, written
 from safetensors.numpy import save
 
-from tui_entropy.engine import vectors
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.loading import load
-from tui_entropy.engine.session import Session
-from tui_entropy.errors import UserError
-from tui_entropy.records import Knobs, ModelSpec, Write
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.steering import control_vector
+from tui_entropy.records.commands import Write
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
 
 JSON = ("config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json")
 OF_CONFIG = (
@@ -169,7 +171,7 @@ def test_a_folder_that_fits_together_in_no_way_leaves_a_report_beside_the_senten
     def broken(*_: object) -> None:
         raise KeyError(HOSTILE)
 
-    monkeypatch.setattr("tui_entropy.engine.loading.anatomy_of", broken)
+    monkeypatch.setattr("tui_entropy.engine.loading.loader.anatomy_of", broken)
     said = refusal(model)
     assert "cannot be used here (KeyError: KeyError: " in said
     (report,) = [word for word in said.split() if word.endswith(".txt")]
@@ -215,10 +217,10 @@ def test_a_gguf_file_without_one_of_its_parts_is_told_so_in_a_sentence(weights, 
 @given(data=st.data())
 def test_a_damaged_control_vector_is_read_or_refused(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("vectors")
-    made = vectors.ControlVector("warm", {n: np.ones(32, np.float32) for n in (2, 3)})
+    made = control_vector.ControlVector("warm", {n: np.ones(32, np.float32) for n in (2, 3)})
     path = folder / f"warm{data.draw(st.sampled_from(['.gguf', '.safetensors']))}"
     if path.suffix == ".gguf":
-        vectors.save_gguf(made, path, data.draw(st.sampled_from(["llama", HOSTILE])))
+        control_vector.save_gguf(made, path, data.draw(st.sampled_from(["llama", HOSTILE])))
     else:
         name = f"direction.{data.draw(st.sampled_from(['1', '0', '9' * 5000, '-1', 'x']) | odd_texts)}"
         kind = data.draw(st.sampled_from([np.float32, np.float16, np.int8, np.bool_]))
@@ -228,7 +230,7 @@ def test_a_damaged_control_vector_is_read_or_refused(tmp_path_factory, data):
     written(path, data.draw(st.just(path.read_bytes()) | damaged(path.read_bytes(), 400)))
     try:
         with in_time():
-            vectors.check(vectors.load(path), 4, 32)
+            control_vector.check(control_vector.load(path), 4, 32)
     except UserError as refused:
         assert is_a_sentence(str(refused)), ascii(str(refused))
     shutil.rmtree(folder)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from tiny import FAMILIES, VOCAB, gemma3n, llama, prompt
 
-from tui_entropy.engine import prompt_scores
-from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.prompt_scores import final_residual, scores
-from tui_entropy.engine.steering import steering
-from tui_entropy.records import SCORES
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments import prompt_scores
+from tui_entropy.engine.instruments.prompt_scores import final_residual, scores
+from tui_entropy.engine.steering.hooks import steering
+from tui_entropy.records.step import SCORES
 
 N = 23
 

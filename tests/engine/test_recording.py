@@ -13,25 +13,16 @@ from small import loaded, saved
 from test_trace import known, told
 from test_worker import ENDLESS, Engine
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.headless import write_out
-from tui_entropy.records import (
-    Breakpoint,
-    Event,
-    Knobs,
-    KnobsChanged,
-    Load,
-    ModelSpec,
-    Pause,
-    Paused,
-    Ready,
-    Refused,
-    SetKnobs,
-    Step,
-    Write,
-)
-from tui_entropy.trace import Trace
+from tui_entropy.analysis.run import write_out
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import Load, Pause, SetKnobs, Write
+from tui_entropy.records.events import Event, KnobsChanged, Paused, Ready, Refused
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint
+from tui_entropy.records.step import Step
+from tui_entropy.trace.reader import Trace
 
 KNOBS = {
     "default": Knobs(),

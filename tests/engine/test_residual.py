@@ -4,8 +4,9 @@ import pytest
 import torch
 from tiny import FAMILIES, gemma3n, llama, prompt
 
-from tui_entropy.engine.anatomy import anatomy_of, new_cache
-from tui_entropy.engine.residual import block_stats, residual_probe
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments.residual import block_stats, residual_probe
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -10,14 +10,15 @@ from msgspec.structs import replace as replace_card
 from small import loaded as small_model
 from test_decode import GREEDY, PROMPT, steps
 
-from tui_entropy.engine import products as products_
-from tui_entropy.engine import rows
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, instruments
-from tui_entropy.engine.forward import forward
-from tui_entropy.engine.products import path_of, products
-from tui_entropy.errors import UserError
-from tui_entropy.records import COLUMNS, ROWS
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.kernels import products as products_
+from tui_entropy.engine.kernels import two_row_linear
+from tui_entropy.engine.kernels.products import path_of, products
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.model import COLUMNS, ROWS
 
 
 @pytest.fixture
@@ -39,9 +40,12 @@ def test_the_same_is_written_whichever_way_is_faster(found):
 
 
 def test_a_row_has_the_same_numbers_to_the_bit_whether_another_stands_beside_it_or_not(found):
-    linear = max(rows.linear_layers(found.model), key=lambda module: module.weight.numel())
+    linear = max(two_row_linear.linear_layers(found.model), key=lambda module: module.weight.numel())
     one, other = torch.randn(2, 1, linear.in_features).split(1)
-    alone, beside = rows.two_columns(linear, one), rows.two_columns(linear, torch.cat([one, other]))
+    alone, beside = (
+        two_row_linear.two_columns(linear, one),
+        two_row_linear.two_columns(linear, torch.cat([one, other])),
+    )
     assert torch.equal(alone, beside[:1])
     assert torch.allclose(beside, linear(torch.cat([one, other])), atol=1e-5)
 
@@ -49,17 +53,17 @@ def test_a_row_has_the_same_numbers_to_the_bit_whether_another_stands_beside_it_
 def test_the_model_is_left_as_it_was_found(found):
     found = taken(found, COLUMNS)
     with instruments(found):
-        assert all("forward" in vars(module) for module in rows.linear_layers(found.model))
+        assert all("forward" in vars(module) for module in two_row_linear.linear_layers(found.model))
         context = Context(found, PROMPT, 4)
         forward(found, context.cache, torch.tensor([PROMPT]))
         forward(found, context.cache, torch.tensor([PROMPT[:1]]))
-    assert not any("forward" in vars(module) for module in rows.linear_layers(found.model))
+    assert not any("forward" in vars(module) for module in two_row_linear.linear_layers(found.model))
 
 
 def test_a_product_can_be_viewed_as_any_other(found):
-    linear = rows.linear_layers(found.model)[0]
+    linear = two_row_linear.linear_layers(found.model)[0]
     for n in (1, 2):
-        made = rows.two_columns(linear, torch.randn(n, 1, linear.in_features))
+        made = two_row_linear.two_columns(linear, torch.randn(n, 1, linear.in_features))
         assert made.view(n, -1).shape == (n, linear.out_features) and made.is_contiguous()
 
 
@@ -67,7 +71,9 @@ def watched(monkeypatch, columns: float) -> list[object]:
     """Two columns take so much of the time of one row; and what was tried."""
     tried: list[object] = []
     monkeypatch.setattr(
-        products_, "_tried", lambda way, linear: tried.append(way) or (columns if way is rows.two_columns else 1.0)
+        products_,
+        "_tried",
+        lambda way, linear: tried.append(way) or (columns if way is two_row_linear.two_columns else 1.0),
     )
     return tried
 

@@ -24,22 +24,12 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.luck import gumbel, luck, stream
-from tui_entropy.engine.sampling import (
-    HUGE,
-    Chained,
-    Past,
-    apply,
-    chain,
-    draw,
-    draw_of_all,
-    next_mu,
-    only,
-    repeats,
-    stages,
-)
-from tui_entropy.knobs import BY_NAME
-from tui_entropy.records import ORDERS, PENALTIES, Knobs
+from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, next_mu, only, stages
+from tui_entropy.engine.sampling.distribution import HUGE, Chained, Past
+from tui_entropy.engine.sampling.gumbel import gumbel, luck, stream
+from tui_entropy.engine.sampling.stages import repeats
+from tui_entropy.records.knobs import BY_NAME
+from tui_entropy.records.sampling import ORDERS, PENALTIES, Knobs
 
 OFF = Knobs(temperature=1.0, top_k=0, top_p=1.0)
 CLASSES: dict[str, Any] = {

@@ -9,12 +9,16 @@ from msgspec.structs import replace
 from small import endless
 from small import loaded as small_model
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.shadow import SAME_LOGITS, SAME_PASS, SECOND_PASS
-from tui_entropy.engine.vectors import ControlVector
-from tui_entropy.errors import UserError
-from tui_entropy.records import Knobs, Lane, ShadowChanged, Started, Step, Vector, Write
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.session.shadow import SAME_LOGITS, SAME_PASS, SECOND_PASS
+from tui_entropy.engine.steering.control_vector import ControlVector
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import ShadowChanged, Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.records.step import Step
 
 PROMPT, OTHER, LONGER = "ABCDEFGHIJ", "KLMNOPQRST", "The other prompt: ABC"
 PRESETS = {

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers_of_all_kinds import IN_FILES, KINDS
 
-from tui_entropy.engine.spelling import REPLACED
-from tui_entropy.engine.text import Codec, TextStream, pieces
+from tui_entropy.engine.tokenization.spelling import REPLACED
+from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream, pieces
 
 OPEN_ENDS = {
     "CTRL": lambda token: token.endswith("@@"),

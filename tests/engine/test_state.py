@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.engine.state import ENOUGH, Recent, outside, state, z_score
-from tui_entropy.records import PERPLEXITY_WINDOW, RECENT, STATES
+from tui_entropy.engine.measure.running_stats import ENOUGH, Recent, outside, state, z_score
+from tui_entropy.records.step import PERPLEXITY_WINDOW, RECENT, STATES
 
 nats = st.floats(0, 12)
 

@@ -9,14 +9,16 @@ from small import card, endless, tokenizer
 from test_decode import GREEDY
 from transformers import FalconMambaConfig, Mamba2Config, MambaConfig
 
-from tui_entropy.engine import decode as loop
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.text import Codec
-from tui_entropy.engine.travel import revisit
-from tui_entropy.records import Step
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.decoding import loop
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.rewind import revisit
+from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.records.step import Step
 
 SHAPE = dict(vocab_size=tiny.VOCAB, hidden_size=32, num_hidden_layers=2, state_size=8, bos_token_id=1, eos_token_id=2)
 CONFIGS = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tui_entropy.engine.anatomy import Anatomy, anatomy_of
-from tui_entropy.engine.steering import steering
+from tui_entropy.engine.architecture.architecture import Anatomy, anatomy_of
+from tui_entropy.engine.steering.hooks import steering
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
 

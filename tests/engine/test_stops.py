@@ -10,29 +10,18 @@ from scripted import LAYERS, step
 from small import endless, loaded
 from test_jsonl import CARD
 
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.engine.stops import Stops
-from tui_entropy.engine.worker import Worker
-from tui_entropy.errors import UserError
-from tui_entropy.records import (
-    Advance,
-    Breakpoint,
-    BreakpointsChanged,
-    Continue,
-    Ended,
-    Event,
-    Knobs,
-    Paused,
-    Proposed,
-    SetBreakpoints,
-    SetWatches,
-    Started,
-    Step,
-    WatchesChanged,
-    Write,
-)
-from tui_entropy.schema import BLOBS, Shape, arrays_row, restored
+from tui_entropy.breakpoints.controller import Stops
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import Advance, Continue, SetBreakpoints, SetWatches, Write
+from tui_entropy.records.events import BreakpointsChanged, Ended, Event, Paused, Proposed, Started, WatchesChanged
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint
+from tui_entropy.records.step import Step
+from tui_entropy.serving.worker import Worker
+from tui_entropy.trace.schema import BLOBS
+from tui_entropy.trace.step_codec import Shape, arrays_row, restored
 
 WRITE = Write("ABCDEFGHIJ", None, False, 24, Knobs(temperature=1.0, top_k=0, seed=1))
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_text import CHATML, NO_SYSTEM, byte_level
 
-from tui_entropy.engine.bounded import Unfinished, bounded
-from tui_entropy.engine.templates import ChatTemplate
-from tui_entropy.engine.text import Codec
-from tui_entropy.errors import UserError
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.tokenization.bounded import Unfinished, bounded
+from tui_entropy.engine.tokenization.chat_templates import ChatTemplate
+from tui_entropy.engine.tokenization.tokenizer import Codec
 
 SEVERAL = {"tool_use": "{{ messages }}", "rag": "rag {{ messages[0]['content'] }}"}
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from tui_entropy.engine.fetching import weights_of
-from tui_entropy.engine.text import Codec, Utf8Stream, pieces
-from tui_entropy.errors import UserError
-from tui_entropy.records import ModelSpec
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.sources.resolve import weights_of
+from tui_entropy.engine.tokenization.tokenizer import Codec, Utf8Stream, pieces
+from tui_entropy.records.model import ModelSpec
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -7,14 +7,19 @@ import torch
 from small import card, endless, tokenizer
 from transformers import DeepseekV3Config, FalconH1Config
 
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.context import Context
-from tui_entropy.engine.decode import Controls, decode, instruments
-from tui_entropy.engine.loading import Loaded, load
-from tui_entropy.engine.measure import believed, brought_over
-from tui_entropy.engine.text import Codec
-from tui_entropy.engine.travel import Travel
-from tui_entropy.records import Knobs, ModelSpec, Step
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.measure.step_record import believed, brought_over
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.session.rewind import Travel
+from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 PROMPT = tiny.prompt(12)[0].tolist()
 DRAWN = Controls(Knobs(temperature=1.0, top_k=0, seed=3), {})

@@ -14,12 +14,12 @@ import torch
 from small import card, tokenizer
 from transformers import PreTrainedModel
 
-from tui_entropy.engine import trial
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.text import Codec
-from tui_entropy.engine.trial import is_plain, tried
-from tui_entropy.errors import UserError
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.loading import trial
+from tui_entropy.engine.loading.trial import is_plain, tried
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.tokenization.tokenizer import Codec
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from safetensors.torch import save_file
 from torch.nn.utils.rnn import pad_sequence
 
-from tui_entropy import paths
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.steering import steering
-from tui_entropy.engine.vectors import (
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.steering.control_vector import (
     BUILT_IN,
     ControlVector,
     built_in,
@@ -29,10 +29,10 @@ from tui_entropy.engine.vectors import (
     save_gguf,
     save_safetensors,
     setting,
-    train,
 )
-from tui_entropy.errors import UserError
-from tui_entropy.records import ModelCard, ModelSpec
+from tui_entropy.engine.steering.hooks import steering
+from tui_entropy.engine.steering.training import train
+from tui_entropy.records.model import ModelCard, ModelSpec
 
 
 def vector(name: str = "v", **blocks: list[float]) -> ControlVector:
@@ -200,7 +200,7 @@ HELD_OUT = {
 def smollm2() -> Loaded:
     if not (paths.models() / "smollm2").is_dir():
         pytest.skip("the default model is not here: tui-entropy fetch smollm2")
-    from tui_entropy.engine.loading import load as load_model
+    from tui_entropy.engine.loading.loader import load as load_model
 
     return load_model(ModelSpec("smollm2", dtype="float32", device="cpu"), lambda progress: None)
 

@@ -11,50 +11,51 @@ import pytest
 from msgspec.structs import replace
 from small import saved
 
-from tui_entropy import link
-from tui_entropy.log import Log
-from tui_entropy.records import (
+from tui_entropy.records.commands import (
     Advance,
     AskAttention,
     AskFan,
-    AttentionRows,
     Branch,
     Continue,
+    Follow,
+    Go,
+    Label,
+    Load,
+    Pause,
+    Quit,
+    Reconsider,
+    SetKnobs,
+    SetShadow,
+    SetVector,
+    Stop,
+    Twin,
+    Write,
+)
+from tui_entropy.records.events import (
+    AttentionRows,
     Continued,
     Ended,
     Failed,
     Fanned,
-    Follow,
-    Go,
-    Knobs,
     KnobsChanged,
-    Label,
     Labelled,
-    Lane,
-    Load,
     Memory,
-    ModelSpec,
-    Pause,
     Paused,
     Prefilled,
     Proposed,
-    Quit,
     Ready,
-    Reconsider,
     Reconsidered,
     Refused,
-    SetKnobs,
-    SetShadow,
-    SetVector,
     ShadowChanged,
     Started,
-    Step,
-    Stop,
     Switched,
-    Twin,
-    Vector,
-    Write,
 )
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.records.step import Step
+from tui_entropy.state.session_view import Log
+from tui_entropy.transport import connection
 
 ENDLESS = Write("ABCDEFGHIJ", None, False, 200, Knobs(temperature=1.0, top_k=0, seed=1))
 
@@ -65,17 +66,17 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.log = folder / "engine.log"
         path = self.socket = folder / "private" / "engine.sock"
-        command = [sys.executable, "-m", "tui_entropy.engine.worker", str(path), str(self.log)]
+        command = [sys.executable, "-m", "tui_entropy.serving.worker", str(path), str(self.log)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self.end = self._reached(path)
         self.end.send(Follow())
         self.heard: list = []
         self.looked = 0
 
-    def _reached(self, path: Path) -> link.ScreenEnd:
+    def _reached(self, path: Path) -> connection.ScreenEnd:
         for _ in range(1000):
             try:
-                return link.connect(path)
+                return connection.connect(path)
             except OSError:
                 assert self.process.poll() is None
                 time.sleep(0.01)
@@ -188,7 +189,7 @@ def test_a_text_that_nobody_watched_is_the_same_as_one_that_was_watched(engine):
     engine.end.send(write)
     engine.until(Step, 5)
     engine.end.close()
-    engine.end = link.connect(engine.socket)
+    engine.end = connection.connect(engine.socket)
     engine.end.send(Follow())
     again = Log()
     while again.state != "ended" or again.run != first.run + 1:
@@ -259,7 +260,7 @@ def test_it_keeps_its_noise_to_its_log_and_leaves_nothing_when_it_is_told_to_end
 def test_a_killed_engine_is_noticed_at_once(tmp_path):
     other = Engine(tmp_path)
     os.kill(other.process.pid, signal.SIGKILL)
-    with pytest.raises(link.LinkClosed):
+    with pytest.raises(connection.LinkClosed):
         while other.end.receive(5):
             pass
 

@@ -11,12 +11,12 @@ import pytest
 from msgspec.structs import replace
 from scripted import HEADS, LAYERS, started, step
 
-from tui_entropy.export import arrays
-from tui_entropy.records import Knobs
+from tui_entropy.export import npz
+from tui_entropy.records.sampling import Knobs
 
 
 def read(path):
-    return np.load(io.BytesIO(exports.exported(arrays.write, path)), allow_pickle=False)
+    return np.load(io.BytesIO(exports.exported(npz.write, path)), allow_pickle=False)
 
 
 @pytest.fixture

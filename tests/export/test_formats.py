@@ -10,16 +10,16 @@ import pytest
 from recorded import recorded, session
 from scripted import started, step
 
-from tui_entropy.errors import UserError
-from tui_entropy.export.formats import FORMATS, export
-from tui_entropy.records import Switched
-from tui_entropy.trace import Trace
-from tui_entropy.ui.playback import Playback
+from tui_entropy.core.errors import UserError
+from tui_entropy.export.registry import FORMATS, export
+from tui_entropy.records.events import Switched
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
 
 ALL = """
 import sys
 from pathlib import Path
-from tui_entropy.export.formats import FORMATS, export
+from tui_entropy.export.registry import FORMATS, export
 for to in FORMATS:
     export(Path("run.tui"), to)
 print(*{"torch", "transformers"} & set(sys.modules))

@@ -8,17 +8,19 @@ import small
 from msgspec.structs import replace
 from scripted import logged, started, step
 
-from tui_entropy import jsonl
-from tui_entropy.engine.decode import instruments
-from tui_entropy.engine.session import Session
-from tui_entropy.export import lines
-from tui_entropy.log import Log
-from tui_entropy.recorder import Recorder
-from tui_entropy.records import Ended, Event, Knobs, Labelled, Ready, Switched, Write
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.session.session import Session
+from tui_entropy.export import jsonl_lines
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import Ended, Event, Labelled, Ready, Switched
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.state.session_view import Log
+from tui_entropy.trace import jsonl
+from tui_entropy.trace.writer import Recorder
 
 
 def exported(path, run=None):
-    return list(map(json.loads, exports.exported(lines.write, path, run).splitlines()))
+    return list(map(json.loads, exports.exported(jsonl_lines.write, path, run).splitlines()))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3"])

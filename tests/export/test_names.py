@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from tui_entropy import jsonl, schema
-from tui_entropy.conditions import parse
-from tui_entropy.export import arrays, inif, lines, spreadsheet
+from tui_entropy.breakpoints.parser import parse
+from tui_entropy.export import csv as csv_
+from tui_entropy.export import inif, jsonl_lines, npz
 from tui_entropy.export import parquet as parquet_export
-from tui_entropy.records import ATTENTION, BLOCKS, SCORES
-from tui_entropy.series import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SERIES
+from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SERIES
+from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES
+from tui_entropy.trace import jsonl, schema
 
 ENDS = {"nats": "_nats", "nats²": "_nats2", "logits": "_logits", "s": "_seconds", "L2": "_l2", "sd": "_z", "": ""}
 """How the name of a number of each unit ends."""
@@ -29,9 +30,9 @@ DOCUMENTED = (Path(__file__).parents[2] / "docs" / "trace.md").read_text()
 def written(tmp_path_factory):
     """The names of a written token and of one of the prompt, by what they are written as."""
     path = exports.trace(tmp_path_factory.mktemp("traces") / "run.tui")
-    table = list(csv.reader(io.StringIO(exports.exported(spreadsheet.write, path).decode("utf-8-sig"))))
-    every = [json.loads(line) for line in exports.exported(lines.write, path).splitlines()]
-    found = np.load(io.BytesIO(exports.exported(arrays.write, path)))
+    table = list(csv.reader(io.StringIO(exports.exported(csv_.write, path).decode("utf-8-sig"))))
+    every = [json.loads(line) for line in exports.exported(jsonl_lines.write, path).splitlines()]
+    found = np.load(io.BytesIO(exports.exported(npz.write, path)))
     document = json.loads(exports.exported(inif.write, path))
     first = next(line["prompt"] for line in every if "prompt" in line)
     columns = parquet.read_schema(io.BytesIO(exports.exported(parquet_export.write, path))).names

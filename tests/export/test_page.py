@@ -14,9 +14,10 @@ import pytest
 from msgspec.structs import replace
 from scripted import started, step
 
-from tui_entropy.export import page
-from tui_entropy.records import Candidate, Grid
-from tui_entropy.series import SERIES
+from tui_entropy.export import html
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import Candidate
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>", "<!--<script>", "\"'`&amp;", "<img src=x onerror=alert(1)>",
@@ -35,7 +36,7 @@ class Elements(HTMLParser):
 
 
 def made(path) -> str:
-    return exports.exported(page.write, path).decode()
+    return exports.exported(html.write, path).decode()
 
 
 def data(text: str):
@@ -77,7 +78,7 @@ def test_a_step_has_its_candidates_what_cut_them_and_its_heads(tmp_path):
 def test_a_head_without_attention_is_unknown(tmp_path):
     blind = replace(step(0), head_entropy=Grid.of([[0.0, 0.0], [math.nan] * 2, [math.log(3)] * 2]))
     (one,) = data(made(exports.trace(tmp_path / "run.tui", [started(), blind])))["steps"]
-    assert one["heads"] == page.LEVELS[0] * 2 + "__" + page.LEVELS[-1] * 2
+    assert one["heads"] == html.LEVELS[0] * 2 + "__" + html.LEVELS[-1] * 2
 
 
 def test_a_name_is_told_once(tmp_path):

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from scripted import started, step
 
 from tui_entropy.export import parquet
-from tui_entropy.export.table import COLUMNS
-from tui_entropy.records import Grid
+from tui_entropy.export.columns import COLUMNS
+from tui_entropy.records.arrays import Grid
 
 
 def read(path):

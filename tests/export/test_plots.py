@@ -7,14 +7,16 @@ import pytest
 from msgspec.structs import replace
 from scripted import started, step
 
-from tui_entropy.export import plots
-from tui_entropy.export.recording import opened
-from tui_entropy.records import Ended, Grid, Vector, VectorsChanged
+from tui_entropy.export import figure as figure_
+from tui_entropy.export.recorded_run import opened
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import Ended, VectorsChanged
+from tui_entropy.records.settings import Vector
 
 
 @pytest.mark.parametrize(("bits", "units"), [(False, ("nats", "nats²")), (True, ("bits", "bits²"))])
 def test_the_axes_say_what_they_show_and_in_which_unit(tmp_path, bits, units):
-    figure = plots.figure(opened(exports.trace(tmp_path / "run.tui"), None, bits))
+    figure = figure_.figure(opened(exports.trace(tmp_path / "run.tui"), None, bits))
     entropy, varentropy, surprisal, heads, _, norms = figure.axes
     labels = [axes.get_ylabel() for axes in (entropy, varentropy, surprisal)]
     assert labels == [f"entropy ({units[0]})", f"varentropy ({units[1]})", f"surprisal ({units[0]})"]
@@ -29,7 +31,7 @@ def test_marks_stand_before_the_token_they_act_on_even_if_they_look_like_formula
     odd = Vector("$\\frac", "file", (1,), 1.0, True)
     steps = [started(), step(0), VectorsChanged(1, 1, (odd,)), step(1)]
     recording = opened(exports.trace(tmp_path / "run.tui", steps), None, False)
-    first = plots.figure(recording).axes[0]
+    first = figure_.figure(recording).axes[0]
     assert [line.get_xdata()[0] for line in first.lines] == [1.5]
     assert [text.get_text() for text in first.texts] == ["$\\frac on +1"]
     assert plots_of(recording, tmp_path).startswith(b"<?xml")
@@ -39,7 +41,7 @@ def test_heads_are_the_mean_over_tokens_and_blank_without_attention(tmp_path):
     grid = [[math.log(3), 0.0], [math.nan] * 2, [math.log(3)] * 2]
     one, two = replace(step(0), head_entropy=Grid.of(grid)), replace(step(1), visible_keys=(None,) * 3)
     recording = opened(exports.trace(tmp_path / "run.tui", [started(), one, two]), None, False)
-    picture = plots.figure(recording).axes[3].images[0].get_array()
+    picture = figure_.figure(recording).axes[3].images[0].get_array()
     assert picture[0].tolist() == [pytest.approx(1.0), 0.0] and picture.mask[1].all()
 
 
@@ -51,11 +53,11 @@ def test_the_same_run_makes_the_same_svg(tmp_path):
 def test_a_run_without_a_token_can_be_drawn(tmp_path):
     recording = opened(exports.trace(tmp_path / "run.tui", [started(), Ended(1, "stopped")]), None, False)
     with open(tmp_path / "run.png", "wb") as file:
-        plots.png(recording, file)
+        figure_.png(recording, file)
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
 def plots_of(recording, folder) -> bytes:
     with open(folder / "run.svg", "wb") as file:
-        plots.svg(recording, file)
+        figure_.svg(recording, file)
     return (folder / "run.svg").read_bytes()

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from scripted import started, step
 
-from tui_entropy.export import spreadsheet
-from tui_entropy.export.table import COLUMNS
+from tui_entropy.export import csv as csv_
+from tui_entropy.export.columns import COLUMNS
 
 
 @pytest.fixture
 def rows(tmp_path):
-    made = exports.exported(spreadsheet.write, exports.trace(tmp_path / "run.tui"))
+    made = exports.exported(csv_.write, exports.trace(tmp_path / "run.tui"))
     return list(csv.DictReader(io.StringIO(made.decode("utf-8-sig"), newline="")))
 
 
@@ -40,7 +40,7 @@ def test_what_was_changed_stands_where_it_acts(rows):
 
 def test_each_row_of_a_branch_says_which_run_wrote_it(tmp_path):
     branch = [replace(started(2), parent=1, shared=4), step(4, " a", 2), step(5, " b", 2)]
-    made = exports.exported(spreadsheet.write, exports.trace(tmp_path / "a.tui", exports.events(), branch))
+    made = exports.exported(csv_.write, exports.trace(tmp_path / "a.tui", exports.events(), branch))
     rows = list(csv.DictReader(io.StringIO(made.decode("utf-8-sig"), newline="")))
     assert [row["run"] for row in rows] == ["1"] * 7 + ["2"] * 2 and rows[-1]["text"] == " b"
     assert rows[7]["changed"] == "branch of run 1"
@@ -54,6 +54,6 @@ def test_texts_and_bytes_come_back_whole(rows):
 
 @given(st.text(st.sampled_from("=+-@'\t\r\n ＝＠a1") | st.characters(exclude_categories=["Cs"]), max_size=8))
 def test_no_text_begins_as_a_formula_and_one_apostrophe_less_is_the_text(text):
-    cell = spreadsheet.cell(text)
+    cell = csv_.cell(text)
     assert cell.lstrip()[:1] not in tuple("=+-@") and cell[:1] not in tuple("\t\r\n")
     assert (cell[1:] if cell.startswith("'") else cell) == text

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from terminal import KEYS as CODES
 from textual.keys import _character_to_key
 
-from tui_entropy.ui.keys import KEYS
+from tui_entropy.ui.keys.keymap import KEYS
 
 SIZES = (20, 5), (250, 80)
 """The smallest and the largest terminal, columns and rows."""

@@ -22,10 +22,11 @@ from watchers import LOAD, Watcher, wanted
 
 from fuzzing.actions import Action, code
 from fuzzing.scanner import Scanner
-from tui_entropy import attaching, engines
-from tui_entropy.errors import UserError
-from tui_entropy.records import Branch, Failed, Pause, Started
-from tui_entropy.trace import Trace
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Branch, Pause
+from tui_entropy.records.events import Failed, Started
+from tui_entropy.trace.reader import Trace
+from tui_entropy.transport import client, discovery
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "tui_entropy"]
@@ -248,8 +249,8 @@ def _controlled(folder: Path, env: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in env}
     os.environ.update(env)
     try:
-        attaching.serve([*FAKE, "--rate", "60"], LOAD, wanted(300), lambda _: None)
-        (engine,) = engines.running()
+        client.serve([*FAKE, "--rate", "60"], LOAD, wanted(300), lambda _: None)
+        (engine,) = discovery.running()
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})

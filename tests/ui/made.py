@@ -7,25 +7,14 @@ import random
 import re
 import struct
 
-from tui_entropy.log import Log
-from tui_entropy.records import (
-    AttentionRows,
-    Candidate,
-    Grid,
-    Knobs,
-    KnobsChanged,
-    Memory,
-    ModelCard,
-    Piece,
-    Prefilled,
-    Ready,
-    Stage,
-    Started,
-    Step,
-    Vector,
-    VectorsChanged,
-)
-from tui_entropy.steps import Steps
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import AttentionRows, KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
+from tui_entropy.records.step import Candidate, Piece, Stage, Step
+from tui_entropy.state.session_view import Log
+from tui_entropy.state.step_store import Steps
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."

@@ -7,27 +7,25 @@ import math
 import made
 from msgspec.structs import replace
 
-from tui_entropy.log import Log
-from tui_entropy.records import (
+from tui_entropy.records.events import (
     Continued,
     Ended,
     Event,
     Fanned,
     FanRow,
-    Knobs,
     Labelled,
-    Lane,
     Paused,
     Prefilled,
     Ready,
-    Shadow,
     ShadowChanged,
     Started,
-    Step,
     Switched,
-    Vector,
     VectorsChanged,
 )
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.records.step import Shadow, Step
+from tui_entropy.state.session_view import Log
 
 OFF, ON = made.WARM, Vector("warm", "built in", (10, 11, 12), 1.0, True)
 NO_VECTORS = Lane("no vectors", vectors=(OFF,))

@@ -12,31 +12,23 @@ import psutil
 import pytest
 from msgspec.structs import replace as changed
 
-from tui_entropy.records import (
-    Advance,
-    AskAttention,
-    Breakpoint,
+from tui_entropy.records.commands import Advance, AskAttention, Continue, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.records.events import (
     BreakpointsChanged,
-    Continue,
     Ended,
     Failed,
-    Knobs,
     KnobsChanged,
-    ModelSpec,
-    Pause,
     Paused,
     Progress,
     Ready,
     Refused,
-    SetKnobs,
-    SetVector,
-    Stop,
-    Watch,
     WatchesChanged,
-    Write,
 )
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.prompt import History, Prompt
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Watch
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.dialogs.prompt_box import History, Prompt
 
 LAYERS, HEADS = 6, 4
 WRITE = Write("Where is Paris?", None, True, 500, Knobs())

@@ -4,8 +4,8 @@ import pytest
 import test_every_key as keys
 from test_app import screen_text, settled, up
 
-from tui_entropy.ui.keys import PAGES
-from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.keymap import PAGES
 
 PLACES = ("", "knobs", "prompt", "edit", "ask", "help", "palette", *PAGES)
 

@@ -13,9 +13,13 @@ from terminal import Terminal
 from test_app import screen_text, settled, until
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
-from tui_entropy import engines, paths
-from tui_entropy.records import Ended, ModelSpec, Pause, Proposed, Ready, Step
-from tui_entropy.ui.app import InspectorApp
+from tui_entropy.core import paths
+from tui_entropy.records.commands import Pause
+from tui_entropy.records.events import Ended, Proposed, Ready
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.step import Step
+from tui_entropy.transport import discovery
+from tui_entropy.ui.app.app import InspectorApp
 
 SIZE = (120, 36)
 
@@ -129,7 +133,7 @@ async def test_an_engine_that_would_not_stay_is_not_left_by_mistake(engine):
         await pilot.press("D")
         await until(pilot, lambda: "--keep" in app.frame.notice)
         await pilot.press("q")
-    assert not app.parting and [each.socket for each in engines.running()] == [socket]
+    assert not app.parting and [each.socket for each in discovery.running()] == [socket]
 
 
 # --- In a terminal ---------------------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setenv("TUI_ENTROPY_ENGINE", shlex.join([*FAKE, "--rate", "100"]))
     monkeypatch.setenv("TUI_ENTROPY_KEEP", "1m")
     yield lambda *arguments: Terminal([sys.executable, "-m", "tui_entropy", *arguments], *SIZE)
-    for each in engines.running():
+    for each in discovery.running():
         os.kill(each.standing.pid, signal.SIGKILL)
 
 
@@ -156,7 +160,7 @@ def test_however_the_screen_goes_the_engine_writes_on_and_attach_brings_everythi
             os.kill(terminal.process.pid, end)
         terminal.wait()
         said = b"".join(chunk.data for chunk in terminal.chunks)
-    (left,) = engines.running()
+    (left,) = discovery.running()
     assert left.standing.state == "writing"
     assert (f"tui-entropy attach {left.id}".encode() in said) == (end != signal.SIGKILL)
     with command("attach") as terminal:
@@ -165,7 +169,7 @@ def test_however_the_screen_goes_the_engine_writes_on_and_attach_brings_everythi
         terminal.wait_for("step 1 of")
         terminal.press("q")
         assert terminal.wait() == 0 and terminal.left_changed() == set()
-    assert engines.running() == []
+    assert discovery.running() == []
 
 
 async def test_texts_that_were_left_are_read_from_the_record_again(tmp_path):

@@ -9,12 +9,14 @@ from test_app import screen_text, settled, up
 from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 
-from tui_entropy.log import changes
-from tui_entropy.records import Branch, Go, Label, Labelled, Memory, Started, Write
-from tui_entropy.ui.branching import edited, typed_as
-from tui_entropy.ui.widgets.branches import Branches, forest
-from tui_entropy.ui.widgets.diff import Diff
-from tui_entropy.ui.widgets.status import Status
+from tui_entropy.records.commands import Branch, Go, Label, Write
+from tui_entropy.records.events import Labelled, Memory, Started
+from tui_entropy.state.run_view import changes
+from tui_entropy.ui.actions.branching import edited
+from tui_entropy.ui.dialogs.pasted_text import typed_as
+from tui_entropy.ui.pages.branches import Branches, forest
+from tui_entropy.ui.pages.diff import Diff
+from tui_entropy.ui.panes.status import Status
 
 
 async def shown(pilot, log, **changes):
@@ -87,7 +89,7 @@ def test_the_run_on_screen_and_the_chosen_one_are_marked_without_colour():
 def test_of_hundreds_the_chosen_one_is_in_view_and_only_what_is_seen_is_looked_at(run, monkeypatch):
     log = lanes.many(300)
     looked = []
-    words = "tui_entropy.ui.widgets.branches._words"
+    words = "tui_entropy.ui.pages.branches._words"
     monkeypatch.setattr(words, lambda told, parent, paint: looked.append(told) or "")
     drawn = rows(Branches(), log, 120, 20, branch=run)
     assert any(row.startswith("▶") for row in drawn) and len(looked) <= 20

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_entropy.ui.chapters import LENGTH, OPEN, Chapters
-from tui_entropy.ui.flow import Flow
+from tui_entropy.ui.drawing.paged_layout import LENGTH, OPEN, Chapters
+from tui_entropy.ui.drawing.wrap import Flow
 
 words = st.sampled_from([" one", " two", "three", " un", "believ", "able", "", "日", ".\n", "\n"])
 TEXTS = {

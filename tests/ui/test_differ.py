@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from terminal import Screen
 
-from tui_entropy.ui.differ import Differ, styled
+from tui_entropy.ui.terminal.cell_diff import Differ, styled
 
 WIDTH, HEIGHT = 24, 6
 

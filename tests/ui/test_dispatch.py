@@ -9,15 +9,15 @@ from test_app import begun, ready, settled, up, writing
 from textual import events
 from textual.pilot import Pilot
 
-from tui_entropy.log import Log
-from tui_entropy.records import Vector
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.dispatch import Palette
-from tui_entropy.ui.help import HelpScreen
-from tui_entropy.ui.keys import KEYS, PAGES
-from tui_entropy.ui.pages import Page
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import Frame
+from tui_entropy.records.settings import Vector
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.dialogs.help import HelpScreen
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.keymap import KEYS, PAGES
+from tui_entropy.ui.pages.page import Page
+from tui_entropy.ui.protocol.dispatch import Palette
+from tui_entropy.ui.views.frame import Frame
 
 OPENING = (
     "open(",
@@ -229,7 +229,7 @@ ODD = "a\x01\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200e\u2028z"
 
 @pytest.mark.parametrize("key", ["i", "ctrl+p"])
 async def test_what_is_pasted_is_drawn_without_anything_that_a_terminal_obeys(key):
-    from tui_entropy.ui.line_filter import OBEYED
+    from tui_entropy.ui.drawing.line_filter import OBEYED
 
     app = up()
     async with app.run_test(size=(120, 40)) as pilot:

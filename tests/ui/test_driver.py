@@ -18,7 +18,7 @@ CONTEXT = re.compile(r"context (\d+)")
 
 REPAINTING = """
 from tui_entropy.__main__ import main
-from tui_entropy.ui.actions import Actions
+from tui_entropy.ui.actions.general import Actions
 Actions.action_redraw = lambda app: app.screen.refresh(layout=True)
 main()
 """

@@ -9,9 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tui_entropy import paths
-from tui_entropy.records import Knobs, Load, ModelSpec, Ready, SetKnobs, Started, Step, Write
-from tui_entropy.ui.engine import EngineProcess
+from tui_entropy.core import paths
+from tui_entropy.records.commands import Load, SetKnobs, Write
+from tui_entropy.records.events import Ready, Started
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.transport.async_client import EngineProcess
 
 SCRIPT = str(Path(__file__).parents[1] / "fake_engine.py")
 

@@ -13,39 +13,40 @@ import pytest
 from msgspec.structs import replace as changed
 from test_app import HEADS, LAYERS, WRITE, begun, ready, settled, up
 
-from tui_entropy.records import (
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.commands import (
     Advance,
     AskAttention,
     AskFan,
     Branch,
-    Breakpoint,
-    BreakpointsChanged,
     Continue,
-    Ended,
-    Failed,
-    Fanned,
-    FanRow,
     Go,
-    Knobs,
     Label,
-    Paused,
-    Progress,
-    Proposed,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
     SetVector,
     Stop,
     Twin,
-    Watch,
-    WatchesChanged,
     Write,
 )
-from tui_entropy.series import BY_NAME
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.keys import KEYS, PAGES, Key, holds
-from tui_entropy.ui.prompting import Purpose
-from tui_entropy.ui.widgets.hints import wanted
+from tui_entropy.records.events import (
+    BreakpointsChanged,
+    Ended,
+    Failed,
+    Fanned,
+    FanRow,
+    Paused,
+    Progress,
+    Proposed,
+    WatchesChanged,
+)
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Watch
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds
+from tui_entropy.ui.panes.hints import wanted
+from tui_entropy.ui.protocol.prompt import Purpose
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 PLACES = ("", "knobs", "prompt", "ask", *PAGES)

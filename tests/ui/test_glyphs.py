@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui_entropy.ui.glyphs import fitted, visible, visible_bytes
+from tui_entropy.ui.drawing.glyphs import fitted, visible, visible_bytes
 
 NASTY = ["\x1b[2J\x1b]52;c;AAAA\x07", "\x9b31m", "a\u202eb\u2066c", "x\u200by\u200dz", "\r\b\x7f", "\ud800", "\ue000",
          "\u2028", "\U000e0041", "\ufe0f"]  # fmt: skip

@@ -7,23 +7,17 @@ import made
 import pytest
 from test_views import PAINTS, VIEWS, frame_of
 
-from tui_entropy.records import (
-    Breakpoint,
-    BreakpointsChanged,
-    Paused,
-    Proposed,
-    Stage,
-    Watch,
-    Watched,
-    WatchesChanged,
-)
-from tui_entropy.ui.ask import Ask, Remark
-from tui_entropy.ui.glyphs import visible_bytes
-from tui_entropy.ui.widgets.breakpoints import Breakpoints
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.stream import TokenStream
-from tui_entropy.ui.widgets.watches import Watches
-from tui_entropy.ui.widgets.waterfall import Waterfall
+from tui_entropy.records.events import BreakpointsChanged, Paused, Proposed, WatchesChanged
+from tui_entropy.records.settings import Breakpoint, Watch
+from tui_entropy.records.step import Stage, Watched
+from tui_entropy.ui.dialogs.ask_line import Ask
+from tui_entropy.ui.drawing.glyphs import visible_bytes
+from tui_entropy.ui.pages.breakpoints import Breakpoints
+from tui_entropy.ui.pages.watches import Watches
+from tui_entropy.ui.pages.waterfall import Waterfall
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.stream import TokenStream
+from tui_entropy.ui.protocol.remark import Remark
 
 ALL = tuple(dict.fromkeys((*VIEWS, Breakpoints, Watches)))
 SIZES = ((7, 3), (40, 8), (80, 24), (120, 36), (200, 60))
@@ -75,8 +69,8 @@ def test_nothing_that_a_model_or_a_person_wrote_is_a_command(view):
 
 def test_the_mean_of_a_series_is_of_what_is_written():
     """Also where a stretch of the text is complete but for the step that is held up."""
-    from tui_entropy.series import BY_NAME
-    from tui_entropy.ui.widgets.numbers import CHUNK, Numbers
+    from tui_entropy.metrics.standard import BY_NAME
+    from tui_entropy.ui.pages.numbers import CHUNK, Numbers
 
     pane, log = Numbers(), stopped(CHUNK - 1)
     drawn(pane, log, 120, 40)

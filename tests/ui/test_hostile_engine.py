@@ -13,17 +13,22 @@ from hypothesis import HealthCheck, given, seed, settings
 from msgspec.structs import replace
 from test_app import settled
 
-from tui_entropy.plausible import contradiction
-from tui_entropy.records import Event, Grid, Knobs, Load, ModelSpec, Ready, Step, Write
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.engine import EngineProcess
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import Load, Write
+from tui_entropy.records.events import Event, Ready
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.transport.async_client import EngineProcess
+from tui_entropy.transport.plausible import contradiction
+from tui_entropy.ui.app.app import InspectorApp
 
 TOLD = hostile.texts(b"refused", b"sentence")
 
 SAYS = """
 import sys, time
 from pathlib import Path
-from tui_entropy import link
+from tui_entropy.transport import connection as link
 server = link.listen(Path(sys.argv[-2]))
 server.setblocking(True)
 end = server.accept()[0]

@@ -7,18 +7,19 @@ import pytest
 from test_panes import rows
 from textual.actions import parse
 
-from tui_entropy.errors import UserError
-from tui_entropy.knobs import BY_NAME, KNOBS, read
-from tui_entropy.log import Log
-from tui_entropy.records import ORDERS, Knobs, ModelSpec
-from tui_entropy.ui import ladders
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.help import help_text
-from tui_entropy.ui.keys import KEYS, PAGES, keymap, named
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.replay import ReplayApp
-from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.hints import BY_ID, PAIRS, Hints, wanted
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.knobs import BY_NAME, KNOBS, read
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.actions import knob_steps
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.dialogs.help import help_text
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, keymap, named
+from tui_entropy.ui.panes.hints import BY_ID, PAIRS, Hints, wanted
+from tui_entropy.ui.views.frame import Frame
 
 MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+s", "ctrl+space", "ctrl+i", "ctrl+m", "ctrl+h"}
 """Prefixes of tmux and screen, flow control, and names that terminals have for tab, enter and backspace."""
@@ -98,46 +99,46 @@ def test_a_ladder_is_climbed_rung_by_rung_and_stops_at_its_ends(name):
     knobs = read(Knobs(), name, f"{rungs[0]:g}")
     climbed = [getattr(knobs, name)]
     for _ in rungs:
-        knobs = ladders.turned(knobs, name, 1)
+        knobs = knob_steps.turned(knobs, name, 1)
         climbed.append(getattr(knobs, name))
     assert climbed == [*rungs, rungs[-1]]
     down = []
     for _ in rungs:
-        knobs = ladders.turned(knobs, name, -1)
+        knobs = knob_steps.turned(knobs, name, -1)
         down.append(getattr(knobs, name))
     assert down == [*rungs[-2::-1], rungs[0]]
 
 
 def test_between_two_rungs_a_turn_goes_to_the_next_one():
     odd = Knobs(temperature=0.75)
-    assert ladders.turned(odd, "temperature", 1).temperature == 0.8
-    assert ladders.turned(odd, "temperature", -1).temperature == 0.7
-    assert ladders.turned(Knobs(top_k=45), "top_k", 1).top_k == 50
-    assert ladders.turned(Knobs(top_k=10_000), "top_k", 1).top_k == 0
-    assert ladders.turned(Knobs(top_k=10_000), "top_k", -1).top_k == 500
+    assert knob_steps.turned(odd, "temperature", 1).temperature == 0.8
+    assert knob_steps.turned(odd, "temperature", -1).temperature == 0.7
+    assert knob_steps.turned(Knobs(top_k=45), "top_k", 1).top_k == 50
+    assert knob_steps.turned(Knobs(top_k=10_000), "top_k", 1).top_k == 0
+    assert knob_steps.turned(Knobs(top_k=10_000), "top_k", -1).top_k == 500
 
 
 def test_the_order_goes_round_and_the_seed_has_no_end():
-    orders = [ladders.turned(Knobs(), "order", by).order_name for by in range(len(ORDERS) + 1)]
+    orders = [knob_steps.turned(Knobs(), "order", by).order_name for by in range(len(ORDERS) + 1)]
     assert orders == [*ORDERS, "hf"]
-    assert ladders.turned(Knobs(seed=10**12), "seed", 1).seed == 10**12 + 1
-    assert ladders.turned(Knobs(seed=0), "seed", -1).seed == 0
+    assert knob_steps.turned(Knobs(seed=10**12), "seed", 1).seed == 10**12 + 1
+    assert knob_steps.turned(Knobs(seed=0), "seed", -1).seed == 0
 
 
 def test_choices_go_round_and_text_can_not_be_turned():
-    chosen = [ladders.turned(Knobs(), "adaptive", by).adaptive for by in range(5)]
+    chosen = [knob_steps.turned(Knobs(), "adaptive", by).adaptive for by in range(5)]
     assert chosen == ["off", "S1", "S3", "own", "off"]
     with pytest.raises(UserError, match="--dry-breakers"):
-        ladders.turned(Knobs(), "dry_breakers", 1)
+        knob_steps.turned(Knobs(), "dry_breakers", 1)
 
 
 def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():
-    assert ladders.beside(Knobs(), "xtc_probability", 1) == "mirostat_tau"
-    assert ladders.beside(Knobs(xtc_probability=0.5), "xtc_probability", 1) == "xtc_threshold"
-    assert ladders.beside(Knobs(), "xtc_threshold", -1) == "xtc_probability"
-    assert ladders.beside(Knobs(), "temperature", -1) == "n_candidates"
-    assert ladders.beside(Knobs(), "presence_penalty", 1) == "dynatemp_range"
-    assert ladders.beside(Knobs(dry_multiplier=0.8), "presence_penalty", 1) == "penalty_last_n"
+    assert knob_steps.beside(Knobs(), "xtc_probability", 1) == "mirostat_tau"
+    assert knob_steps.beside(Knobs(xtc_probability=0.5), "xtc_probability", 1) == "xtc_threshold"
+    assert knob_steps.beside(Knobs(), "xtc_threshold", -1) == "xtc_probability"
+    assert knob_steps.beside(Knobs(), "temperature", -1) == "n_candidates"
+    assert knob_steps.beside(Knobs(), "presence_penalty", 1) == "dynatemp_range"
+    assert knob_steps.beside(Knobs(dry_multiplier=0.8), "presence_penalty", 1) == "penalty_last_n"
 
 
 @pytest.mark.parametrize(
@@ -158,10 +159,10 @@ def test_a_value_no_chain_can_have_is_refused_in_a_sentence(name, text, said):
 
 
 def test_reset_leaves_a_stage_without_effect():
-    assert ladders.reset(Knobs(top_k=3), "top_k").top_k == 0
-    assert ladders.reset(Knobs(top_p=0.5), "top_p").top_p == 1
-    assert ladders.reset(Knobs(repetition_penalty=1.3), "repetition_penalty").repetition_penalty == 1
-    assert ladders.reset(Knobs(dry_base=3.0), "dry_base").dry_base == 1.75
+    assert knob_steps.reset(Knobs(top_k=3), "top_k").top_k == 0
+    assert knob_steps.reset(Knobs(top_p=0.5), "top_p").top_p == 1
+    assert knob_steps.reset(Knobs(repetition_penalty=1.3), "repetition_penalty").repetition_penalty == 1
+    assert knob_steps.reset(Knobs(dry_base=3.0), "dry_base").dry_base == 1.75
 
 
 def test_a_persons_own_keys_are_read_and_wrong_ones_named(tmp_path):

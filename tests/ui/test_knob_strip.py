@@ -6,12 +6,12 @@ import made
 import pytest
 from msgspec.structs import replace
 
-from tui_entropy.knobs import BY_NAME, KNOBS
-from tui_entropy.records import Knobs
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.hints import Hints
-from tui_entropy.ui.widgets.knobs import KnobStrip
+from tui_entropy.records.knobs import BY_NAME, KNOBS
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.panes.hints import Hints
+from tui_entropy.ui.panes.knobs import KnobStrip
+from tui_entropy.ui.views.frame import Frame
 
 
 def strip(asked: Knobs, width: int = 400) -> str:

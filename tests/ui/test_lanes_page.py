@@ -14,26 +14,20 @@ from test_branches_page import shown
 from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 
-from tui_entropy.records import (
-    AskFan,
-    Branch,
-    Knobs,
-    Lane,
-    ModelSpec,
-    Refused,
-    SetShadow,
-    ShadowChanged,
-    Twin,
-    VectorsChanged,
-)
-from tui_entropy.series import BY_NAME
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.bands import bands, forks
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.chart import Chart
-from tui_entropy.ui.widgets.fan import Fan
-from tui_entropy.ui.widgets.lanes import Lanes, choices
-from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.commands import AskFan, Branch, SetShadow, Twin
+from tui_entropy.records.events import Refused, ShadowChanged, VectorsChanged
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.drawing.bands import bands, forks
+from tui_entropy.ui.keys.lane_choices import choices
+from tui_entropy.ui.pages.comparison import Lanes
+from tui_entropy.ui.pages.continuations import Fan
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.chart import Chart
+from tui_entropy.ui.panes.stream import TokenStream
 
 FAKE = [sys.executable, str(Path(fake_engine.__file__)), "--layers", "6", "--heads", "4"]
 OFF, ON = lanes.OFF, lanes.ON

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.pty
 
 LATE = 0.3
 CRASHING = """
-from tui_entropy.ui.actions import Actions
+from tui_entropy.ui.actions.general import Actions
 def crash(app): raise RuntimeError("as it happens")
 Actions.action_unit = crash
 from tui_entropy.__main__ import main

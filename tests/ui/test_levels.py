@@ -8,11 +8,11 @@ import made
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.records import Paused
-from tui_entropy.ui.levels import MARGIN, Levels
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.heads import HeadGrid
+from tui_entropy.records.events import Paused
+from tui_entropy.ui.drawing.hysteresis import MARGIN, Levels
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.views.frame import Frame
 
 
 @given(st.integers(2, 16), st.lists(st.floats(0, 1), min_size=1, max_size=40))

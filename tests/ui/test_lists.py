@@ -8,18 +8,12 @@ from test_app import WRITE, screen_text, settled, up, writing
 from test_stopping import stopped, told
 from textual.events import Paste
 
-from tui_entropy.records import (
-    Breakpoint,
-    BreakpointsChanged,
-    ModelSpec,
-    Paused,
-    SetBreakpoints,
-    SetWatches,
-    Watch,
-    WatchesChanged,
-)
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.ask import spelled
+from tui_entropy.records.commands import SetBreakpoints, SetWatches
+from tui_entropy.records.events import BreakpointsChanged, Paused, WatchesChanged
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.settings import Breakpoint, Watch
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.dialogs.ask_line import spelled
 
 FAKE = [sys.executable, str(Path(__file__).parent.parent / "fake_engine.py"), "--layers", "6", "--heads", "4"]
 TWO = (Breakpoint(1, "entropy > 3 bits", hits=2), Breakpoint(4, "step % 50 == 0"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.ui.pacing import DEAF, PART, PATIENCE, Pacer
+from tui_entropy.ui.terminal.pacing import DEAF, PART, PATIENCE, Pacer
 
 
 class Clock:

@@ -9,19 +9,23 @@ from test_app import begun, screen_text, settled, up, writing
 from test_panes import rows
 from test_views import PAINTS, frame_of
 
-from tui_entropy.quadrants import QUADRANTS, THRESHOLDS
-from tui_entropy.records import Candidate, Decision, Knobs, PromptScores, SetKnobs, Stage, Trust
-from tui_entropy.series import BY_NAME, SERIES
-from tui_entropy.ui.bigchart import points
-from tui_entropy.ui.help import help_text
-from tui_entropy.ui.keys import PAGES
-from tui_entropy.ui.widgets.attention import AttentionMap
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.heads import HeadGrid
-from tui_entropy.ui.widgets.layers import Layers
-from tui_entropy.ui.widgets.numbers import Numbers
-from tui_entropy.ui.widgets.quadrants import Field, Quadrants
-from tui_entropy.ui.widgets.waterfall import Waterfall
+from tui_entropy.metrics.entropix import QUADRANTS, THRESHOLDS
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.commands import SetKnobs
+from tui_entropy.records.events import PromptScores
+from tui_entropy.records.model import Trust
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Candidate, Decision, Stage
+from tui_entropy.ui.dialogs.help import help_text
+from tui_entropy.ui.keys.keymap import PAGES
+from tui_entropy.ui.pages.big_chart import points
+from tui_entropy.ui.pages.layers import Layers
+from tui_entropy.ui.pages.numbers import Numbers
+from tui_entropy.ui.pages.quadrants import Field, Quadrants
+from tui_entropy.ui.pages.waterfall import Waterfall
+from tui_entropy.ui.panes.attention import AttentionMap
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.heads import HeadGrid
 
 OPEN = {
     "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B", "lanes": "V",

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui_entropy.ui.paint import Paint
+from tui_entropy.ui.drawing.paint import Paint
 
 DARK = Paint()
 PLAIN = Paint(color="mono", ascii=True)

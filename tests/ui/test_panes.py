@@ -8,27 +8,19 @@ from msgspec.structs import replace
 from test_views import frame_of
 from textual.app import App, ComposeResult
 
-from tui_entropy.log import Log
-from tui_entropy.records import (
-    ORDERS,
-    AttentionRows,
-    Candidate,
-    Failed,
-    Knobs,
-    Memory,
-    Paused,
-    Prefilled,
-    Progress,
-)
-from tui_entropy.series import BY_NAME
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import View
-from tui_entropy.ui.widgets.attention import AttentionMap, asking
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.chart import Chart
-from tui_entropy.ui.widgets.heads import HeadGrid
-from tui_entropy.ui.widgets.knobs import KnobStrip
-from tui_entropy.ui.widgets.status import Status
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.events import AttentionRows, Failed, Memory, Paused, Prefilled, Progress
+from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.step import Candidate
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.panes.attention import AttentionMap, asking
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.chart import Chart
+from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.panes.knobs import KnobStrip
+from tui_entropy.ui.panes.status import Status
+from tui_entropy.ui.views.view import View
 
 PLAIN = Paint(color="mono", ascii=True)
 

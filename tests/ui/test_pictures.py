@@ -10,12 +10,12 @@ from recordings import RATE, recorded
 from terminal import Screen
 
 from tui_entropy.cli import main
-from tui_entropy.errors import UserError
-from tui_entropy.trace import Trace
-from tui_entropy.ui import pictures
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.playback import Playback
-from tui_entropy.ui.replay import ReplayApp
+from tui_entropy.core.errors import UserError
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.capture import film, snapshot
+from tui_entropy.ui.drawing.paint import Paint
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_several_pictures_at_once_and_each_the_same_again(replay, tmp_path):
 
 def test_a_picture_says_what_the_text_says_with_every_space(file, tmp_path):
     for name in ("a.txt", "a.svg"):
-        pictures.draw(Trace.open(file), None, [pictures.Snapshot(tmp_path / name, (120, 36), 20)], Paint())
+        snapshot.draw(Trace.open(file), None, [snapshot.Snapshot(tmp_path / name, (120, 36), 20)], Paint())
     drawn = ElementTree.parse(tmp_path / "a.svg")
     rows = {}
     for text in drawn.iter("{http://www.w3.org/2000/svg}text"):
@@ -116,13 +116,13 @@ def test_a_png_is_as_large_as_the_svg(replay, tmp_path):
 
 @pytest.mark.parametrize("color", ["truecolor", "16", "mono"])
 async def test_a_film_ends_on_the_screen_that_the_app_shows(file, color):
-    clock = pictures.Clock()
+    clock = film.Clock()
     app = ReplayApp(Playback(Trace.open(file), first=30, clock=clock), paint=Paint(color=color))
-    lines = await pictures.film(app, clock, (80, 24))
+    lines = await film.film(app, clock, (80, 24))
     last = ReplayApp(Playback(Trace.open(file), first=None), paint=Paint(color=color))
-    async with pictures.on_stage(last, (80, 24)):
+    async with snapshot.on_stage(last, (80, 24)):
         last.come_to()
-        expected = pictures.as_text(pictures.screen(last))
+        expected = snapshot.as_text(snapshot.screen(last))
     terminal = Screen(80, 24)
     for line in lines[1:]:
         _, code, data = json.loads(line)
@@ -141,11 +141,11 @@ def test_a_film_is_asciicast_2_in_true_time_with_a_marker_at_every_token(replay,
     assert times == sorted(times) and {code for _, code, _ in events} == {"o", "m"}
     marks = [label for _, code, label in events if code == "m"]
     assert len(marks) == 40 and marks[3] == "token 4  Paris"
-    assert times[-1] == pytest.approx((0.5 + 39 / RATE) / 2, abs=2 * pictures.FRAME)
+    assert times[-1] == pytest.approx((0.5 + 39 / RATE) / 2, abs=2 * film.FRAME)
 
 
 def test_a_size_is_columns_by_rows():
-    assert pictures.sized("80x24") == (80, 24)
+    assert snapshot.sized("80x24") == (80, 24)
     for wrong in ("80", "x", "-1x5", "80x24x3", "99999x10"):
         with pytest.raises(UserError, match="is no size"):
-            pictures.sized(wrong)
+            snapshot.sized(wrong)

@@ -7,11 +7,13 @@ import pytest
 from msgspec.structs import replace
 from recordings import LAYERS, RATE, lengthened, recorded, session
 
-from tui_entropy.errors import UserError
-from tui_entropy.records import Continued, Ended, Failed, Knobs, Labelled, Paused, Step, Switched
-from tui_entropy.trace import Trace
-from tui_entropy.ui.pictures import Clock
-from tui_entropy.ui.playback import PAUSE, SPEEDS, Playback
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.events import Continued, Ended, Failed, Labelled, Paused, Switched
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.trace.playback import PAUSE, SPEEDS, Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.capture.film import Clock
 
 FIRST_TOKEN = 0.5
 """Seconds after the run began, in recordings.session."""
@@ -119,7 +121,7 @@ def test_a_recorded_pause_is_shown_and_shortened(tmp_path, monkeypatch):
     events = session(20)
     events[5:5] = [Paused(1, "by you"), Continued(1)]
     wall = iter(range(0, 10_000, 100))
-    monkeypatch.setattr("tui_entropy.recorder.time.time", lambda: float(next(wall)))
+    monkeypatch.setattr("tui_entropy.trace.writer.time.time", lambda: float(next(wall)))
     playback, clock = played(recorded(tmp_path / "a.tui", *events))
     assert after(playback, clock, FIRST_TOKEN + 2.1 / RATE) == 3
     assert (playback.log.state, playback.log.note) == ("paused", "by you")

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from tui_entropy.ui.questions import ANSWERS, CURSOR, LONGEST, LOST, SHORTEST, Questions
+from tui_entropy.ui.terminal.questions import ANSWERS, CURSOR, LONGEST, LOST, SHORTEST, Questions
 
 SAID = {CURSOR: "\x1b[12;40R", "\x1b[?2026$p": "\x1b[?2026;2$y", "\x1b[?2048$p": "\x1b[?2048;0$y",
         "\x1b[?2048h": "\x1b[48;36;120;576;960t"}  # fmt: skip

@@ -10,25 +10,25 @@ from recordings import lengthened, recorded, session
 from terminal import Terminal
 from test_app import screen_text, settled
 
-from tui_entropy.schema import TABLES
-from tui_entropy.trace import Trace
-from tui_entropy.ui import pictures
-from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.keys import KEYS, PAGES
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.playback import Playback
-from tui_entropy.ui.replay import NEED_AN_ENGINE, RECORDING, ReplayApp
-from tui_entropy.ui.view import Frame
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.chart import Chart
-from tui_entropy.ui.widgets.heads import HeadGrid
-from tui_entropy.ui.widgets.knobs import KnobStrip
-from tui_entropy.ui.widgets.layers import Layers
-from tui_entropy.ui.widgets.numbers import Numbers
-from tui_entropy.ui.widgets.quadrants import Quadrants
-from tui_entropy.ui.widgets.status import Status
-from tui_entropy.ui.widgets.stream import TokenStream
-from tui_entropy.ui.widgets.waterfall import Waterfall
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.trace.schema import TABLES
+from tui_entropy.ui.app.replay_app import NEED_AN_ENGINE, RECORDING, ReplayApp
+from tui_entropy.ui.capture import film, snapshot
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.wrap import Flow
+from tui_entropy.ui.keys.keymap import KEYS, PAGES
+from tui_entropy.ui.pages.layers import Layers
+from tui_entropy.ui.pages.numbers import Numbers
+from tui_entropy.ui.pages.quadrants import Quadrants
+from tui_entropy.ui.pages.waterfall import Waterfall
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.chart import Chart
+from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.panes.knobs import KnobStrip
+from tui_entropy.ui.panes.status import Status
+from tui_entropy.ui.panes.stream import TokenStream
+from tui_entropy.ui.views.frame import Frame
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def file(tmp_path_factory):
 
 def shown(file, **options):
     """An inspector on a recording, in a time of its own."""
-    clock = pictures.Clock()
+    clock = film.Clock()
     app = ReplayApp(Playback(Trace.open(file), clock=clock, **options))
     app.passing = clock
 
@@ -240,7 +240,7 @@ def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
             done = db.execute("UPDATE events SET json = replace(json, ?, ?) WHERE instr(json, ?)", words)
             assert done.rowcount, said
     for wish in ("a.txt@200x60:token=30", "a.txt@80x24", *(f"a.txt@200x60:page={page}" for page in PAGES)):
-        pictures.draw(Trace.open(copy), 1, [pictures.wanted(str(tmp_path / wish))], Paint())
+        snapshot.draw(Trace.open(copy), 1, [snapshot.wanted(str(tmp_path / wish))], Paint())
         text = (tmp_path / "a.txt").read_text()
         assert len(text) > 300 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 

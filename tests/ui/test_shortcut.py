@@ -8,9 +8,9 @@ import made
 from textual.strip import Strip
 from textual.widgets import Static
 
-from tui_entropy.records import ModelSpec
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.shortcut import Shortcut
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.terminal.fast_path import Shortcut
 
 SIZE = (160, 50)
 

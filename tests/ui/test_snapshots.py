@@ -8,20 +8,13 @@ import pytest
 from msgspec.structs import replace
 from test_app import settled
 
-from tui_entropy.records import (
-    Knobs,
-    KnobsChanged,
-    Memory,
-    ModelSpec,
-    Paused,
-    Prefilled,
-    Ready,
-    VectorsChanged,
-    Write,
-)
-from tui_entropy.ui.app import InspectorApp
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.theme import load
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import KnobsChanged, Memory, Paused, Prefilled, Ready, VectorsChanged
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.theme import load
 
 LAYERS, HEADS, STEPS = 30, 9, 60
 LOOKS = {

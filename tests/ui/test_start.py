@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tui_entropy.errors import UserError
-from tui_entropy.ui.start import color_mode, settle_size
+from tui_entropy.core.errors import UserError
+from tui_entropy.ui.terminal.detect import color_mode, settle_size
 
 
 @pytest.mark.parametrize(

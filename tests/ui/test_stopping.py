@@ -5,22 +5,18 @@ import pytest
 from msgspec.structs import replace as changed
 from test_app import LAYERS, begun, ready, screen_text, settled, up, writing
 
-from tui_entropy.records import (
-    Advance,
-    AskAttention,
-    Branch,
+from tui_entropy.records.commands import Advance, AskAttention, Branch, Reconsider, SetKnobs
+from tui_entropy.records.events import (
     Continued,
     Ended,
-    Knobs,
     KnobsChanged,
     Paused,
     Proposed,
-    Reconsider,
     Reconsidered,
     Refused,
-    SetKnobs,
     Started,
 )
+from tui_entropy.records.sampling import Knobs
 
 STEPS = 12
 SIZES = ((80, 24), (120, 36), (200, 60))

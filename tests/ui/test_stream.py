@@ -10,13 +10,14 @@ from rich.cells import cell_len
 from test_views import frame_of
 from textual.app import App, ComposeResult
 
-from tui_entropy.log import Log, Mark
-from tui_entropy.records import PromptScores
-from tui_entropy.series import BY_NAME
-from tui_entropy.ui.flow import Flow
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import View
-from tui_entropy.ui.widgets.stream import TokenStream
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.events import PromptScores
+from tui_entropy.state.run_view import Mark
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.wrap import Flow
+from tui_entropy.ui.panes.stream import TokenStream
+from tui_entropy.ui.views.view import View
 
 pieces = st.lists(st.text("ab 日é\n", min_size=1, max_size=9), max_size=30)
 

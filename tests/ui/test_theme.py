@@ -4,11 +4,11 @@ import pytest
 from rich.color import Color, ColorSystem, ColorType
 from textual.app import App
 
-from tui_entropy import paths
-from tui_entropy.errors import UserError
-from tui_entropy.ui.contrast import PALETTES
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.theme import STYLES, available, load, read, textual_theme
+from tui_entropy.core import paths
+from tui_entropy.core.errors import UserError
+from tui_entropy.ui.drawing.contrast import PALETTES
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.theme import STYLES, available, load, read, textual_theme
 
 SHIPPED = ["dark", "high-contrast", "light"]
 

@@ -8,26 +8,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui_entropy.log import Log
-from tui_entropy.records import Ended, Failed, Paused, Progress, Ready
-from tui_entropy.ui.bigchart import BigChart
-from tui_entropy.ui.paint import Paint
-from tui_entropy.ui.view import Frame, View
-from tui_entropy.ui.widgets.attention import AttentionMap
-from tui_entropy.ui.widgets.branches import Branches
-from tui_entropy.ui.widgets.candidates import Candidates
-from tui_entropy.ui.widgets.chart import Chart
-from tui_entropy.ui.widgets.diff import Diff
-from tui_entropy.ui.widgets.fan import Fan
-from tui_entropy.ui.widgets.heads import HeadGrid
-from tui_entropy.ui.widgets.knobs import KnobStrip
-from tui_entropy.ui.widgets.lanes import Lanes
-from tui_entropy.ui.widgets.layers import Layers
-from tui_entropy.ui.widgets.numbers import Numbers
-from tui_entropy.ui.widgets.quadrants import Quadrants
-from tui_entropy.ui.widgets.status import Status
-from tui_entropy.ui.widgets.stream import TokenStream
-from tui_entropy.ui.widgets.waterfall import Waterfall
+from tui_entropy.records.events import Ended, Failed, Paused, Progress, Ready
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.pages.big_chart import BigChart
+from tui_entropy.ui.pages.branches import Branches
+from tui_entropy.ui.pages.comparison import Lanes
+from tui_entropy.ui.pages.continuations import Fan
+from tui_entropy.ui.pages.diff import Diff
+from tui_entropy.ui.pages.layers import Layers
+from tui_entropy.ui.pages.numbers import Numbers
+from tui_entropy.ui.pages.quadrants import Quadrants
+from tui_entropy.ui.pages.waterfall import Waterfall
+from tui_entropy.ui.panes.attention import AttentionMap
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.chart import Chart
+from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.panes.knobs import KnobStrip
+from tui_entropy.ui.panes.status import Status
+from tui_entropy.ui.panes.stream import TokenStream
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import View
 
 LANES = (Branches, Diff, Lanes, Fan)
 PAGED = (Numbers, Layers, Waterfall, Quadrants, BigChart)

@@ -10,9 +10,9 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.options import Ascii, Color, Diff, EngineId, Mouse, Theme
-from tui_entropy.errors import UserError
-from tui_entropy.records import ModelSpec
-from tui_entropy.streams import say
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.streams import say
+from tui_entropy.records.model import ModelSpec
 
 
 @app.command(epilog=EXIT_CODES)
@@ -29,25 +29,26 @@ def attach(
     diff: Diff = True,
 ) -> None:
     """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
-    from tui_entropy import attaching, engines
-    from tui_entropy.ui.start import color_mode, start
+    from tui_entropy.transport import client, discovery
+    from tui_entropy.ui.app.launch import start
+    from tui_entropy.ui.terminal.detect import color_mode
 
     if ssh is not None:
         flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
         flags += ["--no-diff"] * (not diff)
         flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
-        command = attaching.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
+        command = client.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
         try:
             os.execvp(command[0], command)
         except OSError as missing:
             raise UserError(f"ssh could not be started: {missing}") from missing
     if show:
-        print(attaching.table(found := engines.running()), end="")
+        print(client.table(found := discovery.running()), end="")
         if found:
             say(f"Their sockets are {found[0].socket.with_name('ID.sock')}")
         return
-    path = socket or attaching.chosen(engine).socket
-    source: dict[str, Any] = {"attach": path, "forwarded": attaching.is_forwarded(path)}
+    path = socket or client.chosen(engine).socket
+    source: dict[str, Any] = {"attach": path, "forwarded": client.is_forwarded(path)}
     start(
         ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **source
     )
@@ -59,8 +60,8 @@ def stop(
     everyone: Annotated[bool, typer.Option("--all", help="Every running engine.")] = False,
 ) -> None:
     """End a running engine, whoever watches it."""
-    from tui_entropy import attaching, engines
+    from tui_entropy.transport import client, discovery
 
-    for each in engines.running() if everyone else [attaching.chosen(engine)]:
-        attaching.stop(each)
+    for each in discovery.running() if everyone else [client.chosen(engine)]:
+        client.stop(each)
         say(f"engine {each.id} has ended")

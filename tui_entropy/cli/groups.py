@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
-from tui_entropy.knobs import KNOBS, Knob, read, shown
-from tui_entropy.records import Knobs, ModelSpec
+from tui_entropy.records.knobs import KNOBS, Knob, read, shown
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

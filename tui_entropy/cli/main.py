@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from tui_entropy.cli.app import app
-from tui_entropy.errors import UserError
-from tui_entropy.streams import PipeClosed, say
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.streams import PipeClosed, say
 
 CLOSED = 128 + 13
 """What a shell calls the end by SIGPIPE."""
@@ -80,7 +80,7 @@ def _failed(error: BaseException) -> int:
         what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
         say(str(UserError(f"{what} cannot be used ({error.strerror}): put that right, or name another")))
         return 3
-    from tui_entropy.crash_report import reported
+    from tui_entropy.core.crash_report import reported
 
     say(reported(error))
     return 1

@@ -9,14 +9,14 @@ import typer
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import grouped
 from tui_entropy.cli.options import prepare_engine
-from tui_entropy.records import ModelSpec
-from tui_entropy.streams import put, say
+from tui_entropy.core.streams import put, say
+from tui_entropy.records.model import ModelSpec
 
 
 @app.command(epilog=EXIT_CODES)
 def models() -> None:
     """List the models that are here, and those that can be fetched."""
-    from tui_entropy.listing import listing
+    from tui_entropy.engine.sources.model_table import listing
 
     print(listing(), end="")
 
@@ -28,8 +28,8 @@ def fetch(
 ) -> None:
     """Download a model, check it, and keep it ready."""
     prepare_engine()
-    from tui_entropy.engine.fetching import fetch as get
-    from tui_entropy.narration import Narrator
+    from tui_entropy.analysis.console_progress import Narrator
+    from tui_entropy.engine.sources.resolve import fetch as get
 
     def agree(terms: str) -> bool:
         say(terms)
@@ -49,10 +49,10 @@ def doctor(
 ) -> None:
     """Prove the numbers on this very model and machine, and tell what each view costs."""
     prepare_engine()
-    from tui_entropy import report
-    from tui_entropy.engine.loading import load
+    from tui_entropy.analysis.console_progress import Narrator
+    from tui_entropy.engine.loading.loader import load
+    from tui_entropy.engine.reliability import report
     from tui_entropy.engine.verify.doctor import doctor as examined
-    from tui_entropy.narration import Narrator
 
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
@@ -68,7 +68,7 @@ def doctor(
 @app.command(epilog=EXIT_CODES)
 def themes() -> None:
     """List the themes: ours and the user's own."""
-    from tui_entropy.ui.theme import available
+    from tui_entropy.ui.drawing.theme import available
 
     for name, path in sorted(available().items()):
         print(f"{name:16} {path}")

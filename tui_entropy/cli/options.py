@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_entropy.errors import UserError
+from tui_entropy.core.errors import UserError
 
 if TYPE_CHECKING:
-    from tui_entropy.records import Breakpoint, Vector
+    from tui_entropy.records.settings import Breakpoint, Vector
 
 SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 
@@ -111,14 +111,14 @@ def number(value: float) -> float:
 
 def prompt_option(text: str | None) -> str | None:
     """What --prompt says, or stdin does. Raises UserError for what is no text there."""
-    from tui_entropy.streams import read_text
+    from tui_entropy.core.streams import read_text
 
     return read_text() if text == "-" else text
 
 
 def trace_path(given: Path | None, model: str, prompt: str) -> Path:
     """Where to record. Raises UserError for a file that is there already."""
-    from tui_entropy.traces import new_path
+    from tui_entropy.trace.library import new_path
 
     if given is not None and given.exists():
         raise UserError(f"--trace {given} is there already: give another name, or remove it with `tui-entropy rm`")
@@ -133,7 +133,7 @@ VECTOR = re.compile(
 
 def vector_option(text: str) -> Vector:
     """FILE:STRENGTH[:FIRST-LAST] -> Vector, switched on. Raises UserError."""
-    from tui_entropy.records import Vector
+    from tui_entropy.records.settings import Vector
 
     found = VECTOR.fullmatch(text)
     if found is None or not isfinite(float(found["strength"])):
@@ -150,8 +150,9 @@ def vector_option(text: str) -> Vector:
 
 def break_options(texts: list[str] | None) -> tuple[Breakpoint, ...]:
     """Breakpoints of these expressions, numbered from 1. Raises UserError for one that is wrong, with a caret."""
-    from tui_entropy.conditions import ConditionError, parse
-    from tui_entropy.records import Breakpoint
+    from tui_entropy.breakpoints.condition import ConditionError
+    from tui_entropy.breakpoints.parser import parse
+    from tui_entropy.records.settings import Breakpoint
 
     for text in texts or ():
         try:

@@ -9,7 +9,7 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile, number
-from tui_entropy.streams import say
+from tui_entropy.core.streams import say
 
 
 @app.command(epilog=EXIT_CODES)
@@ -39,20 +39,21 @@ def replay(
     diff: Diff = True,
 ) -> None:
     """Show a recording as it was written, without a model."""
-    from tui_entropy.traces import found
-    from tui_entropy.ui import start
+    from tui_entropy.trace.library import found
+    from tui_entropy.ui.app import launch
+    from tui_entropy.ui.capture import depict
 
     path, begin, looks = found(file), None if everything else first, (theme, color, ascii_only)
     if snapshot or cast:
-        start.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+        depict.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
-        start.replay(path, run, looks, speed=speed, first=begin, mouse=mouse, diff=diff)
+        launch.replay(path, run, looks, speed=speed, first=begin, mouse=mouse, diff=diff)
 
 
 @app.command(epilog=EXIT_CODES)
 def traces() -> None:
     """List what was recorded."""
-    from tui_entropy.traces import listing
+    from tui_entropy.trace.library import listing
 
     print(listing(), end="")
 
@@ -60,7 +61,7 @@ def traces() -> None:
 @app.command(epilog=EXIT_CODES)
 def show(file: TraceFile, run: Run = None) -> None:
     """Tell what is in a trace: every run, its numbers as a whole, its text."""
-    from tui_entropy.traces import found, shown
+    from tui_entropy.trace.library import found, shown
 
     print(shown(found(file), run), end="")
 
@@ -68,7 +69,7 @@ def show(file: TraceFile, run: Run = None) -> None:
 @app.command(epilog=EXIT_CODES)
 def merge(file: TraceFile, run: Run = None) -> None:
     """Print the text of every branch of a trace, each from the prompt to its own end."""
-    from tui_entropy.traces import found, merged
+    from tui_entropy.trace.library import found, merged
 
     print(merged(found(file), run), end="")
 
@@ -79,7 +80,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
 ) -> None:
     """Remove traces."""
-    from tui_entropy.traces import found, remove
+    from tui_entropy.trace.library import found, remove
 
     remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
 
@@ -96,7 +97,7 @@ def export(
     bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
 ) -> None:
     """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
-    from tui_entropy.export import formats
-    from tui_entropy.traces import found
+    from tui_entropy.export import registry
+    from tui_entropy.trace.library import found
 
-    say(formats.export(found(file), to, out, run, bits))
+    say(registry.export(found(file), to, out, run, bits))

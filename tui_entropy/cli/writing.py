@@ -33,8 +33,10 @@ from tui_entropy.cli.options import (
     trace_path,
     vector_option,
 )
-from tui_entropy.errors import UserError
-from tui_entropy.records import Knobs, ModelSpec, Write
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Write
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
 
 
 @app.command(epilog=EXIT_CODES)
@@ -79,11 +81,11 @@ def run(
     path = None if no_trace else trace_path(trace, spec.name, write.prompt)
     if headless:
         prepare_engine()
-        from tui_entropy.headless import write_out
+        from tui_entropy.analysis.run import write_out
 
         raise typer.Exit(write_out(spec, write, vectors, as_json, path, **stops))
-    from tui_entropy.engines import staying
-    from tui_entropy.ui.start import start
+    from tui_entropy.transport.discovery import staying
+    from tui_entropy.ui.app.launch import start
 
     engine: dict[str, Any] = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave, kept_cache)}
     start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **engine)
@@ -110,21 +112,19 @@ def serve(
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
-    from tui_entropy import attaching, engines
-    from tui_entropy.narration import Narrator
-    from tui_entropy.records import Load
+    from tui_entropy.analysis.console_progress import Narrator
+    from tui_entropy.records.commands import Load
+    from tui_entropy.transport import client, discovery
 
     stops = break_options(stop_at)
     given = prompt_option(prompt)
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
-    stays = engines.staying(keep, on_leave, kept_cache)
+    stays = discovery.staying(keep, on_leave, kept_cache)
     load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
-    told = attaching.serve(
-        engines.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
-    )
-    narrator.done(f"engine {told} is up: {engines.how_back(told, load.keep)}")
+    told = client.serve(discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done)
+    narrator.done(f"engine {told} is up: {discovery.how_back(told, load.keep)}")
     print(told)

@@ -1,0 +1,1 @@
+"""The model and all that reads it: torch and transformers; prints nothing, draws nothing."""

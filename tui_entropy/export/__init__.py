@@ -1,0 +1,1 @@
+"""A recorded run in another format."""

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tui_entropy import __version__
-from tui_entropy.dates import moment
-from tui_entropy.escape import plain_json
-from tui_entropy.export.recording import Recording
-from tui_entropy.export.table import COLUMNS, rows
-from tui_entropy.records import Candidate
+from tui_entropy.core.dates import moment
+from tui_entropy.core.escape import plain_json
+from tui_entropy.export.columns import COLUMNS, rows
+from tui_entropy.export.recorded_run import Recording
+from tui_entropy.records.step import Candidate
 
 
 def write(recording: Recording, file: BinaryIO) -> None:

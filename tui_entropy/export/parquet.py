@@ -6,10 +6,11 @@ import math
 from itertools import islice
 from typing import Any, BinaryIO
 
-from tui_entropy import jsonl
-from tui_entropy.export.recording import Recording
-from tui_entropy.export.table import COLUMNS, rows
-from tui_entropy.records import Grid, Step
+from tui_entropy.export.columns import COLUMNS, rows
+from tui_entropy.export.recorded_run import Recording
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import Step
+from tui_entropy.trace import jsonl
 
 GROUP = 1000
 """Rows held in memory at once."""

@@ -13,25 +13,22 @@ import torch
 from msgspec.structs import replace
 from transformers import DeepseekV3Config
 
-from tui_entropy import paths, report
 from tui_entropy.cli import main
-from tui_entropy.engine import captured, decode, forward, measure
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.attention import AttentionProbe, _Layer
-from tui_entropy.engine.cache import RoomyLayer
-from tui_entropy.engine.steering import Steering
-from tui_entropy.engine.verify import (
-    checks_attention,
-    checks_logits,
-    checks_steering,
-    checks_written,
-    compare,
-    costs,
-    doctor,
-    library,
-)
-from tui_entropy.records import Knobs
-from tui_entropy.series import SERIES
+from tui_entropy.core import paths
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.cache.kv_cache import RoomyLayer
+from tui_entropy.engine.cuda_graph import forward_pass as captured
+from tui_entropy.engine.decoding import choose, instruments
+from tui_entropy.engine.instruments.attention import AttentionProbe, _Layer
+from tui_entropy.engine.measure import step_record
+from tui_entropy.engine.models import forward
+from tui_entropy.engine.reliability import report
+from tui_entropy.engine.steering.hooks import Steering
+from tui_entropy.engine.verify import costs, doctor
+from tui_entropy.engine.verify.checks import attention, logits, steering, written
+from tui_entropy.engine.verify.evidence import compare, library
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.sampling import Knobs
 
 CHECKS = {
     "last lens row", "decode equals prefill", "revisited step", "entropy formula", "head entropies",
@@ -95,11 +92,11 @@ def without_the_norm(patch):
     def unembed(model, anatomy, residual):
         return anatomy.unembedding(residual)
 
-    patch.setattr(checks_logits, "unembed", unembed)
+    patch.setattr(logits, "unembed", unembed)
 
 
 def without_the_cap(patch):
-    patch.setattr(checks_logits, "unembed", lambda model, body, residual: body.unembedding(body.final_norm(residual)))
+    patch.setattr(logits, "unembed", lambda model, body, residual: body.unembedding(body.final_norm(residual)))
 
 
 def wrong_entropies(patch):
@@ -118,9 +115,9 @@ def wrong_spread(patch):
 
 
 def top_p_before_temperature(patch):
-    honest = checks_written.apply
+    honest = written.apply
     order = ("top_p", *(stage for stage in Knobs().order if stage != "top_p"))
-    patch.setattr(checks_written, "apply", lambda knobs, row, past: honest(replace(knobs, order=order), row, past))
+    patch.setattr(written, "apply", lambda knobs, row, past: honest(replace(knobs, order=order), row, past))
 
 
 def _changed(measures, entropy):
@@ -164,17 +161,13 @@ def crop_that_takes_one_more(patch):
 
 
 def twice_the_strength(patch):
-    honest = checks_steering.pushes
-    patch.setattr(
-        checks_steering, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()}
-    )
+    honest = steering.pushes
+    patch.setattr(steering, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()})
 
 
 def the_block_below(patch):
-    honest = checks_steering.pushes
-    patch.setattr(
-        checks_steering, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()}
-    )
+    honest = steering.pushes
+    patch.setattr(steering, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()})
 
 
 def no_push(patch):
@@ -187,18 +180,18 @@ def push_for_every_row(patch):
 
 
 def rows_mixed_up(patch):
-    patch.setattr(checks_steering, "forward", lambda *given: forward.forward(*given).flip(0))
+    patch.setattr(steering, "forward", lambda *given: forward.forward(*given).flip(0))
 
 
 def a_mask_that_hides_nothing(patch):
-    patch.setattr(decode, "why_not", lambda captured: "")
+    patch.setattr(instruments, "why_not", lambda captured: "")
     honest = AttentionProbe.visible_columns
     everything = lambda self, position, n: {i: m | True for i, m in honest(self, position, n).items()}  # noqa: E731
     patch.setattr(AttentionProbe, "visible_columns", everything)
 
 
 def keys_in_the_wrong_place(patch):
-    patch.setattr(decode, "why_not", lambda captured: "")
+    patch.setattr(instruments, "why_not", lambda captured: "")
     honest = captured._Columns.update
     patch.setattr(captured._Columns, "update", lambda self, *new: honest(shifted(self), *new))
 
@@ -213,11 +206,11 @@ def push_that_stays(patch):
 
 
 def entropy_in_bits(patch):
-    patch.setattr(checks_logits, "surprisal_moments", _in_bits)
+    patch.setattr(logits, "surprisal_moments", _in_bits)
 
 
 def steps_in_bits(patch):
-    patch.setattr(measure, "surprisal_moments", _in_bits)
+    patch.setattr(step_record, "surprisal_moments", _in_bits)
 
 
 def _in_bits(logp):
@@ -226,48 +219,48 @@ def _in_bits(logp):
 
 
 def draws_of_their_own(patch):
-    patch.setattr(checks_written, "draw", lambda scores, seed, position: scores.softmax(-1).multinomial(1)[0])
+    patch.setattr(written, "draw", lambda scores, seed, position: scores.softmax(-1).multinomial(1)[0])
 
 
 def text_of_its_own(patch):
-    patch.setattr(decode, "draw", lambda scores, seed, position: (scores + torch.rand_like(scores) * 9).argmax())
+    patch.setattr(choose, "draw", lambda scores, seed, position: (scores + torch.rand_like(scores) * 9).argmax())
 
 
 FAULTS = [
-    (without_the_norm, "llama", checks_logits.last_lens_row, {"last lens row"}),
-    (without_the_cap, "gemma2", checks_logits.last_lens_row, {"last lens row"}),
-    (wrong_entropies, "qwen3", checks_attention.attention, {"head entropies"}),
-    (unknown_entropies, "hybrid", checks_attention.attention, {"head entropies"}),
+    (without_the_norm, "llama", logits.last_lens_row, {"last lens row"}),
+    (without_the_cap, "gemma2", logits.last_lens_row, {"last lens row"}),
+    (wrong_entropies, "qwen3", attention.attention, {"head entropies"}),
+    (unknown_entropies, "hybrid", attention.attention, {"head entropies"}),
     (
         forgotten_sinks,
         "gpt_oss",
-        checks_attention.attention,
+        attention.attention,
         {"attention row sums", "attention rows", "attention elsewhere"},
     ),
-    (forgotten_windows, "gemma3", checks_attention.attention, {"attention rows", "attention elsewhere"}),
-    (wrong_spread, "gemma2", checks_attention.attention, {"head measures"}),
+    (forgotten_windows, "gemma3", attention.attention, {"attention rows", "attention elsewhere"}),
+    (wrong_spread, "gemma2", attention.attention, {"head measures"}),
     (
         wrong_scale,
         "llama",
-        checks_attention.attention,
+        attention.attention,
         {"attention rows", "attention elsewhere", "head entropies", "head measures"},
     ),
-    (wrong_scale, "mixtral", checks_logits.decode_equals_prefill, {"decode equals prefill"}),
-    (crop_that_does_nothing, "mistral", checks_logits.revisited_step, {"revisited step"}),
-    (crop_that_takes_one_more, "gpt2", checks_logits.revisited_step, {"revisited step"}),
-    (twice_the_strength, "gpt2", checks_steering.steering, {"steered block"}),
-    (the_block_below, "llama", checks_steering.steering, {"steered block", "blocks below"}),
-    (no_push, "gemma3", checks_steering.steering, {"steered block", "blocks above"}),
-    (push_that_stays, "qwen3", checks_steering.steering, {"steering taken away"}),
-    (push_for_every_row, "gemma3", checks_steering.rows, {"steered row"}),
-    (rows_mixed_up, "llama", checks_steering.rows, {"row of two", "steered row"}),
-    (a_mask_that_hides_nothing, "llama", checks_logits.captured_step, {"captured step"}),
-    (keys_in_the_wrong_place, "mistral", checks_logits.captured_step, {"captured step"}),
-    (entropy_in_bits, "llama", checks_logits.precision, {"entropy formula"}),
-    (steps_in_bits, "llama", checks_written.written_steps, {"written steps"}),
-    (top_p_before_temperature, "llama", checks_written.written_steps, {"sampling chain"}),
-    (draws_of_their_own, "llama", checks_written.written_steps, {"repeated draws"}),
-    (text_of_its_own, "llama", checks_written.written_steps, {"repeated draws"}),
+    (wrong_scale, "mixtral", logits.decode_equals_prefill, {"decode equals prefill"}),
+    (crop_that_does_nothing, "mistral", logits.revisited_step, {"revisited step"}),
+    (crop_that_takes_one_more, "gpt2", logits.revisited_step, {"revisited step"}),
+    (twice_the_strength, "gpt2", steering.steering, {"steered block"}),
+    (the_block_below, "llama", steering.steering, {"steered block", "blocks below"}),
+    (no_push, "gemma3", steering.steering, {"steered block", "blocks above"}),
+    (push_that_stays, "qwen3", steering.steering, {"steering taken away"}),
+    (push_for_every_row, "gemma3", steering.rows, {"steered row"}),
+    (rows_mixed_up, "llama", steering.rows, {"row of two", "steered row"}),
+    (a_mask_that_hides_nothing, "llama", logits.captured_step, {"captured step"}),
+    (keys_in_the_wrong_place, "mistral", logits.captured_step, {"captured step"}),
+    (entropy_in_bits, "llama", logits.precision, {"entropy formula"}),
+    (steps_in_bits, "llama", written.written_steps, {"written steps"}),
+    (top_p_before_temperature, "llama", written.written_steps, {"sampling chain"}),
+    (draws_of_their_own, "llama", written.written_steps, {"repeated draws"}),
+    (text_of_its_own, "llama", written.written_steps, {"repeated draws"}),
 ]
 
 
@@ -308,9 +301,9 @@ def test_in_bfloat16_it_is_told_how_far_the_entropy_is_off(halved, monkeypatch):
     (check,) = [check for check in found.checks if check.name == report.IN_DTYPE]
     assert found.passed and 1e-5 < check.worst < check.bound
     assert next(halved.model.parameters()).dtype is torch.bfloat16
-    monkeypatch.setattr(checks_logits, "free_bytes", lambda device: 0)
+    monkeypatch.setattr(logits, "free_bytes", lambda device: 0)
     with torch.inference_mode():
-        _, skipped = checks_logits.precision(halved, ids_of(halved))
+        _, skipped = logits.precision(halved, ids_of(halved))
     assert skipped.verdict == report.SKIPPED and "GiB" in skipped.skipped
 
 
@@ -328,7 +321,7 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
     model = tiny.built(DeepseekV3Config(**tiny.SHAPE | experts | latent | dict(num_key_value_heads=4)))
     loaded = with_parts(small.loaded(), model=model, anatomy=anatomy_of(model))
     with torch.inference_mode():
-        checks = {check.name: check for check in checks_attention.attention(loaded, ids_of(loaded))}
+        checks = {check.name: check for check in attention.attention(loaded, ids_of(loaded))}
     assert checks["head entropies"].verdict == report.PASS
     assert "compressed" in checks["attention rows"].skipped and "compressed" in checks["attention row sums"].skipped
 

@@ -8,13 +8,14 @@ import tiny
 import torch
 from transformers import FalconConfig, PreTrainedModel
 
-from tui_entropy import report
-from tui_entropy.engine.anatomy import anatomy_of
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.text import Codec
-from tui_entropy.engine.verify import compare, costs, doctor, library
-from tui_entropy.engine.verify.trust import trust
-from tui_entropy.report import EAGER, FAIL, NOTED, ONE_PASS, PASS, SKIPPED, Check
+from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.reliability import report
+from tui_entropy.engine.reliability.report import EAGER, FAIL, NOTED, ONE_PASS, PASS, SKIPPED, Check
+from tui_entropy.engine.reliability.trust import trust
+from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.verify import costs, doctor
+from tui_entropy.engine.verify.evidence import compare, library
 
 
 def falcon() -> PreTrainedModel:

@@ -8,30 +8,19 @@ import torch
 from msgspec.structs import replace
 from planted import SHORT, acting, failing, written_under
 
-from tui_entropy import log
-from tui_entropy.engine import (
-    adaptive,
-    branches,
-    context,
-    decode,
-    fan,
-    measure,
-    sampling,
-    shadow,
-    state,
-    travel,
-    vectors,
-)  # fmt: skip
-from tui_entropy.engine.attention import AttentionProbe
-from tui_entropy.engine.verify import (
-    checks_attention,
-    checks_branches,
-    checks_draws,
-    checks_lanes,
-    checks_steps,
-    checks_vectors,
-)  # fmt: skip
-from tui_entropy.records import BLOCKS, SCORES, Grid
+from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
+from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.measure import running_stats, step_record
+from tui_entropy.engine.sampling import chain, stages
+from tui_entropy.engine.sequence import sequence as context
+from tui_entropy.engine.session import branching, continuations, rewind, shadow
+from tui_entropy.engine.steering import control_vector  # fmt: skip
+from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
+from tui_entropy.engine.verify.checks import branches as branches_
+from tui_entropy.engine.verify.checks import vectors as vectors_  # fmt: skip
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import BLOCKS, SCORES
+from tui_entropy.state import session_view
 
 
 def scaled(patch, module, name, factor):
@@ -45,22 +34,24 @@ def moved(patch, module, name, by):
 
 
 def varentropy_one_and_a_half(patch):
-    honest = measure.surprisal_moments
-    patch.setattr(measure, "surprisal_moments", lambda logp: (honest(logp)[0], honest(logp)[1] * 1.5))
+    honest = step_record.surprisal_moments
+    patch.setattr(step_record, "surprisal_moments", lambda logp: (honest(logp)[0], honest(logp)[1] * 1.5))
 
 
 def margins_larger(patch):
-    honest = measure.margins
-    patch.setattr(measure, "margins", lambda logp: (honest(logp)[0] * 1.2, honest(logp)[1]))
+    honest = step_record.margins
+    patch.setattr(step_record, "margins", lambda logp: (honest(logp)[0] * 1.2, honest(logp)[1]))
 
 
 def candidates_less_likely(patch):
-    honest = measure.believed
-    patch.setattr(
-        measure, "believed", lambda *given: (lambda logp, told: (logp, told | {"logprobs": told["logprobs"] - 0.5}))
-        (*honest(*given)),
-    )  # fmt: skip
-    patch.setattr(decode, "believed", measure.believed)
+    honest = step_record.believed
+
+    def less(*given):
+        logp, told = honest(*given)
+        return logp, told | {"logprobs": told["logprobs"] - 0.5}
+
+    patch.setattr(step_record, "believed", less)
+    patch.setattr(choose, "believed", step_record.believed)
 
 
 def interaction_twice(patch):
@@ -80,94 +71,98 @@ def keys_twice(patch):
 
 def blocks_times(column, factor):
     def fault(patch):
-        honest = measure.block_stats
+        honest = step_record.block_stats
         factors = torch.ones(len(BLOCKS))
         factors[column] = factor
-        patch.setattr(measure, "block_stats", lambda stream: honest(stream) * factors)
+        patch.setattr(step_record, "block_stats", lambda stream: honest(stream) * factors)
 
     fault.__name__ = f"block_{BLOCKS[column]}_times_{factor:.4g}"
     return fault
 
 
 def repetition_inverted(patch):
-    honest = sampling._rescored
+    honest = stages._rescored
 
     def rescored(stage, knobs, row, past):
         if stage == "repetition_penalty":
             knobs = replace(knobs, repetition_penalty=1 / knobs.repetition_penalty)
         return honest(stage, knobs, row, past)
 
-    patch.setattr(sampling, "_rescored", rescored)
+    patch.setattr(chain, "_rescored", rescored)
 
 
 def noise_halved(patch):
-    for module in (sampling,):
+    for module in (chain,):
         scaled(patch, module, "gumbel", 0.5)
 
 
 def draw_of_the_best(patch):
     best = lambda scores, seed, position: scores.argmax()  # noqa: E731
-    patch.setattr(decode, "draw", best)
-    patch.setattr(checks_draws, "draw", best)
+    patch.setattr(choose, "draw", best)
+    patch.setattr(draws, "draw", best)
 
 
 def direction_one_block_early(patch):
-    honest = vectors._block
-    patch.setattr(vectors, "_block", lambda name: max(honest(name) - 1, 1))
+    honest = control_vector._block
+    patch.setattr(control_vector, "_block", lambda name: max(honest(name) - 1, 1))
 
 
 def strength_forgotten(patch):
-    honest = vectors.pushes
-    patch.setattr(vectors, "pushes", lambda on, known: honest([replace(one, strength=1.0) for one in on], known))
+    honest = control_vector.pushes
+    patch.setattr(
+        control_vector, "pushes", lambda on, known: honest([replace(one, strength=1.0) for one in on], known)
+    )
 
 
 def range_forgotten(patch):
-    honest = vectors.pushes
+    honest = control_vector.pushes
     patch.setattr(
-        vectors, "pushes", lambda on, known: honest([replace(one, first=None, last=None) for one in on], known)
+        control_vector, "pushes", lambda on, known: honest([replace(one, first=None, last=None) for one in on], known)
     )
 
 
 def wrong_prompt_token(patch):
-    honest = decode.scores
+    honest = reader.scores
     patch.setattr(
-        decode, "scores", lambda model, body, residual, wanted: honest(model, body, residual, wanted.roll(1))
+        reader, "scores", lambda model, body, residual, wanted: honest(model, body, residual, wanted.roll(1))
     )
 
 
 def perplexity_of_twice_the_loss(patch):
-    honest = state.perplexity
-    patch.setattr(state, "perplexity", lambda nll: honest(2 * nll))
+    honest = running_stats.perplexity
+    patch.setattr(running_stats, "perplexity", lambda nll: honest(2 * nll))
 
 
 def z_upside_down(patch):
-    honest = state.z_score
-    patch.setattr(state, "z_score", lambda before, value: (z := honest(before, value)) and -z)
+    honest = running_stats.z_score
+    patch.setattr(running_stats, "z_score", lambda before, value: (z := honest(before, value)) and -z)
 
 
 def a_wider_fence(patch):
-    patch.setattr(state, "FENCE", 300.0)
+    patch.setattr(running_stats, "FENCE", 300.0)
 
 
 def a_short_memory(patch):
-    patch.setattr(state, "RECENT", 20)
+    patch.setattr(running_stats, "RECENT", 20)
 
 
 def mirostat_the_other_way(patch):
-    honest = decode.next_mu
-    patch.setattr(decode, "next_mu", lambda mu, knobs, p: 2 * sampling.first_mu(mu, knobs) - honest(mu, knobs, p))
+    honest = choose.next_mu
+    patch.setattr(choose, "next_mu", lambda mu, knobs, p: 2 * chain.first_mu(mu, knobs) - honest(mu, knobs, p))
 
 
 def first_of_the_draws(patch):
-    patch.setattr(decode.adaptive, "draws", lambda decision: 1)
+    patch.setattr(choose.entropix_sampler, "draws", lambda decision: 1)
 
 
 def thresholds_in_nats(patch):
-    patch.setattr(adaptive, "THRESHOLDS", adaptive.THRESHOLDS | {"S1": adaptive.THRESHOLDS["S3"]})
+    patch.setattr(
+        entropix_sampler, "THRESHOLDS", entropix_sampler.THRESHOLDS | {"S1": entropix_sampler.THRESHOLDS["S3"]}
+    )
 
 
 def state_of_certainty(patch):
-    patch.setattr(state, "state", lambda entropy_z, attention_z: "Confident")
+    patch.setattr(running_stats, "state", lambda entropy_z, attention_z: "Confident")
 
 
 def kl_the_other_way(patch):
@@ -180,7 +175,7 @@ def a_shadow_without_its_vector(patch):
 
 
 def a_log_that_forgets(patch):
-    patch.setattr(log.Log, "prompt_perplexity", property(lambda self: 2.0))
+    patch.setattr(session_view.Log, "prompt_perplexity", property(lambda self: 2.0))
 
 
 def deviation_of_a_sample(patch):
@@ -190,29 +185,31 @@ def deviation_of_a_sample(patch):
         alive = row.scores[row.scores > -torch.inf]
         return row.scores >= row.scores.max() - knobs.top_n_sigma * alive.std(correction=1)
 
-    honest = sampling._kept
-    patch.setattr(sampling, "_kept", kept)
+    honest = stages._kept
+    patch.setattr(chain, "_kept", kept)
 
 
 def mirostat_in_nats(patch):
     def next_mu(mu, knobs, final_prob):
-        return sampling.first_mu(mu, knobs) - knobs.mirostat_eta * (-math.log(final_prob) - knobs.mirostat_tau)
+        return chain.first_mu(mu, knobs) - knobs.mirostat_eta * (-math.log(final_prob) - knobs.mirostat_tau)
 
-    patch.setattr(decode, "next_mu", next_mu)
+    patch.setattr(choose, "next_mu", next_mu)
 
 
 def half_the_seconds_of_sampling(patch):
-    honest = decode.step_record
+    honest = choose.step_record
     patch.setattr(
-        decode,
+        choose,
         "step_record",
         lambda *given, sample_seconds, **known: honest(*given, sample_seconds=sample_seconds / 2, **known),
     )
 
 
 def ten_times_the_seconds_of_a_fan(patch):
-    honest = fan.fanned
-    patch.setattr(fan, "fanned", lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds))
+    honest = continuations.fanned
+    patch.setattr(
+        continuations, "fanned", lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds)
+    )
 
 
 def penalties_of_the_first_row_for_all(patch):
@@ -221,22 +218,22 @@ def penalties_of_the_first_row_for_all(patch):
     def past(prompt, written, position, *rest):
         return honest(prompt, first.setdefault(position, written), position, *rest)
 
-    honest = fan.Past
-    patch.setattr(fan, "Past", past)
+    honest = continuations.Past
+    patch.setattr(continuations, "Past", past)
 
 
 def a_vector_on_the_prompt_alone(patch):
-    honest = decode.read
+    honest = reader.read
 
     def read(loaded, probes, context, last, pushes, *rest):
         return honest(loaded, probes, context, last, pushes if last <= context.n_prompt else {}, *rest)
 
-    patch.setattr(decode, "read", read)
+    patch.setattr(loop, "read", read)
 
 
 def the_last_vector_alone(patch):
-    honest = vectors._sum
-    patch.setattr(vectors, "_sum", lambda parts: honest(list(parts)[-1:]))
+    honest = control_vector._sum
+    patch.setattr(control_vector, "_sum", lambda parts: honest(list(parts)[-1:]))
 
 
 def nothing_elsewhere(patch):
@@ -253,8 +250,8 @@ def _answering(patch, change):
 
 
 def a_branch_that_counts_a_step_it_does_not_have(patch):
-    honest = state.Recent.first
-    patch.setattr(state.Recent, "first", lambda self, n: honest(self, n + 1))
+    honest = running_stats.Recent.first
+    patch.setattr(running_stats.Recent, "first", lambda self, n: honest(self, n + 1))
 
 
 def a_branch_with_the_bound_of_another_step(patch):
@@ -269,78 +266,78 @@ def a_branch_with_the_bound_of_another_step(patch):
 
 
 def a_cache_one_column_off_after_going_back(patch):
-    honest = travel.columns
-    patch.setattr(travel, "columns", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
+    honest = rewind.columns
+    patch.setattr(rewind, "columns", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
 
 
 def a_cache_of_the_run_that_was_left(patch):
-    honest = travel.as_of
-    patch.setattr(travel, "as_of", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
+    honest = rewind.as_of
+    patch.setattr(rewind, "as_of", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
 
 
 def nothing_forced_and_nothing_banned(patch):
-    honest = branches.Branches.branch
+    honest = branching.Branches.branch
 
     def branch(self, ask):
         n = honest(self, ask)
         self.session.context.forced, self.session.context.banned = [], frozenset()
         return n
 
-    patch.setattr(branches.Branches, "branch", branch)
+    patch.setattr(branching.Branches, "branch", branch)
 
 
 OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
-    (varentropy_one_and_a_half, checks_steps.steps, {"varentropy", "decision"}),
-    (lambda patch: moved(patch, measure, "rank", 1), checks_steps.steps, {"rank", "followed tokens"}),
-    (margins_larger, checks_steps.steps, {"logit margin"}),
-    (lambda patch: moved(patch, measure, "uniform_kl", 0.3), checks_steps.steps, {"uniform kl"}),
-    (candidates_less_likely, checks_steps.steps, {"candidates"}),
-    (interaction_twice, checks_steps.steps,
+    (varentropy_one_and_a_half, steps.steps, {"varentropy", "decision"}),
+    (lambda patch: moved(patch, step_record, "rank", 1), steps.steps, {"rank", "followed tokens"}),
+    (margins_larger, steps.steps, {"logit margin"}),
+    (lambda patch: moved(patch, step_record, "uniform_kl", 0.3), steps.steps, {"uniform kl"}),
+    (candidates_less_likely, steps.steps, {"candidates"}),
+    (interaction_twice, steps.steps,
      {"interaction strength", "entropix interaction strength", "attention of blocks", "decision"}),
-    (keys_twice, checks_steps.steps, {"visible keys", "head entropy", "entropix agreement", "decision"}),
-    (blocks_times(0, 3.0), checks_steps.steps, {"residual mean", "block statistics"}),
-    (blocks_times(1, 3.0), checks_steps.steps, {"residual std", "block statistics"}),
-    (blocks_times(2, 3.0), checks_steps.steps, {"residual norm", "block statistics"}),
-    (blocks_times(1, (32 / 31) ** 0.5), checks_steps.steps, {"residual std", "block statistics"}),
-    (repetition_inverted, checks_steps.steps, {"stage repetition_penalty", *CHAIN}),
-    (noise_halved, checks_draws.draws, {"draws of many seeds"}),
-    (noise_halved, checks_steps.steps, {"draw of a seed"}),
-    (draw_of_the_best, checks_draws.draws, {"draws of many seeds"}),
-    (draw_of_the_best, checks_steps.steps, {"draw of a seed"}),
-    (direction_one_block_early, checks_vectors.vector_files,
+    (keys_twice, steps.steps, {"visible keys", "head entropy", "entropix agreement", "decision"}),
+    (blocks_times(0, 3.0), steps.steps, {"residual mean", "block statistics"}),
+    (blocks_times(1, 3.0), steps.steps, {"residual std", "block statistics"}),
+    (blocks_times(2, 3.0), steps.steps, {"residual norm", "block statistics"}),
+    (blocks_times(1, (32 / 31) ** 0.5), steps.steps, {"residual std", "block statistics"}),
+    (repetition_inverted, steps.steps, {"stage repetition_penalty", *CHAIN}),
+    (noise_halved, draws.draws, {"draws of many seeds"}),
+    (noise_halved, steps.steps, {"draw of a seed"}),
+    (draw_of_the_best, draws.draws, {"draws of many seeds"}),
+    (draw_of_the_best, steps.steps, {"draw of a seed"}),
+    (direction_one_block_early, vectors_.vector_files,
      {"vector file, GGUF", "vector file, safetensors", "vector of some blocks", "vector written"}),
-    (strength_forgotten, checks_vectors.vector_files,
+    (strength_forgotten, vectors_.vector_files,
      {"vector file, GGUF", "vector file, safetensors", "vector of some blocks"}),
-    (range_forgotten, checks_vectors.vector_files, {"vector of some blocks"}),
-    (wrong_prompt_token, checks_steps.steps, {"prompt surprisal", "prompt rank", "prompt perplexity"}),
-    (a_log_that_forgets, checks_steps.steps, {"prompt perplexity"}),
-    (perplexity_of_twice_the_loss, checks_steps.steps, {"perplexity", "window perplexity"}),
-    (perplexity_of_twice_the_loss, checks_draws.long_texts, {"long text"}),
-    (z_upside_down, checks_steps.steps, {"entropy z", "attention z"}),
-    (z_upside_down, checks_draws.long_texts, {"long text"}),
-    (a_wider_fence, checks_draws.long_texts, {"long text"}),
-    (a_short_memory, checks_draws.long_texts, {"long text"}),
-    (mirostat_the_other_way, checks_steps.steps, {"mirostat bound"}),
-    (first_of_the_draws, checks_draws.adaptive_samplers, {"best of draws"}),
-    (thresholds_in_nats, checks_draws.adaptive_samplers, {"adaptive samplers"}),
-    (state_of_certainty, checks_steps.steps, {"state"}),
-    (kl_the_other_way, checks_lanes.lanes, {"kl"}),
-    (a_shadow_without_its_vector, checks_lanes.lanes, {"logits of a shadow"}),
-    (mirostat_in_nats, checks_steps.steps, {"mirostat bound"}),
-    (half_the_seconds_of_sampling, checks_steps.steps, {"seconds, sampling"}),
-    (ten_times_the_seconds_of_a_fan, checks_lanes.lanes, {"seconds, fan"}),
-    (penalties_of_the_first_row_for_all, checks_lanes.lanes, {"draws of a fan"}),
-    (a_vector_on_the_prompt_alone, checks_vectors.vector_files, {"vector file, GGUF", "vector file, safetensors"}),
-    (the_last_vector_alone, checks_vectors.vector_files, {"two vectors"}),
-    (nothing_elsewhere, checks_attention.attention, {"attention elsewhere"}),
-    (the_mean_of_heads_doubled, checks_attention.attention, {"attention elsewhere"}),
-    (a_branch_that_counts_a_step_it_does_not_have, checks_branches.branches, {"steps of branches"}),
-    (a_branch_with_the_bound_of_another_step, checks_branches.branches, {"steps of branches"}),
-    (a_cache_one_column_off_after_going_back, checks_branches.branches, {"logits of branches"}),
-    (a_cache_of_the_run_that_was_left, checks_branches.branches, {"logits of branches"}),
-    (nothing_forced_and_nothing_banned, checks_branches.branches, {"first tokens of branches"}),
+    (range_forgotten, vectors_.vector_files, {"vector of some blocks"}),
+    (wrong_prompt_token, steps.steps, {"prompt surprisal", "prompt rank", "prompt perplexity"}),
+    (a_log_that_forgets, steps.steps, {"prompt perplexity"}),
+    (perplexity_of_twice_the_loss, steps.steps, {"perplexity", "window perplexity"}),
+    (perplexity_of_twice_the_loss, draws.long_texts, {"long text"}),
+    (z_upside_down, steps.steps, {"entropy z", "attention z"}),
+    (z_upside_down, draws.long_texts, {"long text"}),
+    (a_wider_fence, draws.long_texts, {"long text"}),
+    (a_short_memory, draws.long_texts, {"long text"}),
+    (mirostat_the_other_way, steps.steps, {"mirostat bound"}),
+    (first_of_the_draws, draws.adaptive_samplers, {"best of draws"}),
+    (thresholds_in_nats, draws.adaptive_samplers, {"adaptive samplers"}),
+    (state_of_certainty, steps.steps, {"state"}),
+    (kl_the_other_way, lanes.lanes, {"kl"}),
+    (a_shadow_without_its_vector, lanes.lanes, {"logits of a shadow"}),
+    (mirostat_in_nats, steps.steps, {"mirostat bound"}),
+    (half_the_seconds_of_sampling, steps.steps, {"seconds, sampling"}),
+    (ten_times_the_seconds_of_a_fan, lanes.lanes, {"seconds, fan"}),
+    (penalties_of_the_first_row_for_all, lanes.lanes, {"draws of a fan"}),
+    (a_vector_on_the_prompt_alone, vectors_.vector_files, {"vector file, GGUF", "vector file, safetensors"}),
+    (the_last_vector_alone, vectors_.vector_files, {"two vectors"}),
+    (nothing_elsewhere, attention.attention, {"attention elsewhere"}),
+    (the_mean_of_heads_doubled, attention.attention, {"attention elsewhere"}),
+    (a_branch_that_counts_a_step_it_does_not_have, branches_.branches, {"steps of branches"}),
+    (a_branch_with_the_bound_of_another_step, branches_.branches, {"steps of branches"}),
+    (a_cache_one_column_off_after_going_back, branches_.branches, {"logits of branches"}),
+    (a_cache_of_the_run_that_was_left, branches_.branches, {"logits of branches"}),
+    (nothing_forced_and_nothing_banned, branches_.branches, {"first tokens of branches"}),
 ]  # fmt: skip
 
 
@@ -355,19 +352,19 @@ def test_a_fault_in_one_function_fails_the_rows_of_its_numbers(fault, examined, 
 def test_an_edge_by_the_deviation_of_a_sample_fails(monkeypatch):
     deviation_of_a_sample(monkeypatch)
     written_under(monkeypatch, acting("top_n_sigma"))
-    assert "stage top_n_sigma" in failing(checks_steps.steps)
+    assert "stage top_n_sigma" in failing(steps.steps)
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_a_score_of_the_prompt_that_is_wrong_fails_its_row_alone(name, monkeypatch):
-    honest, at = decode.scores, SCORES.index(name)
+    honest, at = reader.scores, SCORES.index(name)
 
     def scores(*given):
         table = honest(*given)
         table[:, at] += 1
         return table
 
-    monkeypatch.setattr(decode, "scores", scores)
+    monkeypatch.setattr(reader, "scores", scores)
     written_under(monkeypatch, [1])
-    rows = {row for row in failing(checks_steps.steps) if row.startswith("prompt ")}
+    rows = {row for row in failing(steps.steps) if row.startswith("prompt ")}
     assert rows == {f"prompt {name.replace('_', ' ')}"} | ({"prompt perplexity"} if name == "surprisal" else set())

@@ -23,27 +23,19 @@ from planted import (
     written_under,
 )
 
-from tui_entropy import series
-from tui_entropy.engine import decode, fan, sampling, shadow
-from tui_entropy.engine.verify import checks_draws, checks_lanes, checks_steps, checks_units, second
-from tui_entropy.engine.verify.trust import NUMBERS, STAGES
-from tui_entropy.records import (
-    ATTENTION,
-    BLOCKS,
-    ORDERS,
-    SCORES,
-    Candidate,
-    Decision,
-    Fanned,
-    FanRow,
-    Grid,
-    Shadow,
-    Stage,
-    Step,
-    Watched,
-)  # fmt: skip
-from tui_entropy.report import PASS
-from tui_entropy.series import BY_NAME, SERIES
+from tui_entropy.engine.decoding import choose
+from tui_entropy.engine.reliability.report import PASS
+from tui_entropy.engine.reliability.trust import NUMBERS, STAGES
+from tui_entropy.engine.sampling import chain, distribution, stages
+from tui_entropy.engine.session import continuations, shadow
+from tui_entropy.engine.verify import second
+from tui_entropy.engine.verify.checks import draws, lanes, steps, units
+from tui_entropy.metrics import standard
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.arrays import Grid  # fmt: skip
+from tui_entropy.records.events import Fanned, FanRow
+from tui_entropy.records.sampling import ORDERS
+from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Candidate, Decision, Shadow, Stage, Step, Watched
 
 # --- Whole ---------------------------------------------------------------------------------------------------------
 
@@ -87,7 +79,7 @@ def test_every_number_that_is_shown_has_a_second_way_that_was_gone(name):
 def test_the_stages_that_are_known_are_all_that_the_chain_can_name():
     """Those of the order are knobs; the others are strings that the engine gives to the chain."""
     named = set(ORDERS["hf"])
-    for module in (sampling, decode, fan, shadow):
+    for module in (chain, choose, continuations, shadow):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "only":
                 named.add(ast.literal_eval(node.args[1]))
@@ -98,13 +90,13 @@ def test_the_stages_that_are_known_are_all_that_the_chain_can_name():
 
 def test_second_ways_share_no_line_with_the_first():
     """They import numbers and names alone."""
-    allowed = {"numpy", "numpy.typing", "tui_entropy.records"}
+    allowed = {"numpy", "numpy.typing"}
     for path in Path(second.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                known = name in allowed or name.startswith(second.__name__)
+                known = name in allowed or name.startswith((second.__name__, "tui_entropy.records."))
                 assert known or name.split(".")[0] in sys.stdlib_module_names, (path.name, name)
 
 
@@ -153,19 +145,19 @@ def test_a_field_of_a_step_that_is_wrong_fails_the_row_that_proves_it(name, monk
         return replace(step, **{name: wrong})
 
     given(monkeypatch, told_otherwise(change))
-    assert failing(checks_steps.steps) & rows_that_prove(f"step.{name}")
+    assert failing(steps.steps) & rows_that_prove(f"step.{name}")
 
 
 @pytest.mark.parametrize("name", ["mirostat_mu", "decision"])
 def test_a_field_that_most_steps_do_not_have_likewise(name, monkeypatch):
     given(monkeypatch, told_otherwise(lambda step: replace(step, **{name: None})))
-    assert failing(checks_steps.steps) >= {{"mirostat_mu": "mirostat bound"}.get(name, "decision")}
+    assert failing(steps.steps) >= {{"mirostat_mu": "mirostat bound"}.get(name, "decision")}
 
 
 PARTS = {
-    "candidate": (Candidate, "candidates", checks_steps.steps),
-    "stage": (Stage, "stages", checks_steps.steps),
-    "watched": (Watched, "watched", checks_steps.steps),
+    "candidate": (Candidate, "candidates", steps.steps),
+    "stage": (Stage, "stages", steps.steps),
+    "watched": (Watched, "watched", steps.steps),
 }
 
 
@@ -190,7 +182,7 @@ def test_a_field_of_a_decision_likewise(name, monkeypatch):
         return replace(step, decision=told and replace(told, **{name: spoilt(getattr(told, name))}))
 
     given(monkeypatch, told_otherwise(change))
-    assert failing(checks_steps.steps) >= {"decision"}
+    assert failing(steps.steps) >= {"decision"}
 
 
 @pytest.mark.parametrize("name", Shadow.__struct_fields__)
@@ -204,12 +196,12 @@ def test_a_field_of_a_shadow_likewise(name, monkeypatch):
         return replace(told, **{name: wrong})
 
     monkeypatch.setattr(shadow.ShadowLane, "record", record)
-    assert failing(checks_lanes.lanes) >= {"shadow"}
+    assert failing(lanes.lanes) >= {"shadow"}
 
 
 @pytest.mark.parametrize("name", [*FanRow.__struct_fields__, *Fanned.__struct_fields__])
 def test_a_field_of_a_fan_likewise(name, monkeypatch):
-    honest = fan.fanned
+    honest = continuations.fanned
 
     def fanned(*given):
         told = honest(*given)
@@ -218,16 +210,16 @@ def test_a_field_of_a_fan_likewise(name, monkeypatch):
         rows = [replace(row, **{name: 7 if name == "group" else spoilt(getattr(row, name))}) for row in told.rows]
         return replace(told, rows=tuple(rows))
 
-    monkeypatch.setattr(fan, "fanned", fanned)
-    assert failing(checks_lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
+    monkeypatch.setattr(continuations, "fanned", fanned)
+    assert failing(lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
 
 
 @pytest.mark.parametrize("name", [one.name for one in SERIES])
 def test_a_series_that_reads_something_else_fails_its_row_and_no_other_series(name, monkeypatch):
     given(monkeypatch, healthy_text())
     wrong = with_parts(BY_NAME[name], read=lambda step: _spoilt_number(BY_NAME_BEFORE[name].read(step)))
-    monkeypatch.setitem(series.BY_NAME, name, wrong)
-    examined = checks_lanes.lanes if name in checks_lanes.OF_LANES else checks_steps.steps
+    monkeypatch.setitem(standard.BY_NAME, name, wrong)
+    examined = lanes.lanes if name in lanes.OF_LANES else steps.steps
     rows = rows_that_prove(f"series {name}")
     others = {row for other in SERIES if other.name != name for row in rows_that_prove(f"series {other.name}")}
     found = failing(examined)
@@ -244,8 +236,8 @@ def _spoilt_number(value):
 @pytest.mark.parametrize("name", [one.name for one in SERIES if one.kind.startswith("information")])
 def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
     given(monkeypatch, healthy_text())
-    monkeypatch.setitem(series.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
-    examined = checks_lanes.lanes if name in checks_lanes.OF_LANES else checks_steps.steps
+    monkeypatch.setitem(standard.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
+    examined = lanes.lanes if name in lanes.OF_LANES else steps.steps
     assert name in failing(examined)
 
 
@@ -253,8 +245,8 @@ def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
 def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
     kind = "seconds" if BY_NAME[name].kind != "seconds" else "information"
     wrong = [with_parts(one, kind=kind) if one.name == name else one for one in SERIES]
-    monkeypatch.setattr(checks_units, "SERIES", wrong)
-    assert failing(checks_units.units) == {"units"}
+    monkeypatch.setattr(units, "SERIES", wrong)
+    assert failing(units.units) == {"units"}
 
 
 # --- Stages --------------------------------------------------------------------------------------------------------
@@ -262,42 +254,44 @@ def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
 
 @pytest.mark.parametrize("stage", ORDERS["hf"])
 def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stage, monkeypatch):
-    kept, rescored = sampling._kept, sampling._rescored
+    kept, rescored = stages._kept, stages._rescored
 
     def keeping(name, knobs, row, past):
         return torch.ones_like(row.scores, dtype=torch.bool) if name == stage else kept(name, knobs, row, past)
 
-    monkeypatch.setattr(sampling, "_kept", keeping)
+    monkeypatch.setattr(chain, "_kept", keeping)
     monkeypatch.setattr(
-        sampling,
+        chain,
         "_rescored",
         lambda name, knobs, row, past: row.scores if name == stage else rescored(name, knobs, row, past),
     )
     written_under(monkeypatch, acting(stage))
-    found = failing(checks_steps.steps)
+    found = failing(steps.steps)
     assert {row for row in found if row.startswith("stage ")} == {f"stage {stage}"}
     assert "final probability" in found
 
 
 def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
-    honest = sampling._narrowed
-    monkeypatch.setattr(sampling, "_narrowed", lambda row, kept: honest(row, kept | True))
+    honest = stages._narrowed
+    monkeypatch.setattr(chain, "_narrowed", lambda row, kept: honest(row, kept | True))
     written_under(monkeypatch, SHORT)
-    assert "stage banned" in failing(checks_steps.steps)
+    assert "stage banned" in failing(steps.steps)
 
 
 def test_a_forced_token_that_is_not_alone_fails_its_row(monkeypatch):
     monkeypatch.setattr(
-        decode,
+        choose,
         "only",
-        lambda chained, stage, token: sampling.Chained((*chained.stages, stage), (*chained.rows, chained.rows[-1])),
+        lambda chained, stage, token: distribution.Chained(
+            (*chained.stages, stage), (*chained.rows, chained.rows[-1])
+        ),
     )
     written_under(monkeypatch, SHORT)
-    assert "stage forced" in failing(checks_steps.steps)
-    assert "stage adaptive" in failing(checks_draws.adaptive_samplers)
+    assert "stage forced" in failing(steps.steps)
+    assert "stage adaptive" in failing(draws.adaptive_samplers)
 
 
 def test_an_order_that_is_not_the_one_that_is_set_fails(monkeypatch):
-    honest = decode.apply
-    monkeypatch.setattr(decode, "apply", lambda knobs, *given: honest(replace(knobs, order=ORDERS["hf"]), *given))
-    assert "stages that act" in failing(checks_steps.steps)
+    honest = choose.apply
+    monkeypatch.setattr(choose, "apply", lambda knobs, *given: honest(replace(knobs, order=ORDERS["hf"]), *given))
+    assert "stages that act" in failing(steps.steps)

@@ -6,11 +6,12 @@ import small
 from msgspec.structs import replace
 from torch import nn
 
-from tui_entropy import paths, report
-from tui_entropy.engine.loading import load
-from tui_entropy.engine.verify.trust import trust
-from tui_entropy.records import TRUSTED, ModelSpec
-from tui_entropy.report import IN_DTYPE, Check, Report
+from tui_entropy.core import paths
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.reliability import report
+from tui_entropy.engine.reliability.report import IN_DTYPE, Check, Report
+from tui_entropy.engine.reliability.trust import trust
+from tui_entropy.records.model import TRUSTED, ModelSpec
 
 LOADED = small.loaded()
 HALF = replace(LOADED.card, dtype="bfloat16")

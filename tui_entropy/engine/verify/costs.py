@@ -12,19 +12,30 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from tui_entropy.engine.anatomy import new_cache
-from tui_entropy.engine.attention import attention_probe
-from tui_entropy.engine.forward import forward
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.metrics import log_probs, margins, rank, surprisal, surprisal_moments, uniform_kl
-from tui_entropy.engine.prompt_scores import scores
-from tui_entropy.engine.residual import block_stats, residual_probe
-from tui_entropy.engine.rows import few_rows
-from tui_entropy.engine.sampling import Past, apply, draw
-from tui_entropy.engine.threads import one_thread
-from tui_entropy.engine.verify.trust import NO_ATTENTION
-from tui_entropy.records import COLUMNS, AskAttention, Knobs, Step
-from tui_entropy.report import Cost
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.prompt_scores import scores
+from tui_entropy.engine.instruments.residual import block_stats, residual_probe
+from tui_entropy.engine.instruments.tensor_metrics import (
+    log_probs,
+    margins,
+    rank,
+    surprisal,
+    surprisal_moments,
+    uniform_kl,
+)
+from tui_entropy.engine.kernels.threads import one_thread
+from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.reliability.report import Cost
+from tui_entropy.engine.reliability.trust import NO_ATTENTION
+from tui_entropy.engine.sampling.chain import apply, draw
+from tui_entropy.engine.sampling.distribution import Past
+from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.model import COLUMNS
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 T = TypeVar("T")
 

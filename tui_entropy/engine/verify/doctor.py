@@ -9,29 +9,29 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tui_entropy.engine.loading import Loaded
-from tui_entropy.engine.parts import decoder_of
-from tui_entropy.engine.verify.checks_attention import attention
-from tui_entropy.engine.verify.checks_branches import branches
-from tui_entropy.engine.verify.checks_draws import adaptive_samplers, draws, long_texts
-from tui_entropy.engine.verify.checks_lanes import lanes
-from tui_entropy.engine.verify.checks_logits import (
+from tui_entropy.engine.architecture.parts import decoder_of
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.reliability.report import Check, Report, machine
+from tui_entropy.engine.verify.checks.attention import attention
+from tui_entropy.engine.verify.checks.branches import branches
+from tui_entropy.engine.verify.checks.draws import adaptive_samplers, draws, long_texts
+from tui_entropy.engine.verify.checks.lanes import lanes
+from tui_entropy.engine.verify.checks.logits import (
     captured_step,
     decode_equals_prefill,
     last_lens_row,
     precision,
     revisited_step,
 )
-from tui_entropy.engine.verify.checks_steering import rows, steering
-from tui_entropy.engine.verify.checks_steps import steps
-from tui_entropy.engine.verify.checks_units import units
-from tui_entropy.engine.verify.checks_vectors import vector_files
-from tui_entropy.engine.verify.checks_written import write, written_steps
-from tui_entropy.engine.verify.compare import N_PROMPT, PROMPT
+from tui_entropy.engine.verify.checks.steering import rows, steering
+from tui_entropy.engine.verify.checks.steps import steps
+from tui_entropy.engine.verify.checks.units import units
+from tui_entropy.engine.verify.checks.vectors import vector_files
+from tui_entropy.engine.verify.checks.written import write, written_steps
 from tui_entropy.engine.verify.costs import costs
-from tui_entropy.engine.verify.library import library
-from tui_entropy.records import Progress
-from tui_entropy.report import Check, Report, machine
+from tui_entropy.engine.verify.evidence.compare import N_PROMPT, PROMPT
+from tui_entropy.engine.verify.evidence.library import library
+from tui_entropy.records.events import Progress
 
 
 def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tui_entropy.engine.verify.second import luck
 from tui_entropy.engine.verify.second.belief import Floats, entropy, log_softmax
-from tui_entropy.records import ORDERS, Knobs
+from tui_entropy.records.sampling import ORDERS, Knobs
 
 CLOSE = 2e-5
 """How near to the edge of a stage float32 may decide otherwise, as a share of the edge, or of 1 if it is smaller."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tui_entropy.records import Knobs
+from tui_entropy.records.sampling import Knobs
 
 BITS = {"entropy": 1, "varentropy": 2, "attention_entropy": 1, "attention_varentropy": 2}
 """Powers of ln 2 that each number is divided by."""

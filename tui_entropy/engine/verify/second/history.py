@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from tui_entropy.records import PERPLEXITY_WINDOW, RECENT
+from tui_entropy.records.step import PERPLEXITY_WINDOW, RECENT
 
 ENOUGH = 16
 

@@ -1,0 +1,54 @@
+"""Progress on stderr for commands without a screen: one line that is rewritten, or plain lines without a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tui_entropy.core import streams
+from tui_entropy.core.escape import visible
+from tui_entropy.records.events import Progress
+
+WIDTH = 24
+
+
+class Narrator:
+    """Tells what is going on, at most ten times a second, on stderr."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._stage = ""
+        self._told = 0.0
+
+    def progress(self, progress: Progress) -> None:
+        now = time.monotonic()
+        finished = progress.total is not None and progress.done == progress.total
+        if progress.stage == self._stage and not finished and now - self._told < 0.1:
+            return
+        if self._live:
+            self._write(line(progress))
+        elif progress.stage != self._stage:
+            self._write(f"{visible(progress.stage, in_table=True)}\n")
+        self._stage, self._told = progress.stage, now
+
+    def done(self, sentence: str) -> None:
+        """Close the line that is being rewritten with a last word."""
+        self._write(f"{visible(sentence, in_table=True)}\n")
+        self._stage = ""
+
+    def _write(self, text: str) -> None:
+        if self._live:
+            streams.control("\r\x1b[K")
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def line(progress: Progress) -> str:
+    """'downloading SmolLM2 ████░░░░ 40 / 93 MB'."""
+    stage = visible(progress.stage, in_table=True)
+    if progress.done is None or not progress.total:
+        return f"{stage} …"
+    filled = round(WIDTH * min(progress.done / progress.total, 1.0))
+    bar = "█" * filled + "░" * (WIDTH - filled)
+    unit = f" {progress.unit}" if progress.unit else ""
+    return f"{stage} {bar} {progress.done:.0f} / {progress.total:.0f}{unit}"

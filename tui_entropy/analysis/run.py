@@ -1,0 +1,94 @@
+"""The loop without a screen: text or JSON lines to stdout, narration to stderr."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import closing
+from pathlib import Path
+
+from tui_entropy.analysis.console_progress import Narrator
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.streams import PipeClosed, put
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.loop import PLAINLY
+from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.session.session import Session
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import Ended, Event, Failed, Paused, Ready, Refused
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.records.step import Step
+from tui_entropy.state.session_view import Log
+from tui_entropy.trace import jsonl
+from tui_entropy.trace.writer import Recorder
+
+
+def write_out(
+    spec: ModelSpec,
+    write: Write,
+    vectors: tuple[Vector, ...],
+    as_json: bool,
+    trace: Path | None = None,
+    *,
+    breakpoints: tuple[Breakpoint, ...] = (),
+    watches: tuple[str, ...] = (),
+) -> int:
+    """Load a model, write once, print, and record it in `trace`. Returns the exit code of the program: 1 if the
+    model failed, 4 if a breakpoint ended it. Raises UserError."""
+    narrator = Narrator()
+    loaded = load(spec, narrator.progress)
+    narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
+    log, failed = Log(), False
+
+    def tell(event: Event) -> None:
+        nonlocal failed
+        log.append(event)
+        recorder.take(event)
+        if as_json:
+            put(jsonl.line(event, loaded.card, log))
+        match event:
+            case Step() if not as_json and event.token_id not in loaded.codec.eos_ids:
+                put(event.text.encode())
+            case Refused():
+                narrator.done(event.sentence)
+            case Ended():
+                failed = event.failed
+                put(b"" if as_json else b"\n")
+                narrator.done(event.reason)
+        sys.stdout.flush()
+
+    with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
+        if probes.plainly:
+            narrator.done(PLAINLY.format(probes.plainly))
+        session = Session(loaded, probes, tell)
+        tell(Ready(loaded.card, session.vectors, recorder.name))
+        for vector in vectors:
+            session.set_vector(vector)
+        stopped = None
+        try:
+            session.begin(write)
+            session.set_watches(watches)
+            session.set_breakpoints(breakpoints)
+            while session.active:
+                if isinstance(stopped := session.advance(), Paused):
+                    session.stop(f"stopped at {stopped.reason}")
+        except BaseException as error:
+            recorder.take(_end(log.run, error))
+            raise
+    if recorder.name:
+        narrator.done(f"recorded in {recorder.name}")
+    return 1 if failed else 4 if isinstance(stopped, Paused) else 0
+
+
+def _end(run: int, error: BaseException) -> Ended | Failed:
+    """What the record says of a run that did not come to its end."""
+    match error:
+        case KeyboardInterrupt():
+            return Ended(run, "stopped by ctrl-C")
+        case PipeClosed():
+            return Ended(run, "stopped, since nobody reads stdout any more")
+        case UserError():
+            return Ended(run, str(error))
+        case _:
+            return Failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

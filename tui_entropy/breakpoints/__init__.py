@@ -1,0 +1,1 @@
+"""The language of breakpoints, and what a run is stopped at."""

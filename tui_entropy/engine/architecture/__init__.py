@@ -1,0 +1,1 @@
+"""Where a model keeps its blocks, norm, heads and state; found by structure."""

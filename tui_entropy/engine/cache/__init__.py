@@ -1,0 +1,1 @@
+"""What a run keeps between tokens: its sequence and the KV cache under it."""

@@ -1,0 +1,212 @@
+"""A decode step over memory that does not move, so that a CUDA graph can hold it (graphs.py).
+
+The rooms of the cache are such memory: keys and values are written there at a position that is a tensor, and
+attention runs over the first columns of them under a mask. How many columns depends on the position alone, so that a
+step that is gone back to is computed as it was. What a person turns lies in buffers: control vectors are always
+added, zeros where there are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from tui_entropy.engine.architecture.architecture import CACHE
+from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
+from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.head_measures import Held
+from tui_entropy.engine.instruments.residual import ResidualProbe
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.steering.hooks import Steering
+
+SMALLEST = 256
+"""Columns that a step looks at, at least."""
+MOST_ROWS = 2
+TRIED = 8
+"""Tokens of the text by which it is found whether a model can be read so."""
+ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Share of the largest logit by which two ways of computing the same may differ."""
+
+Pushes = Mapping[int, Tensor]
+
+
+def columns_for(n: int) -> int:
+    """How many columns are looked at with n tokens: powers of two, so that there are few graphs."""
+    return max(SMALLEST, 1 << (n - 1).bit_length())
+
+
+class Passed(NamedTuple):
+    """What one pass leaves, for each of its rows."""
+
+    logits: Tensor
+    """(rows, vocab) float32."""
+    measured: Tensor
+    """(rows, n_layers, 2 * n_heads + 3): attention.Measures, side by side."""
+    vectors: Tensor
+    """(n_layers, rows, 1, d_model)."""
+    queries: Tensor
+    """(n_layers, 1, n_heads, 1, d_head) of the first row; of no layer where they are not kept."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Buffers that a pass reads."""
+
+    ids: Tensor
+    """(rows, 1)."""
+    position: Tensor
+    """(1,) of the token."""
+    pushes: Tensor
+    """(n_layers, rows, 1, d_model) added to what each block puts out."""
+
+
+class CapturedPass:
+    """Reads single tokens of texts whose keys and values lie in a RoomyCache."""
+
+    def __init__(
+        self, loaded: Loaded, attention: AttentionProbe, residual: ResidualProbe, steering: Steering, graphs: Graphs
+    ) -> None:
+        self.loaded, self.graphs = loaded, graphs
+        self.attention, self.residual, self.steering = attention, residual, steering
+        self._inputs: dict[int, Inputs] = {}
+        self._under: dict[int, Sequence[Pushes]] = {}
+        """What the buffers of so many rows hold."""
+
+    def takes(self, context: Context, last: int) -> bool:
+        """Whether the tokens up to a position, that are not read yet, can be read here."""
+        return last - context.n_read == 1 and context.n_read > 0 and len(context.rows) <= MOST_ROWS
+
+    def read(self, context: Context, ids: Tensor, under: Sequence[Pushes]) -> Tensor:
+        """Read (rows, 1) tokens under these pushes. What the probes know of it is known then, as after a plain pass.
+        Returns (rows, vocab) float32 logits."""
+        first, cache, position = context.rows[0], context.cache, context.n_read
+        assert isinstance(cache, RoomyCache)
+        passed = self.run(cache, ids, position, under)
+        keys = {index: layer.keys for index, layer in enumerate(cache.rooms)}
+        self.attention.told(first.held, position, passed.measured.clone(), keys, passed.queries.clone())
+        first.vectors[:] = passed.vectors.clone().unbind()
+        return passed.logits.clone()
+
+    def run(self, cache: RoomyCache, ids: Tensor, position: int, under: Sequence[Pushes]) -> Passed:
+        """What it returns is written over by the next one."""
+        n_rows, n_columns = len(ids), columns_for(position + 1)
+        rooms = [layer.room(n_columns, n_rows) for layer in cache.rooms]
+        inputs = self._filled(ids, position, under)
+        addresses = tuple(room.data_ptr() for pair in rooms for room in pair)
+        passed = self.graphs.run(("pass", n_rows, n_columns, addresses), lambda: self._pass(inputs, rooms))
+        for layer in cache.rooms:
+            layer.hold(position + 1)
+        return passed
+
+    def _filled(self, ids: Tensor, position: int, under: Sequence[Pushes]) -> Inputs:
+        n_rows, anatomy = len(ids), self.loaded.anatomy
+        if n_rows not in self._inputs:
+            like = anatomy.unembedding.get_parameter("weight")
+            pushes = like.new_zeros(anatomy.n_layers, n_rows, 1, anatomy.d_model)
+            self._inputs[n_rows] = Inputs(torch.empty_like(ids), ids.new_empty(1), pushes)
+            self._under[n_rows] = [{}] * n_rows
+        inputs = self._inputs[n_rows]
+        inputs.ids.copy_(ids)
+        inputs.position.fill_(position)
+        if any(now is not then for now, then in zip(under, self._under[n_rows], strict=True)):
+            inputs.pushes.zero_()
+            for row, mapping in enumerate(under):
+                for block, push in mapping.items():
+                    inputs.pushes[block - 1, row, 0].copy_(push)
+            self._under[n_rows] = list(under)
+        return inputs
+
+    def _pass(self, inputs: Inputs, rooms: Sequence[tuple[Tensor, Tensor]]) -> Passed:
+        """The step itself, of nothing but tensors that stay where they are."""
+        n_rows, n_columns = len(inputs.ids), rooms[0][0].shape[-2]
+        cache = DynamicCache()
+        cache.layers = [_Columns(keys, values, inputs.position) for keys, values in rooms]
+        with self._aside(inputs, n_columns) as held:
+            where = inputs.position.expand(n_rows, 1)
+            logits = forward(self.loaded, cache, inputs.ids, position_ids=where)
+            measured = torch.stack([torch.cat(self.attention.measures(row), -1) for row in range(n_rows)])
+            vectors = torch.stack([vector for vector in self.residual.vectors if vector is not None])
+            queries = [query[:1] for query in held.queries.values()]
+        return Passed(logits, measured, vectors, torch.stack(queries) if queries else logits.new_empty(0))
+
+    @contextmanager
+    def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[Held]:
+        """What the probes hold of the texts stays as it is; they see what the position lets them see."""
+        attention, residual, steering = self.attention, self.residual, self.steering
+        before = attention.held, residual.vectors, steering.rows
+        attention.held = held = Held(keeps=attention.held.keeps and attention.keep > 0)
+        residual.vectors = [None] * len(residual.vectors)
+        attention.masks = attention.visible_columns(inputs.position, n_columns)
+        steering.set({block: push for block, push in enumerate(inputs.pushes, 1)})
+        try:
+            yield held
+        finally:
+            attention.held, residual.vectors = before[:2]
+            attention.masks = {}
+            steering.set(*before[2])
+
+
+class _Columns(DynamicLayer):
+    """The first columns of a room. What is new is written at a position that is a tensor."""
+
+    def __init__(self, keys: Tensor, values: Tensor, position: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self.position = keys, values, position
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        assert self.keys is not None and self.values is not None
+        self.keys.index_copy_(2, self.position, key_states)
+        self.values.index_copy_(2, self.position, value_states)
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Not what it is: a graph would hold on to that number, so a model whose logits hang on it must be seen."""
+        return 1
+
+
+@torch.inference_mode()
+def why_not(captured: CapturedPass) -> str:
+    """Why a model cannot be read so, found by looking at it and by trying: half a sentence, empty if it can."""
+    loaded, anatomy = captured.loaded, captured.loaded.anatomy
+    devices = {parameter.device for parameter in loaded.model.parameters()}
+    if not anatomy.cache_argument:
+        return "it keeps nothing of what it has read"
+    if not anatomy.croppable or anatomy.cache_argument != CACHE:
+        return "some of its layers keep more than keys and values"
+    if len(captured.attention.layers) < anatomy.n_layers:
+        return "some of its layers have no attention rows"
+    if len(devices) > 1:
+        return f"it is spread over {len(devices)} devices"
+    ids = torch.arange(1, TRIED + 1, device=devices.pop()).clamp(max=anatomy.vocab - 1)[None]
+    cache = RoomyCache()
+    try:
+        forward(loaded, cache, ids[:, :-1])
+        if len(cache.rooms) < anatomy.n_layers:
+            return "some of its layers share their keys and values"
+        with captured.graphs.rehearsal():
+            captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
+        passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
+        plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column
+    except Exception as error:  # of whatever model, whose code is anybody's
+        said = str(error).strip().split("\n", 1)[0]
+        return said if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {said[:100]})"
+    finally:
+        captured.attention.forget()
+    if captured.graphs.failed:
+        return captured.graphs.failed
+    apart = float((plain - passed.logits).abs().max() / plain.abs().max())
+    if math.isnan(apart) or apart > ROUNDING.get(loaded.model.dtype, 1e-3):
+        return f"its logits come out {100 * apart:.2g} % apart"
+    return ""

@@ -1,0 +1,86 @@
+"""The loop: a prompt in, one Step out per token.
+
+Each turn reads what is new (the last stretch of the prompt at first, then the token just written), measures what the
+model believes about the next token, lets the sampling chain shape it, draws, and yields. It knows nothing of
+commands, sockets or screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import torch
+
+from tui_entropy.engine.decoding.choose import choose, proposal
+from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
+from tui_entropy.engine.measure.clock import Clock
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, Context
+from tui_entropy.records.events import Prefilled, PromptScores
+from tui_entropy.records.step import Step
+
+PLAINLY = "decode steps run one kernel at a time and not as a CUDA graph: {}"
+"""A word to a person who asked for graphs; why it is so goes in."""
+
+
+AGAIN, TAKE = "again", "take"
+"""Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
+it, and wait."""
+
+
+@torch.inference_mode()
+def decode(
+    loaded: Loaded,
+    probes: Instruments,
+    context: Context,
+    controls: Callable[[], Controls],
+    run: int = 1,
+    score_prompt: bool = True,
+) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
+    """Read what is not read yet, then write one token at a time, yielding a record after each stretch and each token.
+
+    The caller sets the pace. A step that is yielded is a proposal: it is written when the next one is asked for or
+    TAKE is sent, and AGAIN makes another one of the same logits. To stop, close the generator. `controls` is asked
+    once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
+    'context full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
+    """
+    clock = Clock(loaded.model.device, context.at)
+    reading = not context.n_read
+    while context.room:
+        while context.behind:
+            reading = reading or context.behind > ONE_BY_ONE
+            last, under = context.stretch(PREFILL_CHUNK)
+            clock.start()
+            _, scored = read(loaded, probes, context, last, under or controls().pushes, run, score_prompt)
+            clock.forward_done()
+            clock.stop()
+            clock.rest()
+            if reading:
+                yield Prefilled(run, context.n_read, context.n_tokens, clock.at)
+            if scored:
+                yield scored
+        now = controls()
+        clock.start()
+        # By itself even at the end of a prompt, so that every step can be visited again in the same way.
+        logits = context.logits
+        if logits is None or context.n_read < context.n_tokens:
+            logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
+        clock.forward_done()
+        chose = choose(probes, context, now, logits)
+        clock.stop()
+        step, mu = proposal(loaded, probes, context, now, chose, clock, run)
+        if reading:
+            yield Prefilled(run, context.n_tokens, context.n_tokens, clock.at)
+            reading = False
+        clock.rest()
+        while (asked := (yield step)) == AGAIN:
+            now = controls()
+            step, mu = proposal(loaded, probes, context, now, choose(probes, context, now, logits), clock, run)
+        context.take(step, mu)
+        if asked == TAKE:
+            yield step
+        if step.token_id in loaded.codec.eos_ids:
+            return "end of text"
+    return "context full" if context.n_tokens >= loaded.card.context else "token limit"

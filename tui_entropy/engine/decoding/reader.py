@@ -1,0 +1,70 @@
+"""Tokens read into the cache, in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from tui_entropy.engine.architecture.own_caches import IdsCache
+from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.instruments.prompt_scores import final_residual, scores
+from tui_entropy.engine.instruments.unembed import unembed
+from tui_entropy.engine.measure.finite import first_broken, refuse
+from tui_entropy.engine.models.forward import forward
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import PromptScores
+
+PREFILL_CHUNK = 512
+"""Prompt tokens read at a time, so that masks and activations stay small and a pause or stop is heard soon."""
+
+
+def read(
+    loaded: Loaded,
+    probes: Instruments,
+    context: Context,
+    last: int,
+    pushes: Mapping[int, Tensor],
+    run: int,
+    scored: bool,
+) -> tuple[Tensor, PromptScores | None]:
+    """Read the tokens that are not read yet, up to a position, under these pushes; with them the other lanes'.
+
+    Returns the (vocab,) float32 logits after the last of them and, where wanted, what the model thought of the tokens
+    of the prompt that follow each.
+    """
+    if context.shadow is not None and context.shadow.apart:
+        other = context.shadow.context
+        read(loaded, probes, other, last - context.n_tokens + other.n_tokens, other.pushed(pushes), run, False)
+    rows = context.rows
+    under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
+    probes.look_at(context)
+    first = context.n_read
+    ids = torch.stack([row.ids[first:last] for row in rows])
+    targets = context.prompt[first + 1 : last + 1]
+    scored = scored and len(targets) > 0 and first + len(targets) >= context.n_scored
+    with ExitStack() as watching:
+        held = watching.enter_context(final_residual(loaded.anatomy)) if scored else None
+        if probes.captured is not None and held is None and probes.captured.step.takes(context, last):
+            logits = probes.captured.step.read(context, ids, under)
+        else:
+            again = isinstance(context.cache, IdsCache)
+            probes.steering.set(
+                *(row.throughout(last, its) for row, its in zip(rows, under, strict=True)) if again else under
+            )
+            logits = forward(loaded, context.cache, ids)
+    for row, its, pushed in zip(rows, logits, under, strict=True):
+        row.note(last, pushed)
+        row.n_read, row.logits = last, its
+    if held is None:
+        return logits[0], None
+    context.n_scored = first + 1 + len(targets)
+    fresh = held.residual[first - last :]  # a model without a cache has read all before once more
+    table = scores(loaded.model, loaded.anatomy, fresh[: len(targets)], targets).cpu().numpy()
+    if (at := first_broken(table)) is not None:
+        refuse(unembed(loaded.model, loaded.anatomy, fresh[at : at + 1])[0], f"after prompt token {first + at + 1}")
+    return logits[0], PromptScores(run, first + 1, Grid.of(table))

@@ -1,0 +1,1 @@
+"""What is read off a pass: attention, the residual stream, metrics, prompt scores."""

@@ -1,0 +1,366 @@
+"""Who looks at what: measures of every head's newest attention row, and single rows on request.
+
+While a probe is open the model runs through an attention function of ours. It computes what the model's own would,
+and on the way keeps the scores of the newest query only, so no matrix of queries x keys is ever built. Recent queries
+are kept too: with the keys that the cache holds anyway, the row of any of them can be computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers import Cache, PreTrainedModel
+
+from tui_entropy.engine.architecture.architecture import Anatomy, dispatches_attention
+from tui_entropy.engine.instruments.attention_functions import AttentionFunction, calling, own_function
+from tui_entropy.engine.instruments.head_measures import HIDDEN, Held, Measures
+from tui_entropy.engine.instruments.tensor_metrics import disagreement, interaction_strength, row_moments, spread
+from tui_entropy.engine.kernels import causal_sdpa
+from tui_entropy.engine.kernels.threads import one_thread
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.events import AttentionRows
+from tui_entropy.records.step import ATTENTION
+
+LARGE = 1 << 20
+"""Bytes of a block of memory whose hole others fit into, and whose pages the heap gives back."""
+CACHED_SCORES = 1 << 16
+"""Scores that are measured at a time: layers together, as long as they and what is made of them stay in the cache."""
+
+Position = TypeVar("Position", int, Tensor)
+
+
+@contextmanager
+def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iterator[AttentionProbe]:
+    """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
+
+    keep: how many recent queries rows can be asked for; of a batch, those of its first row. The model's attention
+    implementation is put back, however the block is left.
+    """
+    probe = AttentionProbe(anatomy, keep)
+    if not probe.layers:
+        yield probe
+        return
+    decoder = anatomy.decoder
+    own = own_function(decoder)
+    functions = {module: own for module in decoder.modules() if dispatches_attention(module)}
+    for layer in probe.layers:
+        module = anatomy.attention_modules[layer.index]
+        assert module is not None
+        functions[module] = layer.attend
+        layer.own = own
+    hook = model.register_forward_pre_hook(probe.begin, with_kwargs=True)
+    try:
+        with calling(decoder, functions):
+            yield probe
+    finally:
+        hook.remove()
+
+
+class AttentionProbe:
+    """What the newest query saw, and the queries before it."""
+
+    def __init__(self, anatomy: Anatomy, keep: int) -> None:
+        self.anatomy = anatomy
+        self.keep = keep
+        self.n_heads = anatomy.n_heads
+        self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
+        self.held = Held()
+        """Of the text that is read now. Put another one here to read another text in between."""
+        self.masks: Mapping[int, Tensor] = {}
+        """Layer -> (keys,) bool, which keys the newest query may attend to, where only the device knows."""
+
+    def forget(self) -> None:
+        """Let go of all queries, keys and scores, as before a new run."""
+        self.held = Held()
+
+    def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
+        tokens: Tensor = args[0] if args else kwargs["input_ids"]
+        cache: Cache | None = kwargs.get("past_key_values")
+        self._begin(self.held, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
+
+    def _begin(self, held: Held, first: int, n_tokens: int) -> None:
+        held.newest = first + n_tokens - 1
+        while held.kept and next(reversed(held.kept)) >= first:
+            held.kept.popitem()
+        n = min(n_tokens, self.keep) if held.keeps else 0
+        while len(held.kept) > self.keep - n:
+            del held.kept[next(iter(held.kept))]
+        if held.kept:
+            self._pack(held)
+            self._shrink(held)
+        held.queries, held.measured, held.bias = {}, None, (None, None)
+        held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
+
+    def told(
+        self, held: Held, position: int, measured: Tensor, keys: Mapping[int, Tensor | None], queries: Tensor
+    ) -> None:
+        """What was seen in a pass of one token that ran without this probe's looking on.
+
+        measured, keys: as Held has them. queries: (n_layers, 1, n_heads, 1, d_head), or none.
+        """
+        self._begin(held, position, 1)
+        held.measured, held.scores = measured, {}
+        if len(queries) == len(self.layers) and held.keeps:
+            held.queries.update(zip((layer.index for layer in self.layers), queries.unbind(), strict=True))
+            held.keys = {index: key for index, key in keys.items() if key is not None}
+
+    def visible_columns(self, position: Tensor, n_columns: int) -> Mapping[int, Tensor]:
+        """`masks` of a query at a (1,) position over that many keys from the first on."""
+        columns = torch.arange(n_columns, device=position.device)
+        known: dict[tuple[str, int | None], Tensor] = {}
+        for layer in self.layers:
+            if (layer.kind, layer.window) not in known:
+                known[layer.kind, layer.window] = (columns <= position) & (columns >= layer.first_visible(position))
+        return {layer.index: known[layer.kind, layer.window] for layer in self.layers}
+
+    def _pack(self, held: Held) -> None:
+        """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
+        only the first row is kept. Large ones pin nothing, and would be there twice meanwhile."""
+        queries = held.queries
+        large = all(len(query) == 1 and query.nbytes >= LARGE for query in queries.values())
+        if large or len({query.untyped_storage().data_ptr() for query in queries.values()}) == 1:
+            return
+        if len({(query.shape, query.device) for query in queries.values()}) == 1:
+            together = torch.stack([query[:1] for query in queries.values()])
+            queries.update(zip(queries, together.unbind(), strict=True))
+
+    def _shrink(self, held: Held) -> None:
+        """A pass of which less than half is kept is held no longer for that."""
+        oldest, (queries, row) = next(iter(held.kept.items()))
+        n = next((query.shape[2] for query in queries.values()), 0)
+        if 2 * row <= n:
+            return
+        rest = {index: query[:, :, row:].clone() for index, query in queries.items()}
+        for position in range(oldest, oldest + n - row):
+            if held.kept.get(position, ({}, 0))[0] is queries:
+                held.kept[position] = (rest, position - oldest)
+
+    def measures(self, row: int = 0) -> Measures:
+        """Of every layer and head, of one row of the batch. Nothing is waited for."""
+        if self.held.measured is not None:
+            return self._parts(self.held.measured[row])
+        groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
+        for layer in self.layers:
+            if (scores := layer.visible_scores(row)) is not None:
+                groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
+        known: dict[int, Tensor] = {}
+        for group in groups.values():
+            together = max(CACHED_SCORES // group[0][1].numel(), 1)
+            for part in (group[start : start + together] for start in range(0, len(group), together)):
+                visible = torch.stack([self.masks[index] for index, _ in part]) if self.masks else None
+                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible, self.n_heads)
+                known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
+        n_heads, n_layers = self.n_heads, self.anatomy.n_layers
+        device = next(iter(known.values())).device if known else None
+        unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
+        every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
+        return self._parts(every)
+
+    def _parts(self, measured: Tensor) -> Measures:
+        return Measures(*torch.split(measured, [self.n_heads, self.n_heads, len(ATTENTION)], -1))
+
+    def visible_keys(self) -> tuple[int | None, ...]:
+        """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
+        newest = self.held.newest
+        counts = {layer.index: newest + 1 - layer.first_visible(newest) for layer in self.layers}
+        return tuple(counts.get(index) for index in range(self.anatomy.n_layers))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the queries."""
+        return len(self.held.kept) * sum(query[:1].nbytes // query.shape[2] for query in self.held.queries.values())
+
+    @torch.inference_mode()
+    def rows(self, cache: Cache, ask: AskAttention, run: int) -> AttentionRows:
+        """The rows asked for, as far as their queries are kept and their keys are in the cache."""
+        layer = next((layer for layer in self.layers if layer.index == ask.layer - 1), None)
+        if layer is None or not 1 <= (ask.head or 1) <= self.anatomy.n_heads:
+            head = f"head {ask.head} of " if ask.head else ""
+            return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
+        kept = self.held.kept
+        if layer.biased:
+            return _no_rows(ask, run, "what this model adds to its scores is not kept")
+        if layer.key is None:
+            return _no_rows(ask, run, "this model keeps its keys compressed" if kept else "nothing is read yet")
+        first_column = layer.first_column
+        positions = [
+            position
+            for position in range(max(ask.last - ask.n_queries + 1, 0), min(ask.last + 1, cache.get_seq_length()))
+            if layer.index in kept.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
+        ]
+        if not positions:
+            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(kept)}")
+        weights, visible = layer.weights(positions)
+        if (ask.head or 1) > len(weights):
+            return _no_rows(ask, run, f"block {ask.layer} has {len(weights)} heads")
+        weights = weights.mean(0) if ask.head is None else weights[ask.head - 1]
+        shown = weights.masked_fill(~visible, math.nan).cpu().numpy()
+        low = max(ask.first_key - first_column, 0)
+        high = max(ask.first_key + ask.n_keys - first_column, low)
+        grid = np.full((len(positions), ask.n_keys), math.nan, dtype=np.float32)
+        inside = shown[:, low:high]
+        left = first_column + low - ask.first_key
+        grid[:, left : left + inside.shape[1]] = inside
+        elsewhere = weights[:, :low].sum(-1) + weights[:, high:].sum(-1)
+        return AttentionRows(
+            run, ask.layer, ask.head, tuple(positions), ask.first_key, Grid.of(grid), tuple(elsewhere.tolist())
+        )
+
+    def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
+        """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1 or n_heads / n_kv_heads, keys),
+        (1, 1, 1) for none."""
+        seen, bias = self.held.bias
+        if bias is None or seen is not mask or bias.device != key.device:
+            if mask is None:
+                bias = torch.zeros(1, 1, 1, device=key.device)
+            else:
+                each = mask.shape[1] > 1  # a mask of its own for each head
+                row = (
+                    mask[:, :, -1].reshape(len(mask) * key.shape[1], -1, mask.shape[-1]) if each else mask[:, 0, -1:]
+                )
+                bias = torch.where(row, 0.0, HIDDEN) if row.dtype is torch.bool else row.float().clamp(min=HIDDEN)
+                bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 and not each else bias
+            self.held.bias = (mask, bias)
+        return bias
+
+
+class _Layer:
+    """The attention of one block while a probe is open."""
+
+    own: AttentionFunction
+    """What the model would call."""
+
+    def __init__(self, probe: AttentionProbe, index: int) -> None:
+        self.probe = probe
+        self.index = index
+        self.kind = probe.anatomy.layer_kinds[index]
+        self.window = probe.anatomy.windows[index]
+        # Latent attention caches less than the keys it expands for one pass: holding on to those would cost more.
+        self.holds_keys = not hasattr(probe.anatomy.attention_modules[index], "kv_lora_rank")
+        self.biased = False
+        """What is added to its scores is told with each pass only, so no row can be computed again."""
+        self.scaling = 1.0
+        self.softcap: float | None = None
+        self.sinks: Tensor | None = None
+
+    @property
+    def key(self) -> Tensor | None:
+        return self.probe.held.keys.get(self.index)
+
+    @property
+    def first_column(self) -> int:
+        """The position of the first of its keys: a cache that slides has dropped those before."""
+        assert self.key is not None
+        return self.probe.held.newest + 1 - self.key.shape[2]
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The attention function of the library: returns (batch, queries, n_heads, d_value) and no weights."""
+        batch, n_heads, n, width = query.shape
+        if self.probe.masks:
+            attention_mask = self.probe.masks[self.index].view(1, 1, 1, -1)
+        self.scaling = kwargs.get("scaling") or width**-0.5
+        self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
+        held = self.probe.held
+        if self.holds_keys and held.keeps:
+            held.keys[self.index] = key
+            kept = query[:, :, -self.probe.keep :]
+            whole = kept.untyped_storage().nbytes() == kept.nbytes  # else a reference would pin more than itself
+            held.queries[self.index] = kept if whole else kept.clone()
+        newest = query if n == 1 else query[:, :, -1:]
+        by_us = n == 1 and query.dtype is torch.float32 and self.own is causal_sdpa.attend
+        with one_thread:
+            bias, added = self.probe.bias(attention_mask, key), kwargs.get("position_bias")
+            self.biased = added is not None or (attention_mask is not None and attention_mask.shape[1] > 1)
+            if added is not None:
+                bias = bias + added[:, :, -1].reshape(batch * key.shape[1], -1, key.shape[2]).float()
+            scores = self._scores(newest, key, bias)
+            held.scores[self.index] = scores.view(batch, key.shape[1], -1, key.shape[2])
+            if by_us and not kwargs.get("dropout"):
+                # The scores are half of the work of attention already; sdpa would do that half again.
+                output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
+                return output.view(batch, 1, n_heads, -1), None
+        return self.own(module, query, key, value, attention_mask, **kwargs)
+
+    def visible_scores(self, row: int) -> Tensor | None:
+        """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query of a row; None before the first."""
+        held = self.probe.held
+        if self.index not in held.scores:
+            return None
+        scores = held.scores[self.index][row]
+        first_column = held.newest + 1 - scores.shape[-1]
+        hidden = 0 if self.probe.masks else self.first_visible(held.newest) - first_column
+        return scores[..., max(hidden, 0) :]
+
+    def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+        """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
+        queries = query.reshape(key.shape[0] * key.shape[1], -1, key.shape[-1]).float()
+        keys = key.flatten(0, 1).mT.float()
+        if self.softcap is None:
+            return torch.baddbmm(bias, queries, keys, alpha=self.scaling)
+        return self.softcap * torch.tanh(torch.bmm(queries, keys) * (self.scaling / self.softcap)) + bias
+
+    def first_visible(self, position: Position) -> Position:
+        """The first key that the query at a position may attend to."""
+        if self.window is None:
+            return position * 0
+        if self.kind == "chunked":
+            return position // self.window * self.window
+        first = position + 1 - self.window
+        return first.clamp(min=0) if isinstance(first, Tensor) else max(first, 0)
+
+    def weights(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Attention rows of kept queries over the keys held.
+
+        Returns (n_heads, n, keys) float32, where a sink takes its part of each row, and (n, keys) what is visible.
+        """
+        assert self.key is not None
+        passes = (self.probe.held.kept[position] for position in positions)
+        query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
+        columns = self.first_column + torch.arange(self.key.shape[2], device=query.device)
+        newest = torch.tensor([[position] for position in positions], device=query.device)
+        oldest = torch.tensor([[self.first_visible(position)] for position in positions], device=query.device)
+        visible = (columns >= oldest) & (columns <= newest)
+        scores = self._scores(query[None], self.key[:1], self.probe.bias(None, self.key)).view(*query.shape[:2], -1)
+        scores = scores.masked_fill(~visible, -math.inf)
+        if self.sinks is not None:
+            scores = torch.cat([scores, self.sinks.float().view(-1, 1, 1).expand(-1, len(positions), 1)], -1)
+        return scores.softmax(-1)[..., : len(columns)], visible
+
+
+def _measured(scores: Tensor, visible: Tensor | None, n_heads: int) -> Tensor:
+    """(layers, heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side; NaN for heads that
+    these layers do not have.
+
+    visible: (layers, keys) bool, for scores of which some are HIDDEN.
+    """
+    weights = scores.softmax(-1)  # again: to read those of the forward pass back into the cache takes as long
+    entropy, varentropy = row_moments(scores, weights)
+    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores, visible)], -1)
+    if n_heads > scores.shape[1]:
+        entropy, varentropy = (
+            pad(part, (0, n_heads - scores.shape[1]), value=math.nan) for part in (entropy, varentropy)
+        )
+    return torch.cat([entropy, varentropy, whole], -1)
+
+
+def _no_rows(ask: AskAttention, run: int, reason: str) -> AttentionRows:
+    return AttentionRows(
+        run, ask.layer, ask.head, (), ask.first_key, Grid.of(np.empty((0, ask.n_keys))), (), unavailable=reason
+    )

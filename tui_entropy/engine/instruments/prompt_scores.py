@@ -1,0 +1,93 @@
+"""What the model thought of the tokens of a prompt, each by the position before it, a slice of them at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.instruments.tensor_metrics import (
+    log_probs,
+    margins,
+    rank,
+    surprisal,
+    surprisal_moments,
+    uniform_kl,
+)
+from tui_entropy.engine.instruments.unembed import unembed
+from tui_entropy.records.step import SCORES
+
+SLICE_BYTES = 48 << 20
+"""Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
+CACHED_BYTES = 4 << 20
+"""Of the logits that are measured at a time: what is made of them stays in the cache."""
+
+
+class FinalResidual:
+    """The residual stream behind all blocks in the newest forward pass: see `final_residual`."""
+
+    residual: Tensor
+    """(n, d_model) for all n positions of the pass, of the first sequence of the batch."""
+
+
+@contextmanager
+def final_residual(anatomy: Anatomy) -> Iterator[FinalResidual]:
+    """Keep every position of the residual stream as the final norm reads it while the `with` lasts: what the last
+    block put out, steering included, and of a model with several streams what it makes of them all."""
+    held = FinalResidual()
+
+    def keep(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        held.residual = args[0][0]
+
+    def keep_output(decoder: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        held.residual = output[0][0]
+
+    if anatomy.tail:
+        hook = anatomy.tail[0].register_forward_pre_hook(keep)
+    else:
+        hook = anatomy.decoder.register_forward_hook(keep_output)
+    try:
+        yield held
+    finally:
+        hook.remove()
+
+
+def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: Tensor) -> Tensor:
+    """What the model thought at each position, and of the token that came next there.
+
+    residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position.
+    Returns (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of
+    n x vocab is built.
+    """
+    row_bytes = 4 * anatomy.vocab
+    n_measured = max(CACHED_BYTES // row_bytes, 1)
+    n_slices = math.ceil(len(targets) * row_bytes / SLICE_BYTES)
+    rows: list[Tensor] = []
+    # As large as one another: a small one left over would read the unembedding for next to nothing.
+    for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
+        parts = torch.split(wanted, n_measured)
+        rows += map(_scores, torch.split(unembed(model, anatomy, vectors), n_measured), parts)
+    return torch.cat(rows)
+
+
+def _scores(logits: Tensor, targets: Tensor) -> Tensor:
+    """(n, vocab) float32 and (n,) -> (n, len(SCORES))."""
+    logp = log_probs(logits)
+    entropy, varentropy = surprisal_moments(logp)
+    logit_margin, prob_margin = margins(logp)
+    columns = {
+        "entropy": entropy,
+        "varentropy": varentropy,
+        "surprisal": surprisal(logp, targets),
+        "rank": rank(logp, targets).float(),
+        "logit_margin": logit_margin,
+        "prob_margin": prob_margin,
+        "uniform_kl": uniform_kl(entropy, logp.shape[-1]),
+    }
+    return torch.stack([columns[name] for name in SCORES], -1)

@@ -1,0 +1,58 @@
+"""What every block leaves in the residual stream at the newest position."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tui_entropy.engine.architecture.architecture import Anatomy
+
+
+class ResidualProbe:
+    """The newest position's vector after each block."""
+
+    def __init__(self, n_layers: int) -> None:
+        self.vectors: list[Tensor | None] = [None] * n_layers
+        """Per block: (batch, 1, d_model). Put another list here to read another text in between."""
+
+    def stream(self, row: int = 0) -> Tensor:
+        """(n_layers, d_model) on one device: what the blocks put out at the newest position of one of the rows."""
+        vectors = [vector[row : row + 1, 0] for vector in self.vectors if vector is not None]
+        return torch.cat([vector.to(vectors[-1].device) for vector in vectors])
+
+
+def block_stats(stream: Tensor) -> Tensor:
+    """(n_layers, d_model) -> (n_layers, len(BLOCKS)) float32 on the device: mean and population standard deviation
+    over the d_model numbers, and L2 norm."""
+    residual = stream.float()
+    mean, norm = residual.mean(-1), torch.linalg.vector_norm(residual, dim=-1)
+    # Many times faster than torch.std on a CPU.
+    std = torch.linalg.vector_norm(residual - mean.unsqueeze(-1), dim=-1) / math.sqrt(residual.shape[-1])
+    return torch.stack([mean, std, norm], -1)
+
+
+@contextmanager
+def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
+    """Watch what each block puts out, for as long as the `with` lasts.
+
+    Hooks run in the order they were registered, so what a steering hook registered with prepend=True adds is in.
+    """
+    probe = ResidualProbe(anatomy.n_layers)
+    with ExitStack() as hooks:
+        for index, block in enumerate(anatomy.blocks):
+            hooks.callback(block.register_forward_hook(_keeping(probe, index, anatomy)).remove)
+        yield probe
+
+
+def _keeping(probe: ResidualProbe, index: int, anatomy: Anatomy) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(block: nn.Module, args: Any, output: Any) -> None:
+        hidden = anatomy.streamed(output if isinstance(output, Tensor) else output[0])
+        # Of a longer pass a reference would pin every position.
+        probe.vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
+
+    return keep

@@ -1,0 +1,216 @@
+"""Whether a model reads a text in stretches as it reads it in one pass, and what it looks at is what is shown: tried
+at load, since no config says so.
+
+A model whose scan over several tokens begins from nothing, whose cache is not the one it is given or that counts
+positions anew would write on without a word, and every number of it would be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from tui_entropy.core.choices import keep, kept, path_of
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.architecture.architecture import Anatomy, usual
+from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.architecture.parts import taken_by
+from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention_functions import eager
+from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.models.forward import forward, read
+from tui_entropy.records.model import COLUMNS
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.models.loaded import Loaded
+
+STRETCHES = (7, 4, 1, 1)
+"""Tokens read at a time: two stretches of a prompt, then what is written, one by one."""
+ROUNDING = {torch.bfloat16: 0.1, torch.float16: 0.05}
+"""Of the largest logit: what rounding may make of it, where a sum is added up in another order."""
+EXACT = 1e-4
+"""The same in float32, where models of many layers come to a tenth of it."""
+ROWS_EXACT = 1e-3
+"""Nats, on the mean of a block's heads."""
+STRETCHED, WHOLE = "stretches", "whole"
+
+
+def tried(loaded: Loaded) -> Anatomy:
+    """Its anatomy as it was found: with `in_stretches`, and without the attention rows of blocks where they are not
+    what the model's own formula gives. What was found once is kept for this model, library and program.
+
+    Raises UserError for a model that cannot be read by parts.
+    """
+    if is_plain(loaded):
+        return loaded.anatomy
+    check = partial(_is_verdict, loaded.anatomy.n_layers)
+    path = path_of("trials", *_about(loaded))
+    said = kept(path, check) if _of_library(loaded) else None
+    if said is None:
+        anatomy = _judged(loaded)
+        rowless = _rowless(replace(loaded, anatomy=anatomy))
+        said = " ".join([STRETCHED if anatomy.in_stretches else WHOLE, *map(str, rowless)])
+        if _of_library(loaded):
+            said = keep(path, said, check)
+    way, *numbers = said.split()
+    modules = tuple(
+        None if str(index) in numbers else module for index, module in enumerate(loaded.anatomy.attention_modules)
+    )
+    return replace(loaded.anatomy, in_stretches=way == STRETCHED, attention_modules=modules)
+
+
+def is_plain(loaded: Loaded) -> bool:
+    """Whether a model is a chain of blocks of plain attention by the library's own code, as its tests know them all:
+    keys and values of every block in the library's cache, by its attention functions, and nothing beside them."""
+    anatomy, model = loaded.anatomy, loaded.model
+    return (
+        _of_library(loaded)
+        and usual(type(model), model.config)
+        and anatomy.croppable
+        and set(anatomy.layer_kinds) <= {"full", "sliding"}
+        and all(anatomy.attention)
+        and anatomy.n_streams == 1
+        and anatomy.cache_kind is DynamicCache
+        and "logits_to_keep" not in taken_by(anatomy.decoder)
+    )
+
+
+def _of_library(loaded: Loaded) -> bool:
+    return type(loaded.model).__module__.startswith("transformers.")
+
+
+def _about(loaded: Loaded) -> Iterator[object]:
+    """What a verdict hangs on."""
+    card, model = loaded.card, loaded.model
+    yield from (card.name, card.revision, card.source, card.dtype, card.device, card.products)
+    yield from (type(model).__qualname__, model.config.to_json_string(use_diff=False))
+    yield from (torch.__version__, transformers.__version__, version("tui-entropy"))
+    # Of a program that is worked on the version stays while the code changes.
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        yield from (path.name, path.stat().st_mtime_ns)
+
+
+def _is_verdict(n_layers: int, said: str) -> bool:
+    way, *numbers = said.split() or [""]
+    return way in (STRETCHED, WHOLE) and all(number.isdecimal() and int(number) < n_layers for number in numbers)
+
+
+@torch.inference_mode()
+def _judged(loaded: Loaded) -> Anatomy:
+    """Its anatomy, with `in_stretches` as it was found. Raises UserError for a model that cannot be read by parts."""
+    anatomy, bound = loaded.anatomy, ROUNDING.get(loaded.model.dtype, EXACT)
+    ids = _text(loaded)
+    try:
+        whole = _whole(loaded, ids)
+        if anatomy.in_stretches and apart(loaded, ids, STRETCHES, whole) <= bound:
+            return anatomy
+        first, *_, newest = STRETCHES
+        far = apart(loaded, ids, (ids.shape[1] - 2 * newest, newest, newest), whole)
+        if far <= bound:
+            return replace(anatomy, in_stretches=False)
+        backwards = _gap(_whole(loaded, ids[:, :first]), whole[:first]) > bound
+    except Exception as error:  # of whatever model, whose code is anybody's
+        said = next(iter(str(error).strip().splitlines()), "")
+        raise UserError(
+            f"{_name(loaded)} cannot be read one token behind others ({type(error).__name__}: {said}); this "
+            "architecture is not supported"
+        ) from error
+    if backwards:
+        raise UserError(
+            f"in {_name(loaded)} a token sees those that come after it, so it cannot write from left to right; "
+            "pass a causal language model"
+        )
+    raise UserError(
+        f"{_name(loaded)} says something else of a token behind others than in one pass with them (logits "
+        f"{100 * far:.2g} % apart), so what it writes would be wrong; this architecture is not supported"
+    )
+
+
+def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) -> float:
+    """How far the logits after each stretch are from those of one pass: a share of the largest of them.
+
+    whole: (n, vocab), of one pass.
+    """
+    cache, ends = new_cache(loaded.model, loaded.anatomy), torch.tensor(stretches).cumsum(0) - 1
+    by_columns = loaded.card.products == COLUMNS
+    with attention_probe(loaded.model, loaded.anatomy, keep=0), few_rows(loaded.model, by_columns):
+        found = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
+    return _gap(found, whole[ends.to(whole.device)])
+
+
+@torch.inference_mode()
+def _rowless(loaded: Loaded) -> tuple[int, ...]:
+    """Indices of blocks whose newest attention row, as it is shown, is not that of the model's eager attention."""
+    anatomy = loaded.anatomy
+    layers = [layer for layer, has in enumerate(anatomy.attention) if has]
+    if not layers:
+        return ()
+    ids = _text(loaded)
+    cache, bound = new_cache(loaded.model, anatomy), ROUNDING.get(loaded.model.dtype, ROWS_EXACT)
+    with attention_probe(loaded.model, anatomy, keep=0) as probe:
+        for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
+            forward(loaded, cache, part)
+        found = probe.measures().entropy
+    told = _told(loaded, ids)
+    wrong = []
+    for layer in layers:
+        row = told[layer]
+        if row is not None:
+            wanted = torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1)
+            gap = (found[layer, : len(wanted)].to(wanted) - wanted).abs().mean()
+        if row is None or not gap <= bound:
+            wrong.append(layer)
+    return tuple(wrong)
+
+
+def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
+    """Per block what its attention tells of the newest query in one eager pass: (n_heads, keys), None for nothing."""
+    told: dict[nn.Module, list[Tensor]] = {}
+
+    def keep_row(module: nn.Module, args: Any, output: Any) -> None:
+        weights = next((part for part in output[1:2] if isinstance(part, Tensor) and part.dim() == 4), None)
+        if weights is not None:
+            told.setdefault(module, []).append(weights[0, :, -1].float())
+
+    modules = loaded.anatomy.attention_modules
+    with ExitStack() as hooks:
+        hooks.enter_context(eager(loaded.anatomy.decoder))
+        for module in {module for module in modules if module is not None}:
+            hooks.callback(module.register_forward_hook(keep_row).remove)
+        read(loaded.model, None, ids)
+    # One module may stand in several blocks.
+    return [told[module].pop(0) if module is not None and told.get(module) else None for module in modules]
+
+
+def _text(loaded: Loaded) -> Tensor:
+    """(1, n) ids."""
+    return torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(loaded.anatomy.vocab)[None]
+
+
+def _whole(loaded: Loaded, ids: Tensor) -> Tensor:
+    """(1, n) ids -> (n, vocab) float32 logits of one pass, by the model alone."""
+    logits: Tensor = read(loaded.model, None, ids).logits[0]
+    return logits.float()
+
+
+def _gap(found: Tensor, wanted: Tensor) -> float:
+    """Infinite where one of them is no number and the other is; weights that are none are told elsewhere."""
+    if not torch.equal(found.isfinite(), wanted.isfinite()):
+        return math.inf
+    largest = wanted.nan_to_num(0, 0, 0).abs().max().clamp(min=1e-9)
+    return float((found - wanted).nan_to_num(0, 0, 0).abs().max() / largest)
+
+
+def _name(loaded: Loaded) -> str:
+    return f"{loaded.card.name} ({type(loaded.model).__name__})"

@@ -1,0 +1,25 @@
+"""Controls: what is set for the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tui_entropy.records.sampling import Knobs
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a person has set, as the loop needs it."""
+
+    knobs: Knobs
+    pushes: Mapping[int, Tensor]
+    """Block (1-based) -> (d_model,) added to its output."""
+    clarifier: int | None = None
+    """The token that the adaptive sampler may ask with."""
+    breakers: frozenset[int] = frozenset()
+    """Tokens that end a repeated sequence for DRY."""
+    watched: tuple[int, ...] = ()
+    """Tokens that are followed."""

@@ -1,0 +1,1 @@
+"""The tokens of one run and all that later ones hang on."""

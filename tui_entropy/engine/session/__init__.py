@@ -1,0 +1,1 @@
+"""A loaded model and its runs: written, branched, rewound and compared."""

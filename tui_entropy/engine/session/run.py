@@ -1,0 +1,32 @@
+"""One run: its text, its settings and what was written of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.records.events import Started
+from tui_entropy.records.settings import Vector
+
+
+@dataclass(eq=False)
+class Run:
+    """One of them, with all that it takes to write on in it."""
+
+    started: Started
+    context: Context
+    controls: Controls
+    """As they were applied last."""
+    vectors: tuple[Vector, ...]
+    """The same."""
+    score_prompt: bool = False
+    ended: str | None = None
+    """Why, where it has."""
+    name: str = ""
+    starred: bool = False
+    deleted: bool = False
+
+    @property
+    def number(self) -> int:
+        return self.started.run

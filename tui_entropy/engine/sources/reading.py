@@ -1,0 +1,40 @@
+"""What comes from elsewhere is read by code that takes it at its word, a library's or ours: its faults are told as
+those of the files."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tui_entropy.core.errors import UserError
+
+SAID = 300
+"""Characters of what an error says of itself that go into a sentence."""
+PANIC = "PanicException"
+"""What libraries in Rust raise where they have a fault themselves; each has a class of its own of that name."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No more can be written."""
+
+
+@contextmanager
+def reading(refusal: Callable[[BaseException], UserError]) -> Iterator[None]:
+    """Whatever is raised within lies in what is read, and becomes what `refusal` makes of it, also what Rust raises
+    past Exception. A person's mistake, an interruption and a full disk stay what they are."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        is_fault = isinstance(error, Exception) or type(error).__name__ == PANIC
+        if not is_fault or (isinstance(error, OSError) and error.errno in FULL):
+            raise
+        raise refusal(error) from error
+
+
+def said_by(error: BaseException) -> str:
+    """What an error says of itself, in a phrase; a bare key or nothing at all says too little without its kind."""
+    lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
+    said = "; ".join(filter(None, lines)).rstrip(".")[:SAID]
+    kind = type(error).__name__
+    return said if said and not isinstance(error, LookupError) else f"{kind}: {said}" if said else kind

@@ -1,0 +1,1 @@
+"""Control vectors: arithmetic, files, training, and the hooks that add them."""

@@ -1,0 +1,1 @@
+"""The checks of the self-check, a file for each part of a step."""

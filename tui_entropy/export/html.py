@@ -1,0 +1,134 @@
+"""One self-contained page: the text tinted by any series, what was nearly written instead, charts, the head grid.
+
+Everything that a model or a person wrote goes in as JSON without a '<', made visible by escape.py, and page.html
+puts it on the page as text, never as markup. A policy in the page allows its own script alone, and no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any, BinaryIO
+
+import msgspec
+
+from tui_entropy.core.dates import moment
+from tui_entropy.core.escape import visible
+from tui_entropy.export.recorded_run import Recording
+from tui_entropy.metrics.metric import Series
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step, normalised
+from tui_entropy.state.run_view import SHORT_NAMES
+
+LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
+"""A head is one letter, its share of 0 ... 1 in steps of 1/62: it is only coloured. One that is unknown is _."""
+
+
+def write(recording: Recording, file: BinaryIO) -> None:
+    page = files("tui_entropy.export").joinpath("page.html").read_text(encoding="utf-8")
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    parts = {
+        "title": html.escape(visible(recording.card.name, in_table=True)),
+        "script": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "data": msgspec.json.encode(_data(recording)).decode().replace("<", "\\u003c"),
+    }
+    file.write(re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page).encode("utf-8", "replace"))
+
+
+def _data(recording: Recording) -> dict[str, Any]:
+    """What the script reads. Series have a value for every token of prompt and text, null where it is unknown."""
+    started, log = recording.started, recording.log
+    names = Names()
+    steps = [_step(step, names) for step in log.steps]
+    return {
+        "model": visible(recording.card.name),
+        "about": [visible(line) for line in _about(recording)],
+        "bits": recording.bits,
+        "prompt": len(started.pieces),
+        "heads": recording.card.n_heads,
+        "levels": LEVELS,
+        "tokens": [
+            *([visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
+            *([visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
+        ],
+        "steps": steps,
+        "names": list(names),
+        "series": [_series(series, recording) for series in SERIES],
+        "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
+    }
+
+
+class Names(dict[str, int]):
+    """Texts that occur again and again -> their place in a list."""
+
+    def of(self, token: bytes) -> int:
+        from tui_entropy.ui.drawing.glyphs import visible_bytes
+
+        return self.setdefault(visible_bytes(token), len(self))
+
+
+def _step(step: Step, names: Names) -> dict[str, Any]:
+    """The candidates as [name, model log probability, final probability, cut, id], and each head as a letter."""
+    rows = zip(step.head_entropy.rows(), step.visible_keys, strict=True)
+    found = {
+        "candidates": [
+            [names.of(one.data), _short(one.logprob), _short(one.final_prob), _stage(one.cut or ""), one.token_id]
+            for one in step.candidates
+        ],
+        "final": _short(step.final_prob),
+        "stages": [[_stage(stage.name), stage.survivors, _short(stage.mass)] for stage in step.stages],
+        "state": step.state,
+        "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
+    }
+    return found | ({"did": visible(step.decision.action)} if step.decision else {})
+
+
+def _stage(name: str) -> str:
+    return visible(SHORT_NAMES.get(name, name))
+
+
+def _letter(share: float | None) -> str:
+    return "_" if share is None else LEVELS[round(share * (len(LEVELS) - 1))]
+
+
+def _series(series: Series, recording: Recording) -> dict[str, Any]:
+    log = recording.log
+    scores = log.prompt_scores.get(series.prompt, [None] * len(recording.started.pieces))
+    return {
+        "name": series.name,
+        "of": series.distribution,
+        "units": [series.unit(bits=False), series.unit(bits=True)],
+        "bit": series.ceiling / series.top(bits=True),
+        "ceiling": series.ceiling,
+        "meaning": series.meaning,
+        "values": [_short(value) for values in (scores, log.steps.values(series)) for value in values],
+    }
+
+
+def _short(value: float | None) -> float | None:
+    """Four significant digits."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _about(recording: Recording) -> Iterator[str]:
+    card, started, log = recording.card, recording.started, recording.log
+    began = moment(recording.began)
+    when = f"{began:%Y-%m-%d %H:%M} UTC" if began else "at an unknown time"
+    yield f"{when} · {card.device} {card.dtype} {card.note}".strip()
+    yield f"{len(started.pieces)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"
+    yield " · ".join(_knobs(started.knobs))
+    vectors = [f"{vector.name} {vector.strength:+g}" for vector in started.vectors if vector.on]
+    if vectors:
+        yield f"control vectors: {', '.join(vectors)}"
+
+
+def _knobs(knobs: Knobs) -> Iterator[str]:
+    for knob in KNOBS:
+        if not is_off(knobs, knob.name) and not is_idle(knobs, knob.name):
+            yield f"{knob.short} {shown(knobs, knob.name)}"

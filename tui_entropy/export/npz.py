@@ -1,0 +1,101 @@
+"""NumPy's .npz: an array per number, its first axis the written tokens; those of the prompt are prompt_... No pickle.
+
+head_entropy_nats and head_varentropy_nats2 are (steps, layers, heads), attention_... and block_... (steps, layers),
+candidate_... (steps, candidates), all others (steps,); run is the one that wrote a step. Unknown is NaN, or -1
+where a number is whole. A cut is a place in `stages`, -1 where the candidate could be drawn. Token i is
+bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tui_entropy.export.recorded_run import Recording
+from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, SERIES
+from tui_entropy.records.sampling import ORDERS
+from tui_entropy.records.step import Candidate, Piece, Step
+from tui_entropy.trace import jsonl
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Arrays = dict[str, npt.NDArray[Any]]
+
+STAGES = ORDERS["hf"]
+NOBODY = Candidate(-1, b"", math.nan, math.nan)
+"""Where a step has fewer candidates than another."""
+
+
+def write(recording: Recording, file: BinaryIO) -> None:
+    import numpy as np
+
+    header = jsonl.header(recording.card, recording.started).decode()
+    arrays = {"header": np.array(header), "stages": np.array(STAGES), **_prompt(recording), **_written(recording)}
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _prompt(recording: Recording) -> Arrays:
+    scores = recording.log.prompt_scores
+    named = {series.column: list(scores[series.prompt]) for series in SERIES if series.prompt in scores}
+    return _arrays({**_columns(map(_token, recording.started.pieces)), **named}, "prompt_")
+
+
+def _written(recording: Recording) -> Arrays:
+    log = recording.log
+    width = max(knobs.n_candidates for _, knobs in log.turned)
+    series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
+    return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
+
+
+def _numbers(step: Step, width: int) -> dict[str, Any]:
+    candidates = (*step.candidates, *[NOBODY] * width)[:width]
+    grids = {
+        name: grid.numpy()[:, at]
+        for names, grid in ((ATTENTION_COLUMNS, step.attention), (BLOCK_COLUMNS, step.blocks))
+        for at, name in enumerate(names)
+    }
+    return {
+        **_token(step),
+        "position": step.position,
+        "final_prob": step.final_prob,
+        "mirostat_mu_bits": _or_nan(step.mirostat_mu),
+        "at_seconds": step.at,
+        "visible_keys": [-1 if keys is None else keys for keys in step.visible_keys],
+        "head_entropy_nats": step.head_entropy.numpy(),
+        "head_varentropy_nats2": step.head_varentropy.numpy(),
+        **grids,
+        "candidate_id": [one.token_id for one in candidates],
+        "candidate_logprob_nats": [one.logprob for one in candidates],
+        "candidate_final_prob": [one.final_prob for one in candidates],
+        "candidate_cut": [STAGES.index(one.cut) if one.cut in STAGES else -1 for one in candidates],
+    }
+
+
+def _token(token: Piece | Step) -> dict[str, Any]:
+    return {"token_id": token.token_id, "bytes": token.data}
+
+
+def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items():
+            columns[name].append(value)
+    return columns
+
+
+def _arrays(columns: dict[str, list[Any]], prefix: str = "") -> Arrays:
+    import numpy as np
+
+    data = columns.pop("bytes", [])
+    flat = {
+        "bytes": np.frombuffer(b"".join(data), dtype=np.uint8),
+        "byte_ends": np.cumsum([len(one) for one in data], dtype=np.int64),
+    }
+    return {f"{prefix}{name}": np.asarray(values) for name, values in (columns | flat).items()}
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

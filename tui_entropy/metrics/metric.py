@@ -1,0 +1,83 @@
+"""Series: one number along the text, with its name, unit, distribution and scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tui_entropy.records.step import Step
+
+LN2 = math.log(2)
+
+UNIT_ENDS = {
+    "information": "_nats", "information²": "_nats2", "logits": "_logits", "seconds": "_seconds", "norm": "_l2",
+}  # fmt: skip
+"""What is put behind the name of a number in a file, by its kind."""
+
+Kind = Literal["information", "information²", "count", "share", "number", "logits", "norm", "sd", "seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One number per step. Information is read in nats and shown in bits or nats."""
+
+    name: str
+    kind: Kind
+    distribution: str
+    """Which distribution it describes: 'model', 'final', 'attention', or '' for none."""
+    read: Callable[[Step], float | None]
+    ceiling: float
+    """The value (in nats where it is information) at which colour and bars are full."""
+    meaning: str
+    """What it means, what high and low suggest, and what it does not mean."""
+    prompt: str = ""
+    """Its name among SCORES, where tokens of the prompt have it too."""
+
+    @property
+    def column(self) -> str:
+        """Its name in every file, with its unit: traces, tables, arrays, JSON lines. The head varentropies themselves
+        are there too."""
+        mean = "mean_" if self.name == "head varentropy" else ""
+        return mean + self.name.replace(" ", "_") + UNIT_ENDS.get(self.kind, "")
+
+    def value(self, step: Step, bits: bool) -> float | None:
+        """In the unit of `unit`. None where the step does not have it."""
+        return self.shown(self.read(step), bits)
+
+    def shown(self, raw: float | None, bits: bool) -> float | None:
+        """What `read` gave, in the unit of `unit`."""
+        return None if raw is None else raw / self._divisor(bits)
+
+    def level(self, raw: float | None) -> float | None:
+        """The size of what `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
+        return None if raw is None else min(abs(raw) / self.ceiling, 1.0)
+
+    def top(self, bits: bool) -> float:
+        """The ceiling in the unit shown."""
+        return self.ceiling / self._divisor(bits)
+
+    def unit(self, bits: bool) -> str:
+        match self.kind:
+            case "information":
+                return "bits" if bits else "nats"
+            case "information²":
+                return "bits²" if bits else "nats²"
+            case "seconds":
+                return "s"
+            case "logits" | "sd":
+                return self.kind
+            case "norm":
+                return "L2"
+            case _:
+                return ""
+
+    def _divisor(self, bits: bool) -> float:
+        if not bits:
+            return 1.0
+        return {"information": LN2, "information²": LN2 * LN2}.get(self.kind, 1.0)
+
+
+LARGEST = 2**53
+"""No count is larger; a file may say what it will."""

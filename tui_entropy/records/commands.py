@@ -1,0 +1,223 @@
+"""Commands: what a screen may tell an engine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tui_entropy.records.bounds import (
+    LONGEST_STAY,
+    MOST_KEYS,
+    MOST_QUERIES,
+    MOST_TOKENS,
+    Ids,
+    Number,
+    Position,
+    Text,
+    Whole,
+    Words,
+)
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import ON_LEAVE, Breakpoints, Lane, Texts, Vector, Vectors
+
+
+class Load(Struct, frozen=True, tag="load"):
+    model: ModelSpec
+    vectors: Vectors = ()
+    """How vectors are set once the model is up; files of further ones are read then."""
+    trace: Words | None = None
+    """Where to record; a file that is there is left alone, and one with another number behind its name made. None for
+    a record that goes with the engine."""
+    keep: Annotated[float, Meta(ge=0, le=LONGEST_STAY)] = 0.0
+    """Seconds to stay with nobody attached; 0 is to end with the last screen."""
+    on_leave: Annotated[str, Meta(pattern=f"^({'|'.join(ON_LEAVE)})$")] = "write"
+    """What becomes of the text when the last screen is gone: one of ON_LEAVE."""
+    kept_cache: Whole = 1 << 30
+    """Bytes that may be kept beside the run that is written: see Memory.kept."""
+    watches: Texts = ()
+    breakpoints: Breakpoints = ()
+    """Both are set once the model is up."""
+    write: Write | None = None
+    """What to begin with then, whether or not whoever asked for it is still there. A Write that was heard meanwhile
+    takes its place."""
+
+
+class Write(Struct, frozen=True, tag="write"):
+    """Stop what is being written and begin a new run."""
+
+    prompt: Text
+    system: Text | None
+    chat: bool | None
+    """Whether the chat template is used; None for wherever the model has one and there is something to say in it."""
+    max_tokens: Annotated[int, Meta(ge=1, le=MOST_TOKENS)]
+    knobs: Knobs
+    score_prompt: bool = True
+    """Whether the tokens of the prompt are scored as they are read."""
+    parent: Position | None = None
+    """The run whose prompt was edited."""
+
+
+class SetKnobs(Struct, frozen=True, tag="set-knobs"):
+    knobs: Knobs
+
+
+class SetVector(Struct, frozen=True, tag="set-vector"):
+    """Replace the setting of the vector of this name; read its file first if the name is new."""
+
+    vector: Vector
+    rebuild: bool = False
+    """Read the whole text again under it; else keys and values that are there stay as they are."""
+
+
+class Pause(Struct, frozen=True, tag="pause"):
+    reason: Words = "by you"
+
+
+class Continue(Struct, frozen=True, tag="continue"):
+    pass
+
+
+class Advance(Struct, frozen=True, tag="advance"):
+    """Write this many tokens, then pause; or up to the end of what `until` names."""
+
+    tokens: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] = 1
+    until: Words = ""
+    """One of UNTIL."""
+
+
+class Stop(Struct, frozen=True, tag="stop"):
+    pass
+
+
+class AskAttention(Struct, frozen=True, tag="ask-attention"):
+    layer: Number
+    """1-based block."""
+    head: Number | None
+    """1-based; None for the mean of heads."""
+    last: Position
+    """Position of the newest query wanted."""
+    n_queries: Annotated[int, Meta(ge=1, le=MOST_QUERIES)]
+    """How many positions back from it, the newest included."""
+    first_key: Position
+    n_keys: Annotated[int, Meta(ge=1, le=MOST_KEYS)]
+
+
+class Quit(Struct, frozen=True, tag="quit"):
+    """End the engine."""
+
+
+class Follow(Struct, frozen=True, tag="follow"):
+    """Tell this screen everything that was recorded after an event, and then what happens."""
+
+    after: Whole = 0
+    """`seq` of the last event that it knows; 0 for none."""
+    guest: bool = False
+    """It does not count among the screens: it takes no control, and nothing changes when it leaves."""
+
+
+class TakeControl(Struct, frozen=True, tag="take-control"):
+    """From now on this screen commands, and the others watch."""
+
+
+class SetBreakpoints(Struct, frozen=True, tag="set-breakpoints"):
+    """All that there are to be; hits are counted by the engine, from those given here on."""
+
+    breakpoints: Breakpoints
+
+
+class SetWatches(Struct, frozen=True, tag="set-watches"):
+    """All the strings that are to be followed."""
+
+    texts: Texts
+
+
+class Branch(Struct, frozen=True, tag="branch"):
+    """Write on from before one step of a run: first these tokens, then this text, then what the model draws.
+
+    At the step that comes next in the run that is written, it goes on in that run. Anywhere else a new run begins.
+    """
+
+    run: Position
+    step: Position
+    token_ids: Ids = ()
+    text: Text = ""
+    ban: Ids = ()
+    """Tokens that this one step may not be."""
+    pause: bool = False
+    """Stop again once the tokens and the text are written (or at once, where there are none)."""
+
+
+class Go(Struct, frozen=True, tag="go"):
+    """To another run: it is looked at, and written on, from now on. What is being written pauses."""
+
+    run: Position
+
+
+class Label(Struct, frozen=True, tag="label"):
+    """Name, star or hide a branch. None leaves it as it is."""
+
+    run: Position
+    name: Words | None = None
+    starred: bool | None = None
+    deleted: bool | None = None
+
+
+class Reconsider(Struct, frozen=True, tag="reconsider"):
+    """What a step would be with these knobs. Nothing is written."""
+
+    run: Position
+    step: Position
+    knobs: Knobs
+
+
+class SetShadow(Struct, frozen=True, tag="set-shadow"):
+    """Run another lane on the same tokens, from the next step on; None for none."""
+
+    lane: Lane | None
+
+
+class Twin(Struct, frozen=True, tag="twin"):
+    """From before one step of a run, write in two lanes at once, side by side and with the same luck: this run (or a
+    branch of it), and a second run as the lane says."""
+
+    run: Position
+    step: Position
+    lane: Lane
+
+
+class AskFan(Struct, frozen=True, tag="ask-fan"):
+    """From before one step of a run, several short continuations at once. Nothing is written."""
+
+    run: Position
+    step: Position
+    n: Annotated[int, Meta(ge=1, le=64)] = 8
+    tokens: Annotated[int, Meta(ge=1, le=128)] = 16
+    same: Words = "normalised"
+    """'exact', or 'normalised': without case, punctuation, articles and runs of space."""
+
+
+Command = (
+    Load
+    | Write
+    | SetKnobs
+    | SetVector
+    | Pause
+    | Continue
+    | Advance
+    | Stop
+    | AskAttention
+    | Quit
+    | Follow
+    | TakeControl
+    | SetBreakpoints
+    | SetWatches
+    | Branch
+    | Go
+    | Label
+    | Reconsider
+    | SetShadow
+    | Twin
+    | AskFan
+)

@@ -1,0 +1,301 @@
+"""The shared words: what the engine tells, what it is asked, and the values both are made of.
+
+Every information quantity is in nats. Layers are numbered once: 0 is the embedding, k the output of block k;
+a per-block tuple or grid has n_layers entries, the first for block 1. "model" is the distribution after steering
+and before any sampling stage, "final" the one that is drawn from. Unknown is None (NaN inside a Grid), never 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+from msgspec import Struct
+
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.model import ModelCard, ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Lane, Vector, Watch
+from tui_entropy.records.step import Piece, Step
+
+# --- What happens: events ------------------------------------------------------------------------------------
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """On the way to a model that can write."""
+
+    stage: str
+    """A short phrase: 'importing torch', 'downloading SmolLM2-135M-Instruct'."""
+    done: float | None = None
+    total: float | None = None
+    unit: str = ""
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    card: ModelCard
+    vectors: tuple[Vector, ...] = ()
+    trace: str | None = None
+    """The file that everything is recorded in; None for none."""
+    rewinds: str = ""
+    """How this model goes back in a text, such as 'cropping its cache, exact'; empty while nobody said."""
+
+
+class Started(Struct, frozen=True, tag="started"):
+    """A run begins: the prompt is encoded, nothing is read yet. With a parent it is a branch, and its next step is
+    the one at `shared`: those before it are the parent's."""
+
+    run: int
+    prompt: str
+    system: str | None
+    chat: bool
+    pieces: tuple[Piece, ...]
+    knobs: Knobs
+    vectors: tuple[Vector, ...]
+    max_tokens: int
+    parent: int | None = None
+    """The run that it branches off; with an edited prompt, the one with the other prompt, and nothing is shared."""
+    shared: int = 0
+    """How many steps it has in common with its parent, from the first on."""
+    how: str = ""
+    """How the keys and values of what is shared came back: 'kept', or what had to be read again."""
+    twin_of: int | None = None
+    """The run that it is written beside, token by token, with the same luck."""
+
+
+class Prefilled(Struct, frozen=True, tag="prefilled"):
+    """How much of the prompt has been read."""
+
+    run: int
+    done: int
+    total: int
+    seconds: float
+
+
+class PromptScores(Struct, frozen=True, tag="prompt-scores"):
+    """What the model thought of a stretch of the prompt, as it read it. The first token of all has no scores: nothing
+    came before it."""
+
+    run: int
+    first: int
+    """Context position of the first token scored."""
+    scores: Grid
+    """(n, len(SCORES)) for the tokens at first, first + 1, ..."""
+
+
+class Proposed(Struct, frozen=True, tag="proposed"):
+    """At a stop: the step that comes next if nothing is changed. Nothing of it is written yet, and each change of
+    the knobs brings another one."""
+
+    step: Step
+
+    @property
+    def run(self) -> int:
+        return self.step.run
+
+
+class Reconsidered(Struct, frozen=True, tag="reconsidered"):
+    """The answer to Reconsider: an earlier step as it would be with other knobs."""
+
+    step: Step
+
+    @property
+    def run(self) -> int:
+        return self.step.run
+
+
+class BreakpointsChanged(Struct, frozen=True, tag="breakpoints"):
+    """All that there are, also after a hit was counted."""
+
+    breakpoints: tuple[Breakpoint, ...]
+
+
+class WatchesChanged(Struct, frozen=True, tag="watches"):
+    """Acts from the next step on."""
+
+    run: int
+    index: int
+    watches: tuple[Watch, ...]
+
+
+class Switched(Struct, frozen=True, tag="switched"):
+    """This run is the one that is looked at and gone on with from now on."""
+
+    run: int
+
+
+class Labelled(Struct, frozen=True, tag="labelled"):
+    """What a person calls a branch. Another run than the one on screen may be meant."""
+
+    branch: int
+    """Its run."""
+    name: str
+    starred: bool
+    deleted: bool = False
+    """It is no longer shown, and nothing is kept for it but the record."""
+
+
+class ShadowChanged(Struct, frozen=True, tag="shadow"):
+    run: int
+    index: int
+    """The first step that it is told of."""
+    lane: Lane | None
+    """None: there is none from here on."""
+    how: str = ""
+    """'in the same forward pass', 'in a second forward pass', 'from the same logits'."""
+    seconds: float = 0.0
+    """What reading the text once more for it took."""
+
+
+class FanRow(Struct, frozen=True):
+    text: str
+    token_ids: tuple[int, ...]
+    logprob: float
+    """ln p of the whole, model."""
+    ended: bool
+    """With an end of text, and not at the length that was asked for."""
+    group: int
+    """Rows that say the same have the same number; 0 is the largest group."""
+
+
+class Fanned(Struct, frozen=True, tag="fanned"):
+    """The answer to AskFan: short continuations of a text, all from before one step."""
+
+    run: int
+    index: int
+    rows: tuple[FanRow, ...]
+    tokens: int
+    """Asked for, of each."""
+    same: str
+    """How two count as one: 'exact' or 'normalised'."""
+    entropy: float
+    """Over the groups, each as probable as it is frequent: discrete semantic entropy in nats (Farquhar et al. 2024,
+    with text in place of entailment)."""
+    seconds: float
+
+
+class KnobsChanged(Struct, frozen=True, tag="knobs"):
+    run: int
+    index: int
+    """The first step they act on."""
+    knobs: Knobs
+
+
+class VectorsChanged(Struct, frozen=True, tag="vectors"):
+    run: int
+    index: int
+    """The first step they act on."""
+    vectors: tuple[Vector, ...]
+    rebuilt: bool = False
+    """The whole text before was read again under them; otherwise its keys and values are as they were."""
+    seconds: float = 0.0
+    """What that took."""
+
+
+class Paused(Struct, frozen=True, tag="paused"):
+    run: int
+    reason: str
+    breakpoint: int | None = None
+    """The id of the one that stopped it."""
+
+
+class Continued(Struct, frozen=True, tag="continued"):
+    run: int
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    run: int
+    reason: str
+    """'end of text', 'token limit', 'context full', 'stopped', 'stopped at' what without a screen, or what was wrong
+    with the logits."""
+    failed: bool = False
+    """It had to, since its logits were no numbers."""
+
+
+class Failed(Struct, frozen=True, tag="failed"):
+    """The engine could not go on. It still listens unless the process is gone."""
+
+    sentence: str
+    detail: str = ""
+    fatal: bool = False
+    """No model is up: only a restart helps."""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """One command could not be obeyed; everything else goes on."""
+
+    sentence: str
+    notice: bool = False
+    """It was obeyed, and a person must know this of how."""
+
+
+class Memory(Struct, frozen=True, tag="memory"):
+    resident: int
+    """Bytes of the engine process."""
+    device: int | None
+    """Bytes allocated on the accelerator, None on a CPU."""
+    cache: int
+    """Bytes of keys, values and kept queries of the run that is written."""
+    kept: int = 0
+    """Bytes kept beside it so that going back and other branches need not be read again."""
+    bound: int = 0
+    """What those may come to; what goes beyond is dropped and read again on demand."""
+    step: str = ""
+    """How decode steps run: 'graph' or 'plain'; empty where there is only one way."""
+
+
+class AttentionRows(Struct, frozen=True, tag="attention"):
+    """The answer to AskAttention: rows of softmax(qK) over the visible keys."""
+
+    run: int
+    layer: int
+    head: int | None
+    """1-based; None for the mean of heads."""
+    queries: tuple[int, ...]
+    """Context positions of the rows, oldest first."""
+    first_key: int
+    weights: Grid
+    """(n_queries, n_keys) for keys first_key, first_key + 1, ...; NaN where a key is not visible."""
+    elsewhere: tuple[float, ...]
+    """(n_queries,) weight on visible keys outside that window. With a sink the whole row sums to less than 1."""
+    unavailable: str | None = None
+    """Why there are no rows."""
+
+
+class Standing(Struct, frozen=True, tag="standing"):
+    """To one screen: which engine this is, and how the two stand. The first thing that it hears, and again when
+    screens come, go or take control. No part of what happened, and not recorded."""
+
+    engine: str
+    """By which `attach` and `stop` name it."""
+    pid: int
+    began: float
+    """Wall clock, seconds since 1970."""
+    model: ModelSpec | None
+    state: str
+    """One of log.State."""
+    tokens: int
+    """Written in the run that it is at."""
+    trace: str
+    """The file that it records into; empty before it was told to load."""
+    keep: float
+    """Seconds that it stays with nobody attached."""
+    screens: int = 0
+    in_control: bool = False
+    """Whether the screen that is told this may command."""
+
+
+class Dismissed(Struct, frozen=True, tag="dismissed"):
+    """To one screen: the engine hangs up on it."""
+
+    sentence: str
+
+
+Event = (
+    Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
+    | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed | Proposed | Reconsidered
+    | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged | Fanned
+)  # fmt: skip
+
+
+def probability_of(nats: float) -> float:
+    """Of a log-probability, which may come from anywhere: above 0 there are none."""
+    return math.exp(min(nats, 0.0))

@@ -1,0 +1,71 @@
+"""What a person sets beside the knobs: vectors, lanes, breakpoints, watched tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from tui_entropy.records.bounds import Ids, Position, Strength, Text, Words
+from tui_entropy.records.sampling import Knobs
+
+
+class Vector(Struct, frozen=True):
+    """A control vector as it is set now. Its numbers stay in the engine, under the name."""
+
+    name: Words
+    source: Words
+    """The file it was read from, or 'built in'."""
+    blocks: Ids = ()
+    """Blocks (1-based) that it has a direction for."""
+    strength: Strength = 1.0
+    on: bool = False
+    first: Position | None = None
+    """First block it acts on, None for the first it has."""
+    last: Position | None = None
+    """Last block it acts on, inclusive."""
+
+
+class Breakpoint(Struct, frozen=True):
+    id: Position
+    expression: Words
+    """As it was typed; conditions.py has the language."""
+    enabled: bool = True
+    hits: Position = 0
+    note: Words = ""
+    """Why it was switched off by itself; empty otherwise."""
+
+
+class Watch(Struct, frozen=True, array_like=True):
+    text: str
+    token_id: int
+    """Its first token, which is the one that is followed."""
+    data: bytes
+    """Of that token."""
+    n_tokens: int
+    """Tokens that the text takes."""
+
+
+class Lane(Struct, frozen=True):
+    """Another mind for the same text. What is None is as in the lane that is watched."""
+
+    name: Words
+    """For titles: 'no vectors', 'temperature 1.5', 'other prompt'."""
+    vectors: Vectors | None = None
+    knobs: Knobs | None = None
+    prompt: Text | None = None
+    system: Text | None = None
+    """Counts only with a prompt."""
+
+
+# --- What is asked: commands ---------------------------------------------------------------------------------
+
+
+ON_LEAVE = ("write", "pause", "stop")
+
+Vectors = Annotated[tuple[Vector, ...], Meta(max_length=1024)]
+Breakpoints = Annotated[tuple[Breakpoint, ...], Meta(max_length=1024)]
+Texts = Annotated[tuple[Words, ...], Meta(max_length=1024)]
+
+
+UNTIL = ("", "sentence", "line")

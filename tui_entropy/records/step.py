@@ -1,0 +1,206 @@
+"""Step: one token with all that was measured of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.sampling import Knobs
+
+
+class Piece(Struct, frozen=True, array_like=True):
+    """A prompt token."""
+
+    token_id: int
+    data: bytes
+    text: str
+    """What this token completes, decoded; empty while a character is still open."""
+
+
+SCORES = (
+    "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl",
+)  # fmt: skip
+"""What is told of every token of the prompt. Named and meant as the fields of Step; model, nats."""
+
+
+class Stage(Struct, frozen=True, array_like=True):
+    """What a stage of the sampling chain did at one step."""
+
+    name: str
+    survivors: int
+    """Tokens that can still be drawn after it."""
+    mass: float
+    """What those had of the distribution that the stage was given, 0 ... 1."""
+    entropy: float
+    """Nats, of the distribution after it."""
+
+
+class Decision(Struct, frozen=True):
+    """What the adaptive sampler saw at one step, and what it made of it."""
+
+    variant: str
+    """'S1', 'S3' or 'own'."""
+    quadrant: str
+    """'flowing', 'asking', 'exploring', 'resampling', 'adaptive', or 'warming up' while it has seen too little."""
+    action: str
+    """A phrase: 'take the most probable', 'temperature 0.7 to 1.2, top-k 40 to 46, best of 5 draws', 'as set'."""
+    saw: dict[str, float]
+    """Every number that it read and every threshold that it compared them with; nats where it is information."""
+    knobs: Knobs
+    """What the token was drawn with."""
+
+
+class Candidate(Struct, frozen=True, array_like=True):
+    token_id: int
+    data: bytes
+    logprob: float
+    """Model distribution, nats."""
+    final_prob: float
+    cut: str | None = None
+    """The stage that removed it, None if it could still be drawn."""
+
+
+ATTENTION = ("spread", "disagreement", "interaction")
+"""Per layer, of the newest query over its visible keys: variance across heads of their entropies (nats squared), mean
+over heads of the total variation to the mean row (0 ... 1), mean |score| before the softmax (logits)."""
+BLOCKS = ("mean", "std", "norm")
+"""Mean and population standard deviation over the d_model numbers, and L2 norm."""
+PERPLEXITY_WINDOW = 64
+RECENT = 256
+"""Steps that 'recent' means, the present one not counted."""
+STATES = (
+    "Warming up", "Confident", "Uncertain", "Overconfident", "Conflicted", "Leaning uncertain",
+    "Leaning overconfident", "Unknown",
+)  # fmt: skip
+"""Of the model, by the z-scores of entropy and attention entropy: see `engine/measure/running_stats.py`. Unknown: no
+attention."""
+
+
+class Watched(Struct, frozen=True, array_like=True):
+    """What the model thought of a string that is followed. Model, before any sampling stage."""
+
+    token_id: int
+    """The first token of it."""
+    logprob: float
+    """Nats."""
+    rank: int
+    """1 is the most probable."""
+    logit: float
+
+
+class Shadow(Struct, frozen=True):
+    """What another lane, given the same tokens, thought where this one wrote a token."""
+
+    kl: float
+    """KL(this lane || shadow), model, nats."""
+    js: float
+    """Jensen-Shannon divergence, model, nats."""
+    final_js: float
+    """The same between the final distributions, each after its own sampling chain."""
+    entropy: float
+    """Of the shadow, model, nats."""
+    surprisal: float
+    """Of the written token in the shadow, model, nats."""
+    rank: int
+    """Of the written token in the shadow; 1 is the most probable."""
+    top_id: int
+    """The most probable token of the shadow."""
+    top_data: bytes
+    would_id: int
+    """What the shadow would have written here, with the same luck. Another token than the one that was written: that
+    one exists only because of what tells the lanes apart."""
+    would_data: bytes
+    logprobs: tuple[float, ...] = ()
+    """Of each candidate of the step, in the shadow, model, nats."""
+
+
+class Step(Struct, frozen=True, tag="step"):
+    """One written token, and what the model believed just before it was chosen."""
+
+    run: int
+    index: int
+    """0 for the first written token."""
+    position: int
+    """Of the written token in the whole context."""
+    token_id: int
+    data: bytes
+    text: str
+    """What this token completes, decoded; empty while a character is still open."""
+    entropy: float
+    """Model, nats."""
+    varentropy: float
+    """Model, nats squared."""
+    surprisal: float
+    """Model, nats, of the written token."""
+    rank: int
+    """Model; 1 is the most probable."""
+    logit_margin: float | None
+    """Model: logit of the most probable token minus that of the second. None with a vocabulary of one."""
+    prob_margin: float | None
+    """Model: the same difference of probabilities."""
+    uniform_kl: float
+    """KL(model || uniform) = ln vocab - entropy, nats."""
+    perplexity: float
+    """Model: exp of the mean surprisal of the written tokens so far, this one included."""
+    window_perplexity: float
+    """The same of the newest PERPLEXITY_WINDOW of them."""
+    final_entropy: float
+    final_prob: float
+    """Of the written token."""
+    candidates: tuple[Candidate, ...]
+    """(n_candidates,) most probable of the model first."""
+    stages: tuple[Stage, ...]
+    """Those that are switched on, in order."""
+    stage_probs: Grid
+    """(n_stages, 1 + n_candidates) probability after each stage, of the written token and then of each candidate."""
+    head_entropy: Grid
+    """(n_layers, n_heads) nats, of the row of the newest query over its visible keys; NaN without attention."""
+    head_varentropy: Grid
+    """(n_layers, n_heads) nats squared, of the same rows."""
+    attention: Grid
+    """(n_layers, len(ATTENTION)); NaN without attention."""
+    visible_keys: tuple[int | None, ...]
+    """(n_layers,) keys that the newest query may attend to."""
+    blocks: Grid
+    """(n_layers, len(BLOCKS)) of the residual stream after each block at the newest position."""
+    strays: tuple[int, ...]
+    """Blocks (1-based) whose L2 norm is outside the band of its own recent values."""
+    state: str
+    """One of STATES."""
+    entropy_z: float | None
+    """How many standard deviations the entropy is above the mean of recent steps; None while warming up."""
+    attention_z: float | None
+    """The same of the mean of head entropies / ln n."""
+    forward_seconds: float
+    sample_seconds: float
+    at: float
+    """Seconds of work since the run began, pauses not counted."""
+    mirostat_mu: float | None = None
+    """Bits; the bound that mirostat drew this token under. None where it is off."""
+    decision: Decision | None = None
+    """Of the adaptive sampler; None where it is off."""
+    watched: tuple[Watched, ...] = ()
+    """One for each string that is followed, in the order of WatchesChanged."""
+    shadow: Shadow | None = None
+    """None where no shadow runs."""
+
+    @property
+    def forced(self) -> bool:
+        """Whether it was written whatever the model said."""
+        return bool(self.stages) and self.stages[-1].name == "forced"
+
+
+def log_visible(keys: int | None) -> float | None:
+    """ln n: the largest entropy a row over n keys can have. None where it says nothing (fewer than two keys)."""
+    return math.log(keys) if keys is not None and keys > 1 else None
+
+
+def normalised(entropies: Sequence[float], keys: int | None) -> list[float | None]:
+    """Entropy / ln n per head: 0 is one key, 1 is all visible keys alike. None where undefined."""
+    ceiling = log_visible(keys)
+    if ceiling is None:
+        return [None] * len(entropies)
+    return [None if math.isnan(h) else min(max(h / ceiling, 0.0), 1.0) for h in entropies]

@@ -1,0 +1,1 @@
+"""The engine process: commands in, events out to everyone who watches."""

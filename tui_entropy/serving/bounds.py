@@ -1,0 +1,28 @@
+"""What screens may cost an engine, how long they are waited for, and what they are told when let go."""
+
+from __future__ import annotations
+
+from tui_entropy.records.commands import Command, Pause, Stop
+
+SLOW = 32 * 2**20
+"""Bytes that may wait for a screen."""
+AHEAD = 2**20
+"""Bytes of what it missed that may wait for it."""
+SLICE = 0.02
+"""Seconds that telling one screen what it missed may take between two tokens."""
+PATIENCE = 60.0
+"""Seconds for the first order to come; a screen that was killed before never gives it."""
+FIRST = 1.0
+"""Seconds for whoever started the engine to come, before it begins without."""
+FAREWELL = 0.2
+"""Seconds that the last words may take."""
+
+WATCHES = "another screen is in control of this engine: ctrl+g takes control"
+TOO_SLOW = "the engine let this screen go, as it did not read for too long: `tui-entropy attach {}` comes back"
+LET_GO = "the engine let this screen go ({}): `tui-entropy attach {}` comes back"
+FULL = "others came, and it has room for no more"
+MEMORY_FULL = "it sent or was sent too much that is not whole or was not read"
+MISTAKEN = "the engine was told what it cannot do: {}"
+ENDED = "the engine was ended from another screen, by `tui-entropy stop` or by a signal"
+LEAVING: dict[str, Command | None] = {"write": None, "pause": Pause("the last screen left"), "stop": Stop()}
+"""One of records.ON_LEAVE -> what it commands."""

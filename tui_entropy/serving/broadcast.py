@@ -1,0 +1,380 @@
+"""Everyone who watches one engine: let in, told what happens, heard, and let go. No torch, and one thread.
+
+One screen is in control, the others watch: what they command is refused, what they ask is answered. Each first hears
+what was recorded before it came, as far as it does not know it, and then what happens; the order of the record makes
+one of the two. Of all that was written it hears only what the text that is looked at is made of; if it is about to
+need more, it hears everything from the beginning once more. A screen that does not read is let go, so that neither
+the engine nor the others wait for it; one that says what is no command, or fails in any other way, is let go alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from tui_entropy.records.commands import AskAttention, Command, Follow, Load, Quit, SetKnobs, TakeControl, Write
+from tui_entropy.records.events import (
+    Dismissed,
+    Ended,
+    Event,
+    Failed,
+    Progress,
+    Proposed,
+    Refused,
+    Standing,
+    Started,
+    Switched,
+)
+from tui_entropy.records.step import Step
+from tui_entropy.serving import admission
+from tui_entropy.serving.admission import Door
+from tui_entropy.serving.bounds import (
+    AHEAD,
+    ENDED,
+    FAREWELL,
+    FIRST,
+    FULL,
+    LEAVING,
+    LET_GO,
+    MEMORY_FULL,
+    MISTAKEN,
+    PATIENCE,
+    SLICE,
+    SLOW,
+    TOO_SLOW,
+    WATCHES,
+)
+from tui_entropy.serving.observer import Watcher, missed, needs
+from tui_entropy.trace.schema import SUFFIX
+from tui_entropy.trace.writer import Recorder
+from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, listen, packed, ready
+
+
+class Audience:
+    def __init__(self, path: Path, order: Load | None = None) -> None:
+        """Listens from now on. order: what is to be done, whoever comes. Raises UserError where no private socket can
+        be had."""
+        self.path = path
+        self.describe: Callable[[Standing], Standing] = lambda standing: standing
+        """Fills in what the engine knows of itself."""
+        self._door, self._most = Door(listen(path)), admission.most_links()
+        self._watchers: list[Watcher] = []
+        self._control: Watcher | None = None
+        self._asker: Watcher | None = None
+        """Whose command is being obeyed."""
+        self._heard: deque[tuple[Watcher | None, Command]] = deque()
+        self._order, self._awaited = order, True
+        """What was not heard yet; whether nobody has followed yet."""
+        self._fatal: Failed | None = None
+        self._keep, self._on_leave = PATIENCE, "write"
+        self._alone_since = time.monotonic()
+        self._began = time.time()
+        self._turn = 0
+        """Whose turn it is to be told what it missed."""
+        self._news = False
+        """Screens came, went or took control, and not everyone knows."""
+        self._recorder = Recorder(None)
+        self._proposed: dict[int, Proposed] = {}
+        """What is held up now, which no record has: of a run, and of its twin."""
+
+    # --- Telling ---------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        """To the record, and to everyone."""
+        self._recorder.take(event)
+        match event:
+            case Proposed():
+                self._proposed[event.run] = event
+            case Step() | Ended():
+                self._proposed.pop(event.run, None)
+            case Started(twin_of=None) | Switched() | Failed():
+                self._proposed.clear()
+        if isinstance(event, Failed) and event.fatal:
+            self._fatal = event
+        self._tell(event)
+        if isinstance(event, Progress):  # the engine hears nothing until it has loaded
+            self._exchange(0)
+
+    def answer(self, event: Event) -> None:
+        """To the one whose command is being obeyed; to everyone where that is what the engine was started for."""
+        if self._asker is None:
+            self._tell(event)
+        else:
+            self._send(self._asker, event)
+
+    def record(self, path: str | None) -> str | None:
+        """Write down what happens from now on, as Load.trace wants it. Returns the file if it is kept.
+
+        One that cannot be written is told of, and the text goes on without it."""
+        passing = self.path.with_suffix(SUFFIX)
+        self._recorder = Recorder(Path(path) if path else passing, lambda sentence: self._tell(Refused(sentence)))
+        self._tell_standing()
+        return self._recorder.name if path else None
+
+    def close(self) -> None:
+        """Finish the record and say goodbye to everyone, as far as they listen."""
+        self._recorder.close()
+        for left in self.path.parent.glob(f"{self.path.stem}{SUFFIX}*"):
+            left.unlink(missing_ok=True)
+        self._door.close()
+        self.path.unlink(missing_ok=True)
+        for watcher in self._watchers:
+            with suppress(LinkClosed):
+                watcher.link.last_word(Dismissed(ENDED))
+        end = time.monotonic() + FAREWELL
+        while (late := [each.link for each in self._watchers if each.link.backlog]) and time.monotonic() < end:
+            writable = ready([], late, FAREWELL)[1]
+            for link in late:
+                if link.fileno() in writable:
+                    try:
+                        link.flush()
+                    except LinkClosed:
+                        link.backlog = 0
+        for watcher in self._watchers:
+            watcher.link.close()
+
+    # --- Hearing ---------------------------------------------------------------------------------------------
+
+    def hear(self, wait: bool) -> Iterator[Command]:
+        """What the engine is to do, waiting for something if told to. Leaving is heard as what was set for it. Of the
+        questions of those who only watch one at a time, so that they do not hold up the text."""
+        if self._order:
+            self._heed_order(self._order)
+        self._exchange(self._patience() if wait and not self._heard else 0)
+        later = list[tuple[Watcher | None, Command]]()
+        answered = False
+        while self._heard:
+            self._asker, command = self._heard.popleft()
+            if self._asker not in (None, self._control):
+                if answered:
+                    later.append((self._asker, command))
+                    continue
+                answered = True
+            if self._asker is not None:
+                self._asker.waiting -= 1
+            yield command
+        self._heard.extend(later)
+        self._asker = None
+        if self._alone and self._patience() == 0:
+            yield Quit()
+
+    def _heed_order(self, order: Load) -> None:
+        """What it was started for is done first. Whoever started it is about to come, and is waited for a moment, so
+        that it hears of everything."""
+        end = time.monotonic() + FIRST
+        while self._awaited and (left := end - time.monotonic()) > 0:
+            self._exchange(left)
+        self._heard.appendleft((None, order))
+        self._order = None
+
+    @property
+    def _alone(self) -> bool:
+        return not any(watcher.follows for watcher in self._watchers)
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do though nobody says anything; None for never."""
+        stays = max(self._keep, PATIENCE) if self._awaited else self._keep
+        return max(self._alone_since + stays - time.monotonic(), 0) if self._alone else None
+
+    def overtaking(self, wish: Write | None) -> Write | None:
+        """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
+        kept = deque[tuple[Watcher | None, Command]]()
+        for watcher, command in self._heard:
+            match command:
+                case Write():
+                    wish = command
+                case SetKnobs() if wish:
+                    wish = replace(wish, knobs=command.knobs)
+                case _:
+                    kept.append((watcher, command))
+                    continue
+            if watcher:
+                watcher.waiting -= 1
+        self._heard = kept
+        return wish
+
+    def settle(self, load: Load) -> None:
+        """How long to stay alone, and what to do then."""
+        self._keep, self._on_leave = load.keep, load.on_leave
+        self._tell_standing()
+
+    def _exchange(self, timeout: float | None) -> None:
+        """Let in, hand over and take in, once something can be. Whoever fails in this is let go alone."""
+        heard = [watcher for watcher in self._watchers if self._may_speak(watcher)]
+        owed = [watcher for watcher in self._watchers if watcher.link.backlog or watcher.missed]
+        if any(watcher.link.more for watcher in heard):
+            timeout = 0
+        readable, writable = ready(
+            [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
+        )
+        # Before leavings are noticed, and greeted together: whoever comes because of what another one was told comes
+        # in the next exchange, when what follows from a leaving was obeyed.
+        if self._door.fileno() in readable:
+            known = set(self._watchers)
+            self._door.admit(self._let_in, self._make_room)
+            for watcher in [each for each in self._watchers if each not in known]:
+                self._send(watcher, self._standing(watcher))
+        for watcher in heard:
+            if watcher.link.more or watcher.link.fileno() in readable:
+                self._with(watcher, self._listen_to)
+        for watcher in owed:
+            if watcher.link.fileno() in writable:
+                self._with(watcher, lambda each: each.link.flush())
+        if missing := [watcher for watcher in self._watchers if watcher.missed and watcher.link.backlog < AHEAD]:
+            self._turn += 1
+            next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
+            self._with(next_one, self._catch_up)
+        while sum(each.link.held for each in self._watchers) > admission.MEMORY and self._make_room(MEMORY_FULL):
+            pass
+        if self._news:
+            self._tell_standing()
+
+    def _may_speak(self, watcher: Watcher) -> bool:
+        """Whoever has much to be obeyed, or does not read what it is told, is heard later."""
+        if watcher is self._control:
+            return watcher.waiting < admission.ORDERED
+        return watcher.waiting < admission.ASKED and watcher.link.backlog < admission.LISTENED
+
+    def _with(self, watcher: Watcher, act: Callable[[Watcher], None]) -> None:
+        """Do something that may fail for this one only."""
+        if watcher not in self._watchers:
+            return
+        try:
+            act(watcher)
+        except LinkClosed as gone:
+            self._part(watcher, str(gone))
+        except Exception as error:
+            traceback.print_exc()
+            self._part(watcher, str(error).split("\n", 1)[0] or type(error).__name__)
+
+    def _listen_to(self, watcher: Watcher) -> None:
+        for command in watcher.link.receive():
+            self._heed(watcher, command)
+
+    def _heed(self, watcher: Watcher, command: Command | Rejected) -> None:
+        match command:
+            case Rejected():
+                self._send(watcher, Refused(MISTAKEN.format(command.sentence)))
+            case Follow():
+                watcher.guest, self._awaited = command.guest, False
+                self._bring_up(watcher, command.after)
+                if self._control is None and not watcher.guest:
+                    self._control = watcher
+                self._news = True
+            case TakeControl():
+                self._control = watcher
+                self._news = True
+            case _ if self._control in (watcher, None) or isinstance(command, AskAttention):
+                watcher.waiting += 1
+                self._heard.append((watcher, command))
+            case _:
+                self._send(watcher, Refused(WATCHES))
+
+    def _bring_up(self, watcher: Watcher, after: int = 0) -> None:
+        """Tell it what it missed, before it hears what happens."""
+        watcher.live, watcher.missed = False, missed(watcher, self._recorder, after)
+
+    def _catch_up(self, watcher: Watcher) -> None:
+        """A slice of what it missed."""
+        end = time.monotonic() + SLICE
+        while watcher.missed is not None and watcher.link.backlog < AHEAD and time.monotonic() < end:
+            if (event := next(watcher.missed, None)) is not None:
+                watcher.link.send(event)
+            else:
+                watcher.live, watcher.missed = True, None
+                for held in (*self._proposed.values(), self._fatal):
+                    if held is not None:
+                        self._send(watcher, held)
+                self._send(watcher, self._standing(watcher))
+
+    # --- Coming and going ------------------------------------------------------------------------------------
+
+    def _let_in(self, link: EngineEnd) -> None:
+        if len(self._watchers) >= self._most:
+            self._make_room()
+        self._watchers.append(Watcher(link))
+
+    def _make_room(self, why: str = "") -> bool:
+        """Let one go: who never followed before who does, the oldest of them first; never the one in control. Where
+        memory is short, the one that holds the most of it."""
+        others = [watcher for watcher in self._watchers if watcher is not self._control]
+        if others:
+            by_age = sorted(others, key=lambda watcher: watcher.follows)
+            self._part(max(others, key=lambda each: each.link.held) if why else by_age[0], why or FULL)
+        return bool(others)
+
+    def _standing(self, watcher: Watcher) -> Standing:
+        standing = Standing(
+            engine=self.path.stem,
+            pid=os.getpid(),
+            began=self._began,
+            model=None,
+            state="starting",
+            tokens=0,
+            trace=self._recorder.name or "",
+            keep=self._keep,
+            screens=sum(each.is_screen for each in self._watchers),
+            in_control=watcher is self._control,
+        )
+        return replace(self.describe(standing), screens=standing.screens)
+
+    def _tell(self, event: Event) -> None:
+        if not (live := [watcher for watcher in self._watchers if watcher.live]):
+            return
+        message = packed(event)
+        for watcher in live:
+            if needs(event) in watcher.lacks:
+                self._bring_up(watcher)
+            else:
+                self._send_packed(watcher, message)
+
+    def _tell_standing(self) -> None:
+        """To everyone who is level with what happens; who is not yet hears it then."""
+        self._news = False
+        for watcher in tuple(self._watchers):
+            if watcher.live:
+                self._send(watcher, self._standing(watcher))
+
+    def _send(self, watcher: Watcher, event: Event) -> None:
+        self._send_packed(watcher, packed(event))
+
+    def _send_packed(self, watcher: Watcher, message: bytes) -> None:
+        try:
+            watcher.link.send_packed(message)
+            if watcher.link.backlog > SLOW:
+                watcher.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
+                self._unfollow(watcher)
+        except LinkClosed:
+            self._part(watcher)
+
+    def _part(self, watcher: Watcher, why: str = "") -> None:
+        """It hung up, or is hung up on; then it hears why, if it listens."""
+        if watcher not in self._watchers:
+            return
+        self._watchers.remove(watcher)
+        if why:
+            with suppress(LinkClosed):
+                watcher.link.last_word(Dismissed(LET_GO.format(why, self.path.stem)))
+        watcher.link.close()
+        self._unfollow(watcher)
+
+    def _unfollow(self, watcher: Watcher) -> None:
+        """Tell it nothing any more. The oldest screen takes over from one that was in control."""
+        followed, was_screen = watcher.follows, watcher.is_screen
+        watcher.live, watcher.missed = False, None
+        if watcher is self._control:
+            self._control = next((each for each in self._watchers if each.is_screen), None)
+        if followed and self._alone:
+            self._alone_since = time.monotonic()
+        if was_screen:
+            self._news = True
+            leaving = LEAVING[self._on_leave]
+            if leaving and not any(each.is_screen for each in self._watchers):
+                self._heard.append((None, leaving))

@@ -1,0 +1,320 @@
+"""The engine process: commands in, events out. `python -m tui_entropy.serving.worker SOCKET LOGFILE`
+
+It listens on a socket that only this user can open, and outlives the screens that come and go there. Its own
+descriptors 1 and 2 lead to the log file, since a library that writes there would write over the screen.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tui_entropy.core.crash_report import reported
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import (
+    Advance,
+    AskAttention,
+    AskFan,
+    Branch,
+    Command,
+    Continue,
+    Go,
+    Label,
+    Load,
+    Pause,
+    Quit,
+    Reconsider,
+    SetBreakpoints,
+    SetKnobs,
+    SetShadow,
+    SetVector,
+    SetWatches,
+    Stop,
+    Twin,
+    Write,
+)
+from tui_entropy.records.events import Continued, Failed, Memory, Paused, Progress, Ready, Refused, Standing
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.step import Step
+from tui_entropy.serving.broadcast import Audience
+from tui_entropy.transport import discovery
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.session.session import Session
+
+NICENESS = 10
+"""The screen must answer a key while the model computes."""
+QUESTIONS = (AskAttention, AskFan, Reconsider)
+GAUGE_SECONDS = 1.0
+TIDY_SECONDS = 5.0
+
+
+class Worker:
+    """Obeys whoever is in control. Everything happens on one thread: commands are heard between two tokens."""
+
+    def __init__(self, audience: Audience) -> None:
+        self.audience = audience
+        self.emit = audience.emit
+        self.session: Session | None = None
+        self.budget: int | None = None
+        """Tokens to write before pausing by itself; None for no end, 0 while paused."""
+        self._model: ModelSpec | None = None
+        self._failed = False
+        self._open = ExitStack()
+        self._gauged = 0.0
+        self._tidied = 0.0
+        audience.describe = self._described
+
+    def serve(self) -> None:
+        """Until Quit. A text that is not finished then is stopped."""
+        with self._open:
+            try:
+                while self._serve_on():
+                    pass
+            finally:
+                if self.session is not None:
+                    self.session.stop()
+
+    def _serve_on(self) -> bool:
+        for command in self.audience.hear(wait=not self._writing):
+            if isinstance(command, Quit):
+                return False
+            question = isinstance(command, QUESTIONS)
+            self._contained(lambda command=command: self.obey(command), question)  # type: ignore[misc]
+        if self._writing:
+            self._contained(self.advance)
+        return True
+
+    @property
+    def _writing(self) -> bool:
+        return self.session is not None and self.session.active and self.budget != 0
+
+    def _described(self, standing: Standing) -> Standing:
+        session = self.session
+        if session is None:
+            state = "failed" if self._failed else "loading" if self._model else "starting"
+            return replace(standing, model=self._model, state=state)
+        state = "writing" if self._writing else "paused" if session.active else "ended" if session.run else "ready"
+        return replace(standing, model=self._model, state=state, tokens=session.n_written)
+
+    def obey(self, command: Command) -> None:
+        """Raises UserError for what cannot be done."""
+        if isinstance(command, Load):
+            self.load(command)
+            return
+        session = self.session
+        if session is None:
+            raise UserError("no model is loaded yet: wait until it is ready")
+        match command:
+            case Write():
+                session.begin(command)
+                self.budget = None
+            case SetKnobs():
+                session.set_knobs(command.knobs)
+            case SetVector():
+                session.set_vector(command.vector, command.rebuild)
+            case Branch():
+                self._branch(session, command)
+            case Go():
+                session.branches.run(command.run)
+                if self._writing and command.run != session.run:
+                    self.emit(Paused(session.run, f"run {command.run} is looked at"))
+                self.budget = 0
+                session.branches.go(command.run)
+            case Label():
+                session.branches.label(command)
+            case Reconsider():
+                self.audience.answer(session.branches.reconsider(command))
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                self._twin(session, command)
+            case AskFan():
+                session.fan(command)
+            case AskAttention():
+                if rows := session.attention(command):
+                    self.audience.answer(rows)
+            case Stop():
+                session.stop()
+            case Pause() if self._writing:
+                self._pause(command.reason)
+            case Continue() | Advance() if session.active:
+                place = command.until if isinstance(command, Advance) else ""
+                session.stops.run_to(place)
+                self.budget = command.tokens if isinstance(command, Advance) and not place else None
+                self.emit(Continued(session.run))
+            case SetBreakpoints():
+                session.set_breakpoints(command.breakpoints)
+            case SetWatches():
+                session.set_watches(command.texts)
+
+    def _branch(self, session: Session, command: Branch) -> None:
+        run = session.run
+        n_forced = session.branches.branch(command)
+        session.stops.run_to()
+        if command.pause and not n_forced:
+            if self._writing or session.run != run:
+                session.read_all()
+                self._pause("before a branch")
+            return
+        self.budget = n_forced if command.pause else None
+        if session.run == run:
+            self.emit(Continued(run))
+
+    def _twin(self, session: Session, command: Twin) -> None:
+        run = session.run
+        session.lanes.begin_twin(command)
+        session.stops.run_to()
+        self.budget = None
+        if session.run == run:
+            self.emit(Continued(run))
+
+    def load(self, command: Load) -> None:
+        """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
+        if self._model is not None:
+            raise UserError("this engine was told already what to load: start another one for another model")
+        self._model = command.model
+        self.audience.settle(command)
+        try:
+            self.session = self.bring_up(command)
+            for vector in command.vectors:
+                self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
+        except Exception as error:
+            self._failed = True
+            mistake = isinstance(error, UserError)
+            said = (str(error), "") if mistake else (_sentence(error), traceback.format_exc())
+            self.emit(Failed(*said, fatal=True))
+            return
+        gc.collect()
+        gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
+        trace = self.audience.record(command.trace)
+        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.branches.travel.rewinds))
+        self._gauge()
+        wished = self.audience.overtaking(command.write)
+        for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
+            if order not in (None, SetWatches(()), SetBreakpoints(())):
+                self._contained(lambda order=order: self.obey(order))  # type: ignore[misc]
+
+    def bring_up(self, command: Load) -> Session:
+        self.emit(Progress("importing torch and transformers"))
+        from tui_entropy.engine.decoding.instruments import instruments
+        from tui_entropy.engine.decoding.loop import PLAINLY
+        from tui_entropy.engine.loading.loader import load
+        from tui_entropy.engine.session.session import Session
+
+        loaded = load(command.model, self.emit)
+        probes = self._open.enter_context(instruments(loaded))
+        if probes.plainly:
+            self.emit(Refused(PLAINLY.format(probes.plainly), notice=True))
+        return Session(loaded, probes, self.emit, command.kept_cache)
+
+    def advance(self) -> None:
+        assert self.session is not None
+        event = self.session.advance()
+        if isinstance(event, Paused):
+            self.budget = 0
+        if isinstance(event, Step) and self.budget is not None:
+            self.budget -= 1
+            if self.budget == 0 and self.session.active:
+                self._pause("after a step")
+        if event is None or time.monotonic() - self._gauged > GAUGE_SECONDS:
+            self._gauge()
+
+    def _pause(self, reason: str) -> None:
+        assert self.session is not None
+        self.budget = 0
+        self.emit(Paused(self.session.run, reason))
+        self.session.look_ahead()
+
+    def _contained(self, act: Callable[[], None], question: bool = False) -> None:
+        """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen. One in
+        the answer to a question, which changes nothing, does not even end the run."""
+        try:
+            act()
+        except UserError as mistake:
+            self.audience.answer(Refused(str(mistake)))
+        except Exception as error:
+            traceback.print_exc()
+            if question:
+                self.audience.answer(Refused(_sentence(error)))
+                return
+            if self.session is not None:
+                self.session.abandon()
+            self.emit(Failed(_sentence(error), traceback.format_exc()))
+
+    def _gauge(self) -> None:
+        self._gauged = time.monotonic()
+        if self._gauged - self._tidied > TIDY_SECONDS:
+            self._tidied = self._gauged
+            tidy_heap()
+        self.emit(self.memory())
+
+    def memory(self) -> Memory:
+        import psutil
+        import torch
+
+        assert self.session is not None
+        on_cuda = self.session.loaded.model.device.type == "cuda"
+        return Memory(
+            resident=psutil.Process().memory_info().rss,
+            device=torch.cuda.memory_allocated() if on_cuda else None,
+            cache=self.session.cache_bytes,
+            kept=self.session.branches.travel.kept.bytes,
+            bound=self.session.branches.travel.kept.bound,
+            step=self.session.way,
+        )
+
+
+def tidy_heap() -> None:
+    """Give free pages back to the system, where its allocator can: the work space of a step grows with the text, and
+    what was large enough for one step is a hole for the next. Takes about a millisecond."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim  # of glibc
+    except (AttributeError, OSError, TypeError):
+        return
+    trim(0)
+
+
+def _sentence(error: Exception) -> str:
+    if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        return "the engine ran out of memory: use a shorter prompt, a smaller model or --dtype bfloat16"
+    return reported(error, "the engine")
+
+
+def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker] = Worker) -> None:
+    """Serve on `socket_path` until told to end, or until nobody has been there for as long as was set.
+
+    What is said on descriptors 1 and 2 goes to `log_path`, which is kept only when this fails.
+    """
+    # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy; read once, by torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    log = discovery.opened_log(log_path)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.nice(NICENESS)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        audience = Audience(socket_path, discovery.order())
+    except UserError as mistake:
+        sys.exit(str(mistake))
+    try:
+        worker(audience).serve()
+    finally:
+        audience.close()
+    log_path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

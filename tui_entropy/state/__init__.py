@@ -1,0 +1,1 @@
+"""Events folded into what a viewer needs, and two runs compared."""

@@ -1,0 +1,176 @@
+"""One run as a viewer sees it: its steps, its marks, what is set."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msgspec.structs import replace
+
+from tui_entropy.records.events import (
+    Ended,
+    Event,
+    KnobsChanged,
+    Prefilled,
+    PromptScores,
+    Proposed,
+    Reconsidered,
+    ShadowChanged,
+    Started,
+    VectorsChanged,
+    WatchesChanged,
+)
+from tui_entropy.records.knobs import KNOBS, brief
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector, Watch
+from tui_entropy.records.step import SCORES, Step
+from tui_entropy.state.step_store import Steps
+
+State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that a person changed while the text was being written."""
+
+    index: int
+    """The first step that it acts on."""
+    label: str
+
+
+@dataclass(slots=True)
+class RunLog:
+    """One run or branch: what was read, written and changed in it, what it shares with its parent included."""
+
+    started: Started
+    prefilled: Prefilled | None = None
+    prompt_scores: dict[str, array[float]] = field(default_factory=dict)
+    """One of SCORES -> its value for each token of the prompt (nats where it is information), NaN while unknown."""
+    steps: Steps = field(default_factory=Steps)
+    marks: list[Mark] = field(default_factory=list)
+    knobs: Knobs = field(default_factory=Knobs)
+    """As applied by the engine."""
+    turned: list[tuple[int, Knobs]] = field(default_factory=list)
+    """(first step they act on, knobs), oldest first."""
+    vectors: tuple[Vector, ...] = ()
+    """As applied by the engine."""
+    toggled: list[VectorsChanged] = field(default_factory=list)
+    """Each time that vectors changed, oldest first; the first is as the run began."""
+    watches: tuple[Watch, ...] = ()
+    shadow: Lane | None = None
+    shadow_how: str = ""
+    proposed: Step | None = None
+    """At a stop: what comes next if nothing is changed."""
+    reconsidered: Step | None = None
+    """An earlier step, as it would be with other knobs."""
+    ended: str | None = None
+    """Why, where it has."""
+    name: str = ""
+    starred: bool = False
+    deleted: bool = False
+
+    @classmethod
+    def begun(cls, started: Started, parent: RunLog | None) -> RunLog:
+        n = started.shared if parent else 0
+        told = cls(
+            started,
+            prompt_scores={name: array("d", [math.nan]) * len(started.pieces) for name in SCORES},
+            knobs=started.knobs,
+            turned=[(n, started.knobs)],
+            vectors=started.vectors,
+            toggled=[VectorsChanged(started.run, n, started.vectors)],
+        )
+        if parent is None:
+            return told
+        told.watches, told.shadow, told.shadow_how = parent.watches, parent.shadow, parent.shadow_how
+        if started.pieces != parent.started.pieces:
+            return told
+        told.started = replace(started, pieces=parent.started.pieces)  # one of them, however many branches there are
+        told.prefilled, told.prompt_scores = parent.prefilled, parent.prompt_scores
+        if n:
+            told.steps = parent.steps.first(n)
+            told.turned = [(at, knobs) for at, knobs in parent.turned if at < n] + told.turned
+            told.toggled = [change for change in parent.toggled if change.index < n] + told.toggled
+            told.marks = [mark for mark in parent.marks if mark.index < n]
+        told.marks.append(Mark(n, f"branch of run {started.parent}"))
+        return told
+
+    def append(self, event: Event) -> None:
+        """Take in what happened to this run."""
+        match event:
+            case Step():
+                if event.forced and not (self.steps and self.steps[-1].forced):
+                    self.marks.append(Mark(event.index, "forced"))
+                self.steps.append(event)
+                self.proposed = None
+            case Proposed():
+                self.proposed = event.step
+            case Reconsidered():
+                self.reconsidered = event.step
+            case Prefilled() if self.prefilled is None or self.prefilled.done < self.prefilled.total:
+                self.prefilled = event
+            case PromptScores():
+                for at, row in enumerate(event.scores.rows(), event.first):
+                    for name, value in zip(SCORES, row, strict=True):
+                        self.prompt_scores[name][at] = value
+            case KnobsChanged():
+                self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
+                self.knobs = event.knobs
+                self.turned.append((event.index, event.knobs))
+            case VectorsChanged():
+                how = ", read again" if event.rebuilt else ""
+                changes = vector_changes(self.vectors, event.vectors)
+                self.marks += [Mark(event.index, label + how) for label in changes]
+                self.vectors = event.vectors
+                self.toggled.append(event)
+            case WatchesChanged():
+                self.watches = event.watches
+            case ShadowChanged():
+                self.shadow, self.shadow_how = event.lane, event.how
+                self.marks.append(Mark(event.index, f"shadow {event.lane.name}" if event.lane else "no shadow"))
+            case Ended():
+                self.ended, self.proposed = event.reason, None
+
+
+NOTHING = RunLog(Started(0, "", None, False, (), Knobs(), (), 0))
+"""Before the first run. Nothing is ever appended to it."""
+
+
+SHORT_NAMES = {knob.name: knob.short for knob in KNOBS}
+"""A knob or a stage of the chain, as a screen names it."""
+
+
+def knob_changes(before: Knobs, after: Knobs) -> list[str]:
+    """One phrase for each knob that differs, such as 'T 0.7→1.2'."""
+    return [
+        f"{short} {brief(before, name)}→{brief(after, name)}"
+        for name, short in SHORT_NAMES.items()
+        if getattr(before, name) != getattr(after, name)
+    ]
+
+
+def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> list[str]:
+    """One phrase for each vector whose effect differs, such as 'warm on +1' or 'warm off'."""
+    old = {vector.name: vector for vector in before}
+    changes = []
+    for vector in after:
+        was = old.get(vector.name)
+        was_on = was is not None and was.on
+        if vector.on and (not was_on or was != vector):
+            changes.append(
+                f"{vector.name} {vector.strength:+g}" if was_on else f"{vector.name} on {vector.strength:+g}"
+            )
+        elif was_on and not vector.on:
+            changes.append(f"{vector.name} off")
+    return changes
+
+
+def changes(told: RunLog, parent: RunLog) -> list[str]:
+    """What was set otherwise than in its parent, or in the lane beside it, where a run began."""
+    at = told.started.shared
+    knobs = next((knobs for first, knobs in reversed(parent.turned) if first <= at), parent.started.knobs)
+    set_then = [change.vectors for change in parent.toggled if change.index <= at]
+    vectors = set_then[-1] if set_then else parent.started.vectors
+    return [*knob_changes(knobs, told.started.knobs), *vector_changes(vectors, told.started.vectors)]

@@ -1,0 +1,264 @@
+"""Events as JSON lines: one header, the scores of the prompt in stretches, then one object per step; between them
+what a person set and was stopped at. A branch of a text that was told already has no header, and goes on from one of
+its steps.
+
+The series have the names of the columns of a trace. The unit of a number stands in its name and in the header.
+Unknown and infinite are null. What a terminal would obey or hide is escaped, so that a file of them can be looked at
+with `cat`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from tui_entropy.core.escape import plain_json
+from tui_entropy.metrics.readers import told
+from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SCORE_COLUMNS, SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import (
+    BreakpointsChanged,
+    Ended,
+    Event,
+    Labelled,
+    Paused,
+    PromptScores,
+    ShadowChanged,
+    Started,
+    Switched,
+    WatchesChanged,
+)
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.step import PERPLEXITY_WINDOW, SCORES, Shadow, Step
+from tui_entropy.state.session_view import Log
+
+
+def line(event: Event, card: ModelCard, log: Log) -> bytes:
+    """What is written when an event has been taken into the log: a line with its end, or nothing."""
+    match event:
+        case Started() if _goes_on(event, log):
+            made = branch(event)
+        case Started():
+            made = header(card, event)
+        case Labelled():
+            made = msgspec.json.encode({"label": {"run": event.branch, "name": event.name, "starred": event.starred}})
+        case Switched():
+            made = msgspec.json.encode({"switched": {"run": event.run}})
+        case PromptScores():
+            made = prompt(event)
+        case Step():
+            made = step(event)
+        case Paused():
+            made = msgspec.json.encode({"paused": {"reason": event.reason, "breakpoint": event.breakpoint}})
+        case BreakpointsChanged():
+            made = msgspec.json.encode({"breakpoints": event.breakpoints})
+        case WatchesChanged():
+            made = watches(event)
+        case ShadowChanged():
+            made = changed_shadow(event)
+        case Ended():
+            made = end(log, event.reason, event.failed)
+        case _:
+            return b""
+    return plain_json(made) + b"\n"
+
+
+def header(card: ModelCard, started: Started) -> bytes:
+    """The first line: {"header": {...}}."""
+    return msgspec.json.encode(
+        {
+            "header": {
+                "model": card.name,
+                "revision": card.revision,
+                "source": card.source,
+                "note": card.note,
+                "device": card.device,
+                "dtype": card.dtype,
+                "products": card.products,
+                "seed": started.knobs.seed,
+                "knobs": started.knobs,
+                "vectors": [vector for vector in started.vectors if vector.on],
+                "units": UNITS,
+                "perplexity_window": PERPLEXITY_WINDOW,
+                "n_layers": card.n_layers,
+                "n_heads": card.n_heads,
+                "layer_kinds": card.layer_kinds,
+                "chat": started.chat,
+                "system": started.system,
+                "prompt": started.prompt,
+                "prompt_ids": [piece.token_id for piece in started.pieces],
+                "versions": card.versions,
+            }
+        }
+    )
+
+
+def _goes_on(started: Started, log: Log) -> bool:
+    """Whether it has the prompt of its parent."""
+    parent = log.runs.get(started.parent) if started.parent is not None else None
+    return parent is not None and parent.started.pieces == started.pieces
+
+
+def branch(started: Started) -> bytes:
+    """{"branch": {...}}: the steps behind it are of another run, from step `shared` of its parent on."""
+    return msgspec.json.encode(
+        {
+            "branch": {
+                "run": started.run,
+                "parent": started.parent,
+                "shared": started.shared,
+                "how": started.how,
+                "twin_of": started.twin_of,
+                "seed": started.knobs.seed,
+                "knobs": started.knobs,
+                "vectors": [vector for vector in started.vectors if vector.on],
+            }
+        }
+    )
+
+
+def prompt(stretch: PromptScores) -> bytes:
+    """{"prompt": {...}}: a list per score, for the prompt's tokens from `first` on. The first of all has none."""
+    scores = dict(zip(map(SCORE_COLUMNS.get, SCORES), _columns(stretch.scores), strict=True))
+    return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
+
+
+def watches(changed: WatchesChanged) -> bytes:
+    """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
+    watched = [
+        {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
+        for one in changed.watches
+    ]
+    return msgspec.json.encode({"watches": {"index": changed.index, "watched": watched}})
+
+
+def step(record: Step) -> bytes:
+    """One line for one written token."""
+    series = {one.column: _finite(told(one, one.read(record))) for one in SERIES}
+    layers = dict(zip(ATTENTION_COLUMNS, _columns(record.attention), strict=True))
+    blocks = dict(zip(BLOCK_COLUMNS, _columns(record.blocks), strict=True))
+    return msgspec.json.encode(
+        {
+            "index": record.index,
+            "position": record.position,
+            "token_id": record.token_id,
+            "text": record.text,
+            "bytes": record.data.hex(),
+            **series,
+            "final_prob": _finite(record.final_prob),
+            "candidates": [
+                {
+                    "id": candidate.token_id,
+                    "text": candidate.data.decode("utf-8", "replace"),
+                    "bytes": candidate.data.hex(),
+                    "logprob": _finite(candidate.logprob),
+                    "final_prob": candidate.final_prob,
+                    "cut": candidate.cut,
+                }
+                for candidate in record.candidates
+            ],
+            "stages": [
+                {
+                    "name": stage.name,
+                    "survivors": stage.survivors,
+                    "mass": stage.mass,
+                    "entropy_nats": stage.entropy,
+                    "prob": probs[0],
+                    "candidate_probs": probs[1:],
+                }
+                for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
+            ],
+            "watched": [
+                {
+                    "token_id": one.token_id,
+                    "logprob": _finite(one.logprob),
+                    "rank": one.rank,
+                    "logit": _finite(one.logit),
+                }
+                for one in record.watched
+            ],
+            "shadow": None if record.shadow is None else shadow(record.shadow),
+            "mirostat_mu_bits": record.mirostat_mu,
+            "decision": record.decision,
+            "state": record.state,
+            "head_entropy_nats": _table(record.head_entropy),
+            "head_varentropy_nats2": _table(record.head_varentropy),
+            "visible_keys": record.visible_keys,
+            **layers,
+            **blocks,
+            "stray_blocks": record.strays,
+            "at_seconds": record.at,
+        }
+    )
+
+
+def shadow(thought: Shadow) -> dict[str, Any]:
+    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    return {
+        "kl_nats": _finite(thought.kl),
+        "js_nats": _finite(thought.js),
+        "final_js_nats": _finite(thought.final_js),
+        "entropy_nats": _finite(thought.entropy),
+        "surprisal_nats": _finite(thought.surprisal),
+        "rank": thought.rank,
+        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
+    }
+
+
+def changed_shadow(changed: ShadowChanged) -> bytes:
+    """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
+    lane = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
+    return msgspec.json.encode({"shadow": lane})
+
+
+def end(log: Log, reason: str, failed: bool = False) -> bytes:
+    """The last line: {"end": {...}}, with what is known of prompt and text as wholes."""
+    entropies = [entropy for entropy in log.steps.values(BY_NAME["entropy"]) if entropy is not None]
+    return msgspec.json.encode(
+        {
+            "end": {
+                "reason": reason,
+                "failed": failed,
+                "tokens": len(log.steps),
+                "prompt_perplexity": _finite(log.prompt_perplexity),
+                "perplexity": _finite(log.steps[-1].perplexity if entropies else None),
+                "mean_entropy_nats": sum(entropies) / len(entropies) if entropies else None,
+                "sum_entropy_nats": sum(entropies),
+            }
+        }
+    )
+
+
+UNITS = {one.column: one.unit(bits=False) or one.kind for one in SERIES} | {
+    "attention_spread_nats2": "nats²",
+    "attention_disagreement": "share, total variation",
+    "attention_interaction_logits": "logits",
+    "block_mean": "number",
+    "block_std": "number",
+    "block_norm_l2": "L2",
+    "head_entropy_nats": "nats",
+    "head_varentropy_nats2": "nats²",
+    "logprob": "nats, model distribution",
+    "final_prob": "probability, final distribution",
+    "mirostat_mu_bits": "bits",
+    "at_seconds": "s",
+    "decision": "nats, nats², logits; knobs as drawn with",
+}
+"""Of every number of a step."""
+
+
+def _table(grid: Grid) -> list[list[Any]]:
+    return [[_finite(value) for value in row] for row in grid.rows()]
+
+
+def _columns(grid: Grid) -> list[list[Any]]:
+    return [list(column) for column in zip(*_table(grid), strict=True)]
+
+
+def _finite(value: float | None) -> Any:
+    """JSON has no NaN and no infinity."""
+    return value if value is not None and math.isfinite(value) else None

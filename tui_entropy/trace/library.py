@@ -1,0 +1,187 @@
+"""What the commands for traces print and do: list, show, remove, and the text of branches."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tui_entropy.core import paths, text_table
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.files import opened
+from tui_entropy.metrics.readers import mean
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.records.events import Started
+from tui_entropy.records.model import ModelCard
+from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.session_view import Log
+from tui_entropy.trace.reader import Trace
+from tui_entropy.trace.schema import APPLICATION, MAGIC, SUFFIX
+from tui_entropy.trace.writer import has_writer
+
+WORDS = 6
+"""Of the prompt, in the name of a file."""
+FIRST, SHOWN = 20, 40
+"""Tokens of a branch that are looked at for its first words, and characters that are shown of them."""
+GOING_ON = ("reading", "writing", "paused")
+"""States of a run that goes on."""
+BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite may leave beside a file: of one whose writer was killed, the newest part."""
+
+
+def new_path(model: str, prompt: str) -> Path:
+    """Where a session that begins now is recorded unless it is told otherwise: date, model, words of the prompt."""
+    words = [re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") for text in (Path(model).stem, *prompt.split())]
+    name = "-".join(filter(None, [time.strftime("%Y-%m-%d-%H%M%S"), *words[: WORDS + 1]]))
+    return paths.traces() / (name[:80] + SUFFIX)
+
+
+def found(name: str) -> Path:
+    """A path, or the name of one of `traces`. Raises UserError where there is neither."""
+    kept = paths.traces()
+    for path in (Path(name), kept / name, kept / f"{name}{SUFFIX}"):
+        if path.is_file():
+            return path
+    raise UserError(f"there is no trace {name}: `tui-entropy traces` lists those in {kept}, any other needs its path")
+
+
+def listing() -> str:
+    """The traces in the user's folder, newest first, ending in a newline."""
+    rows = [("name", "when", "model", "runs", "tokens", "size", "prompt")]
+    files = sorted(paths.traces().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    rows += [_row(path) for path in files]
+    if not files:
+        return f"no traces in {paths.traces()} yet\n"
+    return "".join(f"{line}\n" for line in text_table.lines(rows))
+
+
+def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
+    size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.exists())
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+    try:
+        trace = Trace.open(path)
+    except UserError:
+        return path.stem, when, "cannot be read", "", "", f"{size / 1e6:.1f} MB", ""
+    begun = [event for _, _, event in trace.events() if isinstance(event, Started)]
+    tokens = sum(map(trace.n_written, trace.runs))
+    words = " ".join(begun[0].prompt.split())[:40] if begun else ""
+    model = trace.card.name if trace.card else ""
+    told = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
+    trace.close()
+    return (path.stem, when, *told, words)
+
+
+def shown(path: Path, run: int | None = None) -> str:
+    """What a person wants to know of a trace: how its runs hang together, and each of them (or only one) with its
+    text and the numbers of it as a whole.
+
+    Raises UserError where the file, or the run in it, is none.
+    """
+    live = has_writer(path)
+    trace = Trace.open(path)
+    runs = trace.runs if run is None else (run,)
+    card = trace.card
+    lines = [f"{path}", _of_model(card) if card else "no model"]
+    if len(runs) > 1:
+        lines += ["", *tree(trace)]
+    lines += [line for one in runs for line in _about(trace, trace.log(one), live, whole=run is not None)]
+    if trace.damage:
+        lines += ["", f"This file is damaged, and not all of it can be read: {trace.damage}."]
+    return "\n".join(lines) + "\n"
+
+
+def _of_model(card: ModelCard) -> str:
+    products = f" · products by {card.products}" if card.products else ""
+    return f"{card.name} · {card.device} {card.dtype} · {card.n_layers} blocks{products}"
+
+
+def tree(trace: Trace) -> Iterator[str]:
+    """A line for each run, under the one that it branches off: name, star, steps that it shares, first words."""
+    told = trace.log().runs
+    branches: dict[int | None, list[RunLog]] = {}
+    for run in told.values():
+        parent = run.started.parent
+        known = parent in told and parent is not None and parent < run.started.run
+        branches.setdefault(parent if known else None, []).append(run)
+    waiting = [(run, 0) for run in reversed(branches.get(None, []))]
+    while waiting:
+        run, depth = waiting.pop()
+        yield "  " * depth + _told(trace, run)
+        waiting += [(one, depth + 1) for one in reversed(branches.pop(run.started.run, []))]
+
+
+def _told(trace: Trace, run: RunLog) -> str:
+    """Of a branch the first words that are its own, of any other those of its prompt."""
+    number, lineage = run.started.run, trace.lineage(run.started.run)
+    own, branch = lineage[-1], len(lineage) > 1
+    called = f'run {number} "{run.name}"' if run.name else f"run {number}"
+    called += " *" * run.starred + " (deleted)" * run.deleted
+    words = "".join(trace.texts(number, own.first, own.first + FIRST)) if branch else run.started.prompt
+    shares = [f"shares {own.first}"] if branch else []
+    return " · ".join([called, *shares, f"{own.last - own.first} tokens", " ".join(words.split())[:SHOWN]])
+
+
+def _about(trace: Trace, log: Log, live: bool, whole: bool) -> Iterator[str]:
+    """live: it is being written. whole: with the text that a branch shares, not only its own."""
+    assert log.started is not None
+    started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
+    yield ""
+    yield f"run {log.run} · {len(started.pieces)} + {len(steps)} tokens · {state_of(log, live)}{end}"
+    entropies = list(trace.column(log.run, "entropy_nats"))
+    perplexity = next(iter(steps.values(BY_NAME["perplexity"], -1)), None) if len(steps) else None
+    numbers = [
+        f"{name} {value:.3g}{unit}"
+        for name, value, unit in (
+            ("mean entropy", mean(entropies), " nats"),
+            ("perplexity", perplexity, ""),
+            ("of the prompt", log.prompt_perplexity, ""),
+            ("tokens a second", log.tokens_per_second(len(steps)), ""),
+        )
+        if value is not None
+    ]
+    yield ", ".join([*numbers, f"T {log.knobs.temperature:g}", f"seed {log.knobs.seed}"])
+    yield from (f"  from token {mark.index + 1}: {mark.label}" for mark in log.marks)
+    yield ""
+    own = 0 if whole else len(steps) - trace.n_written(log.run)
+    yield f"… from token {own + 1} of run {started.parent} on" if own else f"> {started.prompt}"
+    yield "".join(steps.texts[own:])
+
+
+def state_of(log: Log, live: bool) -> str:
+    """Of a run in a file, which may go on only as long as somebody writes it."""
+    return log.state if live or log.state not in GOING_ON else "unfinished"
+
+
+def merged(path: Path, run: int | None = None) -> str:
+    """Each branch of a trace as text, or only one: from the prompt through its parents to its own end.
+
+    Raises UserError as `shown` does.
+    """
+    trace = Trace.open(path)
+    texts = [_branch(trace, one) for one in (trace.runs if run is None else (trace.checked(run),))]
+    return "\n\n---\n\n".join(texts) + "\n"
+
+
+def _branch(trace: Trace, run: int) -> str:
+    prompt = next((event.prompt for _, _, event in trace.events(run) if isinstance(event, Started)), "")
+    text = "".join(trace.texts(run))
+    return f"{prompt}{'' if text[:1].isspace() else chr(10) * 2}{text}"
+
+
+def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
+    """Remove traces, each once `agree` says so. Raises UserError, before any is gone, for what is none."""
+    for path in files:
+        if not is_trace(path):
+            raise UserError(f"{path} is no trace of tui-entropy: nothing was removed")
+    for path in files:
+        if agree(f"Remove {path}?"):
+            for part in (path, *(path.with_name(path.name + end) for end in BESIDE)):
+                part.unlink(missing_ok=True)
+
+
+def is_trace(path: Path) -> bool:
+    """By its first bytes, which a damaged one has too."""
+    with opened(path) as file:
+        head = file.read(72)
+    return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION

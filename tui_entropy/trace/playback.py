@@ -1,0 +1,230 @@
+"""A recorded run, shown as far as it had come: when each token is due, and what a screen knew at that moment."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import AttentionRows, Continued, Event, Labelled, Prefilled, Ready, Started, Switched
+from tui_entropy.records.step import Step
+from tui_entropy.state.run_view import State
+from tui_entropy.state.session_view import Log
+from tui_entropy.trace.lazy_steps import RecordedSteps
+
+if TYPE_CHECKING:
+    from tui_entropy.trace.reader import Trace
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+PAUSE = 2.0
+"""Seconds that a pause in the recording lasts at most."""
+NO_ROWS = (
+    "A recording keeps no attention rows: they are computed while a model is up. The heads show their entropies."
+)
+
+
+class Playback:
+    """Holds the log that a screen shows. Time is the recording's: seconds of work between two tokens, as the engine
+    counted them, and pauses of at most PAUSE.
+
+    run: the one that was looked at last by default. first: how many tokens are there at the beginning, None for all.
+    clock: seconds that pass while somebody watches.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        run: int | None = None,
+        *,
+        speed: float = 1.0,
+        first: int | None = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not trace.runs:
+            raise UserError(f"{trace.path} holds no run: there is nothing to show in it")
+        self.trace, self.speed, self._clock = trace, speed, clock
+        self._whole = trace.log()
+        """As everything was in the end."""
+        self.choose(self._whole.run if run is None else run, first)
+
+    def choose(self, run: int, first: int | None) -> None:
+        """Another run, from `first` on. Raises UserError where there is none of that number."""
+        if run not in self.trace.runs:
+            raise UserError(f"{self.trace.path} has no run {run}: it has {', '.join(map(str, self.trace.runs))}")
+        self.run = run
+        self._steps = RecordedSteps(self.trace, run)
+        self._seqs, self.length = self.trace.seqs(run), len(self._steps)
+        self._at = self._steps.at[:]
+        twins = [told.started.run for told in self._whole.runs.values() if told.started.twin_of == run]
+        self._others = _others(self.trace, run, twins)
+        self.seek(self.length if first is None else first)
+
+    def seek(self, n: int) -> None:
+        """As it was the moment that n tokens were written; with all of them, as it was left. Plays on from there."""
+        self._shown = n = min(max(n, 0), self.length)
+        began = next(seq for seq, _, event in self._others if isinstance(event, Started))
+        at = self._seqs[n - 1] if n else began
+        self._taken = sum(seq <= at or n == self.length for seq, _, _ in self._others)
+        self.log = Log()
+        for _, _, event in self._others[: self._taken]:
+            self._take(event)
+        self._grow(n)
+        self._held: tuple[State, str] | None = None
+        self._due: float | None = None
+        self._left = 0.0
+        if self.at_end:
+            self._end()
+        else:
+            self._due = self._clock() + self._wait() / self.speed
+
+    # --- As time goes by -------------------------------------------------------------------------------------
+
+    @property
+    def at_end(self) -> bool:
+        return self._shown == self.length and self._taken == len(self._others)
+
+    @property
+    def playing(self) -> bool:
+        return self._due is not None
+
+    @property
+    def wait(self) -> float | None:
+        """Seconds until something happens, None where nothing will by itself."""
+        return None if self._due is None else max(self._due - self._clock(), 0.0)
+
+    def advance(self) -> bool:
+        """Whatever has become due; whether anything had."""
+        before = self._due
+        while self._due is not None and self._due <= self._clock():
+            self._happen()
+            self._due = None if self.at_end else self._due + self._wait() / self.speed
+        return self._due != before
+
+    def pause(self) -> None:
+        if self._due is not None:
+            self._left = max(self._due - self._clock(), 0.0) * self.speed
+            self._due = None
+            self._held = self.log.state, self.log.note
+            self.log.state, self.log.note = "paused", ""
+
+    def go_on(self) -> None:
+        if self._due is None and not self.at_end:
+            self._release()
+            self._due = self._clock() + self._left / self.speed
+
+    def step(self) -> None:
+        """To the next token, and pause there."""
+        self._release()
+        n = self._shown
+        while self._shown == n and not self.at_end:
+            self._happen()
+        if not self.at_end:
+            self._due = self._clock() + self._wait() / self.speed
+            self.pause()
+
+    def set_speed(self, speed: float) -> None:
+        if self._due is not None:
+            now = self._clock()
+            self._due = now + max(self._due - now, 0.0) * self.speed / speed
+        self.speed = speed
+
+    def faster(self, by: int) -> None:
+        """So many rungs of SPEEDS up; down where negative."""
+        rungs = [speed for speed in SPEEDS if (speed > self.speed if by > 0 else speed < self.speed)]
+        if rungs:
+            self.set_speed(rungs[0] if by > 0 else rungs[-1])
+
+    # --- What happens ----------------------------------------------------------------------------------------
+
+    def _next_is_step(self) -> bool:
+        if self._shown == self.length or self._taken == len(self._others):
+            return self._shown < self.length
+        return self._seqs[self._shown] < self._others[self._taken][0]
+
+    def _wait(self) -> float:
+        """Seconds of the recording from what happened last to what comes next."""
+        if self._next_is_step():
+            seconds = self._at[self._shown] - (self._at[self._shown - 1] if self._shown else self._read_for())
+        else:
+            _, wall, event = self._others[self._taken]
+            match event:
+                case Continued():
+                    seconds = min(wall - self._others[self._taken - 1][1], PAUSE)
+                case Prefilled():
+                    seconds = event.seconds - self._read_for()
+                case _:
+                    seconds = 0.0
+        return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+
+    def _read_for(self) -> float:
+        return self.log.prefilled.seconds if self.log.prefilled else 0.0
+
+    def _happen(self) -> None:
+        if self._next_is_step():
+            self._grow(self._shown + 1)
+        else:
+            self._take(self._others[self._taken][2])
+            self._taken += 1
+        if self.at_end:
+            self._end()
+
+    def _grow(self, n: int) -> None:
+        self._shown = self._steps.limit = n
+        if (twin := self.log.twin) and isinstance(twin.steps, RecordedSteps):
+            run = twin.started.run
+            twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
+        if n > self.log.now.started.shared and self.log.state == "reading":
+            self.log.state = "writing"
+
+    def _take(self, event: Event) -> None:
+        try:
+            self.log.append(event)
+        except (LookupError, ValueError, TypeError, ArithmeticError):
+            return  # of the right kind and yet nonsense
+        if isinstance(event, Started) and event.run in self._whole.runs:
+            told, known = self.log.runs[event.run], self._whole.runs[event.run]
+            told.steps = self._steps if told is self.log.now else RecordedSteps(self.trace, event.run)
+            told.name, told.starred, told.deleted = known.name, known.starred, known.deleted
+            self.log.runs = {run: self.log.runs.get(run, one) for run, one in self._whole.runs.items()}
+            self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)
+
+    def _release(self) -> None:
+        if self._held:
+            (self.log.state, self.log.note), self._held = self._held, None
+
+    def _end(self) -> None:
+        self._due = None
+        if self.log.state not in ("ended", "failed"):
+            self.log.state, self.log.note = "ended", "the recording ends here"
+
+
+def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, float, Event]]:
+    """(seq, seconds since 1970, event) of what happened before and during a run, beside it, and in those that it goes
+    on from as long as it shares their steps; steps left out."""
+    events = list(trace.events())
+    began = {event.run: seq for seq, _, event in reversed(events) if isinstance(event, Started)}
+    ends, left = dict.fromkeys(twins, math.inf), math.inf
+    for part in reversed(trace.lineage(run)):
+        beyond = trace.seqs(part.run)[part.last :]
+        ends[part.run] = left = min(left, beyond[0]) if beyond else left
+        left = min(left, began.get(part.run, math.inf))
+    found: list[tuple[int, float, Event]] = []
+    at: int | None = None
+    for seq, wall, event in events:
+        if isinstance(event, Started) and event.run in ends and event.run not in twins:
+            event = replace(event, twin_of=None)  # here it is not beside another
+        if isinstance(event, Switched) or (isinstance(event, Started) and event.twin_of is None):
+            at = event.run
+        if isinstance(event, Ready):
+            if trace.card is None:
+                continue  # none that can be believed
+            event = Ready(trace.card, event.vectors)  # the one that every step has its shape from
+        whose = getattr(event, "run", at)
+        if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | AttentionRows | Labelled):
+            found.append((seq, wall, event))
+    return found

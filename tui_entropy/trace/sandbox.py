@@ -1,0 +1,74 @@
+"""Opens a SQLite file from anywhere, as what it may say and never as what it may do."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from tui_entropy.core import files
+from tui_entropy.core.errors import UserError
+from tui_entropy.trace import schema
+from tui_entropy.trace.schema import TABLES
+
+LARGEST = 2**25
+"""Bytes of one value in a row; a longer one is not ours."""
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """Read-only, with a schema that is not trusted.
+
+    Raises UserError for what is no trace, or a newer one, and sqlite3.Error for one that is damaged.
+    """
+    wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
+    try:
+        with files.opened(path) as file:
+            head = file.read(72)
+    except OSError as refused:
+        raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
+    application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
+    if head[:16] != schema.MAGIC or application != schema.APPLICATION:
+        raise UserError(f"{path} is no trace of tui-entropy: {wanted}")
+    if version != schema.VERSION:
+        raise UserError(
+            f"the trace {path} is of version {version} and this tui-entropy reads version {schema.VERSION}: update it"
+        )
+    try:
+        db = _connected(path, "mode=ro")
+    except sqlite3.OperationalError:  # its journal cannot be shared with us: a folder that is not ours
+        db = _connected(path, "mode=ro&immutable=1")
+    _guard(db)
+    return db
+
+
+def _connected(path: Path, how: str) -> sqlite3.Connection:
+    """Raises sqlite3.Error where not even the schema can be read."""
+    uri = f"file:{quote(str(path.absolute()))}?{how}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=2)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+    for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
+        db.execute(f"PRAGMA {pragma}")
+    try:
+        db.execute("SELECT name, type, rootpage, sql FROM sqlite_master").fetchall()
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError("its schema is no text") from error
+    return db
+
+
+def _guard(db: sqlite3.Connection) -> None:
+    """From now on only plain tables are read: no view, virtual table, computed column or function of the file is
+    ever run."""
+    plain = {
+        name
+        for name, kind, root, sql in db.execute("SELECT name, type, rootpage, sql FROM sqlite_master")
+        if kind == "table" and root and str(sql).upper().startswith("CREATE TABLE")
+    } & TABLES.keys()
+    plain -= {name for name in plain if any(hidden for *_, hidden in db.execute(f"PRAGMA table_xinfo({name})"))}
+
+    def allowed(action: int, table: str | None, _: str | None, __: str | None, inside: str | None) -> int:
+        reads = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_TRANSACTION) or (
+            action == sqlite3.SQLITE_READ and table in plain
+        )
+        return sqlite3.SQLITE_OK if reads and inside is None else sqlite3.SQLITE_DENY
+
+    db.set_authorizer(allowed)

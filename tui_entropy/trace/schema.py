@@ -1,0 +1,133 @@
+"""What a trace file looks like: its tables, and a step as columns and blobs and back. docs/trace.md explains each."""
+
+from __future__ import annotations
+
+from tui_entropy.metrics.standard import SCORE_COLUMNS, SERIES
+from tui_entropy.records.step import SCORES
+
+APPLICATION = 0x74756965
+"""What `PRAGMA application_id` says: the letters 'tuie'."""
+VERSION = 1
+"""What `PRAGMA user_version` says. Within a version nothing is renamed; readers pass over what they do not know."""
+SUFFIX = ".tui"
+PAGE = 2**10
+"""Bytes of a page. A row of three kilobytes fills small pages, and leaves large ones half empty."""
+MAGIC = b"SQLite format 3\0"
+"""The first bytes of every SQLite file."""
+
+SERIES_COLUMNS = {series.name: series.column for series in SERIES}
+SCALARS = {
+    field: SERIES_COLUMNS[field.replace("_", " ")]
+    for field in (*SCORES, "perplexity", "window_perplexity", "final_entropy", "entropy_z", "attention_z")
+} | {
+    "forward_seconds": SERIES_COLUMNS["forward pass"],
+    "sample_seconds": SERIES_COLUMNS["sampling"],
+    "final_prob": "final_prob",
+    "at": "at_seconds",
+    "mirostat_mu": "mirostat_mu_bits",
+}
+"""A field of Step that is one number -> its column."""
+OPTIONAL = {"logit_margin", "prob_margin", "entropy_z", "attention_z", "mirostat_mu"}
+"""Of these fields unknown is None, of the others NaN."""
+
+SHADOWED = tuple(SERIES_COLUMNS[name] for name in ("kl", "entropy change", "surprisal change", "flip", "by lane"))
+"""Columns that the first traces did not have."""
+
+STEP = {
+    "seq": "INTEGER PRIMARY KEY",
+    "run": "INTEGER",
+    "step": "INTEGER",
+    "wall": "REAL",
+    "position": "INTEGER",
+    "token_id": "INTEGER",
+    "text": "TEXT",
+    "bytes": "BLOB",
+    **{
+        name: "INTEGER" if series.kind == "count" else "REAL"
+        for series in SERIES
+        if (name := series.column) not in SHADOWED
+    },
+    "final_prob": "REAL",
+    "at_seconds": "REAL",
+    "mirostat_mu_bits": "REAL",
+    "state": "TEXT",
+    "stages": "TEXT",
+    "stray_blocks": "TEXT",
+    "decision": "TEXT",
+    **dict.fromkeys(SHADOWED, "REAL"),
+}
+BLOBS = {
+    "blocks": "<f4",
+    "attention": "<f4",
+    "head_entropy_nats": "<f4",
+    "head_varentropy_nats2": "<f4",
+    "visible_keys": "<i4",
+    "candidate_ids": "<i4",
+    "candidate_logprobs_nats": "<f4",
+    "candidate_cut": "<i1",
+    "candidate_final_probs": "<f8",
+    "stage_results": "<f4",
+    "stage_probs": "<f4",
+    "watched": "<f4",
+    "shadow": "<f4",
+}
+"""A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
+a chain of pages."""
+LATER = {"steps": len(SHADOWED), "arrays": 2}
+"""How many columns at the end of a table the first traces did not have."""
+CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
+
+TABLES = {
+    "header": {"key": "TEXT PRIMARY KEY", "value": "TEXT"},
+    "events": {
+        "seq": "INTEGER PRIMARY KEY",
+        "run": "INTEGER",
+        "step": "INTEGER",
+        "kind": "TEXT",
+        "wall": "REAL",
+        "json": "TEXT",
+    },
+    "branches": {
+        "run": "INTEGER PRIMARY KEY",
+        "parent_run": "INTEGER",
+        "parent_step": "INTEGER",
+        "name": "TEXT",
+        "starred": "INTEGER",
+        "prompt": "TEXT",
+        "system": "TEXT",
+        "chat": "INTEGER",
+        "began": "REAL",
+        "deleted": "INTEGER",
+    },
+    "steps": STEP,
+    "arrays": {"seq": "INTEGER PRIMARY KEY"} | dict.fromkeys(BLOBS, "BLOB"),
+    "vocabulary": {"token_id": "INTEGER PRIMARY KEY", "bytes": "BLOB", "text": "TEXT"},
+    "prompt_tokens": {
+        "run": "INTEGER",
+        "position": "INTEGER",
+        "token_id": "INTEGER",
+        "text": "TEXT",
+        "bytes": "BLOB",
+    }
+    | dict.fromkeys(SCORE_COLUMNS.values(), "REAL"),
+}
+RULES = {"steps": ["UNIQUE(run, step)"], "prompt_tokens": ["PRIMARY KEY(run, position)"]}
+
+
+def statements() -> list[str]:
+    """The SQL that makes an empty trace."""
+    made = []
+    for table, columns in TABLES.items():
+        parts = [f"{name} {kind}" for name, kind in columns.items()] + RULES.get(table, [])
+        made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
+    readable = ", ".join("step + 1 AS step" if name == "step" else name for name in STEP)
+    return [*made, f"CREATE VIEW tokens AS SELECT {readable} FROM steps"]
+
+
+def insertion(table: str) -> str:
+    names = TABLES[table]
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+
+NUMBERS = [name for name in SERIES_COLUMNS.values() if name not in SHADOWED]
+NUMBERS += ["final_prob", "at_seconds", "mirostat_mu_bits"]

@@ -1,0 +1,259 @@
+"""A step as columns and blobs of a trace, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import ATTENTION, BLOCKS, STATES, Candidate, Decision, Shadow, Stage, Step, Watched
+from tui_entropy.trace.schema import BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS, SERIES_COLUMNS, SHADOWED
+
+# --- A step as two rows --------------------------------------------------------------------------------------
+
+
+def packed(code: str, numbers: Sequence[float]) -> bytes:
+    return array(code, numbers).tobytes()
+
+
+def shapes(step: Step) -> dict[str, dict[str, Any]]:
+    """What the header says of every blob: what its numbers are, and how many along each axis."""
+    stages, candidates = "stages", "candidates"
+    axes: dict[str, Sequence[int | str]] = {
+        "head_entropy_nats": step.head_entropy.shape,
+        "head_varentropy_nats2": step.head_varentropy.shape,
+        "attention": step.attention.shape,
+        "blocks": step.blocks.shape,
+        "visible_keys": ["1 or layers"],
+        "stage_results": [stages, len(RESULTS)],
+        "stage_probs": [stages, f"1 + {candidates}"],
+        "watched": ["watches", len(FOLLOWED)],
+        "shadow": [f"{len(MIND)} + {candidates}"],
+    }
+    return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
+
+
+RESULTS = ("survivors", "mass", "entropy")
+"""The numbers of a Stage."""
+FOLLOWED = ("token_id", "logprob", "rank", "logit")
+"""The numbers of a Watched."""
+MIND = ("kl", "js", "final_js", "entropy", "surprisal", "rank", "top_id", "would_id")
+"""The numbers of a Shadow; behind them what it thinks of each candidate."""
+
+
+def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
+    """The row of `steps`, in the order of STEP."""
+    values = {SERIES_COLUMNS[series.name]: series.read(step) for series in SERIES}
+    values |= {name: getattr(step, field) for field, name in SCALARS.items()}
+    return (
+        seq,
+        step.run,
+        step.index,
+        wall,
+        step.position,
+        step.token_id,
+        step.text,
+        step.data,
+        *(values[name] for name in NUMBERS),
+        step.state,
+        ",".join(stage_names(step)),
+        json.dumps(step.strays) if step.strays else None,
+        None if step.decision is None else _told(step.decision),
+        *(values[name] for name in SHADOWED),
+    )
+
+
+def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
+    """The row of `arrays`, in the order of BLOBS."""
+    names = stage_names(step)
+    keys = [-1 if n is None else n for n in step.visible_keys]
+    final = [candidate.final_prob for candidate in step.candidates]
+    cuts = [-1 if candidate.cut is None else names.index(candidate.cut) for candidate in step.candidates]
+    results = [number for stage in step.stages for number in (stage.survivors, stage.mass, stage.entropy)]
+    return (
+        seq,
+        step.blocks.data,
+        step.attention.data,
+        step.head_entropy.data,
+        step.head_varentropy.data,
+        packed("i", keys[:1] if len(set(keys)) == 1 else keys),
+        packed("i", [candidate.token_id for candidate in step.candidates]),
+        packed("f", [candidate.logprob for candidate in step.candidates]),
+        packed("b", cuts),
+        None if _last_stage(step.stage_probs, len(final)) == final else packed("d", final),
+        packed("f", results),
+        step.stage_probs.data,
+        packed("f", [getattr(one, name) for one in step.watched for name in FOLLOWED]) if step.watched else None,
+        None if step.shadow is None else _thought(step.shadow),
+    )
+
+
+def tokens(step: Step) -> list[tuple[int, bytes]]:
+    """Those that a step tells of by their ids."""
+    named = [(candidate.token_id, candidate.data) for candidate in step.candidates]
+    if (shadow := step.shadow) is not None:
+        named += [(shadow.top_id, shadow.top_data), (shadow.would_id, shadow.would_data)]
+    return named
+
+
+def _thought(shadow: Shadow) -> bytes:
+    return packed("f", [*(getattr(shadow, name) for name in MIND), *shadow.logprobs])
+
+
+def stage_names(step: Step) -> list[str]:
+    """The stages that were on, in order, and behind them whatever else cut a candidate."""
+    cuts = [candidate.cut for candidate in step.candidates if candidate.cut is not None]
+    return list(dict.fromkeys([*(stage.name for stage in step.stages), *cuts]))
+
+
+def _last_stage(stage_probs: Grid, n_candidates: int) -> list[float]:
+    """What the last stage left to each candidate: with a stage on, their final probabilities."""
+    return list(memoryview(stage_probs.data).cast("f")[-n_candidates:]) if n_candidates else []
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What every step of a trace has in common."""
+
+    n_layers: int
+    n_heads: int
+
+
+Known = Mapping[str, Any]
+
+
+def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callable[[int], bytes]) -> Step:
+    """The step of these columns of `steps` and `arrays`. What is missing or of another kind is unknown."""
+    layers = shape.n_layers
+    names = [name if name.isidentifier() else "unknown" for name in of(str, row.get("stages"), "").split(",") if name]
+    results = _numbers(row, "stage_results")
+    n_stages = min(len(results) // len(RESULTS), len(names))
+    stages = tuple(
+        Stage(names[i], _count(results[3 * i]), results[3 * i + 1], results[3 * i + 2]) for i in range(n_stages)
+    )
+    candidates = _candidates(row, names, token_bytes)
+    keys = [None if n < 0 else n for n in _numbers(row, "visible_keys")]
+    numbers = {field: _number(row.get(name), field) for field, name in SCALARS.items()}
+    state = of(str, row.get("state"), "")
+    return Step(
+        run=run,
+        index=index,
+        position=of(int, row.get("position"), index),
+        token_id=of(int, row.get("token_id"), 0),
+        data=of(bytes, row.get("bytes"), b""),
+        text=of(str, row.get("text"), ""),
+        rank=_count(numbers.pop("rank")),
+        **numbers,
+        candidates=candidates,
+        stages=stages,
+        stage_probs=_grid(row, "stage_probs", (n_stages, 1 + len(candidates))),
+        head_entropy=_grid(row, "head_entropy_nats", (layers, shape.n_heads)),
+        head_varentropy=_grid(row, "head_varentropy_nats2", (layers, shape.n_heads)),
+        attention=_grid(row, "attention", (layers, len(ATTENTION))),
+        visible_keys=tuple(keys * layers if len(keys) == 1 else keys if len(keys) == layers else [None] * layers),
+        blocks=_grid(row, "blocks", (layers, len(BLOCKS))),
+        strays=strays(row.get("stray_blocks"), layers),
+        state=state if state in STATES else "Unknown",
+        decision=_decision(row.get("decision")),
+        watched=_watched(_numbers(row, "watched")),
+        shadow=_shadow(_numbers(row, "shadow"), token_bytes),
+    )
+
+
+def _shadow(numbers: Sequence[float], token_bytes: Callable[[int], bytes]) -> Shadow | None:
+    if len(numbers) < len(MIND):
+        return None
+    known = dict(zip(MIND, numbers, strict=False))
+    rank, top, would = (_count(known.pop(name)) for name in ("rank", "top_id", "would_id"))
+    logprobs = tuple(numbers[len(MIND) :])
+    return Shadow(
+        **known, rank=rank, top_id=top, top_data=token_bytes(top), would_id=would, would_data=token_bytes(would),
+        logprobs=logprobs,
+    )  # fmt: skip
+
+
+def _watched(numbers: Sequence[float]) -> tuple[Watched, ...]:
+    rows = zip(*(numbers[at :: len(FOLLOWED)] for at in range(len(FOLLOWED))), strict=False)
+    return tuple(Watched(_count(token_id), logprob, _count(rank), logit) for token_id, logprob, rank, logit in rows)
+
+
+def _candidates(row: Known, names: list[str], token_bytes: Callable[[int], bytes]) -> tuple[Candidate, ...]:
+    ids, logprobs = _numbers(row, "candidate_ids"), _numbers(row, "candidate_logprobs_nats")
+    cuts = _numbers(row, "candidate_cut")
+    final: Sequence[float] = _numbers(row, "candidate_final_probs")
+    if row.get("candidate_final_probs") is None:
+        final = _numbers(row, "stage_probs")[-len(ids) :] if len(ids) else ()
+    if not len(ids) == len(logprobs) == len(cuts) == len(final):
+        return ()
+    return tuple(
+        Candidate(i, token_bytes(i), logprob, prob, names[cut] if 0 <= cut < len(names) else None)
+        for i, logprob, cut, prob in zip(ids, logprobs, cuts, final, strict=True)
+    )
+
+
+def strays(text: object, n_layers: int) -> tuple[int, ...]:
+    """Of the column `stray_blocks`."""
+    if not isinstance(text, str):
+        return ()
+    try:
+        blocks = msgspec.json.decode(text, type=tuple[int, ...])
+    except msgspec.MsgspecError:
+        return ()
+    return tuple(block for block in blocks if 1 <= block <= n_layers)
+
+
+def _told(decision: Decision) -> str:
+    """JSON, which has no NaN and no infinity: the one is null, the other a string."""
+    told = msgspec.to_builtins(decision)
+    told["saw"] = {
+        name: value if math.isfinite(value) else None if math.isnan(value) else str(value)
+        for name, value in decision.saw.items()
+    }
+    return json.dumps(told)
+
+
+def _decision(text: object) -> Decision | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        told = json.loads(text)
+        told["saw"] = {name: math.nan if value is None else float(value) for name, value in told["saw"].items()}
+        return msgspec.convert(told, Decision)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
+        return None
+
+
+def _grid(row: Known, name: str, shape: tuple[int, int]) -> Grid:
+    data = row.get(name)
+    size = shape[0] * shape[1]
+    if not isinstance(data, bytes) or len(data) != 4 * size:
+        data = packed("f", [math.nan]) * size
+    return Grid(shape, data)
+
+
+def _numbers(row: Known, name: str) -> array[Any]:
+    data = row.get(name)
+    numbers: array[Any] = array(CODES[BLOBS[name]])
+    if isinstance(data, bytes) and len(data) % numbers.itemsize == 0:
+        numbers.frombytes(data)
+    return numbers
+
+
+def _number(value: object, field: str) -> Any:
+    if isinstance(value, int | float):
+        return float(value)
+    return None if field in OPTIONAL else math.nan
+
+
+def _count(value: float) -> int:
+    return int(value) if math.isfinite(value) else 0
+
+
+def of(kind: type, value: object, otherwise: Any) -> Any:
+    """The value if it is of that kind."""
+    return value if isinstance(value, kind) else otherwise

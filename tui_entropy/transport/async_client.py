@@ -1,0 +1,232 @@
+"""The screen's end of an engine: started or attached to, listened to, left or ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Command, Follow, Load, Quit
+from tui_entropy.records.events import Dismissed, Event, Failed, Refused
+from tui_entropy.transport import connection, discovery
+
+REST_SECONDS = 0.01
+"""After what was heard soon after something else, so that a fast engine wakes the screen a hundred times a second and
+not for each token."""
+KNOCK_SECONDS = 0.005
+"""Between two tries to reach an engine that does not listen yet."""
+SILENCE_SECONDS = 60.0
+"""An engine that has not begun to listen by then never will."""
+GRACE_SECONDS = 0.7
+"""For an engine to go when asked, and again when told."""
+
+
+class EngineProcess:
+    """One engine at a time. `told` gets every batch of events, `lost` one sentence when the engine is gone.
+
+    Everything but `close` and `leave` returns at once; both callbacks run on the event loop that called `start` or
+    `attach`.
+    """
+
+    def __init__(
+        self, command: Sequence[str], told: Callable[[list[Event]], None], lost: Callable[[str], None]
+    ) -> None:
+        self.command = tuple(command)
+        """Started with two further arguments: the path of the socket to listen on, and of the log file."""
+        self._told, self._lost = told, lost
+        self._process: subprocess.Popen[bytes] | None = None
+        """None where somebody else started it."""
+        self._link: connection.ScreenEnd | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
+        """When it was listened to last, or began to be after a rest."""
+        self._waiting: list[Command] = []
+        self._stays = False
+        """An engine that was started here goes on without this screen."""
+        self._socket = self.log = Path()
+
+    @property
+    def pid(self) -> int | None:
+        """Of an engine that was started here."""
+        return self._process.pid if self._process else None
+
+    def start(self, load: Load | None = None) -> None:
+        """Start a fresh engine, which has its orders from the start; one that was started here and still runs is
+        killed first."""
+        self._end(at_once=True)
+        self._loop = asyncio.get_running_loop()
+        try:
+            started = discovery.start(self.command, load)
+        except UserError as mistake:
+            answer = Failed(str(mistake), fatal=True)
+            self._loop.call_soon(lambda: self._told([answer]))
+            return
+        except OSError as refused:
+            self._loop.call_soon(self._lost, f"the engine could not be started: {refused}")
+            return
+        self._process, self._socket, self.log = started.process, started.socket, started.log
+        self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
+        self._knock(self._loop.time() + SILENCE_SECONDS)
+
+    def attach(self, socket: Path) -> None:
+        """Reach an engine that runs. It says how it stands, and more only to a `Follow`."""
+        self._loop, self._socket, self.log = asyncio.get_running_loop(), socket, discovery.log_of(socket)
+        try:
+            self._meet(connection.connect(socket))
+        except OSError as refused:
+            self._loop.call_soon(
+                self._lost, f"no engine answers at {socket} ({refused}): `tui-entropy attach --list`"
+            )
+
+    def send(self, command: Command) -> None:
+        """Sent now, or as soon as the engine listens. With no engine it is dropped."""
+        if self._link is None:
+            if self._process is not None:
+                self._waiting.append(command)
+            return
+        try:
+            self._link.send_packed(connection.command(command))
+        except UserError as mistake:
+            said = str(mistake)
+            answer = Failed(said, fatal=True) if isinstance(command, Load) else Refused(said)
+            self._loop.call_soon(lambda: self._told([answer]))
+            return
+        except connection.LinkClosed:
+            self._cut_off()
+            return
+        if self._link.backlog:
+            self._loop.add_writer(self._link.fileno(), self._flush)
+
+    def distrust(self, why: str) -> None:
+        """Hang up on an engine that says what cannot be, and end it where it was started here."""
+        if self._link is not None:
+            self._hung_up(why)
+
+    def close(self) -> None:
+        """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
+        reached = self._link is not None
+        self.send(Quit())
+        self._linger(until_it_hangs_up=True)
+        self._end(at_once=not reached)
+
+    def leave(self) -> None:
+        """Hang up. The engine does what was set for that; one that was not reached yet, and has no orders or is not
+        to stay, is ended."""
+        if self._link is None and not self._stays:
+            self._end(at_once=True)
+        self._linger()
+        self._part()
+
+    def _linger(self, until_it_hangs_up: bool = False) -> None:
+        """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
+        end = time.monotonic() + GRACE_SECONDS
+        with contextlib.suppress(connection.LinkClosed):
+            while self._link and (until_it_hangs_up or self._link.backlog) and time.monotonic() < end:
+                self._link.receive(KNOCK_SECONDS)
+
+    def _knock(self, deadline: float) -> None:
+        assert self._process is not None
+        try:
+            self._meet(connection.connect(self._socket, patience=0))
+        except OSError:
+            if self._process.poll() is None and self._loop.time() < deadline:
+                self._timer = self._loop.call_later(KNOCK_SECONDS, self._knock, deadline)
+            else:
+                self._hung_up("it never began to listen")
+
+    def _meet(self, end: connection.ScreenEnd) -> None:
+        self._link = end
+        self._listen()
+        waiting, self._waiting = self._waiting, []
+        for command in waiting:
+            self.send(command)
+
+    def _read(self) -> None:
+        if self._link is None:
+            return
+        try:
+            events = self._link.receive()
+        except connection.LinkClosed as gone:
+            self._hung_up(str(gone))
+            return
+        if events and isinstance(events[-1], Dismissed):
+            self._part()
+            self._process = None
+            self._lost(events[-1].sentence)
+        elif events:
+            self._told(events)
+            before, self._heard_at = self._heard_at, self._loop.time()
+            if self._heard_at - before < REST_SECONDS:
+                self._loop.remove_reader(self._link.fileno())
+                self._rest = self._loop.call_later(REST_SECONDS, self._listen)
+
+    def _cut_off(self) -> None:
+        """It takes nothing any more, and may have said why."""
+        self._read()
+        if self._link is not None:
+            self._hung_up("")
+
+    def _listen(self) -> None:
+        self._heard_at = self._loop.time()
+        if self._link is not None:
+            self._loop.add_reader(self._link.fileno(), self._read)
+
+    def _flush(self) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.flush()
+        except connection.LinkClosed:
+            self._cut_off()
+            return
+        if not self._link.backlog:
+            self._loop.remove_writer(self._link.fileno())
+
+    def _hung_up(self, why: str) -> None:
+        """The link is gone. Its process may need a moment to be gone too, and only then it tells how it ended."""
+        self._part()
+        self._timer = self._loop.call_later(0.05, self._report, why, 10)
+
+    def _report(self, why: str, patience: int) -> None:
+        code = self._process.poll() if self._process else None
+        if self._process and code is None and patience:
+            self._timer = self._loop.call_later(0.05, self._report, why, patience - 1)
+            return
+        last = discovery.last_line(self.log)
+        self._end(at_once=True)
+        self._lost(discovery.how_it_ended(code, why, last))
+
+    def _part(self) -> None:
+        for timer in (self._timer, self._rest):
+            if timer is not None:
+                timer.cancel()
+        if self._link is not None:
+            self._loop.remove_reader(self._link.fileno())
+            self._loop.remove_writer(self._link.fileno())
+            self._link.close()
+        self._timer = self._rest = self._link = None
+        self._waiting = []
+
+    def _end(self, at_once: bool) -> None:
+        """Leave nothing behind: no process, no socket."""
+        self._part()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        polite = [] if at_once else [signal.SIGTERM]
+        for force in [*polite, signal.SIGKILL]:
+            try:
+                process.wait(0 if at_once else GRACE_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, force)
+        process.wait()
+        discovery.clear(self._socket)

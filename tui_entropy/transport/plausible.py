@@ -1,0 +1,69 @@
+"""What an engine says held against itself: a record of the right types whose parts do not fit each other is none that
+an engine of ours would send, and no view could draw it."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from tui_entropy.records.events import AttentionRows, Event, PromptScores, Proposed, Ready, Reconsidered
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Step
+
+SLACK = 0.01
+"""By which rounding may lead out of a range; more than it does in any dtype."""
+
+
+def contradiction(event: Event, card: ModelCard | None) -> str:
+    """What does not fit, in a phrase; empty if all does. card: of the model that is said to be loaded."""
+    match event:
+        case Step():
+            return _of_step(event, card)
+        case Proposed() | Reconsidered():
+            return _of_step(event.step, card)
+        case PromptScores():
+            return "" if len(event.scores.shape) == 2 and event.scores.shape[1] == len(SCORES) else "prompt scores"
+        case AttentionRows():
+            n = len(event.queries)
+            fits = len(event.weights.shape) == 2 and event.weights.shape[0] == n == len(event.elsewhere)
+            return "" if fits else "attention rows"
+        case Ready():
+            return _of_card(event.card)
+    return ""
+
+
+def _of_step(step: Step, card: ModelCard | None) -> str:
+    shape = (card.n_layers, card.n_heads) if card else step.head_entropy.shape
+    if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0 or step.rank < 1:
+        return "a step"
+    wanted = {
+        "head entropies": (step.head_entropy.shape, shape),
+        "head varentropies": (step.head_varentropy.shape, shape),
+        "attention measures": (step.attention.shape, (shape[0], len(ATTENTION))),
+        "blocks": (step.blocks.shape, (shape[0], len(BLOCKS))),
+        "visible keys": (len(step.visible_keys), shape[0]),
+        "stages": (step.stage_probs.shape, (len(step.stages), 1 + len(step.candidates))),
+        "numbers": (_are_numbers(step), True),
+    }
+    return next((name for name, (found, fitting) in wanted.items() if found != fitting), "")
+
+
+def _are_numbers(step: Step) -> bool:
+    """Whether what has no place for unknown is known, and in its range. Only in grids unknown is a NaN."""
+    nats = (step.entropy, step.varentropy, step.surprisal, step.uniform_kl, step.final_entropy)
+    others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
+    unknown = (step.logit_margin, step.prob_margin, step.entropy_z, step.attention_z, step.mirostat_mu)
+    shares = [step.final_prob, *(stage.mass for stage in step.stages)]
+    shares += [candidate.final_prob for candidate in step.candidates]
+    return (
+        all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None))))
+        and all(-SLACK <= share <= 1 + SLACK for share in shares)
+        and all(candidate.logprob <= SLACK for candidate in step.candidates)
+        and all(isfinite(stage.entropy) for stage in step.stages)
+    )
+
+
+def _of_card(card: ModelCard) -> str:
+    sizes = (card.n_layers, card.n_heads, card.n_kv_heads, card.d_model, card.vocab, card.context)
+    per_layer = (card.layer_kinds, card.windows, card.attention)
+    fits = min(sizes) >= 1 and all(len(each) == card.n_layers for each in per_layer)
+    return "" if fits else "a model's card"

@@ -1,0 +1,59 @@
+"""What an earlier step would be with the knobs that are turned while a person looks at it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tui_entropy.records.commands import Reconsider
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.ui.protocol.host import Host
+
+if TYPE_CHECKING:
+    from tui_entropy.ui.views.frame import Frame
+
+
+class WhatIf(Host):
+    """The part of the app that asks for it, one question at a time; the newest is asked once the last is answered."""
+
+    asked_what_if: Reconsider | None = None
+    """What is not answered yet."""
+    _known: tuple[Reconsider, Step | None] | None = None
+    """The last question, and what came of it: None where it was refused."""
+    _usual: Knobs | None = None
+    """As they were before they were turned while looking back; None while nothing is supposed."""
+
+    def suppose(self, knobs: Knobs) -> None:
+        """Knobs are about to be turned, from these. It means something while writing rests and the cursor is on what
+        is written."""
+        frame = self.frame
+        if self._usual is None and frame.log.state == "paused" and not frame.following:
+            self._usual = knobs
+
+    def supposed(self, frame: Frame) -> Frame:
+        """The frame with the answer to what it asks, where it asks and there is one."""
+        if frame.following or frame.log.state != "paused":
+            self._usual = None
+        known, question = self._known, self._question(frame)
+        return replace(frame, what_if=known[1] if known and known[0] == question else None)
+
+    def _question(self, frame: Frame) -> Reconsider | None:
+        at = frame.cursor
+        if self._usual is None or at is None or at >= len(frame.log.steps):
+            return None
+        if frame.knobs in (self._usual, frame.log.knobs_at(at)):
+            return None
+        return Reconsider(frame.log.run, at, frame.knobs)
+
+    def ask_what_if(self) -> None:
+        question = self._question(self.frame)
+        if question and self.asked_what_if is None and (self._known is None or self._known[0] != question):
+            self.asked_what_if = question
+            self.tell(question)
+
+    def reconsidered(self, step: Step | None) -> None:
+        """The answer to what was asked; None where something was refused, which is not asked again."""
+        asked, self.asked_what_if = self.asked_what_if, None
+        if asked and (step is None or (asked.run, asked.step) == (step.run, step.index)):
+            self._known = asked, step

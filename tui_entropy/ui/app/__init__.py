@@ -1,0 +1,1 @@
+"""The application: events in, one frame out."""

@@ -1,0 +1,104 @@
+"""From the command line to a running screen: look at the terminal, choose colours, open the inspector."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tui_entropy.core.streams import say
+from tui_entropy.ui.terminal.detect import drawable
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
+    from tui_entropy.records.commands import Write
+    from tui_entropy.records.model import ModelSpec
+    from tui_entropy.ui.app.app import InspectorApp
+
+GIL_SECONDS = 0.0005
+"""After which the thread that draws makes way for those that read keys and write frames."""
+
+
+def start(
+    spec: ModelSpec,
+    write: Write | None,
+    *,
+    theme: str,
+    color: str,
+    ascii_only: bool,
+    mouse: bool,
+    diff: bool = True,
+    **engine: Any,
+) -> None:
+    """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
+
+    Raises UserError where there is no terminal to draw on.
+    """
+    mode = drawable(color, "`run --headless` (and --jsonl) gives plain output")
+    from tui_entropy.core import paths
+    from tui_entropy.transport import discovery
+    from tui_entropy.ui.app.app import InspectorApp
+    from tui_entropy.ui.drawing.paint import Paint
+    from tui_entropy.ui.drawing.theme import load
+    from tui_entropy.ui.keys.keymap import keymap
+
+    app = InspectorApp(
+        spec,
+        write,
+        paint=Paint(load(theme), mode, ascii_only),
+        engine_command=discovery.command(),
+        keymap=keymap(paths.keymap()),
+        driver_class=driver(diff),
+        **engine,
+    )
+    stay(app, mouse)
+
+
+def replay(
+    file: Path,
+    run: int | None,
+    looks: tuple[str, str, bool],
+    *,
+    speed: float,
+    first: int | None,
+    mouse: bool,
+    diff: bool = True,
+) -> None:
+    """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
+    beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
+    from tui_entropy.trace.reader import Trace
+
+    trace = Trace.open(file)
+    theme, color, ascii_only = looks
+    mode = drawable(color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
+    from tui_entropy.core import paths
+    from tui_entropy.trace.playback import Playback
+    from tui_entropy.ui.app.replay_app import ReplayApp
+    from tui_entropy.ui.drawing.paint import Paint
+    from tui_entropy.ui.drawing.theme import load
+    from tui_entropy.ui.keys.keymap import keymap
+
+    playback = Playback(trace, run, speed=speed, first=first)
+    paint = Paint(load(theme), mode, ascii_only)
+    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(diff)), mouse)
+
+
+def driver(diff: bool) -> type[Driver] | None:
+    """What sends to the terminal; None, for Textual's choice, where ours cannot run."""
+    if sys.platform == "win32":
+        return None
+    from tui_entropy.ui.terminal.driver import DiffingDriver, PlainDriver
+
+    return DiffingDriver if diff else PlainDriver
+
+
+def stay(app: InspectorApp, mouse: bool) -> None:
+    sys.setswitchinterval(GIL_SECONDS)
+    app.run(mouse=mouse)
+    if app.failure is not None:
+        raise app.failure
+    if app.parting:
+        say(app.parting)
+    if app.return_code:
+        sys.exit(app.return_code)

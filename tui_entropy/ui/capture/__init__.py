@@ -1,0 +1,1 @@
+"""Snapshots and films of a recording, without a terminal."""

@@ -1,0 +1,148 @@
+"""Pictures of a recording, and films of it, without a terminal. The same file gives the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.segment import Segment, Segments
+from textual.pilot import Pilot
+from textual.strip import Strip
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.keymap import PAGES
+
+KINDS = (".svg", ".png", ".txt")
+SPEC = re.compile(
+    r"(?P<file>.+?)(@(?P<width>\d+)x(?P<height>\d+))?(:(?P<wishes>\w+=\w+(,\w+=\w+)*))?", re.DOTALL | re.ASCII
+)
+TOKEN = re.compile(r"\d{1,9}", re.ASCII)
+SMALLEST, LARGEST = (20, 8), (1000, 500)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A picture that is wanted."""
+
+    file: Path
+    size: tuple[int, int] = (120, 36)
+    token: int | None = None
+    """Where the cursor stands, counted from 1; None for the newest."""
+    page: str = ""
+    """One of keys.PAGES in place of the usual screen."""
+
+
+def wanted(text: str) -> Snapshot:
+    """FILE[@WxH][:token=N,page=NAME] -> what to picture. Raises UserError."""
+    found = SPEC.fullmatch(text or " ")
+    assert found  # `.+?` takes whatever the rest does not
+    wishes = dict(wish.split("=") for wish in (found["wishes"] or "").split(",") if wish)
+    file = Path(found["file"])
+    token, page = wishes.pop("token", None), wishes.pop("page", "")
+    if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PAGES):
+        raise UserError(
+            f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
+            f":token=80 or :page= one of {', '.join(PAGES)}"
+        )
+    size = sized(f"{found['width']}x{found['height']}") if found["width"] else Snapshot.size
+    return Snapshot(file, size, int(token) if token else None, page)
+
+
+def sized(text: str) -> tuple[int, int]:
+    """'120x36' -> columns and rows. Raises UserError."""
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not all(least <= side <= most for least, side, most in zip(SMALLEST, size, LARGEST, strict=True)):
+        raise UserError(f"{text} is no size: give columns x rows such as 120x36, at least 20x8 and at most 1000x500")
+    return size
+
+
+# --- What is on a screen -----------------------------------------------------------------------------------------
+
+
+def screen(app: InspectorApp) -> list[Strip]:
+    """Every row, with each view as it is now."""
+    for view in app.views:
+        view.show(app.frame)
+    return app.screen._compositor.render_strips()
+
+
+def as_text(rows: Sequence[Strip]) -> str:
+    return "".join(f"{row.text.rstrip()}\n" for row in rows)
+
+
+def as_svg(rows: Sequence[Strip], title: str = "tui-entropy") -> str:
+    """Self-contained: without the fonts that a viewer would have to download; its own monospaced one serves."""
+    width = rows[0].cell_length
+    console = Console(
+        width=width, height=len(rows), file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True,
+        legacy_windows=False, safe_box=False,
+    )  # fmt: skip
+    console.print(Segments([segment for row in rows for segment in (*Segment.simplify(row), Segment.line())]), end="")
+    svg = console.export_svg(title=title, unique_id="tui-entropy")
+    svg = re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
+
+
+def as_png(svg: str) -> bytes:
+    """Raises UserError where the library for it is missing."""
+    try:
+        import resvg_py
+    except ImportError:
+        raise UserError(
+            "a .png is drawn by resvg, which is not installed: pip install 'tui-entropy[png]', or ask for .svg"
+        ) from None
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono"))
+
+
+def save(file: Path, rows: Sequence[Strip]) -> None:
+    """In the format that its name ends in. Raises UserError."""
+    drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows)
+    _write(file, as_png(drawn) if file.suffix == ".png" else drawn.encode())
+
+
+def _write(file: Path, data: bytes) -> None:
+    try:
+        file.write_bytes(data)
+    except OSError as refused:
+        raise UserError(f"{file} cannot be written ({refused.strerror}): give it another place") from refused
+
+
+def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint) -> None:
+    """Each picture, saved. Raises UserError."""
+    for wish in wishes:
+        asyncio.run(picture(ReplayApp(Playback(trace, run, first=None), paint=paint), wish))
+
+
+async def picture(app: ReplayApp, wish: Snapshot) -> None:
+    """The picture of a whole recording, saved. Raises UserError."""
+    length = app.playback.length
+    if wish.token is not None and not 1 <= wish.token <= length:
+        raise UserError(f"token={wish.token} is not in this run: it has {length} tokens, counted from 1")
+    async with on_stage(app, wish.size) as pilot:
+        app.come_to(following=wish.token is None, cursor=None if wish.token is None else wish.token - 1)
+        if wish.page:
+            app.action_open(wish.page)
+            await pilot.pause()
+        app.come_to()
+        save(wish.file, screen(app))
+
+
+@asynccontextmanager
+async def on_stage(app: InspectorApp, size: tuple[int, int]) -> AsyncIterator[Pilot[Any]]:
+    """The app running without a terminal, laid out for this size."""
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        yield pilot

@@ -1,0 +1,102 @@
+"""The help panel: the table of keys, and what each number means."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.records.model import TRUSTED
+from tui_entropy.ui.drawing.glyphs import visible
+from tui_entropy.ui.keys.keymap import KEYS, named
+from tui_entropy.ui.protocol.dispatch import ClosedOnce
+from tui_entropy.ui.views.frame import Frame
+
+WIDTH_OF_KEYS = 26
+
+
+class HelpScreen(ClosedOnce, ModalScreen[None]):
+    AUTO_FOCUS = "VerticalScroll"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "close", show=False)]
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(help_text(self.frame))
+
+
+def help_text(frame: Frame) -> Text:
+    paint = frame.paint
+    text = Text(style=paint.base)
+    text.append("tui-entropy", paint.focused).append("   esc or ? closes, arrows scroll\n", paint.dim)
+    for group, keys in groupby(sorted(KEYS, key=lambda key: GROUPS.index(key.group)), lambda key: key.group):
+        text.append(f"\n{group}\n", paint.title)
+        for key in keys:
+            if key.shown:
+                text.append(f"  {named(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}", paint.number)
+                text.append(f"{key.label}\n")
+    text.append("\nWhat the numbers mean\n", paint.title)
+    for distribution, about in ABOUT.items():
+        text.append(f"\n  {about}\n", paint.title)
+        for series in SERIES:
+            if series.distribution == distribution:
+                text.append(f"  {series.name} ", paint.number)
+                text.append(f"{paint.ours(series.unit(frame.bits))}\n", paint.dim)
+                text.append(f"    {paint.ours(series.meaning)}\n")
+    for title, lines in (("The state of the model", STATE), ("The four quadrants", QUADRANTS)):
+        text.append(f"\n{title}\n", paint.title).append("".join(f"  {line}\n" for line in lines))
+    _trust(text, frame)
+    return text
+
+
+def _trust(text: Text, frame: Frame) -> None:
+    """What the mark in each title stands for, and why."""
+    paint = frame.paint
+    text.append("\nHow far the numbers can be believed on this model and machine\n", paint.title)
+    for level, (mark, style) in paint.trusted.items():
+        text.append(f" {mark} ", style).append(f"{level}  ", paint.dim)
+    text.append("\n")
+    own = [name for name in (frame.log.card.trust if frame.log.card else ()) if name not in TRUSTED]
+    for group in (*TRUSTED, *own):
+        if trust := frame.trust(group):
+            text.append(f"  {group:<10}", paint.number).append(*paint.trusted[trust.level])
+            text.append(f"  {visible(trust.reason, paint.ascii, True)}\n")
+
+
+ABOUT = {
+    "model": "Of the model: its own distribution, after control vectors and before any sampling stage",
+    "final": "Of the draw: the final distribution, the one that the token was drawn from",
+    "attention": "Of attention: the rows of the newest query over the keys that it can see",
+    "residual": "Of the residual stream: after the last block, at the newest token",
+    "": "Of the machine",
+}
+"""Distribution of series -> what it is."""
+STATE = (
+    "Entropy and head entropy are compared with their means over recent steps; one standard deviation above is high.",
+    "Uncertain: both high. Overconfident: both low. Confident: both usual. Conflicted: one high, the other low.",
+    "Leaning uncertain or overconfident: one is high or low, the other usual. Warming up: too few steps to compare.",
+    "All of it is relative to this text: 'overconfident' is a name for low and low, not evidence of an error.",
+)
+QUADRANTS = (
+    "Entropix sorts steps by entropy and varentropy, and its samplers (A) act by where a step falls:",
+    "flowing: both low, one token has it; the most probable is taken.",
+    "asking: entropy high, varentropy low, many tokens alike; the clarifier is written, or heat is added.",
+    "exploring: entropy low, varentropy high, a few ways to go on; a little more heat.",
+    "resampling: both high, spread with a long tail; much more heat. adaptive: everything in between.",
+    "No evaluation shows that it improves text: a heuristic to look at. S1 and S3 are its published thresholds,",
+    "own takes quantiles of this text's recent steps.",
+)
+
+
+GROUPS = list(dict.fromkeys(key.group for key in sorted(KEYS, key=lambda key: bool(key.where))))
+"""Those that hold everywhere first."""

@@ -1,0 +1,1 @@
+"""Pure drawing: numbers to cells, text to rows, themes."""

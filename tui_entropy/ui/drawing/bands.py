@@ -1,0 +1,53 @@
+"""Stretches of a text over which a vector was on, and where other runs leave it: what stands under a chart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tui_entropy.state.run_view import Mark, RunLog
+from tui_entropy.state.session_view import Log
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    name: str
+    strength: float
+    first: int
+    """The first step that it acts on."""
+    last: int | None
+    """The step before which it ends; None where it is on."""
+    rebuilt: bool
+    """The text before was read again under it; otherwise it acts from there on."""
+
+    @property
+    def policy(self) -> str:
+        return "read again" if self.rebuilt else "from here on"
+
+    def covers(self, index: int) -> bool:
+        return self.first <= index and (self.last is None or index < self.last)
+
+
+def bands(told: RunLog) -> list[Band]:
+    """In the order they began. Another strength, or another reading, begins another one."""
+    found: list[Band] = []
+    on: dict[str, tuple[Band, object]] = {}
+    for change in told.toggled:
+        for vector in change.vectors:
+            band, was = on.get(vector.name, (None, None))
+            if band is not None and (vector != was or change.rebuilt):
+                del on[vector.name]
+                if band.first < change.index:
+                    found.append(replace(band, last=change.index))
+            if vector.on and vector.name not in on:
+                on[vector.name] = Band(vector.name, vector.strength, change.index, None, change.rebuilt), vector
+    return sorted([*found, *(band for band, _ in on.values())], key=lambda band: band.first)
+
+
+def forks(log: Log) -> list[Mark]:
+    """Where branches leave the run that is looked at."""
+    leaving: dict[int, list[str]] = {}
+    for told in log.runs.values():
+        began = told.started
+        if log.run and began.parent == log.run and not told.deleted and told.steps and began.twin_of is None:
+            leaving.setdefault(began.shared, []).append(str(began.run))
+    return [Mark(index, f"to run {', '.join(runs)}") for index, runs in leaving.items()]

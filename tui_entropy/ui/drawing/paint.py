@@ -1,0 +1,250 @@
+"""Paint: numbers and names turned into styles, bars, sparks and glyphs, as this terminal can show them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+from tui_entropy.ui.drawing.contrast import ink_on
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
+from tui_entropy.ui.drawing.theme import Theme, load
+
+ColorMode = Literal["truecolor", "256", "16", "mono"]
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARKS_ASCII = ".:-=+*%#"
+SHADES = " ░▒▓█"
+SHADES_ASCII = " .:-=+*#"
+SPELT = str.maketrans({
+    "²": "^2", "σ": "sigma", "√": "sqrt ", "→": "->", "←": "<-", "↑": "^", "↓": "v", "±": "+-", "·": "|", "…": "...",
+    "≈": "~", "≠": "!", "×": "x", "‹": "<", "›": ">", "●": "*", "○": "o", "⏎": "\\n", "⇥": "\\t",
+})  # fmt: skip
+MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
+
+Part = tuple[str, Style]
+
+
+def figure(value: float | None) -> str:
+    """A number for a table, in at most seven cells up to a million; `?` where it is unknown."""
+    if value is None or not math.isfinite(value):
+        return "?"
+    size = abs(value)
+    return (
+        f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2}f}" if size >= 0.01 or not value else f"{value:.1g}"
+    )
+
+
+class Paint:
+    """What the terminal can do, and a theme for it. Styles are made once; a level is 0 ... 1, None where unknown.
+
+    Unknown is always drawn as `?`, never as an empty or full mark.
+    """
+
+    def __init__(self, theme: Theme | None = None, color: ColorMode = "truecolor", ascii: bool = False) -> None:
+        self.theme = theme or load("dark")
+        self.color = color
+        self.ascii = ascii
+        self.rich = color in ("truecolor", "256")
+        """Whether a cell's background alone can carry a level."""
+        look = self.theme.look(color)
+
+        ground = self.theme.chrome.get("background") if self.rich else None
+        self.ground = Style(bgcolor=ground)
+
+        def style(name: str) -> Style:
+            parsed = Style.parse(look.styles[name])
+            return parsed.without_color if color == "mono" else self.ground + parsed
+
+        self.base, self.dim, self.title, self.focused = map(style, ("base", "dim", "title", "focused"))
+        self.number, self.accent, self.good = map(style, ("number", "accent", "good"))
+        self.warning, self.error, self.cursor = map(style, ("warning", "error", "cursor"))
+        self.selected, self.mark, self.rule = map(style, ("selected", "mark", "rule"))
+        self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
+        self.under = Style(underline=True)
+        """To be laid over another style."""
+        self.column = self.cursor
+        """The cursor's column of a chart."""
+        if self.rich:
+            self.column = Style(color=self.cursor.bgcolor, bgcolor=self.theme.chrome.get("panel"), bold=True)
+        self._heat = self._ramp(look.ramps["heat"])
+        self.levels = len(self._heat)
+        self._tint = [self.base, *(self._inked(style) for style in self._heat[1:])]
+        if color == "mono":
+            self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
+        self._bare: dict[Style, Style] = {}
+        self._cells = [self._inked(style) for style in self._heat]
+        self._blanks = [Style(bgcolor=style.color) for style in self._heat]  # no ink costs half the bytes
+        self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._heat] for a in self._heat]
+        self.shades = SHADES_ASCII if ascii else SHADES
+        self.sparks = SPARKS_ASCII if ascii else SPARKS
+        self.ellipsis = "~" if ascii else "…"
+        self.drawn = ">" if ascii else "▶"
+        self.diamond = "@" if ascii else "◆"
+        self.pin = "^" if ascii else "┴"
+        self.foreign = "!" if ascii else "≠"
+        self.newline = "\\n" if ascii else "⏎"
+        self.up, self.down = ("^", "v") if ascii else ("↑", "↓")
+        self.dot_on, self.dot_off = ("*", "o") if ascii else ("●", "○")
+        self.line, self.double, self.wall = ("-", "=", "|") if ascii else ("─", "═", "│")
+        self.trusted: dict[str, Part] = {
+            "exact": (" =", self.good),
+            "approximate": (" ~" if ascii else " ≈", self.warning),
+            "unchecked": (" ?", self.warning),
+            "unavailable": (" x" if ascii else " ×", self.error),
+        }
+        """The mark of each level of trust."""
+        self.root = "sqrt " if ascii else "√"
+        self.arrow = "->" if ascii else "→"
+        self.between = " | " if ascii else " · "
+
+    def step(self, level: float, steps: int | None = None) -> int:
+        """Which of `steps` equal steps (those of the heat ramp by default) a level falls in."""
+        steps = steps or self.levels
+        return min(int(max(level, 0.0) * steps), steps - 1)
+
+    def tint(self, level: float | None, plain: Style | None = None) -> Style:
+        """For text: the least step is `plain`, the others colour the ground, or where there is no colour the letters'
+        weight."""
+        step = 0 if level is None else self.step(level, len(self._tint))
+        return self._tint[step] if step else plain or self.base
+
+    def heat(self, level: float | None) -> Style:
+        """For marks: the ramp as foreground."""
+        return self.dim if level is None else self._heat[self.step(level)]
+
+    def cell(self, level: float | None, width: int = 1, mark: str = "") -> Part:
+        """A cell of a grid, with an optional mark of one cell at its right end."""
+        mark = mark[:width]
+        if level is None or not math.isfinite(level):
+            return "?".ljust(width), self.dim
+        if self.rich:
+            return mark.rjust(width), (self._cells if mark else self._blanks)[self.step(level)]
+        return self.shade(level) * (width - len(mark)) + mark, self._heat[self.step(level)]
+
+    def halves(self, upper: int | None, lower: int | None, n: int = 1) -> Part:
+        """n cells with two steps of the heat ramp in each, None for nothing. Only where `rich` and not `ascii`."""
+        if upper is None and lower is None:
+            return " " * n, self.base
+        if lower is None or upper is None:
+            return ("▀" * n, self._heat[upper]) if upper is not None else ("▄" * n, self._heat[lower or 0])
+        return (" " * n, self._blanks[upper]) if upper == lower else ("▀" * n, self._pairs[upper][lower])
+
+    def ours(self, text: str) -> str:
+        """A name or a unit of ours, without letters that plain ASCII lacks."""
+        return text.translate(SPELT) if self.ascii else text
+
+    def shade(self, level: float) -> str:
+        return self.shades[self.step(level, len(self.shades))]
+
+    def spark(self, level: float | None, row: int = 0, rows: int = 1) -> str:
+        """The glyph of one column in row `row` (0 the lowest) of a spark `rows` high. The least level still shows."""
+        if level is None or not math.isfinite(level):
+            return "?" if row == 0 else " "
+        eighths = max(round(level * rows * 8), 1) - row * 8
+        return " " if eighths <= 0 else self.sparks[min(eighths, 8) - 1]
+
+    def course(self, values: Sequence[float | None]) -> str:
+        """A spark of one row, from the least to the most of these values; the same all along where they are equal."""
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        low, high = min(known, default=0.0), max(known, default=0.0)
+        span = high - low or 1.0
+        return "".join(self.spark(None if value is None else (value - low) / span) for value in values)
+
+    def bar(self, share: float, width: int) -> str:
+        """`share` of `width` cells, filled from the left to an eighth of a cell; something shows for any share."""
+        if math.isnan(share):
+            return "?".ljust(width)
+        share = min(max(share, 0.0), 1.0)
+        if self.ascii:
+            full = round(share * width)
+            return ("#" * full or ("-" if share > 0 else "")).ljust(width)
+        eighths = min(max(round(share * width * 8), 1 if share > 0 else 0), width * 8)
+        full, rest = divmod(eighths, 8)
+        return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
+
+    def legend(self, name: str, low: str, high: str, text: bool = False, short: bool = False) -> list[Part]:
+        """The ramp between the values of its ends; `text` for the tint of letters."""
+        if text:
+            ramp = [(" " if self.rich else "a", style) for style in self._tint]
+        else:
+            ramp = [self.cell((n + 0.5) / self.levels) for n in range(self.levels)]
+        gap, every = (" ", 2) if short else ("  ", 1)
+        return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
+
+    def whole(self, first: list[Part], groups: Iterable[str | list[Part]], width: int, right: str = "") -> Strip:
+        """A row of groups with dots between them, most wanted first. One that does not fit whole is left out."""
+        row = [*first]
+        room = width - sum(cells(text) for text, _ in first) - cells(right)
+        for group in groups:
+            parts = [(group, self.dim)] if isinstance(group, str) else group
+            size = cells(self.between) + sum(cells(text) for text, _ in parts)
+            if size <= room:
+                row += [(self.between, self.dim), *parts]
+                room -= size
+        return self.row(row, width, [(right, self.dim)] if right else [])
+
+    def hint(self, text: str, width: int) -> list[Strip]:
+        """What will appear in a pane that is empty, and how to get it."""
+        return [self.row([(line, self.dim)], width) for line in textwrap.wrap(text, max(width, 1))]
+
+    def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:
+        """One strip of at most `width` cells, cut with …; `right` stands at its end and is left out where it alone is
+        too wide. Neighbours of one style become one segment, since each costs bytes. Whatever a caller let through,
+        no control character gets further."""
+        tail = [self._shown(part) for part in right]
+        room = width - sum(cells(text) for text, _ in tail)
+        if tail and room < 0:
+            tail, room = [], width
+        row: list[tuple[list[str], Style]] = []
+        for text, style in map(self._shown, parts):
+            size = cells(text)
+            if size > room:
+                text, size = fitted(text, room, self.ascii), room
+            if row and row[-1][1] is style:
+                row[-1][0].append(text)
+            elif text:
+                row.append(([text], style))
+            room -= size
+        if tail:
+            row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
+        whole = width - room if not tail else width
+        return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)], whole)
+
+    def _shown(self, part: Part) -> Part:
+        text, style = part
+        return part if text.isprintable() else (visible(text, self.ascii, in_table=True), style)
+
+    def _segment(self, text: str, style: Style) -> Segment:
+        """Spaces need no ink, and it costs half the bytes."""
+        if text.isspace() and style.color and not (style.reverse or style.underline):
+            style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
+        return Segment(text, style)
+
+    def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
+        if self.color == "mono":
+            return [Style()] * 8
+        return [self.ground + Style(color=Color.parse(name)) for name in colors]
+
+    def _inked(self, heat: Style) -> Style:
+        """`heat` as ground, with ink that can be read on it."""
+        if heat.color is None:
+            return heat
+        return Style(color=ink_on(heat.color), bgcolor=heat.color)
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes with its unit."""
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

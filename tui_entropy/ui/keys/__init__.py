@@ -1,0 +1,1 @@
+"""Every key in one table, and what it needs."""

@@ -1,0 +1,52 @@
+"""What may be written beside the text: the lanes that a person can choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace as changed
+
+from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.ui.views.frame import Frame
+
+NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
+
+
+@dataclass(frozen=True)
+class Choice:
+    lane: Lane | None
+    """None where a person has to type something first."""
+    name: str
+    about: str
+    same: bool = False
+    """It would be this very text: nothing in it differs from what is set now."""
+
+
+def choices(frame: Frame) -> list[Choice]:
+    """What a lane may differ in, with things as they are set now."""
+    vectors = frame.vectors or frame.log.vectors
+    found = []
+    if vectors:
+        off = tuple(changed(vector, on=False) for vector in vectors)
+        same = not _acting(vectors)
+        about = "as it is now: no vector is on" if same else "all of them off"
+        found.append(Choice(Lane(NO_VECTORS, vectors=off), NO_VECTORS, about, same))
+        for vector in vectors:
+            only = tuple(changed(one, on=one.name == vector.name) for one in vectors)
+            name = f"only {vector.name}"
+            same = _acting(only) == _acting(vectors)
+            about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
+            found.append(Choice(Lane(name, vectors=only), name, about, same))
+    hot = Lane(f"temperature {frame.heat:g}", knobs=changed(frame.knobs, temperature=frame.heat))
+    same = frame.heat == frame.knobs.temperature
+    found.append(Choice(hot, hot.name, "as it is now: + and - turn it" if same else "+ and - turn it", same))
+    for name in (SYSTEM, PROMPT):
+        typed = next((lane for lane in frame.typed_lanes if lane.name == name), None)
+        said = (typed.system if name == SYSTEM else typed.prompt) if typed else None
+        found.append(Choice(typed, name, said or "enter asks for it"))
+    return found
+
+
+def _acting(vectors: tuple[Vector, ...]) -> list[Vector]:
+    """Those that change anything."""
+    return [vector for vector in vectors if vector.on and vector.strength]

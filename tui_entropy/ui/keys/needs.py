@@ -1,0 +1,59 @@
+"""What a key needs so that it is not refused: conditions on a frame, by the names that the key table uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui_entropy.ui.keys.keymap import Key
+from tui_entropy.ui.views.frame import Frame
+
+GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
+
+
+def offered(frame: Frame, key: Key) -> bool:
+    """Whether the footer may offer it: pressed now, it does what it says."""
+    return all(NEEDS[need](frame) for need in key.needs.split())
+
+
+def _another(frame: Frame) -> bool:
+    """The step under the cursor can be written in another way."""
+    second = frame.second and frame.log.twin is not None
+    fixed = second or bool(frame.played)
+    return frame.step is not None and not fixed and frame.log.state in (*GOING, "ended")
+
+
+def _chosen_branch(frame: Frame) -> int:
+    """The run that keys of the branches page act on."""
+    return frame.branch if frame.branch in frame.log.runs else frame.log.run
+
+
+def _chosen_lane(frame: Frame) -> str:
+    """Whether the lane that is chosen differs from what is there, and whether it has a prompt to type."""
+    from tui_entropy.ui.keys.lane_choices import PROMPT, SYSTEM, choices  # a view, which hints must not know
+
+    found = choices(frame)
+    choice = found[min(frame.row, len(found) - 1)]
+    return "same" if choice.same else "typed" if choice.name in (SYSTEM, PROMPT) else "made"
+
+
+NEEDS: dict[str, Callable[[Frame], bool]] = {
+    "going": lambda frame: bool(frame.played) or frame.log.state in GOING,
+    "begun": lambda frame: frame.log.started is not None,
+    "engine": lambda frame: frame.log.state not in GONE,
+    "gone": lambda frame: frame.log.state in GONE,
+    "steps": lambda frame: frame.last >= 0,
+    "text": lambda frame: len(frame.log.steps) > 0,
+    "another": _another,
+    "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,
+    "vectors": lambda frame: bool(frame.vectors),
+    "branch": lambda frame: _chosen_branch(frame) in frame.log.runs,
+    "other": lambda frame: _chosen_branch(frame) != frame.log.run,
+    "lane": lambda frame: _chosen_lane(frame) != "same",
+    "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
+    "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),
+    "runs": lambda frame: len(frame.log.runs) > 1,
+    "history": lambda frame: "history" in frame.box,
+    "mode": lambda frame: "mode" in frame.box,
+    "system": lambda frame: "system" in frame.box,
+}
+"""Condition -> whether it holds. A recording cannot be written on, but it can always be played on."""

@@ -1,0 +1,1 @@
+"""Views on the whole screen, a file each; none imports another."""

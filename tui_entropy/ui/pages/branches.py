@@ -1,0 +1,205 @@
+"""Every run of this session, each branch under the run that it parts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.state.run_diff import parting
+from tui_entropy.state.run_view import RunLog, changes
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
+from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import HEAVY, View
+
+DEEPEST = 12
+"""Cells of the guides at most, so that a name still has room behind them."""
+WORDS = 40
+"""Tokens after the parting whose text is looked at."""
+GUIDES, GUIDES_ASCII = ("├─ ", "└─ ", "│  "), ("|- ", "`- ", "|  ")
+STATES = {"ended": "■", "paused": "‖", "writing": "●", "reading": "◑"}
+STATES_ASCII = {"ended": "#", "paused": "=", "writing": "*", "reading": "%"}
+
+
+class Branches(View):
+    """The chosen row is always in view."""
+
+    PACE: ClassVar[float] = HEAVY
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, log = frame.paint, frame.log
+        tree = forest(log, frame.hidden)
+        gone = sum(told.deleted for told in log.runs.values())
+        counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
+        counts += [f"{gone} hidden{', shown dim' * frame.hidden}"] if gone else []
+        on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run} is on screen", paint.dim)]
+        heading = self.heading(frame, "branches", [*counts, on_screen] if log.run else [], width)
+        if not tree:
+            hint = "Each text that is written is a root here, and each candidate that is taken a branch of it."
+            return [heading, *paint.hint(hint, width)][:height]
+        here = chosen(frame)
+        foot = [paint.row(line, width) for line in _about(frame, log.runs[here])]
+        room = max(height - 2 - len(foot), 1)
+        at = next((n for n, (told, _) in enumerate(tree) if told.started.run == here), 0)
+        first = min(max(at - room // 2, 0), max(len(tree) - room, 0))
+        rows = [_row(frame, told, guide, width) for told, guide in tree[first : first + room]]
+        return [heading, _titles(paint, width), *rows, *foot][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        runs = [told.started.run for told, _ in forest(frame.log, frame.hidden)]
+        if not runs:
+            return {}
+        here = chosen(frame)
+        at = runs.index(here) if here in runs else 0
+        return {"branch": runs[min(max(at + by, 0), len(runs) - 1)]}
+
+
+def chosen(frame: Frame) -> int:
+    """The run that keys act on: the one that is looked at until another is chosen."""
+    return frame.branch if frame.branch in frame.log.runs else frame.log.run
+
+
+def forest(log: Log, hidden: bool) -> list[tuple[RunLog, str]]:
+    """(run, its guides) from the first root down, guides as one letter a level: '├', '└', '│' or ' '.
+
+    hidden: with those that were deleted. They stay anyway where a branch of theirs is shown.
+    """
+    parents: dict[int, int | None] = {}
+    for run, told in log.runs.items():  # a parent began before, or it is none
+        parent = told.started.parent if told.started.parent is not None else told.started.twin_of
+        parents[run] = parent if parent in parents else None
+    kept: set[int | None] = set()
+    below: dict[int | None, list[int]] = {}
+    for run in reversed(parents):
+        if hidden or run in kept or not log.runs[run].deleted or run == log.run:
+            kept |= {run, parents[run]}
+            below.setdefault(parents[run], []).append(run)
+    rows = []
+    todo = [(run, "") for run in below.get(None, [])]
+    while todo:
+        run, guide = todo.pop()
+        rows.append((log.runs[run], guide))
+        inner = guide.replace("├", "│").replace("└", " ")
+        todo += [(child, inner + ("├" if n else "└")) for n, child in enumerate(below.get(run, []))]
+    return rows
+
+
+def _titles(paint: Paint, width: int) -> Strip:
+    tree, parts, settings, words = _columns(width)
+    state = "state" if width >= 100 else ""
+    text = f"  {'run':<{tree}} {'parts at':<{parts}} {'tokens':>6} {state:<{_state_cells(width)}} "
+    text += f"{'set otherwise':<{settings}} " if settings else ""
+    return paint.row([(text + "goes on with"[:words], paint.dim)], width)
+
+
+def _columns(width: int) -> tuple[int, int, int, int]:
+    """Cells of the tree, of where a branch parts, of what is set otherwise, and of its words."""
+    sizes = ((150, 34, 32, 28), (120, 24, 26, 20), (100, 22, 26, 14), (0, 18, 24, 0))
+    tree, parts, settings = next(columns for least, *columns in sizes if width >= least)
+    used = 2 + tree + 1 + parts + 1 + 6 + 1 + _state_cells(width) + 1 + (settings + 1 if settings else 0)
+    return tree, parts, settings, max(width - used, 0)
+
+
+def _state_cells(width: int) -> int:
+    return 13 if width >= 100 else 1
+
+
+def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
+    paint, log = frame.paint, frame.log
+    run, parent = told.started.run, _parent(log, told)
+    tree, parts, settings, words = _columns(width)
+    ink = paint.dim if told.deleted else paint.selected if run == chosen(frame) else paint.base
+    star = ("*" if paint.ascii else "★") if told.starred else ""
+    guides, state = _guides(guide, paint), _state(log, told, paint)
+    state = fitted(state, _state_cells(width), paint.ascii) if width >= 100 else state[:1]
+    name = f"{run}{star} {visible(told.name, paint.ascii, True)}".rstrip()
+    name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
+    row: list[Part] = [
+        (paint.drawn if run == chosen(frame) else " ", paint.accent),
+        (paint.diamond if told is log.now else " ", paint.good),
+        (guides, paint.rule),
+        (name, ink),
+        (" " * (tree - cells(guides) - cells(name)), paint.base),
+        (f" {fitted(_parts(told, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
+        (f"{len(told.steps):>6} ", paint.number),
+        (f"{state} ", paint.good if told is log.now else paint.dim),
+    ]
+    if settings:
+        said = ", ".join(changes(told, parent)) if parent else ""
+        row.append((f"{fitted(_safe(said, paint), settings, paint.ascii)} ", paint.mark))
+    return paint.row([*row, (fitted(_words(told, parent, paint), words, paint.ascii), paint.dim)], width)
+
+
+def _about(frame: Frame, told: RunLog) -> Iterator[list[Part]]:
+    """All that the row of the chosen run may have had to cut."""
+    paint, parent = frame.paint, _parent(frame.log, told)
+    began = told.started
+    said = f"run {began.run}, {_state(frame.log, told, paint)[2:]}"
+    if began.twin_of is not None:
+        said += f", twin of run {began.twin_of}"
+    if parent:
+        said += f", {_parts(told, parent, paint)}"
+        if began.how:
+            said += f"{paint.between}what is shared was {_safe(began.how, paint)}"
+    yield []
+    yield [
+        (said, paint.title),
+        (f"{paint.between}{_safe(', '.join(changes(told, parent)) or 'set as its parent', paint)}", paint.mark)
+        if parent
+        else (f"{paint.between}prompt: {visible(began.prompt, paint.ascii, True)}", paint.dim),
+    ]
+    yield [("goes on with: ", paint.dim), (_words(told, parent, paint) or "nothing yet", paint.base)]
+    memory, rewinds = frame.log.memory, _safe(frame.log.rewinds, paint)
+    if memory and memory.bound:
+        said = f"{in_bytes(memory.kept)} of at most {in_bytes(memory.bound)} kept, so that little is read again"
+        yield [(f"{said}{paint.between}goes back {rewinds}" if rewinds else said, paint.dim)]
+
+
+def _parent(log: Log, told: RunLog) -> RunLog | None:
+    began = told.started
+    parent = began.parent if began.parent is not None else began.twin_of
+    return log.runs.get(parent) if parent is not None and parent != began.run else None
+
+
+def _parts(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
+    """Where it leaves its parent, and what it took instead."""
+    if parent is None:
+        return ""
+    if told.started.pieces != parent.started.pieces:
+        return "another prompt"
+    at = parting(told, parent)
+    if at is None:
+        return f"step {told.started.shared + 1}, the same so far"
+    mine, theirs = (
+        visible_token(step.token_id, step.data, paint.ascii) for step in (told.steps[at], parent.steps[at])
+    )
+    return f"step {at + 1} {fitted(mine, min(cells(mine), 12))} for {theirs}"
+
+
+def _words(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
+    at = told.started.shared
+    if parent and (parted := parting(told, parent)) is not None:
+        at = parted
+    return visible("".join(told.steps.texts[at : at + WORDS]).strip(), paint.ascii, True)
+
+
+def _state(log: Log, told: RunLog, paint: Paint) -> str:
+    if told is log.now or told is log.twin:
+        state, note = log.state, log.note if log.state == "ended" else ""
+    else:
+        state, note = ("ended", told.ended) if told.ended is not None else ("paused", "")
+    glyph = (STATES_ASCII if paint.ascii else STATES).get(state, "?")
+    return f"{glyph} {visible(note or state, paint.ascii, True)}"
+
+
+def _guides(guide: str, paint: Paint) -> str:
+    branch, last, wall = GUIDES_ASCII if paint.ascii else GUIDES
+    drawn = "".join({"├": branch, "└": last, "│": wall, " ": "   "}[level] for level in guide)
+    return drawn if len(drawn) <= DEEPEST else paint.ellipsis + drawn[1 - DEEPEST :]
+
+
+def _safe(text: str, paint: Paint) -> str:
+    return visible(paint.ours(text), paint.ascii, True)

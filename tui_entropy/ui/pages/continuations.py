@@ -1,0 +1,111 @@
+"""Several short continuations from one place, grouped by what they say."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import Any, ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.metrics.metric import LN2
+from tui_entropy.records.commands import AskFan
+from tui_entropy.records.events import Fanned, FanRow
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
+from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.wording import wrapped
+
+SHARE, NUMBER = 12, 14
+
+
+class Fan(View):
+    """A row for each continuation, those that say the same together; the chosen row is always in view."""
+
+    PACE: ClassVar[float] = HEAVY
+    TRUST: ClassVar[str] = "logits"
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, fan, asked = frame.paint, frame.log.fan, frame.fan
+        place = f"before step {asked.step + 1}"
+        waiting = frame.awaited and f"waiting for {_told(frame.awaited)}, from before step {frame.awaited.step + 1}"
+        if fan is None or (fan.run, fan.index) != (asked.run, asked.step):
+            heading = self.heading(frame, "fan", [place] if asked.run else [], width)
+            return [heading, *paint.hint(waiting or NEVER, width)][:height]
+        n_groups = len({row.group for row in fan.rows})
+        groups = [place, f"{len(fan.rows)} draws of {fan.tokens} tokens", f"{n_groups} group{'s' * (n_groups != 1)}"]
+        rows = [self.heading(frame, "fan", groups, width), paint.row(_entropy(frame, fan), width)]
+        if waiting:
+            rows.append(paint.row([(waiting, paint.warning)], width))
+        elif (asked.n, asked.tokens) != (len(fan.rows), fan.tokens):
+            rows.append(paint.row([(f"g asks for {_told(asked)}", paint.warning)], width))
+        title = f"  group {'share':>{SHARE - 6}} {'log p / token':>{NUMBER}} {frame.unit}  text"
+        rows.append(paint.row([(f"{title}, {paint.diamond} where it ends", paint.dim)], width))
+        about = _about(frame, in_order(fan), width)
+        room = max(height - len(rows) - len(about), 1)
+        lines = in_order(fan)
+        first = min(max(frame.row - room // 2, 0), max(len(lines) - room, 0))
+        for n, row in list(enumerate(lines))[first : first + room]:
+            led = n == 0 or lines[n - 1].group != row.group
+            rows.append(paint.row(_row(frame, fan, row, led, n == min(frame.row, len(lines) - 1), width), width))
+        return [*rows, *about][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        last = len(frame.log.fan.rows) - 1 if frame.log.fan else 0
+        return {"row": min(max(min(frame.row, last) + by, 0), max(last, 0))}
+
+
+def _told(ask: AskFan) -> str:
+    return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
+
+
+def in_order(fan: Fanned) -> list[FanRow]:
+    """The largest group first, and in it the most probable."""
+    return sorted(fan.rows, key=lambda row: (row.group, -row.logprob))
+
+
+def _entropy(frame: Frame, fan: Fanned) -> list[Part]:
+    paint = frame.paint
+    value = figure(fan.entropy / LN2 if frame.bits else fan.entropy)
+    about = f"{paint.between}{len(fan.rows)} draws{paint.between}{visible(fan.same, paint.ascii, True)} text"
+    return [
+        ("discrete semantic entropy", paint.title),
+        (about, paint.dim),
+        (f"  {value} ", paint.number),
+        (f"{frame.unit} over the groups", paint.dim),
+    ]
+
+
+def _row(frame: Frame, fan: Fanned, row: FanRow, led: bool, here: bool, width: int) -> list[Part]:
+    paint = frame.paint
+    count = sum(other.group == row.group for other in fan.rows)
+    share = f"{count}/{len(fan.rows)} {100 * count / len(fan.rows):3.0f} %" if led else ""
+    mean = row.logprob / max(len(row.token_ids), 1)
+    end = f" {paint.diamond}" if row.ended else paint.ellipsis
+    said = visible(row.text, paint.ascii, True)
+    room = max(width - 2 - 3 - SHARE - NUMBER - 8, 1)
+    return [
+        (paint.drawn if here else " ", paint.accent),
+        (f" {row.group + 1 if led else '':>2} ", paint.title),
+        (f"{share:>{SHARE - 1}}", paint.number),
+        (f"{figure(mean / LN2 if frame.bits else mean):>{NUMBER}}       ", paint.number),
+        (fitted(said, min(cells(said), room), paint.ascii), paint.selected if here else paint.base),
+        (end, paint.dim),
+    ]
+
+
+def _about(frame: Frame, lines: list[FanRow], width: int) -> list[Strip]:
+    """The chosen one whole, and what the columns mean."""
+    paint = frame.paint
+    if not lines:
+        return []
+    row = lines[min(frame.row, len(lines) - 1)]
+    p = math.exp(max(row.logprob, -700))
+    said = visible(row.text, paint.ascii, True)
+    parts: list[Part] = [("chosen: ", paint.dim), (said, paint.base), (f"  p {p:.2g}", paint.number)]
+    parts.append((f" model, {len(row.token_ids)} tokens, {'ends there' if row.ended else 'goes on'}", paint.dim))
+    return [paint.row([], width), *(paint.row(line, width) for line in islice(wrapped(parts, width), 4))]
+
+
+NEVER = "Several short continuations from the token under the cursor, grouped by what they say."

@@ -1,0 +1,145 @@
+"""Every series in a table: its value at the cursor, its mean and deviation so far, and its course."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.metrics.metric import Series
+from tui_entropy.metrics.standard import SERIES
+from tui_entropy.state.step_store import Steps
+from tui_entropy.ui.drawing.glyphs import fitted, visible
+from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.wording import state, wrapped
+
+OF, UNIT = 12, 8
+CHUNK = 512
+Moments = tuple[int, float, float]
+"""Count, mean, and sum of squared deviations from it."""
+
+
+class Running:
+    """Mean and population deviation of a series over the steps up to any one: kept for every CHUNK steps, so that no
+    more than one chunk is read anew wherever the cursor goes. Unknown values are passed over."""
+
+    def __init__(self) -> None:
+        self._kept: list[Moments] = [(0, 0.0, 0.0)]
+
+    def over(self, steps: Steps, series: Series, n: int) -> tuple[float, float]:
+        """Mean and deviation of the first n steps; NaN where all are unknown."""
+        while len(self._kept) <= n // CHUNK:
+            first = (len(self._kept) - 1) * CHUNK
+            self._kept.append(_merged(self._kept[-1], steps.values(series, first, first + CHUNK)))
+        at = n // CHUNK
+        count, mean, squares = _merged(self._kept[at], steps.values(series, at * CHUNK, n))
+        return (mean, math.sqrt(squares / count)) if count else (math.nan, math.nan)
+
+
+def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
+    """With further values (Chan, Golub and LeVeque 1979)."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return before
+    count, mean, squares = before
+    their_mean = sum(known) / len(known)
+    off, total = their_mean - mean, count + len(known)
+    apart = [value - their_mean for value in known]
+    squares += sum(map(operator.mul, apart, apart)) + off * off * count * len(known) / total
+    return total, mean + off * len(known) / total, squares
+
+
+class Numbers(View):
+    """The chosen row is always in view."""
+
+    PACE: ClassVar[float] = HEAVY
+    OF_STEP: ClassVar[bool] = True
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._steps: Steps | None = None
+        self._so_far: dict[str, Running] = {}
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, step = frame.paint, frame.step
+        if self._steps is not frame.log.steps:
+            self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
+        where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
+        head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
+        about = list(_about(frame, width))
+        name, cell = (29, 9) if width >= 96 else (23, 8)
+        wide = max(width - 4 - name - OF - 3 * cell - UNIT - 2, 0)
+        title = f" tc {'series':<{name}} {'of':<{OF - 1}}{'now':>{cell}} {'unit':<{UNIT - 1}}"
+        title += f"{'mean':>{cell}}{'std':>{cell}}"
+        title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
+        room = max(height - len(head) - 1 - len(about), 1)
+        first = min(max(SERIES.index(frame.chosen) - room // 2, 0), max(len(SERIES) - room, 0))
+        rows = [self._row(frame, series, name, cell, wide) for series in SERIES[first : first + room]]
+        return [
+            strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
+        ]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
+        return {"chosen": SERIES[at]}
+
+    def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
+        paint = frame.paint
+        written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
+        here = series == frame.chosen
+        value = None if frame.step is None else series.value(frame.step, frame.bits)
+        now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
+        mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
+        uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
+        trust = frame.trust_of(series)
+        unit = paint.ours(series.unit(frame.bits))
+        return paint.row(
+            [
+                (paint.drawn if here else " ", paint.accent),
+                (f"{uses} ", paint.accent),
+                (fitted(series.name, name, paint.ascii), paint.selected if here else paint.base),
+                (f" {series.distribution:<10}", paint.dim),
+                (paint.trusted[trust.level][0].strip() if trust else " ", paint.dim),
+                (now.rjust(cell), paint.number),
+                (f" {unit}".ljust(UNIT), paint.dim),
+                (figure(series.shown(mean, frame.bits)).rjust(cell), paint.base),
+                (figure(series.shown(deviation, frame.bits)).rjust(cell), paint.base),
+                ("  ", paint.base),
+                (_course(frame, series, wide), paint.model),
+            ],
+            4 + name + OF + 3 * cell + UNIT + 2 + wide,
+        )
+
+
+def _course(frame: Frame, series: Series, wide: int) -> str:
+    """The newest values up to the cursor, drawn from the least to the most of them."""
+    if wide < 3 or frame.cursor is None:
+        return ""
+    values = list(frame.log.steps.values(series, max(frame.cursor + 1 - wide, 0), frame.cursor + 1))
+    return frame.paint.course(values)
+
+
+def _perplexities(frame: Frame, width: int) -> Strip:
+    """exp of the mean surprisal of what is scored: of the prompt, and of the written text."""
+    paint, step = frame.paint, frame.step
+    known = [value for value in frame.log.prompt_scores.get("surprisal", ()) if not math.isnan(value)]
+    of_prompt = math.exp(math.fsum(known) / len(known)) if known else None
+    parts: list[Part] = [("perplexity: prompt ", paint.dim), (figure(of_prompt), paint.number)]
+    parts += [(f" ({len(known)} tokens)", paint.dim), (paint.between, paint.dim)]
+    parts += [("written text ", paint.dim), (figure(step.perplexity if step else None), paint.number)]
+    return paint.row([*parts, (f" ({0 if step is None else step.index + 1} tokens)", paint.dim)], width)
+
+
+def _about(frame: Frame, width: int) -> Iterator[Strip]:
+    """What the chosen number means, and how far it can be believed."""
+    paint, series = frame.paint, frame.chosen
+    for line in wrapped([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
+        yield paint.row(line, width)
+    trust = frame.trust_of(series)
+    if trust:
+        yield from paint.hint(f"{trust.level}: {visible(trust.reason, paint.ascii, True)}", width)

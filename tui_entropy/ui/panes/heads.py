@@ -1,0 +1,203 @@
+"""Attention entropy of every layer and head at one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.step import Step, normalised
+from tui_entropy.ui.drawing.hysteresis import Levels
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import HEAVY, View
+
+LABEL = 4
+STIR = 0.05
+"""A change of entropy / ln n that is worth a mark."""
+NUMBERED = 6
+"""Cells of a head where there is room for the change as a number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers and heads are shown, and where."""
+
+    layers: list[int]
+    """1-based, from the top row of the first panel down, panel after panel."""
+    rows: int
+    heads: range
+    """0-based."""
+    cell: int
+    group: int
+    """Query heads that share a key head; a space is left between groups. 0 for no spaces."""
+    pitch: int
+    """Cells from panel to panel."""
+
+    def column(self, head: int) -> int:
+        """Where a head's cell begins in its panel."""
+        n = head - self.heads.start
+        return LABEL + n * self.cell + (n // self.group if self.group else 0)
+
+
+class HeadGrid(View, can_focus=True):
+    """A click asks for a layer and a head, on a layer's number for the mean of its heads."""
+
+    PACE: ClassVar[float] = HEAVY
+    TRUST: ClassVar[str] = "heads"
+    OF_STEP: ClassVar[bool] = True
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._levels = Levels()
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, card, step = frame.paint, frame.log.card, frame.step
+        if (why := self.missing(frame)) or card is None:
+            title = self.heading(frame, "heads", ["entropy / ln n"], width)
+            hint = why or "How widely each head of each layer looks, once a model is up and writes."
+            return [title, *paint.hint(hint, width)][:height]
+        plan = _plan(frame, card, width, max(height - 2, 1))
+        live = frame.following and frame.log.state == "writing" and not frame.played
+        steps = paint.levels if paint.rich else len(paint.shades)
+        self._levels.follow((frame.log.run, paint) if live else None, steps)
+        rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
+        shares = _shares(step)
+        before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
+        for y in range(min(plan.rows, len(plan.layers))):
+            parts: list[Part] = []
+            for layer in plan.layers[y :: plan.rows]:
+                row = _layer(frame, card, plan, layer, shares, before, self._levels if live else None)
+                parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
+            rows.append(paint.row(parts, width))
+        return [*rows, _selected(frame, card, shares, before, width)][:height]
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None or self.frame.log.card is None:
+            return
+        plan = _plan(self.frame, self.frame.log.card, self.size.width, max(self.size.height - 2, 1))
+        panel, x = divmod(event.x, plan.pitch)
+        index = panel * plan.rows + event.y - 1
+        if not 1 <= event.y <= plan.rows or index >= len(plan.layers):
+            return
+        head = next((h for h in plan.heads if plan.column(h) <= x < plan.column(h) + plan.cell), None)
+        self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
+
+
+def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[str | list[Part]]:
+    if len(plan.layers) < card.n_layers:
+        yield f"{plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
+    if len(plan.heads) < card.n_heads:
+        yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
+    yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
+    yield from frame.where
+    if plan.cell >= NUMBERED:
+        yield "change in hundredths"
+    elif plan.cell >= 2:
+        yield f"{frame.paint.up}{frame.paint.down} change"
+    yield f"{card.n_layers} layers x {card.n_heads}"
+
+
+def _plan(frame: Frame, card: ModelCard, width: int, rows: int) -> Plan:
+    """All layers where they fit, in panels side by side where there is room; else those around the selected one."""
+    ratio = card.n_heads // card.n_kv_heads if card.n_kv_heads else 1
+    group = ratio if 1 < ratio < card.n_heads else 0
+    panels = -(-card.n_layers // rows)
+    for cell, spaced in ((NUMBERED, group), (3, group), (2, group), (2, 0), (1, group), (1, 0)):
+        across = card.n_heads * cell + (card.n_heads // spaced if spaced else 0)
+        if (LABEL + across + 1) * panels - 1 <= width:
+            break
+    n_heads = max(min(card.n_heads, (width - LABEL) // cell), 1)
+    pitch = LABEL + n_heads * cell + (n_heads // spaced if spaced else 0) + 1
+    panels = max(min((width + 1) // pitch, -(-card.n_layers // rows)), 1)
+    count = min(card.n_layers, rows * panels)
+    last = min(max(frame.layer + count // 2, count), card.n_layers)
+    start = min(max((frame.head or 1) - 1 - n_heads // 2, 0), card.n_heads - n_heads)
+    used = min(rows, -(-count // panels))
+    return Plan(list(range(last, last - count, -1)), used, range(start, start + n_heads), cell, spaced, pitch)
+
+
+def _shares(step: Step | None) -> list[list[float | None]]:
+    """Entropy / ln n, per layer and head."""
+    if step is None:
+        return []
+    return [normalised(row, keys) for row, keys in zip(step.head_entropy.rows(), step.visible_keys, strict=True)]
+
+
+def _layer(
+    frame: Frame,
+    card: ModelCard,
+    plan: Plan,
+    layer: int,
+    shares: list[list[float | None]],
+    before: list[list[float | None]],
+    levels: Levels | None,
+) -> list[Part]:
+    """levels: what its cells go on to show, None for what they are."""
+    paint = frame.paint
+    here = layer == frame.layer
+    mark = "~" if card.windows[layer - 1] is not None else " "
+    parts: list[Part] = [(f"{layer:>3}{mark}", paint.cursor if here else paint.dim)]
+    if not card.attention[layer - 1]:
+        kind = f"{card.layer_kinds[layer - 1]}: no rows"
+        return [*parts, (kind[: plan.pitch - LABEL - 1], paint.dim)]
+    for head in plan.heads:
+        gap = plan.column(head) - sum(len(text) for text, _ in parts)
+        if gap:
+            parts.append((" " * gap, paint.base))
+        share = shares[layer - 1][head] if shares else None
+        shown = share if share is None or levels is None else levels.held((layer, head), share)
+        text, style = paint.cell(shown, plan.cell, _stir(frame, plan, share, before, layer, head))
+        if here and frame.head == head + 1:
+            text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"
+        parts.append((text, style))
+    return parts
+
+
+def _stir(
+    frame: Frame, plan: Plan, share: float | None, before: list[list[float | None]], layer: int, head: int
+) -> str:
+    """The change since the step before, where it is worth a mark and there is room: an arrow, or hundredths."""
+    was = before[layer - 1][head] if before else None
+    if plan.cell < 2 or share is None or was is None or abs(share - was) < STIR:
+        return ""
+    if plan.cell >= NUMBERED:
+        return f"{100 * (share - was):+.0f} "
+    return frame.paint.up if share > was else frame.paint.down
+
+
+def _selected(
+    frame: Frame, card: ModelCard, shares: list[list[float | None]], before: list[list[float | None]], width: int
+) -> Strip:
+    """The chosen layer and head in numbers."""
+    paint, layer, step = frame.paint, min(max(frame.layer, 1), card.n_layers), frame.step
+    where = [(f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)]
+    window, kind = card.windows[layer - 1], card.layer_kinds[layer - 1]
+    kind = f"{kind} {window}" if window else kind
+    if not card.attention[layer - 1]:
+        return paint.whole(where, [f"{kind}: no attention rows"], width)
+    if not shares or step is None:
+        return paint.whole(where, [kind], width)
+    now, keys = _share(shares[layer - 1], frame.head), step.visible_keys[layer - 1]
+    if now is None or keys is None:
+        return paint.whole(where, ["? of one visible key", kind], width)
+    entropy = now * math.log(keys) / (math.log(2) if frame.bits else 1)
+    groups: list[str | list[Part]] = [
+        [(f"{now:.2f}", paint.number), (f" x ln {keys} = {entropy:.2f} {frame.unit}", paint.dim)]
+    ]
+    was = _share(before[layer - 1], frame.head) if before else None
+    if was is not None:
+        groups.append(f"{round(now - was, 2) + 0.0:+.2f}")
+    return paint.whole(where, [*groups, kind], width)
+
+
+def _share(row: list[float | None], head: int | None) -> float | None:
+    if head is not None:
+        return row[head - 1] if head <= len(row) else None
+    known = [share for share in row if share is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,116 @@
+"""Key hints: the bottom line. What can be pressed now, or one sentence to the person."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.style import Style
+from textual.strip import Strip
+
+from tui_entropy.records.knobs import BY_NAME as KNOB
+from tui_entropy.ui.drawing.glyphs import cells, visible
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds, named
+from tui_entropy.ui.keys.needs import offered
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import View
+
+ALWAYS = ("help", "quit")
+BY_ID = {key.id: key for key in KEYS}
+ORDER = (
+    "pause", "step", "back", "prompt", "temperature.down", "vector.1", "numbers", "waterfall", "layers", "quadrants",
+    "heads", "attention", "strip", "again", "tint", "stop", "zoom",
+)  # fmt: skip
+"""Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
+AT_STOP = (
+    "pause", "take", "candidate.up", "step", "ban", "force", "back", "sentence", "breakpoints", "watches",
+    "temperature.down", "vector.1", "waterfall", "prompt", "numbers", "layers",
+)  # fmt: skip
+"""The same while writing rests, or an earlier step is looked at."""
+AT_END = (
+    "again", "prompt", "back", "edit", "branches", "temperature.down", "vector.1", "numbers", "waterfall", "layers",
+    "quadrants", "heads", "attention", "strip", "tint", "zoom",
+)  # fmt: skip
+"""The same when nothing is being written."""
+ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
+    "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
+    "ask": (), "breakpoints": ("back",), "watches": ("pause", "back"),
+    "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "unit"),
+}  # fmt: skip
+"""Keys of everywhere that matter on a page."""
+PAIRS = {
+    "back": "on", "temperature.down": "temperature.up", "strip.up": "strip.down", "strip.left": "strip.right",
+    "lanes.hotter": "lanes.cooler", "fan.more": "fan.fewer", "fan.longer": "fan.shorter",
+    "stage.before": "stage.after", "stage.earlier": "stage.later", "page.row.up": "page.row.down",
+    "replay.slower": "replay.faster", "replay.before": "replay.after", "candidate.up": "candidate.down",
+}  # fmt: skip
+"""A key and the one that does the opposite, which are offered together."""
+
+
+class Hints(View, can_focus=False):
+    """Each hint can be clicked."""
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        notice = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
+        said = [frame.paint.row([(notice, frame.paint.accent)], width)] if notice else []
+        return [*said, self._keys(frame, width)][:height]
+
+    def _keys(self, frame: Frame, width: int) -> Strip:
+        always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
+        right = [part for key in always for part in hint(frame, key)]
+        left = [part for key in wanted(frame) for part in hint(frame, key)]
+        about: list[Part] = []
+        if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
+            about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
+        room = width - sum(cells(text) for text, _ in [*about, *right])
+        return frame.paint.row([*about, *whole(left, room)], width, right)
+
+
+def wanted(frame: Frame) -> list[Key]:
+    """The keys that help now, the most useful first. None of them would be refused."""
+    return [key for key in _listed(frame) if offered(frame, key)]
+
+
+def _listed(frame: Frame) -> list[Key]:
+    if frame.place:
+        own = [key for key in KEYS if key.hint and key.where not in ("", "usual") and holds(key.where, frame.place)]
+        return [*own, *(BY_ID[name] for name in ALSO.get(frame.place, ()))]
+    first = [BY_ID["restart"]] + ([] if frame.following else [BY_ID["follow"]])
+    stopped = frame.log.state == "paused" or not frame.following
+    going = frame.log.state in ("reading", "writing")
+    return [*first, *(BY_ID[name] for name in (AT_STOP if stopped else ORDER if going else AT_END))]
+
+
+def hint(frame: Frame, key: Key) -> list[Part]:
+    word = "go on" if key.id == "pause" and frame.log.state == "paused" else key.hint
+    return [
+        (f"{_spelled(frame, key)} ", clickable(frame.paint.number, key.action)),
+        (f"{word}  ", clickable(frame.paint.dim, key.action)),
+    ]
+
+
+def _spelled(frame: Frame, key: Key) -> str:
+    """Its first key, with that of its opposite where there is one; of the vectors as many as there are."""
+    first = named(key.keys.split(",")[0], frame.paint.ascii)
+    if key.id == "vector.1":
+        n = min(len(frame.vectors), 9)
+        return first if n < 2 else f"{first}-{n}"
+    if key.id in PAIRS:
+        return f"{first} {named(BY_ID[PAIRS[key.id]].keys.split(',')[0], frame.paint.ascii)}"
+    return first
+
+
+def whole(parts: list[Part], room: int) -> list[Part]:
+    """As many hints (two parts each) as fit uncut."""
+    kept: list[Part] = []
+    for name, word in zip(parts[::2], parts[1::2], strict=True):
+        room -= cells(name[0]) + cells(word[0])
+        if room < 0:
+            break
+        kept += [name, word]
+    return kept
+
+
+@lru_cache(256)
+def clickable(style: Style, action: str) -> Style:
+    return style + Style(meta={"@click": f"app.{action}"})

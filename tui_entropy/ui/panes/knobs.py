@@ -1,0 +1,146 @@
+"""The knobs of the draw and the control vectors: applied, and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.records.knobs import KNOBS, brief, is_idle, is_off
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
+from tui_entropy.ui.drawing.glyphs import cells, visible
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import View
+
+POLICY = {False: "a change keeps old keys", True: "a change reads again"}
+"""What the next change of a vector does with the keys and values of the text before."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A stretch of the strip that can be clicked."""
+
+    parts: list[Part]
+    message: View.KnobAsked | View.VectorAsked | None = None
+
+    @property
+    def width(self) -> int:
+        return sum(cells(text) for text, _ in self.parts)
+
+
+class KnobStrip(View, can_focus=True):
+    """A click chooses a knob, and keys of the strip act on it then; or it switches a vector, and keys stay as they
+    are."""
+
+    FOCUS_ON_CLICK = False
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._look: tuple[object, ...] = ()
+        self._strips: list[Strip] = []
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        """As it was drawn before, unless something that it shows is another: tokens are nothing to it."""
+        log = frame.log
+        look = (
+            frame.paint, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
+            frame.knobs, log.knobs, frame.vectors, log.vectors,
+        )  # fmt: skip
+        if look != self._look:
+            self._look, lines = look, self._lines(frame, width, height)[:height]
+            self._strips = [frame.paint.row([part for item in line for part in item.parts], width) for line in lines]
+        return self._strips
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None:
+            return
+        lines = self._lines(self.frame, self.size.width, self.size.height)
+        x = event.x
+        for item in lines[event.y] if event.y < len(lines) else []:
+            if 0 <= x < item.width and item.message:
+                self.post_message(item.message)
+            x -= item.width
+
+    def _lines(self, frame: Frame, width: int, height: int) -> list[list[Item]]:
+        """Knobs, then vectors on a line of their own where there is more than one. Knobs that are off give way."""
+        title = Item([("knobs ", frame.paint.focused if self.has_focus else frame.paint.title)])
+        vectors = [Item([("vectors ", frame.paint.title)]), *_vectors(frame)]
+        if height < 2:
+            return _wrapped([title, *self._knobs(frame, spare=True), *vectors], width)[:1]
+        for spare in (False, True):
+            lines = _wrapped([title, *self._knobs(frame, spare)], width)
+            if len(lines) < height:
+                break
+        return [*lines[: height - 1], *_wrapped(vectors, width)][:height]
+
+    def _knobs(self, frame: Frame, spare: bool) -> Iterator[Item]:
+        """All knobs, or where `spare` those that do something, are pending or chosen."""
+        paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
+        for knob in KNOBS:
+            name = knob.name
+            chosen = self.has_focus and name == frame.knob
+            now, wanted = _value(applied, name), _value(asked, name)
+            pending = now != wanted
+            if not (pending or chosen) and (is_idle(asked, name) or (spare and now == "off")):
+                continue
+            parts: list[Part] = [(f"{paint.ours(knob.short)} ", paint.selected if chosen else paint.dim)]
+            if pending:
+                parts += [(f"{now}{paint.arrow}", paint.dim), (wanted, paint.warning)]
+            else:
+                parts.append((now, paint.dim if now == "off" else paint.number))
+            if chosen and frame.typed:
+                parts.append((f" {frame.typed}_", paint.cursor))
+            yield Item([*parts, ("  ", paint.base)], self.KnobAsked(name))
+
+
+def _value(knobs: Knobs, name: str) -> str:
+    if name == "temperature" and knobs.temperature == 0:
+        return "0 greedy"
+    if name != "temperature" and is_off(knobs, name):
+        return "off"
+    value = getattr(knobs, name)
+    return f"{value:.2f}" if isinstance(value, float) and round(value, 2) == value else brief(knobs, name)
+
+
+def _vectors(frame: Frame) -> Iterator[Item]:
+    paint = frame.paint
+    applied = {vector.name: vector for vector in frame.log.vectors}
+    vectors = frame.vectors or frame.log.vectors
+    if not vectors:
+        yield Item([("none: start with --vector FILE to load one", paint.dim)])
+    for n, vector in enumerate(vectors):
+        pending = applied.get(vector.name) != vector
+        style = paint.warning if pending else paint.number if vector.on else paint.dim
+        dot = paint.dot_on if vector.on else paint.dot_off
+        name = visible(vector.name, paint.ascii, in_table=True)
+        key = str(n + 1) if n < 9 else " "
+        parts = [
+            (key, paint.accent),
+            (f"{dot} ", style),
+            (f"{name} {vector.strength:+.1f}{_layers(vector)}  ", style),
+        ]
+        yield Item(parts, View.VectorAsked(n))
+    if vectors:
+        yield Item([("O ", paint.accent), (POLICY[frame.rebuild], paint.warning if frame.rebuild else paint.dim)])
+
+
+def _layers(vector: Vector) -> str:
+    if vector.first is None and vector.last is None:
+        return ""
+    return f" [{vector.first or ''}-{vector.last or ''}]"
+
+
+def _wrapped(items: list[Item], width: int) -> list[list[Item]]:
+    lines: list[list[Item]] = [[]]
+    used = 0
+    for item in items:
+        if lines[-1] and used + item.width > width + 2:
+            lines.append([])
+            used = 0
+        lines[-1].append(item)
+        used += item.width
+    return lines

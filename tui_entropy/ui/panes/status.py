@@ -1,0 +1,127 @@
+"""One line: which model, what it is doing, and what it costs."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
+from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import View
+
+STATE = 24
+"""Cells of the state, so that what follows stays in its place."""
+
+REASON = 40
+"""Cells of the expression that stopped it."""
+
+GLYPHS = {
+    "starting": "◌", "loading": "◔", "ready": "○", "reading": "◑", "writing": "●", "paused": "‖", "ended": "■",
+    "failed": "✗", "lost": "✗",
+}  # fmt: skip
+GLYPHS_ASCII = {
+    "starting": ".", "loading": ":", "ready": "o", "reading": "%", "writing": "*", "paused": "=", "ended": "#",
+    "failed": "!", "lost": "!",
+}  # fmt: skip
+
+
+class Status(View):
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        log, paint = frame.log, frame.paint
+        if log.state in ("failed", "lost") and not frame.played:
+            return [paint.row(_state(log, paint), width, [(f"{paint.between}E restart the engine", paint.accent)])]
+        name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
+        state = _state(log, paint)
+        if frame.played:
+            state = [(f"{visible(frame.played, paint.ascii, True)}  ", paint.accent), *state]
+        gauges = _gauges(frame)
+        where: list[Part] = []
+        if log.card and width >= (108 if frame.played else 72):
+            # Of weights that are not the original ones the first word says what they are, such as Q4_1.
+            kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
+            way = f" {log.memory.step}" if log.memory and log.memory.step else ""
+            where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
+        name = visible(name, in_table=True)
+        room = max(width - sum(cells(text) for text, _ in state) - 2, 8)  # what it is doing comes before its name
+        left: list[Part] = [
+            (fitted(name, min(cells(name), 24, room), paint.ascii), paint.title),
+            *where,
+            ("  ", paint.base),
+        ]
+        used = sum(cells(text) for text, _ in [*left, *state])
+        gap = max(STATE - sum(cells(text) for text, _ in state), 2)
+        if gauges and used + gap + cells(gauges[0]) > width:
+            gap = 2
+        room = width - used - gap
+        while gauges and cells("  ".join(gauges)) > room:
+            gauges.pop()
+        right: list[Part] = [(" " * gap, paint.base), ("  ".join(gauges), paint.dim)] if gauges else []
+        return [paint.row([*left, *state, *right], width)]
+
+
+def _state(log: Log, paint: Paint) -> list[Part]:
+    """The state with a glyph, a number and a reason."""
+    style = {"failed": paint.error, "lost": paint.error, "paused": paint.warning, "ended": paint.title}.get(
+        log.state, paint.good
+    )
+    glyph = (GLYPHS_ASCII if paint.ascii else GLYPHS)[log.state]
+    note = visible(log.note, paint.ascii, in_table=True)
+    match log.state:
+        case "writing":
+            speed = log.tokens_per_second()
+            said = "writing" if speed is None else f"writing {speed:.1f} tok/s"
+        case "reading":
+            done = log.prefilled
+            said = f"reading the prompt {done.done}/{done.total}" if done else "reading the prompt"
+        case "loading" if log.progress:
+            return [(f"{glyph} ", style), *_progress(log, paint)]
+        case "lost":
+            said = note or "the engine is gone"
+        case "failed":
+            said = note or "failed"
+        case _:
+            if log.stopped_by is not None:
+                expression = note.removeprefix("breakpoint").removeprefix(": ")
+                expression = fitted(expression, min(cells(expression), REASON), paint.ascii)
+                note = f"breakpoint {log.stopped_by}: {expression}"
+            said = f"{log.state} ({note})" if note else log.state
+    return [(f"{glyph} {said}", style)]
+
+
+def _progress(log: Log, paint: Paint) -> list[Part]:
+    progress = log.progress
+    assert progress
+    stage = (visible(progress.stage, paint.ascii, in_table=True), paint.base)
+    if progress.done is None:
+        return [stage]
+    if not progress.total:
+        return [stage, (f" {progress.done:.0f} {progress.unit}".rstrip(), paint.number)]
+    share = min(progress.done / progress.total, 1.0)
+    return [
+        stage,
+        (" ", paint.base),
+        (paint.bar(share, 10), paint.model),
+        (f" {progress.done:.0f}/{progress.total:.0f} {progress.unit}".rstrip(), paint.number),
+    ]
+
+
+def _gauges(frame: Frame) -> list[str]:
+    """Most wanted first."""
+    log = frame.log
+    gauges = []
+    if log.card:
+        gauges.append(f"context {log.context_used}/{log.card.context}")
+        gauges.append(f"seed {log.knobs.seed}")
+    if frame.link:
+        gauges.append(frame.link)
+    if log.memory:
+        gauges.append(f"engine {in_bytes(log.memory.resident)}")
+        if log.memory.device is not None:
+            gauges.append(f"device {in_bytes(log.memory.device)}")
+        gauges.append(f"cache {in_bytes(log.memory.cache)}")
+        if log.memory.kept:
+            gauges.append(f"kept {in_bytes(log.memory.kept)}")
+    if frame.terminal:
+        gauges.append(frame.terminal)
+    return gauges

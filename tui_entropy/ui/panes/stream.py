@@ -1,0 +1,361 @@
+"""The text: the prompt, then what the model wrote, tinted by one series."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+
+from tui_entropy.records.events import Started
+from tui_entropy.state.run_diff import parting
+from tui_entropy.state.run_view import changes
+from tui_entropy.state.step_store import Steps
+from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_token
+from tui_entropy.ui.drawing.paged_layout import Chapters, Place
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.wrap import Flow
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.turns import FOREIGN, GUTTER, MARK, PIECES, PROMPT, ROLE, _owner, _turns
+from tui_entropy.ui.views.view import View
+
+KEPT = 4096
+"""Lines that are kept as drawn."""
+
+
+class TokenStream(View, can_focus=True):
+    """Follows its end until a person scrolls or moves the cursor; a click asks for the cursor."""
+
+    TRUST: ClassVar[str] = "logits"
+
+    class Scrolled(Message):
+        """A person scrolled it."""
+
+        def __init__(self, stream: TokenStream, step: int | None) -> None:
+            super().__init__()
+            self.stream = stream
+            self.step = step
+            """The first one shown; None for the end."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.top: Place | None = None
+        """First line shown; None while following the end."""
+        self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
+        self._steps = Steps()
+        self._marked: set[int] = set()
+        """Steps with a mark before them."""
+        self._parted: int | None = None
+        """Of two lanes, the first step that differs."""
+        self._key: tuple[object, ...] = ()
+        self._started: Started | None = None
+        self._gutter = 0
+        self._laid = 0
+        self._look: tuple[object, ...] = ()
+        self._strips: dict[Place, Strip] = {}
+        """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
+        self._styles: dict[int, Style] = {}
+        """Of steps, in the way of `_look`."""
+
+    def show(self, frame: Frame) -> None:
+        """Bring the cursor into view where a person moved it; go back to the end where they asked for it."""
+        before, started = self.frame, frame.log.started
+        if started is not self._started:
+            self.top, self._started = None, started
+        if frame.following and (before is None or not before.following):
+            self.top = None
+        elif not frame.following and (before is None or before.following or frame.cursor != before.cursor):
+            self._reveal(frame)
+        super().show(frame)
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        name = f"run {frame.log.run}" if frame.log.twin else "text"
+        heading = self.heading(frame, name, self._title(frame), width)
+        if not frame.log.started:
+            return [heading, Strip([]), *_empty(frame, width)][:height]
+        self._lay(frame, width)
+        cursor, chapters = _owner(frame), self._chapters
+        under = chapters.line_of(cursor)
+        near = {chapters.moved(under, by) for by in (-1, 0, 1)}
+        room = height - 1 - self._ghost_below(frame, width)
+        shown = chapters.places(self._first(room), room)
+        rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
+        if room < height - 1 and shown and shown[-1] == chapters.end:
+            rows.append(frame.paint.row([(" " * self._gutter, frame.paint.base), _ghost(frame)], width))
+        return [heading, *rows]
+
+    def page(self, pages: float) -> None:
+        """Scroll by this many pages, down where positive; at the end, follow it again."""
+        self._scroll(round(pages * max(self.size.height - 2, 1)))
+
+    def to_end(self) -> None:
+        """Follow the end again."""
+        self.top = None
+        self.redraw()
+
+    def begin_with(self, step: int | None) -> None:
+        """Scroll so that a step is on the first line; None for the end."""
+        if self.frame is not None and self.frame.log.started and self.size:
+            self._lay(self.frame, self.size.width)
+            last = self._chapters.moved(self._chapters.end, 2 - self.size.height)
+            self.top = None if step is None else min(self._chapters.line_of(step), last)
+            self.redraw()
+
+    def step_at(self, x: int, y: int) -> int | None:
+        """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
+        frame, (width, height) = self.frame, self.size
+        below = bool(frame and self._ghost_below(frame, width))
+        shown = self._chapters.places(self._first(height - 1 - below), y)
+        if y < 1 or len(shown) < y - below:
+            return None
+        n, line = shown[-1]
+        column, found = self._gutter, None
+        for text, owner in self._chapters.flow(n).lines[line]:
+            column += Segment(text).cell_length
+            found = owner if owner >= 0 else found
+            if column > x:
+                return found
+        after = frame is not None and frame.log.proposed and shown[-1] == self._chapters.end
+        return frame.last if frame and after and (not below or len(shown) < y) else found
+
+    def on_click(self, event: events.Click) -> None:
+        step = self.step_at(event.x, event.y)
+        if step is not None:
+            self.post_message(self.CursorAsked(step))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._scroll(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._scroll(-3)
+
+    # --- Layout ----------------------------------------------------------------------------------------------
+
+    def _lay(self, frame: Frame, width: int) -> None:
+        """Bring the layout up to the newest step. It is begun anew only for another run or another width, or for a
+        mark in what is laid out already."""
+        log, paint = frame.log, frame.paint
+        assert log.started
+        self._parted = parting(log.now, log.twin) if log.twin else None
+        marked = {mark.index for mark in log.marks} | ({self._parted} if self._parted is not None else set())
+        late = sum(index < self._laid for index in marked)
+        key = (id(log.started), width, paint.ascii, frame.raw)
+        if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
+            self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
+            self._chapters = self._begun(log.started, frame, width)
+            self._strips, self._styles = {}, {}
+        look = (paint, frame.tint)
+        if look != self._look or len(self._strips) > KEPT:
+            self._look, self._strips, self._styles = look, {}, {}
+        self._marked = marked
+        self._steps = log.steps
+        self._chapters.follow(log.steps.texts)
+        self._laid = len(log.steps)
+        self._key = (*key, sum(index < self._laid for index in marked))
+
+    def _by_lane(self, index: int) -> bool:
+        """Whether a token is there only because of what tells this lane from its shadow."""
+        return bool(next(self._steps.values(FOREIGN, index, index + 1), None))
+
+    def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
+        paint = frame.paint
+
+        def fresh(n: int) -> Flow:
+            flow = Flow(width - self._gutter, paint.newline)
+            if n == 0:
+                _open(flow, started, frame, named=self._gutter == 0)
+            return flow
+
+        def add(flow: Flow, index: int, text: str) -> None:
+            if index in self._marked:
+                flow.add(paint.pin, MARK)
+            if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
+                flow.add(paint.foreign, MARK)
+            if not text and not self._steps[index].data:
+                text = nameless(self._steps[index].token_id, paint.ascii)
+            flow.add(visible(text, paint.ascii), index)
+
+        return Chapters(fresh, add)
+
+    def _first(self, height: int) -> Place:
+        """The first line shown. While following, a full page moves up by a quarter at once."""
+        if self.top is not None:
+            return self._chapters.moved(self.top, 0)
+        n, line = self._chapters.end
+        quarter = max(height // 4, 1)
+        return self._chapters.moved((n, 0), -(-(line + 1 - height) // quarter) * quarter)
+
+    def _scroll(self, lines: int) -> None:
+        height = self.size.height - 1
+        top = self._chapters.moved(self._first(height), lines)
+        self.top = top if len(self._chapters.places(top, height + 1)) > height else None
+        self.redraw()
+        self.post_message(self.Scrolled(self, None if self.top is None else self.step_at(self.size.width, 1) or 0))
+
+    def _reveal(self, frame: Frame) -> None:
+        height = max(self.size.height - 1, 1)
+        if frame.log.started and self.size:
+            self._lay(frame, self.size.width)
+        line = self._chapters.line_of(_owner(frame))
+        self.top = min(max(self._first(height), self._chapters.moved(line, 1 - height)), line)
+
+    def _ghost_below(self, frame: Frame, width: int) -> bool:
+        """Whether what comes next does not fit behind the text, and stands on a line of its own."""
+        if frame.log.proposed is None:
+            return False
+        n, line = self._chapters.end
+        used = sum(cells(text) for text, _ in self._chapters.flow(n).lines[line])
+        return self._gutter + used + cells(_ghost(frame)[0]) > width
+
+    # --- Drawing ---------------------------------------------------------------------------------------------
+
+    def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
+        paint, tint, unit = frame.paint, frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+        if frame.log.twin is not None:
+            yield from _lane(frame)
+            yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
+        top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
+        of = f" ({tint.distribution})" if tint.distribution else ""
+        yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
+        if frame.log.now.shadow is not None:
+            yield (
+                [(f"{paint.foreign} by the lane only", paint.mark)]
+                if paint.color == "mono"
+                else [("by the lane only", paint.base + paint.under)]
+            )
+        yield from frame.where_of_all
+        if self.top is not None or not frame.following:
+            yield "End follows"
+
+    def _line(self, frame: Frame, at: Place, width: int, cursor: int | None) -> Strip:
+        if cursor is None and at in self._strips:
+            return self._strips[at]
+        paint, (n, y) = frame.paint, at
+        flow, ends = self._chapters.flow(n), at == self._chapters.end
+        label = flow.labels.get(y, "")
+        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter else []
+        for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):
+            style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
+            if parts and parts[-1][1] is style:
+                parts[-1] = (parts[-1][0] + text, style)
+            else:
+                parts.append((text, style))
+        if cursor == len(frame.log.steps) and ends and not frame.held_up:
+            parts.append((" ", paint.cursor))
+        if ends and frame.log.proposed and not self._ghost_below(frame, width):
+            parts.append(_ghost(frame))
+        strip = paint.row(parts, width)
+        if cursor is None and not ends and all(self._scored(frame, owner) for _, owner in flow.lines[y]):
+            self._strips[at] = strip
+        return strip
+
+    @staticmethod
+    def _scored(frame: Frame, owner: int) -> bool:
+        """Whether the tint of what an owner wrote stays as it is: scores of the prompt come in while it is read."""
+        column = frame.log.prompt_scores.get(frame.tint.prompt, ())
+        at = PIECES - owner
+        return owner > PIECES or not 0 < at < len(column) or not math.isnan(column[at])
+
+    def _style(self, frame: Frame, owner: int) -> Style:
+        if owner <= PIECES:
+            column = frame.log.prompt_scores.get(frame.tint.prompt, ())
+            at = PIECES - owner
+            if at >= len(column) or math.isnan(column[at]):
+                return frame.paint.prompt
+            return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
+        if owner < 0:
+            return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
+        if owner not in self._styles:
+            style = frame.paint.tint(self._level(frame, owner))
+            self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
+        return self._styles[owner]
+
+    @staticmethod
+    def _level(frame: Frame, index: int) -> float | None:
+        (raw,) = frame.log.steps.values(frame.tint, index, index + 1)
+        return frame.tint.level(raw)
+
+
+class TwinStream(TokenStream):
+    """The text of the lane that is written beside."""
+
+    def show(self, frame: Frame) -> None:
+        if frame.log.twin is None:
+            self.frame = frame
+        else:
+            super().show(frame.beside)
+
+
+def _lane(frame: Frame) -> Iterator[str | list[Part]]:
+    """What the second of two lanes is called, or was set otherwise in it."""
+    log, paint = frame.log, frame.paint
+    if log.twin is None or log.now.started.twin_of is None:
+        return
+    if name := log.now.name or ", ".join(changes(log.now, log.twin)):
+        yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
+
+
+def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
+    """Lay out what stands before the first written token; `named`: with who speaks in the text, not beside it."""
+    text = "".join(piece.text for piece in started.pieces)
+    ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
+
+    def lay(first: int, last: int) -> None:
+        """The characters from first to last, each as the token's that completes it."""
+        for at in range(bisect_right(ends, first), bisect_left(ends, last) + 1 if last > first else 0):
+            part = text[max(first, ends[at - 1] if at else 0) : min(last, ends[at])]
+            flow.add(visible(part, frame.paint.ascii), PIECES - at)
+
+    if not started.chat or frame.raw:
+        lay(0, len(text))
+        return
+
+    def turn(role: str) -> None:
+        flow.turn(role)
+        if named:
+            flow.add(f"{role[: GUTTER - 1]} ", ROLE)
+
+    for role, said, first in _turns(started, text):
+        turn(role)
+        if first is None:
+            flow.add(visible(said, frame.paint.ascii), PROMPT)
+        else:
+            lay(first, first + len(said))
+    turn("model")
+
+
+def _said(line: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The parts of a line without the spaces that end it: the token they belong to shows on the next one."""
+    last = len(line)
+    while last and line[last - 1][0] == " ":
+        last -= 1
+    return line[:last]
+
+
+def _ghost(frame: Frame) -> Part:
+    """What comes next at a stop: in brackets, since nothing of it is written."""
+    paint, step = frame.paint, frame.log.proposed
+    assert step
+    token = visible_token(step.token_id, step.data, paint.ascii)
+    return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
+
+
+def _empty(frame: Frame, width: int) -> list[Strip]:
+    log, paint = frame.log, frame.paint
+    lines = ["Here the prompt and the text that the model writes will appear."]
+    if log.state in ("ready", "ended"):
+        lines.append("Type a prompt: press i, then Enter to send it.")
+    elif log.state in ("failed", "lost"):
+        lines = [log.note, "Press E to start the engine again."]
+    else:
+        lines.append("The model is on its way; a prompt can be typed meanwhile: press i.")
+    return [strip for line in lines for strip in paint.hint(visible(line, paint.ascii, True), width)]

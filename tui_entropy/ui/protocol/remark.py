@@ -1,0 +1,17 @@
+"""Remark: what is said of an answer while it is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Remark(NamedTuple):
+    """What is to be said of an answer."""
+
+    sentence: str = ""
+    at: int | None = None
+    """The character where it is wrong, which keeps it from being taken; None where it can be."""
+
+
+Check = Callable[[str], Remark]

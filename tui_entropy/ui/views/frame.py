@@ -1,0 +1,173 @@
+"""Frame: all that a repaint sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tui_entropy.metrics.metric import Series
+from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.records.commands import AskFan
+from tui_entropy.records.model import Trust
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.records.step import Candidate, Step
+from tui_entropy.state.session_view import Log
+from tui_entropy.ui.drawing.paint import Paint
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The log, where the cursor is, and how the person wants to see it. Read-only for views."""
+
+    log: Log
+    paint: Paint
+    cursor: int | None = None
+    """The step that every pane shows; None before the first."""
+    following: bool = True
+    """The cursor stays on the newest step."""
+    tint: Series = SERIES[0]
+    charted: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
+    """What the chart shows beside the tint."""
+    chosen: Series = SERIES[0]
+    """The row of the numbers page that its keys act on."""
+    token: int = 0
+    """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""
+    row: int = 0
+    """Of the page that is open: its chosen row (the one after the last of a list adds to it), or of a diff how many
+    lines below the parting is looked at."""
+    what_if: Step | None = None
+    """The step under the cursor as it would be with the knobs set now; None for as it was."""
+    stage: int = 0
+    """Of the waterfall: which stage of `knobs.order` its keys move."""
+    bits: bool = True
+    layer: int = 1
+    """1-based block of the attention view."""
+    head: int | None = None
+    """1-based; None for the mean of heads."""
+    knobs: Knobs = field(default_factory=Knobs)
+    """As asked for; `log.knobs` is what the engine has applied."""
+    vectors: tuple[Vector, ...] = ()
+    """As asked for; `log.vectors` is what the engine has applied."""
+    knob: str = "temperature"
+    """The knob that the arrow keys turn while the strip has the focus."""
+    typed: str = ""
+    """Digits typed for that knob and not yet taken."""
+    box: frozenset[str] = frozenset()
+    """What the box for text has beside its text: 'mode' (chat or raw), 'system' (a prompt), 'history'."""
+    raw: bool = False
+    """Show the prompt as the tokens that the model read, template and all."""
+    notice: str = ""
+    """One line for a person, shown in place of the key hints; empty for none."""
+    branch: int = 0
+    """The run that keys of the branches page act on, and that a diff compares; 0 for the one that is looked at."""
+    hidden: bool = False
+    """Branches that were deleted are listed too."""
+    lane: Lane | None = None
+    """What a shadow or a twin was chosen to be."""
+    heat: float = 1.5
+    """Temperature of a lane that differs in that."""
+    typed_lanes: tuple[Lane, ...] = ()
+    """Those with a prompt that a person typed."""
+    fan: AskFan = field(default_factory=lambda: AskFan(0, 0))
+    """As it is to be asked for; run 0 for never."""
+    awaited: AskFan | None = None
+    """What was asked for and is not answered yet."""
+    rebuild: bool = False
+    """The next change of a vector has the text before it read again."""
+    second: bool = False
+    """Of two lanes the one beside is looked at."""
+    place: str = ""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keys.PAGES, '' for none
+    (or 'replay' where a recording is shown)."""
+    link: str = ""
+    """Who else watches the engine, empty for nobody."""
+    terminal: str = ""
+    """How the link to the terminal does, empty where it is not known."""
+    played: str = ""
+    """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
+
+    @property
+    def fitted(self) -> Frame:
+        """The same on what its log holds by now: that grows, and begins another text, after a frame was made, whose
+        cursor may then stand where no step is."""
+        last = self.last
+        if self.cursor is None or self.cursor <= last:
+            return self
+        return replace(self, cursor=last if last >= 0 else None, token=0, what_if=None)
+
+    @property
+    def step(self) -> Step | None:
+        """The step under the cursor, where that is beyond the text the one that is held up."""
+        if self.cursor is None or not 0 <= self.cursor <= len(self.log.steps):
+            return None
+        return self.log.proposed if self.cursor == len(self.log.steps) else self.log.steps[self.cursor]
+
+    @property
+    def seen(self) -> Step | None:
+        """The same, as it would be with other knobs where that is asked."""
+        return self.what_if or self.step
+
+    @property
+    def held_up(self) -> bool:
+        """Nothing of the step under the cursor is written yet: it comes next, if nothing is changed."""
+        return self.log.proposed is not None and self.cursor == len(self.log.steps)
+
+    @property
+    def last(self) -> int:
+        """The last step that the cursor can stand on, -1 for none."""
+        return len(self.log.steps) - (self.log.proposed is None)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The one that is chosen, None for the written token."""
+        step = self.seen
+        return step.candidates[self.token - 1] if step and 0 < self.token <= len(step.candidates) else None
+
+    def selecting(self, by: int) -> dict[str, Any]:
+        """What changes where another candidate is chosen. The cursor stays: nobody chooses from a list that runs."""
+        if (step := self.seen) is None:
+            return {}
+        rests = self.log.state not in ("reading", "writing")
+        return {"token": min(max(self.token + by, 0), len(step.candidates)), "following": self.following and rests}
+
+    @property
+    def where(self) -> list[str]:
+        """The step under the cursor, for a title."""
+        if self.cursor is None:
+            return []
+        step = f"step {self.cursor + 1}"
+        return [step, "next", "not written yet"] if self.held_up else [step]
+
+    @property
+    def where_of_all(self) -> list[str]:
+        """The same, and how many are written."""
+        return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
+
+    @property
+    def beside(self) -> Frame:
+        """The same of the lane that is written beside; this frame where there is none."""
+        twin = self.log.twin
+        if twin is None:
+            return self
+        there = replace(self, log=replace(self.log, now=twin, twin=self.log.now), what_if=None)
+        cursor = None if self.cursor is None or there.last < 0 else min(self.cursor, there.last)
+        return replace(there, cursor=cursor)
+
+    @property
+    def unit(self) -> str:
+        return "bits" if self.bits else "nats"
+
+    def trust(self, group: str) -> Trust | None:
+        """How far a group of numbers (records.TRUSTED) can be believed; None where nobody says."""
+        return self.log.card.trust.get(group) if self.log.card else None
+
+    def trust_of(self, series: Series) -> Trust | None:
+        """The same of one series, where something else is known of it than of its group."""
+        return self.trust(f"series {series.name}") or self.trust(GROUPS.get(series.distribution, ""))
+
+
+GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
+"""Distribution of a series -> its group in records.TRUSTED."""
+SUPPOSED = "as it would be with the knobs set now"
+"""Of Frame.what_if, for titles."""

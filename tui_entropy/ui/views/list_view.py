@@ -1,0 +1,56 @@
+"""A view on a list that a person changes: one row is chosen, and the one after the last adds to it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from textual import events
+from textual.strip import Strip
+
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import View
+
+ABOVE = 2
+"""Rows over the list: the title, and the names of its columns."""
+
+
+class Rows(View):
+    """A click chooses a row."""
+
+    @abstractmethod
+    def items(self, frame: Frame) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
+        """What stands in a row, right of its mark."""
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        return {"row": min(max(frame.row + by, 0), self.items(frame))}
+
+    def listed(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        """The rows that there is room for."""
+        return [frame.paint.row(self._item(frame, at, width), width) for at in self._window(frame, height)]
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is not None:
+            shown = self._window(self.frame, self.size.height)
+            if ABOVE <= event.y < ABOVE + len(shown):
+                self.post_message(self.RowAsked(shown[event.y - ABOVE]))
+
+    def _window(self, frame: Frame, height: int) -> range:
+        """At most half of the view; the chosen one is in it."""
+        total = self.items(frame) + 1
+        count = max(min(total, height // 2 - ABOVE), 1)
+        first = min(max(frame.row - count // 2, 0), total - count)
+        return range(first, first + count)
+
+    def _item(self, frame: Frame, at: int, width: int) -> list[Part]:
+        paint, total = frame.paint, self.items(frame)
+        chosen = at == min(frame.row, total)
+        mark: Part = (paint.drawn if chosen else " ", paint.accent)
+        if at < total:
+            return [mark, *self.item(frame, at, width, chosen)]
+        return [mark, ("  +  ", paint.accent), ("a adds one", paint.selected if chosen else paint.dim)]
