@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from recordings import RATE, recorded
+from rich.color import Color
 from terminal import Screen
 
 from tui_entropy.cli import main
@@ -15,7 +16,9 @@ from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.capture import film, snapshot
+from tui_entropy.ui.drawing.contrast import contrast
 from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.theme import load
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,25 @@ def test_looks_are_as_asked(replay, tmp_path):
     replay("--snapshot", tmp_path / "mono.svg", "--color", "mono")
     drawn = {name: (tmp_path / f"{name}.svg").read_text() for name in ("dark", "light", "mono", "b")}
     assert drawn["dark"] == drawn["b"] and len({*drawn.values()}) == 3
+
+
+@pytest.mark.parametrize("name", ["dark", "light", "high-contrast"])
+def test_sixteen_colours_can_be_read_in_a_picture_too(name):
+    paint = Paint(load(name), "16")
+    terminal = snapshot.terminal(paint.theme.dark)
+    for style in (paint.tint(level / 16) for level in range(17)):
+        colors = style.color or Color.default(), style.bgcolor or Color.default()
+        ink, ground = (tuple(each.get_truecolor(terminal, n == 0)) for n, each in enumerate(colors))
+        assert contrast(ink, ground) >= 4.5, style
+
+
+def test_a_size_is_that_of_all_that_name_none(replay, tmp_path):
+    replay("--snapshot", tmp_path / "a.txt", "--snapshot", f"{tmp_path / 'b.txt'}@60x20", "--size", "80x24")
+    rows = {name: (tmp_path / name).read_text().splitlines() for name in ("a.txt", "b.txt")}
+    assert {name: (len(found), max(map(len, found))) for name, found in rows.items()} == {
+        "a.txt": (24, 80),
+        "b.txt": (20, 60),
+    }
 
 
 @pytest.mark.parametrize(

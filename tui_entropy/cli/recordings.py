@@ -31,7 +31,7 @@ def replay(
     cast: Annotated[
         Path | None, typer.Option(help="A film instead of a screen: asciicast v2, for asciinema.")
     ] = None,
-    size: Annotated[str, typer.Option(help="Of --cast: columns x rows.")] = "120x36",
+    size: Annotated[str, typer.Option(help="Of --cast, and of pictures that name none: columns x rows.")] = "120x36",
     theme: Theme = "dark",
     color: Color = "auto",
     ascii_only: Ascii = False,

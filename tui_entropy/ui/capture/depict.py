@@ -35,8 +35,9 @@ def depict(
     from tui_entropy.ui.drawing.theme import load
 
     paint = Paint(load(theme), mode, ascii_only)
-    snapshot.draw(trace, run, [snapshot.wanted(text) for text in snapshots], paint)
+    usual = snapshot.sized(size)
+    snapshot.draw(trace, run, [snapshot.wanted(text, usual) for text in snapshots], paint)
     if cast:
         clock = film.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)
-        film.record(cast, playback, clock, snapshot.sized(size), paint)
+        film.record(cast, playback, clock, usual, paint)

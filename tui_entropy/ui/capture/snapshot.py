@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.color import parse_rgb_hex
 from rich.console import Console
 from rich.segment import Segment, Segments
+from rich.terminal_theme import TerminalTheme
 from textual.pilot import Pilot
 from textual.strip import Strip
 
@@ -21,6 +23,7 @@ from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.keymap import PAGES
 
@@ -44,8 +47,8 @@ class Snapshot:
     """One of keys.PAGES in place of the usual screen."""
 
 
-def wanted(text: str) -> Snapshot:
-    """FILE[@WxH][:token=N,page=NAME] -> what to picture. Raises UserError."""
+def wanted(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
+    """FILE[@WxH][:token=N,page=NAME] -> what to picture, of this size where none is named. Raises UserError."""
     found = SPEC.fullmatch(text or " ")
     assert found  # `.+?` takes whatever the rest does not
     wishes = dict(wish.split("=") for wish in (found["wishes"] or "").split(",") if wish)
@@ -56,7 +59,8 @@ def wanted(text: str) -> Snapshot:
             f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
             f":token=80 or :page= one of {', '.join(PAGES)}"
         )
-    size = sized(f"{found['width']}x{found['height']}") if found["width"] else Snapshot.size
+    if found["width"]:
+        size = sized(f"{found['width']}x{found['height']}")
     return Snapshot(file, size, int(token) if token else None, page)
 
 
@@ -83,17 +87,25 @@ def as_text(rows: Sequence[Strip]) -> str:
     return "".join(f"{row.text.rstrip()}\n" for row in rows)
 
 
-def as_svg(rows: Sequence[Strip], title: str = "tui-entropy") -> str:
-    """Self-contained: without the fonts that a viewer would have to download; its own monospaced one serves."""
+def as_svg(rows: Sequence[Strip], title: str = "tui-entropy", dark: bool = True) -> str:
+    """Self-contained: without the fonts that a viewer would have to download; its own monospaced one serves. Sixteen
+    colours are those of GNOME's terminal, on a dark ground or a light one."""
     width = rows[0].cell_length
     console = Console(
         width=width, height=len(rows), file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True,
         legacy_windows=False, safe_box=False,
     )  # fmt: skip
     console.print(Segments([segment for row in rows for segment in (*Segment.simplify(row), Segment.line())]), end="")
-    svg = console.export_svg(title=title, unique_id="tui-entropy")
+    svg = console.export_svg(title=title, unique_id="tui-entropy", theme=terminal(dark))
     svg = re.sub(r"@font-face\s*\{.*?\}\s*", "", svg, flags=re.DOTALL)
     return svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
+
+
+def terminal(dark: bool) -> TerminalTheme:
+    """The colours of the terminal that a picture shows."""
+    sixteen = [parse_rgb_hex(digits) for digits in PALETTES["gnome"].split()]
+    ground, ink = (sixteen[0], sixteen[7]) if dark else (sixteen[15], sixteen[0])
+    return TerminalTheme(ground, ink, sixteen[:8], sixteen[8:])
 
 
 def as_png(svg: str) -> bytes:
@@ -107,9 +119,9 @@ def as_png(svg: str) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono"))
 
 
-def save(file: Path, rows: Sequence[Strip]) -> None:
+def save(file: Path, rows: Sequence[Strip], dark: bool) -> None:
     """In the format that its name ends in. Raises UserError."""
-    drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows)
+    drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows, dark=dark)
     _write(file, as_png(drawn) if file.suffix == ".png" else drawn.encode())
 
 
@@ -137,7 +149,7 @@ async def picture(app: ReplayApp, wish: Snapshot) -> None:
             app.action_open(wish.page)
             await pilot.pause()
         app.come_to()
-        save(wish.file, screen(app))
+        save(wish.file, screen(app), app.frame.paint.theme.dark)
 
 
 @asynccontextmanager
