@@ -35,7 +35,7 @@ from tui_entropy.records.events import (
 from tui_entropy.records.step import Step
 from tui_entropy.serving import admission
 from tui_entropy.serving.admission import Door
-from tui_entropy.serving.bounds import (
+from tui_entropy.serving.limits import (
     AHEAD,
     ENDED,
     FAREWELL,
