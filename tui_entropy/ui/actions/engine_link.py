@@ -130,7 +130,8 @@ class AttachedActions(Host):
 
     async def action_quit(self) -> None:
         """The engine ends too, unless this screen only watches it."""
-        self.ending = self.in_control
+        first = self.standing is not None and not self.standing.screens  # not let in yet, and nobody else is there
+        self.ending = self.in_control or first
         self.exit()
 
     def action_detach(self) -> None:
