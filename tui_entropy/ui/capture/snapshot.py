@@ -103,7 +103,7 @@ def as_svg(rows: Sequence[Strip], title: str = "tui-entropy", dark: bool = True)
 
 def terminal(dark: bool) -> TerminalTheme:
     """The colours of the terminal that a picture shows."""
-    sixteen = [parse_rgb_hex(digits) for digits in PALETTES["gnome"].split()]
+    sixteen: list[tuple[int, int, int]] = [parse_rgb_hex(digits) for digits in PALETTES["gnome"].split()]
     ground, ink = (sixteen[0], sixteen[7]) if dark else (sixteen[15], sixteen[0])
     return TerminalTheme(ground, ink, sixteen[:8], sixteen[8:])
 
