@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+from rich.style import Style
 from scripted import started, step
 from test_app import begun, ready, settled, up, writing
 from textual import events
@@ -139,6 +140,22 @@ async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():
         over.dismiss()
         await pilot.pause()
         assert app._exception is None and not isinstance(app.screen, Palette)
+
+
+async def test_a_click_on_a_row_of_the_palette_that_has_gone_chooses_nothing():
+    app = up()
+    async with app.run_test() as pilot:
+        await writing(app, pilot)
+        await pilot.press("ctrl+p", *"newest token")
+        await until_listed(pilot)
+        shown = app.screen.query_one("CommandList")
+        for gone in (shown.option_count, 500):
+            where = Style(meta={"option": gone})
+            x, y = shown.region.offset
+            shown.post_message(events.Click(shown, 1, 0, 0, 0, 1, False, False, False, x + 1, y, where))
+        await pilot.pause()
+        assert app._exception is None and isinstance(app.screen, Palette)
+        assert shown.highlighted in range(shown.option_count)
 
 
 async def until_listed(pilot: Pilot) -> None:

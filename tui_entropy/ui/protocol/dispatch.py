@@ -7,7 +7,7 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from textual import events
-from textual.app import App
+from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
@@ -86,8 +86,21 @@ class ClosedOnce:
         return Screen.dismiss(self, result)
 
 
+class Commands(CommandList):
+    """The rows of the palette."""
+
+    def on_click(self, event: events.Click) -> None:
+        """One on a row that has gone since it was drawn, as what is typed leaves fewer of them, chooses nothing."""
+        if event.style.meta.get("option", -1) >= self.option_count:
+            event.prevent_default()
+
+
 class Palette(ClosedOnce, CommandPalette):
     """The actions by name."""
+
+    def compose(self) -> ComposeResult:
+        for widget in super().compose():
+            yield Commands() if isinstance(widget, CommandList) else widget
 
     def _on_mount(self, event: events.Mount) -> None:
         """One that is taken away again before it is there has nobody to find actions for."""
