@@ -158,16 +158,20 @@ def test_a_number_that_no_command_may_have_is_refused_in_a_sentence_and_the_clie
     writing.goes_on()
 
 
-@seed(13)
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(messages=hostile.st.lists(hostile.messages, max_size=5))
-def test_whatever_a_client_says_that_only_watches_nobody_notices(writing, messages):
+def nobody_notices(writing, messages):
     rival = Rival(writing.path)
     for message in messages:
         if not rival.say(message):
             break
     rival.close()
     writing.goes_on(1)
+
+
+@seed(13)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(messages=hostile.st.lists(hostile.messages, max_size=5))
+def test_whatever_a_client_says_that_only_watches_nobody_notices(writing, messages):
+    nobody_notices(writing, messages)
 
 
 @pytest.mark.slow
@@ -175,12 +179,7 @@ def test_whatever_a_client_says_that_only_watches_nobody_notices(writing, messag
 @settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages=hostile.st.lists(hostile.messages, max_size=12))
 def test_whatever_a_client_says_that_only_watches_nobody_notices_for_long(writing, messages):
-    rival = Rival(writing.path)
-    for message in messages:
-        if not rival.say(message):
-            break
-    rival.close()
-    writing.goes_on(1)
+    nobody_notices(writing, messages)
 
 
 def test_every_number_text_and_list_of_every_command_has_bounds():

@@ -10,8 +10,7 @@ from pathlib import Path
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, put
-from tui_entropy.engine.decoding.instruments import instruments
-from tui_entropy.engine.decoding.loop import PLAINLY
+from tui_entropy.engine.decoding.instruments import PLAINLY, instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Write

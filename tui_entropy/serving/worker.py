@@ -208,8 +208,7 @@ class Worker:
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))
-        from tui_entropy.engine.decoding.instruments import instruments
-        from tui_entropy.engine.decoding.loop import PLAINLY
+        from tui_entropy.engine.decoding.instruments import PLAINLY, instruments
         from tui_entropy.engine.loading.loader import load
         from tui_entropy.engine.session.session import Session
 

@@ -27,9 +27,9 @@ from tui_entropy.state.run_view import State
 from tui_entropy.state.session_view import Log
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import RecordedSteps
-from tui_entropy.trace.lineage import GAP, LONGEST_TOKEN, MOST_NUMBERS, Stretch, _lenient, _sane
+from tui_entropy.trace.lineage import GAP, Stretch
 from tui_entropy.trace.recovery import salvaged
-from tui_entropy.trace.sandbox import opened
+from tui_entropy.trace.sandbox import LONGEST_TOKEN, MOST_NUMBERS, is_sane, lenient_text, opened
 from tui_entropy.trace.step_codec import Shape
 
 
@@ -371,7 +371,7 @@ class Trace:
 
     def _card(self) -> ModelCard | None:
         ready = [event for _, _, event in self.events() if isinstance(event, Ready)]
-        return ready[-1].card if ready and _sane(ready[-1].card) else None
+        return ready[-1].card if ready and is_sane(ready[-1].card) else None
 
     def _shape(self) -> Shape:
         if self.card is not None:
@@ -395,6 +395,6 @@ class Trace:
                 return
             except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
                 self.damage = self.damage or str(error)
-            if self._db.text_factory is _lenient:
+            if self._db.text_factory is lenient_text:
                 return
-            self._db.text_factory = _lenient
+            self._db.text_factory = lenient_text

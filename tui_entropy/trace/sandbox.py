@@ -8,11 +8,16 @@ from urllib.parse import quote
 
 from tui_entropy.core import files
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.model import ModelCard
 from tui_entropy.trace import schema
 from tui_entropy.trace.schema import TABLES
 
 LARGEST = 2**25
 """Bytes of one value in a row; a longer one is not ours."""
+LONGEST_TOKEN = 2**14
+"""Bytes; no tokenizer has one of as many."""
+MOST_NUMBERS = 2**22
+"""Of a grid; a model card that asks for more is not ours."""
 
 
 def opened(path: Path) -> sqlite3.Connection:
@@ -72,3 +77,14 @@ def _guard(db: sqlite3.Connection) -> None:
         return sqlite3.SQLITE_OK if reads and inside is None else sqlite3.SQLITE_DENY
 
     db.set_authorizer(allowed)
+
+
+def lenient_text(text: bytes) -> str:
+    """sqlite3's text_factory for a file whose texts may be damaged."""
+    return text.decode("utf-8", "replace")
+
+
+def is_sane(card: ModelCard) -> bool:
+    """Whether what a file says of its model fits together, and is no reason to run out of memory."""
+    per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
+    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MOST_NUMBERS

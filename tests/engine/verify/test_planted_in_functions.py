@@ -81,14 +81,14 @@ def blocks_times(column, factor):
 
 
 def repetition_inverted(patch):
-    honest = stages._rescored
+    honest = stages.rescore
 
     def rescored(stage, knobs, row, past):
         if stage == "repetition_penalty":
             knobs = replace(knobs, repetition_penalty=1 / knobs.repetition_penalty)
         return honest(stage, knobs, row, past)
 
-    patch.setattr(chain, "_rescored", rescored)
+    patch.setattr(chain, "rescore", rescored)
 
 
 def noise_halved(patch):
@@ -185,8 +185,8 @@ def deviation_of_a_sample(patch):
         alive = row.scores[row.scores > -torch.inf]
         return row.scores >= row.scores.max() - knobs.top_n_sigma * alive.std(correction=1)
 
-    honest = stages._kept
-    patch.setattr(chain, "_kept", kept)
+    honest = stages.keep_mask
+    patch.setattr(chain, "keep_mask", kept)
 
 
 def mirostat_in_nats(patch):

@@ -254,15 +254,15 @@ def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
 
 @pytest.mark.parametrize("stage", ORDERS["hf"])
 def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stage, monkeypatch):
-    kept, rescored = stages._kept, stages._rescored
+    kept, rescored = stages.keep_mask, stages.rescore
 
     def keeping(name, knobs, row, past):
         return torch.ones_like(row.scores, dtype=torch.bool) if name == stage else kept(name, knobs, row, past)
 
-    monkeypatch.setattr(chain, "_kept", keeping)
+    monkeypatch.setattr(chain, "keep_mask", keeping)
     monkeypatch.setattr(
         chain,
-        "_rescored",
+        "rescore",
         lambda name, knobs, row, past: row.scores if name == stage else rescored(name, knobs, row, past),
     )
     written_under(monkeypatch, acting(stage))
@@ -272,8 +272,8 @@ def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stag
 
 
 def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
-    honest = stages._narrowed
-    monkeypatch.setattr(chain, "_narrowed", lambda row, kept: honest(row, kept | True))
+    honest = stages.narrow
+    monkeypatch.setattr(chain, "narrow", lambda row, kept: honest(row, kept | True))
     written_under(monkeypatch, SHORT)
     assert "stage banned" in failing(steps.steps)
 

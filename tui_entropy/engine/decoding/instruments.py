@@ -18,6 +18,9 @@ from tui_entropy.engine.sequence.sequence import Context
 from tui_entropy.engine.steering.hooks import Steering, steering
 from tui_entropy.records.model import COLUMNS
 
+PLAINLY = "decode steps run one kernel at a time and not as a CUDA graph: {}"
+"""A word to a person who asked for graphs; `Instruments.plainly` goes in."""
+
 
 class Captured(NamedTuple):
     """A decode step as a CUDA graph holds it."""

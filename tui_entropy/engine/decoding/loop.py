@@ -21,10 +21,6 @@ from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, Context
 from tui_entropy.records.events import Prefilled, PromptScores
 from tui_entropy.records.step import Step
 
-PLAINLY = "decode steps run one kernel at a time and not as a CUDA graph: {}"
-"""A word to a person who asked for graphs; why it is so goes in."""
-
-
 AGAIN, TAKE = "again", "take"
 """Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
 it, and wait."""

@@ -19,9 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import threshold
 
-from tui_entropy.engine.sampling.distribution import HUGE, Chained, Past, Row, _mirostat_alone, is_dynamic, is_greedy
+from tui_entropy.engine.sampling.distribution import (
+    HUGE,
+    Chained,
+    Past,
+    Row,
+    is_dynamic,
+    is_greedy,
+    is_mirostat_alone,
+)
 from tui_entropy.engine.sampling.gumbel import NOISE_SPREAD, gumbel, gumbel_of, stream
-from tui_entropy.engine.sampling.stages import _kept, _narrowed, _rescored, _rescoring
+from tui_entropy.engine.sampling.stages import keep_mask, narrow, rescore, rescoring_stages
 from tui_entropy.records.knobs import is_off
 from tui_entropy.records.sampling import Knobs
 
@@ -44,14 +52,14 @@ def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: Past, narrows
         kept = torch.ones_like(rows[0].scores, dtype=torch.bool)
         kept[banned] = False
         if bool((rows[0].scores.isfinite() & kept).any()):
-            rows.append(_narrowed(rows[0], kept))
+            rows.append(narrow(rows[0], kept))
             on = ("banned", *on)
     for stage in on[len(rows) - 1 :]:
         row = rows[-1]
-        if stage in _rescoring(knobs):
-            rows.append(replace(row, scores=_rescored(stage, knobs, row, past), rescored=True))
+        if stage in rescoring_stages(knobs):
+            rows.append(replace(row, scores=rescore(stage, knobs, row, past), rescored=True))
         else:
-            rows.append(_narrowed(row, _kept(stage, knobs, row, past)))
+            rows.append(narrow(row, keep_mask(stage, knobs, row, past)))
     return Chained(on, tuple(rows))
 
 
@@ -104,7 +112,7 @@ def stages(knobs: Knobs) -> tuple[str, ...]:
     if knobs.xtc_threshold > 0.5:
         off.add("xtc_probability")
     if is_greedy(knobs):
-        off.update(stage for stage in knobs.order if stage not in _rescoring(knobs) and stage != "temperature")
-    if _mirostat_alone(knobs):
+        off.update(stage for stage in knobs.order if stage not in rescoring_stages(knobs) and stage != "temperature")
+    if is_mirostat_alone(knobs):
         off.update(stage for stage in knobs.order if stage not in ("temperature", "mirostat_tau"))
     return tuple(stage for stage in knobs.order if stage not in off)

@@ -154,10 +154,10 @@ def _is_on(value: float) -> bool:
     return _on_device(value) or value > 0
 
 
-def _mirostat_alone(knobs: Knobs) -> bool:
+def is_mirostat_alone(knobs: Knobs) -> bool:
     """llama.cpp runs nothing but a plain temperature before mirostat."""
     return _is_on(knobs.mirostat_tau) and knobs.order == ORDERS["llama.cpp"]
 
 
 def is_dynamic(knobs: Knobs) -> bool:
-    return _is_on(knobs.dynatemp_range) and not _mirostat_alone(knobs)
+    return _is_on(knobs.dynatemp_range) and not is_mirostat_alone(knobs)

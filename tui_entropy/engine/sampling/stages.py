@@ -21,15 +21,12 @@ from tui_entropy.engine.sampling.gumbel import luck
 from tui_entropy.records.sampling import PENALTIES, Knobs
 
 
-def _rescoring(knobs: Knobs) -> tuple[str, ...]:
+def rescoring_stages(knobs: Knobs) -> tuple[str, ...]:
     """The stages that change scores; all others remove tokens."""
     return (*PENALTIES, "dry_multiplier", *(() if is_greedy(knobs) else ("temperature",)))
 
 
-# --- The stages --------------------------------------------------------------------------------------------------
-
-
-def _rescored(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+def rescore(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     """(n,) scores after a stage that keeps every token."""
     value: float = getattr(knobs, stage)
     scores = row.scores
@@ -48,7 +45,7 @@ def _rescored(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     raise AssertionError(stage)
 
 
-def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+def keep_mask(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     """(n,) bool: which tokens a stage leaves, at least one."""
     value: float = getattr(knobs, stage)
     scores = row.scores
@@ -76,7 +73,7 @@ def _kept(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     raise AssertionError(stage)
 
 
-def _narrowed(row: Row, kept: Tensor) -> Row:
+def narrow(row: Row, kept: Tensor) -> Row:
     if not row.narrows:
         return Row(row.scores.where(kept, -torch.inf), row.vocab, narrows=False)
     alive = row.scores.numpy() > -math.inf

@@ -122,10 +122,11 @@ def as_png(svg: str) -> bytes:
 def save(file: Path, rows: Sequence[Strip], dark: bool) -> None:
     """In the format that its name ends in. Raises UserError."""
     drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows, dark=dark)
-    _write(file, as_png(drawn) if file.suffix == ".png" else drawn.encode())
+    write_file(file, as_png(drawn) if file.suffix == ".png" else drawn.encode())
 
 
-def _write(file: Path, data: bytes) -> None:
+def write_file(file: Path, data: bytes) -> None:
+    """Raises UserError where it cannot be written."""
     try:
         file.write_bytes(data)
     except OSError as refused:

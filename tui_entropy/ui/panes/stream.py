@@ -14,6 +14,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
+from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Started
 from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
@@ -23,9 +24,11 @@ from tui_entropy.ui.drawing.paged_layout import Chapters, Place
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.turns import FOREIGN, GUTTER, MARK, PIECES, PROMPT, ROLE, _owner, _turns
+from tui_entropy.ui.views.turns import MARK, NOBODY, PIECES, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
 
+GUTTER = 8
+FOREIGN = BY_NAME["by lane"]
 KEPT = 4096
 """Lines that are kept as drawn."""
 
@@ -324,7 +327,7 @@ def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
         if named:
             flow.add(f"{role[: GUTTER - 1]} ", ROLE)
 
-    for role, said, first in _turns(started, text):
+    for role, said, first in turns_of(started, text):
         turn(role)
         if first is None:
             flow.add(visible(said, frame.paint.ascii), PROMPT)
@@ -359,3 +362,15 @@ def _empty(frame: Frame, width: int) -> list[Strip]:
     else:
         lines.append("The model is on its way; a prompt can be typed meanwhile: press i.")
     return [strip for line in lines for strip in paint.hint(visible(line, paint.ascii, True), width)]
+
+
+def _owner(frame: Frame) -> int:
+    """The step whose text stands for the step under the cursor: the first from there on that completes a character.
+    The number of steps where none does yet."""
+    texts = frame.log.steps.texts
+    if frame.cursor is None:
+        return NOBODY
+    index = frame.cursor
+    while index < len(texts) and not texts[index] and frame.log.steps[index].data:
+        index += 1
+    return index

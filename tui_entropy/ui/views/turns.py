@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Started
-from tui_entropy.ui.views.frame import Frame
 
 PROMPT, MARK, NOBODY, ROLE, PIECES = -1, -2, -3, -4, -5
 """Owners of what no step wrote: a text of the prompt, a mark, who speaks, and from PIECES downwards each token of the
@@ -20,23 +18,9 @@ TURN = re.compile(
 """A turn of ChatML, Gemma or Llama 3: role and text."""
 
 NAMES = {"user": "you", "assistant": "model"}
-GUTTER = 8
-FOREIGN = BY_NAME["by lane"]
 
 
-def _owner(frame: Frame) -> int:
-    """The step whose text stands for the step under the cursor: the first from there on that completes a character.
-    The number of steps where none does yet."""
-    texts = frame.log.steps.texts
-    if frame.cursor is None:
-        return NOBODY
-    index = frame.cursor
-    while index < len(texts) and not texts[index] and frame.log.steps[index].data:
-        index += 1
-    return index
-
-
-def _turns(started: Started, text: str) -> list[tuple[str, str, int | None]]:
+def turns_of(started: Started, text: str) -> list[tuple[str, str, int | None]]:
     """(role, text, where in the prompt it stands) as the chat template spelled them out, or as they were given where
     it is not known."""
     turns = []
