@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import families
 import msgspec
@@ -14,6 +15,7 @@ import torch
 from small import card, tokenizer
 from transformers import PreTrainedModel
 
+from tui_entropy import engine
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import anatomy_of
 from tui_entropy.engine.loading import trial
@@ -80,6 +82,12 @@ def test_a_verdict_is_kept_until_something_it_hangs_on_changes(family, monkeypat
     assert tried(found) == first and len(judged) == 3
     other = replace(found, card=msgspec.structs.replace(found.card, dtype="bfloat16"))
     assert tried(other) == first and len(judged) == 4
+
+
+def test_a_verdict_hangs_on_every_file_of_the_engine():
+    about = [*trial._about(loaded(families.built("bamba")))]
+    files = [path for path in Path(engine.__file__).parent.rglob("*.py")]
+    assert len(files) > 50 and {str(path.stat().st_mtime_ns) for path in files} <= {*map(str, about)}
 
 
 def test_blocks_whose_rows_are_not_those_of_eager_attention_show_none():

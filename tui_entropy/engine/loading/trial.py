@@ -21,6 +21,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from tui_entropy import engine
 from tui_entropy.core.choices import keep, kept, path_of
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import Anatomy, usual
@@ -97,7 +98,7 @@ def _about(loaded: Loaded) -> Iterator[object]:
     yield from (type(model).__qualname__, model.config.to_json_string(use_diff=False))
     yield from (torch.__version__, transformers.__version__, version("tui-entropy"))
     # Of a program that is worked on the version stays while the code changes.
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(engine.__file__).parent.rglob("*.py")):
         yield from (path.name, path.stat().st_mtime_ns)
 
 
