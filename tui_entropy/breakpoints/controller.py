@@ -79,7 +79,7 @@ class Stops:
             self.emit(WatchesChanged(run, index, self.watches))
 
     def run_to(self, until: str = "") -> None:
-        """Where to stop next, one of records.UNTIL. Raises UserError for another word."""
+        """Where to stop next, one of UNTIL. Raises UserError for another word."""
         if until not in UNTIL:
             raise UserError(f"nothing can be run to that is called {until!r}: take one of {', '.join(UNTIL[1:])}")
         self._until, self._since = until, ""

@@ -29,7 +29,7 @@ class Vector(Struct, frozen=True):
 class Breakpoint(Struct, frozen=True):
     id: Position
     expression: Words
-    """As it was typed; conditions.py has the language."""
+    """As it was typed; breakpoints/parser.py has the language."""
     enabled: bool = True
     hits: Position = 0
     note: Words = ""

@@ -25,4 +25,4 @@ MEMORY_FULL = "it sent or was sent too much that is not whole or was not read"
 MISTAKEN = "the engine was told what it cannot do: {}"
 ENDED = "the engine was ended from another screen, by `tui-entropy stop` or by a signal"
 LEAVING: dict[str, Command | None] = {"write": None, "pause": Pause("the last screen left"), "stop": Stop()}
-"""One of records.ON_LEAVE -> what it commands."""
+"""One of ON_LEAVE -> what it commands."""

@@ -52,7 +52,7 @@ class Passed(NamedTuple):
     logits: Tensor
     """(rows, vocab) float32."""
     measured: Tensor
-    """(rows, n_layers, 2 * n_heads + 3): attention.Measures, side by side."""
+    """(rows, n_layers, 2 * n_heads + 3): Measures, side by side."""
     vectors: Tensor
     """(n_layers, rows, 1, d_model)."""
     queries: Tensor

@@ -46,7 +46,7 @@ class Asked:
     values: Tensor
     """(len(HELD) + 2,) float32."""
     noise: Tensor
-    """0-d int64, see luck.stream."""
+    """0-d int64, see gumbel.stream."""
     watched: Tensor
     """(n,) ids."""
 

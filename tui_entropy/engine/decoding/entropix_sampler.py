@@ -51,8 +51,8 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: Recent, may_ask: boo
 
 
 def seen(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
-    """What a decision reads, of the numbers of `measure.believed` on the host. Attention is that of the last layer
-    that has it, over its visible keys; without any it is left out."""
+    """What a decision reads, of the numbers of `step_record.believed` on the host. Attention is that of the last
+    layer that has it, over its visible keys; without any it is left out."""
     known = {"entropy": float(numbers["entropy"][0]), "varentropy": float(numbers["varentropy"][0])}
     n_layers = len(visible_keys)
     heads = numbers["head_entropy"].reshape(n_layers, -1)

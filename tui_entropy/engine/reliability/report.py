@@ -37,7 +37,7 @@ class Check(Struct, frozen=True):
 
     name: str
     group: str
-    """One of records.TRUSTED."""
+    """One of TRUSTED."""
     compared: str
     """'a against b'."""
     unit: str

@@ -1,6 +1,6 @@
 """From the model's logits to a token: a chain of stages in an order that is data, and a draw that can be repeated.
 
-The stages are named after the fields of `records.Knobs` that switch them on. Top-k, top-p, min-p and typical-p are
+The stages are named after the fields of `Knobs` that switch them on. Top-k, top-p, min-p and typical-p are
 transformers' own processors or have their rule, as has the repetition penalty. Frequency and presence penalty follow
 OpenAI and vLLM (written tokens only), or with `penalty_last_n` llama.cpp (the newest tokens, prompt included).
 Dynamic temperature, top-n-sigma, DRY, XTC and mirostat v2 follow llama.cpp (llama-sampler.cpp, common/sampling.cpp).

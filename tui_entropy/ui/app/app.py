@@ -78,7 +78,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
     write: what to begin with once the model is up, None to wait for a person.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
-    trace, keep, on_leave, kept_cache: as in records.Load.
+    trace, keep, on_leave, kept_cache: as in Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap: id of a key (ui/keys/keymap.py) -> keys in its place.

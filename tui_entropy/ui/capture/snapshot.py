@@ -44,7 +44,7 @@ class Snapshot:
     token: int | None = None
     """Where the cursor stands, counted from 1; None for the newest."""
     page: str = ""
-    """One of keys.PAGES in place of the usual screen."""
+    """One of keymap.PAGES in place of the usual screen."""
 
 
 def wanted(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:

@@ -9,8 +9,8 @@ from tui_entropy.ui.views.view import View
 
 
 class Page(Screen[None]):
-    """Holds the view of a name of keys.PAGES between the status line and the key hints. The app hands its views every
-    frame, and everywhere-keys act as they do elsewhere."""
+    """Holds the view of a name of keymap.PAGES between the status line and the key hints. The app hands its views
+    every frame, and everywhere-keys act as they do elsewhere."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

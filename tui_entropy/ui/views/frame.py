@@ -78,8 +78,8 @@ class Frame:
     second: bool = False
     """Of two lanes the one beside is looked at."""
     place: str = ""
-    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keys.PAGES, '' for none
-    (or 'replay' where a recording is shown)."""
+    """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keymap.PAGES, '' for
+    none (or 'replay' where a recording is shown)."""
     link: str = ""
     """Who else watches the engine, empty for nobody."""
     terminal: str = ""
@@ -159,7 +159,7 @@ class Frame:
         return "bits" if self.bits else "nats"
 
     def trust(self, group: str) -> Trust | None:
-        """How far a group of numbers (records.TRUSTED) can be believed; None where nobody says."""
+        """How far a group of numbers (TRUSTED) can be believed; None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None
 
     def trust_of(self, series: Series) -> Trust | None:
@@ -168,6 +168,6 @@ class Frame:
 
 
 GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}
-"""Distribution of a series -> its group in records.TRUSTED."""
+"""Distribution of a series -> its group in TRUSTED."""
 SUPPOSED = "as it would be with the knobs set now"
 """Of Frame.what_if, for titles."""

@@ -33,7 +33,7 @@ class View(Widget):
     """Seconds between two repaints for what the engine sent. Keys repaint at once."""
 
     TRUST: ClassVar[str] = ""
-    """The group of numbers that it shows (records.TRUSTED), whose mark stands in its title."""
+    """The group of numbers that it shows (TRUSTED), whose mark stands in its title."""
 
     OF_STEP: ClassVar[bool] = False
     """Of two lanes it shows the one that a person looks at."""
