@@ -28,7 +28,7 @@ from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
@@ -166,9 +166,9 @@ def compare(finding: Finding, loaded: Loaded, model: PreTrainedModel, prompt: li
 
 def written(loaded: Loaded, prompt: list[int], tokens: list[int]) -> tuple[list[Step], dict[int, list[float]]]:
     with instruments(loaded) as probes:
-        context = Context(loaded, prompt, len(tokens))
-        context.forced = list(tokens)
-        events = list(decode(loaded, probes, context, lambda: Controls(Knobs(n_candidates=5), {})))
+        sequence = TokenSequence(loaded, prompt, len(tokens))
+        sequence.forced = list(tokens)
+        events = list(decode(loaded, probes, sequence, lambda: Controls(Knobs(n_candidates=5), {})))
     scores = {
         event.first + at: list(row)
         for event in events
@@ -192,14 +192,14 @@ def logits_of(finding: Finding, steps: list[Step], wanted: Reference) -> None:
 
 def blocks_of(finding: Finding, loaded: Loaded, steps: list[Step], wanted: Reference) -> None:
     """All but the last, which transformers tells after its final norm."""
-    n_layers = loaded.anatomy.n_layers
+    n_layers = loaded.architecture.n_layers
     for step, hidden in zip(steps, wanted.hidden, strict=False):
         if len(hidden) != n_layers + 1:
             finding.notes.append(f"hidden states of {len(hidden)} for {n_layers} blocks")
             return
         vectors = [one_stream(loaded, each) for each in hidden[:-1]]
         with torch.no_grad():
-            normed = loaded.anatomy.final_norm(vectors[-1])
+            normed = loaded.architecture.final_norm(vectors[-1])
         if normed.shape != hidden[-1].shape or not torch.allclose(normed, hidden[-1], atol=1e-4):
             vectors = vectors[1:]  # first the embedding; some families tell what every block put out instead
         norms = torch.stack([vector[0, -1].double().norm() for vector in vectors])
@@ -211,12 +211,14 @@ def one_stream(loaded: Loaded, hidden: Tensor) -> Tensor:
     if hidden.dim() < 4:
         return hidden
     return (
-        hidden[loaded.anatomy.stream] if len(hidden) > 1 else torch.stack(hidden.unbind(2)).double().mean(0).float()
+        hidden[loaded.architecture.stream]
+        if len(hidden) > 1
+        else torch.stack(hidden.unbind(2)).double().mean(0).float()
     )
 
 
 def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Reference) -> None:
-    layers = [layer for layer, has in enumerate(loaded.anatomy.attention) if has]
+    layers = [layer for layer, has in enumerate(loaded.architecture.attention) if has]
     told = [rows for rows in weights.attentions if rows]
     if len(layers) < (len(told[0]) if told else 0):
         finding.notes.append(f"rows of {len(layers)} blocks, {len(told[0])} tell weights")
@@ -224,7 +226,7 @@ def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Refer
         finding.notes.append("no rows" if not layers else "no weights told")
         return
     for step, rows in zip(steps, told, strict=False):
-        if len(rows) == loaded.anatomy.n_layers:
+        if len(rows) == loaded.architecture.n_layers:
             rows = [rows[layer] for layer in layers]
         if len(rows) != len(layers):
             finding.gaps["heads"] = math.inf

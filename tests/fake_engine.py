@@ -26,13 +26,13 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import (
     AskAttention,
-    AskFan,
     Branch,
     Command,
     Go,
     Label,
     Load,
     Reconsider,
+    SampleContinuations,
     SetShadow,
     Twin,
     Write,
@@ -248,7 +248,7 @@ class Session:
         self.active = self.held = self.rebuild = False
         self.due = 0.0
         self.lanes = Lanes(self, emit)
-        self.branches = SimpleNamespace(travel=SimpleNamespace(rewinds="cropping its cache, exact"))
+        self.branches = SimpleNamespace(rewinder=SimpleNamespace(rewinds="cropping its cache, exact"))
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
@@ -402,7 +402,7 @@ class Engine(Worker):
     def obey(self, command: Command) -> None:
         session: Any = self.session
         run = getattr(command, "run", None)
-        if session and isinstance(command, Branch | Go | Reconsider | Label | Twin | AskFan):
+        if session and isinstance(command, Branch | Go | Reconsider | Label | Twin | SampleContinuations):
             if not session.began.get(run):
                 raise UserError(f"there is no run {run}: there are {len(session.began)} of them")
             if not 0 <= getattr(command, "step", 0) <= len(session.written[run]):
@@ -415,13 +415,13 @@ class Engine(Worker):
                 if self.budget == 0:
                     self._pause("as you asked")
                 else:
-                    self.emit(Continued(session.run))
+                    self.emit(Continued(session.run_number))
             case Go() if session:
                 self.budget = 0
                 session.go(command.run)
             case Reconsider() if session:
                 session.reconsider(command)
-            case Label() | SetShadow() | Twin() | AskFan() if session:
+            case Label() | SetShadow() | Twin() | SampleContinuations() if session:
                 session.lanes.obey(command)
             case _:
                 super().obey(command)

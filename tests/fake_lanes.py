@@ -7,12 +7,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import AskFan, Label, SetShadow, Twin
-from tui_entropy.records.events import Event, Fanned, FanRow, Labelled, ShadowChanged, Started
+from tui_entropy.records.commands import Label, SampleContinuations, SetShadow, Twin
+from tui_entropy.records.events import Continuation, Event, Labelled, SampledContinuations, ShadowChanged, Started
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Shadow, Step
 
-ASKED = Label | SetShadow | Twin | AskFan
+ASKED = Label | SetShadow | Twin | SampleContinuations
 EVERY = 5
 """Steps from one where the lanes go apart to the next."""
 
@@ -38,14 +38,14 @@ class Lanes:
             case SetShadow():
                 self.shadow = asked.lane
                 how = "in the same forward pass" if asked.lane else ""
-                self.emit(ShadowChanged(session.run, session.n_written, asked.lane, how))
+                self.emit(ShadowChanged(session.run_number, session.n_written, asked.lane, how))
                 session.propose_again()
-            case AskFan():
+            case SampleContinuations():
                 rows = tuple(
-                    FanRow(f" so {n % 3}", (1001 + n % 3,) * asked.tokens, -1.0 - n, False, n % 3)
+                    Continuation(f" so {n % 3}", (1001 + n % 3,) * asked.tokens, -1.0 - n, False, n % 3)
                     for n in range(asked.n)
                 )
-                self.emit(Fanned(asked.run, asked.step, rows, asked.tokens, asked.same, 1.0, 0.1))
+                self.emit(SampledContinuations(asked.run, asked.step, rows, asked.tokens, asked.same, 1.0, 0.1))
             case Twin():
                 run = len(session.began) + 1
                 vectors = asked.lane.vectors or session.vectors

@@ -14,13 +14,13 @@ from tui_entropy.records.events import (
     Continued,
     Ended,
     Event,
-    Fanned,
     KnobsChanged,
     Labelled,
     Paused,
     Prefilled,
     PromptScores,
     Ready,
+    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
@@ -112,7 +112,7 @@ class Session:
             case "shadow":
                 self.events.append(ShadowChanged(run, index, Lane(f"lane {n}") if n % 2 else None, "from the same"))
             case "fan":
-                self.events.append(Fanned(run, index, (), 16, "exact", 0.5, 0.1))
+                self.events.append(SampledContinuations(run, index, (), 16, "exact", 0.5, 0.1))
 
 
 SAID = "write", "branch", "twin", "step", "label", "switch", "pause", "end", "knobs", "watch", "shadow", "fan"

@@ -75,6 +75,6 @@ def written_under(patch, at: Iterable[int]) -> None:
 
 def acting(stage: str) -> Sequence[int]:
     """The entries of the schedule under which a stage of the chain is on."""
-    logits = np.random.default_rng(0).normal(size=LOADED.anatomy.vocab) * 3
+    logits = np.random.default_rng(0).normal(size=LOADED.architecture.vocab) * 3
     each = [[chain.acting(setting(logits)) for setting in settings] for settings in SCHEDULE]
     return [nth for nth, stages in enumerate(each) if any(stage in on for on in stages)]

@@ -6,7 +6,7 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Event, Started
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate, Piece, Stage, Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 LAYERS, HEADS, PROMPT = 3, 2, 3
 
@@ -58,8 +58,8 @@ def step(index: int, word: str = " Paris", run: int = 1) -> Step:
     )
 
 
-def logged(*events: Event) -> Log:
-    log = Log()
+def logged(*events: Event) -> SessionView:
+    log = SessionView()
     for event in events:
         log.append(event)
     return log

@@ -6,7 +6,7 @@ import tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.tokenization.tokenizer import Codec
 from tui_entropy.records.model import ModelCard
@@ -25,7 +25,7 @@ def tokenizer(vocab: int) -> PreTrainedTokenizerFast:
 
 
 def card(model: PreTrainedModel) -> ModelCard:
-    body = anatomy_of(model)
+    body = architecture_of(model)
     return ModelCard(
         name="tiny",
         revision=None,
@@ -49,7 +49,7 @@ def card(model: PreTrainedModel) -> ModelCard:
 
 def loaded(family: str = "llama") -> Loaded:
     model = tiny.FAMILIES[family]()
-    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
+    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
 
 
 def endless(found: Loaded) -> Loaded:

@@ -72,7 +72,7 @@ def test_breakpoints_and_watches_are_set_before_it_writes():
     log = watcher.log
     assert (log.state, log.note, log.stopped_by) == ("paused", "breakpoint: step == 3", 1)
     assert [(one.id, one.hits) for one in log.breakpoints] == [(1, 1), (2, 0)]
-    assert [watch.text for watch in log.now.watches] == ["a b"]
+    assert [watch.text for watch in log.run.watches] == ["a b"]
     assert len(log.steps) == 2 and len(log.steps[1].watched) == 1
 
 

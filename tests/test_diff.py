@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from scripted import started, step
 
 from tui_entropy.state.run_diff import REACH, Comparison, Span, compare, compared
-from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.run_view import RunView
 
 few = st.lists(st.integers(0, 3), max_size=60)
 
@@ -97,7 +97,7 @@ def test_what_changed_is_named(one, other, kinds):
 
 def test_tokens_of_the_same_text_and_other_ids_differ():
     def run(ids):
-        told = RunLog(started())
+        told = RunView(started())
         for index, token_id in enumerate(ids):
             told.append(replace(step(index, " same"), token_id=token_id))
         return told

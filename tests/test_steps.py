@@ -8,11 +8,11 @@ from scripted import step
 
 from tui_entropy.metrics.standard import BY_NAME, SERIES
 from tui_entropy.records.arrays import Grid
-from tui_entropy.state.step_store import OPEN, Steps
+from tui_entropy.state.step_store import OPEN, StepStore
 
 
-def filled(n: int) -> Steps:
-    steps = Steps()
+def filled(n: int) -> StepStore:
+    steps = StepStore()
     for index in range(n):
         steps.append(step(index))
     return steps
@@ -38,10 +38,10 @@ def test_norms_and_strays_are_kept_along_the_text():
     steps = filled(10)
     assert list(steps.norms(2)) == [25.0] * 10 and list(steps.norms(3, 4, 6)) == [26.0, 26.0]
     assert steps.strays == [step(i).strays for i in range(10)]
-    assert len(Steps().norms(1)) == 0
+    assert len(StepStore().norms(1)) == 0
 
 
 def test_unknown_stays_unknown():
-    steps = Steps()
+    steps = StepStore()
     steps.append(replace(step(0), head_entropy=Grid.of([[math.nan]] * 3), visible_keys=(None,) * 3))
     assert list(steps.values(BY_NAME["head entropy"])) == [None]

@@ -35,9 +35,9 @@ from tui_entropy.records.events import (
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, Decision, Shadow, Stage, Step
-from tui_entropy.state.run_view import RunLog
-from tui_entropy.state.session_view import Log
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.run_view import RunView
+from tui_entropy.state.session_view import SessionView
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace import schema
 from tui_entropy.trace.lazy_steps import PAGE
 from tui_entropy.trace.reader import Trace
@@ -72,15 +72,15 @@ def long(tmp_path_factory) -> Path:
     return recorded(tmp_path_factory.mktemp("trace") / "long.tui", session(2 * PAGE + 50, 20))
 
 
-def known(log: Log) -> dict[str, object]:
+def known(log: SessionView) -> dict[str, object]:
     """Every field, the steps as records."""
-    fields = {name: getattr(log, name) for name in Log.__slots__ if name not in ("now", "runs", "twin")}
-    told = {name: getattr(log.now, name) for name in RunLog.__slots__}
+    fields = {name: getattr(log, name) for name in SessionView.__slots__ if name not in ("now", "runs", "twin")}
+    told = {name: getattr(log.run, name) for name in RunView.__slots__}
     scores = {name: [None if math.isnan(v) else v for v in column] for name, column in log.prompt_scores.items()}
     return fields | told | {"runs": list(log.runs), "steps": list(log.steps), "prompt_scores": scores}
 
 
-def alike(one: Steps, other: Steps) -> bool:
+def alike(one: StepStore, other: StepStore) -> bool:
     """In everything that is read along the text."""
     return (
         (one.texts, one.at, one.strays) == (other.texts, other.at, other.strays)
@@ -97,14 +97,14 @@ def test_the_log_is_as_it_was_wherever_the_session_ended(tmp_path, n):
     assert known(log) == known(live) and alike(log.steps, live.steps)
 
 
-def whole(log: Log) -> dict[int, dict[str, object]]:
+def whole(log: SessionView) -> dict[int, dict[str, object]]:
     """Every field of every run, the steps as records and as columns, and where the screen is."""
     told: dict[int, dict[str, object]] = {0: known(log) | {"twin": log.twin and log.twin.started.run}}
     for run, one in log.runs.items():
         scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
         steps = one.steps
         columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in SERIES)
-        fields = {name: getattr(one, name) for name in RunLog.__slots__}
+        fields = {name: getattr(one, name) for name in RunView.__slots__}
         told[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
         told[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
     return told

@@ -10,7 +10,7 @@ from tui_entropy.records.events import Event, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport import connection, discovery
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_engine.py"), "--layers", "2", "--heads", "2")
@@ -34,7 +34,7 @@ class Watcher:
                 assert time.monotonic() < deadline, "the engine never listened"
                 time.sleep(0.005)
         self.heard: list[Event] = []
-        self.log = Log()
+        self.log = SessionView()
         if follow is not None:
             self.send(Follow(follow, guest))
 

@@ -65,8 +65,8 @@ def in_parts(loaded: Loaded, ids: list[int], by_columns: bool) -> Stopwatch:
 
 def parts(loaded: Loaded) -> list[nn.Module]:
     """Of every block its norms and its MLP."""
-    attention = set(loaded.anatomy.attention_modules)
-    return [part for block in loaded.anatomy.blocks for part in block.children() if part not in attention]
+    attention = set(loaded.architecture.attention_modules)
+    return [part for block in loaded.architecture.blocks for part in block.children() if part not in attention]
 
 
 _made: dict[nn.Module, object] = {}

@@ -74,7 +74,7 @@ def nnsight(loaded: Loaded) -> Contestant:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         lens: Any = LanguageModel(own, tokenizer=loaded.codec.tokenizer)
-    n_layers = loaded.anatomy.n_layers
+    n_layers = loaded.architecture.n_layers
 
     def write(ids: list[int], new_tokens: int) -> Stopwatch:
         watch = Stopwatch()
@@ -95,14 +95,14 @@ def nnsight(loaded: Loaded) -> Contestant:
     return write
 
 
-def repeng(loaded: Loaded, pushes: dict[int, torch.Tensor]) -> Contestant:
+def repeng(loaded: Loaded, offsets: dict[int, torch.Tensor]) -> Contestant:
     """`generate` under its ControlModel. pushes: block (1-based) -> (d_model,)."""
     from engine import generate
     from repeng import ControlModel, ControlVector
 
     own = replace(loaded, model=copy.deepcopy(loaded.model))
-    controlled = ControlModel(own.model, [block - 1 for block in pushes])
-    directions = {block - 1: push.numpy() for block, push in pushes.items()}
+    controlled = ControlModel(own.model, [block - 1 for block in offsets])
+    directions = {block - 1: push.numpy() for block, push in offsets.items()}
     controlled.set_control(ControlVector(model_type=own.model.config.model_type, directions=directions), 1.0)
 
     def write(ids: list[int], new_tokens: int) -> Stopwatch:

@@ -65,7 +65,7 @@ def contestants(loaded: Loaded, length: int, quick: bool) -> dict[str, Callable[
         "generate": generate,
     }
     if loaded.model.device.type == "cuda":
-        calls[NO_GRAPH] = partial(ours, captured=False)
+        calls[NO_GRAPH] = partial(ours, graph=False)
     if length == 1024 and not quick:
         calls[EAGER] = generate_keeping_everything
     return calls
@@ -126,12 +126,12 @@ def _four_times(act: Callable[[], Any], device: torch.device) -> float:
 def bytes_per_token(loaded: Loaded, context: int) -> int:
     """What a decode step of a dense model has to read: every weight but a lookup table's, once, and all keys and
     values."""
-    anatomy, config = loaded.anatomy, loaded.model.config.get_text_config(decoder=True)
-    table = anatomy.embedding.get_parameter("weight")
-    tied = table.data_ptr() == anatomy.unembedding.get_parameter("weight").data_ptr()
+    architecture, config = loaded.architecture, loaded.model.config.get_text_config(decoder=True)
+    table = architecture.embedding.get_parameter("weight")
+    tied = table.data_ptr() == architecture.unembedding.get_parameter("weight").data_ptr()
     weights = sum(parameter.nbytes for parameter in loaded.model.parameters()) - (0 if tied else table.nbytes)
-    width = getattr(config, "head_dim", None) or anatomy.d_model // anatomy.n_heads
-    return weights + 2 * anatomy.n_layers * anatomy.n_kv_heads * width * context * table.element_size()
+    width = getattr(config, "head_dim", None) or architecture.d_model // architecture.n_heads
+    return weights + 2 * architecture.n_layers * architecture.n_kv_heads * width * context * table.element_size()
 
 
 def others(settings: Settings) -> Iterator[Figure]:
@@ -156,17 +156,17 @@ def steering(settings: Settings) -> Iterator[Figure]:
     """What a control vector on every block costs: ours and repeng's, each against itself without."""
     loaded, new_tokens = loaded_model(settings), 24 if settings.quick else 64
     ids = prompt_ids(loaded, 32)
-    pushes = {block: torch.full((loaded.card.d_model,), 0.01) for block in range(1, loaded.card.n_layers + 1)}
+    offsets = {block: torch.full((loaded.card.d_model,), 0.01) for block in range(1, loaded.card.n_layers + 1)}
     calls: dict[str, Any] = {
         "plain": partial(ours, loaded, ids, new_tokens),
-        "steered": partial(ours, loaded, ids, new_tokens, replace(GREEDY, pushes=pushes)),
+        "steered": partial(ours, loaded, ids, new_tokens, replace(GREEDY, offsets=offsets)),
     }
     try:
         from contestants import repeng
 
         calls |= {
             "generate": partial(generate, loaded, ids, new_tokens),
-            "repeng": partial(repeng(loaded, pushes), ids, new_tokens),
+            "repeng": partial(repeng(loaded, offsets), ids, new_tokens),
         }
     except ImportError as missing:
         yield Figure(f"skipped: repeng ({missing})", float("nan"), "", "")

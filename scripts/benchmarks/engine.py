@@ -15,12 +15,12 @@ from figures import Settings
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
-from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.metrics.standard import SERIES
 from tui_entropy.records.model import COLUMNS, ModelSpec
 from tui_entropy.records.sampling import Knobs
@@ -87,12 +87,12 @@ def ours(
     new_tokens: int,
     now: Controls = GREEDY,
     score_prompt: bool = False,
-    captured: bool | None = None,
+    graph: bool | None = None,
 ) -> Stopwatch:
     """The loop as the inspector runs it. captured: see instruments."""
-    with instruments(loaded, captured=captured) as probes:
+    with instruments(loaded, graph=graph) as probes:
         watch = Stopwatch()
-        for event in decode(loaded, probes, Context(loaded, ids, new_tokens), lambda: now, 1, score_prompt):
+        for event in decode(loaded, probes, TokenSequence(loaded, ids, new_tokens), lambda: now, 1, score_prompt):
             if isinstance(event, Step):
                 watch.token(event.token_id)
     return watch
@@ -101,8 +101,8 @@ def ours(
 @torch.inference_mode()
 def bare(loaded: Loaded, ids: list[int], new_tokens: int) -> Stopwatch:
     """The least that a loop can do: our cache, our forward pass, the greatest logit. Nothing is looked at."""
-    cache, new = new_cache(loaded.model, loaded.anatomy), torch.tensor([ids], device=loaded.model.device)
-    with few_rows(loaded.model, loaded.card.products == COLUMNS):
+    cache, new = new_cache(loaded.model, loaded.architecture), torch.tensor([ids], device=loaded.model.device)
+    with two_row_linear(loaded.model, loaded.card.products == COLUMNS):
         watch = Stopwatch()
         for _ in range(new_tokens):
             new = forward(loaded, cache, new).argmax(-1, keepdim=True)

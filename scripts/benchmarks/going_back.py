@@ -11,13 +11,13 @@ from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 
-from tui_entropy.engine.cache.kv_cache import appended_to, as_of, columns
+from tui_entropy.engine.cache.kv_cache import kv_slices, truncated, with_segment
 from tui_entropy.engine.decoding.instruments import Instruments, instruments
-from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import revisit
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import recompute_step
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Write
 from tui_entropy.records.events import Event, Started
@@ -31,7 +31,7 @@ READ = 512
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def travel(settings: Settings) -> Iterator[Figure]:
+def rewinder(settings: Settings) -> Iterator[Figure]:
     """Looking at a step again, branching off, going back, and reading a text again, in steps of plain decoding."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
     with instruments(loaded) as probes:
@@ -42,38 +42,47 @@ def travel(settings: Settings) -> Iterator[Figure]:
 
 def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Figure:
     """A token and a visit to the one before it take turns in one text."""
-    context = _long(loaded, probes, length, rounds + 4)
-    writing = decode(loaded, probes, context, _as_set, 1, False)
+    sequence = _long(loaded, probes, length, rounds + 4)
+    writing = decode(loaded, probes, sequence, _as_set, 1, False)
 
     def step() -> None:
         next(event for event in writing if isinstance(event, Step))
-        writing.send(TAKE)
+        writing.send(COMMIT)
 
     def visit() -> None:
-        revisit(loaded, probes, context, context.n_read - 2)
+        recompute_step(loaded, probes, sequence, sequence.n_read - 2)
 
     for warming in (step, visit, step, visit):
         warming()
     times = in_turns({"revisit": lambda: _milliseconds(visit), "step": lambda: _milliseconds(step)}, rounds)
-    detail = f"revisit {spread(times['revisit'], 'ms')}, step {spread(times['step'], 'ms')}"
+    detail = f"revisit {spread(times['recompute_step'], 'ms')}, step {spread(times['step'], 'ms')}"
     name = f"revisit / decode step, context {length}"
     return Figure(name, ratio(times["revisit"], times["step"]), "x", "<= 1.5", detail)
 
 
-def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> Context:
+def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> TokenSequence:
     """A context of that many tokens. What is beyond READ is not read: their keys and values are those before, again
     and again, which takes the loop as long as if they had been."""
-    loaded = replace(loaded, card=replace_card(loaded.card, context=length + room))
-    context = Context(loaded, prompt_ids(loaded, length), room)
+    loaded = replace(loaded, card=replace_card(loaded.card, sequence=length + room))
+    sequence = TokenSequence(loaded, prompt_ids(loaded, length), room)
     next(
-        decode(loaded, probes, begun := Context(loaded, prompt_ids(loaded, min(length, READ)), 1), _as_set, 1, False)
+        decode(
+            loaded,
+            probes,
+            begun := TokenSequence(loaded, prompt_ids(loaded, min(length, READ)), 1),
+            _as_set,
+            1,
+            False,
+        )
     )
     n = begun.n_read
     times = -(-length // n)
-    more = {i: tuple(part.repeat(1, 1, times, 1) for part in pair) for i, pair in columns(begun.cache, 0, n).items()}
-    context.note(length - 1, {})
-    context.cache, context.n_read = as_of(appended_to(context.cache, 0, more), length - 1, {}), length - 1
-    return context
+    more = {
+        i: tuple(part.repeat(1, 1, times, 1) for part in pair) for i, pair in kv_slices(begun.cache, 0, n).items()
+    }
+    sequence.mark_read(length - 1, {})
+    sequence.cache, sequence.n_read = truncated(with_segment(sequence.cache, 0, more), length - 1, {}), length - 1
+    return sequence
 
 
 def _as_set() -> Controls:

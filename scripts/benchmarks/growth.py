@@ -127,10 +127,10 @@ def of_the_log(marks: list[int]) -> Held:
     from tui_entropy.records.commands import Write
     from tui_entropy.records.events import Event
     from tui_entropy.records.sampling import Knobs
-    from tui_entropy.state.session_view import Log
+    from tui_entropy.state.session_view import SessionView
 
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Event)
-    log, held = Log(), {}
+    log, held = SessionView(), {}
     log.append(fake_engine.started(Write("a b c", None, False, marks[-1], Knobs())))
     for index in range(marks[-1]):
         log.append(decoder.decode(encoder.encode(fake_engine.step(index))))

@@ -10,16 +10,16 @@ import torch
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.decoding.instruments import Instruments, instruments
-from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.batching import can_stack, part, stack
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.continuations import Before, fan
-from tui_entropy.engine.session.shadow import ShadowLane, cast
-from tui_entropy.records.commands import AskFan
+from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.continuations import Snapshot, fan
+from tui_entropy.engine.session.shadow import ShadowRun, create_shadow
+from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -27,13 +27,13 @@ KNOBS = Knobs(temperature=0.7)
 GOAL = "<= 1.35"
 BLOCK = 4
 """Tokens in a row that are timed, after one that is not."""
-FAN = AskFan(1, 0, n=8, tokens=16)
+FAN = SampleContinuations(1, 0, n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
     """A token with a shadow, with a twin, and a fan of short texts, against the same without."""
     loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
-    d_model, middle = loaded.anatomy.d_model, loaded.anatomy.n_layers // 2
+    d_model, middle = loaded.architecture.d_model, loaded.architecture.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
     with instruments(loaded) as probes:
         for length in (32, 1024):
@@ -49,12 +49,12 @@ class Lane:
 
     def __init__(self, loaded: Loaded, probes: Instruments, ids: list[int], n: int, now: Controls) -> None:
         self.loaded, self.probes, self.now, self.ids = loaded, probes, now, ids
-        self.context = Context(loaded, ids, n)
-        self._writing = decode(loaded, probes, self.context, lambda: now, 1, False)
+        self.sequence = TokenSequence(loaded, ids, n)
+        self._writing = decode(loaded, probes, self.sequence, lambda: now, 1, False)
 
     def step(self) -> Step:
         step = next(event for event in self._writing if isinstance(event, Step))
-        self._writing.send(TAKE)
+        self._writing.send(COMMIT)
         return step
 
     def seconds(self) -> float:
@@ -63,27 +63,29 @@ class Lane:
         self.step()
         return time.perf_counter() - began
 
-    def cast(self, prompt: list[int] | None, push: dict[int, torch.Tensor] | None, knobs: Knobs | None) -> ShadowLane:
-        own = None if knobs is None else Controls(knobs, self.now.pushes)
-        return cast(self.loaded, self.probes, self.context, self.now, prompt, push, own)
+    def create_shadow(
+        self, prompt: list[int] | None, push: dict[int, torch.Tensor] | None, knobs: Knobs | None
+    ) -> ShadowRun:
+        own = None if knobs is None else Controls(knobs, self.now.offsets)
+        return create_shadow(self.loaded, self.probes, self.sequence, self.now, prompt, push, own)
 
 
 def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Blocks of tokens with each shadow and with none take turns in one text."""
     lane.step()
-    ways: dict[str, Callable[[], ShadowLane | None]] = {
+    ways: dict[str, Callable[[], ShadowRun | None]] = {
         "alone": lambda: None,
-        "from the same logits": lambda: lane.cast(None, None, Knobs(temperature=1.5)),
-        "in the same forward pass": lambda: lane.cast(None, {}, None),
-        "in a second forward pass": lambda: lane.cast([*lane.ids[:5], *lane.ids], {}, None),
+        "from the same logits": lambda: lane.create_shadow(None, None, Knobs(temperature=1.5)),
+        "in the same forward pass": lambda: lane.create_shadow(None, {}, None),
+        "in a second forward pass": lambda: lane.create_shadow([*lane.ids[:5], *lane.ids], {}, None),
     }
 
-    def block(way: Callable[[], ShadowLane | None]) -> float:
-        lane.context.shadow = way()
+    def block(way: Callable[[], ShadowRun | None]) -> float:
+        lane.sequence.shadow = way()
         lane.step()
         taken = [lane.seconds() for _ in range(BLOCK)]
-        part(lane.context)
-        lane.context.shadow = None
+        leave_batch(lane.sequence)
+        lane.sequence.shadow = None
         return 1000 * statistics.median(taken)
 
     times = in_turns({name: lambda way=way: block(way) for name, way in ways.items()}, rounds)  # type: ignore[misc]
@@ -98,33 +100,33 @@ def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Two texts in one pass, both measured, against one of them."""
     n = 2 * (rounds + 2)
     first, second = (Lane(lane.loaded, lane.probes, lane.ids, n, Controls(KNOBS, {})) for _ in range(2))
-    second.context.under = {}
+    second.sequence.under = {}
     for one in (first, second):
         one.step()
         one.step()
     alone = [1000 * first.seconds() for _ in range(rounds)]
     for _ in range(rounds):
         second.step()
-    assert can_stack(first.context, second.context)
-    stack(first.context, second.context)
+    assert can_batch(first.sequence, second.sequence)
+    join_batch(first.sequence, second.sequence)
     first.step()
     second.step()
     both = [1000 * (first.seconds() + second.seconds()) for _ in range(rounds)]
-    part(first.context)
+    leave_batch(first.sequence)
     detail = f"{spread(both, 'ms')}, one {spread(alone, 'ms')}"
     yield Figure(f"twin, both tokens / one token of one, prompt {length}", ratio(both, alone), "x", "<=", detail)
 
 
 def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Eight continuations of 16 tokens, together and one after the other."""
-    context, ask = lane.context, FAN
-    assert isinstance(context.cache, RoomyCache) and context.logits is not None
-    while context.n_read < context.n_tokens:
+    sequence, ask = lane.sequence, FAN
+    assert isinstance(sequence.cache, PreallocatedCache) and sequence.logits is not None
+    while sequence.n_read < sequence.n_tokens:
         next(lane._writing)
 
     def of(n: int) -> float:
-        before = Before.of(context, context.n_written, context.cache, context.logits)
-        return fan(lane.loaded, lane.probes, before, lane.now, AskFan(1, 0, n, ask.tokens)).seconds
+        before = Snapshot.of(sequence, sequence.n_written, sequence.cache, sequence.logits)
+        return fan(lane.loaded, lane.probes, before, lane.now, SampleContinuations(1, 0, n, ask.tokens)).seconds
 
     def together() -> float:
         return of(ask.n)

@@ -14,7 +14,7 @@ from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -55,7 +55,7 @@ def metrics(settings: Settings) -> Iterator[Figure]:
         Controls(replace_knobs(base, **option), {}, breakers=breakers) for option in OPTIONS.values()
     ]
     for length in (32, 1024):
-        context = Context(loaded, prompt_ids(loaded, length), len(turns) * (rounds + 1))
+        context = TokenSequence(loaded, prompt_ids(loaded, length), len(turns) * (rounds + 1))
         steps = _taking_turns(loaded, context, turns)[len(turns) :]  # the first turn of each warms it up
         costs = [1000 * step.sample_seconds for step in steps]
         whole = statistics.median(1000 * (step.forward_seconds + step.sample_seconds) for step in steps)
@@ -68,7 +68,7 @@ def metrics(settings: Settings) -> Iterator[Figure]:
     yield from _prompt_scores(loaded, settings)
 
 
-def _taking_turns(loaded: Loaded, context: Context, turns: list[Controls]) -> list[Step]:
+def _taking_turns(loaded: Loaded, context: TokenSequence, turns: list[Controls]) -> list[Step]:
     """A text whose nth step is written under the nth of `turns`, and so on round and round."""
 
     def controls() -> Controls:
@@ -85,7 +85,7 @@ def _prompt_scores(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
     def first_token(scored: bool) -> float:
         with instruments(loaded) as probes:
             began = finished(loaded.model.device)
-            list(decode(loaded, probes, Context(loaded, ids, 1), lambda: Controls(Knobs(), {}), 1, scored))
+            list(decode(loaded, probes, TokenSequence(loaded, ids, 1), lambda: Controls(Knobs(), {}), 1, scored))
             return finished(loaded.model.device) - began
 
     first_token(True)

@@ -17,7 +17,7 @@ from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.events import Ready, Started
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Piece, Step
@@ -43,7 +43,7 @@ def trace(settings: Settings) -> Iterator[Figure]:
 def _taking_turns(loaded: Loaded, path: Path, pairs: int) -> tuple[list[Step], float, str]:
     """One text, of which every other stretch is recorded. The order within a pair changes, so that drift favours
     none."""
-    context = Context(loaded, prompt_ids(loaded, 64), (2 * pairs + 1) * STRETCH)
+    context = TokenSequence(loaded, prompt_ids(loaded, 64), (2 * pairs + 1) * STRETCH)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     steps: list[Step] = []
     with closing(Recorder(path)) as recorder, instruments(loaded) as probes:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tui_entropy.engine.decoding.entropix_sampler import DRAWS, asks, decide, draws, seen
-from tui_entropy.engine.measure.running_stats import Recent
+from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.metrics.entropix import LN2, WARM_UP
 from tui_entropy.records.sampling import Knobs
 
@@ -26,7 +26,7 @@ def bits(entropy, varentropy, attention=4.0, spread=1.0, agreement=0.1, interact
 
 
 def decided(variant, *numbers, may_ask=False, base=BASE, recent=None):
-    return decide(with_(base, variant), bits(*numbers), recent or Recent(), may_ask)
+    return decide(with_(base, variant), bits(*numbers), recent or RunningStats(), may_ask)
 
 
 def with_(knobs, variant):
@@ -95,12 +95,12 @@ def test_a_decision_tells_every_number_and_threshold_it_saw():
 
 
 def test_its_own_thresholds_come_from_this_text():
-    recent = Recent()
+    recent = RunningStats()
     assert decided("own", 2.0, 1.0, recent=recent).quadrant == "warming up"
     assert decided("own", 2.0, 1.0, recent=recent).knobs == with_(BASE, "own")
     for n in range(WARM_UP):
         recent.judge(n / WARM_UP, n / WARM_UP, 1.0, 0.5, [1.0])
-        recent.count()
+        recent.commit()
     assert decided("own", 0.1 / LN2, 0.1 / LN2**2, recent=recent).quadrant == "flowing"
     assert decided("own", 0.9 / LN2, 0.1 / LN2**2, recent=recent).quadrant == "asking"
     assert decided("own", 0.1 / LN2, 0.9 / LN2**2, recent=recent).quadrant == "exploring"

@@ -16,7 +16,6 @@ from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import (
     Advance,
     AskAttention,
-    AskFan,
     Branch,
     Command,
     Continue,
@@ -27,6 +26,7 @@ from tui_entropy.records.commands import (
     Pause,
     Quit,
     Reconsider,
+    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -43,7 +43,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector
 from tui_entropy.records.step import Step
 from tui_entropy.serving.worker import Worker
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 OF_THE_AUDIENCE = (Quit, Follow, TakeControl)
 """They are answered before the worker hears of them."""
@@ -129,8 +129,8 @@ COMMANDS: dict[type, st.SearchStrategy] = {
     Reconsider: st.builds(Reconsider, runs, steps, knobs),
     SetShadow: st.builds(SetShadow, st.none() | lanes),
     Twin: st.builds(Twin, runs, steps, lanes),
-    AskFan: st.builds(
-        AskFan,
+    SampleContinuations: st.builds(
+        SampleContinuations,
         runs,
         steps,
         st.sampled_from([2, 1, 0, -1]),
@@ -148,11 +148,11 @@ def test_the_walk_knows_every_command_that_a_worker_obeys():
     assert set(COMMANDS) | set(OF_THE_AUDIENCE) == set(typing.get_args(Command))
 
 
-class Audience:
+class Broadcaster:
     """Takes down what is said, as events of a log and answers to one screen."""
 
     def __init__(self) -> None:
-        self.log = Log()
+        self.log = SessionView()
         self.events: list = []
         self.describe = None
 
@@ -176,7 +176,7 @@ class Engine(Worker):
     """The real one but for loading and the size of its process."""
 
     def __init__(self, make) -> None:
-        super().__init__(Audience())
+        super().__init__(Broadcaster())
         self._make = make
 
     def bring_up(self, command):
@@ -198,7 +198,7 @@ class Engine(Worker):
         if self.session is None or getattr(command, "step", 0) < END - 1:
             return command
         run = self.session.branches.runs.get(command.run)
-        return replace(command, step=command.step - END + (run.context.n_written if run else 0))
+        return replace(command, step=command.step - END + (run.sequence.n_written if run else 0))
 
     def _gauge(self) -> None:
         """It would be of this process."""
@@ -214,7 +214,7 @@ def make(request):
 
 def walk(make, turns) -> None:
     engine = Engine(make)
-    heard = engine.audience.events
+    heard = engine.broadcaster.events
     for turn in [Write("too early", None, None, 4, Knobs()), Load(ModelSpec("tiny")), *turns]:
         before = len(heard)
         engine.act(turn)
@@ -228,12 +228,12 @@ def walk(make, turns) -> None:
 
 def whole(engine: Engine) -> None:
     """What the log was told is what the engine has: every run with its steps one after the other."""
-    session, log = engine.session, engine.audience.log
+    session, log = engine.session, engine.broadcaster.log
     for number, run in session.branches.runs.items():
-        assert len(log.runs[number].steps) == run.context.n_written, number
-    begun = {event.run: event.shared for event in engine.audience.events if hasattr(event, "shared")}
+        assert len(log.runs[number].steps) == run.sequence.n_written, number
+    begun = {event.run: event.shared for event in engine.broadcaster.events if hasattr(event, "shared")}
     for run, shared in begun.items():
-        indices = [event.index for event in engine.audience.events if isinstance(event, Step) and event.run == run]
+        indices = [event.index for event in engine.broadcaster.events if isinstance(event, Step) and event.run == run]
         assert indices == list(range(shared, shared + len(indices)))
 
 
@@ -258,6 +258,6 @@ def test_the_same_at_length(make, turns):
 SHORT = Write("ABCDEFGHIJ", None, False, 20, Knobs(temperature=1.0))
 
 
-@pytest.mark.parametrize("asked", [AskFan(1, 0, 2, 3), Reconsider(1, 0, Knobs(temperature=1.0))])
+@pytest.mark.parametrize("asked", [SampleContinuations(1, 0, 2, 3), Reconsider(1, 0, Knobs(temperature=1.0))])
 def test_what_was_never_read_is_refused_in_a_sentence(make, asked):
     walk(make, [SHORT, Stop(), asked])

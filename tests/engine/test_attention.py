@@ -10,7 +10,7 @@ from tiny import FAMILIES, WINDOW, gemma2, gemma3, gpt_oss, llama, prompt
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments import attention, attention_functions
 from tui_entropy.engine.instruments.attention import attention_probe
@@ -51,9 +51,11 @@ def eager(model, ids, stretches=STRETCHES):
     """Logits (n, vocab), per block attention and scores (n_heads, n, n) or None, by the library's plain formula."""
     plain = copy.deepcopy(model)
     plain.set_attn_implementation("eager")
-    anatomy, n = anatomy_of(plain), ids.shape[1]
-    cache, logits = new_cache(plain, anatomy), []
-    maps, raw = ([torch.zeros(anatomy.n_heads, n, n) if rows else None for rows in anatomy.attention] for _ in "12")
+    architecture, n = architecture_of(plain), ids.shape[1]
+    cache, logits = new_cache(plain, architecture), []
+    maps, raw = (
+        [torch.zeros(architecture.n_heads, n, n) if rows else None for rows in architecture.attention] for _ in "12"
+    )
     for part in ids.split(list(stretches), 1):
         with Scores(any("sinks" in name for name, _ in plain.named_parameters())) as scores:
             out = plain(input_ids=part, past_key_values=cache, use_cache=True, output_attentions=True)
@@ -92,16 +94,16 @@ def measured(rows, scores):
 
 
 def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_models_own(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
+    architecture, ids = architecture_of(model), prompt(N)
     expected_logits, maps, raw = eager(model, ids)
-    with attention_probe(model, anatomy, keep=N) as probe:
+    with attention_probe(model, architecture, keep=N) as probe:
         end = 0
-        for logits in read(model, ids, new_cache(model, anatomy), STRETCHES):
+        for logits in read(model, ids, new_cache(model, architecture), STRETCHES):
             end += len(logits)
             torch.testing.assert_close(logits, expected_logits[end - len(logits) : end], atol=2e-5, rtol=0)
-            found, visible = probe.measures(), probe.visible_keys()
-            assert found.entropy.shape == found.varentropy.shape == (anatomy.n_layers, anatomy.n_heads)
-            assert found.layers.shape == (anatomy.n_layers, len(ATTENTION))
+            found, visible = probe.head_statistics(), probe.visible_keys()
+            assert found.entropy.shape == found.varentropy.shape == (architecture.n_layers, architecture.n_heads)
+            assert found.layers.shape == (architecture.n_layers, len(ATTENTION))
             for layer, rows in enumerate(maps):
                 if rows is None:
                     assert visible[layer] is None and all(part[layer].isnan().all() for part in found)
@@ -113,11 +115,11 @@ def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_m
 
 
 def test_the_entropix_aggregates_are_those_of_the_last_layer_over_visible_keys(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
+    architecture, ids = architecture_of(model), prompt(N)
     _, maps, raw = eager(model, ids)
-    with attention_probe(model, anatomy, keep=4) as probe:
-        list(read(model, ids, new_cache(model, anatomy), STRETCHES))
-        found = probe.measures()
+    with attention_probe(model, architecture, keep=4) as probe:
+        list(read(model, ids, new_cache(model, architecture), STRETCHES))
+        found = probe.head_statistics()
         step = SimpleNamespace(
             head_entropy=Grid.of(found.entropy), attention=Grid.of(found.layers), visible_keys=probe.visible_keys()
         )
@@ -136,35 +138,35 @@ def test_the_entropix_aggregates_are_those_of_the_last_layer_over_visible_keys(m
 
 
 def test_layers_measured_apart_give_what_they_give_together(model, monkeypatch):
-    anatomy, ids = anatomy_of(model), prompt(N)
-    with attention_probe(model, anatomy, keep=4) as probe:
-        for _ in read(model, ids, new_cache(model, anatomy), STRETCHES):
-            together = probe.measures()
+    architecture, ids = architecture_of(model), prompt(N)
+    with attention_probe(model, architecture, keep=4) as probe:
+        for _ in read(model, ids, new_cache(model, architecture), STRETCHES):
+            together = probe.head_statistics()
             monkeypatch.setattr(attention, "CACHED_SCORES", 1)
-            torch.testing.assert_close(probe.measures(), together, atol=1e-6, rtol=1e-5, equal_nan=True)
+            torch.testing.assert_close(probe.head_statistics(), together, atol=1e-6, rtol=1e-5, equal_nan=True)
             monkeypatch.undo()
 
 
 def test_decoding_writes_what_the_model_writes_without_a_probe(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
-    plain = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
-    with attention_probe(model, anatomy, keep=N):
-        watched = list(read(model, ids, new_cache(model, anatomy), STRETCHES))
+    architecture, ids = architecture_of(model), prompt(N)
+    plain = list(read(model, ids, new_cache(model, architecture), STRETCHES))
+    with attention_probe(model, architecture, keep=N):
+        watched = list(read(model, ids, new_cache(model, architecture), STRETCHES))
     torch.testing.assert_close(torch.cat(watched), torch.cat(plain), atol=2e-5, rtol=0)
 
 
 def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
+    architecture, ids = architecture_of(model), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, anatomy, keep=N) as probe:
-        cache = new_cache(model, anatomy)
+    with attention_probe(model, architecture, keep=N) as probe:
+        cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         for layer, expected in enumerate(maps, 1):
             if expected is None:
                 answer = probe.rows(cache, ask(layer, 1, N - 1), run=7)
                 assert answer.unavailable and answer.queries == () and answer.weights.shape == (0, N)
                 continue
-            for head in (*range(1, anatomy.n_heads + 1), None):
+            for head in (*range(1, architecture.n_heads + 1), None):
                 answer = probe.rows(cache, ask(layer, head, N - 1, n_queries=N), run=7)
                 assert (answer.run, answer.layer, answer.head) == (7, layer, head)
                 assert answer.queries == tuple(range(N)) and answer.unavailable is None
@@ -176,10 +178,10 @@ def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(mode
 
 
 def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
+    architecture, ids = architecture_of(model), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, anatomy, keep=N) as probe:
-        cache = new_cache(model, anatomy)
+    with attention_probe(model, architecture, keep=N) as probe:
+        cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         rows = maps[1][0]  # the second block of every family has rows
         answer = probe.rows(cache, ask(2, 1, N - 2, n_queries=2, first_key=N - 4, n_keys=9), run=1)
@@ -194,20 +196,20 @@ def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
 
 def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
     model, ids = gpt_oss(), prompt(N)
-    with attention_probe(model, anatomy_of(model), keep=N) as probe:
-        cache = new_cache(model, anatomy_of(model))
+    with attention_probe(model, architecture_of(model), keep=N) as probe:
+        cache = new_cache(model, architecture_of(model))
         list(read(model, ids, cache, (N,)))
         row = probe.rows(cache, ask(2, 3, N - 1), run=1).weights.numpy()[0]
         assert row.sum() < 0.99
         p = row / row.sum()
-        assert probe.measures().entropy[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
+        assert probe.head_statistics().entropy[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
 
 
 def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
     model, ids = llama(), prompt(N)
-    anatomy = anatomy_of(model)
-    with attention_probe(model, anatomy, keep=4) as probe:
-        cache = new_cache(model, anatomy)
+    architecture = architecture_of(model)
+    with attention_probe(model, architecture, keep=4) as probe:
+        cache = new_cache(model, architecture)
         for logits in read(model, ids, cache, STRETCHES):
             assert len(logits) and probe.kept_bytes == 4 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
         answer = probe.rows(cache, ask(1, None, N - 1, n_queries=9), run=1)
@@ -221,10 +223,10 @@ def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
 @pytest.mark.parametrize("back", [0, 2])
 def test_of_a_stretch_that_is_mostly_dropped_only_what_is_kept_stays_in_memory(stretches, back):
     model, keep, n = llama(), 6, sum(stretches)
-    anatomy, ids = anatomy_of(model), prompt(n)
+    architecture, ids = architecture_of(model), prompt(n)
     _, maps, _ = eager(model, ids, stretches)
-    with attention_probe(model, anatomy, keep) as probe:
-        cache = new_cache(model, anatomy)
+    with attention_probe(model, architecture, keep) as probe:
+        cache = new_cache(model, architecture)
         list(read(model, ids, cache, stretches))
         if back:
             cache.crop(-back)
@@ -233,18 +235,22 @@ def test_of_a_stretch_that_is_mostly_dropped_only_what_is_kept_stays_in_memory(s
         assert answer.queries[-1] == n - 1 and len(answer.queries) >= keep - back
         expected = maps[1][2].numpy()[list(answer.queries)]
         np.testing.assert_allclose(np.nan_to_num(answer.weights.numpy()), expected, atol=5e-6)
-        held = {query.untyped_storage() for queries, _ in probe.held.kept.values() for query in queries.values()}
+        held = {
+            query.untyped_storage()
+            for queries, _ in probe.attention_state.kept.values()
+            for query in queries.values()
+        }
         blocks = {block.data_ptr(): block.nbytes() for block in held}
         assert sum(blocks.values()) <= 1.5 * probe.kept_bytes
 
 
 def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
     model, ids, other = gemma3(), prompt(N), prompt(N, seed=9)
-    anatomy = anatomy_of(model)
+    architecture = architecture_of(model)
     now = torch.cat([ids[:, :14], other[:, 14:20]], 1)
     _, maps, _ = eager(model, now, (20,))
-    with attention_probe(model, anatomy, keep=N) as probe:
-        cache = new_cache(model, anatomy)
+    with attention_probe(model, architecture, keep=N) as probe:
+        cache = new_cache(model, architecture)
         list(read(model, ids, cache, (10, *[1] * (N - 10))))
         cache.crop(14 - N)
         assert probe.rows(cache, ask(1, 1, N - 1, n_queries=N), run=1).queries == tuple(range(14))
@@ -259,14 +265,14 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
 
 
 def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
-    anatomy, ids = anatomy_of(model), prompt(N)
-    with attention_probe(model, anatomy, keep=N) as probe:
-        logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), STRETCHES)))
-        alone = probe.measures().entropy
-        cache, both = new_cache(model, anatomy), torch.cat([ids, prompt(N, seed=5)])
+    architecture, ids = architecture_of(model), prompt(N)
+    with attention_probe(model, architecture, keep=N) as probe:
+        logits = torch.cat(list(read(model, ids, new_cache(model, architecture), STRETCHES)))
+        alone = probe.head_statistics().entropy
+        cache, both = new_cache(model, architecture), torch.cat([ids, prompt(N, seed=5)])
         beside = torch.cat(list(read(model, both, cache, STRETCHES)))
         torch.testing.assert_close(beside, logits, atol=5e-5, rtol=0)
-        torch.testing.assert_close(probe.measures().entropy, alone, atol=1e-5, rtol=1e-5, equal_nan=True)
+        torch.testing.assert_close(probe.head_statistics().entropy, alone, atol=1e-5, rtol=1e-5, equal_nan=True)
         row = probe.rows(cache, ask(2, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
         p = row[row > 0] / row[row > 0].sum()
         assert alone[1, 0].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
@@ -275,7 +281,7 @@ def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
 def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
     model, ids = gemma3(), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, anatomy_of(model), keep=N) as probe:
+    with attention_probe(model, architecture_of(model), keep=N) as probe:
         cache = DynamicCache(config=model.config)
         list(read(model, ids, cache, (N - 3, 1, 1, 1)))
         assert probe.visible_keys() == (WINDOW, N, WINDOW, N)
@@ -286,7 +292,7 @@ def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
                 np.nan_to_num(answer.weights.numpy()), maps[layer - 1][0, list(queries)].numpy(), atol=5e-6
             )
         p = [shares(row) for row in maps[0][:, N - 1]]
-        assert probe.measures().entropy[0].tolist() == pytest.approx(
+        assert probe.head_statistics().entropy[0].tolist() == pytest.approx(
             [-(q * q.log()).sum().item() for q in p], abs=1e-5
         )
 
@@ -307,21 +313,21 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("build", [llama, gemma2, gpt_oss])
 def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(build, monkeypatch):
     model, n = build(), 200
-    anatomy, ids = anatomy_of(model), prompt(n)
+    architecture, ids = architecture_of(model), prompt(n)
     expected, *_ = eager(model, ids, (150, n - 150))
-    monkeypatch.setattr(attention_functions, "EAGER_SCORES", anatomy.n_heads * n * 7)
-    with attention_probe(model, anatomy, keep=8) as probe, Largest() as largest:
-        logits = torch.cat(list(read(model, ids, new_cache(model, anatomy), (150, n - 150))))
-        probe.measures()
+    monkeypatch.setattr(attention_functions, "EAGER_SCORES", architecture.n_heads * n * 7)
+    with attention_probe(model, architecture, keep=8) as probe, Largest() as largest:
+        logits = torch.cat(list(read(model, ids, new_cache(model, architecture), (150, n - 150))))
+        probe.head_statistics()
     torch.testing.assert_close(logits, expected, atol=5e-5, rtol=0)
     assert largest.numbers < n * n
 
 
 def test_what_the_model_does_not_have_is_refused_in_words():
     model = llama()
-    anatomy = anatomy_of(model)
-    with attention_probe(model, anatomy, keep=4) as probe:
-        cache = new_cache(model, anatomy)
+    architecture = architecture_of(model)
+    with attention_probe(model, architecture, keep=4) as probe:
+        cache = new_cache(model, architecture)
         assert "nothing" in (probe.rows(cache, ask(1, 1, 0), run=1).unavailable or "")
         list(read(model, prompt(3), cache, (3,)))
         assert "block 9" in (probe.rows(cache, ask(9, 1, 2), run=1).unavailable or "")
@@ -332,16 +338,16 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
     first, second, ids = llama(), gpt_oss(), prompt(N)
     alone = []
     for model in (first, second):
-        with attention_probe(model, anatomy_of(model), keep=4) as probe:
-            list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
-            alone.append(probe.measures().entropy)
-    with attention_probe(first, anatomy_of(first), keep=4) as one:
-        with attention_probe(second, anatomy_of(second), keep=4) as two:
+        with attention_probe(model, architecture_of(model), keep=4) as probe:
+            list(read(model, ids, new_cache(model, architecture_of(model)), (N,)))
+            alone.append(probe.head_statistics().entropy)
+    with attention_probe(first, architecture_of(first), keep=4) as one:
+        with attention_probe(second, architecture_of(second), keep=4) as two:
             for model in (first, second):
-                list(read(model, ids, new_cache(model, anatomy_of(model)), (N,)))
+                list(read(model, ids, new_cache(model, architecture_of(model)), (N,)))
             assert torch.equal(one.measures().entropy, alone[0]) and torch.equal(two.measures().entropy, alone[1])
         assert second.config._attn_implementation == "eager"
-        list(read(first, ids, new_cache(first, anatomy_of(first)), (N,)))
+        list(read(first, ids, new_cache(first, architecture_of(first)), (N,)))
         assert torch.equal(one.measures().entropy, alone[0])
     assert first.config._attn_implementation == "sdpa"
     assert not first._forward_pre_hooks
@@ -349,8 +355,8 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
 
 def test_a_closed_probe_does_not_keep_the_model_alive():
     model = llama()
-    with attention_probe(model, anatomy_of(model), keep=4):
-        list(read(model, prompt(4), new_cache(model, anatomy_of(model)), (4,)))
+    with attention_probe(model, architecture_of(model), keep=4):
+        list(read(model, prompt(4), new_cache(model, architecture_of(model)), (4,)))
     gone = weakref.ref(model)
     del model
     gc.collect()
@@ -359,17 +365,17 @@ def test_a_closed_probe_does_not_keep_the_model_alive():
 
 def test_an_error_inside_still_puts_the_attention_back():
     model = gpt_oss()
-    with pytest.raises(KeyError), attention_probe(model, anatomy_of(model), keep=4):
+    with pytest.raises(KeyError), attention_probe(model, architecture_of(model), keep=4):
         raise KeyError
     assert model.config._attn_implementation == "eager"
 
 
 def test_half_precision_rows_are_worked_on_in_float32():
     model, ids = llama().bfloat16(), prompt(N)
-    anatomy = anatomy_of(model)
-    with attention_probe(model, anatomy, keep=N) as probe:
-        cache = new_cache(model, anatomy)
+    architecture = architecture_of(model)
+    with attention_probe(model, architecture, keep=N) as probe:
+        cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         row = probe.rows(cache, ask(1, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
         assert row.sum() == pytest.approx(1, abs=1e-6)  # bfloat16 would round to 3 digits
-        assert probe.measures().entropy[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)
+        assert probe.head_statistics().entropy[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)

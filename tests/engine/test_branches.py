@@ -12,14 +12,14 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.steering.control_vector import ControlVector, setting
 from tui_entropy.records.commands import AskAttention, Branch, Label, Reconsider, Write
 from tui_entropy.records.events import Labelled, Started, VectorsChanged
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 DRAWN = Knobs(temperature=1.0, top_k=0, top_p=1.0, seed=3)
 PROMPT = "ABCDEFGHIJ"
@@ -44,7 +44,7 @@ class Teller:
     """A session with all that it told, and a vector that can be switched on."""
 
     def __init__(self, loaded, probes, bound=PLENTY, knobs=DRAWN, n=60):
-        self.log, self.events = Log(), []
+        self.log, self.events = SessionView(), []
         self.session = Session(loaded, probes, self.take, bound)
         noise = torch.Generator().manual_seed(5)
         push = ControlVector("push", {2: torch.randn(32, generator=noise).numpy() * 2})
@@ -60,7 +60,7 @@ class Teller:
 
     @property
     def kept(self):
-        return self.session.branches.travel.kept
+        return self.session.branches.rewinder.prefix_cache
 
     def write(self, n):
         """n tokens more, as far as it goes; what was written of them."""
@@ -70,15 +70,15 @@ class Teller:
         return [step.token_id for step in list(self.log.steps)[before:]]
 
     def branch(self, step, run=None, **what):
-        self.session.branches.branch(Branch(run or self.session.run, step, **what))
-        return self.session.run
+        self.session.branches.branch(Branch(run or self.session.run_number, step, **what))
+        return self.session.run_number
 
     def go(self, run):
         self.session.branches.go(run)
 
 
 def ids(log, run=None):
-    return [step.token_id for step in (log.runs[run] if run else log.now).steps]
+    return [step.token_id for step in (log.runs[run] if run else log.run).steps]
 
 
 def alike(one: Step, other: Step, exact=True) -> bool:
@@ -95,7 +95,7 @@ def straight(teller, run):
     loaded, session = teller.session.loaded, teller.session
     known: dict = {}
 
-    def pushes(vectors):
+    def offsets(vectors):
         on = tuple(vector for vector in vectors if vector.on)
         if on not in known:
             known[on] = {
@@ -104,25 +104,25 @@ def straight(teller, run):
         return known[on]
 
     def now():
-        at = context.n_written
-        knobs = next(knobs for first, knobs in reversed(told.turned) if first <= at)
-        vectors = next(change.vectors for change in reversed(told.toggled) if change.index <= at)
-        return Controls(knobs, pushes(vectors), None, loaded.codec.containing(knobs.dry_breakers))
+        at = sequence.n_written
+        knobs = next(knobs for first, knobs in reversed(told.knob_changes) if first <= at)
+        vectors = next(change.vectors for change in reversed(told.vector_changes) if change.index <= at)
+        return Controls(knobs, offsets(vectors), None, loaded.codec.containing(knobs.dry_breakers))
 
-    context = Context(loaded, kept.prompt.tolist(), 200)
+    sequence = TokenSequence(loaded, kept.prompt.tolist(), 200)
     probes = session.probes
-    writing = decode(loaded, probes, context, now)
+    writing = decode(loaded, probes, sequence, now)
     steps: list[Step] = []
     while len(steps) < len(told.steps):
         at = len(steps)
-        for change in told.toggled:
+        for change in told.vector_changes:
             if change.index == at and change.rebuilt:
                 writing.close()
-                context.let_go()
-                context.pushes, context.stamps = [], []
-                context.note(context.n_tokens - 1, pushes(change.vectors))
-                writing = decode(loaded, probes, context, now)
-        context.forced, context.banned = kept.meddled.get(at, ([], frozenset()))
+                sequence.reset_cache()
+                sequence.offsets, sequence.prefix_ids = [], []
+                sequence.mark_read(sequence.n_tokens - 1, offsets(change.vectors))
+                writing = decode(loaded, probes, sequence, now)
+        sequence.forced, sequence.banned = kept.interventions.get(at, ([], frozenset()))
         while not isinstance(event := next(writing), Step):
             pass
         writing.send("take")
@@ -162,7 +162,7 @@ def test_back_and_on_again_writes_the_same_with_every_preset(llama, preset, boun
         teller.go(1)
         teller.write(6)
         assert ids(teller.log, run) == ids(teller.log, 1)
-        exact = [alike(a, b) for a, b in zip(teller.log.now.steps, straight(teller, 1), strict=True)]
+        exact = [alike(a, b) for a, b in zip(teller.log.run.steps, straight(teller, 1), strict=True)]
         assert all(exact), exact
 
 
@@ -174,7 +174,7 @@ def test_a_parent_that_was_left_for_a_branch_is_written_on_as_if_it_never_was(lo
         teller.session.look_ahead()
         proposed = teller.log.proposed
         teller.branch(11, token_ids=(40, 41), ban=(42,))
-        assert teller.log.now.started.shared == 11 and teller.log.now.started.parent == 1
+        assert teller.log.run.started.shared == 11 and teller.log.run.started.parent == 1
         assert teller.write(6)[:2] == [40, 41]
         teller.go(1)
         exact = bound > 0
@@ -215,11 +215,11 @@ def made(teller, move):
         case "toggle", on, rebuild:
             session.set_vector(teller.on if on else teller.off, rebuild)
         case "delete", at:
-            if (run := runs[at % len(runs)]) is not session.now:
+            if (run := runs[at % len(runs)]) is not session.run:
                 session.branches.label(Label(run.number, deleted=True))
         case "look", at, step:
             run = runs[at % len(runs)]
-            if run.context.n_prompt + step <= len(run.context.stamps) and step <= run.context.n_written:
+            if run.sequence.n_prompt + step <= len(run.sequence.prefix_ids) and step <= run.sequence.n_written:
                 session.branches.reconsider(Reconsider(run.number, step, DRAWN))
 
 
@@ -240,10 +240,10 @@ def test_any_run_says_what_it_would_if_it_were_written_straight(family, bound):
             for run in [run.number for run in teller.session.branches.runs.values() if not run.deleted]:
                 teller.go(run)
                 assert (
-                    teller.session.knobs == teller.log.now.knobs and teller.session.vectors == teller.log.now.vectors
+                    teller.session.knobs == teller.log.run.knobs and teller.session.vectors == teller.log.run.vectors
                 )
                 teller.write(3)
-                for step, wanted in zip(teller.log.now.steps, straight(teller, run), strict=True):
+                for step, wanted in zip(teller.log.run.steps, straight(teller, run), strict=True):
                     assert alike(step, wanted, exact=bound == PLENTY), (run, step.index)
 
     check()
@@ -260,18 +260,20 @@ def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(
         teller.write(5)
         for run, step in [(other, 3), (other, 6), (other, 9), (1, 3), (1, 14), (other, 14)]:
             told = teller.log.runs[run]
-            knobs = next(knobs for first, knobs in reversed(told.turned) if first <= step)
+            knobs = next(knobs for first, knobs in reversed(told.knob_changes) if first <= step)
             assert alike(branches.reconsider(Reconsider(run, step, knobs)).step, list(told.steps)[step]), (run, step)
         asked = []
-        revisit = branches.travel.revisit
-        monkeypatch.setattr(branches.travel, "revisit", lambda *args: asked.append(1) or revisit(*args))
+        recompute_step = branches.rewinder.recompute_step
+        monkeypatch.setattr(
+            branches.rewinder, "recompute_step", lambda *args: asked.append(1) or recompute_step(*args)
+        )
         steps = [branches.reconsider(Reconsider(1, 8, replace(DRAWN, temperature=t))).step for t in (0, 0.5, 1, 2)]
         assert len(asked) == 1
         assert len({step.entropy for step in steps}) == 1
         heats = [step.final_entropy for step in steps]
         assert heats == sorted(heats) and heats[0] == 0
         teller.write(5)
-        assert all(alike(a, b) for a, b in zip(teller.log.now.steps, straight(teller, other), strict=True))
+        assert all(alike(a, b) for a, b in zip(teller.log.run.steps, straight(teller, other), strict=True))
 
 
 def test_at_a_stop_a_vector_changes_what_is_held_up_and_that_is_what_is_written(loaded):
@@ -335,7 +337,7 @@ def test_a_run_that_ended_is_gone_on_with_in_a_branch_of_it(llama):
         teller.write(10)
         assert teller.log.state == "ended" and len(teller.log.steps) == 6
         run = teller.branch(6)
-        assert run == 2 and teller.log.now.started.how == "kept"
+        assert run == 2 and teller.log.run.started.how == "kept"
         teller.write(10)
         assert len(teller.log.steps) == 12
         whole = Teller(llama, probes, n=12)
@@ -380,7 +382,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(llama):
 
 
 def test_every_step_of_a_long_text_has_attention_rows(loaded):
-    layer = loaded.anatomy.attention.index(True) + 1
+    layer = loaded.architecture.attention.index(True) + 1
     with instruments(loaded, keep=8) as probes:
         teller = Teller(loaded, probes)
         teller.write(20)
@@ -418,7 +420,7 @@ def test_after_a_failure_in_the_middle_every_run_is_still_what_it_was(family, ac
         teller.branch(5, token_ids=(9,))
         teller.write(4)
         teller.go(1)
-        block, calls = loaded.anatomy.blocks[2], [after]
+        block, calls = loaded.architecture.blocks[2], [after]
 
         def fail(*_):
             if calls[0] == 0:

@@ -15,7 +15,7 @@ from tui_entropy.engine.decoding import entropix_sampler, loop
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds, quadrant
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Prefilled, PromptScores
@@ -28,7 +28,7 @@ PROMPT = tiny.prompt(12)[0].tolist()
 
 def write(loaded, controls=lambda: Controls(GREEDY, {}), n=6, prompt=PROMPT) -> Iterator[Prefilled | Step]:
     with instruments(loaded) as probes:
-        yield from decode(loaded, probes, Context(loaded, prompt, n), controls)
+        yield from decode(loaded, probes, TokenSequence(loaded, prompt, n), controls)
 
 
 def steps(loaded, *args, **kwargs) -> list[Step]:
@@ -73,7 +73,7 @@ def test_every_number_agrees_with_eager_attention_and_torch_distributions(loaded
     written = steps(loaded, n=10)
     ids = PROMPT + [step.token_id for step in written]
     reference, hidden = eager(loaded.model, ids)
-    with_attention = [layer for layer, has in enumerate(loaded.anatomy.attention) if has]
+    with_attention = [layer for layer, has in enumerate(loaded.architecture.attention) if has]
     for step in written:
         at = step.position - 1  # the row that predicts this token
         belief = torch.distributions.Categorical(logits=reference.logits[0, at].float())
@@ -106,7 +106,7 @@ def test_every_number_agrees_with_eager_attention_and_torch_distributions(loaded
             vector = states[0, at]
             expected = [vector.mean().item(), vector.std(correction=0).item(), vector.norm().item()]
             assert step.blocks.rows()[layer] == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    for layer in set(range(loaded.anatomy.n_layers)) - set(with_attention):
+    for layer in set(range(loaded.architecture.n_layers)) - set(with_attention):
         assert all(step.visible_keys[layer] is None for step in written)
         assert all(h != h for step in written for h in step.head_entropy.rows()[layer])
 
@@ -148,8 +148,8 @@ def test_every_token_of_the_prompt_but_the_first_has_the_scores_of_a_written_one
 
 def test_a_prompt_that_is_not_scored_is_written_on_alike(llama):
     with instruments(llama) as probes:
-        context = Context(llama, PROMPT, 4)
-        events = list(decode(llama, probes, context, lambda: Controls(GREEDY, {}), score_prompt=False))
+        sequence = TokenSequence(llama, PROMPT, 4)
+        events = list(decode(llama, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False))
     assert not scored(events)
     entropies = [event.entropy for event in events if isinstance(event, Step)]
     assert entropies == [step.entropy for step in steps(llama, n=4)]
@@ -305,7 +305,7 @@ def test_it_says_why_it_ended():
 
     def reason(n: int, prompt: list[int]) -> str:
         with instruments(found) as probes:
-            writing = decode(found, probes, Context(found, prompt, n), lambda: Controls(GREEDY, {}))
+            writing = decode(found, probes, TokenSequence(found, prompt, n), lambda: Controls(GREEDY, {}))
             while True:
                 try:
                     next(writing)

@@ -14,7 +14,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.session.session import Session
-from tui_entropy.records.commands import AskFan, Write
+from tui_entropy.records.commands import SampleContinuations, Write
 from tui_entropy.records.events import Ended, PromptScores
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
@@ -92,7 +92,7 @@ def test_logits_that_rule_tokens_out_are_as_good_as_any(spoilt):
 
 def test_the_scores_of_a_prompt_say_it_too(spoilt):
     found, _ = spoilt
-    norm = found.anatomy.final_norm
+    norm = found.architecture.final_norm
 
     def spoil(module, args):
         stream = args[0].clone()
@@ -123,7 +123,7 @@ def test_a_session_writes_on_after_it(spoilt):
         session.look_ahead()
         assert not session.active and events[-1].failed
         with pytest.raises(NotFinite, match="continuation 1") as told:
-            session.fan(AskFan(1, 1, n=2, tokens=3))
+            session.fan(SampleContinuations(1, 1, n=2, tokens=3))
         assert isinstance(told.value, UserError)
         begin(None, math.inf)
         session.begin(Write("abc", None, False, 2, GREEDY))

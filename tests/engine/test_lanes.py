@@ -51,7 +51,7 @@ def begun(loaded, probes, lane, n=12, knobs=HOT, at=0) -> tuple[Session, list[Ev
     session.look_ahead()
     while session.proposed is None:
         session.advance() if session.reading else session.look_ahead()
-    session.lanes.begin_twin(Twin(session.run, at, lane))
+    session.lanes.begin_twin(Twin(session.run_number, at, lane))
     return session, events
 
 
@@ -75,7 +75,7 @@ def test_each_lane_writes_what_it_would_alone_with_numbers_of_its_own(family):
         session, events = begun(family, probes, Lane("no vectors", vectors=()))
         while session.active:
             session.advance()
-            assert len(session.context.rows) == (2 if family.anatomy.croppable and session.active else 1)
+            assert len(session.sequence.batch) == (2 if family.architecture.croppable and session.active else 1)
     (began,) = (event for event in events if isinstance(event, Started) and event.twin_of is not None)
     assert (began.run, began.twin_of, began.parent, began.shared, began.vectors) == (2, 1, 1, 0, ())
     assert [step.run for step in steps(events)] == [1, 2] * 12
@@ -108,7 +108,7 @@ def test_another_prompt_has_a_row_or_a_pass_of_its_own_and_the_same_luck(llama, 
         session, events = begun(llama, probes, Lane("other", prompt=prompt, knobs=PRESETS["greedy"]))
         while session.active:
             session.advance()
-            assert len(session.context.rows) == (2 if prompt == OTHER and session.active else 1)
+            assert len(session.sequence.batch) == (2 if prompt == OTHER and session.active else 1)
     assert like(of(events, 1), alone(llama))
     assert like(of(events, 2), alone(llama, knobs=PRESETS["greedy"], prompt=prompt))
     with instruments(llama) as probes:
@@ -176,7 +176,7 @@ def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
         with pytest.raises(UserError):
             session.lanes.begin_twin(Twin(7, 1, Lane("nowhere")))
         session.stop()
-        assert not session.active and len(session.context.rows) == 1
+        assert not session.active and len(session.sequence.batch) == 1
         session.begin(Write(PROMPT, None, False, 3, HOT))
         while session.active:
             session.advance()
@@ -195,7 +195,7 @@ def test_from_an_earlier_step_the_first_lane_is_a_branch_and_both_are_runs_to_go
         begins = [(e.run, e.parent, e.shared, e.twin_of) for e in events if isinstance(e, Started)]
         assert begins == [(3, 1, 0, None), (4, 3, 0, 3)]
         session.branches.go(4)
-        assert session.run == 4 and not session.active
+        assert session.run_number == 4 and not session.active
     assert like(of(events, 3), alone(family)) and like(of(events, 4), alone(family, vectors=()))
 
 

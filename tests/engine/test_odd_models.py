@@ -171,7 +171,7 @@ def test_a_folder_that_fits_together_in_no_way_leaves_a_report_beside_the_senten
     def broken(*_: object) -> None:
         raise KeyError(HOSTILE)
 
-    monkeypatch.setattr("tui_entropy.engine.loading.loader.anatomy_of", broken)
+    monkeypatch.setattr("tui_entropy.engine.loading.loader.architecture_of", broken)
     said = refusal(model)
     assert "cannot be used here (KeyError: KeyError: " in said
     (report,) = [word for word in said.split() if word.endswith(".txt")]

@@ -11,7 +11,7 @@ from small import card, endless, tokenizer
 from test_decode import GREEDY
 from transformers import MiniMaxConfig, OpenAIGPTConfig, RecurrentGemmaConfig, RwkvConfig, xLSTMConfig
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.cache.kv_cache import n_bytes, tensors
 from tui_entropy.engine.decoding import loop
@@ -20,8 +20,8 @@ from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import Travel, revisit
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import Rewinder, recompute_step
 from tui_entropy.engine.tokenization.tokenizer import Codec
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.step import Step
@@ -49,17 +49,17 @@ PROMPT = tiny.prompt(20)[0].tolist()
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request):
     model = tiny.built(CONFIGS[request.param])
-    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model)))
+    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
-def events_of(loaded, probes, context, pushes=lambda: {}):
-    return decode(loaded, probes, context, lambda: Controls(GREEDY, pushes()))
+def events_of(loaded, probes, sequence, offsets=lambda: {}):
+    return decode(loaded, probes, sequence, lambda: Controls(GREEDY, offsets()))
 
 
 def test_what_is_believed_is_what_the_library_generates(loaded, monkeypatch):
     monkeypatch.setattr(loop, "PREFILL_CHUNK", 5)
     with instruments(loaded) as probes:
-        events = list(events_of(loaded, probes, Context(loaded, PROMPT, 8)))
+        events = list(events_of(loaded, probes, TokenSequence(loaded, PROMPT, 8)))
     steps = [event for event in events if isinstance(event, Step)]
     own = copy.deepcopy(loaded.model).generate(
         torch.tensor([PROMPT]), max_new_tokens=8, do_sample=False, eos_token_id=None,
@@ -78,42 +78,42 @@ def test_what_is_believed_is_what_the_library_generates(loaded, monkeypatch):
 
 def test_a_step_is_visited_again_to_the_bit_and_another_text_in_between_changes_nothing(loaded):
     with instruments(loaded) as probes:
-        context, other = Context(loaded, PROMPT, 8), Context(loaded, PROMPT[:1], 3)
-        travel, seen = Travel(loaded, probes, bound=1 << 20), {}
-        travel.seat(context)
-        for event in events_of(loaded, probes, context):
+        sequence, other = TokenSequence(loaded, PROMPT, 8), TokenSequence(loaded, PROMPT[:1], 3)
+        rewinder, seen = Rewinder(loaded, probes, bound=1 << 20), {}
+        rewinder.activate(sequence)
+        for event in events_of(loaded, probes, sequence):
             if isinstance(event, Step):
-                seen[event.position - 1] = context.logits.clone()
-            travel.checkpoint()
+                seen[event.position - 1] = sequence.logits.clone()
+            rewinder.checkpoint()
         for position in (len(PROMPT) - 1, len(PROMPT) + 3):
-            assert torch.equal(revisit(loaded, probes, context, position).logits, seen[position])
+            assert torch.equal(recompute_step(loaded, probes, sequence, position).logits, seen[position])
         alone = [event.entropy for event in events_of(loaded, probes, other) if isinstance(event, Step)]
-        assert torch.equal(travel.revisit(context, len(PROMPT) + 5).logits, seen[len(PROMPT) + 5])
-        fresh = Context(loaded, PROMPT[:1], 3)
+        assert torch.equal(rewinder.recompute_step(sequence, len(PROMPT) + 5).logits, seen[len(PROMPT) + 5])
+        fresh = TokenSequence(loaded, PROMPT[:1], 3)
         assert alone == [event.entropy for event in events_of(loaded, probes, fresh) if isinstance(event, Step)]
 
 
 def test_a_vector_acts_on_what_is_read_from_then_on_and_on_nothing_before(loaded):
     """Also where all is read again at every step."""
-    push = {2: torch.full((loaded.anatomy.d_model,), 0.5)}
+    push = {2: torch.full((loaded.architecture.d_model,), 0.5)}
     now = [{}]
     with instruments(loaded) as probes:
-        context = Context(loaded, PROMPT, 6)
-        events = events_of(loaded, probes, context, lambda: now[0])
-        steps = [event for event in events if isinstance(event, Step) and (len(context.written) < 2 or now)]
+        sequence = TokenSequence(loaded, PROMPT, 6)
+        events = events_of(loaded, probes, sequence, lambda: now[0])
+        steps = [event for event in events if isinstance(event, Step) and (len(sequence.written) < 2 or now)]
         plain = [step.entropy for step in steps]
-        context, after = Context(loaded, PROMPT, 6), []
-        for event in events_of(loaded, probes, context, lambda: now[0]):
+        sequence, after = TokenSequence(loaded, PROMPT, 6), []
+        for event in events_of(loaded, probes, sequence, lambda: now[0]):
             if isinstance(event, Step):
-                after.append((event, context.logits.clone()))
+                after.append((event, sequence.logits.clone()))
             if len(after) == 3:
                 now[0] = push
     assert [event.entropy for event, _ in after[:3]] == plain[:3] and after[3][0].entropy != plain[3]
     ids = torch.tensor([PROMPT + [event.token_id for event, _ in after]])
     n = len(PROMPT) + 2  # tokens read before it was on
-    late = torch.zeros(ids.shape[1], loaded.anatomy.d_model)
+    late = torch.zeros(ids.shape[1], loaded.architecture.d_model)
     late[n:] = push[2]
-    hook = loaded.anatomy.blocks[1].register_forward_hook(
+    hook = loaded.architecture.blocks[1].register_forward_hook(
         lambda block, args, out: (
             out + late[: out.shape[1]]
             if isinstance(out, torch.Tensor)
@@ -131,11 +131,14 @@ def test_a_vector_acts_on_what_is_read_from_then_on_and_on_nothing_before(loaded
 def test_the_model_keeps_nothing_of_a_text_in_itself_and_what_is_kept_is_counted(loaded):
     def kept():
         inside = [
-            part for block in loaded.anatomy.blocks for module in block.modules() for part in vars(module).values()
+            part
+            for block in loaded.architecture.blocks
+            for module in block.modules()
+            for part in vars(module).values()
         ]
         return [part for part in inside if isinstance(part, torch.Tensor)]
 
-    cache = new_cache(loaded.model, loaded.anatomy)
+    cache = new_cache(loaded.model, loaded.architecture)
     read(loaded.model, cache, torch.tensor([PROMPT]))
     assert not kept()
     held = n_bytes(tensors(cache))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import FAMILIES, VOCAB, gemma3n, llama, prompt
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments import prompt_scores
 from tui_entropy.engine.instruments.prompt_scores import final_residual, scores
@@ -41,11 +41,11 @@ def scored(logits, targets):
 
 
 @torch.inference_mode()
-def read(model, anatomy, ids, stretches):
+def read(model, architecture, ids, stretches):
     """The residual stream at every position, and the whole logits."""
-    cache, residual, logits = new_cache(model, anatomy), [], []
+    cache, residual, logits = new_cache(model, architecture), [], []
     for part in ids.split(stretches, 1):
-        with final_residual(anatomy) as held:
+        with final_residual(architecture) as held:
             logits.append(model(input_ids=part, past_key_values=cache, use_cache=True).logits[0])
         residual.append(held.residual)
     return torch.cat(residual), torch.cat(logits)
@@ -56,9 +56,9 @@ def read(model, anatomy, ids, stretches):
 def test_scores_in_slices_are_those_of_the_whole_logits(model, rows, monkeypatch):
     monkeypatch.setattr(prompt_scores, "SLICE_BYTES", rows * VOCAB * 4)
     monkeypatch.setattr(prompt_scores, "CACHED_BYTES", 2 * VOCAB * 4)
-    anatomy, ids = anatomy_of(model), prompt(N)
-    residual, logits = read(model, anatomy, ids, [N - 5, 4, 1])
-    found = scores(model, anatomy, residual[:-1], ids[0, 1:])
+    architecture, ids = architecture_of(model), prompt(N)
+    residual, logits = read(model, architecture, ids, [N - 5, 4, 1])
+    found = scores(model, architecture, residual[:-1], ids[0, 1:])
     assert found.shape == (N - 1, len(SCORES)) and found.dtype == torch.float32
     torch.testing.assert_close(found.double(), scored(logits[:-1], ids[0, 1:]), atol=2e-5, rtol=2e-5)
 
@@ -67,10 +67,10 @@ def test_scores_in_slices_are_those_of_the_whole_logits(model, rows, monkeypatch
 def test_no_more_logits_than_a_slice_are_ever_made(monkeypatch):
     monkeypatch.setattr(prompt_scores, "SLICE_BYTES", 6 * VOCAB * 4 + 100)
     model, ids = llama(), prompt(20)
-    anatomy, made = anatomy_of(model), []
-    residual, _ = read(model, anatomy, ids, [20])
-    hook = anatomy.unembedding.register_forward_hook(lambda module, args, logits: made.append(logits.shape))
-    scores(model, anatomy, residual, ids[0])
+    architecture, made = architecture_of(model), []
+    residual, _ = read(model, architecture, ids, [20])
+    hook = architecture.unembedding.register_forward_hook(lambda module, args, logits: made.append(logits.shape))
+    scores(model, architecture, residual, ids[0])
     hook.remove()
     assert made == [(1, 5, VOCAB)] * 4
 
@@ -80,19 +80,19 @@ def test_a_slice_has_a_row_even_where_one_is_too_large(monkeypatch):
     monkeypatch.setattr(prompt_scores, "SLICE_BYTES", 1)
     monkeypatch.setattr(prompt_scores, "CACHED_BYTES", 1)
     model, ids = llama(), prompt(3)
-    residual, _ = read(model, anatomy_of(model), ids, [3])
-    assert scores(model, anatomy_of(model), residual, ids[0]).shape == (3, len(SCORES))
+    residual, _ = read(model, architecture_of(model), ids, [3])
+    assert scores(model, architecture_of(model), residual, ids[0]).shape == (3, len(SCORES))
 
 
 @torch.inference_mode()
 def test_what_is_held_is_steered_and_the_hook_is_gone_afterwards():
     model = llama()
-    anatomy = anatomy_of(model)
-    with final_residual(anatomy) as held, steering(anatomy) as steer:
+    architecture = architecture_of(model)
+    with final_residual(architecture) as held, steering(architecture) as steer:
         model(input_ids=prompt(5))
         before = held.residual
-        steer.set({anatomy.n_layers: torch.full((anatomy.d_model,), 3.0)})
+        steer.set({architecture.n_layers: torch.full((architecture.d_model,), 3.0)})
         model(input_ids=prompt(5))
     torch.testing.assert_close(held.residual, before + 3)
-    assert before.shape == (5, anatomy.d_model)
-    assert not anatomy.final_norm._forward_pre_hooks
+    assert before.shape == (5, architecture.d_model)
+    assert not architecture.final_norm._forward_pre_hooks

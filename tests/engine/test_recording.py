@@ -98,7 +98,7 @@ def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_
     assert json.loads(lines.splitlines()[-1])["end"]["reason"] == "stopped at breakpoint: step == 3"
     assert b"stopped at breakpoint: step == 3" in told_of
     log = Trace.open(tmp_path / "a.tui").log()
-    assert log.breakpoints == (Breakpoint(1, "step==3", hits=1),) and log.now.watches[0].text == "A"
+    assert log.breakpoints == (Breakpoint(1, "step==3", hits=1),) and log.run.watches[0].text == "A"
     assert [len(one.watched) for one in log.steps] == [1, 1]
     assert write_out(spec, write, (), True, None, breakpoints=(Breakpoint(1, "step > 99"),)) == 0
 

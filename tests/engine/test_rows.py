@@ -17,7 +17,7 @@ from tui_entropy.engine.kernels import two_row_linear
 from tui_entropy.engine.kernels.products import path_of, products
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.model import COLUMNS, ROWS
 
 
@@ -43,8 +43,8 @@ def test_a_row_has_the_same_numbers_to_the_bit_whether_another_stands_beside_it_
     linear = max(two_row_linear.linear_layers(found.model), key=lambda module: module.weight.numel())
     one, other = torch.randn(2, 1, linear.in_features).split(1)
     alone, beside = (
-        two_row_linear.two_columns(linear, one),
-        two_row_linear.two_columns(linear, torch.cat([one, other])),
+        two_row_linear.linear_by_columns(linear, one),
+        two_row_linear.linear_by_columns(linear, torch.cat([one, other])),
     )
     assert torch.equal(alone, beside[:1])
     assert torch.allclose(beside, linear(torch.cat([one, other])), atol=1e-5)
@@ -54,16 +54,16 @@ def test_the_model_is_left_as_it_was_found(found):
     found = taken(found, COLUMNS)
     with instruments(found):
         assert all("forward" in vars(module) for module in two_row_linear.linear_layers(found.model))
-        context = Context(found, PROMPT, 4)
-        forward(found, context.cache, torch.tensor([PROMPT]))
-        forward(found, context.cache, torch.tensor([PROMPT[:1]]))
+        sequence = TokenSequence(found, PROMPT, 4)
+        forward(found, sequence.cache, torch.tensor([PROMPT]))
+        forward(found, sequence.cache, torch.tensor([PROMPT[:1]]))
     assert not any("forward" in vars(module) for module in two_row_linear.linear_layers(found.model))
 
 
 def test_a_product_can_be_viewed_as_any_other(found):
     linear = two_row_linear.linear_layers(found.model)[0]
     for n in (1, 2):
-        made = two_row_linear.two_columns(linear, torch.randn(n, 1, linear.in_features))
+        made = two_row_linear.linear_by_columns(linear, torch.randn(n, 1, linear.in_features))
         assert made.view(n, -1).shape == (n, linear.out_features) and made.is_contiguous()
 
 
@@ -73,7 +73,7 @@ def watched(monkeypatch, columns: float) -> list[object]:
     monkeypatch.setattr(
         products_,
         "_tried",
-        lambda way, linear: tried.append(way) or (columns if way is two_row_linear.two_columns else 1.0),
+        lambda way, linear: tried.append(way) or (columns if way is two_row_linear.linear_by_columns else 1.0),
     )
     return tried
 

@@ -24,9 +24,9 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, next_mu, only, stages
-from tui_entropy.engine.sampling.distribution import HUGE, Chained, Past
-from tui_entropy.engine.sampling.gumbel import gumbel, luck, stream
+from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, force_token, next_mu, stages
+from tui_entropy.engine.sampling.distribution import HUGE, ChainResult, SamplingContext
+from tui_entropy.engine.sampling.gumbel import gumbel, stream, uniform
 from tui_entropy.engine.sampling.stages import repeats
 from tui_entropy.records.knobs import BY_NAME
 from tui_entropy.records.sampling import ORDERS, PENALTIES, Knobs
@@ -50,8 +50,10 @@ def alive(scores: torch.Tensor) -> set[int]:
     return set((scores > -torch.inf).nonzero().squeeze(1).tolist())
 
 
-def past(prompt: Sequence[int] = (), written: Sequence[int] = (), position: int = 0, **more: Any) -> Past:
-    return Past(torch.tensor(prompt, dtype=torch.long), torch.tensor(written, dtype=torch.long), position, **more)
+def past(prompt: Sequence[int] = (), written: Sequence[int] = (), position: int = 0, **more: Any) -> SamplingContext:
+    return SamplingContext(
+        torch.tensor(prompt, dtype=torch.long), torch.tensor(written, dtype=torch.long), position, **more
+    )
 
 
 def logits_of(*probs: float) -> torch.Tensor:
@@ -62,7 +64,7 @@ def left(knobs: Knobs, logits: torch.Tensor, **more: Any) -> set[int]:
     return alive(apply(knobs, logits, past(**more)).scores)
 
 
-def counts(chained: Chained) -> dict[str, int]:
+def counts(chained: ChainResult) -> dict[str, int]:
     return dict(zip(chained.stages, chained.summary()[:, 0].int().tolist(), strict=True))
 
 
@@ -265,7 +267,7 @@ def test_xtc_acts_as_often_as_it_should_whatever_is_drawn() -> None:
     logits = logits_of(0.5, 0.4, 0.1)
     acted = [counts(apply(knobs, logits, past(position=at)))["xtc_probability"] == 2 for at in range(3000)]
     assert scipy.stats.binomtest(sum(acted), len(acted), 0.3).pvalue > 1e-3
-    numbers = np.array([luck(7, at) for at in range(4000)])
+    numbers = np.array([uniform(7, at) for at in range(4000)])
     assert scipy.stats.kstest(numbers, "uniform").pvalue > 1e-3
     noise = torch.stack([gumbel(torch.arange(6), 7, at) for at in range(4000)]).numpy()
     assert all(abs(np.corrcoef(numbers, column)[0, 1]) < 0.06 for column in noise.T)
@@ -346,7 +348,7 @@ def test_summary_by_hand() -> None:
 def test_one_token_can_be_left_after_all_even_one_that_was_cut() -> None:
     chained = apply(replace(OFF, top_k=2), logits_of(0.5, 0.3, 0.15, 0.05), past())
     for token_id, mass in ((1, 0.375), (torch.tensor(2), 0.0)):
-        forced = only(chained, "adaptive", token_id)
+        forced = force_token(chained, "adaptive", token_id)
         assert forced.stages == ("top_k", "adaptive")
         assert forced.summary()[1].tolist() == pytest.approx([1, mass, 0])
         assert alive(forced.scores) == {int(token_id)} and int(draw(forced.scores, 7, 3)) == int(token_id)
@@ -423,8 +425,8 @@ def test_where_survivors_are_not_looked_for_the_numbers_are_the_same(knobs: Knob
     context, everything = past([0, 1, 2, 0, 1], [0, 2], position=3, mu=4.0), torch.arange(len(logits))
     told = []
     for narrows, draws in ((True, draw), (False, lambda scores, *at: draw_of_all(scores, stream(*at)))):
-        chained = only(chain(stages(knobs), knobs, logits, context, narrows), "adaptive", 1)
-        before = Chained(chained.stages[:-1], chained.rows[:-1])
+        chained = force_token(chain(stages(knobs), knobs, logits, context, narrows), "adaptive", 1)
+        before = ChainResult(chained.stages[:-1], chained.rows[:-1])
         numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
         told.append((*numbers, chained.cut(everything), draws(before.scores, 7, 3)))
     torch.testing.assert_close(*told, rtol=1e-4, atol=1e-4)

@@ -93,7 +93,7 @@ def logits_of(loaded, prompt_ids, token_ids, strength=0.0):
     for block in (1, 3) if strength else ():
         push = strength * torch.randn(32, generator=noise)
         hooks.append(
-            loaded.anatomy.blocks[block - 1].register_forward_hook(
+            loaded.architecture.blocks[block - 1].register_forward_hook(
                 lambda _m, _i, out, push=push: (out[0] + push, *out[1:]) if isinstance(out, tuple) else out + push
             )
         )
@@ -118,7 +118,7 @@ def test_every_number_agrees_with_two_separate_runs_in_float64(family, lane):
     wanted, prompt = lanes[lane]
     events = written(family, wanted, at=3, strength=2.0)
     (change,) = told(events)
-    apart = lane == "longer prompt" or not family.anatomy.croppable
+    apart = lane == "longer prompt" or not family.architecture.croppable
     assert change.how == (SECOND_PASS if apart else SAME_PASS) and change.index == 3 and change.seconds > 0
     text = [step.token_id for step in steps(events)]
     ours = logits_of(family, ids_of(family, PROMPT), text, strength=2.0)
@@ -169,7 +169,7 @@ def test_a_shadow_with_nothing_of_its_own_is_of_one_mind_with_the_watched_lane(l
 def test_two_rows_that_are_alike_agree_within_the_rounding_of_a_batch(family):
     """A vector as good as nothing: it makes two rows of what is one mind."""
     events = written(family, Lane("as good as none", vectors=()), strength=1e-30, n=12)
-    assert told(events)[0].how == (SAME_PASS if family.anatomy.croppable else SECOND_PASS)
+    assert told(events)[0].how == (SAME_PASS if family.architecture.croppable else SECOND_PASS)
     for step in steps(events):
         assert 0 <= step.shadow.kl < BATCH and step.shadow.would_id == step.token_id
         assert step.shadow.entropy == pytest.approx(step.entropy, abs=BATCH)
@@ -226,7 +226,9 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
         session.look_ahead()
         session.set_shadow(None)
         assert session.proposed.shadow is None and all(
-            len(layer.keys) == 1 for layer in session.context.cache.layers if getattr(layer, "keys", None) is not None
+            len(layer.keys) == 1
+            for layer in session.sequence.cache.layers
+            if getattr(layer, "keys", None) is not None
         )
         while session.active:
             session.advance()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.engine.measure.running_stats import ENOUGH, Recent, outside, state, z_score
+from tui_entropy.engine.measure.running_stats import ENOUGH, RunningStats, outside, state, z_score
 from tui_entropy.records.step import PERPLEXITY_WINDOW, RECENT, STATES
 
 nats = st.floats(0, 12)
@@ -16,14 +16,14 @@ nats = st.floats(0, 12)
 
 def judged(entropies, attention=None, surprisals=None, norms=None):
     """The judgement of every step of a run."""
-    recent = Recent()
+    recent = RunningStats()
     attention = attention if attention is not None else [0.5] * len(entropies)
     surprisals = surprisals or [1.0] * len(entropies)
     norms = norms or [[1.0]] * len(entropies)
     found = []
     for entropy, looked, surprisal, row in zip(entropies, attention, surprisals, norms, strict=True):
-        found.append(recent.judge(entropy, 0.0, surprisal, looked, row))
-        recent.count()
+        found.append(recent.evaluate(entropy, 0.0, surprisal, looked, row))
+        recent.commit()
     return found
 
 
@@ -50,9 +50,9 @@ def test_every_pair_of_z_scores_has_a_state(entropy_z, attention_z, expected):
 
 
 def test_the_window_is_the_newest_steps_without_the_present_one():
-    luck = np.random.default_rng(1)
-    entropies = luck.normal(3, 1, RECENT + 60).tolist()
-    attention = luck.normal(0.5, 0.1, RECENT + 60).tolist()
+    uniform = np.random.default_rng(1)
+    entropies = uniform.normal(3, 1, RECENT + 60).tolist()
+    attention = uniform.normal(0.5, 0.1, RECENT + 60).tolist()
     run = judged(entropies, attention)
     for index in (ENOUGH, 100, RECENT + 59):
         before = np.array(entropies[max(index - RECENT, 0) : index])
@@ -93,8 +93,8 @@ def test_a_text_with_an_impossible_token_has_the_largest_perplexity_there_is():
 
 
 def test_a_block_that_jumps_is_a_stray_and_one_that_never_moved_is_none():
-    luck = np.random.default_rng(2)
-    norms = np.stack([luck.normal(100, 1, 60), np.full(60, 7.0), luck.normal(50, 5, 60)], 1)
+    uniform = np.random.default_rng(2)
+    norms = np.stack([uniform.normal(100, 1, 60), np.full(60, 7.0), uniform.normal(50, 5, 60)], 1)
     norms[40] = (110.0, 7.0, 52.0)
     run = judged([0.0] * 60, norms=norms.tolist())
     assert run[40].strays == (1,)

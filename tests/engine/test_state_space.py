@@ -9,14 +9,14 @@ from small import card, endless, tokenizer
 from test_decode import GREEDY
 from transformers import FalconMambaConfig, Mamba2Config, MambaConfig
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding import loop
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import revisit
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import recompute_step
 from tui_entropy.engine.tokenization.tokenizer import Codec
 from tui_entropy.records.step import Step
 
@@ -32,14 +32,14 @@ PROMPT = tiny.prompt(20)[0].tolist()
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request):
     model = tiny.built(CONFIGS[request.param])
-    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model)))
+    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
 def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypatch):
     monkeypatch.setattr(loop, "PREFILL_CHUNK", 5)
     with instruments(loaded) as probes:
-        context = Context(loaded, PROMPT, 8)
-        events = decode(loaded, probes, context, lambda: Controls(GREEDY, {}), score_prompt=False)
+        sequence = TokenSequence(loaded, PROMPT, 8)
+        events = decode(loaded, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False)
         written = [event for event in events if isinstance(event, Step)]
     ids = [*PROMPT, *(step.token_id for step in written)]
     with torch.inference_mode():
@@ -52,10 +52,10 @@ def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypa
 
 def test_a_step_is_visited_again_to_the_bit(loaded):
     with instruments(loaded) as probes:
-        context = Context(loaded, PROMPT, 8)
+        sequence = TokenSequence(loaded, PROMPT, 8)
         seen = {}
-        for event in decode(loaded, probes, context, lambda: Controls(GREEDY, {}), score_prompt=False):
+        for event in decode(loaded, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False):
             if isinstance(event, Step):
-                seen[event.position - 1] = context.logits.clone()
+                seen[event.position - 1] = sequence.logits.clone()
         for position in (len(PROMPT) - 1, len(PROMPT) + 3):
-            assert torch.equal(revisit(loaded, probes, context, position).logits, seen[position])
+            assert torch.equal(recompute_step(loaded, probes, sequence, position).logits, seen[position])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tui_entropy.engine.architecture.architecture import Anatomy, anatomy_of
+from tui_entropy.engine.architecture.architecture import Architecture, architecture_of
 from tui_entropy.engine.steering.hooks import steering
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
@@ -34,10 +34,10 @@ def logits(model: PreTrainedModel) -> Tensor:
 
 
 def test_a_push_is_added_at_every_position_of_its_block_and_only_there(model: PreTrainedModel) -> None:
-    anatomy = anatomy_of(model)
+    architecture = architecture_of(model)
     before = hidden_states(model)
-    push = torch.linspace(-1, 1, anatomy.d_model)
-    with steering(anatomy) as steer:
+    push = torch.linspace(-1, 1, architecture.d_model)
+    with steering(architecture) as steer:
         steer.set({2: push})
         after = hidden_states(model)
     torch.testing.assert_close(after[1], before[1])
@@ -46,21 +46,21 @@ def test_a_push_is_added_at_every_position_of_its_block_and_only_there(model: Pr
 
 
 def test_the_model_is_left_as_it_was_found_even_by_an_exception(model: PreTrainedModel) -> None:
-    before, anatomy = logits(model), anatomy_of(model)
-    hooks = [list(block._forward_hooks.items()) for block in anatomy.blocks]
-    with pytest.raises(RuntimeError), steering(anatomy) as steer:
-        steer.set({1: torch.ones(anatomy.d_model), 4: torch.ones(anatomy.d_model)})
+    before, architecture = logits(model), architecture_of(model)
+    hooks = [list(block._forward_hooks.items()) for block in architecture.blocks]
+    with pytest.raises(RuntimeError), steering(architecture) as steer:
+        steer.set({1: torch.ones(architecture.d_model), 4: torch.ones(architecture.d_model)})
         assert not torch.equal(logits(model), before)
         raise RuntimeError
     assert torch.equal(logits(model), before)
-    assert [list(block._forward_hooks.items()) for block in anatomy.blocks] == hooks
+    assert [list(block._forward_hooks.items()) for block in architecture.blocks] == hooks
 
 
 def test_what_is_set_replaces_what_was_set() -> None:
     model = tiny.llama()
-    anatomy, before = anatomy_of(model), logits(model)
-    push = torch.ones(anatomy.d_model)
-    with steering(anatomy) as steer:
+    architecture, before = architecture_of(model), logits(model)
+    push = torch.ones(architecture.d_model)
+    with steering(architecture) as steer:
         steer.set({1: push})
         once = logits(model)
         steer.set({1: push, 2: push})
@@ -68,18 +68,18 @@ def test_what_is_set_replaces_what_was_set() -> None:
         assert torch.equal(logits(model), once)
         steer.set({})
         assert torch.equal(logits(model), before)
-        assert not any(block._forward_hooks for block in anatomy.blocks)
+        assert not any(block._forward_hooks for block in architecture.blocks)
 
 
 def test_it_acts_from_the_next_forward_pass_on() -> None:
     model = tiny.llama()
-    anatomy = anatomy_of(model)
+    architecture = architecture_of(model)
     seen: list[Tensor] = []
-    with steering(anatomy) as steer, torch.inference_mode():
+    with steering(architecture) as steer, torch.inference_mode():
         cache = model(IDS, use_cache=True).past_key_values
-        handle = anatomy.blocks[1].register_forward_hook(lambda block, args, output: seen.append(output))
-        for pushes in ({}, {2: torch.ones(anatomy.d_model)}):
-            steer.set(pushes)
+        handle = architecture.blocks[1].register_forward_hook(lambda block, args, output: seen.append(output))
+        for offsets in ({}, {2: torch.ones(architecture.d_model)}):
+            steer.set(offsets)
             model(torch.tensor([[7]]), past_key_values=cache)
             cache.crop(-1)
         handle.remove()
@@ -88,9 +88,9 @@ def test_it_acts_from_the_next_forward_pass_on() -> None:
 
 def test_a_push_takes_the_dtype_of_the_residual_stream() -> None:
     model = tiny.llama().bfloat16()
-    anatomy = anatomy_of(model)
-    with steering(anatomy) as steer:
-        steer.set({3: torch.ones(anatomy.d_model, dtype=torch.float64)})
+    architecture = architecture_of(model)
+    with steering(architecture) as steer:
+        steer.set({3: torch.ones(architecture.d_model, dtype=torch.float64)})
         assert {state.dtype for state in hidden_states(model)} == {torch.bfloat16}
 
 
@@ -103,8 +103,8 @@ class Doubling(nn.Module):
 
 def test_a_block_that_returns_a_tuple_keeps_the_rest_of_it() -> None:
     block = Doubling()
-    anatomy: Anatomy = dataclasses.replace(anatomy_of(tiny.llama()), blocks=(block,))
-    with steering(anatomy) as steer:
+    architecture: Architecture = dataclasses.replace(architecture_of(tiny.llama()), blocks=(block,))
+    with steering(architecture) as steer:
         steer.set({1: torch.tensor([1.0, 0.0])})
         hidden, rest = block(torch.tensor([[[1.0, 2.0]]]))
     assert hidden.tolist() == [[[3.0, 4.0]]]

@@ -221,7 +221,7 @@ def test_looking_ahead_at_a_pause_counts_too(session):
     while not steps(session.told):
         session.advance()
     session.look_ahead()
-    assert session.told[-1] == Paused(session.run, "breakpoint: step == 2", 4)
+    assert session.told[-1] == Paused(session.run_number, "breakpoint: step == 2", 4)
     assert isinstance(session.advance(), Step)
 
 
@@ -235,13 +235,13 @@ def test_what_is_watched_agrees_with_the_model_and_changes_nothing_that_is_writt
     finish(session)
     told = session.told[at:]
     (changed,) = [event for event in told if isinstance(event, WatchesChanged)]
-    assert (changed.run, changed.index) == (session.run, 0)
+    assert (changed.run, changed.index) == (session.run_number, 0)
     assert [(watch.text, watch.data, watch.n_tokens) for watch in changed.watches] == [
         ("A", b"A", 1),
         ("ZQ", b"Z", 2),
     ]
     assert [one.token_id for one in steps(told)] == plain
-    ids = session.context.ids
+    ids = session.sequence.ids
     with torch.no_grad():
         logits = model.model(ids[None]).logits[0].float()
     for one in steps(told):
@@ -294,16 +294,16 @@ def test_watched_tokens_are_kept_in_a_trace_and_a_step_without_them_is_as_before
 # --- As it is told -------------------------------------------------------------------------------------------
 
 
-class Audience:
+class Broadcaster:
     def __init__(self) -> None:
         self.told: list[Event] = []
         self.emit = self.answer = self.told.append
 
 
 def test_the_worker_obeys_and_pauses(session):
-    worker = Worker(Audience())
+    worker = Worker(Broadcaster())
     worker.session = session
-    told, session.emit, session.stops.emit = worker.audience.told, worker.emit, worker.emit
+    told, session.emit, session.stops.emit = worker.broadcaster.told, worker.emit, worker.emit
     worker._gauge = lambda: None
 
     def run() -> Event:
@@ -314,15 +314,17 @@ def test_the_worker_obeys_and_pauses(session):
     worker.obey(SetWatches(("A",)))
     worker.obey(SetBreakpoints((Breakpoint(1, "step == 4"),)))
     worker.obey(WRITE)
-    assert run() == Paused(session.run, "breakpoint: step == 4", 1) and session.n_written == 3
+    assert run() == Paused(session.run_number, "breakpoint: step == 4", 1) and session.n_written == 3
     worker.obey(Advance(2))
-    assert run() == Paused(session.run, "after a step") and session.n_written == 5
+    assert run() == Paused(session.run_number, "after a step") and session.n_written == 5
     worker.obey(SetBreakpoints(()))
     worker.obey(Advance(until="line"))
     stopped, since = run(), [one.text for one in steps(told)[5:]]
     assert len(since) > 1 and "\n" not in "".join(since[:-1])
     assert stopped == (
-        Paused(session.run, "end of the line") if "\n" in since[-1] else Ended(session.run, "token limit")
+        Paused(session.run_number, "end of the line")
+        if "\n" in since[-1]
+        else Ended(session.run_number, "token limit")
     )
     worker.obey(Continue())
     assert Counter(type(event) for event in told)[Step] == session.n_written

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from tui_entropy import engine
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.loading import trial
 from tui_entropy.engine.loading.trial import is_plain, tried
 from tui_entropy.engine.models.loaded import Loaded
@@ -30,7 +30,7 @@ def _folders(own_folders):
 
 
 def loaded(model: PreTrainedModel) -> Loaded:
-    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), anatomy_of(model), card(model))
+    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
 
 
 def refused(model: PreTrainedModel, *words: str) -> None:
@@ -52,7 +52,7 @@ def wrapped(model: PreTrainedModel, **changed) -> PreTrainedModel:
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_what_reads_on_behind_others_is_read_in_stretches(family):
     found = loaded(tiny.FAMILIES[family]())
-    assert tried(found) == found.anatomy and found.anatomy.in_stretches
+    assert tried(found) == found.architecture and found.architecture.in_stretches
 
 
 @pytest.mark.parametrize("family", ["jamba", "zamba"])
@@ -93,14 +93,14 @@ def test_a_verdict_hangs_on_every_file_of_the_engine():
 def test_blocks_whose_rows_are_not_those_of_eager_attention_show_none():
     found = loaded(families.built("bamba"))
     assert tried(found).attention == (False, True, False, True)
-    own = found.anatomy.attention_modules[3].forward
+    own = found.architecture.attention_modules[3].forward
 
     def other(*args, **kwargs):
         """It tells weights that are none of those it uses."""
         output, weights = own(*args, **kwargs)
         return output, weights if weights is None else weights.square()
 
-    found.anatomy.attention_modules[3].forward = other
+    found.architecture.attention_modules[3].forward = other
     found.model.config.pad_token_id = 5  # another model
     wrong = tried(found)
     assert wrong.attention == (False, True, False, False) and wrong.in_stretches

@@ -25,7 +25,7 @@ from tui_entropy.engine.steering.control_vector import (
     built_in,
     check,
     load,
-    pushes,
+    offsets,
     save_gguf,
     save_safetensors,
     setting,
@@ -72,10 +72,10 @@ def test_pushes_are_the_sum_of_what_is_on_within_its_blocks() -> None:
     known = {"a": vector("a", b2=[1, 1], b3=[1, 1], b4=[1, 1]), "b": vector("b", b3=[0, 5])}
     a, b = (replace(setting(v, "file"), on=True) for v in known.values())
     assert (a.blocks, a.strength, a.source) == ((2, 3, 4), 1.0, "file")
-    assert plain(pushes([a, b], known)) == {2: [1, 1], 3: [1, 6], 4: [1, 1]}
-    assert plain(pushes([replace(a, strength=-0.5, first=3, last=3), b], known)) == {3: [-0.5, 4.5]}
-    assert plain(pushes([replace(a, first=4), replace(b, on=False)], known)) == {4: [1, 1]}
-    assert pushes([replace(a, strength=0.0), replace(b, first=4, last=9)], known) == {}
+    assert plain(offsets([a, b], known)) == {2: [1, 1], 3: [1, 6], 4: [1, 1]}
+    assert plain(offsets([replace(a, strength=-0.5, first=3, last=3), b], known)) == {3: [-0.5, 4.5]}
+    assert plain(offsets([replace(a, first=4), replace(b, on=False)], known)) == {4: [1, 1]}
+    assert offsets([replace(a, strength=0.0), replace(b, first=4, last=9)], known) == {}
     assert plain(known["a"].directions)[3] == [1, 1]
 
 
@@ -219,8 +219,8 @@ def leaning(loaded: Loaded, name: str, strength: float) -> float:
     """Log-odds of the held-out sentences in the vector's way against those in the opposite way."""
     known = {v.name: v for v in built_in(loaded.card)}
     along, opposite = zip(*HELD_OUT[name], strict=True)
-    with steering(loaded.anatomy) as steer:
-        steer.set(pushes([replace(setting(known[name], "built in"), on=True, strength=strength)], known))
+    with steering(loaded.architecture) as steer:
+        steer.set(offsets([replace(setting(known[name], "built in"), on=True, strength=strength)], known))
         logp = log_probabilities(loaded, along + opposite)
     return float(logp[: len(along)].sum() - logp[len(along) :].sum())
 
@@ -260,14 +260,16 @@ def test_training_is_the_mean_difference_over_answer_tokens_at_the_length_asked_
     loaded = small.loaded(family)
     pairs = [("!!", '"#$'), ("&&'", "()")]
     trained = train(loaded, "mood", pairs, blocks=(2, 4), push=0.1)
-    assert not any(block._forward_hooks for block in loaded.anatomy.blocks)
+    assert not any(block._forward_hooks for block in loaded.architecture.blocks)
 
     opening = loaded.codec.encode("Say something.", None, chat=False)
     means: list[dict[int, torch.Tensor]] = []
     for text in (text for pair in pairs for text in pair):
         ids = torch.tensor([opening + loaded.codec.encode(text, None, chat=False)])
         normed: list[torch.Tensor] = []  # what goes into the final norm is the output of the last block
-        hook = loaded.anatomy.final_norm.register_forward_pre_hook(lambda module, args, to=normed: to.append(args[0]))
+        hook = loaded.architecture.final_norm.register_forward_pre_hook(
+            lambda module, args, to=normed: to.append(args[0])
+        )
         with torch.inference_mode():
             states = loaded.model(ids, output_hidden_states=True).hidden_states
         hook.remove()

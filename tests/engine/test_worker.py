@@ -14,7 +14,6 @@ from small import saved
 from tui_entropy.records.commands import (
     Advance,
     AskAttention,
-    AskFan,
     Branch,
     Continue,
     Follow,
@@ -24,6 +23,7 @@ from tui_entropy.records.commands import (
     Pause,
     Quit,
     Reconsider,
+    SampleContinuations,
     SetKnobs,
     SetShadow,
     SetVector,
@@ -36,7 +36,6 @@ from tui_entropy.records.events import (
     Continued,
     Ended,
     Failed,
-    Fanned,
     KnobsChanged,
     Labelled,
     Memory,
@@ -46,6 +45,7 @@ from tui_entropy.records.events import (
     Ready,
     Reconsidered,
     Refused,
+    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
@@ -54,7 +54,7 @@ from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport import connection
 
 ENDLESS = Write("ABCDEFGHIJ", None, False, 200, Knobs(temperature=1.0, top_k=0, seed=1))
@@ -191,7 +191,7 @@ def test_a_text_that_nobody_watched_is_the_same_as_one_that_was_watched(engine):
     engine.end.close()
     engine.end = connection.connect(engine.socket)
     engine.end.send(Follow())
-    again = Log()
+    again = SessionView()
     while again.state != "ended" or again.run != first.run + 1:
         for event in engine.end.receive(5):
             again.append(event)
@@ -273,8 +273,8 @@ def test_lanes_and_fans_are_asked_for_as_anything_else(engine):
     assert engine.until(ShadowChanged).lane == hotter
     assert engine.until(Step, 2).shadow is not None
 
-    engine.end.send(AskFan(newest.run, 2, n=3, tokens=4))
-    fanned = engine.until(Fanned)
+    engine.end.send(SampleContinuations(newest.run, 2, n=3, tokens=4))
+    fanned = engine.until(SampledContinuations)
     assert (fanned.run, fanned.index, len(fanned.rows)) == (newest.run, 2, 3)
     assert all(len(row.token_ids) == 4 or row.ended for row in fanned.rows)
 

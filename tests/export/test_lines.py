@@ -14,7 +14,7 @@ from tui_entropy.export import jsonl_lines
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Ended, Event, Labelled, Ready, Switched
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import jsonl
 from tui_entropy.trace.writer import Recorder
 
@@ -26,7 +26,7 @@ def exported(path, run=None):
 @pytest.mark.parametrize("family", ["llama", "gemma3"])
 def test_they_are_those_of_the_live_run_up_to_float32(tmp_path, family):
     loaded = small.loaded(family)
-    recorder, log, live = Recorder(tmp_path / "run.tui"), Log(), []
+    recorder, log, live = Recorder(tmp_path / "run.tui"), SessionView(), []
 
     def tell(event: Event) -> None:
         log.append(event)

@@ -228,7 +228,7 @@ def _opened(case: Case, folder: Path) -> Iterator[Terminal]:
     env = {name: str(folder / name) for name in ("XDG_STATE_HOME", "XDG_CONFIG_HOME")}
     env |= {"XDG_RUNTIME_DIR": str(folder), "TUI_ENTROPY_KEEP": "0", "OMP_WAIT_POLICY": "PASSIVE"}
     write = ["run", "--max-tokens", "400", "--prompt", "Tell me about the sea.", "--seed", "7"]
-    command, seat = [*PROGRAM, *write], contextlib.nullcontext()
+    command, activate = [*PROGRAM, *write], contextlib.nullcontext()
     match case.kind:
         case "fake":
             env["TUI_ENTROPY_ENGINE"] = shlex.join([*FAKE, "--rate", "60"])
@@ -237,9 +237,9 @@ def _opened(case: Case, folder: Path) -> Iterator[Terminal]:
             command = [*PROGRAM, "replay", str(recorded(folder / "recorded.tui", layers=6, heads=4))]
         case "watching":
             env["TUI_ENTROPY_ENGINE"] = shlex.join([*FAKE, "--rate", "60"])
-            seat = _controlled(folder, env)
+            activate = _controlled(folder, env)
             command = [*PROGRAM, "attach"]
-    with seat, Terminal(command, *case.size, env=env) as terminal:
+    with activate, Terminal(command, *case.size, env=env) as terminal:
         yield terminal
 
 

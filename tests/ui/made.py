@@ -13,8 +13,8 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, Piece, Stage, Step
-from tui_entropy.state.session_view import Log
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.session_view import SessionView
+from tui_entropy.state.step_store import StepStore
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."
@@ -90,9 +90,9 @@ def started(prompt: str = PROMPT, chat: bool = True, template: bool = True, **fi
     return Started(**(made | fields))  # type: ignore[arg-type]
 
 
-def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, **fields: object) -> Log:
+def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, **fields: object) -> SessionView:
     """A run of `n_steps` steps, with a knob turned at step 9 and a vector switched on at step 20."""
-    made = Log()
+    made = SessionView()
     begin = started(**fields)  # type: ignore[arg-type]
     made.append(Ready(card(), (WARM,)))
     made.append(begin)
@@ -108,8 +108,8 @@ def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, *
     return made
 
 
-def kept(*steps: Step) -> Steps:
-    found = Steps()
+def kept(*steps: Step) -> StepStore:
+    found = StepStore()
     for one in steps:
         found.append(one)
     return found

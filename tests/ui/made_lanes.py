@@ -8,15 +8,15 @@ import made
 from msgspec.structs import replace
 
 from tui_entropy.records.events import (
+    Continuation,
     Continued,
     Ended,
     Event,
-    Fanned,
-    FanRow,
     Labelled,
     Paused,
     Prefilled,
     Ready,
+    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
@@ -25,7 +25,7 @@ from tui_entropy.records.events import (
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Shadow, Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 OFF, ON = made.WARM, Vector("warm", "built in", (10, 11, 12), 1.0, True)
 NO_VECTORS = Lane("no vectors", vectors=(OFF,))
@@ -80,18 +80,18 @@ def events() -> list[Event]:
     ]
 
 
-def forest() -> Log:
+def forest() -> SessionView:
     return told(events())
 
 
-def told(happened: list[Event]) -> Log:
-    log = Log()
+def told(happened: list[Event]) -> SessionView:
+    log = SessionView()
     for event in happened:
         log.append(event)
     return log
 
 
-def many(n: int = 300) -> Log:
+def many(n: int = 300) -> SessionView:
     """A root and so many branches, each of the one before or of the root."""
     log = forest()
     for run in range(10, 10 + n):
@@ -114,7 +114,7 @@ def shadow(index: int, would: bool = False) -> Shadow:
     )  # fmt: skip
 
 
-def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> Log:
+def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> SessionView:
     """A run with a vector on from the fifth step, and a shadow from `first` on that would have gone elsewhere at
     every seventh step."""
     begun = made.started()
@@ -129,7 +129,7 @@ def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> Log:
     return log
 
 
-def twins(parted: int | None = 16, n: int = 30, name: str = "no vectors") -> Log:
+def twins(parted: int | None = 16, n: int = 30, name: str = "no vectors") -> SessionView:
     """Two lanes from step 11 on, which part at a step."""
     log = told([Ready(made.card(), (OFF,)), made.started(vectors=(ON,)), *written(1, 0, 10), Paused(1, "by you")])
     log.append(made.started(run=2, parent=1, shared=10, twin_of=1, vectors=(OFF,)))
@@ -141,17 +141,17 @@ def twins(parted: int | None = 16, n: int = 30, name: str = "no vectors") -> Log
     return log
 
 
-def fan(run: int = 1, index: int = 10, same: str = "normalised", texts: tuple[str, ...] = ()) -> Fanned:
+def fan(run: int = 1, index: int = 10, same: str = "normalised", texts: tuple[str, ...] = ()) -> SampledContinuations:
     said = texts or (" Paris.", " paris", " Paris.", " the city of light", " Lyon, on the Rhône", " Paris!")
     groups = [0, 0, 0, 1, 2, 0]
     rows = tuple(
-        FanRow(text, (100 + n, 101, 102), -1.5 - n, n % 2 == 0, groups[n % len(groups)])
+        Continuation(text, (100 + n, 101, 102), -1.5 - n, n % 2 == 0, groups[n % len(groups)])
         for n, text in enumerate(said)
     )
-    return Fanned(run, index, rows, 16, same, 0.87, 1.2)
+    return SampledContinuations(run, index, rows, 16, same, 0.87, 1.2)
 
 
-def fanned(**fields: object) -> Log:
+def fanned(**fields: object) -> SessionView:
     log = made.log(20)
     log.append(fan(**fields))  # type: ignore[arg-type]
     return log

@@ -62,7 +62,7 @@ async def test_the_screen_is_as_if_it_had_been_there_all_along(engine, forwarded
         assert app.frame.knobs.temperature == 0.9 and app.frame.layer == 2 and app.frame.vectors == log.vectors
         assert "step 400 of 400" in screen_text(app)
         await pilot.press("G")  # the prompt is known too
-        await until(pilot, lambda: app.frame.log.run == 2 and app.frame.log.steps)
+        await until(pilot, lambda: app.frame.log.run_number == 2 and app.frame.log.steps)
         await pilot.press("q")
 
 
@@ -176,7 +176,7 @@ async def test_texts_that_were_left_are_read_from_the_record_again(tmp_path):
     app = InspectorApp(ModelSpec("toy"), wanted(30), trace=tmp_path / "a.tui", engine_command=FAKE)
     async with app.run_test(size=SIZE) as pilot:
         for run in range(1, 4):
-            await until(pilot, lambda run=run: app.frame.log.run == run and app.frame.log.state == "ended")
+            await until(pilot, lambda run=run: app.frame.log.run_number == run and app.frame.log.state == "ended")
             if run < 3:
                 await pilot.press("G")
         runs = app.frame.log.runs

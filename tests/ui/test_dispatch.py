@@ -11,7 +11,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from tui_entropy.records.settings import Vector
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.dialogs.help import HelpScreen
 from tui_entropy.ui.drawing.paint import Paint
@@ -216,7 +216,7 @@ async def test_panes_drawn_again_just_after_another_text_began_show_what_is_ther
 
 def test_a_frame_stands_on_what_its_log_holds_by_now():
     paint = Paint()
-    log = Log()
+    log = SessionView()
     log.append(started())
     assert Frame(log, paint, cursor=4).fitted.cursor is None
     for index in range(3):

@@ -17,11 +17,11 @@ from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.commands import (
     Advance,
     AskAttention,
-    AskFan,
     Branch,
     Continue,
     Go,
     Label,
+    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -32,13 +32,13 @@ from tui_entropy.records.commands import (
 )
 from tui_entropy.records.events import (
     BreakpointsChanged,
+    Continuation,
     Ended,
     Failed,
-    Fanned,
-    FanRow,
     Paused,
     Progress,
     Proposed,
+    SampledContinuations,
     WatchesChanged,
 )
 from tui_entropy.records.sampling import Knobs
@@ -58,7 +58,9 @@ KNOBS = Knobs(top_k=40, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
 
 
 def events() -> list[Any]:
-    fan = Fanned(2, AT, tuple(FanRow(f" x{n}", (n,), -1.0, False, n) for n in range(3)), 16, "normalised", 1.0, 0.1)
+    fan = SampledContinuations(
+        2, AT, tuple(Continuation(f" x{n}", (n,), -1.0, False, n) for n in range(3)), 16, "normalised", 1.0, 0.1
+    )
     return [
         ready(), *begun(1, 10), Ended(1, "end of text"), *begun(2, N),
         BreakpointsChanged((Breakpoint(1, "rank > 3"), Breakpoint(2, "rank > 4"))),
@@ -94,7 +96,7 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
         cursor=AT, following=False, token=2, knobs=KNOBS, vectors=vectors, layer=3, head=2, bits=True, typed="",
         tint=BY_NAME["varentropy"], chosen=BY_NAME["rank"], stage=3, knob="top_k", raw=False, branch=1, heat=1.0,
         rebuild=False, second=False, hidden=False, charted=(BY_NAME["entropy"],), lane=None, typed_lanes=(),
-        fan=AskFan(2, AT, n=8, tokens=16), row=1, notice="",
+        fan=SampleContinuations(2, AT, n=8, tokens=16), row=1, notice="",
     )  # fmt: skip
     await go(app, pilot, place)
     if place in PAGES:
@@ -277,12 +279,12 @@ ANYWHERE: dict[str, Effect] = {
     "lanes.cooler": lambda before, after: after.frame.heat < before.frame.heat,
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
     "fan.take": each(closed, told(Branch, step=AT)),
-    "fan.same": told(AskFan, same="exact"),
+    "fan.same": told(SampleContinuations, same="exact"),
     "fan.more": lambda before, after: after.frame.fan.n > before.frame.fan.n,
     "fan.fewer": lambda before, after: after.frame.fan.n < before.frame.fan.n,
     "fan.longer": lambda before, after: after.frame.fan.tokens > before.frame.fan.tokens,
     "fan.shorter": lambda before, after: after.frame.fan.tokens < before.frame.fan.tokens,
-    "fan.ask": told(AskFan, n=8),
+    "fan.ask": told(SampleContinuations, n=8),
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
     "list.delete": lambda before, after: any(

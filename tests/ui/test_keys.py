@@ -11,7 +11,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import BY_NAME, KNOBS, read
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import ORDERS, Knobs
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.actions import knob_steps
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.app.replay_app import ReplayApp
@@ -49,17 +49,17 @@ def test_every_action_exists_and_takes_its_arguments(key):
 
 
 def test_every_key_is_in_the_help():
-    text = help_text(Frame(Log(), Paint())).plain
+    text = help_text(Frame(SessionView(), Paint())).plain
     for key in KEYS:
         if key.shown:
             assert f"{named(key.keys):<26}{key.label}" in text
 
 
 def test_the_footer_offers_a_restart_when_the_engine_is_gone_and_the_end_when_looking_back():
-    gone = Log(state="lost")
+    gone = SessionView(state="lost")
     assert wanted(Frame(gone, Paint()))[0].id == "restart"
-    assert wanted(Frame(Log(), Paint(), following=False))[0].id == "follow"
-    assert {key.where for key in wanted(Frame(Log(), Paint(), place="prompt"))} == {"prompt"}
+    assert wanted(Frame(SessionView(), Paint(), following=False))[0].id == "follow"
+    assert {key.where for key in wanted(Frame(SessionView(), Paint(), place="prompt"))} == {"prompt"}
 
 
 @pytest.mark.parametrize("place", ["", "knobs", "ask", *PAGES])
@@ -99,37 +99,37 @@ def test_a_ladder_is_climbed_rung_by_rung_and_stops_at_its_ends(name):
     knobs = read(Knobs(), name, f"{rungs[0]:g}")
     climbed = [getattr(knobs, name)]
     for _ in rungs:
-        knobs = knob_steps.turned(knobs, name, 1)
+        knobs = knob_steps.adjusted(knobs, name, 1)
         climbed.append(getattr(knobs, name))
     assert climbed == [*rungs, rungs[-1]]
     down = []
     for _ in rungs:
-        knobs = knob_steps.turned(knobs, name, -1)
+        knobs = knob_steps.adjusted(knobs, name, -1)
         down.append(getattr(knobs, name))
     assert down == [*rungs[-2::-1], rungs[0]]
 
 
 def test_between_two_rungs_a_turn_goes_to_the_next_one():
     odd = Knobs(temperature=0.75)
-    assert knob_steps.turned(odd, "temperature", 1).temperature == 0.8
-    assert knob_steps.turned(odd, "temperature", -1).temperature == 0.7
-    assert knob_steps.turned(Knobs(top_k=45), "top_k", 1).top_k == 50
-    assert knob_steps.turned(Knobs(top_k=10_000), "top_k", 1).top_k == 0
-    assert knob_steps.turned(Knobs(top_k=10_000), "top_k", -1).top_k == 500
+    assert knob_steps.adjusted(odd, "temperature", 1).temperature == 0.8
+    assert knob_steps.adjusted(odd, "temperature", -1).temperature == 0.7
+    assert knob_steps.adjusted(Knobs(top_k=45), "top_k", 1).top_k == 50
+    assert knob_steps.adjusted(Knobs(top_k=10_000), "top_k", 1).top_k == 0
+    assert knob_steps.adjusted(Knobs(top_k=10_000), "top_k", -1).top_k == 500
 
 
 def test_the_order_goes_round_and_the_seed_has_no_end():
-    orders = [knob_steps.turned(Knobs(), "order", by).order_name for by in range(len(ORDERS) + 1)]
+    orders = [knob_steps.adjusted(Knobs(), "order", by).order_name for by in range(len(ORDERS) + 1)]
     assert orders == [*ORDERS, "hf"]
-    assert knob_steps.turned(Knobs(seed=10**12), "seed", 1).seed == 10**12 + 1
-    assert knob_steps.turned(Knobs(seed=0), "seed", -1).seed == 0
+    assert knob_steps.adjusted(Knobs(seed=10**12), "seed", 1).seed == 10**12 + 1
+    assert knob_steps.adjusted(Knobs(seed=0), "seed", -1).seed == 0
 
 
 def test_choices_go_round_and_text_can_not_be_turned():
-    chosen = [knob_steps.turned(Knobs(), "adaptive", by).adaptive for by in range(5)]
+    chosen = [knob_steps.adjusted(Knobs(), "adaptive", by).adaptive for by in range(5)]
     assert chosen == ["off", "S1", "S3", "own", "off"]
     with pytest.raises(UserError, match="--dry-breakers"):
-        knob_steps.turned(Knobs(), "dry_breakers", 1)
+        knob_steps.adjusted(Knobs(), "dry_breakers", 1)
 
 
 def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():

@@ -15,7 +15,7 @@ from test_panes import rows
 from test_views import PAINTS, SIZES, frame_of
 
 from tui_entropy.metrics.standard import BY_NAME
-from tui_entropy.records.commands import AskFan, Branch, SetShadow, Twin
+from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
 from tui_entropy.records.events import Refused, ShadowChanged, VectorsChanged
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
@@ -214,19 +214,19 @@ async def test_H_asks_for_a_fan_at_the_cursor_and_says_that_it_waits():
         await shown(pilot, made.log(20), cursor=10, following=False)
         await pilot.press("H")
         await settled(app, pilot)
-        assert app.told[:1] == [AskFan(1, 10)]
+        assert app.told[:1] == [SampleContinuations(1, 10)]
         assert "waiting for 8 draws of 16 tokens, normalised text, from before step 11" in screen_text(app)
         app.take([lanes.fan()])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "Paris" in screen_text(app)
         app.told.clear()
         await pilot.press("plus", "less_than_sign", "e")
-        assert app.told == [AskFan(1, 10, 16, 8, "exact")]
+        assert app.told == [SampleContinuations(1, 10, 16, 8, "exact")]
         app.take([Refused("no room for 16 draws: ask for fewer")])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "g asks for 16 draws of 8" in screen_text(app)
         await pilot.press("g")
-        assert app.told[1:] == [AskFan(1, 10, 16, 8, "exact")]
+        assert app.told[1:] == [SampleContinuations(1, 10, 16, 8, "exact")]
 
 
 async def test_enter_takes_a_row_as_a_branch():
@@ -238,7 +238,7 @@ async def test_enter_takes_a_row_as_a_branch():
 
 
 def test_groups_stand_together_the_largest_first_under_an_entropy_that_is_labelled():
-    drawn = rows(Fan(), lanes.fanned(), 100, 24, fan=AskFan(1, 10, n=6), row=4)
+    drawn = rows(Fan(), lanes.fanned(), 100, 24, fan=SampleContinuations(1, 10, n=6), row=4)
     assert drawn[1].startswith("discrete semantic entropy · 6 draws · normalised text  1.26 bits")
     shares = [row.split()[:2] for row in drawn[3:9]]
     assert shares[0] == ["1", "4/6"] and drawn[7].lstrip("▶ ").startswith("2   1/6") and "Rhône" in drawn[8]
@@ -252,7 +252,7 @@ def test_a_band_lasts_as_long_as_nothing_of_its_vector_changes():
     log = made.log(30, marks=False)
     for index, vector, rebuilt in ((4, ON, False), (9, replace(ON, strength=2.0), True), (15, OFF, False)):
         log.append(VectorsChanged(1, index, (vector,), rebuilt))
-    assert [(b.first, b.last, b.strength, b.policy) for b in bands(log.now)] == [
+    assert [(b.first, b.last, b.strength, b.policy) for b in bands(log.run)] == [
         (4, 9, 1.0, "from here on"), (9, 15, 2.0, "read again"),
     ]  # fmt: skip
 
@@ -260,7 +260,7 @@ def test_a_band_lasts_as_long_as_nothing_of_its_vector_changes():
 def test_a_branch_goes_on_under_a_vector_as_its_parent_did():
     log = made.log(30)
     log.append(made.started(run=2, parent=1, shared=25, vectors=log.vectors))
-    assert [(b.first, b.last, b.policy) for b in bands(log.now)] == [(20, None, "from here on")]
+    assert [(b.first, b.last, b.policy) for b in bands(log.run)] == [(20, None, "from here on")]
 
 
 @pytest.mark.parametrize(("paint", "single", "double"), [(PAINTS[0], "───", "═══"), (PAINTS[2], "---", "===")])
@@ -311,7 +311,7 @@ def hostile():
 def test_hostile_names_and_text_are_drawn_within_the_view(view, paint, size):
     typed = (Lane("other prompt", prompt=lanes.HOSTILE),)
     for log in (hostile(), lanes.shadowed(), lanes.twins(name=lanes.HOSTILE), lanes.fanned()):
-        frame = frame_of(log, paint=paint, typed_lanes=typed, fan=AskFan(1, 10), tint=BY_NAME["kl"])
+        frame = frame_of(log, paint=paint, typed_lanes=typed, fan=SampleContinuations(1, 10), tint=BY_NAME["kl"])
         for seen in (frame, frame.beside):
             for strip in view().draw(seen, *size):
                 text = "".join(segment.text for segment in strip)

@@ -180,9 +180,9 @@ async def test_stop_on_a_condition_take_another_token_ban_one_and_go_on():
         taken = log.proposed.candidates[2].token_id
         await pilot.press("down", "down", "down", "enter")
         await until(pilot, lambda: len(log.steps) == n + 1 and log.proposed)
-        assert log.run == 1 and log.steps[n].token_id == taken and log.steps[n].forced
+        assert log.run_number == 1 and log.steps[n].token_id == taken and log.steps[n].forced
         await pilot.press("left", "left", "d")
-        await until(pilot, lambda: log.run == 2 and log.proposed)
+        await until(pilot, lambda: log.run_number == 2 and log.proposed)
         assert len(log.steps) == n - 1 and log.started.parent == 1
         assert log.proposed.stages[0].name == "banned" and log.proposed.token_id != log.runs[1].steps[n - 1].token_id
         await pilot.press("space")

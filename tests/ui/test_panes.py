@@ -12,7 +12,7 @@ from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import AttentionRows, Failed, Memory, Paused, Prefilled, Progress
 from tui_entropy.records.sampling import ORDERS, Knobs
 from tui_entropy.records.step import Candidate
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.panes.attention import AttentionMap, asking
 from tui_entropy.ui.panes.candidates import Candidates
@@ -25,7 +25,7 @@ from tui_entropy.ui.views.view import View
 PLAIN = Paint(color="mono", ascii=True)
 
 
-def rows(view: View, log: Log, width: int, height: int, **fields: object) -> list[str]:
+def rows(view: View, log: SessionView, width: int, height: int, **fields: object) -> list[str]:
     return [strip.text for strip in view.draw(frame_of(log, **fields), width, height)]
 
 
@@ -56,7 +56,7 @@ class Stage(App[None]):
         self.asked.append(message.index)
 
 
-async def clicked(view: View, log: Log, on: str, size: tuple[int, int], **fields: object) -> list[object]:
+async def clicked(view: View, log: SessionView, on: str, size: tuple[int, int], **fields: object) -> list[object]:
     """What a pane asks for when the first place that shows `on` is clicked."""
     app = Stage(view)
     async with app.run_test(size=size) as pilot:
@@ -105,7 +105,7 @@ def test_the_window_moves_by_a_quarter_and_always_holds_newest_and_cursor():
     firsts = set()
     for n in range(60, 200):
         log = made.log(0)
-        log.now.steps = made.kept(*[made.step(0)] * n)
+        log.run.steps = made.kept(*[made.step(0)] * n)
         drawn = rows(Chart(), log, 66, 3)[0][14:52]
         assert drawn.strip(), n
         firsts.add(n - len(drawn.rstrip()))
@@ -223,7 +223,7 @@ async def test_a_click_on_a_layer_or_a_cell_asks_for_it():
 # --- Attention -------------------------------------------------------------------------------------------------
 
 
-def looked(log: Log, weights: list[list[float]], first_key: int = 0, elsewhere: float = 0.0) -> Log:
+def looked(log: SessionView, weights: list[list[float]], first_key: int = 0, elsewhere: float = 0.0) -> SessionView:
     queries = tuple(range(10, 10 + len(weights)))
     log.attention = AttentionRows(1, 29, None, queries, first_key, made.grid(weights), (elsewhere,) * len(queries))
     return log
@@ -329,7 +329,7 @@ async def test_with_the_focus_the_chosen_knob_shows_what_is_typed():
 )
 def test_the_state_is_told_with_its_reason_in_80_cells(event, said):
     log = made.log(0)
-    log.now.prefilled = None  # later ones tell of text that is read again
+    log.run.prefilled = None  # later ones tell of text that is read again
     log.append(event)
     assert said in rows(Status(), log, 80, 1)[0]
 

@@ -207,14 +207,14 @@ def test_a_branch_plays_what_it_shares_as_it_was_and_then_its_own(forest):
     while not playback.at_end:
         playback.step()
         log = playback.log
-        told.append((log.run, log.knobs.temperature, log.steps[-1].run, log.twin is not None))
+        told.append((log.run_number, log.knobs.temperature, log.steps[-1].run, log.twin is not None))
     assert told == [(1, 0.7, 1, False)] * 10 + [(1, 1.2, 1, False)] * 5 + [(2, 0.3, 2, False)] * 3 + [
         (2, 0.3, 2, True)
     ] * 4 + [(2, 0.3, 2, True)]
     assert playback.length == 22 and (playback.log.state, playback.log.note) == ("ended", "stopped")
     for n in (16, 3, 22):
         playback.seek(n)
-        assert len(playback.log.steps) == n and playback.log.run == (1 if n <= 15 else 2)
+        assert len(playback.log.steps) == n and playback.log.run_number == (1 if n <= 15 else 2)
 
 
 def test_every_run_is_known_while_one_is_played_and_its_twin_grows_with_it(forest):
@@ -226,7 +226,7 @@ def test_every_run_is_known_while_one_is_played_and_its_twin_grows_with_it(fores
         playback.seek(n)
         assert len(playback.log.twin.steps) == n - (n < 22) and playback.log.twin.started.run == 4
     playback.choose(4, None)
-    assert playback.log.run == 4 and len(playback.log.steps) == 22 and playback.log.twin is None
+    assert playback.log.run_number == 4 and len(playback.log.steps) == 22 and playback.log.twin is None
 
 
 def test_a_run_is_played_to_its_own_end_whatever_went_on_from_it(forest):

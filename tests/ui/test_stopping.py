@@ -297,7 +297,7 @@ async def test_a_branch_is_shown_from_where_it_begins():
         assert isinstance(start, Started)
         app.take([start, Paused(2, "as you asked"), proposal(3, 2)])
         await settled(app, pilot)
-        assert (app.frame.log.run, len(app.frame.log.steps), app.frame.cursor) == (2, 3, 3)
+        assert (app.frame.log.run_number, len(app.frame.log.steps), app.frame.cursor) == (2, 3, 3)
         assert app.frame.following and app.frame.held_up
 
 

@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import PromptScores
 from tui_entropy.state.run_view import Mark
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.panes.stream import TokenStream
@@ -29,7 +29,7 @@ def flowed(texts: list[str], width: int) -> Flow:
     return flow
 
 
-def rows(log: Log, width: int = 80, height: int = 20, **fields: object) -> list[str]:
+def rows(log: SessionView, width: int = 80, height: int = 20, **fields: object) -> list[str]:
     return [strip.text.rstrip() for strip in TokenStream().draw(frame_of(log, **fields), width, height)]
 
 
@@ -100,7 +100,7 @@ def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
         strips = stream.draw(frame, 100, 9)[1:]
         return "".join(segment.text for strip in strips for segment in strip if segment.style == hot)
 
-    frame.log.now.steps = made.kept(made.step(0, " calm", surprisal=0.0))
+    frame.log.run.steps = made.kept(made.step(0, " calm", surprisal=0.0))
     assert tinted() == ""
     pieces = [piece.text for piece in log.started.pieces]
     at = pieces.index(" capital")
@@ -145,7 +145,7 @@ def test_growing_draws_what_drawing_at_once_draws():
 
 def test_the_cursor_and_a_high_series_can_be_told_apart_without_colour():
     log = made.log(0)
-    log.now.steps = made.kept(
+    log.run.steps = made.kept(
         made.step(0, "calm", entropy=0.0), made.step(1, "wild", entropy=9.0), made.step(2, "here")
     )
     strip = TokenStream().draw(frame_of(log, paint=Paint(color="mono")), 80, 9)[3]
@@ -193,7 +193,7 @@ class Stage(App[None]):
 
 
 @pytest.fixture
-def long() -> Log:
+def long() -> SessionView:
     return made.log(300, texts=[f" w{n:03}" for n in range(300)], marks=False)
 
 
@@ -251,7 +251,7 @@ async def test_a_click_asks_for_the_token_under_it(long):
 def test_a_token_costs_the_same_in_a_long_text(monkeypatch):
     stream, log = TokenStream(), made.log(0)
     one = made.step(0, " word")
-    log.now.steps = made.kept(*[one] * 10_000)
+    log.run.steps = made.kept(*[one] * 10_000)
     stream.draw(frame_of(log), 100, 40)
     work = Counter()
     for owner, name in ((Paint, "row"), (Flow, "add"), (Paint, "tint")):

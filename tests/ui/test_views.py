@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_entropy.records.events import Ended, Failed, Paused, Progress, Ready
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.pages.big_chart import BigChart
 from tui_entropy.ui.pages.branches import Branches
@@ -37,44 +37,44 @@ SIZES = ((1, 1), (7, 3), (20, 2), (48, 8), (80, 5), (80, 24), (200, 60))
 PAINTS = (Paint(), Paint(color="16"), Paint(color="mono", ascii=True))
 
 
-def frame_of(log: Log, **fields: object) -> Frame:
+def frame_of(log: SessionView, **fields: object) -> Frame:
     cursor = len(log.steps) - 1 if log.steps else None
     return Frame(log, **({"paint": PAINTS[0], "cursor": cursor, "layer": 29} | fields))  # type: ignore[arg-type]
 
 
-def loading() -> Log:
-    log = Log()
+def loading() -> SessionView:
+    log = SessionView()
     log.append(Progress("downloading", 45, 93, "MB"))
     return log
 
 
-def after(*events: object) -> Log:
+def after(*events: object) -> SessionView:
     log = made.log(12)
     for event in events:
         log.append(event)  # type: ignore[arg-type]
     return log
 
 
-def ready() -> Log:
-    log = Log()
+def ready() -> SessionView:
+    log = SessionView()
     log.append(Ready(made.card()))
     return log
 
 
-def full() -> Log:
+def full() -> SessionView:
     log = made.log(60)
     log.append(made.attention(last=log.steps[-1].position - 1))
     return log
 
 
-def lost() -> Log:
+def lost() -> SessionView:
     log = made.log(12)
     log.lose("the engine was killed")
     return log
 
 
 STATES = {
-    "starting": Log, "loading": loading, "ready": ready, "reading": lambda: made.log(0), "writing": full,
+    "starting": SessionView, "loading": loading, "ready": ready, "reading": lambda: made.log(0), "writing": full,
     "paused": lambda: after(Paused(1, "asked")), "ended": lambda: after(Ended(1, "end of text")),
     "failed": lambda: after(Failed("out of memory", fatal=True)), "lost": lost,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, put
-from tui_entropy.engine.decoding.instruments import PLAINLY, instruments
+from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Write
@@ -18,7 +18,7 @@ from tui_entropy.records.events import Ended, Event, Failed, Paused, Ready, Refu
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.step import Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import jsonl
 from tui_entropy.trace.writer import Recorder
 
@@ -38,7 +38,7 @@ def write_out(
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
-    log, failed = Log(), False
+    log, failed = SessionView(), False
 
     def tell(event: Event) -> None:
         nonlocal failed
@@ -58,8 +58,8 @@ def write_out(
         sys.stdout.flush()
 
     with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
-        if probes.plainly:
-            narrator.done(PLAINLY.format(probes.plainly))
+        if probes.no_graph_reason:
+            narrator.done(NO_GRAPH.format(probes.no_graph_reason))
         session = Session(loaded, probes, tell)
         tell(Ready(loaded.card, session.vectors, recorder.name))
         for vector in vectors:
@@ -73,7 +73,7 @@ def write_out(
                 if isinstance(stopped := session.advance(), Paused):
                     session.stop(f"stopped at {stopped.reason}")
         except BaseException as error:
-            recorder.take(_end(log.run, error))
+            recorder.take(_end(log.run_number, error))
             raise
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")

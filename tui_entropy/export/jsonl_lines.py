@@ -22,4 +22,4 @@ def _events(recording: Recording) -> Iterator[Event]:
     for run, first, last in recording.lineage:
         yield from (event for event in recording.events(run) if not isinstance(event, left_out))
         yield from (steps[index] for index in range(first, last))
-    yield from (event for event in recording.events(recording.log.run) if isinstance(event, Ended))
+    yield from (event for event in recording.events(recording.log.run_number) if isinstance(event, Ended))

@@ -45,7 +45,7 @@ def _prompt(recording: Recording) -> Arrays:
 
 def _written(recording: Recording) -> Arrays:
     log = recording.log
-    width = max(knobs.n_candidates for _, knobs in log.turned)
+    width = max(knobs.n_candidates for _, knobs in log.knob_changes)
     series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
     return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
 

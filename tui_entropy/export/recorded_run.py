@@ -9,7 +9,7 @@ from pathlib import Path
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import Event, Started
 from tui_entropy.records.model import ModelCard
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.lineage import Stretch
 from tui_entropy.trace.reader import Trace
 
@@ -19,7 +19,7 @@ class Recording:
     trace: Trace
     card: ModelCard
     started: Started
-    log: Log
+    log: SessionView
     """Of the whole run. Its steps are read as they are asked for: go through them once."""
     lineage: tuple[Stretch, ...]
     """The runs that wrote its steps, root first."""
@@ -55,5 +55,5 @@ def opened(path: Path, run: int | None, bits: bool) -> Recording:
         raise UserError(f"{path} holds no run that could be exported: write one first, or give another file")
     if log.card is None:
         raise UserError(f"{path} does not say which model wrote it, that part is damaged: give another file")
-    began = next(wall for _, wall, event in trace.events(log.run) if isinstance(event, Started))
-    return Recording(trace, log.card, log.started, log, tuple(trace.lineage(log.run)), began, bits)
+    began = next(wall for _, wall, event in trace.events(log.run_number) if isinstance(event, Started))
+    return Recording(trace, log.card, log.started, log, tuple(trace.lineage(log.run_number)), began, bits)

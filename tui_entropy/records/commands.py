@@ -187,7 +187,7 @@ class Twin(Struct, frozen=True, tag="twin"):
     lane: Lane
 
 
-class AskFan(Struct, frozen=True, tag="ask-fan"):
+class SampleContinuations(Struct, frozen=True, tag="ask-fan"):
     """From before one step of a run, several short continuations at once. Nothing is written."""
 
     run: Position
@@ -219,5 +219,5 @@ Command = (
     | Reconsider
     | SetShadow
     | Twin
-    | AskFan
+    | SampleContinuations
 )

@@ -145,7 +145,7 @@ class ShadowChanged(Struct, frozen=True, tag="shadow"):
     """What reading the text once more for it took."""
 
 
-class FanRow(Struct, frozen=True):
+class Continuation(Struct, frozen=True):
     text: str
     token_ids: tuple[int, ...]
     logprob: float
@@ -156,12 +156,12 @@ class FanRow(Struct, frozen=True):
     """Rows that say the same have the same number; 0 is the largest group."""
 
 
-class Fanned(Struct, frozen=True, tag="fanned"):
+class SampledContinuations(Struct, frozen=True, tag="fanned"):
     """The answer to AskFan: short continuations of a text, all from before one step."""
 
     run: int
     index: int
-    rows: tuple[FanRow, ...]
+    rows: tuple[Continuation, ...]
     tokens: int
     """Asked for, of each."""
     same: str
@@ -292,7 +292,7 @@ class Dismissed(Struct, frozen=True, tag="dismissed"):
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
     | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed | Proposed | Reconsidered
-    | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged | Fanned
+    | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged | SampledContinuations
 )  # fmt: skip
 
 

@@ -51,13 +51,13 @@ from tui_entropy.serving.limits import (
     TOO_SLOW,
     WATCHES,
 )
-from tui_entropy.serving.observer import Watcher, missed, needs
+from tui_entropy.serving.observer import Client, depends_on, missing_events
 from tui_entropy.trace.schema import SUFFIX
 from tui_entropy.trace.writer import Recorder
 from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, listen, packed, ready
 
 
-class Audience:
+class Broadcaster:
     def __init__(self, path: Path, order: Load | None = None) -> None:
         """Listens from now on. order: what is to be done, whoever comes. Raises UserError where no private socket can
         be had."""
@@ -65,11 +65,11 @@ class Audience:
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
         self._door, self._most = Door(listen(path)), admission.most_links()
-        self._watchers: list[Watcher] = []
-        self._control: Watcher | None = None
-        self._asker: Watcher | None = None
+        self._clients: list[Client] = []
+        self._control: Client | None = None
+        self._asker: Client | None = None
         """Whose command is being obeyed."""
-        self._heard: deque[tuple[Watcher | None, Command]] = deque()
+        self._heard: deque[tuple[Client | None, Command]] = deque()
         self._order, self._awaited = order, True
         """What was not heard yet; whether nobody has followed yet."""
         self._fatal: Failed | None = None
@@ -125,11 +125,11 @@ class Audience:
             left.unlink(missing_ok=True)
         self._door.close()
         self.path.unlink(missing_ok=True)
-        for watcher in self._watchers:
+        for client in self._clients:
             with suppress(LinkClosed):
-                watcher.link.last_word(Dismissed(ENDED))
+                client.link.last_word(Dismissed(ENDED))
         end = time.monotonic() + FAREWELL
-        while (late := [each.link for each in self._watchers if each.link.backlog]) and time.monotonic() < end:
+        while (late := [each.link for each in self._clients if each.link.backlog]) and time.monotonic() < end:
             writable = ready([], late, FAREWELL)[1]
             for link in late:
                 if link.fileno() in writable:
@@ -137,8 +137,8 @@ class Audience:
                         link.flush()
                     except LinkClosed:
                         link.backlog = 0
-        for watcher in self._watchers:
-            watcher.link.close()
+        for client in self._clients:
+            client.link.close()
 
     # --- Hearing ---------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Audience:
         if self._order:
             self._heed_order(self._order)
         self._exchange(self._patience() if wait and not self._heard else 0)
-        later = list[tuple[Watcher | None, Command]]()
+        later = list[tuple[Client | None, Command]]()
         answered = False
         while self._heard:
             self._asker, command = self._heard.popleft()
@@ -176,7 +176,7 @@ class Audience:
 
     @property
     def _alone(self) -> bool:
-        return not any(watcher.follows for watcher in self._watchers)
+        return not any(client.follows for client in self._clients)
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do though nobody says anything; None for never."""
@@ -185,18 +185,18 @@ class Audience:
 
     def overtaking(self, wish: Write | None) -> Write | None:
         """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
-        kept = deque[tuple[Watcher | None, Command]]()
-        for watcher, command in self._heard:
+        kept = deque[tuple[Client | None, Command]]()
+        for client, command in self._heard:
             match command:
                 case Write():
                     wish = command
                 case SetKnobs() if wish:
                     wish = replace(wish, knobs=command.knobs)
                 case _:
-                    kept.append((watcher, command))
+                    kept.append((client, command))
                     continue
-            if watcher:
-                watcher.waiting -= 1
+            if client:
+                client.waiting -= 1
         self._heard = kept
         return wish
 
@@ -207,9 +207,9 @@ class Audience:
 
     def _exchange(self, timeout: float | None) -> None:
         """Let in, hand over and take in, once something can be. Whoever fails in this is let go alone."""
-        heard = [watcher for watcher in self._watchers if self._may_speak(watcher)]
-        owed = [watcher for watcher in self._watchers if watcher.link.backlog or watcher.missed]
-        if any(watcher.link.more for watcher in heard):
+        heard = [client for client in self._clients if self._may_speak(client)]
+        owed = [client for client in self._clients if client.link.backlog or client.missing_events]
+        if any(client.link.more for client in heard):
             timeout = 0
         readable, writable = ready(
             [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
@@ -217,100 +217,100 @@ class Audience:
         # Before leavings are noticed, and greeted together: whoever comes because of what another one was told comes
         # in the next exchange, when what follows from a leaving was obeyed.
         if self._door.fileno() in readable:
-            known = set(self._watchers)
+            known = set(self._clients)
             self._door.admit(self._let_in, self._make_room)
-            for watcher in [each for each in self._watchers if each not in known]:
-                self._send(watcher, self._standing(watcher))
-        for watcher in heard:
-            if watcher.link.more or watcher.link.fileno() in readable:
-                self._with(watcher, self._listen_to)
-        for watcher in owed:
-            if watcher.link.fileno() in writable:
-                self._with(watcher, lambda each: each.link.flush())
-        if missing := [watcher for watcher in self._watchers if watcher.missed and watcher.link.backlog < AHEAD]:
+            for client in [each for each in self._clients if each not in known]:
+                self._send(client, self._standing(client))
+        for client in heard:
+            if client.link.more or client.link.fileno() in readable:
+                self._with(client, self._receive_from)
+        for client in owed:
+            if client.link.fileno() in writable:
+                self._with(client, lambda each: each.link.flush())
+        if missing := [client for client in self._clients if client.missing_events and client.link.backlog < AHEAD]:
             self._turn += 1
             next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
-            self._with(next_one, self._catch_up)
-        while sum(each.link.held for each in self._watchers) > admission.MEMORY and self._make_room(MEMORY_FULL):
+            self._with(next_one, self._send_backlog)
+        while sum(each.link.held for each in self._clients) > admission.MEMORY and self._make_room(MEMORY_FULL):
             pass
         if self._news:
             self._tell_standing()
 
-    def _may_speak(self, watcher: Watcher) -> bool:
+    def _may_speak(self, client: Client) -> bool:
         """Whoever has much to be obeyed, or does not read what it is told, is heard later."""
-        if watcher is self._control:
-            return watcher.waiting < admission.ORDERED
-        return watcher.waiting < admission.ASKED and watcher.link.backlog < admission.LISTENED
+        if client is self._control:
+            return client.waiting < admission.ORDERED
+        return client.waiting < admission.ASKED and client.link.backlog < admission.LISTENED
 
-    def _with(self, watcher: Watcher, act: Callable[[Watcher], None]) -> None:
+    def _with(self, client: Client, act: Callable[[Client], None]) -> None:
         """Do something that may fail for this one only."""
-        if watcher not in self._watchers:
+        if client not in self._clients:
             return
         try:
-            act(watcher)
+            act(client)
         except LinkClosed as gone:
-            self._part(watcher, str(gone))
+            self._drop(client, str(gone))
         except Exception as error:
             traceback.print_exc()
-            self._part(watcher, str(error).split("\n", 1)[0] or type(error).__name__)
+            self._drop(client, str(error).split("\n", 1)[0] or type(error).__name__)
 
-    def _listen_to(self, watcher: Watcher) -> None:
-        for command in watcher.link.receive():
-            self._heed(watcher, command)
+    def _receive_from(self, client: Client) -> None:
+        for command in client.link.receive():
+            self._on_command(client, command)
 
-    def _heed(self, watcher: Watcher, command: Command | Rejected) -> None:
+    def _on_command(self, client: Client, command: Command | Rejected) -> None:
         match command:
             case Rejected():
-                self._send(watcher, Refused(MISTAKEN.format(command.sentence)))
+                self._send(client, Refused(MISTAKEN.format(command.sentence)))
             case Follow():
-                watcher.guest, self._awaited = command.guest, False
-                self._bring_up(watcher, command.after)
-                if self._control is None and not watcher.guest:
-                    self._control = watcher
+                client.guest, self._awaited = command.guest, False
+                self._start_backlog(client, command.after)
+                if self._control is None and not client.guest:
+                    self._control = client
                 self._news = True
             case TakeControl():
-                self._control = watcher
+                self._control = client
                 self._news = True
-            case _ if self._control in (watcher, None) or isinstance(command, AskAttention):
-                watcher.waiting += 1
-                self._heard.append((watcher, command))
+            case _ if self._control in (client, None) or isinstance(command, AskAttention):
+                client.waiting += 1
+                self._heard.append((client, command))
             case _:
-                self._send(watcher, Refused(WATCHES))
+                self._send(client, Refused(WATCHES))
 
-    def _bring_up(self, watcher: Watcher, after: int = 0) -> None:
+    def _start_backlog(self, client: Client, after: int = 0) -> None:
         """Tell it what it missed, before it hears what happens."""
-        watcher.live, watcher.missed = False, missed(watcher, self._recorder, after)
+        client.live, client.missing_events = False, missing_events(client, self._recorder, after)
 
-    def _catch_up(self, watcher: Watcher) -> None:
+    def _send_backlog(self, client: Client) -> None:
         """A slice of what it missed."""
         end = time.monotonic() + SLICE
-        while watcher.missed is not None and watcher.link.backlog < AHEAD and time.monotonic() < end:
-            if (event := next(watcher.missed, None)) is not None:
-                watcher.link.send(event)
+        while client.missing_events is not None and client.link.backlog < AHEAD and time.monotonic() < end:
+            if (event := next(client.missing_events, None)) is not None:
+                client.link.send(event)
             else:
-                watcher.live, watcher.missed = True, None
+                client.live, client.missing_events = True, None
                 for held in (*self._proposed.values(), self._fatal):
                     if held is not None:
-                        self._send(watcher, held)
-                self._send(watcher, self._standing(watcher))
+                        self._send(client, held)
+                self._send(client, self._standing(client))
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
     def _let_in(self, link: EngineEnd) -> None:
-        if len(self._watchers) >= self._most:
+        if len(self._clients) >= self._most:
             self._make_room()
-        self._watchers.append(Watcher(link))
+        self._clients.append(Client(link))
 
     def _make_room(self, why: str = "") -> bool:
         """Let one go: who never followed before who does, the oldest of them first; never the one in control. Where
         memory is short, the one that holds the most of it."""
-        others = [watcher for watcher in self._watchers if watcher is not self._control]
+        others = [client for client in self._clients if client is not self._control]
         if others:
-            by_age = sorted(others, key=lambda watcher: watcher.follows)
-            self._part(max(others, key=lambda each: each.link.held) if why else by_age[0], why or FULL)
+            by_age = sorted(others, key=lambda client: client.follows)
+            self._drop(max(others, key=lambda each: each.link.held) if why else by_age[0], why or FULL)
         return bool(others)
 
-    def _standing(self, watcher: Watcher) -> Standing:
+    def _standing(self, client: Client) -> Standing:
         standing = Standing(
             engine=self.path.stem,
             pid=os.getpid(),
@@ -320,61 +320,61 @@ class Audience:
             tokens=0,
             trace=self._recorder.name or "",
             keep=self._keep,
-            screens=sum(each.is_screen for each in self._watchers),
-            in_control=watcher is self._control,
+            screens=sum(each.is_screen for each in self._clients),
+            in_control=client is self._control,
         )
         return replace(self.describe(standing), screens=standing.screens)
 
     def _tell(self, event: Event) -> None:
-        if not (live := [watcher for watcher in self._watchers if watcher.live]):
+        if not (live := [client for client in self._clients if client.live]):
             return
         message = packed(event)
-        for watcher in live:
-            if needs(event) in watcher.lacks:
-                self._bring_up(watcher)
+        for client in live:
+            if depends_on(event) in client.lacks:
+                self._start_backlog(client)
             else:
-                self._send_packed(watcher, message)
+                self._send_packed(client, message)
 
     def _tell_standing(self) -> None:
         """To everyone who is level with what happens; who is not yet hears it then."""
         self._news = False
-        for watcher in tuple(self._watchers):
-            if watcher.live:
-                self._send(watcher, self._standing(watcher))
+        for client in tuple(self._clients):
+            if client.live:
+                self._send(client, self._standing(client))
 
-    def _send(self, watcher: Watcher, event: Event) -> None:
-        self._send_packed(watcher, packed(event))
+    def _send(self, client: Client, event: Event) -> None:
+        self._send_packed(client, packed(event))
 
-    def _send_packed(self, watcher: Watcher, message: bytes) -> None:
+    def _send_packed(self, client: Client, message: bytes) -> None:
         try:
-            watcher.link.send_packed(message)
-            if watcher.link.backlog > SLOW:
-                watcher.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
-                self._unfollow(watcher)
+            client.link.send_packed(message)
+            if client.link.backlog > SLOW:
+                client.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
+                self._unfollow(client)
         except LinkClosed:
-            self._part(watcher)
+            self._drop(client)
 
-    def _part(self, watcher: Watcher, why: str = "") -> None:
+    def _drop(self, client: Client, why: str = "") -> None:
         """It hung up, or is hung up on; then it hears why, if it listens."""
-        if watcher not in self._watchers:
+        if client not in self._clients:
             return
-        self._watchers.remove(watcher)
+        self._clients.remove(client)
         if why:
             with suppress(LinkClosed):
-                watcher.link.last_word(Dismissed(LET_GO.format(why, self.path.stem)))
-        watcher.link.close()
-        self._unfollow(watcher)
+                client.link.last_word(Dismissed(LET_GO.format(why, self.path.stem)))
+        client.link.close()
+        self._unfollow(client)
 
-    def _unfollow(self, watcher: Watcher) -> None:
+    def _unfollow(self, client: Client) -> None:
         """Tell it nothing any more. The oldest screen takes over from one that was in control."""
-        followed, was_screen = watcher.follows, watcher.is_screen
-        watcher.live, watcher.missed = False, None
-        if watcher is self._control:
-            self._control = next((each for each in self._watchers if each.is_screen), None)
+        followed, was_screen = client.follows, client.is_screen
+        client.live, client.missing_events = False, None
+        if client is self._control:
+            self._control = next((each for each in self._clients if each.is_screen), None)
         if followed and self._alone:
             self._alone_since = time.monotonic()
         if was_screen:
             self._news = True
             leaving = LEAVING[self._on_leave]
-            if leaving and not any(each.is_screen for each in self._watchers):
+            if leaving and not any(each.is_screen for each in self._clients):
                 self._heard.append((None, leaving))

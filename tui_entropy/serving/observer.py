@@ -13,13 +13,13 @@ from tui_entropy.transport.connection import EngineEnd
 
 
 @dataclass(eq=False, slots=True)
-class Watcher:
+class Client:
     """One end of a link. Whoever does not follow only asks how the engine stands, or gives an order and leaves."""
 
     link: EngineEnd
     live: bool = False
     """Hears what happens as it happens."""
-    missed: Iterator[Event] | None = None
+    missing_events: Iterator[Event] | None = None
     """What it hears before that."""
     lacks: frozenset[int] = frozenset()
     """Runs whose steps it was not told."""
@@ -29,14 +29,14 @@ class Watcher:
 
     @property
     def follows(self) -> bool:
-        return self.live or self.missed is not None
+        return self.live or self.missing_events is not None
 
     @property
     def is_screen(self) -> bool:
         return self.follows and not self.guest
 
 
-def needs(event: Event) -> int | None:
+def depends_on(event: Event) -> int | None:
     """The run whose steps must be known to make sense of it."""
     match event:
         case Started():
@@ -46,13 +46,13 @@ def needs(event: Event) -> int | None:
     return None
 
 
-def missed(watcher: Watcher, recorder: Recorder, after: int) -> Iterator[Event]:
+def missing_events(client: Client, recorder: Recorder, after: int) -> Iterator[Event]:
     """What was recorded after a seq, until nothing has happened since the record was looked at last.
 
     It goes on from what the watcher lacks: where an event needs a run that it was not told, all is told from the
     beginning once more.
     """
-    watcher.lacks = frozenset()
+    client.lacks = frozenset()
     if recorder.path is None:
         return
     recorder.flush()  # so that it says by which model
@@ -63,10 +63,10 @@ def missed(watcher: Watcher, recorder: Recorder, after: int) -> Iterator[Event]:
             recorder.flush()
             first = not after
             if first:
-                watcher.lacks = trace.apart()
-            for seq, event in trace.since(after, watcher.lacks):
+                client.lacks = trace.apart()
+            for seq, event in trace.since(after, client.lacks):
                 level = False
-                if not first and needs(event) in watcher.lacks:
+                if not first and depends_on(event) in client.lacks:
                     after = 0
                     break
                 after = seq

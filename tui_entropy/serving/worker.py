@@ -25,7 +25,6 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
     AskAttention,
-    AskFan,
     Branch,
     Command,
     Continue,
@@ -35,6 +34,7 @@ from tui_entropy.records.commands import (
     Pause,
     Quit,
     Reconsider,
+    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -47,7 +47,7 @@ from tui_entropy.records.commands import (
 from tui_entropy.records.events import Continued, Failed, Memory, Paused, Progress, Ready, Refused, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.step import Step
-from tui_entropy.serving.broadcast import Audience
+from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 """The screen must answer a key while the model computes."""
-QUESTIONS = (AskAttention, AskFan, Reconsider)
+QUESTIONS = (AskAttention, SampleContinuations, Reconsider)
 GAUGE_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 
@@ -63,9 +63,9 @@ TIDY_SECONDS = 5.0
 class Worker:
     """Obeys whoever is in control. Everything happens on one thread: commands are heard between two tokens."""
 
-    def __init__(self, audience: Audience) -> None:
-        self.audience = audience
-        self.emit = audience.emit
+    def __init__(self, broadcaster: Broadcaster) -> None:
+        self.broadcaster = broadcaster
+        self.emit = broadcaster.emit
         self.session: Session | None = None
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
@@ -74,7 +74,7 @@ class Worker:
         self._open = ExitStack()
         self._gauged = 0.0
         self._tidied = 0.0
-        audience.describe = self._described
+        broadcaster.describe = self._described
 
     def serve(self) -> None:
         """Until Quit. A text that is not finished then is stopped."""
@@ -87,7 +87,7 @@ class Worker:
                     self.session.stop()
 
     def _serve_on(self) -> bool:
-        for command in self.audience.hear(wait=not self._writing):
+        for command in self.broadcaster.hear(wait=not self._writing):
             if isinstance(command, Quit):
                 return False
             question = isinstance(command, QUESTIONS)
@@ -105,7 +105,9 @@ class Worker:
         if session is None:
             state = "failed" if self._failed else "loading" if self._model else "starting"
             return replace(standing, model=self._model, state=state)
-        state = "writing" if self._writing else "paused" if session.active else "ended" if session.run else "ready"
+        state = (
+            "writing" if self._writing else "paused" if session.active else "ended" if session.run_number else "ready"
+        )
         return replace(standing, model=self._model, state=state, tokens=session.n_written)
 
     def obey(self, command: Command) -> None:
@@ -128,23 +130,23 @@ class Worker:
                 self._branch(session, command)
             case Go():
                 session.branches.run(command.run)
-                if self._writing and command.run != session.run:
-                    self.emit(Paused(session.run, f"run {command.run} is looked at"))
+                if self._writing and command.run != session.run_number:
+                    self.emit(Paused(session.run_number, f"run {command.run} is looked at"))
                 self.budget = 0
                 session.branches.go(command.run)
             case Label():
                 session.branches.label(command)
             case Reconsider():
-                self.audience.answer(session.branches.reconsider(command))
+                self.broadcaster.answer(session.branches.reconsider(command))
             case SetShadow():
                 session.set_shadow(command.lane)
             case Twin():
                 self._twin(session, command)
-            case AskFan():
+            case SampleContinuations():
                 session.fan(command)
             case AskAttention():
                 if rows := session.attention(command):
-                    self.audience.answer(rows)
+                    self.broadcaster.answer(rows)
             case Stop():
                 session.stop()
             case Pause() if self._writing:
@@ -153,31 +155,31 @@ class Worker:
                 place = command.until if isinstance(command, Advance) else ""
                 session.stops.run_to(place)
                 self.budget = command.tokens if isinstance(command, Advance) and not place else None
-                self.emit(Continued(session.run))
+                self.emit(Continued(session.run_number))
             case SetBreakpoints():
                 session.set_breakpoints(command.breakpoints)
             case SetWatches():
                 session.set_watches(command.texts)
 
     def _branch(self, session: Session, command: Branch) -> None:
-        run = session.run
+        run = session.run_number
         n_forced = session.branches.branch(command)
         session.stops.run_to()
         if command.pause and not n_forced:
-            if self._writing or session.run != run:
+            if self._writing or session.run_number != run:
                 session.read_all()
                 self._pause("before a branch")
             return
         self.budget = n_forced if command.pause else None
-        if session.run == run:
+        if session.run_number == run:
             self.emit(Continued(run))
 
     def _twin(self, session: Session, command: Twin) -> None:
-        run = session.run
+        run = session.run_number
         session.lanes.begin_twin(command)
         session.stops.run_to()
         self.budget = None
-        if session.run == run:
+        if session.run_number == run:
             self.emit(Continued(run))
 
     def load(self, command: Load) -> None:
@@ -185,7 +187,7 @@ class Worker:
         if self._model is not None:
             raise UserError("this engine was told already what to load: start another one for another model")
         self._model = command.model
-        self.audience.settle(command)
+        self.broadcaster.settle(command)
         try:
             self.session = self.bring_up(command)
             for vector in command.vectors:
@@ -198,24 +200,26 @@ class Worker:
             return
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
-        trace = self.audience.record(command.trace)
-        self.emit(Ready(self.session.loaded.card, self.session.vectors, trace, self.session.branches.travel.rewinds))
+        trace = self.broadcaster.record(command.trace)
+        self.emit(
+            Ready(self.session.loaded.card, self.session.vectors, trace, self.session.branches.rewinder.rewinds)
+        )
         self._gauge()
-        wished = self.audience.overtaking(command.write)
+        wished = self.broadcaster.overtaking(command.write)
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
             if order not in (None, SetWatches(()), SetBreakpoints(())):
                 self._contained(lambda order=order: self.obey(order))  # type: ignore[misc]
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))
-        from tui_entropy.engine.decoding.instruments import PLAINLY, instruments
+        from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
         from tui_entropy.engine.loading.loader import load
         from tui_entropy.engine.session.session import Session
 
         loaded = load(command.model, self.emit)
         probes = self._open.enter_context(instruments(loaded))
-        if probes.plainly:
-            self.emit(Refused(PLAINLY.format(probes.plainly), notice=True))
+        if probes.no_graph_reason:
+            self.emit(Refused(NO_GRAPH.format(probes.no_graph_reason), notice=True))
         return Session(loaded, probes, self.emit, command.kept_cache)
 
     def advance(self) -> None:
@@ -233,7 +237,7 @@ class Worker:
     def _pause(self, reason: str) -> None:
         assert self.session is not None
         self.budget = 0
-        self.emit(Paused(self.session.run, reason))
+        self.emit(Paused(self.session.run_number, reason))
         self.session.look_ahead()
 
     def _contained(self, act: Callable[[], None], question: bool = False) -> None:
@@ -242,11 +246,11 @@ class Worker:
         try:
             act()
         except UserError as mistake:
-            self.audience.answer(Refused(str(mistake)))
+            self.broadcaster.answer(Refused(str(mistake)))
         except Exception as error:
             traceback.print_exc()
             if question:
-                self.audience.answer(Refused(_sentence(error)))
+                self.broadcaster.answer(Refused(_sentence(error)))
                 return
             if self.session is not None:
                 self.session.abandon()
@@ -269,8 +273,8 @@ class Worker:
             resident=psutil.Process().memory_info().rss,
             device=torch.cuda.memory_allocated() if on_cuda else None,
             cache=self.session.cache_bytes,
-            kept=self.session.branches.travel.kept.bytes,
-            bound=self.session.branches.travel.kept.bound,
+            kept=self.session.branches.rewinder.prefix_cache.bytes,
+            bound=self.session.branches.rewinder.prefix_cache.bound,
             step=self.session.way,
         )
 
@@ -291,7 +295,7 @@ def _sentence(error: Exception) -> str:
     return reported(error, "the engine")
 
 
-def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker] = Worker) -> None:
+def main(socket_path: Path, log_path: Path, worker: Callable[[Broadcaster], Worker] = Worker) -> None:
     """Serve on `socket_path` until told to end, or until nobody has been there for as long as was set.
 
     What is said on descriptors 1 and 2 goes to `log_path`, which is kept only when this fails.
@@ -305,13 +309,13 @@ def main(socket_path: Path, log_path: Path, worker: Callable[[Audience], Worker]
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes is no reason to end
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        audience = Audience(socket_path, discovery.order())
+        broadcaster = Broadcaster(socket_path, discovery.order())
     except UserError as mistake:
         sys.exit(str(mistake))
     try:
-        worker(audience).serve()
+        worker(broadcaster).serve()
     finally:
-        audience.close()
+        broadcaster.close()
     log_path.unlink(missing_ok=True)
 
 

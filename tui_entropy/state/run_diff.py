@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.run_view import RunView
 
 REACH = 64
 """Edits looked ahead."""
@@ -53,7 +53,7 @@ class Comparison:
                 one, other = one + 1, other + 1
 
 
-def compare(one: RunLog, other: RunLog) -> Comparison:
+def compare(one: RunView, other: RunView) -> Comparison:
     """By token id: two tokens may have the same text and be different."""
     return compared(one.steps.ids, other.steps.ids)
 
@@ -72,7 +72,7 @@ def compared(one: Sequence[int], other: Sequence[int]) -> Comparison:
     return Comparison(parting, tuple(_spans(_worth_seeing(matches))))
 
 
-def parting(one: RunLog, other: RunLog) -> int | None:
+def parting(one: RunView, other: RunView) -> int | None:
     """The first step at which their tokens differ; None while there is none, as far as both go."""
     at = _alike(one.steps.ids, other.steps.ids)
     return at if at < min(len(one.steps), len(other.steps)) else None

@@ -26,7 +26,7 @@ from tui_entropy.records.knobs import KNOBS, brief
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector, Watch
 from tui_entropy.records.step import SCORES, Step
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.step_store import StepStore
 
 State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
 
@@ -41,22 +41,22 @@ class Mark:
 
 
 @dataclass(slots=True)
-class RunLog:
+class RunView:
     """One run or branch: what was read, written and changed in it, what it shares with its parent included."""
 
     started: Started
     prefilled: Prefilled | None = None
     prompt_scores: dict[str, array[float]] = field(default_factory=dict)
     """One of SCORES -> its value for each token of the prompt (nats where it is information), NaN while unknown."""
-    steps: Steps = field(default_factory=Steps)
+    steps: StepStore = field(default_factory=StepStore)
     marks: list[Mark] = field(default_factory=list)
     knobs: Knobs = field(default_factory=Knobs)
     """As applied by the engine."""
-    turned: list[tuple[int, Knobs]] = field(default_factory=list)
+    knob_changes: list[tuple[int, Knobs]] = field(default_factory=list)
     """(first step they act on, knobs), oldest first."""
     vectors: tuple[Vector, ...] = ()
     """As applied by the engine."""
-    toggled: list[VectorsChanged] = field(default_factory=list)
+    vector_changes: list[VectorsChanged] = field(default_factory=list)
     """Each time that vectors changed, oldest first; the first is as the run began."""
     watches: tuple[Watch, ...] = ()
     shadow: Lane | None = None
@@ -72,30 +72,30 @@ class RunLog:
     deleted: bool = False
 
     @classmethod
-    def begun(cls, started: Started, parent: RunLog | None) -> RunLog:
+    def begun(cls, started: Started, parent: RunView | None) -> RunView:
         n = started.shared if parent else 0
-        told = cls(
+        run = cls(
             started,
             prompt_scores={name: array("d", [math.nan]) * len(started.pieces) for name in SCORES},
             knobs=started.knobs,
-            turned=[(n, started.knobs)],
+            knob_changes=[(n, started.knobs)],
             vectors=started.vectors,
-            toggled=[VectorsChanged(started.run, n, started.vectors)],
+            vector_changes=[VectorsChanged(started.run, n, started.vectors)],
         )
         if parent is None:
-            return told
-        told.watches, told.shadow, told.shadow_how = parent.watches, parent.shadow, parent.shadow_how
+            return run
+        run.watches, run.shadow, run.shadow_how = parent.watches, parent.shadow, parent.shadow_how
         if started.pieces != parent.started.pieces:
-            return told
-        told.started = replace(started, pieces=parent.started.pieces)  # one of them, however many branches there are
-        told.prefilled, told.prompt_scores = parent.prefilled, parent.prompt_scores
+            return run
+        run.started = replace(started, pieces=parent.started.pieces)  # one of them, however many branches there are
+        run.prefilled, run.prompt_scores = parent.prefilled, parent.prompt_scores
         if n:
-            told.steps = parent.steps.first(n)
-            told.turned = [(at, knobs) for at, knobs in parent.turned if at < n] + told.turned
-            told.toggled = [change for change in parent.toggled if change.index < n] + told.toggled
-            told.marks = [mark for mark in parent.marks if mark.index < n]
-        told.marks.append(Mark(n, f"branch of run {started.parent}"))
-        return told
+            run.steps = parent.steps.first(n)
+            run.knob_changes = [(at, knobs) for at, knobs in parent.knob_changes if at < n] + run.knob_changes
+            run.vector_changes = [change for change in parent.vector_changes if change.index < n] + run.vector_changes
+            run.marks = [mark for mark in parent.marks if mark.index < n]
+        run.marks.append(Mark(n, f"branch of run {started.parent}"))
+        return run
 
     def append(self, event: Event) -> None:
         """Take in what happened to this run."""
@@ -118,13 +118,13 @@ class RunLog:
             case KnobsChanged():
                 self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
                 self.knobs = event.knobs
-                self.turned.append((event.index, event.knobs))
+                self.knob_changes.append((event.index, event.knobs))
             case VectorsChanged():
                 how = ", read again" if event.rebuilt else ""
                 changes = vector_changes(self.vectors, event.vectors)
                 self.marks += [Mark(event.index, label + how) for label in changes]
                 self.vectors = event.vectors
-                self.toggled.append(event)
+                self.vector_changes.append(event)
             case WatchesChanged():
                 self.watches = event.watches
             case ShadowChanged():
@@ -134,7 +134,7 @@ class RunLog:
                 self.ended, self.proposed = event.reason, None
 
 
-NOTHING = RunLog(Started(0, "", None, False, (), Knobs(), (), 0))
+NOTHING = RunView(Started(0, "", None, False, (), Knobs(), (), 0))
 """Before the first run. Nothing is ever appended to it."""
 
 
@@ -167,10 +167,10 @@ def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> lis
     return changes
 
 
-def changes(told: RunLog, parent: RunLog) -> list[str]:
+def changes(run: RunView, parent: RunView) -> list[str]:
     """What was set otherwise than in its parent, or in the lane beside it, where a run began."""
-    at = told.started.shared
-    knobs = next((knobs for first, knobs in reversed(parent.turned) if first <= at), parent.started.knobs)
-    set_then = [change.vectors for change in parent.toggled if change.index <= at]
+    at = run.started.shared
+    knobs = next((knobs for first, knobs in reversed(parent.knob_changes) if first <= at), parent.started.knobs)
+    set_then = [change.vectors for change in parent.vector_changes if change.index <= at]
     vectors = set_then[-1] if set_then else parent.started.vectors
-    return [*knob_changes(knobs, told.started.knobs), *vector_changes(vectors, told.started.vectors)]
+    return [*knob_changes(knobs, run.started.knobs), *vector_changes(vectors, run.started.vectors)]

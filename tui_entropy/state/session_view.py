@@ -13,7 +13,6 @@ from tui_entropy.records.events import (
     Ended,
     Event,
     Failed,
-    Fanned,
     Labelled,
     Memory,
     Paused,
@@ -21,6 +20,7 @@ from tui_entropy.records.events import (
     Progress,
     Ready,
     Refused,
+    SampledContinuations,
     Started,
     Switched,
 )
@@ -28,12 +28,12 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.step import Step
-from tui_entropy.state.run_view import NOTHING, Mark, RunLog, State
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.run_view import NOTHING, Mark, RunView, State
+from tui_entropy.state.step_store import StepStore
 
 
 @dataclass(slots=True)
-class Log:
+class SessionView:
     """Everything known so far. Only `append` and `lose` change it; views read."""
 
     state: State = "starting"
@@ -45,64 +45,64 @@ class Log:
     """The file that the engine records in."""
     rewinds: str = ""
     """How this model goes back in a text."""
-    runs: dict[int, RunLog] = field(default_factory=dict)
+    runs: dict[int, RunView] = field(default_factory=dict)
     """Every run, in the order they began."""
-    now: RunLog = field(default_factory=lambda: RunLog(NOTHING.started))
+    run: RunView = field(default_factory=lambda: RunView(NOTHING.started))
     """The run that is looked at."""
-    twin: RunLog | None = None
+    twin: RunView | None = None
     """The one that is written beside it."""
     breakpoints: tuple[Breakpoint, ...] = ()
     stopped_by: int | None = None
     """The id of the breakpoint that the pause is due to."""
-    fan: Fanned | None = None
+    fan: SampledContinuations | None = None
     memory: Memory | None = None
     attention: AttentionRows | None = None
     refusal: str = ""
     """The last command that was not obeyed, and why."""
 
     @property
-    def run(self) -> int:
-        return self.now.started.run
+    def run_number(self) -> int:
+        return self.run.started.run
 
     @property
     def started(self) -> Started | None:
-        return self.now.started if self.run else None
+        return self.run.started if self.run_number else None
 
     @property
     def prefilled(self) -> Prefilled | None:
-        return self.now.prefilled
+        return self.run.prefilled
 
     @property
     def prompt_scores(self) -> dict[str, array[float]]:
-        return self.now.prompt_scores
+        return self.run.prompt_scores
 
     @property
-    def steps(self) -> Steps:
-        return self.now.steps
+    def steps(self) -> StepStore:
+        return self.run.steps
 
     @property
     def marks(self) -> list[Mark]:
-        return self.now.marks
+        return self.run.marks
 
     @property
     def knobs(self) -> Knobs:
-        return self.now.knobs
+        return self.run.knobs
 
     @property
-    def turned(self) -> list[tuple[int, Knobs]]:
-        return self.now.turned
+    def knob_changes(self) -> list[tuple[int, Knobs]]:
+        return self.run.knob_changes
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
-        return self.now.vectors
+        return self.run.vectors
 
     @property
     def proposed(self) -> Step | None:
-        return self.now.proposed
+        return self.run.proposed
 
     @property
     def context_used(self) -> int:
-        return len(self.now.started.pieces) + len(self.steps)
+        return len(self.run.started.pieces) + len(self.steps)
 
     @property
     def prompt_perplexity(self) -> float | None:
@@ -112,18 +112,18 @@ class Log:
 
     def knobs_at(self, index: int) -> Knobs:
         """Those that a step was drawn with."""
-        return next((knobs for first, knobs in reversed(self.turned) if first <= index), self.knobs)
+        return next((knobs for first, knobs in reversed(self.knob_changes) if first <= index), self.knobs)
 
     def append(self, event: Event) -> None:
         """Take one event in. What belongs to a run that is not known is passed over."""
         if isinstance(event, Started):
             self._begin(event)
             return
-        told = self.runs.get(getattr(event, "run", self.run), self.now)
-        if getattr(event, "run", told.started.run) != told.started.run:
+        run = self.runs.get(getattr(event, "run", self.run_number), self.run)
+        if getattr(event, "run", run.started.run) != run.started.run:
             return
-        told.append(event)
-        if told is self.now or isinstance(event, Switched):
+        run.append(event)
+        if run is self.run or isinstance(event, Switched):
             self._heed(event)
 
     def _heed(self, event: Event) -> None:
@@ -136,7 +136,7 @@ class Log:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
-                self.runs, self.now.vectors = {}, event.vectors  # another engine counts from one again
+                self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():
@@ -144,7 +144,7 @@ class Log:
             case Ended():
                 self.state, self.note = "ended", event.reason
             case Failed():
-                self.state, self.note, self.now.proposed = "failed", event.sentence, None
+                self.state, self.note, self.run.proposed = "failed", event.sentence, None
             case Refused():
                 self.refusal = event.sentence
             case Memory():
@@ -153,31 +153,31 @@ class Log:
                 self.attention = event
             case BreakpointsChanged():
                 self.breakpoints = event.breakpoints
-            case Fanned():
+            case SampledContinuations():
                 self.fan = event
             case Switched():
-                self._look_at(self.runs.get(event.run, self.now))
+                self._look_at(self.runs.get(event.run, self.run))
             case Labelled() if event.branch in self.runs:
-                told = self.runs[event.branch]
-                told.name, told.starred, told.deleted = event.name, event.starred, event.deleted
+                run = self.runs[event.branch]
+                run.name, run.starred, run.deleted = event.name, event.starred, event.deleted
 
     def lose(self, why: str) -> None:
         """The engine is gone; what it said stays."""
-        self.state, self.note, self.now.proposed = "lost", why, None
+        self.state, self.note, self.run.proposed = "lost", why, None
 
     def _begin(self, started: Started) -> None:
         parent = self.runs.get(started.parent) if started.parent is not None else None
-        told = RunLog.begun(started, parent)
-        self.runs[started.run] = told
-        if started.twin_of == self.run and self.run:
-            self.twin = told
+        run = RunView.begun(started, parent)
+        self.runs[started.run] = run
+        if started.twin_of == self.run_number and self.run_number:
+            self.twin = run
             return
-        self._look_at(told)
+        self._look_at(run)
         self.state, self.note = "reading", ""
 
-    def _look_at(self, told: RunLog) -> None:
-        self.now, self.attention, self.fan, self.twin, self.stopped_by = told, None, None, None, None
-        self.state, self.note = ("paused", "") if told.ended is None else ("ended", told.ended)
+    def _look_at(self, run: RunView) -> None:
+        self.run, self.attention, self.fan, self.twin, self.stopped_by = run, None, None, None, None
+        self.state, self.note = ("paused", "") if run.ended is None else ("ended", run.ended)
 
     def tokens_per_second(self, window: int = 20) -> float | None:
         """Over the last `window` steps, pauses not counted. None before the second step."""

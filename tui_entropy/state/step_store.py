@@ -22,7 +22,7 @@ NORM = BLOCKS.index("norm")
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Step)
 
 
-class Steps(Sequence[Step]):
+class StepStore(Sequence[Step]):
     """Grows at its end. What is read along the text (words, series, time) is kept as columns beside the records."""
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class Steps(Sequence[Step]):
             value = series.read(step)
             self._columns[series.name].append(math.nan if value is None else value)
 
-    def first(self, n: int) -> Steps:
+    def first(self, n: int) -> StepStore:
         """The first n of them, to be gone on with otherwise. What was recorded of a step is shared."""
-        part = Steps()
+        part = StepStore()
         part.texts, part.ids, part.at, part.strays = self.texts[:n], self.ids[:n], self.at[:n], self.strays[:n]
         part._packed = self._packed[:n]
         part._norms = self._norms[: n * (len(self._norms) // max(len(self), 1))]

@@ -32,10 +32,10 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.step import PERPLEXITY_WINDOW, SCORES, Shadow, Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 
-def line(event: Event, card: ModelCard, log: Log) -> bytes:
+def line(event: Event, card: ModelCard, log: SessionView) -> bytes:
     """What is written when an event has been taken into the log: a line with its end, or nothing."""
     match event:
         case Started() if _goes_on(event, log):
@@ -95,7 +95,7 @@ def header(card: ModelCard, started: Started) -> bytes:
     )
 
 
-def _goes_on(started: Started, log: Log) -> bool:
+def _goes_on(started: Started, log: SessionView) -> bool:
     """Whether it has the prompt of its parent."""
     parent = log.runs.get(started.parent) if started.parent is not None else None
     return parent is not None and parent.started.pieces == started.pieces
@@ -215,7 +215,7 @@ def changed_shadow(changed: ShadowChanged) -> bytes:
     return msgspec.json.encode({"shadow": lane})
 
 
-def end(log: Log, reason: str, failed: bool = False) -> bytes:
+def end(log: SessionView, reason: str, failed: bool = False) -> bytes:
     """The last line: {"end": {...}}, with what is known of prompt and text as wholes."""
     entropies = [entropy for entropy in log.steps.values(BY_NAME["entropy"]) if entropy is not None]
     return msgspec.json.encode(

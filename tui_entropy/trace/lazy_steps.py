@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from tui_entropy.records.step import Step
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace.schema import SERIES_COLUMNS
 from tui_entropy.trace.step_codec import Shape
 
@@ -34,7 +34,7 @@ class StepReader(Protocol):
     def norms(self, run: int, first: int = 0, last: int | None = None) -> array[float]: ...
 
 
-class RecordedSteps(Steps):
+class RecordedSteps(StepStore):
     """The steps of a run that are in a file now, those that it shares included, and behind them what is appended.
 
     most: how many of those in the file count; all by default.
@@ -45,7 +45,7 @@ class RecordedSteps(Steps):
         self._trace, self._run = trace, run
         n = trace.n_steps(run)
         self._recorded = n if most is None else min(n, most)
-        self._tail = Steps()
+        self._tail = StepStore()
         """Those that are not in the file."""
         self._whole: list[Any] = []
         """OUTLINE, whatever the limit is; nothing until it is asked for."""
@@ -85,7 +85,7 @@ class RecordedSteps(Steps):
             for column in (everything, getattr(self, name)):
                 column.append(getattr(self._tail, name)[-1])
 
-    def first(self, n: int) -> Steps:
+    def first(self, n: int) -> StepStore:
         part = RecordedSteps(self._trace, self._run, min(n, self._recorded))
         part._tail = self._tail.first(max(n - self._recorded, 0))
         return part

@@ -14,8 +14,8 @@ from tui_entropy.metrics.readers import mean
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Started
 from tui_entropy.records.model import ModelCard
-from tui_entropy.state.run_view import RunLog
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.run_view import RunView
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.schema import APPLICATION, MAGIC, SUFFIX
 from tui_entropy.trace.writer import has_writer
@@ -99,7 +99,7 @@ def _of_model(card: ModelCard) -> str:
 def tree(trace: Trace) -> Iterator[str]:
     """A line for each run, under the one that it branches off: name, star, steps that it shares, first words."""
     told = trace.log().runs
-    branches: dict[int | None, list[RunLog]] = {}
+    branches: dict[int | None, list[RunView]] = {}
     for run in told.values():
         parent = run.started.parent
         known = parent in told and parent is not None and parent < run.started.run
@@ -111,7 +111,7 @@ def tree(trace: Trace) -> Iterator[str]:
         waiting += [(one, depth + 1) for one in reversed(branches.pop(run.started.run, []))]
 
 
-def _told(trace: Trace, run: RunLog) -> str:
+def _told(trace: Trace, run: RunView) -> str:
     """Of a branch the first words that are its own, of any other those of its prompt."""
     number, lineage = run.started.run, trace.lineage(run.started.run)
     own, branch = lineage[-1], len(lineage) > 1
@@ -122,13 +122,13 @@ def _told(trace: Trace, run: RunLog) -> str:
     return " · ".join([called, *shares, f"{own.last - own.first} tokens", " ".join(words.split())[:SHOWN]])
 
 
-def _about(trace: Trace, log: Log, live: bool, whole: bool) -> Iterator[str]:
+def _about(trace: Trace, log: SessionView, live: bool, whole: bool) -> Iterator[str]:
     """live: it is being written. whole: with the text that a branch shares, not only its own."""
     assert log.started is not None
     started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
     yield ""
-    yield f"run {log.run} · {len(started.pieces)} + {len(steps)} tokens · {state_of(log, live)}{end}"
-    entropies = list(trace.column(log.run, "entropy_nats"))
+    yield f"run {log.run_number} · {len(started.pieces)} + {len(steps)} tokens · {state_of(log, live)}{end}"
+    entropies = list(trace.column(log.run_number, "entropy_nats"))
     perplexity = next(iter(steps.values(BY_NAME["perplexity"], -1)), None) if len(steps) else None
     numbers = [
         f"{name} {value:.3g}{unit}"
@@ -143,12 +143,12 @@ def _about(trace: Trace, log: Log, live: bool, whole: bool) -> Iterator[str]:
     yield ", ".join([*numbers, f"T {log.knobs.temperature:g}", f"seed {log.knobs.seed}"])
     yield from (f"  from token {mark.index + 1}: {mark.label}" for mark in log.marks)
     yield ""
-    own = 0 if whole else len(steps) - trace.n_written(log.run)
+    own = 0 if whole else len(steps) - trace.n_written(log.run_number)
     yield f"… from token {own + 1} of run {started.parent} on" if own else f"> {started.prompt}"
     yield "".join(steps.texts[own:])
 
 
-def state_of(log: Log, live: bool) -> str:
+def state_of(log: SessionView, live: bool) -> str:
     """Of a run in a file, which may go on only as long as somebody writes it."""
     return log.state if live or log.state not in GOING_ON else "unfinished"
 

@@ -14,7 +14,7 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import AttentionRows, Continued, Event, Labelled, Prefilled, Ready, Started, Switched
 from tui_entropy.records.step import Step
 from tui_entropy.state.run_view import State
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.lazy_steps import RecordedSteps
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Playback:
         self.trace, self.speed, self._clock = trace, speed, clock
         self._whole = trace.log()
         """As everything was in the end."""
-        self.choose(self._whole.run if run is None else run, first)
+        self.choose(self._whole.run_number if run is None else run, first)
 
     def choose(self, run: int, first: int | None) -> None:
         """Another run, from `first` on. Raises UserError where there is none of that number."""
@@ -70,7 +70,7 @@ class Playback:
         began = next(seq for seq, _, event in self._others if isinstance(event, Started))
         at = self._seqs[n - 1] if n else began
         self._taken = sum(seq <= at or n == self.length for seq, _, _ in self._others)
-        self.log = Log()
+        self.log = SessionView()
         for _, _, event in self._others[: self._taken]:
             self._take(event)
         self._grow(n)
@@ -178,7 +178,7 @@ class Playback:
         if (twin := self.log.twin) and isinstance(twin.steps, RecordedSteps):
             run = twin.started.run
             twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
-        if n > self.log.now.started.shared and self.log.state == "reading":
+        if n > self.log.run.started.shared and self.log.state == "reading":
             self.log.state = "writing"
 
     def _take(self, event: Event) -> None:
@@ -188,7 +188,7 @@ class Playback:
             return  # of the right kind and yet nonsense
         if isinstance(event, Started) and event.run in self._whole.runs:
             told, known = self.log.runs[event.run], self._whole.runs[event.run]
-            told.steps = self._steps if told is self.log.now else RecordedSteps(self.trace, event.run)
+            told.steps = self._steps if told is self.log.run else RecordedSteps(self.trace, event.run)
             told.name, told.starred, told.deleted = known.name, known.starred, known.deleted
             self.log.runs = {run: self.log.runs.get(run, one) for run, one in self._whole.runs.items()}
             self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)

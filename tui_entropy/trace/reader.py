@@ -24,7 +24,7 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import BLOCKS, Piece, Step
 from tui_entropy.state.run_view import State
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import RecordedSteps
 from tui_entropy.trace.lineage import GAP, Stretch
@@ -275,7 +275,7 @@ class Trace:
                 found[at * n_layers : (at + 1) * n_layers] = array("f", data)[BLOCKS.index("norm") :: len(BLOCKS)]
         return found
 
-    def log(self, run: int | None = None) -> Log:
+    def log(self, run: int | None = None) -> SessionView:
         """What a screen knew at the end: of every run, of which it looked at the one that it was at last, or at this
         one as it was when it was left. Steps are read as they are asked for.
 
@@ -283,12 +283,12 @@ class Trace:
         """
         if run is not None:
             self.checked(run)
-        log, left = Log(), {}
+        log, left = SessionView(), {}
         for seq, _, event in self.events():
-            for told in (log.now, log.runs.get(getattr(event, "run", log.run))):
+            for told in (log.run, log.runs.get(getattr(event, "run", log.run_number))):
                 if told and isinstance(told.steps, RecordedSteps):
                     told.steps.limit = self.reached(told.started.run, seq)
-            left[log.run] = self._state(log)
+            left[log.run_number] = self._state(log)
             with contextlib.suppress(
                 LookupError, ValueError, TypeError, ArithmeticError
             ):  # nonsense of the right kind
@@ -298,19 +298,19 @@ class Trace:
         for told in log.runs.values():
             if isinstance(told.steps, RecordedSteps):
                 told.steps.limit = None
-        left[log.run] = self._state(log)
-        if run is not None and run != log.run:
+        left[log.run_number] = self._state(log)
+        if run is not None and run != log.run_number:
             log.append(Switched(run))
-        if log.run in left:
-            log.state, log.note, log.stopped_by = left[log.run]
+        if log.run_number in left:
+            log.state, log.note, log.stopped_by = left[log.run_number]
         return log
 
-    def _state(self, log: Log) -> tuple[State, str, int | None]:
+    def _state(self, log: SessionView) -> tuple[State, str, int | None]:
         """That of a log to which no step was appended."""
-        written = log.state == "reading" and len(log.steps) > self._own[log.run][0]
+        written = log.state == "reading" and len(log.steps) > self._own[log.run_number][0]
         return "writing" if written else log.state, log.note, log.stopped_by
 
-    def latest(self) -> tuple[Log, int]:
+    def latest(self) -> tuple[SessionView, int]:
         """The newest run as it is at one moment, and the seq of the last thing that had happened by then, 0 for none.
 
         Of a file that is being written: what it is told by `since` that seq is all that the log lacks.
@@ -328,7 +328,7 @@ class Trace:
     def apart(self) -> frozenset[int]:
         """Runs of which neither the text that is looked at nor its twin has a step."""
         log = self.log()
-        shown = [told.started.run for told in (log.now, log.twin) if told and told.started.run in log.runs]
+        shown = [told.started.run for told in (log.run, log.twin) if told and told.started.run in log.runs]
         return frozenset(self.runs) - {part.run for run in shown for part in self.lineage(run)}
 
     def since(self, seq: int, without: Collection[int] = ()) -> Iterator[tuple[int, Event]]:

@@ -15,8 +15,8 @@ from transformers import DeepseekV3Config
 
 from tui_entropy.cli import main
 from tui_entropy.core import paths
-from tui_entropy.engine.architecture.architecture import anatomy_of
-from tui_entropy.engine.cache.kv_cache import RoomyLayer
+from tui_entropy.engine.architecture.architecture import architecture_of
+from tui_entropy.engine.cache.kv_cache import PreallocatedLayer
 from tui_entropy.engine.cuda_graph import forward_pass as captured
 from tui_entropy.engine.decoding import choose, instruments
 from tui_entropy.engine.instruments.attention import AttentionProbe, _Layer
@@ -72,7 +72,9 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     assert left_out.pop("attentions of transformers", "one attention").endswith(
         ("one attention", "one attention for it")
     )
-    assert set(left_out) == (set() if family.anatomy.croppable else {"row of two", "steered row", "captured step"})
+    assert set(left_out) == (
+        set() if family.architecture.croppable else {"row of two", "steered row", "captured step"}
+    )
     assert found.passed
     assert {cost.view for cost in found.costs} == VIEWS
     assert len(stages) == len(doctor.CHECKS) + 2
@@ -89,8 +91,8 @@ def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
 
 
 def without_the_norm(patch):
-    def unembed(model, anatomy, residual):
-        return anatomy.unembedding(residual)
+    def unembed(model, architecture, residual):
+        return architecture.unembedding(residual)
 
     patch.setattr(logits, "unembed", unembed)
 
@@ -100,18 +102,20 @@ def without_the_cap(patch):
 
 
 def wrong_entropies(patch):
-    honest = AttentionProbe.measures
-    patch.setattr(AttentionProbe, "measures", lambda self: _changed(honest(self), entropy=1.001))
+    honest = AttentionProbe.head_statistics
+    patch.setattr(AttentionProbe, "head_statistics", lambda self: _changed(honest(self), entropy=1.001))
 
 
 def unknown_entropies(patch):
-    honest = AttentionProbe.measures
-    patch.setattr(AttentionProbe, "measures", lambda self: _changed(honest(self), entropy=math.nan))
+    honest = AttentionProbe.head_statistics
+    patch.setattr(AttentionProbe, "head_statistics", lambda self: _changed(honest(self), entropy=math.nan))
 
 
 def wrong_spread(patch):
-    honest = AttentionProbe.measures
-    patch.setattr(AttentionProbe, "measures", lambda self: (m := honest(self))._replace(layers=m.layers * 1.01))
+    honest = AttentionProbe.head_statistics
+    patch.setattr(
+        AttentionProbe, "head_statistics", lambda self: (m := honest(self))._replace(layers=m.layers * 1.01)
+    )
 
 
 def top_p_before_temperature(patch):
@@ -152,26 +156,26 @@ def wrong_scale(patch):
 
 
 def crop_that_does_nothing(patch):
-    patch.setattr(RoomyLayer, "first", lambda self, n: copy.copy(self))
+    patch.setattr(PreallocatedLayer, "first", lambda self, n: copy.copy(self))
 
 
 def crop_that_takes_one_more(patch):
-    honest = RoomyLayer.first
-    patch.setattr(RoomyLayer, "first", lambda self, n: honest(self, n - 1))
+    honest = PreallocatedLayer.first
+    patch.setattr(PreallocatedLayer, "first", lambda self, n: honest(self, n - 1))
 
 
 def twice_the_strength(patch):
-    honest = steering.pushes
-    patch.setattr(steering, "pushes", lambda *given: {block: 2 * push for block, push in honest(*given).items()})
+    honest = steering.offsets
+    patch.setattr(steering, "offsets", lambda *given: {block: 2 * push for block, push in honest(*given).items()})
 
 
 def the_block_below(patch):
-    honest = steering.pushes
-    patch.setattr(steering, "pushes", lambda *given: {block - 1: push for block, push in honest(*given).items()})
+    honest = steering.offsets
+    patch.setattr(steering, "offsets", lambda *given: {block - 1: push for block, push in honest(*given).items()})
 
 
 def no_push(patch):
-    patch.setattr(Steering, "set", lambda self, pushes: None)
+    patch.setattr(Steering, "set", lambda self, offsets: None)
 
 
 def push_for_every_row(patch):
@@ -184,14 +188,14 @@ def rows_mixed_up(patch):
 
 
 def a_mask_that_hides_nothing(patch):
-    patch.setattr(instruments, "why_not", lambda captured: "")
+    patch.setattr(instruments, "unsupported_reason", lambda captured: "")
     honest = AttentionProbe.visible_columns
     everything = lambda self, position, n: {i: m | True for i, m in honest(self, position, n).items()}  # noqa: E731
     patch.setattr(AttentionProbe, "visible_columns", everything)
 
 
 def keys_in_the_wrong_place(patch):
-    patch.setattr(instruments, "why_not", lambda captured: "")
+    patch.setattr(instruments, "unsupported_reason", lambda captured: "")
     honest = captured._Columns.update
     patch.setattr(captured._Columns, "update", lambda self, *new: honest(shifted(self), *new))
 
@@ -319,7 +323,7 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
     experts = dict(n_routed_experts=4, num_experts_per_tok=2, n_group=1, topk_group=1, moe_intermediate_size=16)
     latent = dict(q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=8, head_dim=4)
     model = tiny.built(DeepseekV3Config(**tiny.SHAPE | experts | latent | dict(num_key_value_heads=4)))
-    loaded = with_parts(small.loaded(), model=model, anatomy=anatomy_of(model))
+    loaded = with_parts(small.loaded(), model=model, architecture=architecture_of(model))
     with torch.inference_mode():
         checks = {check.name: check for check in attention.attention(loaded, ids_of(loaded))}
     assert checks["head entropies"].verdict == report.PASS
@@ -331,7 +335,7 @@ BLIND = {"head entropies", "head measures", "attention row sums", "attention row
 
 def test_a_model_without_attention_rows_is_examined_all_the_same():
     loaded = small.loaded()
-    blind = with_parts(loaded, anatomy=with_parts(loaded.anatomy, attention_modules=(None,) * 4))
+    blind = with_parts(loaded, architecture=with_parts(loaded.architecture, attention_modules=(None,) * 4))
     found = doctor.doctor(blind, lambda progress: None)
     skipped = {check.name: check for check in found.checks if check.verdict == report.SKIPPED}
     assert skipped.keys() >= BLIND | {"captured step"} and found.passed

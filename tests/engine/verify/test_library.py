@@ -8,7 +8,7 @@ import tiny
 import torch
 from transformers import FalconConfig, PreTrainedModel
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability import report
 from tui_entropy.engine.reliability.report import EAGER, FAIL, NOTED, ONE_PASS, PASS, SKIPPED, Check
@@ -33,7 +33,7 @@ def deepseek() -> PreTrainedModel:
 
 
 def loaded_of(model: PreTrainedModel) -> Loaded:
-    return Loaded(model, Codec(small.tokenizer(tiny.VOCAB)), anatomy_of(model), small.card(model))
+    return Loaded(model, Codec(small.tokenizer(tiny.VOCAB)), architecture_of(model), small.card(model))
 
 
 def compared(loaded: Loaded) -> library.Library:
@@ -80,7 +80,7 @@ def test_deepseek_with_an_index_is_told_to_differ_between_its_passes(monkeypatch
     unproven = [check for check in found.checks if ONE_PASS in check.skipped]
     assert {check.name for check in unproven} >= {"written steps", "residual norm", "prompt surprisal"}
     assert all(ONE_PASS in check.rests_on for check in unproven)
-    told = trust(loaded.anatomy, loaded.card, found)
+    told = trust(loaded.architecture, loaded.card, found)
     assert checks[library.PASSES].note in told["logits"].reason
     assert (
         told["series residual norm"].level == "unchecked"

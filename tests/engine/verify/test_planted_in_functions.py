@@ -12,7 +12,7 @@ from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.sampling import chain, stages
-from tui_entropy.engine.sequence import sequence as context
+from tui_entropy.engine.sequence import sequence as sequence
 from tui_entropy.engine.session import branching, continuations, rewind, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
@@ -44,24 +44,24 @@ def margins_larger(patch):
 
 
 def candidates_less_likely(patch):
-    honest = step_record.believed
+    honest = step_record.model_metrics
 
     def less(*given):
         logp, told = honest(*given)
         return logp, told | {"logprobs": told["logprobs"] - 0.5}
 
-    patch.setattr(step_record, "believed", less)
-    patch.setattr(choose, "believed", step_record.believed)
+    patch.setattr(step_record, "model_metrics", less)
+    patch.setattr(choose, "model_metrics", step_record.model_metrics)
 
 
 def interaction_twice(patch):
-    honest = AttentionProbe.measures
+    honest = AttentionProbe.head_statistics
 
     def measures(self, *row):
         told = honest(self, *row)
         return told._replace(layers=told.layers * torch.tensor([1.0, 1.0, 2.0]))
 
-    patch.setattr(AttentionProbe, "measures", measures)
+    patch.setattr(AttentionProbe, "head_statistics", measures)
 
 
 def keys_twice(patch):
@@ -108,16 +108,18 @@ def direction_one_block_early(patch):
 
 
 def strength_forgotten(patch):
-    honest = control_vector.pushes
+    honest = control_vector.offsets
     patch.setattr(
-        control_vector, "pushes", lambda on, known: honest([replace(one, strength=1.0) for one in on], known)
+        control_vector, "offsets", lambda on, known: honest([replace(one, strength=1.0) for one in on], known)
     )
 
 
 def range_forgotten(patch):
-    honest = control_vector.pushes
+    honest = control_vector.offsets
     patch.setattr(
-        control_vector, "pushes", lambda on, known: honest([replace(one, first=None, last=None) for one in on], known)
+        control_vector,
+        "offsets",
+        lambda on, known: honest([replace(one, first=None, last=None) for one in on], known),
     )
 
 
@@ -171,11 +173,11 @@ def kl_the_other_way(patch):
 
 
 def a_shadow_without_its_vector(patch):
-    patch.setattr(shadow, "same_pushes", lambda one, other: True)
+    patch.setattr(shadow, "same_offsets", lambda one, other: True)
 
 
 def a_log_that_forgets(patch):
-    patch.setattr(session_view.Log, "prompt_perplexity", property(lambda self: 2.0))
+    patch.setattr(session_view.SessionView, "prompt_perplexity", property(lambda self: 2.0))
 
 
 def deviation_of_a_sample(patch):
@@ -206,9 +208,11 @@ def half_the_seconds_of_sampling(patch):
 
 
 def ten_times_the_seconds_of_a_fan(patch):
-    honest = continuations.fanned
+    honest = continuations.group_continuations
     patch.setattr(
-        continuations, "fanned", lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds)
+        continuations,
+        "group_continuations",
+        lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds),
     )
 
 
@@ -218,15 +222,15 @@ def penalties_of_the_first_row_for_all(patch):
     def past(prompt, written, position, *rest):
         return honest(prompt, first.setdefault(position, written), position, *rest)
 
-    honest = continuations.Past
-    patch.setattr(continuations, "Past", past)
+    honest = continuations.SamplingContext
+    patch.setattr(continuations, "SamplingContext", past)
 
 
 def a_vector_on_the_prompt_alone(patch):
     honest = reader.read
 
-    def read(loaded, probes, context, last, pushes, *rest):
-        return honest(loaded, probes, context, last, pushes if last <= context.n_prompt else {}, *rest)
+    def read(loaded, probes, sequence, last, offsets, *rest):
+        return honest(loaded, probes, sequence, last, offsets if last <= sequence.n_prompt else {}, *rest)
 
     patch.setattr(loop, "read", read)
 
@@ -250,29 +254,29 @@ def _answering(patch, change):
 
 
 def a_branch_that_counts_a_step_it_does_not_have(patch):
-    honest = running_stats.Recent.first
-    patch.setattr(running_stats.Recent, "first", lambda self, n: honest(self, n + 1))
+    honest = running_stats.RunningStats.first
+    patch.setattr(running_stats.RunningStats, "first", lambda self, n: honest(self, n + 1))
 
 
 def a_branch_with_the_bound_of_another_step(patch):
-    honest = context.Context.branch
+    honest = sequence.TokenSequence.branch
 
     def branch(self, step, *given):
         new = honest(self, step, *given)
-        new.mus[-1] = self.mus[-1]
+        new.mirostat_mus[-1] = self.mirostat_mus[-1]
         return new
 
-    patch.setattr(context.Context, "branch", branch)
+    patch.setattr(sequence.TokenSequence, "branch", branch)
 
 
 def a_cache_one_column_off_after_going_back(patch):
-    honest = rewind.columns
-    patch.setattr(rewind, "columns", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
+    honest = rewind.kv_slices
+    patch.setattr(rewind, "kv_slices", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
 
 
 def a_cache_of_the_run_that_was_left(patch):
-    honest = rewind.as_of
-    patch.setattr(rewind, "as_of", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
+    honest = rewind.truncated
+    patch.setattr(rewind, "truncated", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
 
 
 def nothing_forced_and_nothing_banned(patch):
@@ -280,7 +284,7 @@ def nothing_forced_and_nothing_banned(patch):
 
     def branch(self, ask):
         n = honest(self, ask)
-        self.session.context.forced, self.session.context.banned = [], frozenset()
+        self.session.sequence.forced, self.session.sequence.banned = [], frozenset()
         return n
 
     patch.setattr(branching.Branches, "branch", branch)

@@ -33,7 +33,7 @@ from tui_entropy.engine.verify.checks import draws, lanes, steps, units
 from tui_entropy.metrics import standard
 from tui_entropy.metrics.standard import BY_NAME, SERIES
 from tui_entropy.records.arrays import Grid  # fmt: skip
-from tui_entropy.records.events import Fanned, FanRow
+from tui_entropy.records.events import Continuation, SampledContinuations
 from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Candidate, Decision, Shadow, Stage, Step, Watched
 
@@ -52,8 +52,8 @@ EVERY_NUMBER = (
     *fields(Watched, "watched"),
     *fields(Decision, "decision"),
     *fields(Shadow, "shadow"),
-    *fields(FanRow, "fan"),
-    *fields(Fanned, "fanned"),
+    *fields(Continuation, "fan"),
+    *fields(SampledContinuations, "fanned"),
     *(f"unit {one.name}" for one in SERIES),
     *(
         "branch.logits",
@@ -187,7 +187,7 @@ def test_a_field_of_a_decision_likewise(name, monkeypatch):
 
 @pytest.mark.parametrize("name", Shadow.__struct_fields__)
 def test_a_field_of_a_shadow_likewise(name, monkeypatch):
-    honest = shadow.ShadowLane.record
+    honest = shadow.ShadowRun.record
 
     def record(self, *given):
         told = honest(self, *given)
@@ -195,22 +195,22 @@ def test_a_field_of_a_shadow_likewise(name, monkeypatch):
         wrong = tuple(each - 0.5 for each in value) if isinstance(value, tuple) else spoilt(value)
         return replace(told, **{name: wrong})
 
-    monkeypatch.setattr(shadow.ShadowLane, "record", record)
+    monkeypatch.setattr(shadow.ShadowRun, "record", record)
     assert failing(lanes.lanes) >= {"shadow"}
 
 
-@pytest.mark.parametrize("name", [*FanRow.__struct_fields__, *Fanned.__struct_fields__])
+@pytest.mark.parametrize("name", [*Continuation.__struct_fields__, *SampledContinuations.__struct_fields__])
 def test_a_field_of_a_fan_likewise(name, monkeypatch):
-    honest = continuations.fanned
+    honest = continuations.group_continuations
 
     def fanned(*given):
         told = honest(*given)
-        if name in Fanned.__struct_fields__:
+        if name in SampledContinuations.__struct_fields__:
             return replace(told, **{name: spoilt(getattr(told, name))})
         rows = [replace(row, **{name: 7 if name == "group" else spoilt(getattr(row, name))}) for row in told.rows]
         return replace(told, rows=tuple(rows))
 
-    monkeypatch.setattr(continuations, "fanned", fanned)
+    monkeypatch.setattr(continuations, "group_continuations", fanned)
     assert failing(lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
 
 
@@ -281,8 +281,8 @@ def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
 def test_a_forced_token_that_is_not_alone_fails_its_row(monkeypatch):
     monkeypatch.setattr(
         choose,
-        "only",
-        lambda chained, stage, token: distribution.Chained(
+        "force_token",
+        lambda chained, stage, token: distribution.ChainResult(
             (*chained.stages, stage), (*chained.rows, chained.rows[-1])
         ),
     )

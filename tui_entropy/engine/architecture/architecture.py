@@ -24,7 +24,7 @@ from tui_entropy.engine.architecture.parts import (
     projects,
     taken_by,
 )
-from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 
 N_BLOCKS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
 N_HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_attention_heads")
@@ -44,7 +44,7 @@ CROPPABLE = {"full", "sliding", "chunked"}
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Architecture:
     """The parts of a causal language model. Block k of the project's numbering is `blocks[k - 1]`."""
 
     blocks: tuple[nn.Module, ...]
@@ -164,12 +164,12 @@ def parts_of(model: PreTrainedModel) -> Parts:
     return Parts(config, decoder, blocks, embedding, unembedding, kinds[::n_each], n_each)
 
 
-def anatomy_of(model: PreTrainedModel) -> Anatomy:
+def architecture_of(model: PreTrainedModel) -> Architecture:
     """Find the parts, and watch them read a token. Raises UserError as `parts_of` does, and if it does not run."""
     config, decoder, blocks, embedding, unembedding, kinds, n_each = parts_of(model)
     argument = cache_argument(model)
     # Of a cache with a layer for each entry of its config the library makes too few for some decoders of translators.
-    given = {CACHE: RoomyCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
+    given = {CACHE: PreallocatedCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
     seen = look(model, decoder, blocks, given)
     cache = seen.caches.get(argument)
     own_cache = cache is not None and not isinstance(cache, Cache)
@@ -182,7 +182,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
         for block, kind in zip(blocks, kinds, strict=True)
     )
     n_heads = size(config, N_HEADS) or 1  # without attention: one column of unknowns
-    return Anatomy(
+    return Architecture(
         blocks=blocks,
         attention_modules=attention_modules,
         decoder=decoder,
@@ -268,7 +268,7 @@ def _width(config: Any, name: str) -> int | None:
 
 def _usual_cache(cache: Cache) -> bool:
     """Whether a cache is one of the library's, or ours."""
-    return type(cache).__module__ in (DynamicCache.__module__, RoomyCache.__module__)
+    return type(cache).__module__ in (DynamicCache.__module__, PreallocatedCache.__module__)
 
 
 def _context(config: PreTrainedConfig) -> int:

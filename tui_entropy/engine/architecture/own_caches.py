@@ -16,7 +16,7 @@ from transformers import Cache, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DummyLayer, LinearAttentionLayer
 
 from tui_entropy.engine.architecture.parts import Attribute
-from tui_entropy.engine.cache.kv_cache import RoomyCache, RoomyLayer
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache, PreallocatedLayer
 
 
 class OwnCache(Cache):
@@ -45,11 +45,11 @@ class LongestLayer(Cache):
 def of_own_kind(kind: type[Cache], expected: int) -> Cache:
     """An empty one of a class that a model brings and takes no other. expected: tokens that are known to come."""
     made: Cache = type(kind.__name__, (LongestLayer, kind), {})()
-    made.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
+    made.layer_class_to_replicate = partial(PreallocatedLayer, expected)  # type: ignore[assignment]
     return made
 
 
-class IdsCache(RoomyCache, OwnCache):
+class IdsCache(PreallocatedCache, OwnCache):
     """For a model that keeps nothing and is given the whole text at every step: the ids, in place of keys."""
 
     def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:

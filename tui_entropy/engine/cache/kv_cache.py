@@ -18,7 +18,7 @@ ROOM = 256
 """Tokens of spare room; a long cache gets an eighth of its length, so that copies stay rare and memory in bounds."""
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+class PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """`keys` and `values` are views of the filled part of a larger block, so a part up to any position is one too."""
 
     _rooms: tuple[Tensor | None, Tensor | None] = (None, None)
@@ -46,19 +46,19 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._rooms = key_room, value_room
         return self.keys, self.values
 
-    def row(self, n: int) -> RoomyLayer:
+    def batch_row(self, n: int) -> PreallocatedLayer:
         keys, values = self._held
         key_room, value_room = (None if room is None else room[n : n + 1] for room in self._rooms)
-        return RoomyLayer.of(keys[n : n + 1], values[n : n + 1], (key_room, value_room))
+        return PreallocatedLayer.of(keys[n : n + 1], values[n : n + 1], (key_room, value_room))
 
-    def beginning(self, n_tokens: int, rows: int) -> RoomyLayer:
+    def repeat_prefix(self, n_tokens: int, rows: int) -> PreallocatedLayer:
         keys, values = (held[:1, :, :n_tokens].expand(rows, -1, -1, -1) for held in self._held)
-        return RoomyLayer.of(keys, values)
+        return PreallocatedLayer.of(keys, values)
 
-    def over(self, other: RoomyLayer) -> RoomyLayer:
+    def concat_batch(self, other: PreallocatedLayer) -> PreallocatedLayer:
         pairs = zip(self._held, other._held, strict=True)
         (key_room, keys), (value_room, values) = (appended(None, None, torch.cat(pair)) for pair in pairs)
-        return RoomyLayer.of(keys, values, (key_room, value_room))
+        return PreallocatedLayer.of(keys, values, (key_room, value_room))
 
     @property
     def _held(self) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         assert key_room is not None and value_room is not None
         self.keys, self.values = key_room[..., :n, :], value_room[..., :n, :]
 
-    def first(self, n: int) -> RoomyLayer:
+    def first(self, n: int) -> PreallocatedLayer:
         """The same block, filled by its first n tokens only. What is appended to it is written over the others."""
         then = copy.copy(self)
         if self.keys is not None and self.values is not None:
@@ -93,35 +93,35 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return then
 
 
-class RoomyCache(DynamicCache):
+class PreallocatedCache(DynamicCache):
     """Every layer keeps all its keys, whatever its window."""
 
     def __init__(self, expected: int = 0) -> None:
         """expected: tokens that are known to come."""
         super().__init__()
-        self.layer_class_to_replicate = partial(RoomyLayer, expected)  # type: ignore[assignment]
+        self.layer_class_to_replicate = partial(PreallocatedLayer, expected)  # type: ignore[assignment]
 
-    def row(self, n: int) -> Self:
+    def batch_row(self, n: int) -> Self:
         """One of its rows (0-based) as a cache of its own, in the same memory. The rows may grow apart."""
-        return self._made(layer.row(n) for layer in self.rooms)
+        return self._made(layer.batch_row(n) for layer in self.rooms)
 
-    def beginning(self, n_tokens: int, rows: int = 1) -> Self:
+    def repeat_prefix(self, n_tokens: int, rows: int = 1) -> Self:
         """The first tokens of its first row, several times: copied only when the next token is written."""
-        return self._made(layer.beginning(n_tokens, rows) for layer in self.rooms)
+        return self._made(layer.repeat_prefix(n_tokens, rows) for layer in self.rooms)
 
     def first(self, n: int) -> Self:
         """Its first n tokens in the same memory, to be written on over the others."""
         return self._made(layer.first(n) for layer in self.rooms)
 
-    def over(self, other: RoomyCache) -> Self:
+    def concat_batch(self, other: PreallocatedCache) -> Self:
         """Its rows, and below them those of another one that holds as many tokens."""
-        return self._made(mine.over(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
+        return self._made(mine.concat_batch(theirs) for mine, theirs in zip(self.rooms, other.rooms, strict=True))
 
     @property
-    def rooms(self) -> list[RoomyLayer]:
-        return [layer for layer in self.layers if isinstance(layer, RoomyLayer)]
+    def rooms(self) -> list[PreallocatedLayer]:
+        return [layer for layer in self.layers if isinstance(layer, PreallocatedLayer)]
 
-    def _made(self, layers: Iterable[RoomyLayer]) -> Self:
+    def _made(self, layers: Iterable[PreallocatedLayer]) -> Self:
         made = type(self)()
         made.layers = list(layers)
         return made
@@ -165,49 +165,51 @@ def _begins(room: Tensor, held: Tensor) -> bool:
     return held.data_ptr() == room.data_ptr()
 
 
-Columns = Mapping[int, tuple[Tensor, Tensor]]
+KVSlices = Mapping[int, tuple[Tensor, Tensor]]
 """Index -> keys and values, each (batch, n_kv_heads, n, d_head), of every layer that keeps them by position."""
-States = Mapping[int, Any]
+RecurrentStates = Mapping[int, Any]
 """Index -> a copy of each layer that does not keep its keys by position, and so cannot be shortened. Under BESIDE, of
 a cache of a model's own kind: how many layers it had, and name -> value of what it keeps beside them."""
-BESIDE = -1
+CACHE_ATTRIBUTES = -1
 USUAL = frozenset(vars(DynamicCache()))
 """Attributes of the library's caches."""
 
 
-def columns(cache: Cache, first: int, last: int) -> Columns:
+def kv_slices(cache: Cache, first: int, last: int) -> KVSlices:
     """What is kept of the tokens from `first` to before `last`: views, which a later token may write over."""
     return {
         index: (layer.keys[..., first:last, :], layer.values[..., first:last, :])
         for index, layer in enumerate(cache.layers)
-        if isinstance(layer, RoomyLayer) and layer.keys is not None and layer.values is not None
+        if isinstance(layer, PreallocatedLayer) and layer.keys is not None and layer.values is not None
     }
 
 
-def states(cache: Cache) -> States:
+def recurrent_states(cache: Cache) -> RecurrentStates:
     """Copies of all that cannot be shortened, as it is now; none where all can."""
-    known = {i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, RoomyLayer)}
+    known = {
+        i: copy.deepcopy(layer) for i, layer in enumerate(cache.layers) if not isinstance(layer, PreallocatedLayer)
+    }
     beside = {name: copy.deepcopy(value) for name, value in vars(cache).items() if name not in USUAL}
-    return known | ({BESIDE: (len(cache.layers), beside)} if beside else {})
+    return known | ({CACHE_ATTRIBUTES: (len(cache.layers), beside)} if beside else {})
 
 
-def as_of(cache: Cache, n: int, known: States) -> Cache:
+def truncated(cache: Cache, n: int, known: RecurrentStates) -> Cache:
     """A cache of the first n tokens in the same memory. known: the states after that many, which are copied."""
     then = copy.copy(cache)
     then.layers = [
-        layer.first(n) if isinstance(layer, RoomyLayer) else copy.deepcopy(known[index])
+        layer.first(n) if isinstance(layer, PreallocatedLayer) else copy.deepcopy(known[index])
         for index, layer in enumerate(cache.layers)
     ]
-    n_layers, beside = known.get(BESIDE, (len(then.layers), {}))
+    n_layers, beside = known.get(CACHE_ATTRIBUTES, (len(then.layers), {}))
     del then.layers[n_layers:]
     vars(then).update(copy.deepcopy(beside))
     return then
 
 
-def appended_to(cache: Cache, n: int, more: Columns) -> Cache:
+def with_segment(cache: Cache, n: int, more: KVSlices) -> Cache:
     """A cache of the first n tokens and these after them, in the same memory. Other layers are as they were."""
     then = copy.copy(cache)
-    then.layers = [layer.first(n) if isinstance(layer, RoomyLayer) else layer for layer in cache.layers]
+    then.layers = [layer.first(n) if isinstance(layer, PreallocatedLayer) else layer for layer in cache.layers]
     for index, (keys, values) in more.items():
         then.update(keys, values, index)
     return then

@@ -20,14 +20,14 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from tui_entropy.engine.architecture.architecture import CACHE
-from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
 from tui_entropy.engine.instruments.attention import AttentionProbe
-from tui_entropy.engine.instruments.head_measures import Held
+from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.residual import ResidualProbe
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.steering.hooks import Steering
 
 SMALLEST = 256
@@ -38,7 +38,7 @@ TRIED = 8
 ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Share of the largest logit by which two ways of computing the same may differ."""
 
-Pushes = Mapping[int, Tensor]
+Offsets = Mapping[int, Tensor]
 
 
 def columns_for(n: int) -> int:
@@ -46,7 +46,7 @@ def columns_for(n: int) -> int:
     return max(SMALLEST, 1 << (n - 1).bit_length())
 
 
-class Passed(NamedTuple):
+class GraphOutputs(NamedTuple):
     """What one pass leaves, for each of its rows."""
 
     logits: Tensor
@@ -67,11 +67,11 @@ class Inputs:
     """(rows, 1)."""
     position: Tensor
     """(1,) of the token."""
-    pushes: Tensor
+    offsets: Tensor
     """(n_layers, rows, 1, d_model) added to what each block puts out."""
 
 
-class CapturedPass:
+class GraphForward:
     """Reads single tokens of texts whose keys and values lie in a RoomyCache."""
 
     def __init__(
@@ -80,25 +80,25 @@ class CapturedPass:
         self.loaded, self.graphs = loaded, graphs
         self.attention, self.residual, self.steering = attention, residual, steering
         self._inputs: dict[int, Inputs] = {}
-        self._under: dict[int, Sequence[Pushes]] = {}
+        self._under: dict[int, Sequence[Offsets]] = {}
         """What the buffers of so many rows hold."""
 
-    def takes(self, context: Context, last: int) -> bool:
+    def supports(self, sequence: TokenSequence, last: int) -> bool:
         """Whether the tokens up to a position, that are not read yet, can be read here."""
-        return last - context.n_read == 1 and context.n_read > 0 and len(context.rows) <= MOST_ROWS
+        return last - sequence.n_read == 1 and sequence.n_read > 0 and len(sequence.batch) <= MOST_ROWS
 
-    def read(self, context: Context, ids: Tensor, under: Sequence[Pushes]) -> Tensor:
-        """Read (rows, 1) tokens under these pushes. What the probes know of it is known then, as after a plain pass.
+    def read(self, sequence: TokenSequence, ids: Tensor, under: Sequence[Offsets]) -> Tensor:
+        """Read (rows, 1) tokens under these offsets. What the probes know of it is known then, as after a plain pass.
         Returns (rows, vocab) float32 logits."""
-        first, cache, position = context.rows[0], context.cache, context.n_read
-        assert isinstance(cache, RoomyCache)
+        first, cache, position = sequence.batch[0], sequence.cache, sequence.n_read
+        assert isinstance(cache, PreallocatedCache)
         passed = self.run(cache, ids, position, under)
         keys = {index: layer.keys for index, layer in enumerate(cache.rooms)}
-        self.attention.told(first.held, position, passed.measured.clone(), keys, passed.queries.clone())
+        self.attention.told(first.attention_state, position, passed.measured.clone(), keys, passed.queries.clone())
         first.vectors[:] = passed.vectors.clone().unbind()
         return passed.logits.clone()
 
-    def run(self, cache: RoomyCache, ids: Tensor, position: int, under: Sequence[Pushes]) -> Passed:
+    def run(self, cache: PreallocatedCache, ids: Tensor, position: int, under: Sequence[Offsets]) -> GraphOutputs:
         """What it returns is written over by the next one."""
         n_rows, n_columns = len(ids), columns_for(position + 1)
         rooms = [layer.room(n_columns, n_rows) for layer in cache.rooms]
@@ -109,25 +109,25 @@ class CapturedPass:
             layer.hold(position + 1)
         return passed
 
-    def _filled(self, ids: Tensor, position: int, under: Sequence[Pushes]) -> Inputs:
-        n_rows, anatomy = len(ids), self.loaded.anatomy
+    def _filled(self, ids: Tensor, position: int, under: Sequence[Offsets]) -> Inputs:
+        n_rows, architecture = len(ids), self.loaded.architecture
         if n_rows not in self._inputs:
-            like = anatomy.unembedding.get_parameter("weight")
-            pushes = like.new_zeros(anatomy.n_layers, n_rows, 1, anatomy.d_model)
-            self._inputs[n_rows] = Inputs(torch.empty_like(ids), ids.new_empty(1), pushes)
+            like = architecture.unembedding.get_parameter("weight")
+            offsets = like.new_zeros(architecture.n_layers, n_rows, 1, architecture.d_model)
+            self._inputs[n_rows] = Inputs(torch.empty_like(ids), ids.new_empty(1), offsets)
             self._under[n_rows] = [{}] * n_rows
         inputs = self._inputs[n_rows]
         inputs.ids.copy_(ids)
         inputs.position.fill_(position)
         if any(now is not then for now, then in zip(under, self._under[n_rows], strict=True)):
-            inputs.pushes.zero_()
+            inputs.offsets.zero_()
             for row, mapping in enumerate(under):
                 for block, push in mapping.items():
-                    inputs.pushes[block - 1, row, 0].copy_(push)
+                    inputs.offsets[block - 1, row, 0].copy_(push)
             self._under[n_rows] = list(under)
         return inputs
 
-    def _pass(self, inputs: Inputs, rooms: Sequence[tuple[Tensor, Tensor]]) -> Passed:
+    def _pass(self, inputs: Inputs, rooms: Sequence[tuple[Tensor, Tensor]]) -> GraphOutputs:
         """The step itself, of nothing but tensors that stay where they are."""
         n_rows, n_columns = len(inputs.ids), rooms[0][0].shape[-2]
         cache = DynamicCache()
@@ -135,24 +135,26 @@ class CapturedPass:
         with self._aside(inputs, n_columns) as held:
             where = inputs.position.expand(n_rows, 1)
             logits = forward(self.loaded, cache, inputs.ids, position_ids=where)
-            measured = torch.stack([torch.cat(self.attention.measures(row), -1) for row in range(n_rows)])
+            measured = torch.stack([torch.cat(self.attention.head_statistics(row), -1) for row in range(n_rows)])
             vectors = torch.stack([vector for vector in self.residual.vectors if vector is not None])
             queries = [query[:1] for query in held.queries.values()]
-        return Passed(logits, measured, vectors, torch.stack(queries) if queries else logits.new_empty(0))
+        return GraphOutputs(logits, measured, vectors, torch.stack(queries) if queries else logits.new_empty(0))
 
     @contextmanager
-    def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[Held]:
+    def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[AttentionState]:
         """What the probes hold of the texts stays as it is; they see what the position lets them see."""
         attention, residual, steering = self.attention, self.residual, self.steering
-        before = attention.held, residual.vectors, steering.rows
-        attention.held = held = Held(keeps=attention.held.keeps and attention.keep > 0)
+        before = attention.attention_state, residual.vectors, steering.rows
+        attention.attention_state = held = AttentionState(
+            keeps=attention.attention_state.keeps and attention.keep > 0
+        )
         residual.vectors = [None] * len(residual.vectors)
         attention.masks = attention.visible_columns(inputs.position, n_columns)
-        steering.set({block: push for block, push in enumerate(inputs.pushes, 1)})
+        steering.set({block: push for block, push in enumerate(inputs.offsets, 1)})
         try:
             yield held
         finally:
-            attention.held, residual.vectors = before[:2]
+            attention.attention_state, residual.vectors = before[:2]
             attention.masks = {}
             steering.set(*before[2])
 
@@ -177,25 +179,25 @@ class _Columns(DynamicLayer):
 
 
 @torch.inference_mode()
-def why_not(captured: CapturedPass) -> str:
+def unsupported_reason(captured: GraphForward) -> str:
     """Why a model cannot be read so, found by looking at it and by trying: half a sentence, empty if it can."""
-    loaded, anatomy = captured.loaded, captured.loaded.anatomy
+    loaded, architecture = captured.loaded, captured.loaded.architecture
     devices = {parameter.device for parameter in loaded.model.parameters()}
-    if not anatomy.cache_argument:
+    if not architecture.cache_argument:
         return "it keeps nothing of what it has read"
-    if not anatomy.croppable or anatomy.cache_argument != CACHE:
+    if not architecture.croppable or architecture.cache_argument != CACHE:
         return "some of its layers keep more than keys and values"
-    if len(captured.attention.layers) < anatomy.n_layers:
+    if len(captured.attention.layers) < architecture.n_layers:
         return "some of its layers have no attention rows"
     if len(devices) > 1:
         return f"it is spread over {len(devices)} devices"
-    ids = torch.arange(1, TRIED + 1, device=devices.pop()).clamp(max=anatomy.vocab - 1)[None]
-    cache = RoomyCache()
+    ids = torch.arange(1, TRIED + 1, device=devices.pop()).clamp(max=architecture.vocab - 1)[None]
+    cache = PreallocatedCache()
     try:
         forward(loaded, cache, ids[:, :-1])
-        if len(cache.rooms) < anatomy.n_layers:
+        if len(cache.rooms) < architecture.n_layers:
             return "some of its layers share their keys and values"
-        with captured.graphs.rehearsal():
+        with captured.graphs.dry_run():
             captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
         passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
         plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column

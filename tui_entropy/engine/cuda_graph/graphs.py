@@ -34,7 +34,7 @@ class Graphs:
         """Why a function could not be recorded, in half a sentence; empty while all could. Those are called then."""
 
     @contextmanager
-    def rehearsal(self) -> Iterator[None]:
+    def dry_run(self) -> Iterator[None]:
         """Functions are called, and raise Waits where they could not be recorded."""
         self._rehearses = True
         try:

@@ -15,12 +15,19 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine.cuda_graph.graphs import Graphs
-from tui_entropy.engine.instruments.head_measures import Measures
-from tui_entropy.engine.measure.step_record import Numbers, apart, believed, chosen, followed, together
+from tui_entropy.engine.instruments.head_measures import HeadStatistics
+from tui_entropy.engine.measure.step_record import (
+    Numbers,
+    choice_metrics,
+    model_metrics,
+    pack,
+    tracked_token_metrics,
+    unpack,
+)
 from tui_entropy.engine.sampling.chain import chain, draw_of_all, first_mu, stages
-from tui_entropy.engine.sampling.distribution import Past, is_dynamic, is_greedy
-from tui_entropy.engine.sampling.gumbel import luck, stream
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sampling.distribution import SamplingContext, is_dynamic, is_greedy
+from tui_entropy.engine.sampling.gumbel import stream, uniform
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.sampling import Knobs
 
 if TYPE_CHECKING:
@@ -30,17 +37,17 @@ HELD = (
     "temperature", "dynatemp_range", "dynatemp_exponent", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma",
     "xtc_probability", "xtc_threshold", "mirostat_tau",
 )  # fmt: skip
-"""Knobs in the buffer, followed there by mirostat's bound and the luck that XTC asks."""
+"""Knobs in the buffer, followed there by mirostat's bound and the uniform number that XTC asks."""
 STAGES = frozenset(HELD)
 
 
 @dataclass(frozen=True)
-class Asked:
+class GraphInputs:
     """Buffers that a choice reads."""
 
     logits: Tensor
     """(vocab,) float32."""
-    measures: Measures
+    measures: HeadStatistics
     stream: Tensor
     """(n_layers, d_model)."""
     values: Tensor
@@ -51,33 +58,35 @@ class Asked:
     """(n,) ids."""
 
 
-class CapturedChoice:
+class GraphSampling:
     def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
-        self._asked: dict[int, Asked] = {}
+        self._asked: dict[int, GraphInputs] = {}
         """By how many tokens are watched."""
 
-    def takes(self, now: Controls, context: Context) -> bool:
+    def supports(self, now: Controls, sequence: TokenSequence) -> bool:
         """Whether all that acts here is in tensors."""
-        meddled = context.forced or context.banned or context.shadow is not None or now.knobs.banned
-        return now.knobs.adaptive == "off" and not meddled and STAGES.issuperset(stages(now.knobs))
+        interventions = sequence.forced or sequence.banned or sequence.shadow is not None or now.knobs.banned
+        return now.knobs.adaptive == "off" and not interventions and STAGES.issuperset(stages(now.knobs))
 
     def choose(
-        self, logits: Tensor, measures: Measures, stream: Tensor, now: Controls, context: Context
+        self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: TokenSequence
     ) -> tuple[tuple[str, ...], Numbers]:
-        """The stages that are on, and the numbers of `believed`, `followed` and `chosen`, on the host."""
-        asked = self._filled(logits, measures, stream, now, context)
+        """The stages that are on, and all numbers of the step (see step_record), on the host."""
+        asked = self._filled(logits, measures, stream, now, sequence)
         knobs, on = now.knobs, stages(now.knobs)
         key = ("choice", on, is_dynamic(knobs), knobs.order, knobs.n_candidates, len(now.watched))
         flat, sizes = self._graphs.run(key, lambda: _chosen(asked, on, knobs))
-        return on, apart(flat, sizes)
+        return on, unpack(flat, sizes)
 
-    def _filled(self, logits: Tensor, measures: Measures, stream_: Tensor, now: Controls, context: Context) -> Asked:
-        knobs, position = now.knobs, context.n_tokens - context.lag
+    def _filled(
+        self, logits: Tensor, measures: HeadStatistics, stream_: Tensor, now: Controls, sequence: TokenSequence
+    ) -> GraphInputs:
+        knobs, position = now.knobs, sequence.n_tokens - sequence.position_offset
         if len(now.watched) not in self._asked:
-            self._asked[len(now.watched)] = Asked(
+            self._asked[len(now.watched)] = GraphInputs(
                 torch.empty_like(logits),
-                Measures(*map(torch.empty_like, measures)),
+                HeadStatistics(*map(torch.empty_like, measures)),
                 torch.empty_like(stream_),
                 logits.new_empty(len(HELD) + 2),
                 torch.zeros((), dtype=torch.long, device=logits.device),
@@ -89,7 +98,7 @@ class CapturedChoice:
             held.copy_(new)
         asked.stream.copy_(stream_)
         numbers = [float(getattr(knobs, name)) for name in HELD]
-        numbers += [first_mu(context.mu, knobs), luck(knobs.seed, position)]
+        numbers += [first_mu(sequence.mu, knobs), uniform(knobs.seed, position)]
         asked.values.copy_(torch.tensor(numbers))
         asked.noise.fill_(stream(knobs.seed, position))
         if now.watched:
@@ -97,18 +106,18 @@ class CapturedChoice:
         return asked
 
 
-def _chosen(asked: Asked, on: tuple[str, ...], knobs: Knobs) -> tuple[Tensor, Mapping[str, int]]:
+def _chosen(asked: GraphInputs, on: tuple[str, ...], knobs: Knobs) -> tuple[Tensor, Mapping[str, int]]:
     """The choice itself, of nothing but tensors that stay where they are. knobs: for what is not a number."""
-    *values, mu, lucky = asked.values.unbind()
+    *values, mu, uniform = asked.values.unbind()
     # What is off, or greedy, stays a number that Python can see.
     acts = {*on, "xtc_threshold", *(("dynatemp_range", "dynatemp_exponent") if is_dynamic(knobs) else ())}
     acts -= {"temperature"} if is_greedy(knobs) else set()
     held: dict[str, Any] = {name: value for name, value in zip(HELD, values, strict=True) if name in acts}
-    logp, belief = believed(asked.logits, asked.measures, asked.stream, knobs.n_candidates)
-    belief |= followed(asked.logits, logp, asked.watched)
-    nobody = asked.noise.new_empty(0)
-    past = Past(nobody, nobody, 0, mu, luck=lucky)
+    logp, numbers = model_metrics(asked.logits, asked.measures, asked.stream, knobs.n_candidates)
+    numbers |= tracked_token_metrics(asked.logits, logp, asked.watched)
+    no_tokens = asked.noise.new_empty(0)
+    past = SamplingContext(no_tokens, no_tokens, 0, mu, uniform=uniform)
     chained = chain(on, replace(knobs, **held), asked.logits, past, narrows=False)
     token = draw_of_all(chained.scores, asked.noise)
-    numbers = belief | chosen(logp, belief["ids"], chained, token)
-    return together(numbers), {name: tensor.numel() for name, tensor in numbers.items()}
+    numbers = numbers | choice_metrics(logp, numbers["ids"], chained, token)
+    return pack(numbers), {name: tensor.numel() for name, tensor in numbers.items()}

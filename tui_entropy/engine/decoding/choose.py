@@ -12,26 +12,33 @@ from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.measure.clock import Clock
 from tui_entropy.engine.measure.finite import broken, refuse
-from tui_entropy.engine.measure.step_record import Numbers, believed, brought_over, chosen, followed, step_record
+from tui_entropy.engine.measure.step_record import (
+    Numbers,
+    choice_metrics,
+    model_metrics,
+    step_record,
+    to_host,
+    tracked_token_metrics,
+)
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sampling.chain import apply, draw, first_mu, next_mu, only
-from tui_entropy.engine.sampling.distribution import Chained, Past
+from tui_entropy.engine.sampling.chain import apply, draw, first_mu, force_token, next_mu
+from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.step import Decision, Step
 
 
-def proposal(
-    loaded: Loaded, probes: Instruments, context: Context, now: Controls, chose: Chosen, clock: Clock, run: int
+def build_step(
+    loaded: Loaded, probes: Instruments, sequence: TokenSequence, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
     stages, numbers, decision = chose
-    mu = first_mu(context.mu, now.knobs) if "mirostat_tau" in stages else None
+    mu = first_mu(sequence.mu, now.knobs) if "mirostat_tau" in stages else None
     step = step_record(
-        numbers, stages, probes.attention.visible_keys(), context.recent, context.text,
-        run=run, index=context.n_written, position=context.n_tokens, decision=decision, mirostat_mu=mu,
+        numbers, stages, probes.attention.visible_keys(), sequence.running_stats, sequence.text,
+        run=run, index=sequence.n_written, position=sequence.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
-        shadow=None if context.shadow is None else context.shadow.record(numbers, context.text),
+        shadow=None if sequence.shadow is None else sequence.shadow.record(numbers, sequence.text),
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 
@@ -41,64 +48,67 @@ Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 
 
 @one_thread
-def choose(probes: Instruments, context: Context, now: Controls, logits: Tensor) -> Chosen:
+def choose(probes: Instruments, sequence: TokenSequence, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
-    probes.look_at(context)
-    measures, stream = probes.attention.measures(context.row), probes.residual.stream(context.row)
-    if probes.captured is not None and probes.captured.choice.takes(now, context):
-        stages, told = probes.captured.choice.choose(logits, measures, stream, now, context)
-        return stages, whole(told, logits, context), None
-    logp, belief = believed(logits, measures, stream, now.knobs.n_candidates)
+    probes.look_at(sequence)
+    measures, stream = (
+        probes.attention.head_statistics(sequence.batch_index),
+        probes.residual.stream(sequence.batch_index),
+    )
+    if probes.graph_decoder is not None and probes.graph_decoder.choice.supports(now, sequence):
+        stages, told = probes.graph_decoder.choice.choose(logits, measures, stream, now, sequence)
+        return stages, whole(told, logits, sequence), None
+    logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
     if broken(logp):  # before any stage looks at it
-        refuse(logits, f"at step {context.n_written + 1}")
-    belief |= followed(logits, logp, now.watched)
+        refuse(logits, f"at step {sequence.n_written + 1}")
+    belief |= tracked_token_metrics(logits, logp, now.watched)
     decision = None
     if now.knobs.adaptive != "off":
-        seen = entropix_sampler.seen(whole(brought_over(belief), logits, context), probes.attention.visible_keys())
-        newest = int(context.ids[-1]) if context.n_written else None
+        seen = entropix_sampler.seen(whole(to_host(belief), logits, sequence), probes.attention.visible_keys())
+        newest = int(sequence.ids[-1]) if sequence.n_written else None
         may_ask = now.clarifier not in (None, newest)
-        decision = entropix_sampler.decide(now.knobs, seen, context.recent, may_ask)
-    forced = context.forced[0] if context.forced else None
-    drawn = shaped(logits, logp, now, context, context.prompt, decision, context.banned, forced)
-    numbers = belief | chosen(logp, belief["ids"], *drawn)
-    if context.shadow is not None:
-        numbers |= context.shadow.thought(now, context, decision, logp, belief["ids"], *drawn)
-    return drawn[0].stages, whole(brought_over(numbers), logits, context), decision
+        decision = entropix_sampler.decide(now.knobs, seen, sequence.running_stats, may_ask)
+    forced = sequence.forced[0] if sequence.forced else None
+    drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced)
+    numbers = belief | choice_metrics(logp, belief["ids"], *drawn)
+    if sequence.shadow is not None:
+        numbers |= sequence.shadow.compare(now, sequence, decision, logp, belief["ids"], *drawn)
+    return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision
 
 
-def whole(numbers: Numbers, logits: Tensor, context: Context) -> Numbers:
+def whole(numbers: Numbers, logits: Tensor, sequence: TokenSequence) -> Numbers:
     """These numbers of a step, once they are on the host. Raises NotFinite where its logits are none."""
     if math.isnan(numbers["entropy"][0]):
-        refuse(logits, f"at step {context.n_written + 1}")
+        refuse(logits, f"at step {sequence.n_written + 1}")
     return numbers
 
 
-def shaped(
+def sample_token(
     logits: Tensor,
     logp: Tensor,
     now: Controls,
-    context: Context,
+    sequence: TokenSequence,
     prompt: Tensor,
     decision: Decision | None,
     banned: frozenset[int] = frozenset(),
     forced: int | None = None,
-) -> tuple[Chained, Tensor]:
+) -> tuple[ChainResult, Tensor]:
     """What the chain makes of (vocab,) logits, and the token that is drawn, a 0-d id.
 
-    logp: ln p of them. prompt: (n,) ids that what is written in the context follows.
+    logp: ln p of them. prompt: (n,) ids that what is written in the sequence follows.
     """
     knobs = now.knobs if decision is None else decision.knobs
-    position = context.n_tokens - context.lag
+    position = sequence.n_tokens - sequence.position_offset
     chained = apply(
         knobs,
         logits,
-        Past(prompt, context.written, position, context.mu, now.breakers, banned.union(knobs.banned)),
+        SamplingContext(prompt, sequence.written, position, sequence.mu, now.breakers, banned.union(knobs.banned)),
     )
     if forced is not None:
-        chained = only(chained, "forced", forced)
+        chained = force_token(chained, "forced", forced)
     elif entropix_sampler.asks(decision):
         assert now.clarifier is not None
-        chained = only(chained, "adaptive", now.clarifier)
+        chained = force_token(chained, "adaptive", now.clarifier)
     seeds = [knobs.seed + (n << 32) for n in range(entropix_sampler.draws(decision))]
     token = draw(chained.scores, seeds[0], position)
     for seed in seeds[1:]:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 import numpy as np
 from msgspec.structs import replace
 
-from tui_entropy.engine.measure.running_stats import Recent
+from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.measure.step_record import Numbers
 from tui_entropy.metrics.entropix import LN2, THRESHOLDS, Thresholds, own_thresholds, quadrant
 from tui_entropy.records.sampling import Knobs
@@ -28,7 +28,7 @@ SEEN = ("entropy", "varentropy", "attention_entropy", "attention_varentropy", "a
 """What a decision reads: the model's belief, and the last layer's attention as Entropix sums it up. Nats."""
 
 
-def decide(knobs: Knobs, seen: Mapping[str, float], recent: Recent, may_ask: bool) -> Decision:
+def decide(knobs: Knobs, seen: Mapping[str, float], recent: RunningStats, may_ask: bool) -> Decision:
     """What to do at this step. seen: of SEEN what is known. may_ask: the clarifier is one token, not just written."""
     variant = knobs.adaptive
     if variant == "own":
@@ -51,7 +51,7 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: Recent, may_ask: boo
 
 
 def seen(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
-    """What a decision reads, of the numbers of `step_record.believed` on the host. Attention is that of the last
+    """What a decision reads, of the numbers of `step_record.model_metrics` on the host. Attention is that of the last
     layer that has it, over its visible keys; without any it is left out."""
     known = {"entropy": float(numbers["entropy"][0]), "varentropy": float(numbers["varentropy"][0])}
     n_layers = len(visible_keys)

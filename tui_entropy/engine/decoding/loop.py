@@ -11,17 +11,17 @@ from collections.abc import Callable, Generator
 
 import torch
 
-from tui_entropy.engine.decoding.choose import choose, proposal
+from tui_entropy.engine.decoding.choose import build_step, choose
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
 from tui_entropy.engine.measure.clock import Clock
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, Context
+from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, TokenSequence
 from tui_entropy.records.events import Prefilled, PromptScores
 from tui_entropy.records.step import Step
 
-AGAIN, TAKE = "again", "take"
+RESAMPLE, COMMIT = "again", "take"
 """Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
 it, and wait."""
 
@@ -30,7 +30,7 @@ it, and wait."""
 def decode(
     loaded: Loaded,
     probes: Instruments,
-    context: Context,
+    sequence: TokenSequence,
     controls: Callable[[], Controls],
     run: int = 1,
     score_prompt: bool = True,
@@ -42,41 +42,41 @@ def decode(
     once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
     'context full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
     """
-    clock = Clock(loaded.model.device, context.at)
-    reading = not context.n_read
-    while context.room:
-        while context.behind:
-            reading = reading or context.behind > ONE_BY_ONE
-            last, under = context.stretch(PREFILL_CHUNK)
+    clock = Clock(loaded.model.device, sequence.elapsed_seconds)
+    reading = not sequence.n_read
+    while sequence.n_remaining:
+        while sequence.n_pending:
+            reading = reading or sequence.n_pending > ONE_BY_ONE
+            last, under = sequence.next_chunk(PREFILL_CHUNK)
             clock.start()
-            _, scored = read(loaded, probes, context, last, under or controls().pushes, run, score_prompt)
+            _, scored = read(loaded, probes, sequence, last, under or controls().offsets, run, score_prompt)
             clock.forward_done()
             clock.stop()
             clock.rest()
             if reading:
-                yield Prefilled(run, context.n_read, context.n_tokens, clock.at)
+                yield Prefilled(run, sequence.n_read, sequence.n_tokens, clock.at)
             if scored:
                 yield scored
         now = controls()
         clock.start()
         # By itself even at the end of a prompt, so that every step can be visited again in the same way.
-        logits = context.logits
-        if logits is None or context.n_read < context.n_tokens:
-            logits, _ = read(loaded, probes, context, context.n_tokens, now.pushes, run, False)
+        logits = sequence.logits
+        if logits is None or sequence.n_read < sequence.n_tokens:
+            logits, _ = read(loaded, probes, sequence, sequence.n_tokens, now.offsets, run, False)
         clock.forward_done()
-        chose = choose(probes, context, now, logits)
+        chose = choose(probes, sequence, now, logits)
         clock.stop()
-        step, mu = proposal(loaded, probes, context, now, chose, clock, run)
+        step, mu = build_step(loaded, probes, sequence, now, chose, clock, run)
         if reading:
-            yield Prefilled(run, context.n_tokens, context.n_tokens, clock.at)
+            yield Prefilled(run, sequence.n_tokens, sequence.n_tokens, clock.at)
             reading = False
         clock.rest()
-        while (asked := (yield step)) == AGAIN:
+        while (asked := (yield step)) == RESAMPLE:
             now = controls()
-            step, mu = proposal(loaded, probes, context, now, choose(probes, context, now, logits), clock, run)
-        context.take(step, mu)
-        if asked == TAKE:
+            step, mu = build_step(loaded, probes, sequence, now, choose(probes, sequence, now, logits), clock, run)
+        sequence.commit(step, mu)
+        if asked == COMMIT:
             yield step
         if step.token_id in loaded.codec.eos_ids:
             return "end of text"
-    return "context full" if context.n_tokens >= loaded.card.context else "token limit"
+    return "context full" if sequence.n_tokens >= loaded.card.context else "token limit"

@@ -15,7 +15,7 @@ from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import PromptScores
 
@@ -26,45 +26,55 @@ PREFILL_CHUNK = 512
 def read(
     loaded: Loaded,
     probes: Instruments,
-    context: Context,
+    sequence: TokenSequence,
     last: int,
-    pushes: Mapping[int, Tensor],
+    offsets: Mapping[int, Tensor],
     run: int,
     scored: bool,
 ) -> tuple[Tensor, PromptScores | None]:
-    """Read the tokens that are not read yet, up to a position, under these pushes; with them the other lanes'.
+    """Read the tokens that are not read yet, up to a position, under these offsets; with them the other lanes'.
 
     Returns the (vocab,) float32 logits after the last of them and, where wanted, what the model thought of the tokens
     of the prompt that follow each.
     """
-    if context.shadow is not None and context.shadow.apart:
-        other = context.shadow.context
-        read(loaded, probes, other, last - context.n_tokens + other.n_tokens, other.pushed(pushes), run, False)
-    rows = context.rows
-    under = [pushes, *(row.pushed(pushes) for row in rows[1:])]
-    probes.look_at(context)
-    first = context.n_read
+    if sequence.shadow is not None and sequence.shadow.has_own_pass:
+        other = sequence.shadow.sequence
+        read(
+            loaded,
+            probes,
+            other,
+            last - sequence.n_tokens + other.n_tokens,
+            other.effective_offsets(offsets),
+            run,
+            False,
+        )
+    rows = sequence.batch
+    under = [offsets, *(row.effective_offsets(offsets) for row in rows[1:])]
+    probes.look_at(sequence)
+    first = sequence.n_read
     ids = torch.stack([row.ids[first:last] for row in rows])
-    targets = context.prompt[first + 1 : last + 1]
-    scored = scored and len(targets) > 0 and first + len(targets) >= context.n_scored
+    targets = sequence.prompt[first + 1 : last + 1]
+    scored = scored and len(targets) > 0 and first + len(targets) >= sequence.n_scored
     with ExitStack() as watching:
-        held = watching.enter_context(final_residual(loaded.anatomy)) if scored else None
-        if probes.captured is not None and held is None and probes.captured.step.takes(context, last):
-            logits = probes.captured.step.read(context, ids, under)
+        held = watching.enter_context(final_residual(loaded.architecture)) if scored else None
+        if probes.graph_decoder is not None and held is None and probes.graph_decoder.step.supports(sequence, last):
+            logits = probes.graph_decoder.step.read(sequence, ids, under)
         else:
-            again = isinstance(context.cache, IdsCache)
+            again = isinstance(sequence.cache, IdsCache)
             probes.steering.set(
-                *(row.throughout(last, its) for row, its in zip(rows, under, strict=True)) if again else under
+                *(row.offsets_by_token(last, its) for row, its in zip(rows, under, strict=True)) if again else under
             )
-            logits = forward(loaded, context.cache, ids)
-    for row, its, pushed in zip(rows, logits, under, strict=True):
-        row.note(last, pushed)
+            logits = forward(loaded, sequence.cache, ids)
+    for row, its, offsets_read in zip(rows, logits, under, strict=True):
+        row.mark_read(last, offsets_read)
         row.n_read, row.logits = last, its
     if held is None:
         return logits[0], None
-    context.n_scored = first + 1 + len(targets)
+    sequence.n_scored = first + 1 + len(targets)
     fresh = held.residual[first - last :]  # a model without a cache has read all before once more
-    table = scores(loaded.model, loaded.anatomy, fresh[: len(targets)], targets).cpu().numpy()
+    table = scores(loaded.model, loaded.architecture, fresh[: len(targets)], targets).cpu().numpy()
     if (at := first_broken(table)) is not None:
-        refuse(unembed(loaded.model, loaded.anatomy, fresh[at : at + 1])[0], f"after prompt token {first + at + 1}")
+        refuse(
+            unembed(loaded.model, loaded.architecture, fresh[at : at + 1])[0], f"after prompt token {first + at + 1}"
+        )
     return logits[0], PromptScores(run, first + 1, Grid.of(table))

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Cache, PreTrainedModel
 
-from tui_entropy.engine.architecture.architecture import Anatomy, dispatches_attention
+from tui_entropy.engine.architecture.architecture import Architecture, dispatches_attention
 from tui_entropy.engine.instruments.attention_functions import AttentionFunction, calling, own_function
-from tui_entropy.engine.instruments.head_measures import HIDDEN, Held, Measures
+from tui_entropy.engine.instruments.head_measures import HIDDEN, AttentionState, HeadStatistics
 from tui_entropy.engine.instruments.tensor_metrics import disagreement, interaction_strength, row_moments, spread
 from tui_entropy.engine.kernels import causal_sdpa
 from tui_entropy.engine.kernels.threads import one_thread
@@ -38,21 +38,21 @@ Position = TypeVar("Position", int, Tensor)
 
 
 @contextmanager
-def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iterator[AttentionProbe]:
+def attention_probe(model: PreTrainedModel, architecture: Architecture, keep: int) -> Iterator[AttentionProbe]:
     """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
 
     keep: how many recent queries rows can be asked for; of a batch, those of its first row. The model's attention
     implementation is put back, however the block is left.
     """
-    probe = AttentionProbe(anatomy, keep)
+    probe = AttentionProbe(architecture, keep)
     if not probe.layers:
         yield probe
         return
-    decoder = anatomy.decoder
+    decoder = architecture.decoder
     own = own_function(decoder)
     functions = {module: own for module in decoder.modules() if dispatches_attention(module)}
     for layer in probe.layers:
-        module = anatomy.attention_modules[layer.index]
+        module = architecture.attention_modules[layer.index]
         assert module is not None
         functions[module] = layer.attend
         layer.own = own
@@ -67,27 +67,27 @@ def attention_probe(model: PreTrainedModel, anatomy: Anatomy, keep: int) -> Iter
 class AttentionProbe:
     """What the newest query saw, and the queries before it."""
 
-    def __init__(self, anatomy: Anatomy, keep: int) -> None:
-        self.anatomy = anatomy
+    def __init__(self, architecture: Architecture, keep: int) -> None:
+        self.architecture = architecture
         self.keep = keep
-        self.n_heads = anatomy.n_heads
-        self.layers = [_Layer(self, index) for index, has_rows in enumerate(anatomy.attention) if has_rows]
-        self.held = Held()
+        self.n_heads = architecture.n_heads
+        self.layers = [_Layer(self, index) for index, has_rows in enumerate(architecture.attention) if has_rows]
+        self.attention_state = AttentionState()
         """Of the text that is read now. Put another one here to read another text in between."""
         self.masks: Mapping[int, Tensor] = {}
         """Layer -> (keys,) bool, which keys the newest query may attend to, where only the device knows."""
 
     def forget(self) -> None:
         """Let go of all queries, keys and scores, as before a new run."""
-        self.held = Held()
+        self.attention_state = AttentionState()
 
     def begin(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A forward pass begins: make room for its queries, and drop those of tokens taken back since."""
         tokens: Tensor = args[0] if args else kwargs["input_ids"]
         cache: Cache | None = kwargs.get("past_key_values")
-        self._begin(self.held, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
+        self._begin(self.attention_state, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
 
-    def _begin(self, held: Held, first: int, n_tokens: int) -> None:
+    def _begin(self, held: AttentionState, first: int, n_tokens: int) -> None:
         held.newest = first + n_tokens - 1
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
@@ -101,7 +101,12 @@ class AttentionProbe:
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
     def told(
-        self, held: Held, position: int, measured: Tensor, keys: Mapping[int, Tensor | None], queries: Tensor
+        self,
+        held: AttentionState,
+        position: int,
+        measured: Tensor,
+        keys: Mapping[int, Tensor | None],
+        queries: Tensor,
     ) -> None:
         """What was seen in a pass of one token that ran without this probe's looking on.
 
@@ -122,7 +127,7 @@ class AttentionProbe:
                 known[layer.kind, layer.window] = (columns <= position) & (columns >= layer.first_visible(position))
         return {layer.index: known[layer.kind, layer.window] for layer in self.layers}
 
-    def _pack(self, held: Held) -> None:
+    def _pack(self, held: AttentionState) -> None:
         """One block of memory for a pass: many small ones, kept for long, would pin the heap around them. Of a batch
         only the first row is kept. Large ones pin nothing, and would be there twice meanwhile."""
         queries = held.queries
@@ -133,7 +138,7 @@ class AttentionProbe:
             together = torch.stack([query[:1] for query in queries.values()])
             queries.update(zip(queries, together.unbind(), strict=True))
 
-    def _shrink(self, held: Held) -> None:
+    def _shrink(self, held: AttentionState) -> None:
         """A pass of which less than half is kept is held no longer for that."""
         oldest, (queries, row) = next(iter(held.kept.items()))
         n = next((query.shape[2] for query in queries.values()), 0)
@@ -144,10 +149,10 @@ class AttentionProbe:
             if held.kept.get(position, ({}, 0))[0] is queries:
                 held.kept[position] = (rest, position - oldest)
 
-    def measures(self, row: int = 0) -> Measures:
+    def head_statistics(self, row: int = 0) -> HeadStatistics:
         """Of every layer and head, of one row of the batch. Nothing is waited for."""
-        if self.held.measured is not None:
-            return self._parts(self.held.measured[row])
+        if self.attention_state.measured is not None:
+            return self._parts(self.attention_state.measured[row])
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
         for layer in self.layers:
             if (scores := layer.visible_scores(row)) is not None:
@@ -159,34 +164,36 @@ class AttentionProbe:
                 visible = torch.stack([self.masks[index] for index, _ in part]) if self.masks else None
                 rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible, self.n_heads)
                 known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
-        n_heads, n_layers = self.n_heads, self.anatomy.n_layers
+        n_heads, n_layers = self.n_heads, self.architecture.n_layers
         device = next(iter(known.values())).device if known else None
         unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
         every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
         return self._parts(every)
 
-    def _parts(self, measured: Tensor) -> Measures:
-        return Measures(*torch.split(measured, [self.n_heads, self.n_heads, len(ATTENTION)], -1))
+    def _parts(self, measured: Tensor) -> HeadStatistics:
+        return HeadStatistics(*torch.split(measured, [self.n_heads, self.n_heads, len(ATTENTION)], -1))
 
     def visible_keys(self) -> tuple[int | None, ...]:
         """(n_layers,) keys that the newest query may attend to, from the windows of the layers: without a wait."""
-        newest = self.held.newest
+        newest = self.attention_state.newest
         counts = {layer.index: newest + 1 - layer.first_visible(newest) for layer in self.layers}
-        return tuple(counts.get(index) for index in range(self.anatomy.n_layers))
+        return tuple(counts.get(index) for index in range(self.architecture.n_layers))
 
     @property
     def kept_bytes(self) -> int:
         """Of the queries."""
-        return len(self.held.kept) * sum(query[:1].nbytes // query.shape[2] for query in self.held.queries.values())
+        return len(self.attention_state.kept) * sum(
+            query[:1].nbytes // query.shape[2] for query in self.attention_state.queries.values()
+        )
 
     @torch.inference_mode()
     def rows(self, cache: Cache, ask: AskAttention, run: int) -> AttentionRows:
         """The rows asked for, as far as their queries are kept and their keys are in the cache."""
         layer = next((layer for layer in self.layers if layer.index == ask.layer - 1), None)
-        if layer is None or not 1 <= (ask.head or 1) <= self.anatomy.n_heads:
+        if layer is None or not 1 <= (ask.head or 1) <= self.architecture.n_heads:
             head = f"head {ask.head} of " if ask.head else ""
             return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
-        kept = self.held.kept
+        kept = self.attention_state.kept
         if layer.biased:
             return _no_rows(ask, run, "what this model adds to its scores is not kept")
         if layer.key is None:
@@ -218,7 +225,7 @@ class AttentionProbe:
     def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
         """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1 or n_heads / n_kv_heads, keys),
         (1, 1, 1) for none."""
-        seen, bias = self.held.bias
+        seen, bias = self.attention_state.bias
         if bias is None or seen is not mask or bias.device != key.device:
             if mask is None:
                 bias = torch.zeros(1, 1, 1, device=key.device)
@@ -229,7 +236,7 @@ class AttentionProbe:
                 )
                 bias = torch.where(row, 0.0, HIDDEN) if row.dtype is torch.bool else row.float().clamp(min=HIDDEN)
                 bias = bias.repeat_interleave(key.shape[1], 0) if len(bias) > 1 and not each else bias
-            self.held.bias = (mask, bias)
+            self.attention_state.bias = (mask, bias)
         return bias
 
 
@@ -242,10 +249,10 @@ class _Layer:
     def __init__(self, probe: AttentionProbe, index: int) -> None:
         self.probe = probe
         self.index = index
-        self.kind = probe.anatomy.layer_kinds[index]
-        self.window = probe.anatomy.windows[index]
+        self.kind = probe.architecture.layer_kinds[index]
+        self.window = probe.architecture.windows[index]
         # Latent attention caches less than the keys it expands for one pass: holding on to those would cost more.
-        self.holds_keys = not hasattr(probe.anatomy.attention_modules[index], "kv_lora_rank")
+        self.holds_keys = not hasattr(probe.architecture.attention_modules[index], "kv_lora_rank")
         self.biased = False
         """What is added to its scores is told with each pass only, so no row can be computed again."""
         self.scaling = 1.0
@@ -254,13 +261,13 @@ class _Layer:
 
     @property
     def key(self) -> Tensor | None:
-        return self.probe.held.keys.get(self.index)
+        return self.probe.attention_state.keys.get(self.index)
 
     @property
     def first_column(self) -> int:
         """The position of the first of its keys: a cache that slides has dropped those before."""
         assert self.key is not None
-        return self.probe.held.newest + 1 - self.key.shape[2]
+        return self.probe.attention_state.newest + 1 - self.key.shape[2]
 
     def attend(
         self,
@@ -277,7 +284,7 @@ class _Layer:
             attention_mask = self.probe.masks[self.index].view(1, 1, 1, -1)
         self.scaling = kwargs.get("scaling") or width**-0.5
         self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
-        held = self.probe.held
+        held = self.probe.attention_state
         if self.holds_keys and held.keeps:
             held.keys[self.index] = key
             kept = query[:, :, -self.probe.keep :]
@@ -300,7 +307,7 @@ class _Layer:
 
     def visible_scores(self, row: int) -> Tensor | None:
         """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query of a row; None before the first."""
-        held = self.probe.held
+        held = self.probe.attention_state
         if self.index not in held.scores:
             return None
         scores = held.scores[self.index][row]
@@ -331,7 +338,7 @@ class _Layer:
         Returns (n_heads, n, keys) float32, where a sink takes its part of each row, and (n, keys) what is visible.
         """
         assert self.key is not None
-        passes = (self.probe.held.kept[position] for position in positions)
+        passes = (self.probe.attention_state.kept[position] for position in positions)
         query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
         columns = self.first_column + torch.arange(self.key.shape[2], device=query.device)
         newest = torch.tensor([[position] for position in positions], device=query.device)

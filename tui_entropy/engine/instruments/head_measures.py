@@ -10,7 +10,7 @@ HIDDEN = -1e30
 """The score of a key that the mask hides. Finite, so that 0 * HIDDEN is 0."""
 
 
-class Measures(NamedTuple):
+class HeadStatistics(NamedTuple):
     """Of the newest query's row over its visible keys, on the device; NaN where a layer has no attention.
 
     With sinks, a row is what its keys get, taken as shares of it.
@@ -24,7 +24,7 @@ class Measures(NamedTuple):
     """(n_layers, len(ATTENTION)): spread, disagreement and interaction strength."""
 
 
-class Held:
+class AttentionState:
     """What a probe holds of one text: of its newest pass, and of the queries before."""
 
     def __init__(self, keeps: bool = True) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.instruments.tensor_metrics import (
     log_probs,
     margins,
@@ -37,7 +37,7 @@ class FinalResidual:
 
 
 @contextmanager
-def final_residual(anatomy: Anatomy) -> Iterator[FinalResidual]:
+def final_residual(architecture: Architecture) -> Iterator[FinalResidual]:
     """Keep every position of the residual stream as the final norm reads it while the `with` lasts: what the last
     block put out, steering included, and of a model with several streams what it makes of them all."""
     held = FinalResidual()
@@ -48,31 +48,31 @@ def final_residual(anatomy: Anatomy) -> Iterator[FinalResidual]:
     def keep_output(decoder: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         held.residual = output[0][0]
 
-    if anatomy.tail:
-        hook = anatomy.tail[0].register_forward_pre_hook(keep)
+    if architecture.tail:
+        hook = architecture.tail[0].register_forward_pre_hook(keep)
     else:
-        hook = anatomy.decoder.register_forward_hook(keep_output)
+        hook = architecture.decoder.register_forward_hook(keep_output)
     try:
         yield held
     finally:
         hook.remove()
 
 
-def scores(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor, targets: Tensor) -> Tensor:
+def scores(model: PreTrainedModel, architecture: Architecture, residual: Tensor, targets: Tensor) -> Tensor:
     """What the model thought at each position, and of the token that came next there.
 
     residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position.
     Returns (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of
     n x vocab is built.
     """
-    row_bytes = 4 * anatomy.vocab
+    row_bytes = 4 * architecture.vocab
     n_measured = max(CACHED_BYTES // row_bytes, 1)
     n_slices = math.ceil(len(targets) * row_bytes / SLICE_BYTES)
     rows: list[Tensor] = []
     # As large as one another: a small one left over would read the unembedding for next to nothing.
     for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
         parts = torch.split(wanted, n_measured)
-        rows += map(_scores, torch.split(unembed(model, anatomy, vectors), n_measured), parts)
+        rows += map(_scores, torch.split(unembed(model, architecture, vectors), n_measured), parts)
     return torch.cat(rows)
 
 

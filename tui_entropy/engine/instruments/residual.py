@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 
 
 class ResidualProbe:
@@ -37,21 +37,21 @@ def block_stats(stream: Tensor) -> Tensor:
 
 
 @contextmanager
-def residual_probe(anatomy: Anatomy) -> Iterator[ResidualProbe]:
+def residual_probe(architecture: Architecture) -> Iterator[ResidualProbe]:
     """Watch what each block puts out, for as long as the `with` lasts.
 
     Hooks run in the order they were registered, so what a steering hook registered with prepend=True adds is in.
     """
-    probe = ResidualProbe(anatomy.n_layers)
+    probe = ResidualProbe(architecture.n_layers)
     with ExitStack() as hooks:
-        for index, block in enumerate(anatomy.blocks):
-            hooks.callback(block.register_forward_hook(_keeping(probe, index, anatomy)).remove)
+        for index, block in enumerate(architecture.blocks):
+            hooks.callback(block.register_forward_hook(_keeping(probe, index, architecture)).remove)
         yield probe
 
 
-def _keeping(probe: ResidualProbe, index: int, anatomy: Anatomy) -> Callable[[nn.Module, Any, Any], None]:
+def _keeping(probe: ResidualProbe, index: int, architecture: Architecture) -> Callable[[nn.Module, Any, Any], None]:
     def keep(block: nn.Module, args: Any, output: Any) -> None:
-        hidden = anatomy.streamed(output if isinstance(output, Tensor) else output[0])
+        hidden = architecture.streamed(output if isinstance(output, Tensor) else output[0])
         # Of a longer pass a reference would pin every position.
         probe.vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
 

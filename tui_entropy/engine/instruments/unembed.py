@@ -9,19 +9,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 
 
-def unembed(model: PreTrainedModel, anatomy: Anatomy, residual: Tensor) -> Tensor:
+def unembed(model: PreTrainedModel, architecture: Architecture, residual: Tensor) -> Tensor:
     """Residual-stream vectors read as logits. Those of the last block give the model's own.
 
     residual: (n, d_model) as blocks put them out, before the final norm. Returns (n, vocab) float32.
     Source: nostalgebraist 2020, 'interpreting GPT: the logit lens'.
     """
-    normed: Tensor = anatomy.final_norm(residual[None])
+    normed: Tensor = architecture.final_norm(residual[None])
     # What follows the unembedding (a bias, a cap, a factor or a divisor, under names that mean different things in
     # different families) is known best to the model's own file: it runs, with nothing in place of its blocks.
-    with _answering(anatomy.decoder, normed):
+    with _answering(architecture.decoder, normed):
         ids = torch.zeros(1, len(residual), dtype=torch.long, device=model.device)
         logits: Tensor = model.forward(input_ids=ids).logits
     return logits[0].float()

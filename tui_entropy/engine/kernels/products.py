@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tui_entropy.core import choices
 from tui_entropy.core.choices import keep, kept
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.kernels.two_row_linear import linear_layers, two_columns
+from tui_entropy.engine.kernels.two_row_linear import linear_by_columns, linear_layers
 from tui_entropy.records.model import COLUMNS, ROWS, ModelCard
 
 AUTO = "auto"
@@ -58,7 +58,7 @@ def path_of(card: ModelCard) -> Path:
 def faster(layers: list[nn.Linear]) -> str:
     """Which of the two this processor and its library do faster, found by trying the largest product."""
     largest = max(layers, key=lambda module: module.weight.numel())
-    by_columns = _tried(two_columns, largest) < CLEARLY * _tried(nn.Linear.forward, largest)
+    by_columns = _tried(linear_by_columns, largest) < CLEARLY * _tried(nn.Linear.forward, largest)
     return COLUMNS if by_columns else ROWS
 
 

@@ -19,7 +19,7 @@ from tui_entropy.engine.kernels.threads import one_thread
 
 
 @contextmanager
-def few_rows(model: nn.Module, by_columns: bool) -> Iterator[None]:
+def two_row_linear(model: nn.Module, by_columns: bool) -> Iterator[None]:
     """For as long as the `with` lasts, the linear layers of a model take (rows, 1, d_in), one row or two, as columns
     if that is wanted (products.py). Whatever else they are given they take as ever.
 
@@ -28,7 +28,7 @@ def few_rows(model: nn.Module, by_columns: bool) -> Iterator[None]:
     """
     found = [module for module in linear_layers(model) if by_columns and "forward" not in vars(module)]
     for module in found:
-        vars(module)["forward"] = partial(two_columns, module)
+        vars(module)["forward"] = partial(linear_by_columns, module)
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
     ]
 
 
-def two_columns(module: nn.Linear, x: Tensor) -> Tensor:
+def linear_by_columns(module: nn.Linear, x: Tensor) -> Tensor:
     """What a layer makes of (rows, 1, d_in), one row or two taken as columns, and whatever else as ever."""
     shape = x.shape
     if len(shape) != 3 or shape[0] > 2 or shape[1] != 1:

@@ -30,7 +30,7 @@ from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from tui_entropy.core.crash_report import report_of
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import NO_FILE
-from tui_entropy.engine.architecture.architecture import Anatomy, anatomy_of, parts_of, usual
+from tui_entropy.engine.architecture.architecture import Architecture, architecture_of, parts_of, usual
 from tui_entropy.engine.kernels.products import check as check_products
 from tui_entropy.engine.kernels.products import products
 from tui_entropy.engine.loading.trial import tried
@@ -86,15 +86,15 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     report(Progress(f"loading {weights.name}"))
     _look_before(weights, spec, config)
     model = _model(weights, spec, config, dtype, device)
-    anatomy = anatomy_of(model)
-    rows = min(anatomy.vocab, len(model.get_input_embeddings().get_parameter("weight")))
+    architecture = architecture_of(model)
+    rows = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
-    card = _card(weights, model, codec, anatomy)
+    card = _card(weights, model, codec, architecture)
     card = replace(card, products=products(model, card, spec.products))
-    anatomy = tried(Loaded(model, codec, anatomy, card))
-    card = replace(card, attention=anatomy.attention)
-    card = replace(card, trust=trust(anatomy, card, saved(card)))
-    return Loaded(model, codec, anatomy, card, spec.graph)
+    architecture = tried(Loaded(model, codec, architecture, card))
+    card = replace(card, attention=architecture.attention)
+    card = replace(card, trust=trust(architecture, card, saved(card)))
+    return Loaded(model, codec, architecture, card, spec.graph)
 
 
 def _be_quiet() -> None:
@@ -292,7 +292,7 @@ def _ends(model: PreTrainedModel, name: str) -> list[int]:
     return model_files.checked_ids(ends, "eos_token_id", name)
 
 
-def _card(weights: Weights, model: PreTrainedModel, codec: Codec, anatomy: Anatomy) -> ModelCard:
+def _card(weights: Weights, model: PreTrainedModel, codec: Codec, architecture: Architecture) -> ModelCard:
     return ModelCard(
         name=weights.name,
         revision=weights.revision,
@@ -300,15 +300,15 @@ def _card(weights: Weights, model: PreTrainedModel, codec: Codec, anatomy: Anato
         note=weights.note,
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
-        n_layers=anatomy.n_layers,
-        n_heads=anatomy.n_heads,
-        n_kv_heads=anatomy.n_kv_heads,
-        d_model=anatomy.d_model,
-        vocab=anatomy.vocab,
-        context=anatomy.context,
-        layer_kinds=anatomy.layer_kinds,
-        windows=anatomy.windows,
-        attention=anatomy.attention,
+        n_layers=architecture.n_layers,
+        n_heads=architecture.n_heads,
+        n_kv_heads=architecture.n_kv_heads,
+        d_model=architecture.d_model,
+        vocab=architecture.vocab,
+        context=architecture.context,
+        layer_kinds=architecture.layer_kinds,
+        windows=architecture.windows,
+        attention=architecture.attention,
         has_chat_template=codec.has_chat_template,
         versions={
             "tui_entropy": version("tui-entropy"),

@@ -24,12 +24,12 @@ from transformers import DynamicCache
 from tui_entropy import engine
 from tui_entropy.core.choices import keep, kept, path_of
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.architecture.architecture import Anatomy, usual
+from tui_entropy.engine.architecture.architecture import Architecture, usual
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.architecture.parts import taken_by
 from tui_entropy.engine.instruments.attention import attention_probe
 from tui_entropy.engine.instruments.attention_functions import eager
-from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.forward import forward, read
 from tui_entropy.records.model import COLUMNS
 
@@ -47,43 +47,44 @@ ROWS_EXACT = 1e-3
 STRETCHED, WHOLE = "stretches", "whole"
 
 
-def tried(loaded: Loaded) -> Anatomy:
-    """Its anatomy as it was found: with `in_stretches`, and without the attention rows of blocks where they are not
-    what the model's own formula gives. What was found once is kept for this model, library and program.
+def tried(loaded: Loaded) -> Architecture:
+    """Its architecture as it was found: with `in_stretches`, and without the attention rows of blocks where they are
+    not what the model's own formula gives. What was found once is kept for this model, library and program.
 
     Raises UserError for a model that cannot be read by parts.
     """
     if is_plain(loaded):
-        return loaded.anatomy
-    check = partial(_is_verdict, loaded.anatomy.n_layers)
+        return loaded.architecture
+    check = partial(_is_verdict, loaded.architecture.n_layers)
     path = path_of("trials", *_about(loaded))
     said = kept(path, check) if _of_library(loaded) else None
     if said is None:
-        anatomy = _judged(loaded)
-        rowless = _rowless(replace(loaded, anatomy=anatomy))
-        said = " ".join([STRETCHED if anatomy.in_stretches else WHOLE, *map(str, rowless)])
+        architecture = _judged(loaded)
+        rowless = _rowless(replace(loaded, architecture=architecture))
+        said = " ".join([STRETCHED if architecture.in_stretches else WHOLE, *map(str, rowless)])
         if _of_library(loaded):
             said = keep(path, said, check)
     way, *numbers = said.split()
     modules = tuple(
-        None if str(index) in numbers else module for index, module in enumerate(loaded.anatomy.attention_modules)
+        None if str(index) in numbers else module
+        for index, module in enumerate(loaded.architecture.attention_modules)
     )
-    return replace(loaded.anatomy, in_stretches=way == STRETCHED, attention_modules=modules)
+    return replace(loaded.architecture, in_stretches=way == STRETCHED, attention_modules=modules)
 
 
 def is_plain(loaded: Loaded) -> bool:
     """Whether a model is a chain of blocks of plain attention by the library's own code, as its tests know them all:
     keys and values of every block in the library's cache, by its attention functions, and nothing beside them."""
-    anatomy, model = loaded.anatomy, loaded.model
+    architecture, model = loaded.architecture, loaded.model
     return (
         _of_library(loaded)
         and usual(type(model), model.config)
-        and anatomy.croppable
-        and set(anatomy.layer_kinds) <= {"full", "sliding"}
-        and all(anatomy.attention)
-        and anatomy.n_streams == 1
-        and anatomy.cache_kind is DynamicCache
-        and "logits_to_keep" not in taken_by(anatomy.decoder)
+        and architecture.croppable
+        and set(architecture.layer_kinds) <= {"full", "sliding"}
+        and all(architecture.attention)
+        and architecture.n_streams == 1
+        and architecture.cache_kind is DynamicCache
+        and "logits_to_keep" not in taken_by(architecture.decoder)
     )
 
 
@@ -108,18 +109,18 @@ def _is_verdict(n_layers: int, said: str) -> bool:
 
 
 @torch.inference_mode()
-def _judged(loaded: Loaded) -> Anatomy:
-    """Its anatomy, with `in_stretches` as it was found. Raises UserError for a model that cannot be read by parts."""
-    anatomy, bound = loaded.anatomy, ROUNDING.get(loaded.model.dtype, EXACT)
+def _judged(loaded: Loaded) -> Architecture:
+    """Its architecture, with `in_stretches` as it was found. Raises UserError where reading by parts fails."""
+    architecture, bound = loaded.architecture, ROUNDING.get(loaded.model.dtype, EXACT)
     ids = _text(loaded)
     try:
         whole = _whole(loaded, ids)
-        if anatomy.in_stretches and apart(loaded, ids, STRETCHES, whole) <= bound:
-            return anatomy
+        if architecture.in_stretches and apart(loaded, ids, STRETCHES, whole) <= bound:
+            return architecture
         first, *_, newest = STRETCHES
         far = apart(loaded, ids, (ids.shape[1] - 2 * newest, newest, newest), whole)
         if far <= bound:
-            return replace(anatomy, in_stretches=False)
+            return replace(architecture, in_stretches=False)
         backwards = _gap(_whole(loaded, ids[:, :first]), whole[:first]) > bound
     except Exception as error:  # of whatever model, whose code is anybody's
         said = next(iter(str(error).strip().splitlines()), "")
@@ -143,9 +144,9 @@ def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) 
 
     whole: (n, vocab), of one pass.
     """
-    cache, ends = new_cache(loaded.model, loaded.anatomy), torch.tensor(stretches).cumsum(0) - 1
+    cache, ends = new_cache(loaded.model, loaded.architecture), torch.tensor(stretches).cumsum(0) - 1
     by_columns = loaded.card.products == COLUMNS
-    with attention_probe(loaded.model, loaded.anatomy, keep=0), few_rows(loaded.model, by_columns):
+    with attention_probe(loaded.model, loaded.architecture, keep=0), two_row_linear(loaded.model, by_columns):
         found = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
     return _gap(found, whole[ends.to(whole.device)])
 
@@ -153,16 +154,16 @@ def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) 
 @torch.inference_mode()
 def _rowless(loaded: Loaded) -> tuple[int, ...]:
     """Indices of blocks whose newest attention row, as it is shown, is not that of the model's eager attention."""
-    anatomy = loaded.anatomy
-    layers = [layer for layer, has in enumerate(anatomy.attention) if has]
+    architecture = loaded.architecture
+    layers = [layer for layer, has in enumerate(architecture.attention) if has]
     if not layers:
         return ()
     ids = _text(loaded)
-    cache, bound = new_cache(loaded.model, anatomy), ROUNDING.get(loaded.model.dtype, ROWS_EXACT)
-    with attention_probe(loaded.model, anatomy, keep=0) as probe:
+    cache, bound = new_cache(loaded.model, architecture), ROUNDING.get(loaded.model.dtype, ROWS_EXACT)
+    with attention_probe(loaded.model, architecture, keep=0) as probe:
         for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
             forward(loaded, cache, part)
-        found = probe.measures().entropy
+        found = probe.head_statistics().entropy
     told = _told(loaded, ids)
     wrong = []
     for layer in layers:
@@ -184,9 +185,9 @@ def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
         if weights is not None:
             told.setdefault(module, []).append(weights[0, :, -1].float())
 
-    modules = loaded.anatomy.attention_modules
+    modules = loaded.architecture.attention_modules
     with ExitStack() as hooks:
-        hooks.enter_context(eager(loaded.anatomy.decoder))
+        hooks.enter_context(eager(loaded.architecture.decoder))
         for module in {module for module in modules if module is not None}:
             hooks.callback(module.register_forward_hook(keep_row).remove)
         read(loaded.model, None, ids)
@@ -196,7 +197,7 @@ def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
 
 def _text(loaded: Loaded) -> Tensor:
     """(1, n) ids."""
-    return torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(loaded.anatomy.vocab)[None]
+    return torch.arange(3, 3 + sum(STRETCHES), device=loaded.model.device).remainder(loaded.architecture.vocab)[None]
 
 
 def _whole(loaded: Loaded, ids: Tensor) -> Tensor:

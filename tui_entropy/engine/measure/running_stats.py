@@ -27,7 +27,7 @@ outer fence of Tukey 1977, which earlier strays do not move."""
 Floats = npt.NDArray[np.float64]
 
 
-class Judgement(NamedTuple):
+class StepStats(NamedTuple):
     """Named as the fields of Step."""
 
     state: str
@@ -38,7 +38,7 @@ class Judgement(NamedTuple):
     window_perplexity: float
 
 
-class Recent:
+class RunningStats:
     """What a run has measured so far, as far as later steps are judged by it."""
 
     def __init__(self) -> None:
@@ -52,10 +52,10 @@ class Recent:
         """Sum of the surprisals of the first n steps."""
         self._judged: tuple[float, float, float, float | None, Floats]
 
-    def judge(
+    def evaluate(
         self, entropy: float, varentropy: float, surprisal: float, attention: float | None, norms: npt.ArrayLike
-    ) -> Judgement:
-        """Compare a step with those before it. `count` then counts it among them.
+    ) -> StepStats:
+        """Compare a step with those before it. `commit` then counts it among them.
 
         entropy, surprisal: nats. attention: mean over layers and heads of entropy / ln n, None where there is none.
         norms: (n_layers,) L2 norm of the residual stream after each block.
@@ -68,7 +68,7 @@ class Recent:
         n = len(self.entropies) + 1
         window = min(n, PERPLEXITY_WINDOW)
         nll = self._nll[-1] + surprisal
-        return Judgement(
+        return StepStats(
             state="Unknown" if attention is None and n > ENOUGH else state(entropy_z, attention_z),
             entropy_z=entropy_z,
             attention_z=attention_z,
@@ -77,7 +77,7 @@ class Recent:
             window_perplexity=perplexity((nll - self._nll[-window]) / window),
         )
 
-    def count(self) -> None:
+    def commit(self) -> None:
         """The step that was judged last is one of those before, from now on."""
         entropy, varentropy, surprisal, attention, row = self._judged
         self.entropies.append(entropy)
@@ -86,9 +86,9 @@ class Recent:
         self._norms.append(row)
         self._nll.append(self._nll[-1] + surprisal)
 
-    def first(self, n: int) -> Recent:
+    def first(self, n: int) -> RunningStats:
         """As it was after the first n steps."""
-        then = Recent()
+        then = RunningStats()
         then.entropies, then.varentropies = self.entropies[:n], self.varentropies[:n]
         then._attention, then._norms, then._nll = self._attention[:n], self._norms[:n], self._nll[: n + 1]
         return then

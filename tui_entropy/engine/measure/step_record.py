@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.instruments.head_measures import Measures
+from tui_entropy.engine.instruments.head_measures import HeadStatistics
 from tui_entropy.engine.instruments.residual import block_stats
 from tui_entropy.engine.instruments.tensor_metrics import (
     log_probs,
@@ -22,8 +22,8 @@ from tui_entropy.engine.instruments.tensor_metrics import (
     surprisal_moments,
     uniform_kl,
 )
-from tui_entropy.engine.measure.running_stats import Recent
-from tui_entropy.engine.sampling.distribution import Chained
+from tui_entropy.engine.measure.running_stats import RunningStats
+from tui_entropy.engine.sampling.distribution import ChainResult
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import BLOCKS, Candidate, Stage, Step, Watched
@@ -34,7 +34,9 @@ LARGEST_EXACT = 2**24
 Numbers = Mapping[str, npt.NDArray[np.float32]]
 
 
-def believed(logits: Tensor, attention: Measures, stream: Tensor, k: int) -> tuple[Tensor, dict[str, Tensor]]:
+def model_metrics(
+    logits: Tensor, attention: HeadStatistics, stream: Tensor, k: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     """What the model says before anything is chosen, still on the device and not waited for.
 
     logits: (vocab,) float32 of the model. stream: (n_layers, d_model) what its blocks put out. k: candidates. Returns
@@ -60,20 +62,20 @@ def believed(logits: Tensor, attention: Measures, stream: Tensor, k: int) -> tup
     }
 
 
-def chosen(logp: Tensor, ids: Tensor, chained: Chained, token: Tensor) -> dict[str, Tensor]:
+def choice_metrics(logp: Tensor, ids: Tensor, chained: ChainResult, token: Tensor) -> dict[str, Tensor]:
     """What became of it. logp: (vocab,) of the model. ids: (n,) candidates. token: 0-d id that was drawn."""
     watched = torch.cat([token.reshape(1), ids])
     return {
         "token_id": token,
         "surprisal": surprisal(logp, token),
         "rank": rank(logp, token),
-        "cut": chained.cut(ids),
+        "cut": chained.removed_by(ids),
         "stages": chained.summary(),
         "stage_probs": chained.probs(watched),
     }
 
 
-def followed(logits: Tensor, logp: Tensor, watched: Sequence[int] | Tensor) -> dict[str, Tensor]:
+def tracked_token_metrics(logits: Tensor, logp: Tensor, watched: Sequence[int] | Tensor) -> dict[str, Tensor]:
     """What the model thinks of these tokens, (n,) ids. logits, logp: (vocab,) of it."""
     if not len(watched):
         return {}
@@ -82,17 +84,17 @@ def followed(logits: Tensor, logp: Tensor, watched: Sequence[int] | Tensor) -> d
     return {"watched": torch.stack([ids.float(), logp[ids], ranks.float(), logits[ids]], dim=1)}
 
 
-def brought_over(tensors: Mapping[str, Tensor]) -> Numbers:
+def to_host(tensors: Mapping[str, Tensor]) -> Numbers:
     """Every tensor as float32 on the host, flattened, through a single copy (which waits for the device)."""
-    return apart(together(tensors), {name: tensor.numel() for name, tensor in tensors.items()})
+    return unpack(pack(tensors), {name: tensor.numel() for name, tensor in tensors.items()})
 
 
-def together(tensors: Mapping[str, Tensor]) -> Tensor:
+def pack(tensors: Mapping[str, Tensor]) -> Tensor:
     """(n,) float32."""
     return torch.cat([tensor.reshape(-1).float() for tensor in tensors.values()])
 
 
-def apart(flat: Tensor, sizes: Mapping[str, int]) -> Numbers:
+def unpack(flat: Tensor, sizes: Mapping[str, int]) -> Numbers:
     """What was put together, on the host. sizes: how many numbers each name has."""
     return dict(zip(sizes, np.split(flat.cpu().numpy(), np.cumsum(list(sizes.values()))[:-1]), strict=True))
 
@@ -101,7 +103,7 @@ def step_record(
     numbers: Numbers,
     stages: tuple[str, ...],
     visible_keys: tuple[int | None, ...],
-    recent: Recent,
+    recent: RunningStats,
     text: TextStream,
     **known: Any,
 ) -> Step:
@@ -113,7 +115,7 @@ def step_record(
     surprisal, entropy = float(numbers["surprisal"][0]), float(numbers["entropy"][0])
     n_layers, n_candidates = len(visible_keys), len(numbers["ids"])
     head_entropy, blocks = numbers["head_entropy"].reshape(n_layers, -1), numbers["blocks"].reshape(n_layers, -1)
-    judgement = recent.judge(
+    stats = recent.evaluate(
         entropy,
         float(numbers["varentropy"][0]),
         surprisal,
@@ -146,7 +148,7 @@ def step_record(
         visible_keys=visible_keys,
         blocks=Grid.of(blocks),
         watched=_watched(numbers),
-        **judgement._asdict(),
+        **stats._asdict(),
         **known,
     )
 

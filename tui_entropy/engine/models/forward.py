@@ -22,7 +22,7 @@ def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
     more: what the model is told beside them.
     """
     keep: int | Tensor = 1
-    if ids.shape[1] > 1 and "logits_to_keep" in taken_by(loaded.anatomy.decoder):
+    if ids.shape[1] > 1 and "logits_to_keep" in taken_by(loaded.architecture.decoder):
         # The blocks of such a decoder would leave out the other tokens too, of which all is to be seen.
         keep = torch.tensor([ids.shape[1] - 1], device=ids.device)
     logits: Tensor = read(loaded.model, cache, ids, logits_to_keep=keep, **more).logits[:, -1]

@@ -8,7 +8,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.tokenization.tokenizer import Codec
 from tui_entropy.records.model import ModelCard
 
@@ -18,7 +18,7 @@ class Loaded:
     model: PreTrainedModel
     """In eval mode, without gradients, with the attention implementation that is its default."""
     codec: Codec
-    anatomy: Anatomy
+    architecture: Architecture
     card: ModelCard
     graph: bool = False
     """Decode steps may run as a CUDA graph, where there are any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.reliability.report import FAIL, IN_DTYPE, NOTED, PASS, Check, Report
 from tui_entropy.metrics.standard import SERIES
@@ -17,10 +17,10 @@ NUMBERS = (*(f"series {series.name}" for series in SERIES), *(f"stage {stage}" f
 UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 
 
-def trust(anatomy: Anatomy, card: ModelCard, report: Report | None) -> dict[str, Trust]:
+def trust(architecture: Architecture, card: ModelCard, report: Report | None) -> dict[str, Trust]:
     """Group (of TRUSTED) -> what its numbers are worth, and each of NUMBERS that is worth something else. report: of
     this model, machine and these versions."""
-    groups = {group: missing(group, anatomy) or judged(group, card.dtype, report) for group in TRUSTED}
+    groups = {group: missing(group, architecture) or judged(group, card.dtype, report) for group in TRUSTED}
     there = {group for group, told in groups.items() if told.level != "unavailable"}
     return groups if report is None else groups | of_numbers(report, there)
 
@@ -40,10 +40,10 @@ def of_numbers(report: Report, groups: set[str]) -> dict[str, Trust]:
     return told
 
 
-def missing(group: str, anatomy: Anatomy) -> Trust | None:
+def missing(group: str, architecture: Architecture) -> Trust | None:
     """Why a model has no such numbers; None where it has."""
     if group in ("heads", "attention"):
-        layers = AttentionProbe(anatomy, keep=0).layers
+        layers = AttentionProbe(architecture, keep=0).layers
         if not layers:
             return Trust("unavailable", NO_ATTENTION)
         if group == "attention" and not any(layer.holds_keys for layer in layers):

@@ -21,9 +21,9 @@ from torch.nn.functional import threshold
 
 from tui_entropy.engine.sampling.distribution import (
     HUGE,
-    Chained,
-    Past,
+    ChainResult,
     Row,
+    SamplingContext,
     is_dynamic,
     is_greedy,
     is_mirostat_alone,
@@ -34,7 +34,7 @@ from tui_entropy.records.knobs import is_off
 from tui_entropy.records.sampling import Knobs
 
 
-def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
+def apply(knobs: Knobs, logits: Tensor, past: SamplingContext) -> ChainResult:
     """Run the stages that are on, in `knobs.order`, each on what the one before it left.
 
     logits: (vocab,). Nothing here waits for an accelerator but DRY, which reads the context on the host.
@@ -42,7 +42,7 @@ def apply(knobs: Knobs, logits: Tensor, past: Past) -> Chained:
     return chain(stages(knobs), knobs, logits, past, narrows=logits.device.type == "cpu")
 
 
-def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: Past, narrows: bool) -> Chained:
+def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: SamplingContext, narrows: bool) -> ChainResult:
     """Run these stages. narrows: see Row; where it does not, the numbers of `knobs` may be 0-d tensors on the device,
     and then Python looks at none of them."""
     scores = threshold(logits.detach().float().clamp(max=HUGE), -HUGE, -torch.inf)
@@ -60,24 +60,25 @@ def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: Past, narrows
             rows.append(replace(row, scores=rescore(stage, knobs, row, past), rescored=True))
         else:
             rows.append(narrow(row, keep_mask(stage, knobs, row, past)))
-    return Chained(on, tuple(rows))
+    return ChainResult(on, tuple(rows))
 
 
-def only(chained: Chained, stage: str, token_id: int | Tensor) -> Chained:
+def force_token(chained: ChainResult, stage: str, token_id: int | Tensor) -> ChainResult:
     """One more stage, of this name, that leaves one token; even one that was removed before."""
     before = chained.rows[-1]
     ids = torch.as_tensor(token_id, device=before.scores.device).reshape(1)
     row = Row(before.scores.new_zeros(1), before.vocab, ids)
     if not before.narrows:
         row = Row(row.whole(row.scores), before.vocab, narrows=False)
-    return Chained((*chained.stages, stage), (*chained.rows, row))
+    return ChainResult((*chained.stages, stage), (*chained.rows, row))
 
 
 def draw(scores: Tensor, seed: int, position: int) -> Tensor:
     """One token from softmax(scores), as a 0-d int64 id: the Gumbel-max trick.
 
-    scores: (vocab,), -inf for what can not be drawn. The luck of a token depends on (seed, position, token id) alone,
-    not on what else survived, nor on the device (up to the rounding of a logarithm). A single survivor is certain.
+    scores: (vocab,), -inf for what can not be drawn. The noise of a token depends on (seed, position, token id)
+    alone, not on what else survived, nor on the device (up to the rounding of a logarithm). A single survivor is
+    certain.
     """
     if scores.device.type != "cpu":
         return draw_of_all(scores, stream(seed, position))

@@ -21,7 +21,7 @@ models write the smallest number there is for what they mask."""
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class SamplingContext:
     """What the stages know beside the logits. The ids are int64 and on the device of the logits."""
 
     prompt: Tensor
@@ -36,7 +36,7 @@ class Past:
     """Ids of the tokens that end a repeated sequence for DRY."""
     banned: frozenset[int] = frozenset()
     """Ids of tokens that can not be drawn, unless nothing else is there."""
-    luck: Tensor | None = None
+    uniform: Tensor | None = None
     """0-d, the number that XTC asks, where it is already on the device."""
 
     def seen(self, last_n: int) -> Tensor:
@@ -99,7 +99,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Chained:
+class ChainResult:
     """What the chain made of one row of logits."""
 
     stages: tuple[str, ...]
@@ -117,7 +117,7 @@ class Chained:
         """(vocab,) float32, ln p of the final distribution."""
         return self.rows[-1].whole(self.rows[-1].logp)
 
-    def cut(self, token_ids: Tensor) -> Tensor:
+    def removed_by(self, token_ids: Tensor) -> Tensor:
         """(n,) ids -> (n,) int64: index into `stages` of the one that removed the token, -1 if it can be drawn."""
         gone = torch.stack([row.at(token_ids, row.scores) for row in self.rows]).isneginf()
         return (gone.long().argmax(0) - 1).where(gone[-1], -1)  # the first row where it is gone; row 0: never there

@@ -1,4 +1,4 @@
-"""The luck of a draw: numbers that are functions of seed and position, on any device."""
+"""The noise of a draw: numbers that are functions of seed and position, on any device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def gumbel_of(token_ids: Tensor, stream: int | Tensor) -> Tensor:
     return -(-(-_uniform(token_ids, stream)).log1p()).log()
 
 
-def luck(seed: int, position: int) -> float:
+def uniform(seed: int, position: int) -> float:
     """One uniform number per step: that of a token which is none, so independent of the noise of all that are."""
     return float(_uniform(torch.tensor([-1]), stream(seed, position)))
 

@@ -15,7 +15,7 @@ class Controls:
     """What a person has set, as the loop needs it."""
 
     knobs: Knobs
-    pushes: Mapping[int, Tensor]
+    offsets: Mapping[int, Tensor]
     """Block (1-based) -> (d_model,) added to its output."""
     clarifier: int | None = None
     """The token that the adaptive sampler may ask with."""

@@ -16,8 +16,8 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.sampling.distribution import GREEDY_BELOW, HUGE, Past, Row, is_dynamic, is_greedy
-from tui_entropy.engine.sampling.gumbel import luck
+from tui_entropy.engine.sampling.distribution import GREEDY_BELOW, HUGE, Row, SamplingContext, is_dynamic, is_greedy
+from tui_entropy.engine.sampling.gumbel import uniform
 from tui_entropy.records.sampling import PENALTIES, Knobs
 
 
@@ -26,7 +26,7 @@ def rescoring_stages(knobs: Knobs) -> tuple[str, ...]:
     return (*PENALTIES, "dry_multiplier", *(() if is_greedy(knobs) else ("temperature",)))
 
 
-def rescore(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+def rescore(stage: str, knobs: Knobs, row: Row, past: SamplingContext) -> Tensor:
     """(n,) scores after a stage that keeps every token."""
     value: float = getattr(knobs, stage)
     scores = row.scores
@@ -45,7 +45,7 @@ def rescore(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
     raise AssertionError(stage)
 
 
-def keep_mask(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
+def keep_mask(stage: str, knobs: Knobs, row: Row, past: SamplingContext) -> Tensor:
     """(n,) bool: which tokens a stage leaves, at least one."""
     value: float = getattr(knobs, stage)
     scores = row.scores
@@ -63,9 +63,9 @@ def keep_mask(stage: str, knobs: Knobs, row: Row, past: Past) -> Tensor:
         case "top_n_sigma":
             return _top_n_sigma(scores, value)
         case "xtc_probability":
-            if past.luck is not None:
-                return _xtc(row, knobs.xtc_threshold) | (past.luck >= value)
-            hit = luck(knobs.seed, past.position) < value
+            if past.uniform is not None:
+                return _xtc(row, knobs.xtc_threshold) | (past.uniform >= value)
+            hit = uniform(knobs.seed, past.position) < value
             return _xtc(row, knobs.xtc_threshold) if hit else torch.ones_like(scores, dtype=torch.bool)
         case "mirostat_tau":
             mu = 2 * value if past.mu is None else past.mu
@@ -100,7 +100,7 @@ def _nth_best(scores: Tensor, n: float | Tensor) -> Tensor:
     return scores.topk(min(int(n), len(scores))).values[-1:]
 
 
-def _counted(knobs: Knobs, past: Past) -> Tensor:
+def _counted(knobs: Knobs, past: SamplingContext) -> Tensor:
     """What frequency and presence penalty look at."""
     return past.seen(knobs.penalty_last_n) if knobs.penalty_last_n else past.written
 
@@ -112,7 +112,7 @@ def _counts(row: Row, token_ids: Tensor) -> Tensor:
     return counts if row.ids is None else counts[row.ids]
 
 
-def _dry(knobs: Knobs, row: Row, past: Past) -> Tensor:
+def _dry(knobs: Knobs, row: Row, past: SamplingContext) -> Tensor:
     """(n,) what DRY takes off: multiplier * base ^ (length - allowed), for a token that would go on repeating.
 
     Source: llama.cpp, llama_sampler_dry: the sequence repeated does not reach over a breaker, a breaker itself is not

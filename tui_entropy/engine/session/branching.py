@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.choose import choose, proposal
+from tui_entropy.engine.decoding.choose import build_step, choose
 from tui_entropy.engine.measure.clock import Clock
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import Travel
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.run import Run
 from tui_entropy.records.commands import AskAttention, Branch, Label, Reconsider
 from tui_entropy.records.events import AttentionRows, Labelled, Paused, Reconsidered, Switched, VectorsChanged
@@ -27,10 +27,10 @@ class Branches:
     def __init__(self, session: Session, bound: int) -> None:
         """bound: bytes that may be kept beside the run that is in the cache."""
         self.session = session
-        self.travel = Travel(session.loaded, session.probes, bound)
+        self.rewinder = Rewinder(session.loaded, session.probes, bound)
         self.runs: dict[int, Run] = {}
-        self._looked: tuple[object, Context] | None = None
-        """The step that was reconsidered last: which it was, and the context as it was then."""
+        self._looked: tuple[object, TokenSequence] | None = None
+        """The step that was reconsidered last: which it was, and the sequence as it was then."""
 
     def run(self, number: int) -> Run:
         """Raises UserError for one that is not there, or not any more."""
@@ -42,7 +42,7 @@ class Branches:
     def add(self, run: Run) -> None:
         """One more, which shares nothing with others. It is in the cache from now on."""
         self.runs[run.number] = run
-        self.travel.seat(run.context)
+        self.rewinder.activate(run.sequence)
 
     def branch(self, ask: Branch) -> int:
         """Write on from before a step, in its run or in a new one. Returns how many tokens are forced. Raises
@@ -50,11 +50,11 @@ class Branches:
         session, parent = self.session, self.run(ask.run)
         forced = self._forced(ask)
         self.check_step(parent, ask.step)
-        here = parent is session.now and session.first_writes and ask.step == parent.context.n_written
+        here = parent is session.run and session.first_writes and ask.step == parent.sequence.n_written
         if not here:
             self._begin(parent, ask.step)
-        assert session.context is not None
-        session.context.forced, session.context.banned = forced, frozenset(ask.ban)
+        assert session.sequence is not None
+        session.sequence.forced, session.sequence.banned = forced, frozenset(ask.ban)
         if here:
             session.propose_again()
         return len(forced)
@@ -62,13 +62,13 @@ class Branches:
     def _begin(self, parent: Run, step: int) -> None:
         """A new run that shares what comes before a step."""
         session, card = self.session, self.session.loaded.card
-        if parent.context.n_prompt + step >= card.context:
+        if parent.sequence.n_prompt + step >= card.context:
             raise UserError(f"before step {step} the context of {card.context} tokens is full: branch off earlier")
         session.lanes.stop()
         session.leave()
-        context = parent.context.branch(step, parent.started.max_tokens)
+        sequence = parent.sequence.branch(step, parent.started.max_tokens)
         number = session.new_number()
-        how = self.travel.seat(context)
+        how = self.rewinder.activate(sequence)
         started = replace(
             parent.started,
             run=number,
@@ -79,7 +79,7 @@ class Branches:
             how=how,
             twin_of=None,
         )
-        run = self.runs[number] = Run(started, context, session.set_now(), session.vectors, parent.score_prompt)
+        run = self.runs[number] = Run(started, sequence, session.set_now(), session.vectors, parent.score_prompt)
         session.emit(started)
         session.enter(run)
 
@@ -92,7 +92,7 @@ class Branches:
         return [*ask.token_ids, *(codec.continuing(ask.text) if ask.text else ())]
 
     def check_step(self, run: Run, step: int) -> None:
-        written = run.context.n_written
+        written = run.sequence.n_written
         if not 0 <= step <= written:
             raise UserError(f"run {run.number} has {written} steps, so there is no step {step} in it: go back first")
 
@@ -105,7 +105,7 @@ class Branches:
         session.leave()
         session.emit(Switched(number))
         session.take_over(run)
-        how = self.travel.seat(run.context)
+        how = self.rewinder.activate(run.sequence)
         session.enter(run)
         if run.ended is None:
             session.emit(Paused(number, how))
@@ -114,7 +114,7 @@ class Branches:
     def label(self, ask: Label) -> None:
         """Name it, star it, delete it, or bring it back. Raises UserError."""
         run = self.run(ask.run)
-        if ask.deleted and run is self.session.now:
+        if ask.deleted and run is self.session.run:
             raise UserError(f"run {ask.run} is the one that you are in: go to another one before it is deleted")
         run.name = run.name if ask.name is None else ask.name
         run.starred = run.starred if ask.starred is None else ask.starred
@@ -124,8 +124,8 @@ class Branches:
         self.session.emit(Labelled(run.number, run.name, run.starred, run.deleted))
 
     def _drop_unused(self) -> None:
-        in_use = (run.context.stamps for run in self.runs.values() if not run.deleted)
-        self.travel.kept.drop(set().union(*in_use))
+        in_use = (run.sequence.prefix_ids for run in self.runs.values() if not run.deleted)
+        self.rewinder.prefix_cache.drop(set().union(*in_use))
 
     def reconsider(self, ask: Reconsider) -> Reconsidered:
         """A step as it would be with other knobs. The model is asked once for as long as it is the same step. Raises
@@ -135,9 +135,9 @@ class Branches:
         self.check_step(run, ask.step)
         session, then = self.session, self._as_before(run, ask.step)
         now = session.made({}, ask.knobs)
-        clock = Clock(session.loaded.model.device, then.at)
+        clock = Clock(session.loaded.model.device, then.elapsed_seconds)
         assert then.logits is not None
-        step, _ = proposal(
+        step, _ = build_step(
             session.loaded,
             session.probes,
             then,
@@ -148,51 +148,51 @@ class Branches:
         )
         return Reconsidered(step)
 
-    def _as_before(self, run: Run, step: int) -> Context:
-        """The context as it was before a step, with what was forced and banned there, and what the model said."""
-        position = run.context.n_prompt + step - 1
-        if position >= len(run.context.stamps):
+    def _as_before(self, run: Run, step: int) -> TokenSequence:
+        """The sequence as it was before a step, with what was forced and banned there, and what the model said."""
+        position = run.sequence.n_prompt + step - 1
+        if position >= len(run.sequence.prefix_ids):
             raise UserError(f"step {step} of run {run.number} was not come to yet: continue first")
-        which = run.number, step, run.context.stamps[position]
+        which = run.number, step, run.sequence.prefix_ids[position]
         if self._looked is None or self._looked[0] != which:
-            then = run.context.branch(step)
-            seen = self.travel.revisit(run.context, position)
-            then.held, then.vectors, then.logits = seen.held, seen.vectors, seen.logits
+            then = run.sequence.branch(step)
+            seen = self.rewinder.recompute_step(run.sequence, position)
+            then.attention_state, then.vectors, then.logits = seen.attention_state, seen.vectors, seen.logits
             self._looked = which, then
         then = self._looked[1]
-        pending = [run.context.forced[0]] if run.context.forced else [], run.context.banned
-        newest = step == run.context.n_written
-        then.forced, then.banned = pending if newest else run.context.meddled.get(step, ([], frozenset()))
+        pending = [run.sequence.forced[0]] if run.sequence.forced else [], run.sequence.banned
+        newest = step == run.sequence.n_written
+        then.forced, then.banned = pending if newest else run.sequence.interventions.get(step, ([], frozenset()))
         return then
 
     def rebuild(self) -> None:
         """Read the whole text of the present run again, under the vectors that are set."""
-        session, run = self.session, self.session.now
+        session, run = self.session, self.session.run
         assert run is not None
-        began, context, pushes = perf_counter(), run.context, session.pushes()
-        n = min(len(context.stamps), context.n_tokens - 1)
-        before = context.pushes, context.stamps
+        began, sequence, offsets = perf_counter(), run.sequence, session.offsets()
+        n = min(len(sequence.prefix_ids), sequence.n_tokens - 1)
+        before = sequence.offsets, sequence.prefix_ids
         session.leave()
-        context.let_go()
-        context.pushes, context.stamps = [], []
-        context.note(n, pushes)
+        sequence.reset_cache()
+        sequence.offsets, sequence.prefix_ids = [], []
+        sequence.mark_read(n, offsets)
         try:
             session.read_all()
         except BaseException:
-            context.pushes, context.stamps = before
+            sequence.offsets, sequence.prefix_ids = before
             raise
-        run.controls, run.vectors = session.made(pushes, run.controls.knobs), session.vectors
+        run.controls, run.vectors = session.made(offsets, run.controls.knobs), session.vectors
         self._drop_unused()
         session.resume()
         seconds = perf_counter() - began
-        session.emit(VectorsChanged(run.number, context.n_written, run.vectors, True, seconds))
+        session.emit(VectorsChanged(run.number, sequence.n_written, run.vectors, True, seconds))
 
     def rows(self, ask: AskAttention) -> AttentionRows | None:
         """Attention rows of the present run. None before the first."""
-        run = self.session.now
-        return None if run is None else self.travel.rows(run.context, ask, run.number)
+        run = self.session.run
+        return None if run is None else self.rewinder.rows(run.sequence, ask, run.number)
 
     def abandon(self) -> None:
         """After a failure: read the texts again from their ids."""
         self._looked = None
-        self.travel.forget()
+        self.rewinder.forget()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.batching import part
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.shadow import SAME_LOGITS, Pushes, ShadowLane, cast
+from tui_entropy.engine.sequence.batching import leave_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.shadow import SAME_LOGITS, Offsets, ShadowRun, create_shadow
 from tui_entropy.engine.session.twin import TwinRun
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.records.commands import Branch, Twin
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tui_entropy.engine.session.session import Session
 
 
-class Lanes:
+class Comparisons:
     """A session has a shadow or a twin, or neither.
 
     A shadow goes with whatever run is written: where that is another one, or goes back in its text, the shadow reads
@@ -34,8 +34,8 @@ class Lanes:
         self.session = session
         self.twin: TwinRun | None = None
         self._wanted: Lane | None = None
-        self._told: tuple[Lane | None, Context | None] = (None, None)
-        self._pushes: Pushes = {}
+        self._shadow_of: tuple[Lane | None, TokenSequence | None] = (None, None)
+        self._offsets: Offsets = {}
         """What the watched lane was under when its shadow was cast."""
 
     # --- Shadow ------------------------------------------------------------------------------------------------
@@ -48,67 +48,74 @@ class Lanes:
             )
         if lane is not None and lane.knobs is not None:
             check(lane.knobs, self.session.loaded.card.vocab)
-        if lane is not None and self.session.context is not None:
-            self._prompt(lane, self.session.context)
+        if lane is not None and self.session.sequence is not None:
+            self._prompt(lane, self.session.sequence)
         self._wanted = lane
 
-    def settle(self, context: Context, now: Controls) -> None:
+    def settle(self, sequence: TokenSequence, now: Controls) -> None:
         """Asked before each forward pass and each choice: what is wanted becomes what is there."""
         if self.twin is not None:
             self.twin.settled()
-        lane, shadow = self._wanted, context.shadow
-        if context.n_read < context.n_tokens - 1 or (lane, shadow) == (None, None):
+        lane, shadow = self._wanted, sequence.shadow
+        if sequence.n_read < sequence.n_tokens - 1 or (lane, shadow) == (None, None):
             return
-        if lane is not None and self._told == (lane, context) and shadow is not None and self._fits(context, now):
+        if (
+            lane is not None
+            and self._shadow_of == (lane, sequence)
+            and shadow is not None
+            and self._fits(sequence, now)
+        ):
             return
-        self.leave(context)
-        run, index = self.session.run, context.n_written
+        self.leave(sequence)
+        run, index = self.session.run_number, sequence.n_written
         if lane is None:
             self.session.emit(ShadowChanged(run, index, None))
             return
         began = time.perf_counter()
         try:
-            context.shadow = self._cast(lane, context, now)
+            sequence.shadow = self._cast(lane, sequence, now)
         except UserError as mistake:
             self._wanted = None
             self.session.emit(ShadowChanged(run, index, None, how=str(mistake)))
             return
-        self._told, self._pushes = (lane, context), now.pushes
+        self._shadow_of, self._offsets = (lane, sequence), now.offsets
         seconds = time.perf_counter() - began
-        self.session.emit(ShadowChanged(run, index, lane, context.shadow.how, seconds))
+        self.session.emit(ShadowChanged(run, index, lane, sequence.shadow.how, seconds))
 
-    def leave(self, context: Context | None) -> None:
-        """Nothing stands beside this context any more."""
-        if context is not None and context.shadow is not None:
-            part(context)
-            context.shadow = None
-        self._told = (None, None)
+    def leave(self, sequence: TokenSequence | None) -> None:
+        """Nothing stands beside this sequence any more."""
+        if sequence is not None and sequence.shadow is not None:
+            leave_batch(sequence)
+            sequence.shadow = None
+        self._shadow_of = (None, None)
 
-    def _fits(self, context: Context, now: Controls) -> bool:
+    def _fits(self, sequence: TokenSequence, now: Controls) -> bool:
         """Whether the shadow that is there is still the one that is wanted."""
-        assert context.shadow is not None
-        own = context.shadow.context
-        if context.shadow.how == SAME_LOGITS:
-            return now.pushes is self._pushes
-        behind = own.n_written == context.n_written and own.n_tokens - own.n_read == context.n_tokens - context.n_read
-        return behind and (own.room > 0 or not context.room)
+        assert sequence.shadow is not None
+        own = sequence.shadow.sequence
+        if sequence.shadow.how == SAME_LOGITS:
+            return now.offsets is self._offsets
+        behind = (
+            own.n_written == sequence.n_written and own.n_tokens - own.n_read == sequence.n_tokens - sequence.n_read
+        )
+        return behind and (own.n_remaining > 0 or not sequence.n_remaining)
 
-    def _cast(self, lane: Lane, context: Context, now: Controls) -> ShadowLane:
+    def _cast(self, lane: Lane, sequence: TokenSequence, now: Controls) -> ShadowRun:
         session = self.session
-        prompt = self._prompt(lane, context)
-        under = None if lane.vectors is None else control_vector.pushes(lane.vectors, session.directions)
-        controls = None if lane.knobs is None else session.made(now.pushes, lane.knobs)
-        return cast(session.loaded, session.probes, context, now, prompt, under, controls)
+        prompt = self._prompt(lane, sequence)
+        under = None if lane.vectors is None else control_vector.offsets(lane.vectors, session.directions)
+        controls = None if lane.knobs is None else session.made(now.offsets, lane.knobs)
+        return create_shadow(session.loaded, session.probes, sequence, now, prompt, under, controls)
 
-    def _prompt(self, lane: Lane, context: Context) -> list[int]:
-        """Ids of the prompt of a lane beside a context. Raises UserError where it leaves no room."""
+    def _prompt(self, lane: Lane, sequence: TokenSequence) -> list[int]:
+        """Ids of the prompt of a lane beside a sequence. Raises UserError where it leaves no room."""
         if lane.prompt is None:
-            return context.prompt.tolist()
+            return sequence.prompt.tolist()
         card, codec = self.session.loaded.card, self.session.loaded.codec
         ids = codec.encode(lane.prompt, lane.system, self.session.chat)
-        if len(ids) + context.n_written >= card.context:
+        if len(ids) + sequence.n_written >= card.context:
             raise UserError(
-                f"the other prompt and the text have {len(ids) + context.n_written} tokens and {card.name} reads at "
+                f"the other prompt and the text have {len(ids) + sequence.n_written} tokens and {card.name} reads at "
                 f"most {card.context}: shorten that prompt"
             )
         return ids
@@ -125,8 +132,8 @@ class Lanes:
             check(lane.knobs, self.session.loaded.card.vocab)
         if lane.prompt is not None and ask.step:
             raise UserError("a lane with another prompt has no part of this text: begin the two at the first token")
-        prompt = self._prompt(lane, run.context)
-        if run is session.now and session.first_writes and ask.step == run.context.n_written:
+        prompt = self._prompt(lane, run.sequence)
+        if run is session.run and session.first_writes and ask.step == run.sequence.n_written:
             self.stop()
             self.set_shadow(None)
             session.propose_again()
@@ -158,13 +165,13 @@ class Lanes:
         if self.twin is not None:
             self.twin.end(reason)
             self._let_go(self.twin)
-        self.leave(self.session.context)
+        self.leave(self.session.sequence)
 
     def abandon(self) -> None:
-        self.twin, self._told = None, (None, None)
+        self.twin, self._shadow_of = None, (None, None)
         for run in self.session.branches.runs.values():
-            run.context.shadow = None
-            run.context.rows = [run.context]
+            run.sequence.shadow = None
+            run.sequence.batch = [run.sequence]
 
     def _of_twin(self, act: Callable[[TwinRun], Step | None]) -> Step | None:
         step = None if self.twin is None else act(self.twin)
@@ -174,6 +181,6 @@ class Lanes:
 
     def _let_go(self, twin: TwinRun) -> None:
         """It is a run like any other now, and not the one in the cache."""
-        part(twin.context)
-        twin.context.let_go()
+        leave_batch(twin.sequence)
+        twin.sequence.reset_cache()
         self.twin = None

@@ -15,21 +15,21 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from tui_entropy.engine.cache.kv_cache import RoomyCache, columns
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache, kv_slices
 from tui_entropy.engine.decoding.instruments import Instruments
-from tui_entropy.engine.instruments.head_measures import Held
+from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.tensor_metrics import log_probs
 from tui_entropy.engine.measure.finite import broken, refuse
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.chain import apply, draw, first_mu, next_mu
-from tui_entropy.engine.sampling.distribution import Past
+from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.tokenization.spelling import LOOKED_BACK
 from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream
-from tui_entropy.records.commands import AskFan
-from tui_entropy.records.events import Fanned, FanRow
+from tui_entropy.records.commands import SampleContinuations
+from tui_entropy.records.events import Continuation, SampledContinuations
 
 MOST_BYTES = 1 << 30
 """Of keys and values at a time; rows that do not fit beside each other come one batch after the other."""
@@ -44,24 +44,31 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Before:
+class Snapshot:
     """A text as it was before one of its steps."""
 
     prompt: Tensor
     """(n,) ids."""
     written: Tensor
     """(m,) ids."""
-    lag: int
+    position_offset: int
     mu: float | None
-    """See Context for both."""
+    """See TokenSequence for both."""
     cache: Cache
     """Which holds all of it; copied, and not written to."""
     logits: Tensor
     """(vocab,) float32 after the last of it."""
 
     @classmethod
-    def of(cls, context: Context, step: int, cache: Cache, logits: Tensor) -> Self:
-        return cls(context.prompt, context.written[:step], context.lag, context.mus[step], cache, logits)
+    def of(cls, sequence: TokenSequence, step: int, cache: Cache, logits: Tensor) -> Self:
+        return cls(
+            sequence.prompt,
+            sequence.written[:step],
+            sequence.position_offset,
+            sequence.mirostat_mus[step],
+            cache,
+            logits,
+        )
 
     @property
     def position(self) -> int:
@@ -71,55 +78,60 @@ class Before:
     @property
     def bytes_per_token(self) -> int:
         """Of keys and values in one row."""
-        held = columns(self.cache, 0, 1).values()
+        held = kv_slices(self.cache, 0, 1).values()
         return sum(keys[:1].nbytes + values[:1].nbytes for keys, values in held)
 
     def times(self, n: int) -> Cache:
         """Its cache in n rows, to be written on."""
-        if isinstance(self.cache, RoomyCache):
-            return self.cache.beginning(self.position, n)
+        if isinstance(self.cache, PreallocatedCache):
+            return self.cache.repeat_prefix(self.position, n)
         return copy.deepcopy(self.cache)
 
 
 @torch.inference_mode()
-def fan(loaded: Loaded, probes: Instruments, before: Before, now: Controls, ask: AskFan) -> Fanned:
+def fan(
+    loaded: Loaded, probes: Instruments, before: Snapshot, now: Controls, ask: SampleContinuations
+) -> SampledContinuations:
     """Continuations from there, under the knobs and vectors of now. What the probes know stays as it is.
 
-    Row n has the luck of seed + n, so row 0 says what the run itself would write, up to the rounding of a batch. An
+    Row n has the noise of seed + n, so row 0 says what the run itself would write, up to the rounding of a batch. An
     adaptive sampler is passed over, as attention is not measured; so is what is forced.
     """
     began = time.perf_counter()
     length = min(ask.tokens, loaded.card.context - before.position)
     together = 1
-    if isinstance(before.cache, RoomyCache):
+    if isinstance(before.cache, PreallocatedCache):
         together = max(MOST_BYTES // max(before.bytes_per_token * (before.position + length), 1), 1)
     rows: list[Row] = []
-    probes.steering.set(now.pushes)
+    probes.steering.set(now.offsets)
     with probes.aside():
-        probes.attention.held, probes.residual.vectors = Held(keeps=False), list(probes.residual.vectors)
+        probes.attention.attention_state, probes.residual.vectors = (
+            AttentionState(keeps=False),
+            list(probes.residual.vectors),
+        )
         for first in range(0, ask.n, together):
             last = min(first + together, ask.n)
             rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
     newest = torch.cat([before.prompt, before.written])[-LOOKED_BACK:].tolist()
-    return fanned(ask, rows, loaded.codec, time.perf_counter() - began, newest)
+    return group_continuations(ask, rows, loaded.codec, time.perf_counter() - began, newest)
 
 
-def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int], length: int) -> list[Row]:
+def written(loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int) -> list[Row]:
     """What each seed writes after the text, until an end of text or that many tokens, all in one batch."""
     eos_ids = loaded.codec.eos_ids
     cache = before.times(len(seeds))
     rows = [Row([], 0.0, False) for _ in seeds]
-    mus = [before.mu] * len(rows)
+    mirostat_mus = [before.mu] * len(rows)
     ids = before.written.expand(len(rows), -1)
     every = before.logits.expand(len(rows), -1)
     for at in range(length):
         drawn, probable, finals = [], [], []
-        for nth, (seed, mu) in enumerate(zip(seeds, mus, strict=True)):
-            position = before.position - before.lag + at
+        for nth, (seed, mu) in enumerate(zip(seeds, mirostat_mus, strict=True)):
+            position = before.position - before.position_offset + at
             logp = log_probs(every[nth])
             if broken(logp):
                 refuse(every[nth], f"{at + 1} tokens into continuation {nth + 1}")
-            past = Past(before.prompt, ids[nth], position, mu, now.breakers, frozenset(now.knobs.banned))
+            past = SamplingContext(before.prompt, ids[nth], position, mu, now.breakers, frozenset(now.knobs.banned))
             chained = apply(now.knobs, every[nth], past)
             token = draw(chained.scores, seed, position)
             drawn.append(token)
@@ -133,7 +145,7 @@ def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int],
                 continue
             rows[nth] = Row([*token_ids, int(token_id)], total + logprob, int(token_id) in eos_ids)
             if now.knobs.mirostat_tau:
-                mus[nth] = next_mu(first_mu(mus[nth], now.knobs), now.knobs, math.exp(final))
+                mirostat_mus[nth] = next_mu(first_mu(mirostat_mus[nth], now.knobs), now.knobs, math.exp(final))
         ids = torch.cat([ids, newest[:, None]], 1)
         if all(row.ended for row in rows) or at + 1 == length:
             break
@@ -141,7 +153,9 @@ def written(loaded: Loaded, before: Before, now: Controls, seeds: Sequence[int],
     return rows
 
 
-def fanned(ask: AskFan, rows: Sequence[Row], codec: Codec, seconds: float, before: Sequence[int]) -> Fanned:
+def group_continuations(
+    ask: SampleContinuations, rows: Sequence[Row], codec: Codec, seconds: float, before: Sequence[int]
+) -> SampledContinuations:
     """Rows that say the same in one group, the largest group first. before: ids of what they go on from."""
     texts = [
         TextStream(codec, before).spell(i for i in row.token_ids if i not in codec.eos_ids).decode("utf-8", "replace")
@@ -152,11 +166,11 @@ def fanned(ask: AskFan, rows: Sequence[Row], codec: Codec, seconds: float, befor
     place = {key: nth for nth, (key, _) in enumerate(groups)}
     shares = [count / len(rows) for _, count in groups]
     told = tuple(
-        FanRow(text, tuple(row.token_ids), row.logprob, row.ended, place[key])
+        Continuation(text, tuple(row.token_ids), row.logprob, row.ended, place[key])
         for text, row, key in zip(texts, rows, keys, strict=True)
     )
     entropy = max(-sum(share * math.log(share) for share in shares), 0.0)
-    return Fanned(ask.run, ask.step, told, ask.tokens, ask.same, entropy, seconds)
+    return SampledContinuations(ask.run, ask.step, told, ask.tokens, ask.same, entropy, seconds)
 
 
 def normalised(text: str) -> str:

@@ -1,7 +1,7 @@
 """Going back in a text, and from one to another, with as little as possible read again.
 
-One cache serves all texts of a session: that of the context that is seated. Where every layer keeps its keys by
-position, the first n tokens of it are a view, exact to the bit. Layers that carry a state can only be put back to a
+One cache serves all texts of a session: that of the active sequence. Where every layer keeps its keys by position,
+the first n tokens of it are a view, exact to the bit. Layers that carry a state can only be put back to a
 copy of an earlier one; the tokens after that are read again, one by one as they were at first.
 """
 
@@ -16,14 +16,22 @@ from torch import Tensor
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.cache.kv_cache import RoomyCache, RoomyLayer, States, appended_to, as_of, columns, states
-from tui_entropy.engine.cache.prefix_cache import Kept
+from tui_entropy.engine.cache.kv_cache import (
+    PreallocatedCache,
+    PreallocatedLayer,
+    RecurrentStates,
+    kv_slices,
+    recurrent_states,
+    truncated,
+    with_segment,
+)
+from tui_entropy.engine.cache.prefix_cache import PrefixCache
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sequence.batching import part
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.continuations import Before
+from tui_entropy.engine.sequence.batching import leave_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.continuations import Snapshot
 from tui_entropy.engine.session.shadow import read_up_to
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.events import AttentionRows
@@ -32,213 +40,223 @@ CHECKPOINT = 32
 """Written tokens from one state that is kept to the next."""
 
 
-def revisit(
-    loaded: Loaded, probes: Instruments, context: Context, position: int, known: tuple[int, States] | None = None
-) -> Context:
+def recompute_step(
+    loaded: Loaded,
+    probes: Instruments,
+    sequence: TokenSequence,
+    position: int,
+    known: tuple[int, RecurrentStates] | None = None,
+) -> TokenSequence:
     """The forward pass of the token at `position` once more, as when it was read by itself: to the bit in float32.
 
     Costs one such pass where the cache holds the tokens before it; those that it lacks are read once more too.
-    Nothing is changed: not the context, not its cache, not what the probes know. known: for a model whose layers
+    Nothing is changed: not the sequence, not its cache, not what the probes know. known: for a model whose layers
     carry a state, after how many tokens, and that state; without it all tokens before are read once more.
 
-    Returns what is to be seen of it: `logits`, `held` and `vectors` of a context that has no cache.
+    Returns what is to be seen of it: `logits`, `attention_state` and `vectors` of a sequence that has no cache.
     """
-    with looking_back(loaded, probes, context, position, position + 1, known) as then:
+    with replayed_span(loaded, probes, sequence, position, position + 1, known) as then:
         return then
 
 
 @contextmanager
-def looking_back(
+def replayed_span(
     loaded: Loaded,
     probes: Instruments,
-    context: Context,
+    sequence: TokenSequence,
     first: int,
     last: int,
-    known: tuple[int, States] | None = None,
-) -> Iterator[Context]:
+    known: tuple[int, RecurrentStates] | None = None,
+) -> Iterator[TokenSequence]:
     """Read the tokens from `first` to before `last` once more, those that were read under the same in one pass.
 
-    Yields the context as it was after them. After the `with` it has no cache, and everything else is as it was.
+    Yields the sequence as it was after them. After the `with` it has no cache, and everything else is as it was.
     """
-    start, state = known or (0, states(new_cache(loaded.model, loaded.anatomy)))
-    if loaded.anatomy.croppable:
-        start = min(first, context.n_read)
-    cache = context.cache
-    if len(context.rows) > 1:
-        assert isinstance(cache, RoomyCache)
-        cache = cache.row(context.row)
-    there = columns(cache, start, min(last, context.n_read))
+    start, state = known or (0, recurrent_states(new_cache(loaded.model, loaded.architecture)))
+    if loaded.architecture.croppable:
+        start = min(first, sequence.n_read)
+    cache = sequence.cache
+    if len(sequence.batch) > 1:
+        assert isinstance(cache, PreallocatedCache)
+        cache = cache.batch_row(sequence.batch_index)
+    there = kv_slices(cache, start, min(last, sequence.n_read))
     before = {index: (keys.clone(), values.clone()) for index, (keys, values) in there.items()}
-    then = copy.copy(context)
-    then.let_go()
-    then.rows, then.shadow, then.n_tokens = [then], None, first + 1
+    then = copy.copy(sequence)
+    then.reset_cache()
+    then.batch, then.shadow, then.n_tokens = [then], None, first + 1
     try:
-        then.cache, then.n_read = as_of(cache, start, state), start
+        then.cache, then.n_read = truncated(cache, start, state), start
         with probes.aside():
-            while then.behind:
-                _read_again(loaded, probes, then, *then.stretch(PREFILL_CHUNK))
+            while then.n_pending:
+                _reread(loaded, probes, then, *then.next_chunk(PREFILL_CHUNK))
             then.n_tokens = last
             while then.n_read < last:
-                _read_again(loaded, probes, then, *then.alike(last))
+                _reread(loaded, probes, then, *then.span_under_same_steering(last))
             yield then
     finally:
         with torch.inference_mode():
             for index, pair in there.items():
                 for now, old in zip(pair, before[index], strict=True):
                     now.copy_(old)
-        then.cache, then.held.keys = new_cache(loaded.model, loaded.anatomy), {}
+        then.cache, then.attention_state.keys = new_cache(loaded.model, loaded.architecture), {}
 
 
 @torch.inference_mode()
-def _read_again(
-    loaded: Loaded, probes: Instruments, then: Context, last: int, under: Mapping[int, Tensor] | None
+def _reread(
+    loaded: Loaded, probes: Instruments, then: TokenSequence, last: int, under: Mapping[int, Tensor] | None
 ) -> None:
     if under is None:
         raise UserError("this text was not read so far: let it be written on first, or g begins it again")
     read(loaded, probes, then, last, under, 0, False)
 
 
-class Travel:
-    """Which context is in the cache, and what is kept of the others."""
+class Rewinder:
+    """Which sequence is in the cache, and what is kept of the others."""
 
     def __init__(self, loaded: Loaded, probes: Instruments, bound: int = 0) -> None:
-        """bound: bytes that may be kept beside the context that is seated."""
+        """bound: bytes that may be kept beside the sequence that is in the cache."""
         self.loaded = loaded
         self.probes = probes
-        self.kept = Kept(bound)
-        self.seated: Context | None = None
+        self.prefix_cache = PrefixCache(bound)
+        self.active: TokenSequence | None = None
 
     @torch.inference_mode()
-    def seat(self, context: Context) -> str:
-        """Have a context in the cache, all but its newest token, as far as that is there or kept: the loop reads the
-        rest. What the context before it has of its own is put aside. Returns in a phrase how it came back.
+    def activate(self, sequence: TokenSequence) -> str:
+        """Have a sequence in the cache, all but its newest token, as far as that is there or kept: the loop reads the
+        rest. What the sequence before it has of its own is put aside. Returns in a phrase how it came back.
 
-        Whatever fails in the middle, each context can be read from its ids again. One that shares its forward passes
+        Whatever fails in the middle, each sequence can be read from its ids again. One that shares its forward passes
         with another parts from it.
         """
-        leaving, self.seated = self.seated or context, None
-        part(leaving)
+        leaving, self.active = self.active or sequence, None
+        leave_batch(leaving)
         leaving.shadow = None
-        wanted, croppable = context.n_tokens - 1, self.loaded.anatomy.croppable
+        wanted, croppable = sequence.n_tokens - 1, self.loaded.architecture.croppable
         cache, n_read = leaving.cache, leaving.n_read
-        end = there = min(wanted, leaving.shared(context), n_read)
-        if not croppable and not any(isinstance(layer, RoomyLayer) for layer in cache.layers):
+        end = there = min(wanted, leaving.common_prefix(sequence), n_read)
+        if not croppable and not any(isinstance(layer, PreallocatedLayer) for layer in cache.layers):
             end = wanted  # all of it is in the states
-        tails = []
-        while end < wanted and (found := self.kept.tail(end, context.stamps, wanted)):
-            tails.append((end, found[0]))
+        segments = []
+        while end < wanted and (found := self.prefix_cache.segment(end, sequence.prefix_ids, wanted)):
+            segments.append((end, found[0]))
             end = found[1]
-        if leaving is not context:
-            self._keep_state(leaving)
-            self.kept.keep_tail(there, leaving.stamps[there:n_read], columns(cache, there, n_read))
-            context.held.kept = {at: query for at, query in leaving.held.kept.items() if at < there}
-        leaving.let_go()
-        for first, tail in tails:
-            cache = appended_to(cache, first, tail)
+        if leaving is not sequence:
+            self._put_state(leaving)
+            self.prefix_cache.put_segment(there, leaving.prefix_ids[there:n_read], kv_slices(cache, there, n_read))
+            sequence.attention_state.kept = {
+                at: query for at, query in leaving.attention_state.kept.items() if at < there
+            }
+        leaving.reset_cache()
+        for first, segment in segments:
+            cache = with_segment(cache, first, segment)
         if not end:
-            cache = context.cache  # nothing is in common, and what room there was goes with the text it was for
+            cache = sequence.cache  # nothing is in common, and what room there was goes with the text it was for
         if croppable:
-            context.n_read, context.cache = end, as_of(cache, end, {})
+            sequence.n_read, sequence.cache = end, truncated(cache, end, {})
         elif there == end == n_read:
-            context.n_read, context.cache = end, cache
+            sequence.n_read, sequence.cache = end, cache
         else:
-            n, state = self.state(context, end)
-            context.cache = as_of(cache, n, state)
-            context.n_read = n
-        self.kept.release(context.n_read, context.stamps)
-        self.seated = context
-        if not context.behind:
+            n, state = self.state(sequence, end)
+            sequence.cache = truncated(cache, n, state)
+            sequence.n_read = n
+        self.prefix_cache.release(sequence.n_read, sequence.prefix_ids)
+        self.active = sequence
+        if not sequence.n_pending:
             return "kept"
-        checkpoint = "from a checkpoint, " if context.n_read and not croppable else ""
-        return f"{checkpoint}{context.behind} tokens read again"
+        checkpoint = "from a checkpoint, " if sequence.n_read and not croppable else ""
+        return f"{checkpoint}{sequence.n_pending} tokens read again"
 
-    def state(self, context: Context, n: int) -> tuple[int, States]:
+    def state(self, sequence: TokenSequence, n: int) -> tuple[int, RecurrentStates]:
         """Of a model whose layers carry a state: the newest one that is known of the first n tokens, and of how many
         of them."""
-        found = self.kept.state(n, context.stamps)
-        return found or (0, states(new_cache(self.loaded.model, self.loaded.anatomy)))
+        found = self.prefix_cache.state(n, sequence.prefix_ids)
+        return found or (0, recurrent_states(new_cache(self.loaded.model, self.loaded.architecture)))
 
     def checkpoint(self, at_once: bool = False) -> None:
         """After every stretch and every token: keep the state of layers that carry one, where one is due."""
-        context = self.seated
-        if context and (at_once or context.n_read % CHECKPOINT == 0 or context.n_read == context.n_prompt - 1):
-            self._keep_state(context)
+        sequence = self.active
+        if sequence and (at_once or sequence.n_read % CHECKPOINT == 0 or sequence.n_read == sequence.n_prompt - 1):
+            self._put_state(sequence)
 
-    def catching_up(self, context: Context, last: int) -> Iterator[int]:
+    def read_missing(self, sequence: TokenSequence, last: int) -> Iterator[int]:
         """Read what was read before and is not in the cache, up to a position. Yields how much is there after each
         stretch."""
-        while context.n_read < min(last, len(context.stamps)) and context.behind:
-            _read_again(self.loaded, self.probes, context, *context.stretch(PREFILL_CHUNK))
+        while sequence.n_read < min(last, len(sequence.prefix_ids)) and sequence.n_pending:
+            _reread(self.loaded, self.probes, sequence, *sequence.next_chunk(PREFILL_CHUNK))
             self.checkpoint()
-            yield context.n_read
+            yield sequence.n_read
 
-    def _keep_state(self, context: Context) -> None:
-        if context.n_read:
-            self.kept.keep_state(context.stamps[context.n_read - 1], context.cache)
+    def _put_state(self, sequence: TokenSequence) -> None:
+        if sequence.n_read:
+            self.prefix_cache.put_state(sequence.prefix_ids[sequence.n_read - 1], sequence.cache)
 
-    def revisit(self, context: Context, position: int) -> Context:
-        """See the function of this name. A context that is not seated is so for a while."""
-        with self._at(context, position) as host:
-            return revisit(self.loaded, self.probes, host, position, self.state(host, position))
+    def recompute_step(self, sequence: TokenSequence, position: int) -> TokenSequence:
+        """See the function of this name. A sequence that is not in the cache is put there for a while."""
+        with self._at(sequence, position) as host:
+            return recompute_step(self.loaded, self.probes, host, position, self.state(host, position))
 
-    def rows(self, context: Context, ask: AskAttention, run: int) -> AttentionRows:
+    def rows(self, sequence: TokenSequence, ask: AskAttention, run: int) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
-        self.probes.look_at(context)
-        attention, kept = self.probes.attention, context.held.kept
-        newest = min(ask.last + 1, len(context.stamps))
+        self.probes.look_at(sequence)
+        attention, kept = self.probes.attention, sequence.attention_state.kept
+        newest = min(ask.last + 1, len(sequence.prefix_ids))
         wanted = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
         if not wanted or all(position in kept for position in wanted):
-            return attention.rows(context.cache, ask, run)
-        with self._at(context, wanted[-1]) as host:
+            return attention.rows(sequence.cache, ask, run)
+        with self._at(sequence, wanted[-1]) as host:
             known = self.state(host, wanted[0])
-            with looking_back(self.loaded, self.probes, host, wanted[0], wanted[-1] + 1, known) as then:
+            with replayed_span(self.loaded, self.probes, host, wanted[0], wanted[-1] + 1, known) as then:
                 return attention.rows(then.cache, ask, run)
 
     @contextmanager
-    def before(self, context: Context, step: int) -> Iterator[Before]:
+    def snapshot(self, sequence: TokenSequence, step: int) -> Iterator[Snapshot]:
         """A text as it was before a step, read once more as far as it must be."""
-        position = context.n_prompt + step
-        if context.logits is not None and context.n_read == context.n_tokens == position:
-            cache = context.cache.row(context.row) if isinstance(context.cache, RoomyCache) else context.cache
-            yield Before.of(context, step, cache, context.logits)
+        position = sequence.n_prompt + step
+        if sequence.logits is not None and sequence.n_read == sequence.n_tokens == position:
+            cache = (
+                sequence.cache.batch_row(sequence.batch_index)
+                if isinstance(sequence.cache, PreallocatedCache)
+                else sequence.cache
+            )
+            yield Snapshot.of(sequence, step, cache, sequence.logits)
             return
         newest = position - 1
         with (
-            self._at(context, newest) as host,
-            looking_back(self.loaded, self.probes, host, newest, position, self.state(host, newest)) as then,
+            self._at(sequence, newest) as host,
+            replayed_span(self.loaded, self.probes, host, newest, position, self.state(host, newest)) as then,
         ):
             assert then.logits is not None
-            yield Before.of(context, step, then.cache, then.logits)
+            yield Snapshot.of(sequence, step, then.cache, then.logits)
 
     @contextmanager
-    def _at(self, context: Context, position: int) -> Iterator[Context]:
-        """A context that is in the cache and shares all tokens up to that position."""
-        seated = self.seated
-        host = seated if seated is not None and seated.shared(context) > position else context
-        chosen_from = seated is not None and seated.n_read == seated.n_tokens
-        if host is not seated:
-            self.seat(host)
+    def _at(self, sequence: TokenSequence, position: int) -> Iterator[TokenSequence]:
+        """A sequence that is in the cache and shares all tokens up to that position."""
+        active = self.active
+        host = active if active is not None and active.common_prefix(sequence) > position else sequence
+        chosen_from = active is not None and active.n_read == active.n_tokens
+        if host is not active:
+            self.activate(host)
         try:
-            for _ in self.catching_up(host, position):
+            for _ in self.read_missing(host, position):
                 pass
             yield host
         finally:
-            if seated is not None and host is not seated:
-                self.seat(seated)
+            if active is not None and host is not active:
+                self.activate(active)
                 if chosen_from:  # what is held up there may be chosen again
-                    read_up_to(self.loaded, self.probes, seated, seated.n_tokens, seated.pushes[-1])
+                    read_up_to(self.loaded, self.probes, active, active.n_tokens, active.offsets[-1])
 
     @property
     def rewinds(self) -> str:
         """How this model goes back in a text, in a phrase."""
-        if self.loaded.anatomy.croppable:
+        if self.loaded.architecture.croppable:
             return "by cropping its cache, exact"
-        if self.kept.bound:
+        if self.prefix_cache.bound:
             return f"from checkpoints every {CHECKPOINT} tokens, exact"
         return "by reading the text again"
 
     def forget(self) -> None:
         """After a failure: what is in the cache may be anything."""
-        if self.seated is not None:
-            self.seated.let_go()
-        self.seated = None
+        if self.active is not None:
+            self.active.reset_cache()
+        self.active = None

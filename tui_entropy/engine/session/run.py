@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.events import Started
 from tui_entropy.records.settings import Vector
 
@@ -15,7 +15,7 @@ class Run:
     """One of them, with all that it takes to write on in it."""
 
     started: Started
-    context: Context
+    sequence: TokenSequence
     controls: Controls
     """As they were applied last."""
     vectors: tuple[Vector, ...]

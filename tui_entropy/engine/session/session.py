@@ -11,20 +11,20 @@ from torch import Tensor
 from tui_entropy.breakpoints.controller import Stops
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import Instruments
-from tui_entropy.engine.decoding.loop import AGAIN, TAKE, decode
+from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
 from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.batching import part
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.batching import leave_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.branching import Branches
-from tui_entropy.engine.session.comparison import Lanes
+from tui_entropy.engine.session.comparison import Comparisons
 from tui_entropy.engine.session.continuations import fan
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
 from tui_entropy.engine.tokenization.tokenizer import TextStream, pieces
-from tui_entropy.records.commands import AskAttention, AskFan, Write
+from tui_entropy.records.commands import AskAttention, SampleContinuations, Write
 from tui_entropy.records.events import (
     AttentionRows,
     Ended,
@@ -56,13 +56,13 @@ class Session:
         self.knobs = Knobs()
         self.directions: dict[str, ControlVector] = {v.name: v for v in control_vector.built_in(loaded.card)}
         self.vectors = tuple(control_vector.setting(v, "built in") for v in self.directions.values())
-        self.now: Run | None = None
+        self.run: Run | None = None
         """The run that is looked at and written on."""
         self.branches = Branches(self, kept_cache)
         self.stops = Stops(loaded.card, loaded.codec, emit)
         self.proposed: Step | None = None
         """Chosen and not written yet: a person looks at it."""
-        self.lanes = Lanes(self)
+        self.lanes = Comparisons(self)
         self._runs = 0
         self._sums = control_vector.Sums()
         self._writing: Generator[Prefilled | PromptScores | Step, str | None, str] | None = None
@@ -78,21 +78,21 @@ class Session:
         return self._writing is not None
 
     @property
-    def context(self) -> Context | None:
-        return self.now.context if self.now else None
+    def sequence(self) -> TokenSequence | None:
+        return self.run.sequence if self.run else None
 
     @property
     def started(self) -> Started | None:
-        return self.now.started if self.now else None
+        return self.run.started if self.run else None
 
     @property
-    def run(self) -> int:
+    def run_number(self) -> int:
         """Number of the present run; 0 before the first."""
-        return self.now.number if self.now else 0
+        return self.run.number if self.run else 0
 
     @property
     def n_written(self) -> int:
-        return self.now.context.n_written if self.now else 0
+        return self.run.sequence.n_written if self.run else 0
 
     @property
     def chat(self) -> bool:
@@ -135,8 +135,8 @@ class Session:
         self.emit(started)
         for what in self.loaded.codec.template.rendered(write.prompt, write.system).left_out if chat else ():
             self.emit(Refused(f"the model's chat template leaves {what} out, so the model does not read it", True))
-        context = Context(self.loaded, ids, write.max_tokens)
-        run = Run(started, context, self.set_now(), self.vectors, write.score_prompt)
+        sequence = TokenSequence(self.loaded, ids, write.max_tokens)
+        run = Run(started, sequence, self.set_now(), self.vectors, write.score_prompt)
         self.branches.add(run)
         self.enter(run)
 
@@ -145,24 +145,24 @@ class Session:
         if self._writing is not None:
             self._writing.close()
         self._writing = self.proposed = None
-        if self.context is not None:
-            self.lanes.leave(self.context)
-            part(self.context)
+        if self.sequence is not None:
+            self.lanes.leave(self.sequence)
+            leave_batch(self.sequence)
 
     def enter(self, run: Run) -> None:
         """This is the present run, and it is written on from now on unless it has ended."""
-        self.now = run
-        stream = TextStream(self.loaded.codec, run.context.prompt.tolist())
-        so_far = "".join(map(stream.push, run.context.written.tolist()))
-        self.stops.begin(run.number, run.context.n_written, so_far)
+        self.run = run
+        stream = TextStream(self.loaded.codec, run.sequence.prompt.tolist())
+        so_far = "".join(map(stream.push, run.sequence.written.tolist()))
+        self.stops.begin(run.number, run.sequence.n_written, so_far)
         self.resume()
 
     def resume(self) -> None:
         """Write on in the present run, all of which is read but the newest token and what is behind."""
-        run = self.now
+        run = self.run
         if run is not None and run.ended is None:
-            context, number = run.context, run.number
-            self._writing = decode(self.loaded, self.probes, context, self._controls, number, run.score_prompt)
+            sequence, number = run.sequence, run.number
+            self._writing = decode(self.loaded, self.probes, sequence, self._controls, number, run.score_prompt)
 
     def take_over(self, run: Run) -> None:
         """What was set in a run is set from now on. A vector that is new since is off."""
@@ -193,7 +193,7 @@ class Session:
         if read_all:
             self.read_all()
         while self.first_writes and self.proposed is None and (read_all or not self.reading):
-            self.branches.travel.checkpoint(at_once=not self.reading)
+            self.branches.rewinder.checkpoint(at_once=not self.reading)
             event = self._next()
             if isinstance(event, Step):
                 self.proposed = event
@@ -205,17 +205,17 @@ class Session:
 
     def read_all(self) -> None:
         """What was read once and is no longer in the cache, at once."""
-        if context := self.context:
-            for done in self.branches.travel.catching_up(context, context.n_tokens - 1):
-                self.emit(Prefilled(self.run, done, context.n_tokens, context.at))
+        if sequence := self.sequence:
+            for done in self.branches.rewinder.read_missing(sequence, sequence.n_tokens - 1):
+                self.emit(Prefilled(self.run_number, done, sequence.n_tokens, sequence.elapsed_seconds))
 
     @property
     def reading(self) -> bool:
         """There is more to read than the newest token."""
-        return self.context is not None and self.context.behind > 0
+        return self.sequence is not None and self.sequence.n_pending > 0
 
     def _next(self) -> Event | None:
-        assert self._writing is not None and self.now is not None
+        assert self._writing is not None and self.run is not None
         try:
             event: Event = next(self._writing)
         except StopIteration as end:
@@ -224,20 +224,20 @@ class Session:
         except NotFinite as odd:
             self._end(str(odd), failed=True)
             return None
-        self.branches.travel.checkpoint()
+        self.branches.rewinder.checkpoint()
         if not isinstance(event, Step):
             self.emit(event)
         return event
 
     def _end(self, reason: str, failed: bool = False) -> None:
-        assert self.now is not None
-        self._writing, self.now.ended = None, reason
-        self.emit(Ended(self.run, reason, failed))
+        assert self.run is not None
+        self._writing, self.run.ended = None, reason
+        self.emit(Ended(self.run_number, reason, failed))
 
     def _write(self, step: Step) -> Step:
         """The proposal is the next token of the text."""
         assert self._writing is not None
-        self._writing.send(TAKE)
+        self._writing.send(COMMIT)
         self.proposed = None
         self.stops.written(step)
         self.emit(step)
@@ -247,7 +247,7 @@ class Session:
     def propose_again(self) -> None:
         """What is held up is chosen once more, as things are set now; the model is not asked."""
         if self.proposed is not None and self._writing is not None:
-            step = self._writing.send(AGAIN)
+            step = self._writing.send(RESAMPLE)
             assert isinstance(step, Step)
             self.proposed = step
             self.emit(Proposed(step))
@@ -257,9 +257,9 @@ class Session:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if self._writing is not None:
             self.leave()
-            assert self.now is not None
-            self.now.ended = reason
-            self.emit(Ended(self.run, reason))
+            assert self.run is not None
+            self.run.ended = reason
+            self.emit(Ended(self.run_number, reason))
         self.lanes.stop(reason)
 
     def abandon(self) -> None:
@@ -286,7 +286,7 @@ class Session:
         self._follow()
 
     def _follow(self) -> None:
-        if self.now is not None and self.stops.watched != self.now.controls.watched:
+        if self.run is not None and self.stops.watched != self.run.controls.watched:
             self.propose_again()
 
     def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
@@ -302,14 +302,14 @@ class Session:
         else:
             setting = replace(wanted, source=known.source, blocks=known.blocks)
             self.vectors = tuple(setting if v is known else v for v in self.vectors)
-        if self.now is None:
+        if self.run is None:
             return
         held_up = self.proposed is not None
-        if rebuild and self.now.context.stamps:
+        if rebuild and self.run.sequence.prefix_ids:
             self.branches.rebuild()
-        elif held_up and self.now.controls.pushes is not self.pushes():
+        elif held_up and self.run.controls.offsets is not self.offsets():
             self.leave()
-            self.branches.travel.seat(self.now.context)
+            self.branches.rewinder.activate(self.run.sequence)
             self.resume()
         if held_up and self.proposed is None:
             self.look_ahead(read_all=True)
@@ -325,20 +325,20 @@ class Session:
         setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
         self.vectors += (setting,)
         applied = self.vectors
-        if self.now is not None:  # where a text is being written it acts from the next token on
-            self.now.vectors = applied = (*self.now.vectors, replace(setting, on=False))
-        self.emit(VectorsChanged(self.run, self.n_written, applied))
+        if self.run is not None:  # where a text is being written it acts from the next token on
+            self.run.vectors = applied = (*self.run.vectors, replace(setting, on=False))
+        self.emit(VectorsChanged(self.run_number, self.n_written, applied))
 
     def set_shadow(self, lane: Lane | None) -> None:
         """Acts from the next step on, and on the one that is held up. Raises UserError."""
         self.lanes.set_shadow(lane)
         self.propose_again()
 
-    def fan(self, ask: AskFan) -> None:
+    def fan(self, ask: SampleContinuations) -> None:
         """Short continuations from before a step of a run. Raises UserError."""
         run = self.branches.run(ask.run)
         self.branches.check_step(run, ask.step)
-        with self.branches.travel.before(run.context, ask.step) as before:
+        with self.branches.rewinder.snapshot(run.sequence, ask.step) as before:
             self.emit(fan(self.loaded, self.probes, before, self.set_now(), ask))
 
     def attention(self, ask: AskAttention) -> AttentionRows | None:
@@ -350,40 +350,40 @@ class Session:
         """How decode steps run: 'graph' or 'plain'; empty where the device knows only one way."""
         if self.loaded.model.device.type != "cuda":
             return ""
-        captured = self.probes.captured
-        return "graph" if captured and not captured.step.graphs.failed else "plain"
+        graph_decoder = self.probes.graph_decoder
+        return "graph" if graph_decoder and not graph_decoder.step.graphs.failed else "plain"
 
     @property
     def cache_bytes(self) -> int:
         """Keys, values and kept queries."""
         kept = self.probes.attention.kept_bytes
-        return kept + (self.context.bytes if self.context else 0)
+        return kept + (self.sequence.bytes if self.sequence else 0)
 
     def _controls(self) -> Controls:
         """Asked by the loop once per forward pass and per choice: what is set now becomes what is applied."""
-        run = self.now
+        run = self.run
         assert run is not None
         was, had = run.controls, run.vectors
-        pushes = self.pushes()
-        if (was.knobs, was.watched) != (self.knobs, self.stops.watched) or was.pushes is not pushes:
+        offsets = self.offsets()
+        if (was.knobs, was.watched) != (self.knobs, self.stops.watched) or was.offsets is not offsets:
             run.controls = self.set_now()
         run.vectors = self.vectors
         if was.knobs != self.knobs:
             self.emit(KnobsChanged(run.number, self.n_written, self.knobs))
         if had != self.vectors:
             self.emit(VectorsChanged(run.number, self.n_written, self.vectors))
-        self.lanes.settle(run.context, run.controls)
+        self.lanes.settle(run.sequence, run.controls)
         return run.controls
 
     def set_now(self) -> Controls:
         """What is set, as the loop needs it."""
-        return self.made(self.pushes(), self.knobs)
+        return self.made(self.offsets(), self.knobs)
 
-    def pushes(self) -> Mapping[int, Tensor]:
+    def offsets(self) -> Mapping[int, Tensor]:
         """What the vectors that are set add up to. The same vectors give the same object."""
         return self._sums.of(self.vectors, self.directions)
 
-    def made(self, pushes: Mapping[int, Tensor], knobs: Knobs) -> Controls:
+    def made(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """What is set, with what the tokenizer says of its texts."""
         codec, clarifier = self.loaded.codec, None
         if knobs.clarifier and knobs.adaptive != "off":
@@ -397,4 +397,4 @@ class Session:
                     )
                 )
         breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
-        return Controls(knobs, pushes, clarifier, breakers, self.stops.watched)
+        return Controls(knobs, offsets, clarifier, breakers, self.stops.watched)

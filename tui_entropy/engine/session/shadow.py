@@ -8,67 +8,69 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.decoding.choose import shaped
+from tui_entropy.engine.decoding.choose import sample_token
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
-from tui_entropy.engine.instruments.head_measures import Held
+from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.tensor_metrics import js, kl, log_probs, rank, surprisal, surprisal_moments
 from tui_entropy.engine.measure.finite import broken
 from tui_entropy.engine.measure.step_record import Numbers
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sampling.distribution import Chained
+from tui_entropy.engine.sampling.distribution import ChainResult
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.batching import can_stack, stack
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.batching import can_batch, join_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.step import Decision, Shadow
 
 SAME_LOGITS, SAME_PASS, SECOND_PASS = "from the same logits", "in the same forward pass", "in a second forward pass"
 """ShadowChanged.how."""
 
-Pushes = Mapping[int, Tensor]
+Offsets = Mapping[int, Tensor]
 
 
 @dataclass(eq=False)
-class ShadowLane:
+class ShadowRun:
     """The same tokens under other vectors, after another prompt, or shaped by other knobs."""
 
     how: str
-    context: Context
+    sequence: TokenSequence
     """Its own; the watched one itself where both have the same logits."""
     controls: Controls | None = None
     """Its own knobs; None for those of the watched lane at each step, its adaptive sampler's decision included."""
 
     @property
-    def apart(self) -> bool:
+    def has_own_pass(self) -> bool:
         """It has a cache of its own, and is read before the watched lane is."""
         return self.how == SECOND_PASS
 
-    def thought(
+    def compare(
         self,
         now: Controls,
-        watched: Context,
+        watched: TokenSequence,
         decision: Decision | None,
         logp: Tensor,
         ids: Tensor,
-        chained: Chained,
+        chained: ChainResult,
         token: Tensor,
     ) -> dict[str, Tensor]:
         """What it thinks where the watched lane chose a token: tensors by name, on the device and not waited for.
 
         logp: (vocab,) of the watched lane's model. ids: (n,) its candidates. What it would have written is drawn with
-        the luck of the watched lane, and by itself: what is forced or banned at this one step is no concern of its.
+        the noise of the watched lane, and by itself: what is forced or banned at this one step is no concern of its.
         With knobs of its own it has no adaptive sampler, and mirostat's bound is that of the watched lane, or where
         a text begins.
         """
-        logits = self.context.logits
+        logits = self.sequence.logits
         assert logits is not None
         mine = log_probs(logits)
         own = self.controls
         if broken(mine):
             would, final_js = mine.argmax(), torch.full_like(mine[0], torch.nan)
         else:
-            chain, would = shaped(logits, mine, own or now, watched, self.context.prompt, None if own else decision)
+            chain, would = sample_token(
+                logits, mine, own or now, watched, self.sequence.prompt, None if own else decision
+            )
             final_js = js(chained.final_logp, chain.final_logp)
         entropy, _ = surprisal_moments(mine)
         numbers = {
@@ -85,7 +87,7 @@ class ShadowLane:
         return {SHADOW + name: number for name, number in numbers.items()}
 
     def record(self, numbers: Numbers, text: TextStream) -> Shadow:
-        """Of the numbers of `thought` on the host. text: what the watched lane has written."""
+        """Of the numbers of `compare` on the host. text: what the watched lane has written."""
         of = {name: numbers[SHADOW + name] for name in Shadow.__struct_fields__ if SHADOW + name in numbers}
         top, would = (int(of.pop(name)[0]) for name in ("top_id", "would_id"))
         logprobs = tuple(of.pop("logprobs").tolist())
@@ -104,52 +106,54 @@ SHADOW = "shadow "
 """What its numbers are called among those of the step."""
 
 
-def same_pushes(one: Pushes, other: Pushes) -> bool:
+def same_offsets(one: Offsets, other: Offsets) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[block], other[block]) for block in one)
 
 
 @torch.inference_mode()
-def cast(
+def create_shadow(
     loaded: Loaded,
     probes: Instruments,
-    watched: Context,
+    watched: TokenSequence,
     now: Controls,
     prompt: list[int] | None,
-    under: Pushes | None,
+    under: Offsets | None,
     controls: Controls | None,
-) -> ShadowLane:
-    """Put a shadow beside a context that is read but for its newest token, or whole.
+) -> ShadowRun:
+    """Put a shadow beside a sequence that is read but for its newest token, or whole.
 
     prompt: its own ids, None for the same prompt. under: its own vectors, None for the same. controls: its own
     knobs. What it reads the text once more for is only what must differ.
     """
     same_prompt = prompt is None or prompt == watched.prompt.tolist()
-    seen = {id(pushes): pushes for pushes in [*watched.pushes[: watched.n_read], now.pushes]}.values()
-    alike = under is None or all(same_pushes(under, pushes) for pushes in seen)
+    seen = {id(offsets): offsets for offsets in [*watched.offsets[: watched.n_read], now.offsets]}.values()
+    alike = under is None or all(same_offsets(under, offsets) for offsets in seen)
     if same_prompt and alike:
-        return ShadowLane(SAME_LOGITS, watched, controls)
-    own = Context(
-        loaded, watched.prompt.tolist() if same_prompt else prompt or [], len(watched.written) + watched.room
+        return ShadowRun(SAME_LOGITS, watched, controls)
+    own = TokenSequence(
+        loaded, watched.prompt.tolist() if same_prompt else prompt or [], len(watched.written) + watched.n_remaining
     )
-    own.under, own.held = under, Held(keeps=False)
+    own.own_offsets, own.attention_state = under, AttentionState(keeps=False)
     for token_id in watched.written.tolist():
         own.write(token_id)
     if under is None:  # each token under what the watched lane read it under
-        own.pushes = [watched.pushes[0]] * (own.n_prompt - watched.n_prompt) + watched.pushes
-        own.pushes = own.pushes[-own.n_tokens :]
-    read_up_to(loaded, probes, own, own.n_tokens - (watched.n_tokens - watched.n_read), own.pushed(now.pushes))
-    how = SAME_PASS if can_stack(watched, own) else SECOND_PASS
+        own.offsets = [watched.offsets[0]] * (own.n_prompt - watched.n_prompt) + watched.offsets
+        own.offsets = own.offsets[-own.n_tokens :]
+    read_up_to(
+        loaded, probes, own, own.n_tokens - (watched.n_tokens - watched.n_read), own.effective_offsets(now.offsets)
+    )
+    how = SAME_PASS if can_batch(watched, own) else SECOND_PASS
     if how == SAME_PASS:
-        stack(watched, own)
-    return ShadowLane(how, own, controls)
+        join_batch(watched, own)
+    return ShadowRun(how, own, controls)
 
 
 @torch.inference_mode()
-def read_up_to(loaded: Loaded, probes: Instruments, context: Context, last: int, pushes: Pushes) -> None:
-    """As the loop does it: in stretches, the newest token by itself. pushes: for what was never read before."""
-    while context.n_read < last:
-        first = context.n_read
-        until, under = context.stretch(PREFILL_CHUNK)
+def read_up_to(loaded: Loaded, probes: Instruments, sequence: TokenSequence, last: int, offsets: Offsets) -> None:
+    """As the loop does it: in stretches, the newest token by itself. offsets: for what was never read before."""
+    while sequence.n_read < last:
+        first = sequence.n_read
+        until, under = sequence.next_chunk(PREFILL_CHUNK)
         if until <= first:
-            until, under = first + 1, context.pushes[first] if first < len(context.pushes) else None
-        read(loaded, probes, context, min(until, last), pushes if under is None else under, 0, False)
+            until, under = first + 1, sequence.offsets[first] if first < len(sequence.offsets) else None
+        read(loaded, probes, sequence, min(until, last), offsets if under is None else under, 0, False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui_entropy.engine.decoding.loop import AGAIN, TAKE, decode
+from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
 from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.batching import can_stack, part, stack
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.tokenization.tokenizer import pieces
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class TwinRun:
-    """A second run, written beside the first of a session: a token after each of its tokens, with the same luck."""
+    """A second run, written beside the first of a session: a token after each of its tokens, with the same noise."""
 
     def __init__(self, session: Session, lane: Lane, prompt: list[int]) -> None:
-        first, watched = session.started, session.context
+        first, watched = session.started, session.sequence
         assert watched is not None and first is not None
         self.session, self.lane, self.run = session, lane, session.new_number()
         self.watched = watched
-        self.context = beside(session, watched, prompt)
+        self.sequence = beside(session, watched, prompt)
         self.proposed: Step | None = None
         self.applied = self._wanted()
         self._controls = self._made()
@@ -42,15 +42,15 @@ class TwinRun:
             knobs=self.applied[0],
             vectors=self.applied[1],
             max_tokens=first.max_tokens,
-            parent=session.run,
+            parent=session.run_number,
             shared=watched.n_written,
             how="read again",
-            twin_of=session.run,
+            twin_of=session.run_number,
         )
         session.emit(started)
-        self.entry = session.branches.runs[self.run] = Run(started, self.context, self._controls, self.applied[1])
+        self.entry = session.branches.runs[self.run] = Run(started, self.sequence, self._controls, self.applied[1])
         self._writing = decode(
-            session.loaded, session.probes, self.context, self.settled, self.run, lane.prompt is not None
+            session.loaded, session.probes, self.sequence, self.settled, self.run, lane.prompt is not None
         )
 
     def settled(self) -> Controls:
@@ -59,9 +59,9 @@ class TwinRun:
         if self._wanted() != self.applied:
             self.applied = self._wanted()
             if self.applied[0] != knobs:
-                self.session.emit(KnobsChanged(self.run, self.context.n_written, self.applied[0]))
+                self.session.emit(KnobsChanged(self.run, self.sequence.n_written, self.applied[0]))
             if self.applied[1] != setting:
-                self.session.emit(VectorsChanged(self.run, self.context.n_written, self.applied[1]))
+                self.session.emit(VectorsChanged(self.run, self.sequence.n_written, self.applied[1]))
             self._controls = self.entry.controls = self._made()
             self.entry.vectors = self.applied[1]
         return self._controls
@@ -78,16 +78,16 @@ class TwinRun:
         step = self.proposed or self._next()
         if step is None:
             return None
-        self._writing.send(TAKE)
+        self._writing.send(COMMIT)
         self.proposed = None
         self.session.emit(step)
-        if len(self.watched.rows) == 1 and self.session.first_writes and can_stack(self.watched, self.context):
-            stack(self.watched, self.context)
+        if len(self.watched.batch) == 1 and self.session.first_writes and can_batch(self.watched, self.sequence):
+            join_batch(self.watched, self.sequence)
         return step
 
     def propose_again(self) -> None:
         if self.proposed is not None:
-            step = self._writing.send(AGAIN)
+            step = self._writing.send(RESAMPLE)
             assert isinstance(step, Step)
             self.proposed = step
             self.session.emit(Proposed(step))
@@ -99,7 +99,7 @@ class TwinRun:
 
     def _next(self) -> Step | None:
         if not self.session.first_writes:
-            part(self.context)
+            leave_batch(self.sequence)
         try:
             while not isinstance(event := next(self._writing), Step):
                 self.session.emit(event)
@@ -117,16 +117,16 @@ class TwinRun:
 
     def _made(self) -> Controls:
         knobs, setting = self.applied
-        self.context.under = control_vector.pushes(setting, self.session.directions)
-        return self.session.made(self.context.under, knobs)
+        self.sequence.own_offsets = control_vector.offsets(setting, self.session.directions)
+        return self.session.made(self.sequence.own_offsets, knobs)
 
 
-def beside(session: Session, watched: Context, prompt: list[int]) -> Context:
-    """A context that has written what another one has, or nothing after its own prompt; it is read by nobody yet."""
+def beside(session: Session, watched: TokenSequence, prompt: list[int]) -> TokenSequence:
+    """A sequence that has written what another one has, or nothing after its own prompt; it is read by nobody yet."""
     if prompt != watched.prompt.tolist():
-        own = Context(session.loaded, prompt, watched.room)
-        own.lag = own.n_prompt - watched.n_prompt
+        own = TokenSequence(session.loaded, prompt, watched.n_remaining)
+        own.position_offset = own.n_prompt - watched.n_prompt
         return own
-    own = watched.branch(watched.n_written, watched.room)
-    own.pushes, own.stamps, own.n_scored = [], [], 0
+    own = watched.branch(watched.n_written, watched.n_remaining)
+    own.offsets, own.prefix_ids, own.n_scored = [], [], 0
     return own

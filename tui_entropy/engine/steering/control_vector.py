@@ -65,7 +65,7 @@ def setting(vector: ControlVector, source: str) -> Vector:
     return Vector(vector.name, source, tuple(sorted(vector.directions)))
 
 
-def pushes(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> dict[int, Tensor]:
+def offsets(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> dict[int, Tensor]:
     """What all vectors that are on add up to: block (1-based) -> (d_model,) float32, on the CPU."""
     parts = []
     for wanted in settings:
@@ -84,12 +84,12 @@ class Sums:
         self._known: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
 
     def of(self, settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> Mapping[int, Tensor]:
-        """As `pushes`."""
+        """As `offsets`."""
         on = tuple(vector for vector in settings if vector.on)
         if on not in self._known:
             if len(self._known) >= REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[on] = pushes(on, vectors)
+            self._known[on] = offsets(on, vectors)
         return self._known[on]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tui_entropy.engine.architecture.architecture import Anatomy
+from tui_entropy.engine.architecture.architecture import Architecture
 
 
 class Steering:
@@ -61,9 +61,9 @@ def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
 
 
 @contextmanager
-def steering(anatomy: Anatomy) -> Iterator[Steering]:
+def steering(architecture: Architecture) -> Iterator[Steering]:
     """Nothing is added until `set` is called, and nothing is left behind."""
-    steered = Steering(anatomy.blocks)
+    steered = Steering(architecture.blocks)
     try:
         yield steered
     finally:

@@ -48,7 +48,7 @@ def _answer_states(loaded: Loaded, opening: list[int], answer: str, blocks: Sequ
         hidden = output if isinstance(output, Tensor) else output[0]
         outputs.append(hidden[0, len(opening) :].float().mean(0).cpu())
 
-    hooks = [loaded.anatomy.blocks[block - 1].register_forward_hook(keep) for block in blocks]
+    hooks = [loaded.architecture.blocks[block - 1].register_forward_hook(keep) for block in blocks]
     try:
         loaded.model(input_ids=torch.tensor([ids], device=loaded.model.device), use_cache=False, logits_to_keep=1)
     finally:

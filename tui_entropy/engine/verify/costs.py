@@ -25,13 +25,13 @@ from tui_entropy.engine.instruments.tensor_metrics import (
     uniform_kl,
 )
 from tui_entropy.engine.kernels.threads import one_thread
-from tui_entropy.engine.kernels.two_row_linear import few_rows
+from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Cost
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
 from tui_entropy.engine.sampling.chain import apply, draw
-from tui_entropy.engine.sampling.distribution import Past
+from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.model import COLUMNS
 from tui_entropy.records.sampling import Knobs
@@ -52,14 +52,14 @@ def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
     what it takes more than the plain pass of its round. step: one of this model's.
     """
     watch = _Watch(loaded, ids)
-    with few_rows(loaded.model, loaded.card.products == COLUMNS):
+    with two_row_linear(loaded.model, loaded.card.products == COLUMNS):
         rounds = [watch.round() for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
     named = []
     for view in rounds[0]:
         low, middle, high = quantiles([round[view] for round in rounds])
         named.append(Cost(view, middle, (high - low) / 2, watch.kept.get(view), PER.get(view, "step")))
     named.append(Cost("step record", kept=float(len(msgspec.msgpack.encode(step)))))
-    if not any(loaded.anatomy.attention):
+    if not any(loaded.architecture.attention):
         named += [Cost(view, skipped=NO_ATTENTION) for view in ("head grid", "attention rows")]
     return tuple(named)
 
@@ -75,7 +75,7 @@ class _Watch:
         self.ids = ids
         self.kept: dict[str, float] = {}
         """View -> bytes per token."""
-        self._caches = {view: new_cache(loaded.model, loaded.anatomy) for view in ("plain", "heads", "residual")}
+        self._caches = {view: new_cache(loaded.model, loaded.architecture) for view in ("plain", "heads", "residual")}
         for cache in self._caches.values():
             self._read(ids, cache)
 
@@ -85,30 +85,30 @@ class _Watch:
         plain, logits = self._timed(lambda: self._read(self.ids[-1:], self._caches["plain"]))
         self.kept[PLAIN] = float(cache_bytes(self._caches["plain"]) - held)
         seconds = {PLAIN: plain}
-        with residual_probe(self.loaded.anatomy) as residual:
+        with residual_probe(self.loaded.architecture) as residual:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], self._caches["residual"]))
             seconds["residual stream"] = (
                 reading - plain + self._timed(lambda: block_stats(residual.stream()), small=True)[0]
             )
             last = residual.vectors[-1]
-        if any(self.loaded.anatomy.attention):
+        if any(self.loaded.architecture.attention):
             seconds |= self._heads(plain)
         return seconds | self._of_logits(logits) | self._prompt_scores(last)
 
     def _heads(self, plain: float) -> dict[str, float]:
-        cache, anatomy = self._caches["heads"], self.loaded.anatomy
+        cache, architecture = self._caches["heads"], self.loaded.architecture
         n = int(cache.get_seq_length()) + 1
-        with attention_probe(self.loaded.model, anatomy, keep=n) as probe:
+        with attention_probe(self.loaded.model, architecture, keep=n) as probe:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], cache))
-            grid = reading - plain + self._timed(probe.measures, small=True)[0]
-            self.kept["head grid"] = probe.kept_bytes / len(probe.held.kept)
-            ask = AskAttention(anatomy.attention.index(True) + 1, None, n - 1, n, 0, n)
+            grid = reading - plain + self._timed(probe.head_statistics, small=True)[0]
+            self.kept["head grid"] = probe.kept_bytes / len(probe.attention_state.kept)
+            ask = AskAttention(architecture.attention.index(True) + 1, None, n - 1, n, 0, n)
             return {"head grid": grid, "attention rows": self._timed(lambda: probe.rows(cache, ask, run=0))[0]}
 
     def _of_logits(self, logits: Tensor) -> dict[str, float]:
         """(vocab,) -> seconds of what is made of them."""
         knobs, token, logp = Knobs(), logits.argmax(), log_probs(logits)
-        past = Past(self.ids, self.ids[:0], len(self.ids))
+        past = SamplingContext(self.ids, self.ids[:0], len(self.ids))
 
         def metrics() -> None:
             mean, _ = surprisal_moments(log_probs(logits))
@@ -129,7 +129,7 @@ class _Watch:
         """residual: (1, 1, d_model) of the last block, which stands for each token of the prompt."""
         assert residual is not None
         rows = residual[0].expand(len(self.ids), -1).contiguous()
-        took, _ = self._timed(lambda: scores(self.loaded.model, self.loaded.anatomy, rows, self.ids))
+        took, _ = self._timed(lambda: scores(self.loaded.model, self.loaded.architecture, rows, self.ids))
         return {"prompt scores": took / len(self.ids)}
 
     def _read(self, ids: Tensor, cache: Cache) -> Tensor:

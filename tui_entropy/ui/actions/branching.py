@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from tui_entropy.records.commands import Branch, Go, Label
-from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.run_view import RunView
 from tui_entropy.ui.dialogs.pasted_text import typed_as
 from tui_entropy.ui.pages.branches import chosen
 from tui_entropy.ui.protocol.host import Host
@@ -18,7 +18,7 @@ class BranchActions(Host):
     # --- On the page of branches -----------------------------------------------------------------------------
 
     @property
-    def chosen_branch(self) -> RunLog | None:
+    def chosen_branch(self) -> RunView | None:
         """The one that is chosen there."""
         return self.frame.log.runs.get(chosen(self.frame))
 
@@ -30,7 +30,7 @@ class BranchActions(Host):
             return
         run = self.chosen_branch.started.run
         self.action_close_page()
-        if run == self.frame.log.run:
+        if run == self.frame.log.run_number:
             self.refuse(f"run {run} is the one on screen")
         else:
             self.go_to_run(run)
@@ -59,7 +59,7 @@ class BranchActions(Host):
         self.action_open("branches")
 
     def action_diff(self) -> None:
-        if self.chosen_branch is None or self.chosen_branch is self.frame.log.now:
+        if self.chosen_branch is None or self.chosen_branch is self.frame.log.run:
             self.refuse("this is the run on screen: choose another one, and d shows where the two differ")
             return
         self.show(branch=self.chosen_branch.started.run, row=0)
@@ -92,7 +92,7 @@ class BranchActions(Host):
             self.refuse("nothing is changed, so nothing is written")
             return False
         kept, rest = edited(texts, text)
-        self.tell(Branch(self.frame.log.run, kept, text=rest, pause=self.frame.log.state == "paused"))
+        self.tell(Branch(self.frame.log.run_number, kept, text=rest, pause=self.frame.log.state == "paused"))
         self.say(f"{kept} of {len(texts)} tokens are kept, and what you typed comes after them")
         return True
 

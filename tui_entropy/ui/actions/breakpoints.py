@@ -26,7 +26,7 @@ class ListActions(Host):
     @property
     def listed(self) -> Sequence[Breakpoint | Watch]:
         """The rows of the page that is open, without the one that adds."""
-        return self.frame.log.breakpoints if self._stops else self.frame.log.now.watches
+        return self.frame.log.breakpoints if self._stops else self.frame.log.run.watches
 
     def action_add_row(self) -> None:
         self.show(row=len(self.listed))

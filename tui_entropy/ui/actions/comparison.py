@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from tui_entropy.records.commands import Branch, SetShadow, Twin
-from tui_entropy.records.events import Event, Fanned, Refused
+from tui_entropy.records.events import Event, Refused, SampledContinuations
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, choices
 from tui_entropy.ui.pages.continuations import in_order
@@ -53,7 +53,7 @@ class LaneActions(Host):
 
     async def action_lane(self) -> None:
         """The chosen row as the shadow; none where it is that already."""
-        choice, shadow = self.choice, self.frame.log.now.shadow
+        choice, shadow = self.choice, self.frame.log.run.shadow
         if choice.lane is None:
             await self.action_type_lane()
         elif shadow is not None and shadow.name == choice.lane.name:
@@ -96,7 +96,7 @@ class LaneActions(Host):
     # --- Shadow and twin -------------------------------------------------------------------------------------
 
     def action_shadow(self) -> None:
-        if self.frame.log.now.shadow is not None:
+        if self.frame.log.run.shadow is not None:
             self._no_shadow()
         elif lane := self._lane():
             self._shadow(lane)
@@ -117,7 +117,7 @@ class LaneActions(Host):
             self.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
         elif lane := self._lane():
             self.show(lane=lane)
-            self.tell(Twin(self.frame.log.run, self.here, lane))
+            self.tell(Twin(self.frame.log.run_number, self.here, lane))
             self.action_close_page()
             self.say(
                 f"twin from step {self.here + 1} on: {lane.name}, with the same luck; tab goes to the other lane"
@@ -135,8 +135,8 @@ class LaneActions(Host):
         if log.started is None:
             self.refuse("there is no text yet that could go on: i asks for a prompt")
             return
-        self.show(fan=changed(self.frame.fan, run=log.run, step=self.here), row=0)
-        if log.fan is None or (log.fan.run, log.fan.index) != (log.run, self.here):
+        self.show(fan=changed(self.frame.fan, run=log.run_number, step=self.here), row=0)
+        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, self.here):
             self.action_ask_fan()
         self.action_open("fan")
 
@@ -167,7 +167,7 @@ class LaneActions(Host):
 
     def heed_lanes(self, event: Event) -> None:
         """An answer, or that there will be none."""
-        if isinstance(event, Fanned | Refused):
+        if isinstance(event, SampledContinuations | Refused):
             self.show(awaited=None)
 
     # --- What a vector does with the text before it ----------------------------------------------------------

@@ -12,7 +12,7 @@ from msgspec.structs import replace as changed
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Follow, TakeControl, Write
 from tui_entropy.records.events import Event, KnobsChanged, Refused, Standing, Started, Switched, VectorsChanged
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport.discovery import how_back
 from tui_entropy.ui.protocol.host import Host
 
@@ -78,7 +78,7 @@ class AttachedActions(Host):
 
     def _come_back(self, now: Standing) -> None:
         """To everything that happened meanwhile: from the record where it can be read, the rest from the engine."""
-        log, seq = Log(), 0
+        log, seq = SessionView(), 0
         if record := self._recorded(now.trace):
             log, seq = record.latest()
         self.tell(Follow(seq))
@@ -99,7 +99,7 @@ class AttachedActions(Host):
         from tui_entropy.trace.lazy_steps import RecordedSteps
 
         log = self.frame.log
-        shown = {told.started.run for told in (log.now, log.twin) if told}
+        shown = {told.started.run for told in (log.run, log.twin) if told}
         left = (self._at_hand - shown) & log.runs.keys()
         if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
             for run in left:

@@ -81,7 +81,7 @@ class Actions(
         if self.frame.log.state in GONE or self.wrote is None:
             self.say_why_not()
             return
-        knobs = knob_steps.turned(self.frame.knobs, "seed", by) if by else self.frame.knobs
+        knobs = knob_steps.adjusted(self.frame.knobs, "seed", by) if by else self.frame.knobs
         self.show(knobs=knobs)
         self.write(changed(self.wrote, knobs=knobs))
         self.say(f"once more with seed {knobs.seed}")
@@ -128,7 +128,7 @@ class Actions(
 
     def action_tint(self) -> None:
         """The next of the usual ones; the one chosen on the numbers page comes last."""
-        beside = [BY_NAME["kl"]] if self.frame.log.now.shadow else []
+        beside = [BY_NAME["kl"]] if self.frame.log.run.shadow else []
         round = list(dict.fromkeys([*TINTS, *beside, self.frame.chosen, self.frame.tint]))
         self.show(tint=round[(round.index(self.frame.tint) + 1) % len(round)])
 
@@ -158,7 +158,7 @@ class Actions(
 
     def action_turn(self, name: str, by: int) -> None:
         try:
-            self.set_knobs(knob_steps.turned(self.frame.knobs, name, by))
+            self.set_knobs(knob_steps.adjusted(self.frame.knobs, name, by))
         except UserError as mistake:
             self.refuse(str(mistake))
 

@@ -12,9 +12,9 @@ from tui_entropy.records.knobs import BY_NAME, KNOBS, is_idle
 from tui_entropy.records.sampling import ORDERS, Knobs
 
 
-def turned(knobs: Knobs, name: str, by: int) -> Knobs:
+def adjusted(knobs: Knobs, name: str, by: int) -> Knobs:
     """`by` rungs up (or down) from where it is; a value between two rungs goes to the next one. Stops at the ends.
-    Choices go round. Raises UserError for a knob that can not be turned."""
+    Choices go round. Raises UserError for a knob that can not be adjusted."""
     knob = BY_NAME[name]
     value = getattr(knobs, name)
     if knob.choices:

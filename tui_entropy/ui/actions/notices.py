@@ -44,4 +44,4 @@ def _situation(frame: Frame) -> object:
     """All that a refusal can be about."""
     log = frame.log
     asked = frame.knobs, frame.vectors, frame.token, frame.row
-    return log.state, log.run, frame.place, None if frame.following else frame.cursor, frame.second, asked
+    return log.state, log.run_number, frame.place, None if frame.following else frame.cursor, frame.second, asked

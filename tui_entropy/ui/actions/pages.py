@@ -58,7 +58,7 @@ class PageActions(Host):
             self.show(stage=to)
 
     def action_adaptive(self) -> None:
-        self.set_knobs(knob_steps.turned(self.frame.knobs, "adaptive", 1))
+        self.set_knobs(knob_steps.adjusted(self.frame.knobs, "adaptive", 1))
         self.say(ADAPTIVE[self.frame.knobs.adaptive])
 
 

@@ -55,7 +55,7 @@ class PromptActions(Host):
             case Purpose.LANE:
                 sent = self.take_lane(prompt)
             case purpose:
-                sent = self._write_from(prompt, self.frame.log.run if purpose is Purpose.PROMPT else None)
+                sent = self._write_from(prompt, self.frame.log.run_number if purpose is Purpose.PROMPT else None)
         if sent:
             box.sent()
             self.action_close_prompt()

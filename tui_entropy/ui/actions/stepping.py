@@ -71,7 +71,7 @@ class StopActions(Host):
         """Write on from before the step under the cursor; where writing rests, it rests again after that."""
         frame = self.frame
         assert frame.cursor is not None
-        self.tell(Branch(frame.log.run, frame.cursor, pause=frame.log.state == "paused", **how))
+        self.tell(Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused", **how))
         self.show(token=0)
 
     async def action_take(self) -> None:
@@ -120,7 +120,7 @@ class StopActions(Host):
         if not self._may_branch or frame.cursor is None:
             return
         self.show(following=frame.following and frame.held_up)
-        wanted = Branch(frame.log.run, frame.cursor, pause=frame.log.state == "paused")
+        wanted = Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused")
 
         def check(typed: str) -> Remark:
             if not typed:

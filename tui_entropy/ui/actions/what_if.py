@@ -44,7 +44,7 @@ class WhatIf(Host):
             return None
         if frame.knobs in (self._usual, frame.log.knobs_at(at)):
             return None
-        return Reconsider(frame.log.run, at, frame.knobs)
+        return Reconsider(frame.log.run_number, at, frame.knobs)
 
     def ask_what_if(self) -> None:
         question = self._question(self.frame)

@@ -33,7 +33,7 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.settings import Breakpoint, Vector
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport.async_client import EngineProcess
 from tui_entropy.transport.discovery import ENGINE
 from tui_entropy.transport.plausible import contradiction
@@ -120,7 +120,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         self.attach, self.forwarded = attach, forwarded
         self.wrote = write
         """What was asked for last."""
-        self._frame = Frame(Log(), paint or Paint())
+        self._frame = Frame(SessionView(), paint or Paint())
         if self.frame.paint.ascii:
             self._filters.append(InAscii())
         if write:
@@ -267,7 +267,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
                 self._been_ready = True
                 if self.opening:
                     self.wrote, self.opening = changed(self.opening, knobs=self.frame.knobs), None
-            case Started() if log.run == event.run:
+            case Started() if log.run_number == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self._asked_rows = None
             case VectorsChanged():
@@ -294,7 +294,7 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         return changed(
             self.load,
             vectors=(*known, *(vector for vector in self.load.vectors if vector.source not in files)),
-            watches=tuple(watch.text for watch in log.now.watches) or watches,
+            watches=tuple(watch.text for watch in log.run.watches) or watches,
             breakpoints=log.breakpoints or breakpoints,
             write=self.opening and changed(self.opening, knobs=self.frame.knobs),
         )
@@ -361,9 +361,9 @@ class InspectorApp(ClosesOnFailure, Actions, ViewRequests, Dispatch):
         if self.page or not view.display or not view.size or now - self._rows_pending_since < 2.0:
             return
         ask = view.wanted(self.frame)
-        if ask is None or (self.frame.log.run, ask) == self._asked_rows:
+        if ask is None or (self.frame.log.run_number, ask) == self._asked_rows:
             return
-        self._asked_rows, self._rows_pending_since = (self.frame.log.run, ask), now
+        self._asked_rows, self._rows_pending_since = (self.frame.log.run_number, ask), now
         self.tell(ask)
 
     # --- Keys, palette, focus --------------------------------------------------------------------------------

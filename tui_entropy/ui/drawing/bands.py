@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tui_entropy.state.run_view import Mark, RunLog
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.run_view import Mark, RunView
+from tui_entropy.state.session_view import SessionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Band:
         return self.first <= index and (self.last is None or index < self.last)
 
 
-def bands(told: RunLog) -> list[Band]:
+def bands(told: RunView) -> list[Band]:
     """In the order they began. Another strength, or another reading, begins another one."""
     found: list[Band] = []
     on: dict[str, tuple[Band, object]] = {}
-    for change in told.toggled:
+    for change in told.vector_changes:
         for vector in change.vectors:
             band, was = on.get(vector.name, (None, None))
             if band is not None and (vector != was or change.rebuilt):
@@ -43,11 +43,17 @@ def bands(told: RunLog) -> list[Band]:
     return sorted([*found, *(band for band, _ in on.values())], key=lambda band: band.first)
 
 
-def forks(log: Log) -> list[Mark]:
+def forks(log: SessionView) -> list[Mark]:
     """Where branches leave the run that is looked at."""
     leaving: dict[int, list[str]] = {}
     for told in log.runs.values():
         began = told.started
-        if log.run and began.parent == log.run and not told.deleted and told.steps and began.twin_of is None:
+        if (
+            log.run_number
+            and began.parent == log.run_number
+            and not told.deleted
+            and told.steps
+            and began.twin_of is None
+        ):
             leaving.setdefault(began.shared, []).append(str(began.run))
     return [Mark(index, f"to run {', '.join(runs)}") for index, runs in leaving.items()]

@@ -24,7 +24,7 @@ def _another(frame: Frame) -> bool:
 
 def _chosen_branch(frame: Frame) -> int:
     """The run that keys of the branches page act on."""
-    return frame.branch if frame.branch in frame.log.runs else frame.log.run
+    return frame.branch if frame.branch in frame.log.runs else frame.log.run_number
 
 
 def _chosen_lane(frame: Frame) -> str:
@@ -47,7 +47,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,
     "vectors": lambda frame: bool(frame.vectors),
     "branch": lambda frame: _chosen_branch(frame) in frame.log.runs,
-    "other": lambda frame: _chosen_branch(frame) != frame.log.run,
+    "other": lambda frame: _chosen_branch(frame) != frame.log.run_number,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
     "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),

@@ -31,7 +31,7 @@ class BigChart(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         cursor = None if frame.following else frame.cursor
-        key = frame.log.run, len(frame.log.steps), cursor, frame.charted, frame.tint, frame.bits, frame.paint
+        key = frame.log.run_number, len(frame.log.steps), cursor, frame.charted, frame.tint, frame.bits, frame.paint
         if (*key, width, height) != self._key:
             self._key = (*key, width, height)
             heading = self.heading(frame, "over time", [f"{len(frame.log.steps)} steps"], width)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.state.run_diff import parting
-from tui_entropy.state.run_view import RunLog, changes
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.run_view import RunView, changes
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
 from tui_entropy.ui.views.frame import Frame
@@ -35,8 +35,8 @@ class Branches(View):
         gone = sum(told.deleted for told in log.runs.values())
         counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
         counts += [f"{gone} hidden{', shown dim' * frame.hidden}"] if gone else []
-        on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run} is on screen", paint.dim)]
-        heading = self.heading(frame, "branches", [*counts, on_screen] if log.run else [], width)
+        on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run_number} is on screen", paint.dim)]
+        heading = self.heading(frame, "branches", [*counts, on_screen] if log.run_number else [], width)
         if not tree:
             hint = "Each text that is written is a root here, and each candidate that is taken a branch of it."
             return [heading, *paint.hint(hint, width)][:height]
@@ -59,10 +59,10 @@ class Branches(View):
 
 def chosen(frame: Frame) -> int:
     """The run that keys act on: the one that is looked at until another is chosen."""
-    return frame.branch if frame.branch in frame.log.runs else frame.log.run
+    return frame.branch if frame.branch in frame.log.runs else frame.log.run_number
 
 
-def forest(log: Log, hidden: bool) -> list[tuple[RunLog, str]]:
+def forest(log: SessionView, hidden: bool) -> list[tuple[RunView, str]]:
     """(run, its guides) from the first root down, guides as one letter a level: '├', '└', '│' or ' '.
 
     hidden: with those that were deleted. They stay anyway where a branch of theirs is shown.
@@ -74,7 +74,7 @@ def forest(log: Log, hidden: bool) -> list[tuple[RunLog, str]]:
     kept: set[int | None] = set()
     below: dict[int | None, list[int]] = {}
     for run in reversed(parents):
-        if hidden or run in kept or not log.runs[run].deleted or run == log.run:
+        if hidden or run in kept or not log.runs[run].deleted or run == log.run_number:
             kept |= {run, parents[run]}
             below.setdefault(parents[run], []).append(run)
     rows = []
@@ -107,7 +107,7 @@ def _state_cells(width: int) -> int:
     return 13 if width >= 100 else 1
 
 
-def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
+def _row(frame: Frame, told: RunView, guide: str, width: int) -> Strip:
     paint, log = frame.paint, frame.log
     run, parent = told.started.run, _parent(log, told)
     tree, parts, settings, words = _columns(width)
@@ -119,13 +119,13 @@ def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
     name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
     row: list[Part] = [
         (paint.drawn if run == chosen(frame) else " ", paint.accent),
-        (paint.diamond if told is log.now else " ", paint.good),
+        (paint.diamond if told is log.run else " ", paint.good),
         (guides, paint.rule),
         (name, ink),
         (" " * (tree - cells(guides) - cells(name)), paint.base),
         (f" {fitted(_parts(told, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
         (f"{len(told.steps):>6} ", paint.number),
-        (f"{state} ", paint.good if told is log.now else paint.dim),
+        (f"{state} ", paint.good if told is log.run else paint.dim),
     ]
     if settings:
         said = ", ".join(changes(told, parent)) if parent else ""
@@ -133,7 +133,7 @@ def _row(frame: Frame, told: RunLog, guide: str, width: int) -> Strip:
     return paint.row([*row, (fitted(_words(told, parent, paint), words, paint.ascii), paint.dim)], width)
 
 
-def _about(frame: Frame, told: RunLog) -> Iterator[list[Part]]:
+def _about(frame: Frame, told: RunView) -> Iterator[list[Part]]:
     """All that the row of the chosen run may have had to cut."""
     paint, parent = frame.paint, _parent(frame.log, told)
     began = told.started
@@ -158,13 +158,13 @@ def _about(frame: Frame, told: RunLog) -> Iterator[list[Part]]:
         yield [(f"{said}{paint.between}goes back {rewinds}" if rewinds else said, paint.dim)]
 
 
-def _parent(log: Log, told: RunLog) -> RunLog | None:
+def _parent(log: SessionView, told: RunView) -> RunView | None:
     began = told.started
     parent = began.parent if began.parent is not None else began.twin_of
     return log.runs.get(parent) if parent is not None and parent != began.run else None
 
 
-def _parts(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
+def _parts(told: RunView, parent: RunView | None, paint: Paint) -> str:
     """Where it leaves its parent, and what it took instead."""
     if parent is None:
         return ""
@@ -179,15 +179,15 @@ def _parts(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
     return f"step {at + 1} {fitted(mine, min(cells(mine), 12))} for {theirs}"
 
 
-def _words(told: RunLog, parent: RunLog | None, paint: Paint) -> str:
+def _words(told: RunView, parent: RunView | None, paint: Paint) -> str:
     at = told.started.shared
     if parent and (parted := parting(told, parent)) is not None:
         at = parted
     return visible("".join(told.steps.texts[at : at + WORDS]).strip(), paint.ascii, True)
 
 
-def _state(log: Log, told: RunLog, paint: Paint) -> str:
-    if told is log.now or told is log.twin:
+def _state(log: SessionView, told: RunView, paint: Paint) -> str:
+    if told is log.run or told is log.twin:
         state, note = log.state, log.note if log.state == "ended" else ""
     else:
         state, note = ("ended", told.ended) if told.ended is not None else ("paused", "")

@@ -45,7 +45,7 @@ class Lanes(View):
 
 
 def _running(frame: Frame) -> list[Part]:
-    paint, told = frame.paint, frame.log.now
+    paint, told = frame.paint, frame.log.run
     if told.shadow is None:
         return [("no shadow runs", paint.dim)]
     name = visible(told.shadow.name, paint.ascii, True)
@@ -54,7 +54,7 @@ def _running(frame: Frame) -> list[Part]:
 
 
 def _choices(frame: Frame, room: int) -> list[list[Part]]:
-    paint, shadow = frame.paint, frame.log.now.shadow
+    paint, shadow = frame.paint, frame.log.run.shadow
     found = choices(frame)
     at = min(frame.row, len(found) - 1)
     first = min(max(at - room // 2, 0), max(len(found) - room, 0))

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.records.commands import AskFan
-from tui_entropy.records.events import Fanned, FanRow
+from tui_entropy.records.commands import SampleContinuations
+from tui_entropy.records.events import Continuation, SampledContinuations
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
@@ -56,16 +56,16 @@ class Fan(View):
         return {"row": min(max(min(frame.row, last) + by, 0), max(last, 0))}
 
 
-def _told(ask: AskFan) -> str:
+def _told(ask: SampleContinuations) -> str:
     return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
 
 
-def in_order(fan: Fanned) -> list[FanRow]:
+def in_order(fan: SampledContinuations) -> list[Continuation]:
     """The largest group first, and in it the most probable."""
     return sorted(fan.rows, key=lambda row: (row.group, -row.logprob))
 
 
-def _entropy(frame: Frame, fan: Fanned) -> list[Part]:
+def _entropy(frame: Frame, fan: SampledContinuations) -> list[Part]:
     paint = frame.paint
     value = figure(fan.entropy / LN2 if frame.bits else fan.entropy)
     about = f"{paint.between}{len(fan.rows)} draws{paint.between}{visible(fan.same, paint.ascii, True)} text"
@@ -77,7 +77,7 @@ def _entropy(frame: Frame, fan: Fanned) -> list[Part]:
     ]
 
 
-def _row(frame: Frame, fan: Fanned, row: FanRow, led: bool, here: bool, width: int) -> list[Part]:
+def _row(frame: Frame, fan: SampledContinuations, row: Continuation, led: bool, here: bool, width: int) -> list[Part]:
     paint = frame.paint
     count = sum(other.group == row.group for other in fan.rows)
     share = f"{count}/{len(fan.rows)} {100 * count / len(fan.rows):3.0f} %" if led else ""
@@ -95,7 +95,7 @@ def _row(frame: Frame, fan: Fanned, row: FanRow, led: bool, here: bool, width: i
     ]
 
 
-def _about(frame: Frame, lines: list[FanRow], width: int) -> list[Strip]:
+def _about(frame: Frame, lines: list[Continuation], width: int) -> list[Strip]:
     """The chosen one whole, and what the columns mean."""
     paint = frame.paint
     if not lines:

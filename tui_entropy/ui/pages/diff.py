@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui_entropy.records.events import probability_of
 from tui_entropy.records.step import Step
 from tui_entropy.state.run_diff import Span, compare, parting
-from tui_entropy.state.run_view import RunLog
+from tui_entropy.state.run_view import RunView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
@@ -43,7 +43,7 @@ class Diff(View):
         """Lines shown above the parting when nobody has scrolled."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, one, other = frame.paint, frame.log.now, frame.log.runs.get(frame.branch)
+        paint, one, other = frame.paint, frame.log.run, frame.log.runs.get(frame.branch)
         if other is None or other is one:
             heading = self.heading(frame, "diff", [], width)
             return [heading, *paint.hint("Choose a run on the page of branches (B) and press d there.", width)][
@@ -67,7 +67,7 @@ class Diff(View):
         top = self._above - self._first
         return {"row": min(max(frame.row + by, min(top, 0)), max(self._last - self._first, 0))}
 
-    def _lay(self, frame: Frame, one: RunLog, other: RunLog, width: int) -> None:
+    def _lay(self, frame: Frame, one: RunView, other: RunView, width: int) -> None:
         runs = one.started.run, len(one.steps), other.started.run, len(other.steps)
         if (*runs, width, frame.paint.ascii) == self._key:
             return
@@ -98,7 +98,7 @@ class Diff(View):
         return paint.row(parts, width)
 
 
-def _lay_span(frame: Frame, span: Span, left: tuple[Flow, RunLog], right: tuple[Flow, RunLog]) -> None:
+def _lay_span(frame: Frame, span: Span, left: tuple[Flow, RunView], right: tuple[Flow, RunView]) -> None:
     (one, mine), (other, theirs) = left, right
     if span.same and one is not other and span.one_last - span.one_first >= LEVEL:
         line = max(len(one.lines), len(other.lines))
@@ -116,18 +116,18 @@ def _add(frame: Frame, flow: Flow, texts: list[str], owner: int) -> None:
             flow.add(part, owner)
 
 
-def _pairs(one: RunLog, other: RunLog) -> tuple[tuple[RunLog, RunLog], tuple[RunLog, RunLog]]:
+def _pairs(one: RunView, other: RunView) -> tuple[tuple[RunView, RunView], tuple[RunView, RunView]]:
     return (one, other), (other, one)
 
 
-def _sizes(frame: Frame, one: RunLog, other: RunLog) -> Iterator[str | list[Part]]:
+def _sizes(frame: Frame, one: RunView, other: RunView) -> Iterator[str | list[Part]]:
     yield f"run {one.started.run} on screen, {len(one.steps)} tokens"
     yield f"run {other.started.run}, {len(other.steps)} tokens"
     if one.started.pieces != other.started.pieces:
         yield [("their prompts differ", frame.paint.mark)]
 
 
-def _there(frame: Frame, told: RunLog, against: RunLog, at: int) -> list[Part]:
+def _there(frame: Frame, told: RunView, against: RunView, at: int) -> list[Part]:
     """What one run thought of both tokens where they part."""
     paint = frame.paint
     line: list[Part] = [(f"step {at + 1} in run {told.started.run}: ", paint.dim)]
@@ -158,7 +158,7 @@ def _odds(frame: Frame, step: Step, token: Step) -> list[Part]:
     return [(f" {100 * model:.1f} %, {100 * final:.1f} %", frame.paint.number)]
 
 
-def _titles(frame: Frame, one: RunLog, other: RunLog, width: int) -> list[Part]:
+def _titles(frame: Frame, one: RunView, other: RunView, width: int) -> list[Part]:
     paint = frame.paint
     names = [
         f"run {told.started.run} {visible(told.name, paint.ascii, True)} {before}only here{after}"

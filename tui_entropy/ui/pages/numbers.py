@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from tui_entropy.metrics.metric import Series
 from tui_entropy.metrics.standard import SERIES
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
@@ -31,7 +31,7 @@ class Running:
     def __init__(self) -> None:
         self._kept: list[Moments] = [(0, 0.0, 0.0)]
 
-    def over(self, steps: Steps, series: Series, n: int) -> tuple[float, float]:
+    def over(self, steps: StepStore, series: Series, n: int) -> tuple[float, float]:
         """Mean and deviation of the first n steps; NaN where all are unknown."""
         while len(self._kept) <= n // CHUNK:
             first = (len(self._kept) - 1) * CHUNK
@@ -62,7 +62,7 @@ class Numbers(View):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._steps: Steps | None = None
+        self._steps: StepStore | None = None
         self._so_far: dict[str, Running] = {}
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:

@@ -11,7 +11,7 @@ from textual.strip import Strip
 from tui_entropy.records.events import probability_of
 from tui_entropy.records.settings import Watch
 from tui_entropy.records.step import Watched
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import fitted, visible_bytes
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
@@ -35,7 +35,7 @@ class Watches(Rows):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._steps: Steps | None = None
+        self._steps: StepStore | None = None
         self._seen: dict[int, tuple[Watched, ...]] = {}
         """Step -> what was followed there, for steps that were looked at."""
 
@@ -50,10 +50,10 @@ class Watches(Rows):
         return [heading, *rows, Strip([]), *paint.hint(ABOUT, width)][:height]
 
     def items(self, frame: Frame) -> int:
-        return len(frame.log.now.watches)
+        return len(frame.log.run.watches)
 
     def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
-        paint, step, watches = frame.paint, frame.step, frame.log.now.watches
+        paint, step, watches = frame.paint, frame.step, frame.log.run.watches
         watch, seen = watches[at], {one.token_id: one for one in step.watched} if step else {}
         one, first = seen.get(watch.token_id), seen.get(watches[0].token_id)
         name = visible_bytes(watch.text.encode(), paint.ascii)
@@ -89,7 +89,7 @@ class Watches(Rows):
 
 def _several(frame: Frame) -> int:
     """Cells for first tokens, none where each text has but one."""
-    return TOKEN if any(watch.n_tokens > 1 for watch in frame.log.now.watches) else 0
+    return TOKEN if any(watch.n_tokens > 1 for watch in frame.log.run.watches) else 0
 
 
 def _room(frame: Frame, width: int) -> int:

@@ -40,7 +40,7 @@ class Candidates(View, can_focus=True):
         bar = max((room - TOKEN - FIXED) // 2, 3)
         name = max(room - FIXED - 2 * bar, 4)
         columns = "model %  final %".ljust(NUMBER + 3 + NUMBER + bar) + ("shadow %" if shadow else "")
-        name_of = f"run {frame.log.run}" if frame.log.twin else "next token"
+        name_of = f"run {frame.log.run_number}" if frame.log.twin else "next token"
         heading = self.heading(frame, name_of, frame.where, width, columns)
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
@@ -110,7 +110,7 @@ def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
 def _watched(frame: Frame, step: Step) -> Iterator[list[Part]]:
     """Each string that is followed: probability and rank, where they are known."""
     paint, seen = frame.paint, {one.token_id: one for one in step.watched}
-    for watch in frame.log.now.watches:
+    for watch in frame.log.run.watches:
         one = seen.get(watch.token_id)
         name = visible_bytes(watch.text.encode(), paint.ascii)
         number = "?" if one is None else f"{_percent(probability_of(one.logprob)).strip()} %"

@@ -65,7 +65,7 @@ class HeadGrid(View, can_focus=True):
         plan = _plan(frame, card, width, max(height - 2, 1))
         live = frame.following and frame.log.state == "writing" and not frame.played
         steps = paint.levels if paint.rich else len(paint.shades)
-        self._levels.follow((frame.log.run, paint) if live else None, steps)
+        self._levels.follow((frame.log.run_number, paint) if live else None, steps)
         rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
         shares = _shares(step)
         before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
 from tui_entropy.ui.views.frame import Frame
@@ -60,7 +60,7 @@ class Status(View):
         return [paint.row([*left, *state, *right], width)]
 
 
-def _state(log: Log, paint: Paint) -> list[Part]:
+def _state(log: SessionView, paint: Paint) -> list[Part]:
     """The state with a glyph, a number and a reason."""
     style = {"failed": paint.error, "lost": paint.error, "paused": paint.warning, "ended": paint.title}.get(
         log.state, paint.good
@@ -89,7 +89,7 @@ def _state(log: Log, paint: Paint) -> list[Part]:
     return [(f"{glyph} {said}", style)]
 
 
-def _progress(log: Log, paint: Paint) -> list[Part]:
+def _progress(log: SessionView, paint: Paint) -> list[Part]:
     progress = log.progress
     assert progress
     stage = (visible(progress.stage, paint.ascii, in_table=True), paint.base)

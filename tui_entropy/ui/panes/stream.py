@@ -18,7 +18,7 @@ from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Started
 from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
-from tui_entropy.state.step_store import Steps
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_token
 from tui_entropy.ui.drawing.paged_layout import Chapters, Place
 from tui_entropy.ui.drawing.paint import Part
@@ -52,7 +52,7 @@ class TokenStream(View, can_focus=True):
         self.top: Place | None = None
         """First line shown; None while following the end."""
         self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
-        self._steps = Steps()
+        self._steps = StepStore()
         self._marked: set[int] = set()
         """Steps with a mark before them."""
         self._parted: int | None = None
@@ -79,7 +79,7 @@ class TokenStream(View, can_focus=True):
         super().show(frame)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        name = f"run {frame.log.run}" if frame.log.twin else "text"
+        name = f"run {frame.log.run_number}" if frame.log.twin else "text"
         heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
@@ -148,7 +148,7 @@ class TokenStream(View, can_focus=True):
         mark in what is laid out already."""
         log, paint = frame.log, frame.paint
         assert log.started
-        self._parted = parting(log.now, log.twin) if log.twin else None
+        self._parted = parting(log.run, log.twin) if log.twin else None
         marked = {mark.index for mark in log.marks} | ({self._parted} if self._parted is not None else set())
         late = sum(index < self._laid for index in marked)
         key = (id(log.started), width, paint.ascii, frame.raw)
@@ -229,7 +229,7 @@ class TokenStream(View, can_focus=True):
         top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
         of = f" ({tint.distribution})" if tint.distribution else ""
         yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
-        if frame.log.now.shadow is not None:
+        if frame.log.run.shadow is not None:
             yield (
                 [(f"{paint.foreign} by the lane only", paint.mark)]
                 if paint.color == "mono"
@@ -301,9 +301,9 @@ class TwinStream(TokenStream):
 def _lane(frame: Frame) -> Iterator[str | list[Part]]:
     """What the second of two lanes is called, or was set otherwise in it."""
     log, paint = frame.log, frame.paint
-    if log.twin is None or log.now.started.twin_of is None:
+    if log.twin is None or log.run.started.twin_of is None:
         return
-    if name := log.now.name or ", ".join(changes(log.now, log.twin)):
+    if name := log.run.name or ", ".join(changes(log.run, log.twin)):
         yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
 
 

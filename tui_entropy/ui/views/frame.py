@@ -7,12 +7,12 @@ from typing import Any
 
 from tui_entropy.metrics.metric import Series
 from tui_entropy.metrics.standard import BY_NAME, SERIES
-from tui_entropy.records.commands import AskFan
+from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.model import Trust
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Candidate, Step
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 
 
@@ -20,7 +20,7 @@ from tui_entropy.ui.drawing.paint import Paint
 class Frame:
     """The log, where the cursor is, and how the person wants to see it. Read-only for views."""
 
-    log: Log
+    log: SessionView
     paint: Paint
     cursor: int | None = None
     """The step that every pane shows; None before the first."""
@@ -69,9 +69,9 @@ class Frame:
     """Temperature of a lane that differs in that."""
     typed_lanes: tuple[Lane, ...] = ()
     """Those with a prompt that a person typed."""
-    fan: AskFan = field(default_factory=lambda: AskFan(0, 0))
+    fan: SampleContinuations = field(default_factory=lambda: SampleContinuations(0, 0))
     """As it is to be asked for; run 0 for never."""
-    awaited: AskFan | None = None
+    awaited: SampleContinuations | None = None
     """What was asked for and is not answered yet."""
     rebuild: bool = False
     """The next change of a vector has the text before it read again."""
@@ -150,7 +150,7 @@ class Frame:
         twin = self.log.twin
         if twin is None:
             return self
-        there = replace(self, log=replace(self.log, now=twin, twin=self.log.now), what_if=None)
+        there = replace(self, log=replace(self.log, run=twin, twin=self.log.run), what_if=None)
         cursor = None if self.cursor is None or there.last < 0 else min(self.cursor, there.last)
         return replace(there, cursor=cursor)
 

@@ -38,13 +38,13 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         yield from (check(skipped=maps) for check in (sums, rows, parts, heads, spans))
         return
     entropies, measures, weights, eagers, totals, apart = [], [], [], [], [], []
-    with attention_probe(loaded.model, loaded.anatomy, keep=n) as probe:
-        cache = new_cache(loaded.model, loaded.anatomy)
+    with attention_probe(loaded.model, loaded.architecture, keep=n) as probe:
+        cache = new_cache(loaded.model, loaded.architecture)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
             read(loaded.model, stretch, cache)
-            newest = torch.stack([of_block[:, probe.held.newest] for of_block in maps.values()])
+            newest = torch.stack([of_block[:, probe.attention_state.newest] for of_block in maps.values()])
             entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
-            found = probe.measures()
+            found = probe.head_statistics()
             entropies.append((found.entropy[list(maps)], entropy))
             measures.append((torch.cat([found.varentropy, found.layers[:, :2]], 1)[list(maps)], others))
         sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
@@ -52,7 +52,7 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             answer = probe.rows(cache, AskAttention(index + 1, None, n - 1, n, n // 3, n // 3), run=0)
             if not answer.unavailable:
                 apart.append(elsewhere(answer, of_block.mean(0)))
-        for index, head in itertools.product(maps, range(loaded.anatomy.n_heads)):
+        for index, head in itertools.product(maps, range(loaded.architecture.n_heads)):
             answer = probe.rows(cache, AskAttention(index + 1, head + 1, n - 1, n, 0, n), run=0)
             if answer.unavailable:
                 break
@@ -99,7 +99,9 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
 
     Read off the attention modules themselves: to ask for output_attentions would leave the library's hooks behind.
     """
-    modules = {index: module for index, module in enumerate(loaded.anatomy.attention_modules) if module is not None}
+    modules = {
+        index: module for index, module in enumerate(loaded.architecture.attention_modules) if module is not None
+    }
     if not modules:
         return NO_ATTENTION
     told: dict[nn.Module, Tensor | None] = {}
@@ -107,7 +109,7 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
     def keep(module: nn.Module, inputs: object, output: tuple[Tensor, Tensor | None]) -> None:
         told[module] = output[1]
 
-    with eager(loaded.anatomy.decoder), ExitStack() as hooks:
+    with eager(loaded.architecture.decoder), ExitStack() as hooks:
         for module in modules.values():
             hooks.callback(module.register_forward_hook(keep).remove)
         read(loaded.model, ids)

@@ -41,7 +41,7 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     tally.rests_on["logits of branches"] = PLAIN_PASS
     knobs = replace(OFF, mirostat_tau=4.0, mirostat_eta=0.5, banned=tuple(sorted(loaded.codec.eos_ids)))
     events: list[Event] = []
-    with instruments(loaded, keep=0, captured=False) as probes:
+    with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, events.append, KEPT_BYTES)
         session.begin(Write(REPEATING, None, False, BEFORE + AFTER, knobs))
         first = written(session, BEFORE)
@@ -69,8 +69,8 @@ def written(session: Session, n: int) -> list[Told]:
     told = []
     for _ in range(n):
         session.look_ahead(read_all=True)
-        assert session.proposed is not None and session.context is not None and session.context.logits is not None
-        told.append((session.proposed, session.context.logits.cpu().double().numpy()))
+        assert session.proposed is not None and session.sequence is not None and session.sequence.logits is not None
+        told.append((session.proposed, session.sequence.logits.cpu().double().numpy()))
         session.advance()
     return told
 

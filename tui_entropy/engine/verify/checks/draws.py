@@ -13,19 +13,19 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine.decoding import entropix_sampler
-from tui_entropy.engine.decoding.choose import shaped
+from tui_entropy.engine.decoding.choose import sample_token
 from tui_entropy.engine.instruments.tensor_metrics import log_probs
-from tui_entropy.engine.measure.running_stats import Recent
+from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.sampling.chain import apply, draw
-from tui_entropy.engine.sampling.distribution import Past
+from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
+from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.verify.evidence.compare import Tally, allowed, read
 from tui_entropy.engine.verify.evidence.told import TIMES
 from tui_entropy.engine.verify.evidence.written import OFF
-from tui_entropy.engine.verify.second import belief, entropix, history, luck
+from tui_entropy.engine.verify.second import belief, entropix, history, noise
 from tui_entropy.records.step import Decision
 
 N_DRAWS = 2000
@@ -44,14 +44,14 @@ def draws(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     rows = read(loaded.model, ids).cpu()
     logits = max(rows, key=lambda row: belief.entropy(belief.log_softmax(row.numpy())))
     nobody = torch.empty(0, dtype=torch.long)
-    scores = apply(replace(OFF, top_k=N_OUTCOMES), logits, Past(nobody, nobody, 0)).scores
+    scores = apply(replace(OFF, top_k=N_OUTCOMES), logits, SamplingContext(nobody, nobody, 0)).scores
     order = (logits >= logits.sort(descending=True).values[:N_OUTCOMES][-1]).nonzero().flatten()  # ties stay
     shares = np.exp(belief.log_softmax(logits[order].numpy()))
     drawn = torch.tensor([int(draw(scores, seed, 17)) for seed in range(N_DRAWS)])
     counts = (drawn[:, None] == order).sum(0).numpy()
-    statistic, freedom = luck.chi_square(counts, shares)
+    statistic, freedom = noise.chi_square(counts, shares)
     lost = N_DRAWS - int(counts.sum())
-    yield check(worst=math.inf if lost else statistic, bound=luck.chi_square_bound(freedom))
+    yield check(worst=math.inf if lost else statistic, bound=noise.chi_square_bound(freedom))
 
 
 def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
@@ -64,10 +64,10 @@ def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     )
     tally.row("best of draws", "sampling", "the likeliest of five, against their noise", "tokens", ["best of draws"])
     base = replace(OFF, temperature=0.7, top_k=27, top_p=0.9, min_p=0.03)
-    recent = Recent()
+    recent = RunningStats()
     for at in range(40):
-        recent.judge(3 + 2 * math.sin(at), 4 + 3 * math.cos(at), 1.0, 0.5, [1.0])
-        recent.count()
+        recent.evaluate(3 + 2 * math.sin(at), 4 + 3 * math.cos(at), 1.0, 0.5, [1.0])
+        recent.commit()
     before = np.stack([recent.entropies, recent.varentropies], -1)
     plane = itertools.product(
         ("S1", "S3", "own"), (0.05, 1.5, 2.2, 3.5, 6.0), (0.05, 0.8, 2.0, 8.0), ((0.5, 0.1), (0.5, 1.0), (2.5, 1.0))
@@ -91,13 +91,13 @@ def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def asked(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) -> None:
     """The loop's own choice where a sampler asks, and where it draws several times."""
-    context, logp = Context(loaded, ids.tolist(), 1), log_probs(logits)
+    sequence, logp = TokenSequence(loaded, ids.tolist(), 1), log_probs(logits)
     clarifier = int(logits.argsort()[-3])
     asking = Decision("S1", "asking", entropix_sampler.ASK, {}, OFF)
     may_ask = entropix_sampler.decide(
-        replace(OFF, adaptive="S1"), {"entropy": 4 * math.log(2), "varentropy": 0.0}, Recent(), may_ask=True
+        replace(OFF, adaptive="S1"), {"entropy": 4 * math.log(2), "varentropy": 0.0}, RunningStats(), may_ask=True
     )
-    chained, token = shaped(logits, logp, Controls(OFF, {}, clarifier), context, ids, asking)
+    chained, token = sample_token(logits, logp, Controls(OFF, {}, clarifier), sequence, ids, asking)
     alone = chained.scores.isfinite().nonzero().flatten().tolist() == [clarifier]
     right = entropix_sampler.asks(may_ask) and chained.stages == ("adaptive",) and alone and int(token) == clarifier
     tally.add("stage adaptive", float(not right), 0.0)
@@ -106,8 +106,8 @@ def asked(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) -> None:
     for seed in range(8):
         knobs = replace(OFF, seed=seed)
         several = Decision("S1", "adaptive", "", {}, knobs)
-        _, token = shaped(logits, logp, Controls(knobs, {}), context, ids, several)
-        may = [luck.drawn(scores, seed + (n << 32), len(ids), close) for n in range(5)]
+        _, token = sample_token(logits, logp, Controls(knobs, {}), sequence, ids, several)
+        may = [noise.drawn(scores, seed + (n << 32), len(ids), close) for n in range(5)]
         best = max(float(belief64[list(tokens)].max()) for tokens in may)
         tally.add("best of draws", float(abs(float(belief64[int(token)]) - best) > close), 0.0)
 
@@ -118,13 +118,13 @@ def long_texts(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     numbers = ("entropy_z", "attention_z", "perplexity", "window_perplexity")
     judgement = "z-scores, perplexities, strays and states of a made-up text, against statistics in plain Python"
     tally.row("long text", "logits", judgement, TIMES, [f"step.{name}" for name in (*numbers, "strays", "state")])
-    recent, before = Recent(), []
+    recent, before = RunningStats(), []
     for at in range(LONG):
         entropy, surprisal = 3 + 2 * math.sin(at * 0.7) + at * 0.004, 2 + 1.5 * math.cos(at * 1.3) + at * 0.01
         attention = 0.4 + 0.2 * math.sin(at * 0.31)
         norms = [100 + 5 * math.sin(at * (block + 1)) + 90 * (at % 37 == block) for block in range(3)]
-        told = recent.judge(entropy, 1.0, surprisal, attention, norms)
-        recent.count()
+        told = recent.evaluate(entropy, 1.0, surprisal, attention, norms)
+        recent.commit()
         before.append((entropy, surprisal, attention, norms))
         if at not in JUDGED and at % 37 > 2:
             continue

@@ -22,18 +22,18 @@ from tui_entropy.engine.verify.evidence.compare import N_SINGLE, PLAIN_PASS, Tal
 from tui_entropy.engine.verify.evidence.plain import Plain, plain
 from tui_entropy.engine.verify.evidence.told import CLOCK, TIMES
 from tui_entropy.engine.verify.evidence.written import OFF, clock
-from tui_entropy.engine.verify.second import belief, chain, luck
+from tui_entropy.engine.verify.second import belief, chain, noise
 from tui_entropy.engine.verify.second.belief import Floats
 from tui_entropy.metrics.standard import BY_NAME
-from tui_entropy.records.commands import AskFan, Write
-from tui_entropy.records.events import Event, Fanned, Started
+from tui_entropy.records.commands import SampleContinuations, Write
+from tui_entropy.records.events import Event, SampledContinuations, Started
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Shadow, Step
 
 PROMPT = "The weather today is"
 KNOBS: Knobs = replace(OFF, temperature=0.8, top_k=40, repetition_penalty=1.3)
-FAN = AskFan(run=1, step=N_SINGLE - 2, n=4, tokens=4)
+FAN = SampleContinuations(run=1, step=N_SINGLE - 2, n=4, tokens=4)
 FANNED = [f"fanned.{name}" for name in ("run", "index", "rows", "tokens", "same", "entropy")]
 OF_LANES = {"kl": 1, "entropy change": 1, "surprisal change": 1, "flip": 0, "by lane": 0}
 """Series, and the power of ln 2 that they are divided by to be in bits."""
@@ -43,13 +43,13 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A text is written beside a shadow under a vector, and then a fan is asked for."""
     tally = Tally()
     rows(tally)
-    block = (loaded.anatomy.n_layers + 1) // 2
+    block = (loaded.architecture.n_layers + 1) // 2
     events: list[Event] = []
     ends = tuple(sorted(loaded.codec.eos_ids))
     knobs = replace(KNOBS, banned=ends)
-    with instruments(loaded, keep=0, captured=False) as probes:
+    with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, events.append)
-        noise = torch.randn(loaded.anatomy.d_model, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(loaded.architecture.d_model, generator=torch.Generator().manual_seed(0))
         length = float(plain(loaded, ids).streams[block - 1].square().mean().sqrt())
         vector = ControlVector("doctor", {block: (noise * length).numpy()})
         session.directions[vector.name] = vector
@@ -59,8 +59,8 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         thoughts: list[Floats] = []
         for _ in range(N_SINGLE):
             session.look_ahead(read_all=True)
-            assert session.context is not None and session.context.shadow is not None
-            shadowed = session.context.shadow.context.logits
+            assert session.sequence is not None and session.sequence.shadow is not None
+            shadowed = session.sequence.shadow.sequence.logits
             assert shadowed is not None
             thoughts.append(shadowed.cpu().double().numpy())
             session.advance()
@@ -74,12 +74,12 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     text = torch.tensor(prompt + [step.token_id for step in steps], device=ids.device)
     push = {block: torch.from_numpy(2.0 * vector.directions[block])}
     own, other = plain(loaded, text), plain(loaded, text, push)
-    for step, thought in zip(steps, thoughts, strict=True):
-        compare(loaded, step, knobs, prompt, steps, own, other, thought, tally)
-    fanned = next(event for event in events if isinstance(event, Fanned))
+    for step, seen in zip(steps, thoughts, strict=True):
+        compare(loaded, step, knobs, prompt, steps, own, other, seen, tally)
+    sampled = next(event for event in events if isinstance(event, SampledContinuations))
     inner = sum(sorted(passes)[: FAN.tokens - 1])  # others may be of the text before it, read once more
-    tally.add("seconds, fan", outside(fanned.seconds, inner, outer), CLOCK)
-    compare_fan(loaded, fanned, knobs, text[: len(prompt) + FAN.step], len(prompt), tally)
+    tally.add("seconds, fan", outside(sampled.seconds, inner, outer), CLOCK)
+    compare_fan(loaded, sampled, knobs, text[: len(prompt) + FAN.step], len(prompt), tally)
     yield from tally.checks()
 
 
@@ -119,17 +119,17 @@ def compare(
     steps: Sequence[Step],
     own: Plain,
     other: Plain,
-    thought: Floats,
+    compare: Floats,
     tally: Tally,
 ) -> None:
-    """A step and its shadow with what two plain passes give. thought: (vocab,) logits that the shadow had."""
+    """A step and its shadow with what two plain passes give. seen: (vocab,) logits that the shadow had."""
     shadow, dtype = step.shadow, loaded.model.dtype
     if shadow is None:
         tally.add("shadow", math.inf, 1.0)
         return
     logits = [told.logits[step.position - 1].double().numpy() for told in (own, other)]
     size = max(float(np.abs(row).max()) for row in logits)
-    tally.add("logits of a shadow", gap(thought, logits[1]), allowed(dtype, size))
+    tally.add("logits of a shadow", gap(compare, logits[1]), allowed(dtype, size))
     p, q = (belief.log_softmax(row) for row in logits)
     token, bound = step.token_id, allowed(dtype, size)
     wanted = {
@@ -158,10 +158,10 @@ def compare(
         tuple(prompt), tuple(s.token_id for s in steps[: step.index]), step.position, banned=frozenset(knobs.banned)
     )
     # Its own chain and draw begin from the logits that it had, or rounding would decide who is on an edge.
-    would = chain.chain(thought, knobs, before)[-1]
+    would = chain.chain(compare, knobs, before)[-1]
     mine = chain.chain(logits[0], knobs, before)[-1]
     if not would.doubtful:
-        may = luck.drawn(would.scores, knobs.seed, step.position, allowed(torch.float32, size))
+        may = noise.drawn(would.scores, knobs.seed, step.position, allowed(torch.float32, size))
         by_lane = BY_NAME["by lane"].read(step)
         if len(may) == 1:
             tally.add("by lane", gap(by_lane, float(next(iter(may)) != token)), 0.0)
@@ -170,11 +170,13 @@ def compare(
             tally.share("shadow", shadow.final_js, belief.js(mine.logp, would.logp), bound)
 
 
-def compare_fan(loaded: Loaded, fanned: Fanned, knobs: Knobs, text: Tensor, n_prompt: int, tally: Tally) -> None:
+def compare_fan(
+    loaded: Loaded, sampled: SampledContinuations, knobs: Knobs, text: Tensor, n_prompt: int, tally: Tally
+) -> None:
     """Each row of a fan read again in one plain pass."""
     prompt, written = tuple(text[:n_prompt].tolist()), tuple(text[n_prompt:].tolist())
     texts = []
-    for nth, row in enumerate(fanned.rows):
+    for nth, row in enumerate(sampled.rows):
         whole = torch.tensor([*prompt, *written, *row.token_ids], device=text.device)
         logits = plain(loaded, whole).logits[len(text) - 1 : -1].double().numpy()
         each = [belief.log_softmax(row_logits) for row_logits in logits]
@@ -187,7 +189,7 @@ def compare_fan(loaded: Loaded, fanned: Fanned, knobs: Knobs, text: Tensor, n_pr
                 prompt, written + row.token_ids[:at], len(text) + at, banned=frozenset(knobs.banned)
             )
             final = chain.chain(row_logits, knobs, before)[-1]
-            may = luck.drawn(final.scores, knobs.seed + nth, len(text) + at, 4 * bound)
+            may = noise.drawn(final.scores, knobs.seed + nth, len(text) + at, 4 * bound)
             if not final.doubtful:
                 tally.add("draws of a fan", float(token not in may), 0.0)
         decoded = b"".join(loaded.codec.token_bytes(token) for token in row.token_ids if token not in knobs.banned)
@@ -195,16 +197,16 @@ def compare_fan(loaded: Loaded, fanned: Fanned, knobs: Knobs, text: Tensor, n_pr
     words = [" ".join(_words(told)) for told in texts]
     sizes = sorted(Counter(words).values(), reverse=True)
     shares = np.array(sizes) / len(words)
-    tally.add("groups of a fan", gap(fanned.entropy, float(-(shares * np.log(shares)).sum())), 1e-9)
-    tally.add("groups of a fan", float([row.text for row in fanned.rows] != texts), 0.0)
-    tally.add("groups of a fan", float(any(row.ended for row in fanned.rows)), 0.0)
-    asked = fanned.run, fanned.index, fanned.tokens, fanned.same
+    tally.add("groups of a fan", gap(sampled.entropy, float(-(shares * np.log(shares)).sum())), 1e-9)
+    tally.add("groups of a fan", float([row.text for row in sampled.rows] != texts), 0.0)
+    tally.add("groups of a fan", float(any(row.ended for row in sampled.rows)), 0.0)
+    asked = sampled.run, sampled.index, sampled.tokens, sampled.same
     tally.add("groups of a fan", float(asked != (FAN.run, FAN.step, FAN.tokens, FAN.same)), 0.0)
-    together = {(row.group, told) for row, told in zip(fanned.rows, words, strict=True)}
+    together = {(row.group, told) for row, told in zip(sampled.rows, words, strict=True)}
     tally.add("groups of a fan", float(len(together) != len(sizes)), 0.0)
-    by_size = sorted(Counter(row.group for row in fanned.rows).items())  # the largest group is called 0
+    by_size = sorted(Counter(row.group for row in sampled.rows).items())  # the largest group is called 0
     tally.add("groups of a fan", float(by_size != list(enumerate(sizes))), 0.0)
-    tally.add("groups of a fan", float(len(fanned.rows) != FAN.n), 0.0)
+    tally.add("groups of a fan", float(len(sampled.rows) != FAN.n), 0.0)
 
 
 def _words(text: str) -> list[str]:

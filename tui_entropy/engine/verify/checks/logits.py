@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.cache.kv_cache import RoomyCache
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.instruments.prompt_scores import final_residual
@@ -23,8 +23,8 @@ from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import IN_DTYPE, Check
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import Travel
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.verify.evidence.compare import (
     N_SINGLE,
     PLAIN_PASS,
@@ -43,9 +43,9 @@ STATES_BYTES = 1 << 30
 
 def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The residual stream after the last block is what the logits are made of."""
-    with final_residual(loaded.anatomy) as held:
+    with final_residual(loaded.architecture) as held:
         logits = read(loaded.model, ids)
-    lens = unembed(loaded.model, loaded.anatomy, held.residual)
+    lens = unembed(loaded.model, loaded.architecture, held.residual)
     compared = "unembedded output of the last block against the model's logits"
     bound = allowed(loaded.model.dtype, logits.abs().max())
     yield Check("last lens row", "residual", compared, "logits", worst(lens, logits), bound)
@@ -54,9 +54,9 @@ def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The first and the last tokens by themselves; those between them at once, of a model that can be read so."""
     wanted = read(loaded.model, ids)
-    cache = new_cache(loaded.model, loaded.anatomy)
+    cache = new_cache(loaded.model, loaded.architecture)
     between = len(ids) - 2 * N_SINGLE
-    stretches = [1] * N_SINGLE + ([between] if loaded.anatomy.in_stretches else [1] * between) + [1] * N_SINGLE
+    stretches = [1] * N_SINGLE + ([between] if loaded.architecture.in_stretches else [1] * between) + [1] * N_SINGLE
     with instruments(loaded):
         found = torch.cat([read(loaded.model, part, cache) for part in torch.split(ids, stretches)])
     compared = "most of it token by token, watched, against one pass, not watched"
@@ -69,19 +69,19 @@ def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 def revisited_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """Each of the last tokens gone back to as a person would, from the newest: by cropping, or from a state."""
     with instruments(loaded, keep=0) as probes:
-        context = Context(loaded, ids[:-N_SINGLE].tolist(), N_SINGLE)
-        context.forced = ids[-N_SINGLE:].tolist()
-        travel, first, positions = Travel(loaded, probes, bound=STATES_BYTES), [], []
-        travel.seat(context)
-        for event in decode(loaded, probes, context, lambda: Controls(Knobs(), {})):
-            travel.checkpoint()
-            if isinstance(event, Step) and context.logits is not None:
-                first.append(context.logits)
+        sequence = TokenSequence(loaded, ids[:-N_SINGLE].tolist(), N_SINGLE)
+        sequence.forced = ids[-N_SINGLE:].tolist()
+        rewinder, first, positions = Rewinder(loaded, probes, bound=STATES_BYTES), [], []
+        rewinder.activate(sequence)
+        for event in decode(loaded, probes, sequence, lambda: Controls(Knobs(), {})):
+            rewinder.checkpoint()
+            if isinstance(event, Step) and sequence.logits is not None:
+                first.append(sequence.logits)
                 positions.append(event.position - 1)
-        again = [travel.revisit(context, position).logits for position in positions]
+        again = [rewinder.recompute_step(sequence, position).logits for position in positions]
     before, after = (torch.stack([row for row in rows if row is not None]) for rows in (first, again))
     bound = same_again(loaded, ids, before.abs().max())
-    compared = f"gone back to {travel.rewinds.removesuffix(', exact')}, against before"
+    compared = f"gone back to {rewinder.rewinds.removesuffix(', exact')}, against before"
     yield Check("revisited step", "logits", compared, "logits", worst(after, before), bound)
 
 
@@ -112,13 +112,13 @@ def captured_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The step that a CUDA graph can hold says what the plain one says, whether there are graphs here or not."""
     compared = "the step that a CUDA graph can hold against the plain one"
     check = partial(Check, "captured step", "logits", compared, "logits")
-    with instruments(loaded, keep=0, captured=True) as probes:
-        if probes.captured is None:
-            yield check(skipped=probes.plainly)
+    with instruments(loaded, keep=0, graph=True) as probes:
+        if probes.graph_decoder is None:
+            yield check(skipped=probes.no_graph_reason)
             return
-        cache, singles = RoomyCache(), range(len(ids) - N_SINGLE, len(ids))
+        cache, singles = PreallocatedCache(), range(len(ids) - N_SINGLE, len(ids))
         forward(loaded, cache, ids[None, :-N_SINGLE])
-        step, again = probes.captured.step, cache.first(singles[0])
+        step, again = probes.graph_decoder.step, cache.first(singles[0])
         held = torch.cat([step.run(cache, ids[None, [at]], at, [{}]).logits.clone() for at in singles])
         plain = torch.cat([forward(loaded, again, ids[None, [at]]) for at in singles])  # fills the same columns
     yield check(worst(held, plain), allowed(loaded.model.dtype, plain.abs().max()))

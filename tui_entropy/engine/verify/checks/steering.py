@@ -14,7 +14,7 @@ from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
-from tui_entropy.engine.steering.control_vector import ControlVector, pushes, setting
+from tui_entropy.engine.steering.control_vector import ControlVector, offsets, setting
 from tui_entropy.engine.verify.evidence.compare import allowed, read, same_again, worst
 
 STRENGTH = 0.5
@@ -24,13 +24,13 @@ N_BESIDE = 3
 
 def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A push after the middle block shows where it should, and nowhere once it is taken away."""
-    block = (loaded.anatomy.n_layers + 1) // 2
+    block = (loaded.architecture.n_layers + 1) // 2
     with instruments(loaded, keep=0) as probes:
 
         def passed(push: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
             """(n, vocab) logits, and (n_layers, d_model) residual stream of the newest token."""
             probes.steering.set(push)
-            logits = read(loaded.model, ids, new_cache(loaded.model, loaded.anatomy))
+            logits = read(loaded.model, ids, new_cache(loaded.model, loaded.architecture))
             return logits, torch.stack([v[0, 0] for v in probes.residual.vectors if v is not None])
 
         logits, plain = passed({})
@@ -39,7 +39,7 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         direction = torch.randn(plain.shape[-1], generator=torch.Generator().manual_seed(0)) * length
         vector = ControlVector("doctor", {block: direction.numpy()})
         on = replace(setting(vector, ""), on=True, strength=STRENGTH)
-        _, steered = passed(pushes([on], {vector.name: vector}))
+        _, steered = passed(offsets([on], {vector.name: vector}))
         after, _ = passed({})
     pushed = plain[block - 1] + (STRENGTH * direction).to(plain)
     moved = (steered[block:] != plain[block:]).any(-1)
@@ -54,7 +54,7 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         yield check(
             "blocks below", compared="steered against plain", worst=worst(steered[: block - 1], plain[: block - 1])
         )
-    if block < loaded.anatomy.n_layers:
+    if block < loaded.architecture.n_layers:
         unmoved = float((~moved).sum())
         yield Check("blocks above", "residual", "those that steering left unchanged, of all", "blocks", unmoved, 0.0)
     bound = same_again(loaded, ids, logits.abs().max())
@@ -65,19 +65,19 @@ def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """Two texts in one pass are each what they are alone, and what is pushed in one stays in it."""
     alone = partial(Check, "row of two", "logits", "each row of one pass against a pass of its own", "logits")
     apart = partial(Check, "steered row", "logits", "the row beside one that is steered against before", "logits")
-    if not loaded.anatomy.croppable:
-        kinds = ", ".join(sorted(set(loaded.anatomy.layer_kinds)))
+    if not loaded.architecture.croppable:
+        kinds = ", ".join(sorted(set(loaded.architecture.layer_kinds)))
         yield from (check(skipped=f"a cache of {kinds} layers is not shared") for check in (alone, apart))
         return
     texts = ids, ids.flip(0)
-    pushed = torch.randn(loaded.anatomy.d_model, generator=torch.Generator().manual_seed(0))
-    push = {(loaded.anatomy.n_layers + 1) // 2: pushed}
+    pushed = torch.randn(loaded.architecture.d_model, generator=torch.Generator().manual_seed(0))
+    push = {(loaded.architecture.n_layers + 1) // 2: pushed}
     with instruments(loaded, keep=0) as probes:
 
         def written(*under: Mapping[int, Tensor], which: Sequence[Tensor] = texts) -> Tensor:
             """(rows, N_BESIDE, vocab) logits of the last tokens, read one by one."""
             probes.steering.set(*under)
-            cache = new_cache(loaded.model, loaded.anatomy)
+            cache = new_cache(loaded.model, loaded.architecture)
             beside = torch.stack(list(which))
             forward(loaded, cache, beside[:, :-N_BESIDE])
             return torch.stack([forward(loaded, cache, beside[:, [at]]) for at in range(-N_BESIDE, 0)], 1)

@@ -202,7 +202,7 @@ OF_ATTENTION = {"heads"}
 
 def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A text is written under all kinds of knobs, and each of its steps got a second time."""
-    with instruments(loaded, keep=0, captured=False) as probes:
+    with instruments(loaded, keep=0, graph=False) as probes:
         text = watched(loaded, probes, SCHEDULE, ids[-3:].tolist())
     tally = Tally()
     compare_series(text, loaded.model.dtype, tally)

@@ -34,7 +34,7 @@ Directions = dict[int, "np.ndarray[tuple[int], np.dtype[np.float32]]"]
 
 def vector_files(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """Files written by other libraries steer as a plain hook does that adds their directions."""
-    tally, n_layers = Tally(), loaded.anatomy.n_layers
+    tally, n_layers = Tally(), loaded.architecture.n_layers
     plainly = "logits under it, against a plain hook on block N counted from 0"
     for kind in ("GGUF", "safetensors"):
         tally.row(f"vector file, {kind}", "residual", plainly, "logits", [f"vector {kind}"])
@@ -53,7 +53,7 @@ def vector_files(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     noise = np.random.default_rng(0)
     lengths = plain(loaded, ids).streams.square().mean((1, 2)).sqrt().tolist()
     directions: Directions = {
-        number: (lengths[number] * noise.standard_normal(loaded.anatomy.d_model)).astype(np.float32)
+        number: (lengths[number] * noise.standard_normal(loaded.architecture.d_model)).astype(np.float32)
         for number in numbers
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ def steered(
     """The logits after a prompt and after the first tokens written, with the files as a person gives them, against
     plain hooks. files: each with its strength. limits: blocks, 1-based."""
     first, last = limits or (None, None)
-    with instruments(loaded, keep=0, captured=False) as probes:
+    with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, lambda event: None)
         for path, strength in files.items():
             session.set_vector(Vector(path.stem, str(path), strength=strength, on=True, first=first, last=last))
@@ -105,13 +105,13 @@ def steered(
         told = []
         for _ in range(N_WRITTEN):
             session.look_ahead(read_all=True)
-            assert session.context is not None and session.context.logits is not None
-            told.append(session.context.logits.cpu())
-            ids = session.context.ids.clone()
+            assert session.sequence is not None and session.sequence.logits is not None
+            told.append(session.sequence.logits.cpu())
+            ids = session.sequence.ids.clone()
             session.advance()
     found = torch.stack(told)
-    pushes = {number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in wanted.items()}
-    logits, unmoved = (plain(loaded, ids, under).logits[-N_WRITTEN:] for under in (pushes, None))
+    offsets = {number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in wanted.items()}
+    logits, unmoved = (plain(loaded, ids, under).logits[-N_WRITTEN:] for under in (offsets, None))
     bound = allowed(loaded.model.dtype, float(logits.abs().max()))
     tally.add(row, gap(found, logits), bound)
     if gap(unmoved, logits) <= bound:  # nothing could have been told from it

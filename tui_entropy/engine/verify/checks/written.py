@@ -19,7 +19,7 @@ from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.sampling.chain import apply, draw
-from tui_entropy.engine.sampling.distribution import Past
+from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.verify.evidence.compare import N_SINGLE, PLAIN_PASS, PROMPT, allowed, entropy64, read, worst
 from tui_entropy.records.commands import Write
@@ -48,7 +48,7 @@ def written_steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         [TemperatureLogitsWarper(knobs.temperature), TopKLogitsWarper(knobs.top_k), TopPLogitsWarper(knobs.top_p)]
     )
     nobody = torch.empty(0, dtype=torch.long)
-    finals = torch.stack([apply(knobs, row, Past(nobody, nobody, 0)).final_logp.exp() for row in logits])
+    finals = torch.stack([apply(knobs, row, SamplingContext(nobody, nobody, 0)).final_logp.exp() for row in logits])
     compared = "final distribution against transformers' own processors"
     theirs = processors(nobody[None], logits.clone()).softmax(-1)  # type: ignore[arg-type]
     yield Check("sampling chain", "sampling", compared, "share", worst(finals, theirs), allowed(torch.float32, 1))

@@ -50,7 +50,7 @@ class Library:
 def library(loaded: Loaded, ids: Tensor) -> Library:
     """Read a text made of (n,) ids by every way, and as the program reads it."""
     model = loaded.model
-    text = ids.repeat(1 + N_READ // len(ids))[: min(N_READ, loaded.anatomy.context)]
+    text = ids.repeat(1 + N_READ // len(ids))[: min(N_READ, loaded.architecture.context)]
     found = as_the_program(loaded, text)
     try:
         decoded, whole = by_generate(model, text), at_once(model, text)
@@ -71,7 +71,7 @@ def by_both_attentions(
     loaded: Loaded, text: Tensor, found: Tensor, decoded: Tensor, bound: float
 ) -> tuple[Check, str | None]:
     """decoded: by generate with the attention that the model has."""
-    attention = str(loaded.anatomy.decoder.config._attn_implementation)
+    attention = str(loaded.architecture.decoder.config._attn_implementation)
     if attention == "eager" and not loaded.model._supports_sdpa:
         return _skipped(ATTENTIONS, "transformers has one attention for it"), None
     other = "sdpa attention" if attention == "eager" else EAGER
@@ -100,7 +100,7 @@ def apart(found: Tensor, wanted: Tensor) -> float:
 
 def as_the_program(loaded: Loaded, text: Tensor) -> Tensor:
     """(n,) ids -> (N_SINGLE, vocab) logits of what follows each of the last tokens but the newest."""
-    cache, stretches = new_cache(loaded.model, loaded.anatomy), [len(text) - N_SINGLE] + [1] * (N_SINGLE - 1)
+    cache, stretches = new_cache(loaded.model, loaded.architecture), [len(text) - N_SINGLE] + [1] * (N_SINGLE - 1)
     with instruments(loaded, keep=0):
         return torch.cat([read(loaded.model, part, cache)[-1:] for part in torch.split(text[:-1], stretches)])
 

@@ -44,24 +44,26 @@ class Plain:
         return seen
 
 
-def plain(loaded: Loaded, ids: Tensor, pushes: Mapping[int, Tensor] | None = None, attention: bool = False) -> Plain:
-    """Read (n,) ids at once. pushes: block (1-based) -> (d_model,) added to what it puts out. attention: whether rows
-    are wanted, for which the model is made eager.
+def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = None, attention: bool = False) -> Plain:
+    """Read (n,) ids at once. offsets: block (1-based) -> (d_model,) added to what it puts out. attention: whether
+    rows are wanted, for which the model is made eager.
 
     Attention is read off the attention modules themselves: to ask for output_attentions would leave the library's
     hooks behind.
     """
-    anatomy, watch = loaded.anatomy, _Softmaxes(len(ids))
-    modules = {i: module for i, module in enumerate(anatomy.attention_modules) if attention and module is not None}
+    architecture, watch = loaded.architecture, _Softmaxes(len(ids))
+    modules = {
+        i: module for i, module in enumerate(architecture.attention_modules) if attention and module is not None
+    }
     told: dict[int, Tensor | None] = {}
     streams: dict[int, Tensor] = {}
 
     def put_out(index: int, output: Any) -> Any:
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
-        if pushes and index + 1 in pushes:
-            hidden = hidden + pushes[index + 1].to(hidden)
+        if offsets and index + 1 in offsets:
+            hidden = hidden + offsets[index + 1].to(hidden)
             output = (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-        streams[index] = anatomy.streamed(hidden)[0].float().cpu()
+        streams[index] = architecture.streamed(hidden)[0].float().cpu()
         return output
 
     def attended(index: int, output: Any) -> None:
@@ -70,9 +72,9 @@ def plain(loaded: Loaded, ids: Tensor, pushes: Mapping[int, Tensor] | None = Non
 
     with ExitStack() as hooks:
         if modules:
-            hooks.enter_context(eager(anatomy.decoder))
+            hooks.enter_context(eager(architecture.decoder))
             hooks.enter_context(watch)
-        for index, block in enumerate(anatomy.blocks):
+        for index, block in enumerate(architecture.blocks):
             hooks.callback(block.register_forward_hook(lambda _, args, out, at=index: put_out(at, out)).remove)
         for index, module in modules.items():
             hooks.callback(module.register_forward_pre_hook(lambda _, args, at=index: watch.begin(at)).remove)

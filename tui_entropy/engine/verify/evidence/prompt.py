@@ -11,7 +11,7 @@ from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowe
 from tui_entropy.engine.verify.evidence.written import Text
 from tui_entropy.engine.verify.second import belief, history
 from tui_entropy.records.step import SCORES
-from tui_entropy.state.session_view import Log
+from tui_entropy.state.session_view import SessionView
 
 UNITS = {"varentropy": "nats²", "rank": "places", "logit_margin": "logits", "prob_margin": "share"}
 
@@ -27,7 +27,7 @@ def tell_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
         [*(f"prompt {name.replace('_', ' ')}" for name in SCORES), "prompt perplexity"], EAGER_PASS
     )
     ids = [piece.token_id for piece in text.started.pieces]
-    log, surprisals = Log(), []
+    log, surprisals = SessionView(), []
     log.append(text.started)
     for told in text.prompt_scores:
         log.append(told)

@@ -12,7 +12,7 @@ import torch
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.evidence.written import Seen, Text
-from tui_entropy.engine.verify.second import belief, chain, entropix, heads, history, luck
+from tui_entropy.engine.verify.second import belief, chain, entropix, heads, history, noise
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, Decision, Step, Watched
@@ -181,7 +181,7 @@ def draw(seen: Seen, tally: Tally) -> None:
     n = 5 if seen.decided[0] == "adaptive" else 1
     size = max(1.0, float(np.abs(seen.final.scores[seen.final.scores > -np.inf]).max()))
     close = allowed(torch.float32, size)
-    may = [luck.drawn(seen.final.scores, seen.knobs.seed + (i << 32), seen.before.position, close) for i in range(n)]
+    may = [noise.drawn(seen.final.scores, seen.knobs.seed + (i << 32), seen.before.position, close) for i in range(n)]
     sure = {next(iter(tokens)) for tokens in may if len(tokens) == 1}
     best = max((seen.logp[token] for token in sure), default=-math.inf)
     drawn = seen.step.token_id in frozenset().union(*may) and seen.logp[seen.step.token_id] >= best - close

@@ -148,11 +148,11 @@ def watched(
             session.advance()
             text.steps.append(text.seen[-1].step)
         logits, _ = _held_up(session, spent)
-        assert session.context is not None
+        assert session.sequence is not None
         session.set_knobs(replace(OFF, banned=ends))
-        session.context.forced = [int(logits.argsort()[-2])]
+        session.sequence.forced = [int(logits.argsort()[-2])]
         session.propose_again()
-        text.seen.append(_seen(session, text, logits, None, ("forced", session.context.forced[0])))
+        text.seen.append(_seen(session, text, logits, None, ("forced", session.sequence.forced[0])))
         session.advance()
         text.steps.append(text.seen[-1].step)
     text.prompt_scores = [event for event in events if isinstance(event, PromptScores)]
@@ -167,9 +167,9 @@ def _held_up(session: Session, spent: Sequence[float]) -> tuple[Floats, Seconds 
     began = perf_counter()
     session.look_ahead(read_all=True)
     outside = perf_counter() - began
-    context = session.context
-    assert session.proposed is not None and context is not None and context.logits is not None
-    return context.logits.detach().cpu().double().numpy(), Seconds(spent[-1], outside) if spent else None
+    sequence = session.sequence
+    assert session.proposed is not None and sequence is not None and sequence.logits is not None
+    return sequence.logits.detach().cpu().double().numpy(), Seconds(spent[-1], outside) if spent else None
 
 
 def _seen(

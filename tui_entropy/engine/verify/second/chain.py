@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tui_entropy.engine.verify.second import luck
+from tui_entropy.engine.verify.second import noise
 from tui_entropy.engine.verify.second.belief import Floats, entropy, log_softmax
 from tui_entropy.records.sampling import ORDERS, Knobs
 
@@ -229,9 +229,9 @@ def _top_n_sigma(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, f
 
 
 def _xtc(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, float]:
-    """By the step's luck: of the likely tokens only the least likely one is left."""
+    """By the uniform number of the step: of the likely tokens only the least likely one is left."""
     alive = scores > -np.inf
-    if luck.of_step(knobs.seed, before.position) >= knobs.xtc_probability:
+    if noise.of_step(knobs.seed, before.position) >= knobs.xtc_probability:
         return alive, math.inf
     p = np.exp(log_softmax(scores))
     likely = np.flatnonzero(alive & (p >= knobs.xtc_threshold))

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as replace_knobs
 from small import endless
 from small import loaded as small_model
-from test_travel import DRAWN, MODELS, PROMPT, numbers, written
+from test_rewind import DRAWN, MODELS, PROMPT, numbers, written
 
-from tui_entropy.engine.architecture.architecture import anatomy_of
-from tui_entropy.engine.cache.kv_cache import RoomyCache
-from tui_entropy.engine.cuda_graph import forward_pass as captured_module
-from tui_entropy.engine.cuda_graph.forward_pass import CapturedPass
+from tui_entropy.engine.architecture.architecture import architecture_of
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
+from tui_entropy.engine.cuda_graph import forward_pass as forward_pass
+from tui_entropy.engine.cuda_graph.forward_pass import GraphForward
 from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
-from tui_entropy.engine.cuda_graph.sampling_pass import CapturedChoice, _chosen
+from tui_entropy.engine.cuda_graph.sampling_pass import GraphSampling, _chosen
 from tui_entropy.engine.decoding.instruments import instruments
-from tui_entropy.engine.decoding.loop import TAKE, decode
+from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.sampling.chain import stages
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import Context
-from tui_entropy.engine.session.rewind import Travel
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import AskAttention, Branch, Write
 from tui_entropy.records.model import ModelSpec
@@ -54,14 +54,14 @@ def llama():
 @pytest.fixture
 def narrow(monkeypatch):
     """So few columns that a text of forty tokens needs several graphs."""
-    monkeypatch.setattr(captured_module, "SMALLEST", 16)
+    monkeypatch.setattr(forward_pass, "SMALLEST", 16)
 
 
-def steps(loaded, controls, n=N, captured=True, prompt=PROMPT):
-    with instruments(loaded, captured=captured) as probes:
-        assert bool(probes.captured) == captured, probes.plainly
-        context = Context(loaded, prompt, n)
-        told = decode(loaded, probes, context, controls if callable(controls) else lambda: controls, 1, False)
+def steps(loaded, controls, n=N, graph=True, prompt=PROMPT):
+    with instruments(loaded, graph=graph) as probes:
+        assert bool(probes.graph_decoder) == graph, probes.no_graph_reason
+        sequence = TokenSequence(loaded, prompt, n)
+        told = decode(loaded, probes, sequence, controls if callable(controls) else lambda: controls, 1, False)
         return [event for event in told if isinstance(event, Step)]
 
 
@@ -82,18 +82,20 @@ def close(one: Step, other: Step) -> None:
 
 @pytest.mark.parametrize("controls", [GREEDY, DRAWN], ids=["greedy", "drawn"])
 def test_it_writes_and_says_what_the_plain_step_does_across_several_graphs(found, narrow, controls):
-    for one, other in zip(steps(found, controls), steps(found, controls, captured=False), strict=True):
+    for one, other in zip(steps(found, controls), steps(found, controls, graph=False), strict=True):
         close(one, other)
 
 
 def test_a_step_that_is_gone_back_to_is_the_same_to_the_bit(found, narrow):
-    with instruments(found, captured=True) as probes:
-        context = Context(found, PROMPT, N)
-        travel = Travel(found, probes, bound=1 << 20)
-        travel.seat(context)
-        told = written(travel, context, DRAWN)
+    with instruments(found, graph=True) as probes:
+        sequence = TokenSequence(found, PROMPT, N)
+        rewinder = Rewinder(found, probes, bound=1 << 20)
+        rewinder.activate(sequence)
+        told = written(rewinder, sequence, DRAWN)
         for step in (N - 1, 0, 20, 1, 7):
-            assert numbers(probes, travel.revisit(context, context.n_prompt - 1 + step)) == told[step], step
+            assert numbers(probes, rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)) == told[step], (
+                step
+            )
 
 
 def test_vectors_act_and_stop_acting_without_another_graph(llama, monkeypatch):
@@ -101,13 +103,13 @@ def test_vectors_act_and_stop_acting_without_another_graph(llama, monkeypatch):
     push = {2: torch.randn(llama.card.d_model, generator=torch.Generator().manual_seed(1))}
     turns = [GREEDY, Controls(GREEDY.knobs, push), Controls(GREEDY.knobs, {1: -push[2], 3: push[2]}), GREEDY]
 
-    def told(captured):
+    def told(graph):
         n = iter(range(100))
-        return steps(llama, lambda: turns[next(n) // 3 % len(turns)], n=12, captured=captured)
+        return steps(llama, lambda: turns[next(n) // 3 % len(turns)], n=12, graph=graph)
 
     for one, other in zip(told(True), told(False), strict=True):
         close(one, other)
-    assert len({key for key in keys if key[0] == "pass" and key[2] == captured_module.SMALLEST}) <= 2  # and the trial
+    assert len({key for key in keys if key[0] == "pass" and key[2] == forward_pass.SMALLEST}) <= 2  # and the trial
 
 
 def watched_keys(monkeypatch):
@@ -124,9 +126,9 @@ def test_turning_a_knob_needs_no_graph_and_switching_a_stage_does(llama, monkeyp
     switched = [replace_knobs(base, top_k=k, top_p=p) for k, p in ((0, 0.9), (0, 0.5), (5, 0.9), (9, 0.9))]
     every = [*turned, *switched]
 
-    def told(captured):
+    def told(graph):
         set_now = iter([every[0], *every])  # asked for once before the prompt is read
-        return steps(llama, lambda: Controls(next(set_now), {}), n=len(every), captured=captured)
+        return steps(llama, lambda: Controls(next(set_now), {}), n=len(every), graph=graph)
 
     for one, other in zip(told(True), told(False), strict=True):
         close(one, other)
@@ -158,7 +160,7 @@ KNOBS = st.fixed_dictionaries(
 def opened():
     """A model of its own, whose probes stay open."""
     loaded = endless(small_model("llama"))
-    with instruments(loaded, captured=True) as probes:
+    with instruments(loaded, graph=True) as probes:
         yield loaded, probes
 
 
@@ -168,14 +170,14 @@ def test_whatever_is_set_the_same_is_chosen_and_nothing_is_waited_for(opened, va
     """... of a stage rounding decides."""
     loaded, probes = opened
     now = Controls(Knobs(**values | {"order": ORDERS[values["order"]]}, seed=seed), {}, watched=watched)
-    context, choice = Context(loaded, PROMPT, 2), probes.captured.choice
-    assert choice.takes(now, context)
-    for event in decode(loaded, probes, context, lambda: now, 1, False):
+    sequence, choice = TokenSequence(loaded, PROMPT, 2), probes.graph_decoder.choice
+    assert choice.supports(now, sequence)
+    for event in decode(loaded, probes, sequence, lambda: now, 1, False):
         if isinstance(event, Step):
-            plainly = decode(loaded, replace(probes, captured=None), context, lambda: now, 1, False)
+            plainly = decode(loaded, replace(probes, graph_decoder=None), sequence, lambda: now, 1, False)
             close(event, next(plainly))
             plainly.close()
-    with choice._graphs.rehearsal():
+    with choice._graphs.dry_run():
         _chosen(choice._asked[len(watched)], stages(now.knobs), now.knobs)
 
 
@@ -186,20 +188,20 @@ def test_whatever_is_set_the_same_is_chosen_and_nothing_is_waited_for(opened, va
 def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_to_end(family):
     loaded = small_model(family)
     loaded.model.to("meta")
-    with instruments(loaded, captured=False) as probes:
+    with instruments(loaded, graph=False) as probes:
         graphs = Graphs(torch.device("meta"))
-        step, choice = CapturedPass(loaded, *vars_of(probes), graphs), CapturedChoice(graphs)
-        cache, ids = RoomyCache(), torch.zeros(1, 8, dtype=torch.long, device="meta")
+        step, choice = GraphForward(loaded, *vars_of(probes), graphs), GraphSampling(graphs)
+        cache, ids = PreallocatedCache(), torch.zeros(1, 8, dtype=torch.long, device="meta")
         forward(loaded, cache, ids[:, :-1])
-        with graphs.rehearsal():
+        with graphs.dry_run():
             passed = step.run(cache.first(7), ids[:, -1:], 7, [{}])
         assert {tensor.device.type for tensor in passed} == {"meta"}
         knobs = Knobs(temperature=0.7, top_k=5, top_p=0.9, min_p=0.1, typical_p=0.9, top_n_sigma=1.0,
                       xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.2, order=ORDERS["hf"])  # fmt: skip
         measures = probes.attention._parts(passed.measured[0])
-        now, context = Controls(knobs, {}, watched=(1, 2)), Context(small_model(family), PROMPT, 2)
-        asked = choice._filled(passed.logits[0], measures, passed.vectors[:, 0, 0], now, context)
-        with graphs.rehearsal():
+        now, sequence = Controls(knobs, {}, watched=(1, 2)), TokenSequence(small_model(family), PROMPT, 2)
+        asked = choice._filled(passed.logits[0], measures, passed.vectors[:, 0, 0], now, sequence)
+        with graphs.dry_run():
             numbers, sizes = _chosen(asked, stages(knobs), knobs)
         assert numbers.device.type == "meta" and len(numbers) == sum(sizes.values())
 
@@ -220,8 +222,8 @@ def vars_of(probes):
 )
 def test_what_looks_at_the_host_for_each_token_is_chosen_plainly_and_read_all_the_same(llama, set_now, monkeypatch):
     keys = watched_keys(monkeypatch)
-    now = Controls(pushes={}, **set_now)
-    for one, other in zip(steps(llama, now, n=10), steps(llama, now, n=10, captured=False), strict=True):
+    now = Controls(offsets={}, **set_now)
+    for one, other in zip(steps(llama, now, n=10), steps(llama, now, n=10, graph=False), strict=True):
         close(one, other)
     assert {key[0] for key in keys} == {"pass"}
 
@@ -230,13 +232,13 @@ def test_what_looks_at_the_host_for_each_token_is_chosen_plainly_and_read_all_th
 def test_whether_a_model_can_is_found_by_trying_and_said(name):
     loaded = small_model("llama")
     model = MODELS[name]()
-    loaded = replace(loaded, model=model, anatomy=anatomy_of(model))
-    with instruments(loaded, captured=True) as probes:
+    loaded = replace(loaded, model=model, architecture=architecture_of(model))
+    with instruments(loaded, graph=True) as probes:
         reasons = WITHOUT | {
             "shared_keys": "some of its layers share their keys and values",
             "both_at_once": "some of its layers keep more than keys and values",
         }
-        assert probes.plainly == reasons.get(name, "") and bool(probes.captured) == (name not in reasons)
+        assert probes.no_graph_reason == reasons.get(name, "") and bool(probes.graph_decoder) == (name not in reasons)
 
 
 def test_a_model_whose_logits_hang_on_a_number_that_python_knows_is_found_out(llama):
@@ -250,8 +252,8 @@ def test_a_model_whose_logits_hang_on_a_number_that_python_knows_is_found_out(ll
     )
     head.forward = lambda hidden: before(hidden) * (1 + seen["n"])
     try:
-        with instruments(llama, captured=True) as probes:
-            assert probes.captured is None and "logits come out" in probes.plainly
+        with instruments(llama, graph=True) as probes:
+            assert probes.graph_decoder is None and "logits come out" in probes.no_graph_reason
     finally:
         hook.remove()
         del head.forward
@@ -262,16 +264,16 @@ def test_a_model_that_waits_for_the_device_is_found_out(llama):
         lambda _m, _i, out: out if float(out.sum()) > -math.inf else None
     )
     try:
-        with instruments(llama, captured=True) as probes:
-            assert probes.captured is None
-            assert probes.plainly == "it waits for the device (float)"
+        with instruments(llama, graph=True) as probes:
+            assert probes.graph_decoder is None
+            assert probes.no_graph_reason == "it waits for the device (float)"
     finally:
         hook.remove()
 
 
 def test_what_waits_is_told_from_what_does_not():
     graphs, x = Graphs(torch.device("cpu")), torch.arange(5.0)
-    with graphs.rehearsal():
+    with graphs.dry_run():
         assert graphs.run("key", lambda: (x * 2).sum()).shape == ()
     waiting = (
         lambda: x.sum().item(),
@@ -281,7 +283,7 @@ def test_what_waits_is_told_from_what_does_not():
         lambda: x.tolist(),
     )
     for ask in waiting:
-        with torch.inference_mode(), pytest.raises(Waits, match="waits for the device"), graphs.rehearsal():
+        with torch.inference_mode(), pytest.raises(Waits, match="waits for the device"), graphs.dry_run():
             graphs.run("key", ask)
 
 
@@ -297,13 +299,13 @@ def test_the_model_is_left_as_it_was_found(llama):
 
 def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narrow):
     rows = {}
-    for captured in (True, False):
-        with instruments(llama, captured=captured) as probes:
-            context = Context(llama, PROMPT, N)
-            for _ in decode(llama, probes, context, lambda: GREEDY, 1, False):
+    for graph in (True, False):
+        with instruments(llama, graph=graph) as probes:
+            sequence = TokenSequence(llama, PROMPT, N)
+            for _ in decode(llama, probes, sequence, lambda: GREEDY, 1, False):
                 pass
-            last = context.n_read - 1
-            rows[captured] = probes.attention.rows(context.cache, AskAttention(2, None, last, 30, 0, last + 1), 1)
+            last = sequence.n_read - 1
+            rows[graph] = probes.attention.rows(sequence.cache, AskAttention(2, None, last, 30, 0, last + 1), 1)
     assert len(rows[True].queries) == len(rows[False].queries) == 30
     for mine, theirs in ((rows[True].weights, rows[False].weights),):
         torch.testing.assert_close(
@@ -313,9 +315,9 @@ def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narr
 
 def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow):
     told = {}
-    for captured in (True, False):
+    for graph in (True, False):
         events = []
-        with instruments(llama, captured=captured) as probes:
+        with instruments(llama, graph=graph) as probes:
             session = Session(llama, probes, events.append)
             session.begin(Write("abc", None, False, 24, Knobs(temperature=0.8, seed=4)))
             session.set_shadow(Lane("other prompt", prompt="xyz"))
@@ -324,7 +326,7 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
             session.branches.branch(Branch(1, 10, token_ids=(7,)))
             while session.active:
                 session.advance()
-        told[captured] = [event for event in events if isinstance(event, Step)]
+        told[graph] = [event for event in events if isinstance(event, Step)]
     assert len(told[True]) > 24
     for one, other in zip(told[True], told[False], strict=True):
         close(one, other)
@@ -335,10 +337,10 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
 
 
 def test_taking_a_step_and_proposing_it_again_use_what_was_read_last(llama):
-    with instruments(llama, captured=True) as probes:
-        context = Context(llama, PROMPT, 6)
+    with instruments(llama, graph=True) as probes:
+        sequence = TokenSequence(llama, PROMPT, 6)
         knobs = [Knobs(temperature=0.0)]
-        loop = decode(llama, probes, context, lambda: Controls(knobs[0], {}), 1, False)
+        loop = decode(llama, probes, sequence, lambda: Controls(knobs[0], {}), 1, False)
         first = next(event for event in loop if isinstance(event, Step))
         knobs[0] = Knobs(temperature=1.0, seed=9)
         again = loop.send("again")
@@ -349,16 +351,16 @@ def test_taking_a_step_and_proposing_it_again_use_what_was_read_last(llama):
             first.token_id,
             first.head_entropy.numpy().tolist(),
         )
-        loop.send(TAKE)
+        loop.send(COMMIT)
 
 
 def test_choice_takes_only_what_lies_in_tensors(llama):
-    choice, context = CapturedChoice(Graphs(torch.device("cpu"))), Context(llama, PROMPT, 4)
-    assert choice.takes(GREEDY, context)
-    context.forced = [3]
-    assert not choice.takes(GREEDY, context)
-    context.forced, context.banned = [], frozenset({1})
-    assert not choice.takes(GREEDY, context)
+    choice, sequence = GraphSampling(Graphs(torch.device("cpu"))), TokenSequence(llama, PROMPT, 4)
+    assert choice.supports(GREEDY, sequence)
+    sequence.forced = [3]
+    assert not choice.supports(GREEDY, sequence)
+    sequence.forced, sequence.banned = [], frozenset({1})
+    assert not choice.supports(GREEDY, sequence)
 
 
 def records(monkeypatch, fails):
@@ -384,21 +386,23 @@ def records(monkeypatch, fails):
 
 def test_a_pass_that_cannot_be_recorded_is_found_when_a_model_is_loaded_and_said(llama, monkeypatch):
     records(monkeypatch, lambda n: True)
-    with instruments(llama, captured=True) as probes:
-        assert probes.captured is None
-        assert probes.plainly == (
+    with instruments(llama, graph=True) as probes:
+        assert probes.graph_decoder is None
+        assert probes.no_graph_reason == (
             "it could not be recorded (CUDA error: operation not permitted when stream is capturing)"
         )
 
 
 def test_what_cannot_be_recorded_later_is_called_and_writes_the_same(llama, narrow, monkeypatch):
-    plain = steps(llama, DRAWN, captured=False)
+    plain = steps(llama, DRAWN, graph=False)
     asked = records(monkeypatch, lambda n: n > 2)
-    with instruments(llama, captured=True) as probes:
-        context = Context(llama, PROMPT, N)
-        told = [event for event in decode(llama, probes, context, lambda: DRAWN, 1, False) if isinstance(event, Step)]
+    with instruments(llama, graph=True) as probes:
+        sequence = TokenSequence(llama, PROMPT, N)
+        told = [
+            event for event in decode(llama, probes, sequence, lambda: DRAWN, 1, False) if isinstance(event, Step)
+        ]
         session = Session(llama, probes, lambda event: None)
-        assert len(asked) == 3 and probes.captured.step.graphs.failed
+        assert len(asked) == 3 and probes.graph_decoder.step.graphs.failed
         monkeypatch.setattr(type(llama.model), "device", torch.device("cuda"), raising=False)
         assert session.way == "plain"
     for one, other in zip(told, plain, strict=True):

@@ -30,8 +30,8 @@ from tui_entropy.records.events import (
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 from tui_entropy.serving import broadcast
-from tui_entropy.serving.broadcast import Audience
-from tui_entropy.state.session_view import Log
+from tui_entropy.serving.broadcast import Broadcaster
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
 from tui_entropy.transport import connection
 
@@ -101,12 +101,12 @@ def test_record_and_live_events_meet_without_loss_or_doubling_whenever_one_attac
         came.append((attaching, reading, known))
         first.until(KnobsChanged)
     first.until(Ended)
-    assert first.log.steps.texts == undisturbed(600) and len(first.log.turned) == 13
+    assert first.log.steps.texts == undisturbed(600) and len(first.log.knob_changes) == 13
     for attached, reading, known in came:
         attached.until(Ended)
         assert [step.index for step in attached.steps] == list(range(known, 600))
         assert attached.log.steps.texts == first.log.steps.texts
-        assert attached.log.turned == first.log.turned and attached.log.marks == first.log.marks
+        assert attached.log.knob_changes == first.log.knob_changes and attached.log.marks == first.log.marks
         reading.close()
     assert len({known for _, _, known in came}) > 6  # they came at different moments
 
@@ -137,8 +137,8 @@ def test_the_record_of_an_engine_that_keeps_none_goes_with_it(engine):
 class Hearing:
     """A screen in this process, and the audience that it is part of."""
 
-    def __init__(self, here: Audience, follow: int = 0) -> None:
-        self.here, self.end, self.log, self.heard = here, connection.connect(here.path), Log(), []
+    def __init__(self, here: Broadcaster, follow: int = 0) -> None:
+        self.here, self.end, self.log, self.heard = here, connection.connect(here.path), SessionView(), []
         self.end.send(Follow(follow))
         self.until(lambda: here._watchers and here._watchers[-1].live)
 
@@ -162,7 +162,7 @@ class Hearing:
 @pytest.fixture
 def here(tmp_path):
     """An audience whose record holds two texts, the second with two branches; the first branch is looked at."""
-    made = Audience(tmp_path / "run" / "x.sock")
+    made = Broadcaster(tmp_path / "run" / "x.sock")
     made.record(str(tmp_path / "a.tui"))
     for event in [*session(30, 20), branch(3, 2, 8), *(word(index, 3) for index in range(8, 12))]:
         made.emit(event)
@@ -182,7 +182,7 @@ def branch(run: int, parent: int, shared: int) -> Started:
 
 def test_who_comes_hears_of_every_run_and_the_steps_of_the_text_that_is_looked_at(here):
     screen = Hearing(here)
-    assert list(screen.log.runs) == [1, 2, 3, 4] and screen.log.run == 3
+    assert list(screen.log.runs) == [1, 2, 3, 4] and screen.log.run_number == 3
     assert set(screen.steps) == {*((2, index) for index in range(20)), *((3, index) for index in range(8, 12))}
     assert [step.index for step in screen.log.steps] == list(range(12))
     here.emit(word(12, 3))
@@ -201,7 +201,7 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
         for event in after:
             here.emit(event)
     else:
-        told = broadcast.missed
+        told = broadcast.missing_events
 
         def late(watcher, recorder, seq):
             for number, event in enumerate(told(watcher, recorder, seq)):
@@ -209,11 +209,11 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
                     here.emit(new)
                 yield event
 
-        monkeypatch.setattr(broadcast, "missed", late)
+        monkeypatch.setattr(broadcast, "missing_events", late)
         screen = Hearing(here)
-    screen.until(lambda: screen.log.run == after[0].run and here._watchers[-1].live)
+    screen.until(lambda: screen.log.run_number == after[0].run and here._watchers[-1].live)
     whole = Trace.open(here._recorder.path).log()
-    assert screen.log.run == whole.run and list(screen.log.runs) == list(whole.runs)
+    assert screen.log.run_number == whole.run and list(screen.log.runs) == list(whole.runs)
     assert list(screen.log.steps) == list(whole.steps) and screen.log.steps[-1] == after[-1]
 
 
@@ -235,7 +235,7 @@ def test_the_twin_is_known_and_what_is_held_up_in_both(here):
         here.emit(event)
     screen = Hearing(here)
     log = screen.log
-    assert (log.run, log.twin.started.run, len(log.steps), len(log.twin.steps)) == (3, 5, 13, 13)
+    assert (log.run_number, log.twin.started.run, len(log.steps), len(log.twin.steps)) == (3, 5, 13, 13)
     assert (log.proposed, log.twin.proposed) == (word(13, 3), word(13, 5))
 
 
@@ -360,7 +360,7 @@ def test_coming_back_and_looking_in_are_not_the_same(engine):
 
 def test_an_engine_that_is_never_told_anything_does_not_stay(own_folders, tmp_path, monkeypatch):
     monkeypatch.setattr(broadcast, "PATIENCE", 0.05)
-    here = Audience(tmp_path / "run" / "x.sock")
+    here = Broadcaster(tmp_path / "run" / "x.sock")
     assert [type(command) for command in here.hear(wait=True)] == [broadcast.Quit]
     here.close()
 
@@ -384,7 +384,7 @@ def test_a_hangup_is_not_for_it_and_a_request_to_end_is_obeyed_cleanly(engine, n
 
 def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr(broadcast, "SLOW", 2**20)
-    here = Audience(tmp_path / "run" / "x.sock")
+    here = Broadcaster(tmp_path / "run" / "x.sock")
     stuck, reading = connection.connect(here.path), connection.connect(here.path)
     for end in (stuck, reading):
         end.send(Follow())

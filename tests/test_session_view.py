@@ -104,9 +104,9 @@ def branch(run: int = 2, parent: int = 1, shared: int = 2, **how: object) -> Sta
 def test_a_branch_has_what_it_shares_and_only_that():
     before = [started(), KnobsChanged(1, 1, Knobs(top_k=5)), step(0), step(1), KnobsChanged(1, 2, Knobs(top_k=9))]
     log = logged(*before, step(2), branch(knobs=Knobs(seed=3)), step(2, " Rome", 2))
-    assert (log.run, log.state) == (2, "writing") and list(log.runs) == [1, 2]
+    assert (log.run_number, log.state) == (2, "writing") and list(log.runs) == [1, 2]
     assert log.steps.texts == [" Paris", " Paris", " Rome"] and len(log.runs[1].steps) == 3
-    assert log.turned == [(0, Knobs()), (1, Knobs(top_k=5)), (2, Knobs(seed=3))]
+    assert log.knob_changes == [(0, Knobs()), (1, Knobs(top_k=5)), (2, Knobs(seed=3))]
     assert [mark.label for mark in log.marks] == ["top-k 40→5", "branch of run 1"]
     assert log.knobs_at(1).top_k == 5 and log.knobs_at(2).seed == 3
     log.append(step(3))
@@ -127,24 +127,24 @@ def test_branches_of_one_prompt_hold_its_tokens_and_scores_once():
 
 def test_going_to_another_run_shows_it_as_it_was_left():
     log = logged(started(), step(0), step(1), branch(), step(2, run=2), Ended(2, "stopped"), Switched(1))
-    assert (log.run, log.state, len(log.steps)) == (1, "paused", 2)
+    assert (log.run_number, log.state, len(log.steps)) == (1, "paused", 2)
     log.append(Continued(1))
     log.append(step(2))
     assert (log.state, len(log.steps)) == ("writing", 3)
     log.append(Switched(2))
-    assert (log.run, log.state, log.note) == (2, "ended", "stopped")
+    assert (log.run_number, log.state, log.note) == (2, "ended", "stopped")
     log.append(Switched(7))
-    assert log.run == 2
+    assert log.run_number == 2
 
 
 def test_a_twin_stands_beside_until_another_run_is_looked_at():
     log = logged(started(), step(0), branch(shared=1, twin_of=1), step(1), step(1, " Rome", 2))
-    assert log.run == 1 and log.twin is log.runs[2]
+    assert log.run_number == 1 and log.twin is log.runs[2]
     assert log.steps.texts == [" Paris", " Paris"] and log.twin.steps.texts == [" Paris", " Rome"]
     log.append(Ended(2, "end of text"))
     assert log.state == "writing" and log.twin.ended == "end of text"
     log.append(branch(3, 1, 1))
-    assert log.run == 3 and log.twin is None
+    assert log.run_number == 3 and log.twin is None
 
 
 def test_what_is_held_up_is_gone_once_it_is_written():
@@ -158,7 +158,7 @@ def test_any_branch_can_be_named_and_put_away():
     log = logged(started(), step(0), branch(shared=1), Labelled(1, "first", True), Labelled(2, "", False, True))
     assert (log.runs[1].name, log.runs[1].starred, log.runs[2].deleted) == ("first", True, True)
     log.append(Labelled(9, "nobody", True))
-    assert log.run == 2
+    assert log.run_number == 2
 
 
 def test_another_engine_counts_from_one_again():

@@ -13,7 +13,7 @@ from tui_entropy.engine.verify.second.belief import Floats
 Words = npt.NDArray[np.uint64]
 WORD = 1 << 64
 NONE = -1
-"""The token id that is none: its number is the step's own luck."""
+"""The token id that is none: its number is that of the step itself."""
 
 
 def splitmix(word: int) -> int:
