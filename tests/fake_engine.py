@@ -237,7 +237,7 @@ class Session:
         self.rewinds = "by cropping its cache, exact"
         self.knobs = self.applied_knobs = Knobs()
         self.vectors = self.applied_vectors = vectors(options.layers)
-        self.run = self.limit = 0
+        self.run_number = self.limit = 0
         self.began: dict[int, Started] = {}
         self.written: dict[int, list[Step]] = {0: []}
         """Of each run, what it shares with its parent included."""
@@ -255,7 +255,7 @@ class Session:
 
     @property
     def n_written(self) -> int:
-        return len(self.written[self.run])
+        return len(self.written[self.run_number])
 
     def begin(self, write: Write) -> None:
         self.stop()
@@ -263,18 +263,18 @@ class Session:
         self.knobs = write.knobs
         begun = started(write, len(self.began) + 1, self.vectors)
         self.open(begun, [])
-        self.emit(Prefilled(self.run, len(begun.pieces), len(begun.pieces), 0.1))
+        self.emit(Prefilled(self.run_number, len(begun.pieces), len(begun.pieces), 0.1))
 
     def open(self, begun: Started, steps: list[Step]) -> None:
-        self.run, self.limit, self.active, self.held = begun.run, begun.max_tokens, True, False
-        self.began[self.run], self.written[self.run] = begun, steps
+        self.run_number, self.limit, self.active, self.held = begun.run, begun.max_tokens, True, False
+        self.began[self.run_number], self.written[self.run_number] = begun, steps
         self.applied_knobs, self.applied_vectors, self.forced, self.banned = self.knobs, self.vectors, [], ()
         self.emit(begun)
-        self.stops.begin(self.run, len(steps), "".join(one.text for one in steps))
+        self.stops.begin(self.run_number, len(steps), "".join(one.text for one in steps))
 
     def branch(self, asked: Branch) -> None:
         """Tokens of a text are words that stand for the candidates in their order."""
-        if not (asked.run == self.run and self.active and asked.step == self.n_written):
+        if not (asked.run == self.run_number and self.active and asked.step == self.n_written):
             begun = replace(
                 self.began[asked.run], run=len(self.began) + 1, knobs=self.knobs, vectors=self.vectors,
                 parent=asked.run, shared=asked.step, how="kept",
@@ -284,7 +284,7 @@ class Session:
         self.banned = asked.ban
 
     def go(self, run: int) -> None:
-        self.run, self.active, self.held = run, run not in self.ended, False
+        self.run_number, self.active, self.held = run, run not in self.ended, False
         self.emit(Switched(run))
         self.look_ahead()
 
@@ -313,14 +313,14 @@ class Session:
 
     def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
-            if self.run:
+            if self.run_number:
                 raise UserError(f"there is no vector file {wanted.source}: give the path of one")
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
         self.rebuild = rebuild
 
     def attention(self, ask: AskAttention) -> AttentionRows:
-        return rows(ask, self.run)
+        return rows(ask, self.run_number)
 
     def advance(self) -> Event | None:
         """The next step, when it is due."""
@@ -335,7 +335,7 @@ class Session:
             self.emit(Proposed(made))
             self.emit(stop)
             return stop
-        self.written[self.run].append(made)
+        self.written[self.run_number].append(made)
         self.forced, self.banned, self.held = self.forced[1:], (), False
         self.stops.written(made)
         self.emit(made)
@@ -348,18 +348,18 @@ class Session:
         """As things are set now."""
         if self.knobs != self.applied_knobs:
             self.applied_knobs = self.knobs
-            self.emit(KnobsChanged(self.run, self.n_written, self.knobs))
+            self.emit(KnobsChanged(self.run_number, self.n_written, self.knobs))
         if self.vectors != self.applied_vectors:
             self.applied_vectors = self.vectors
-            self.emit(VectorsChanged(self.run, self.n_written, self.vectors, self.rebuild))
-        made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run)
+            self.emit(VectorsChanged(self.run_number, self.n_written, self.vectors, self.rebuild))
+        made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run_number)
         forced = self.forced[0] if self.forced else None
         return self.lanes.seen(
             shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
         )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
-        prompt = len(self.began[self.run].pieces)
+        prompt = len(self.began[self.run_number].pieces)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
     def look_ahead(self, read_all: bool = False) -> None:
@@ -382,8 +382,8 @@ class Session:
 
     def finish(self, reason: str) -> None:
         self.active = self.held = False
-        self.ended.add(self.run)
-        self.emit(Ended(self.run, reason))
+        self.ended.add(self.run_number)
+        self.emit(Ended(self.run_number, reason))
 
 
 class Engine(Worker):

@@ -74,7 +74,7 @@ def long(tmp_path_factory) -> Path:
 
 def known(log: SessionView) -> dict[str, object]:
     """Every field, the steps as records."""
-    fields = {name: getattr(log, name) for name in SessionView.__slots__ if name not in ("now", "runs", "twin")}
+    fields = {name: getattr(log, name) for name in SessionView.__slots__ if name not in ("run", "runs", "twin")}
     told = {name: getattr(log.run, name) for name in RunView.__slots__}
     scores = {name: [None if math.isnan(v) else v for v in column] for name, column in log.prompt_scores.items()}
     return fields | told | {"runs": list(log.runs), "steps": list(log.steps), "prompt_scores": scores}
@@ -131,8 +131,8 @@ def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
     trace = Trace.open(long)
     events = session(2 * PAGE + 50, 20)
     live = logged(*events[: 3 + 2 * PAGE + 50])
-    live.runs[2] = logged(*events).now
-    assert trace.runs == (1, 2) and trace.log().run == 2
+    live.runs[2] = logged(*events).run
+    assert trace.runs == (1, 2) and trace.log().run_number == 2
     assert known(trace.log(1)) == known(live) and alike(trace.log(1).steps, live.steps)
     with pytest.raises(UserError, match="no run 3: it has 1, 2"):
         trace.log(3)

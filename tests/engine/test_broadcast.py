@@ -213,7 +213,7 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
         screen = Hearing(here)
     screen.until(lambda: screen.log.run_number == after[0].run and here._watchers[-1].live)
     whole = Trace.open(here._recorder.path).log()
-    assert screen.log.run_number == whole.run and list(screen.log.runs) == list(whole.runs)
+    assert screen.log.run_number == whole.run_number and list(screen.log.runs) == list(whole.runs)
     assert list(screen.log.steps) == list(whole.steps) and screen.log.steps[-1] == after[-1]
 
 

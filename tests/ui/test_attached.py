@@ -180,7 +180,7 @@ async def test_texts_that_were_left_are_read_from_the_record_again(tmp_path):
             if run < 3:
                 await pilot.press("G")
         runs = app.frame.log.runs
-        assert [type(runs[run].steps).__name__ for run in (1, 2, 3)] == ["RecordedSteps"] * 2 + ["Steps"]
+        assert [type(runs[run].steps).__name__ for run in (1, 2, 3)] == ["LazySteps"] * 2 + ["StepStore"]
         assert [step.index for step in runs[1].steps] == list(range(30)) and runs[
             1
         ].steps.texts == app.frame.log.steps.texts

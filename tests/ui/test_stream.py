@@ -136,7 +136,7 @@ def test_a_change_told_late_is_marked_all_the_same():
 def test_growing_draws_what_drawing_at_once_draws():
     whole = made.log(70)
     stream, grown = TokenStream(), made.log(0)
-    grown.now.marks = whole.marks
+    grown.run.marks = whole.marks
     for step in whole.steps:
         grown.steps.append(step)
         shown = stream.draw(frame_of(grown), 40, 12)

@@ -34,7 +34,7 @@ class StepReader(Protocol):
     def norms(self, run: int, first: int = 0, last: int | None = None) -> array[float]: ...
 
 
-class RecordedSteps(StepStore):
+class LazySteps(StepStore):
     """The steps of a run that are in a file now, those that it shares included, and behind them what is appended.
 
     most: how many of those in the file count; all by default.
@@ -86,7 +86,7 @@ class RecordedSteps(StepStore):
                 column.append(getattr(self._tail, name)[-1])
 
     def first(self, n: int) -> StepStore:
-        part = RecordedSteps(self._trace, self._run, min(n, self._recorded))
+        part = LazySteps(self._trace, self._run, min(n, self._recorded))
         part._tail = self._tail.first(max(n - self._recorded, 0))
         return part
 

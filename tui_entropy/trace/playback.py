@@ -15,7 +15,7 @@ from tui_entropy.records.events import AttentionRows, Continued, Event, Labelled
 from tui_entropy.records.step import Step
 from tui_entropy.state.run_view import State
 from tui_entropy.state.session_view import SessionView
-from tui_entropy.trace.lazy_steps import RecordedSteps
+from tui_entropy.trace.lazy_steps import LazySteps
 
 if TYPE_CHECKING:
     from tui_entropy.trace.reader import Trace
@@ -57,7 +57,7 @@ class Playback:
         if run not in self.trace.runs:
             raise UserError(f"{self.trace.path} has no run {run}: it has {', '.join(map(str, self.trace.runs))}")
         self.run = run
-        self._steps = RecordedSteps(self.trace, run)
+        self._steps = LazySteps(self.trace, run)
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
         twins = [told.started.run for told in self._whole.runs.values() if told.started.twin_of == run]
@@ -175,7 +175,7 @@ class Playback:
 
     def _grow(self, n: int) -> None:
         self._shown = self._steps.limit = n
-        if (twin := self.log.twin) and isinstance(twin.steps, RecordedSteps):
+        if (twin := self.log.twin) and isinstance(twin.steps, LazySteps):
             run = twin.started.run
             twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
         if n > self.log.run.started.shared and self.log.state == "reading":
@@ -188,7 +188,7 @@ class Playback:
             return  # of the right kind and yet nonsense
         if isinstance(event, Started) and event.run in self._whole.runs:
             told, known = self.log.runs[event.run], self._whole.runs[event.run]
-            told.steps = self._steps if told is self.log.run else RecordedSteps(self.trace, event.run)
+            told.steps = self._steps if told is self.log.run else LazySteps(self.trace, event.run)
             told.name, told.starred, told.deleted = known.name, known.starred, known.deleted
             self.log.runs = {run: self.log.runs.get(run, one) for run, one in self._whole.runs.items()}
             self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)

@@ -26,7 +26,7 @@ from tui_entropy.records.step import BLOCKS, Piece, Step
 from tui_entropy.state.run_view import State
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import step_codec
-from tui_entropy.trace.lazy_steps import RecordedSteps
+from tui_entropy.trace.lazy_steps import LazySteps
 from tui_entropy.trace.lineage import GAP, Stretch
 from tui_entropy.trace.recovery import salvaged
 from tui_entropy.trace.sandbox import LONGEST_TOKEN, MOST_NUMBERS, is_sane, lenient_text, opened
@@ -286,7 +286,7 @@ class Trace:
         log, left = SessionView(), {}
         for seq, _, event in self.events():
             for told in (log.run, log.runs.get(getattr(event, "run", log.run_number))):
-                if told and isinstance(told.steps, RecordedSteps):
+                if told and isinstance(told.steps, LazySteps):
                     told.steps.limit = self.reached(told.started.run, seq)
             left[log.run_number] = self._state(log)
             with contextlib.suppress(
@@ -294,9 +294,9 @@ class Trace:
             ):  # nonsense of the right kind
                 log.append(event)
             if isinstance(event, Started) and event.run in log.runs:
-                log.runs[event.run].steps = RecordedSteps(self, event.run)
+                log.runs[event.run].steps = LazySteps(self, event.run)
         for told in log.runs.values():
-            if isinstance(told.steps, RecordedSteps):
+            if isinstance(told.steps, LazySteps):
                 told.steps.limit = None
         left[log.run_number] = self._state(log)
         if run is not None and run != log.run_number:

@@ -96,14 +96,14 @@ class AttachedActions(Host):
 
     def _put_away(self) -> None:
         """Runs that were left give up their steps, where they can be read from the record again."""
-        from tui_entropy.trace.lazy_steps import RecordedSteps
+        from tui_entropy.trace.lazy_steps import LazySteps
 
         log = self.frame.log
         shown = {told.started.run for told in (log.run, log.twin) if told}
         left = (self._at_hand - shown) & log.runs.keys()
         if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
             for run in left:
-                steps = RecordedSteps(record, run)
+                steps = LazySteps(record, run)
                 if len(steps) >= len(log.runs[run].steps):  # it may not have been written down yet
                     log.runs[run].steps = steps
                     self._at_hand -= {run}
