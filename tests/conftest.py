@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 from fork_server import ForkServer
+from preloaded import Preloaded
 
 os.environ["TUI_ENTROPY_KEEP"] = "0"
 
@@ -30,6 +31,13 @@ def own_folders(tmp_path, monkeypatch):
     with tempfile.TemporaryDirectory() as short:  # a socket's path may not be long
         monkeypatch.setenv("XDG_RUNTIME_DIR", short)
         yield
+
+
+@pytest.fixture(scope="session")
+def preloaded():
+    """A process that has imported torch, of which commands and engines are forks."""
+    with Preloaded() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
+from preloaded import Preloaded
 from terminal import Terminal
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -103,16 +104,30 @@ class Shell:
             yield terminal
 
     @property
+    def cold(self) -> Shell:
+        """The same, where nothing is imported before a command is."""
+        path = self.env["PATH"].replace(f"{self.folder / FORKS}{os.pathsep}", "")
+        return Shell(self.folder, {**self.env, "PATH": path, "TUI_ENTROPY_ENGINE": ""})
+
+    @property
     def newest(self) -> Path:
         """The recording of the newest session."""
         return max(self.folder.glob("state/tui-entropy/traces/*.tui"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def shell(folder: Path, short: Path) -> Shell:
+FORKS = "forks"
+"""Folder of the program whose commands are forks of a process that has imported torch."""
+
+
+def shell(folder: Path, short: Path, preloaded: Preloaded) -> Shell:
     """short: a folder for sockets, whose paths may not be long."""
     own = {f"XDG_{name.upper()}_HOME": str(folder / name) for name in ("state", "config")}
-    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return Shell(folder, own | {"XDG_RUNTIME_DIR": str(short), "PATH": path, "TUI_ENTROPY_KEEP": "5m"})
+    programs = Path(sys.executable).parent
+    (folder / FORKS).mkdir()
+    preloaded.write_command(folder / FORKS / "tui-entropy", str(programs / "tui-entropy"))
+    path = f"{folder / 'bin'}:{folder / FORKS}:{programs}:{os.environ['PATH']}"
+    stay = {"TUI_ENTROPY_KEEP": "5m", "TUI_ENTROPY_ENGINE": preloaded.engine}
+    return Shell(folder, own | stay | {"XDG_RUNTIME_DIR": str(short), "PATH": path})
 
 
 @contextmanager

@@ -1,5 +1,9 @@
 """Every command of the documents and every option of `--help`, typed into a shell as a user does, with the default
-model: what it says is there, its numbers are those of plain transformers, and it stays within time and memory."""
+model: what it says is there, its numbers are those of plain transformers, and it stays within time and memory.
+
+The inspector, a headless run, a recording and an engine start from nothing, as they do for a user. Where another
+option of theirs is tried, torch has been imported before.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ import pytest
 import small
 import tiny
 import typer
+from preloaded import Preloaded
 from promises import ROOT, Shell, assert_right, recorded
 from terminal import Terminal
 
@@ -45,9 +50,9 @@ def runs(*lines: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def shell(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Iterator[Shell]:
     folder, short = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("s")
-    made = promises.shell(folder, short)
+    made = promises.shell(folder, short, preloaded)
     yield made
     made.run("tui-entropy stop --all")
 
@@ -55,7 +60,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 @pytest.fixture(scope="module")
 def story(shell: Shell) -> Shell:
     """A shell in whose folder a session was recorded, under the names that the documents use."""
-    done = shell.run(RECORDING)
+    done = shell.cold.run(RECORDING)
     assert done.code == 0, done.err
     kept = shell.folder / "state" / "tui-entropy" / "traces"
     for copy in (shell.folder / "run.tui", kept / "story.tui"):
@@ -91,7 +96,7 @@ def quit_after(terminal: Terminal, n_tokens: int) -> None:
 
 @runs("./scripts/run", 'tui-entropy --prompt "Why is the sky blue?" --temperature 1.0')
 def test_the_inspector_opens_and_writes(shell, line):
-    with shell.screen(line, cwd=ROOT) as terminal:
+    with shell.cold.screen(line, cwd=ROOT) as terminal:
         terminal.wait_for("SmolLM2-135M-Instruct", promises.SECONDS)
         quit_after(terminal, 4)
     session = recorded(shell.newest)
@@ -166,7 +171,7 @@ def test_it_stops_before_the_token_of_a_breakpoint(shell, line):
 
 @runs('tui-entropy run --headless --jsonl --prompt "1, 2, 3," --raw --max-tokens 20 --temperature 0 > run.jsonl')
 def test_json_lines(shell, line):
-    done = shell.run(line)
+    done = shell.cold.run(line)
     assert done.code == 0 and "recorded in" in done.err
     told = [json.loads(text) for text in (shell.folder / "run.jsonl").read_text().splitlines()]
     (header,) = (one["header"] for one in told if "header" in one)
@@ -294,7 +299,7 @@ def test_the_looks_of_the_inspector(shell, line):
 
 @runs("tui-entropy --vector happy.gguf:0.8 --vector terse.safetensors:-1.2:10-20")
 def test_vectors_from_files_steer_as_plain_hooks_do(shell, vector_files, line):
-    with shell.screen(line) as terminal:
+    with shell.cold.screen(line) as terminal:
         quit_after(terminal, 4)
     pushes = {block: np.float32(0.8) * vector for block, vector in vector_files["happy"].items()}
     for block, vector in vector_files["terse"].items():
@@ -335,7 +340,7 @@ def test_a_model_that_is_here_is_not_fetched_again(shell, line):
 @pytest.mark.slow
 @runs("tui-entropy doctor")
 def test_doctor_passes_on_the_default_model(shell, line):
-    done = shell.run(line)
+    done = shell.cold.run(line)
     assert done.code == 0, done.out
     assert "SmolLM2" in done.out
 
@@ -379,7 +384,7 @@ def test_one_of_several_chat_templates(shell, line):
 @pytest.fixture(scope="module")
 def engine(shell: Shell) -> Iterator[str]:
     """The id of an engine that was started without a screen."""
-    done = shell.run(next(line for line in LINES if line.startswith('tui-entropy serve --headless -p "..."')))
+    done = shell.cold.run(next(line for line in LINES if line.startswith('tui-entropy serve --headless -p "..."')))
     assert done.code == 0, done.err
     yield done.out.strip()
     shell.run("tui-entropy stop --all")

@@ -19,8 +19,10 @@ from tui_entropy.trace.reader import Trace
 TIMES = ("forward_pass_seconds", "sampling_seconds", "at_seconds")
 
 
-def run(folder: Path, home: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "tui_entropy", "run", "--headless", "--jsonl", "--model", str(folder), "--raw"]
+def run(
+    folder: Path, home: Path, *options: str, program: tuple[str, ...] = (sys.executable, "-m", "tui_entropy")
+) -> subprocess.CompletedProcess[bytes]:
+    command = [*program, "run", "--headless", "--jsonl", "--model", str(folder), "--raw"]
     own = {name: str(home / name) for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
     return subprocess.run(
         [*command, *options], env=os.environ | own | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300
@@ -45,14 +47,26 @@ def test_two_runs_of_one_command_write_the_same_and_say_how_products_were_taken(
 
 
 @pytest.mark.parametrize("options", [["--temperature", "0"], ["--seed", "3"], ["--no-prompt-scores"]])
-def test_a_model_without_numbers_ends_the_run_in_a_sentence_and_its_record_is_whole(tmp_path, options):
-    folder = tmp_path / "model"
+def test_a_model_without_numbers_ends_the_run_in_a_sentence_and_its_record_is_whole(tmp_path, options, preloaded):
+    folder, program = tmp_path / "model", tmp_path / "tui-entropy"
+    preloaded.write_command(program, "tui-entropy")
     model = tiny.FAMILIES["llama"]()
     with torch.no_grad():
         model.get_output_embeddings().weight[7] = math.nan
     model.save_pretrained(folder)
     small.tokenizer(tiny.VOCAB).save_pretrained(folder)
-    done = run(folder, tmp_path, "-p", "hello", "--max-tokens", "9", "--trace", str(tmp_path / "a.tui"), *options)
+    done = run(
+        folder,
+        tmp_path,
+        "-p",
+        "hello",
+        "--max-tokens",
+        "9",
+        "--trace",
+        str(tmp_path / "a.tui"),
+        *options,
+        program=(str(program),),
+    )
     said = f"NaN in 1 of {tiny.VOCAB} logits"
     assert done.returncode == 1 and said.encode() in done.stderr and b"Traceback" not in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

@@ -15,6 +15,7 @@ import promises
 import pytest
 import small
 import tiny
+from preloaded import Preloaded
 from promises import Shell, assert_right, recorded
 from safetensors.numpy import save_file
 
@@ -90,10 +91,12 @@ def files() -> dict[str, Directions]:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Directions]) -> Iterator[Shell]:
+def shell(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, Directions], preloaded: Preloaded
+) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("vectors")
     files |= write_all(folder)
-    made = promises.shell(folder, tmp_path_factory.mktemp("s"))
+    made = promises.shell(folder, tmp_path_factory.mktemp("s"), preloaded)
     yield made
     made.run("tui-entropy stop --all")
 

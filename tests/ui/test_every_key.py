@@ -460,7 +460,7 @@ async def test_what_the_footer_offers_is_not_refused(state, places):
     app = up(write=None)
     app.wrote = WRITE
     app.exit = app.copy_to_clipboard = lambda *_, **__: None
-    async with app.run_test(size=(200, 50)) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         app.take(STATES[state])
         await settled(app, pilot)
         start = app.frame
