@@ -21,7 +21,7 @@ import msgspec
 from fake_lanes import Lanes
 from msgspec.structs import replace
 
-from tui_entropy.breakpoints.controller import Stops
+from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import (
@@ -232,7 +232,7 @@ class Session:
     """The state of every run, as the real one keeps it: what is set is applied at the next token."""
 
     def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
-        self.options, self.emit = options, emit
+        self.options, self.emit, self.state = options, emit, self
         self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
         self.rewinds = "by cropping its cache, exact"
         self.knobs = self.applied_knobs = Knobs()
@@ -244,7 +244,7 @@ class Session:
         self.ended: set[int] = set()
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
-        self.stops = Stops(self.loaded.card, Words(), emit)
+        self.breakpoints = BreakpointController(self.loaded.card, Words(), emit)
         self.active = self.held = self.rebuild = False
         self.due = 0.0
         self.lanes = Lanes(self, emit)
@@ -270,7 +270,7 @@ class Session:
         self.began[self.run_number], self.written[self.run_number] = begun, steps
         self.applied_knobs, self.applied_vectors, self.forced, self.banned = self.knobs, self.vectors, [], ()
         self.emit(begun)
-        self.stops.begin(self.run_number, len(steps), "".join(one.text for one in steps))
+        self.breakpoints.begin(self.run_number, len(steps), "".join(one.text for one in steps))
 
     def branch(self, asked: Branch) -> None:
         """Tokens of a text are words that stand for the candidates in their order."""
@@ -290,14 +290,14 @@ class Session:
 
     def reconsider(self, asked: Reconsider) -> None:
         made = step(asked.step, *self.shape(asked.knobs.seed), run=asked.run)
-        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.stops.watched)))
+        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.breakpoints.watched)))
 
     def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
-        self.stops.set_breakpoints(wanted)
+        self.breakpoints.set_breakpoints(wanted)
 
     def set_watches(self, texts: Sequence[str]) -> None:
-        self.stops.set_watches(texts)
-        self.propose_again()
+        self.breakpoints.set_watches(texts)
+        self.resample()
 
     def stop(self) -> None:
         if self.active:
@@ -309,7 +309,7 @@ class Session:
     def set_knobs(self, knobs: Knobs) -> None:
         check(knobs)
         self.knobs = knobs
-        self.propose_again()
+        self.resample()
 
     def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
@@ -330,14 +330,14 @@ class Session:
         if self.options.log:
             return self.play()
         made = self.next_step()
-        if not self.held and (stop := self.stops.before(made)):
+        if not self.held and (stop := self.breakpoints.before(made)):
             self.held = True
             self.emit(Proposed(made))
             self.emit(stop)
             return stop
         self.written[self.run_number].append(made)
         self.forced, self.banned, self.held = self.forced[1:], (), False
-        self.stops.written(made)
+        self.breakpoints.written(made)
         self.emit(made)
         self.lanes.beside(made)
         if self.n_written >= self.limit:
@@ -355,7 +355,7 @@ class Session:
         made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run_number)
         forced = self.forced[0] if self.forced else None
         return self.lanes.seen(
-            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.stops.watched)
+            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.breakpoints.watched)
         )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
@@ -367,7 +367,7 @@ class Session:
             self.held = True
             self.emit(Proposed(self.next_step()))
 
-    def propose_again(self) -> None:
+    def resample(self) -> None:
         if self.held:
             self.look_ahead()
 
@@ -410,12 +410,12 @@ class Engine(Worker):
         match command:
             case Branch() if session:
                 session.branch(command)
-                session.stops.run_to()
+                session.state.breakpoints.run_to()
                 self.budget = len(session.forced) if command.pause else None
                 if self.budget == 0:
                     self._pause("as you asked")
                 else:
-                    self.emit(Continued(session.run_number))
+                    self.emit(Continued(session.state.run_number))
             case Go() if session:
                 self.budget = 0
                 session.go(command.run)

@@ -38,8 +38,8 @@ class Lanes:
             case SetShadow():
                 self.shadow = asked.lane
                 how = "in the same forward pass" if asked.lane else ""
-                self.emit(ShadowChanged(session.run_number, session.n_written, asked.lane, how))
-                session.propose_again()
+                self.emit(ShadowChanged(session.state.run_number, session.state.n_written, asked.lane, how))
+                session.resample()
             case SampleContinuations():
                 rows = tuple(
                     Continuation(f" so {n % 3}", (1001 + n % 3,) * asked.tokens, -1.0 - n, False, n % 3)
@@ -48,9 +48,10 @@ class Lanes:
                 self.emit(SampledContinuations(asked.run, asked.step, rows, asked.tokens, asked.same, 1.0, 0.1))
             case Twin():
                 run = len(session.began) + 1
-                vectors = asked.lane.vectors or session.vectors
+                vectors = asked.lane.vectors or session.state.vectors
                 self.twin = replace(
-                    session.began[asked.run], run=run, parent=asked.run, shared=session.n_written, twin_of=asked.run,
+                    session.began[asked.run], run=run, parent=asked.run,
+                    shared=session.state.n_written, twin_of=asked.run,
                     vectors=vectors,
                 )  # fmt: skip
                 session.began[run], session.written[run] = self.twin, []

@@ -192,5 +192,5 @@ def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> 
         session = Session(loaded, probes, told.append)
         for path in paths:
             session.set_vector(Vector("v", str(path), on=True))
-    assert [v.name for v in session.vectors] == ["v", *(f"v {n}" for n in range(2, size + 1))]
-    assert told[-1].vectors == session.vectors  # a screen that hears it has them switched on, as they are
+    assert [v.name for v in session.state.vectors] == ["v", *(f"v {n}" for n in range(2, size + 1))]
+    assert told[-1].vectors == session.state.vectors  # a screen that hears it has them switched on, as they are

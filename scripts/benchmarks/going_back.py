@@ -99,18 +99,18 @@ def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
 
     def branch(step: int) -> Callable[[], float]:
         def first_token() -> float:
-            session.branches.go(1)
-            return _milliseconds(lambda: (session.branches.branch(Branch(1, step)), _write(session, 1)))
+            session.go(1)
+            return _milliseconds(lambda: (session.branch(Branch(1, step)), _write(session, 1)))
 
         return first_token
 
     def back() -> float:
-        session.branches.branch(Branch(1, 60))
+        session.branch(Branch(1, 60))
         _write(session, 1)
-        return _milliseconds(lambda: session.branches.go(1))
+        return _milliseconds(lambda: session.go(1))
 
     def step() -> float:
-        session.branches.go(1)
+        session.go(1)
         _write(session, 1)
         return _milliseconds(lambda: _write(session, 1))
 
@@ -125,14 +125,14 @@ def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
         yield Figure(f"first token of a branch {name}", value, "steps", "<= 2", spread(times[name], "ms"))
     yield Figure("back to the text it left, to its next token", ratio(times["back"], plain), "steps", "")
     assert all(event.how == "kept" for event in events if isinstance(event, Started) and event.parent)
-    session.branches.go(1)
-    again = [_milliseconds(session.branches.rebuild) for _ in range(2)]
+    session.go(1)
+    again = [_milliseconds(session.rebuild) for _ in range(2)]
     yield Figure(f"reading {length} tokens again", statistics.median(again) / 1000, "s", "", spread(again, "ms"))
 
 
 def _write(session: Session, n: int) -> None:
-    written = session.n_written
-    while session.active and session.n_written < written + n:
+    written = session.state.n_written
+    while session.active and session.state.n_written < written + n:
         session.advance()
 
 

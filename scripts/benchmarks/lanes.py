@@ -17,7 +17,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.session.continuations import Snapshot, fan
+from tui_entropy.engine.session.continuations import Snapshot, sample_continuations
 from tui_entropy.engine.session.shadow import ShadowRun, create_shadow
 from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.sampling import Knobs
@@ -100,7 +100,7 @@ def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Two texts in one pass, both measured, against one of them."""
     n = 2 * (rounds + 2)
     first, second = (Lane(lane.loaded, lane.probes, lane.ids, n, Controls(KNOBS, {})) for _ in range(2))
-    second.sequence.under = {}
+    second.sequence.own_offsets = {}
     for one in (first, second):
         one.step()
         one.step()
@@ -126,7 +126,9 @@ def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
 
     def of(n: int) -> float:
         before = Snapshot.of(sequence, sequence.n_written, sequence.cache, sequence.logits)
-        return fan(lane.loaded, lane.probes, before, lane.now, SampleContinuations(1, 0, n, ask.tokens)).seconds
+        return sample_continuations(
+            lane.loaded, lane.probes, before, lane.now, SampleContinuations(1, 0, n, ask.tokens)
+        ).seconds
 
     def together() -> float:
         return of(ask.n)

@@ -197,7 +197,7 @@ class Engine(Worker):
         """With END as the number of steps there are."""
         if self.session is None or getattr(command, "step", 0) < END - 1:
             return command
-        run = self.session.branches.runs.get(command.run)
+        run = self.session.state.runs.get(command.run)
         return replace(command, step=command.step - END + (run.sequence.n_written if run else 0))
 
     def _gauge(self) -> None:
@@ -229,7 +229,7 @@ def walk(make, turns) -> None:
 def whole(engine: Engine) -> None:
     """What the log was told is what the engine has: every run with its steps one after the other."""
     session, log = engine.session, engine.broadcaster.log
-    for number, run in session.branches.runs.items():
+    for number, run in session.state.runs.items():
         assert len(log.runs[number].steps) == run.sequence.n_written, number
     begun = {event.run: event.shared for event in engine.broadcaster.events if hasattr(event, "shared")}
     for run, shared in begun.items():

@@ -10,7 +10,7 @@ from small import loaded as small_model
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
-from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.session import Session
@@ -48,10 +48,10 @@ class Teller:
         self.session = Session(loaded, probes, self.take, bound)
         noise = torch.Generator().manual_seed(5)
         push = ControlVector("push", {2: torch.randn(32, generator=noise).numpy() * 2})
-        self.session.directions["push"] = push
+        self.session.state.directions["push"] = push
         self.off = replace(setting(push, "test"), on=False)
         self.on = replace(self.off, on=True)
-        self.session.vectors += (self.off,)
+        self.session.state.vectors += (self.off,)
         self.session.begin(Write(PROMPT, None, False, n, knobs))
 
     def take(self, event):
@@ -70,11 +70,11 @@ class Teller:
         return [step.token_id for step in list(self.log.steps)[before:]]
 
     def branch(self, step, run=None, **what):
-        self.session.branches.branch(Branch(run or self.session.run_number, step, **what))
-        return self.session.run_number
+        self.session.branch(Branch(run or self.session.state.run_number, step, **what))
+        return self.session.state.run_number
 
     def go(self, run):
-        self.session.branches.go(run)
+        self.session.go(run)
 
 
 def ids(log, run=None):
@@ -91,15 +91,17 @@ def alike(one: Step, other: Step, exact=True) -> bool:
 
 def straight(teller, run):
     """The steps of a run, written by the loop alone in a context that nothing else ever used."""
-    told, kept = teller.log.runs[run], teller.session.branches.runs[run].context
-    loaded, session = teller.session.loaded, teller.session
+    told, kept = teller.log.runs[run], teller.session.state.runs[run].sequence
+    loaded, session = teller.session.state.loaded, teller.session
     known: dict = {}
 
     def offsets(vectors):
         on = tuple(vector for vector in vectors if vector.on)
         if on not in known:
             known[on] = {
-                k: torch.from_numpy(v) for vector in on for k, v in session.directions[vector.name].directions.items()
+                k: torch.from_numpy(v)
+                for vector in on
+                for k, v in session.state.directions[vector.name].directions.items()
             }
         return known[on]
 
@@ -110,7 +112,7 @@ def straight(teller, run):
         return Controls(knobs, offsets(vectors), None, loaded.codec.containing(knobs.dry_breakers))
 
     sequence = TokenSequence(loaded, kept.prompt.tolist(), 200)
-    probes = session.probes
+    probes = session.state.probes
     writing = decode(loaded, probes, sequence, now)
     steps: list[Step] = []
     while len(steps) < len(told.steps):
@@ -125,7 +127,7 @@ def straight(teller, run):
         sequence.forced, sequence.banned = kept.interventions.get(at, ([], frozenset()))
         while not isinstance(event := next(writing), Step):
             pass
-        writing.send("take")
+        writing.send(COMMIT)
         steps.append(event)
     return steps
 
@@ -200,22 +202,22 @@ MOVES = st.one_of(
 
 def made(teller, move):
     session = teller.session
-    runs = [run for run in session.branches.runs.values() if not run.deleted]
+    runs = [run for run in session.state.runs.values() if not run.deleted]
     match move:
         case "write", n:
             teller.write(n)
         case "branch", step, forced:
-            teller.branch(min(step, session.n_written), token_ids=tuple(forced))
+            teller.branch(min(step, session.state.n_written), token_ids=tuple(forced))
         case "go", at:
             teller.go(runs[at % len(runs)].number)
         case ("ahead",):
             session.look_ahead()
         case "turn", heat:
-            session.set_knobs(replace(session.knobs, temperature=heat))
+            session.set_knobs(replace(session.state.knobs, temperature=heat))
         case "toggle", on, rebuild:
             session.set_vector(teller.on if on else teller.off, rebuild)
         case "delete", at:
-            if (run := runs[at % len(runs)]) is not session.run:
+            if (run := runs[at % len(runs)]) is not session.state.run:
                 session.branches.label(Label(run.number, deleted=True))
         case "look", at, step:
             run = runs[at % len(runs)]
@@ -237,10 +239,11 @@ def test_any_run_says_what_it_would_if_it_were_written_straight(family, bound):
             for move in moves:
                 made(teller, move)
                 assert teller.kept.bytes <= bound
-            for run in [run.number for run in teller.session.branches.runs.values() if not run.deleted]:
+            for run in [run.number for run in teller.session.state.runs.values() if not run.deleted]:
                 teller.go(run)
                 assert (
-                    teller.session.knobs == teller.log.run.knobs and teller.session.vectors == teller.log.run.vectors
+                    teller.session.state.knobs == teller.log.run.knobs
+                    and teller.session.state.vectors == teller.log.run.vectors
                 )
                 teller.write(3)
                 for step, wanted in zip(teller.log.run.steps, straight(teller, run), strict=True):
@@ -276,6 +279,22 @@ def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(
         assert all(alike(a, b) for a, b in zip(teller.log.run.steps, straight(teller, other), strict=True))
 
 
+def test_what_is_read_again_for_a_branch_is_read_under_what_it_was_read_under_first(llama):
+    """Without steering too, though a vector is on by now and nothing was kept."""
+    with instruments(llama) as probes:
+        teller = Teller(llama, probes, bound=0)
+        teller.write(12)
+        first = teller.session.state.sequence
+        teller.session.begin(Write(PROMPT[::-1], None, False, 5, DRAWN))
+        teller.session.set_vector(teller.on)
+        teller.branch(8, run=1)
+        teller.write(1)
+        again = teller.session.state.sequence
+        n = first.n_prompt + 7
+        assert again.prefix_ids[:n] == first.prefix_ids[:n] and again.common_prefix(first) == n
+        assert not any(again.offsets[:n]) and again.offsets[n]
+
+
 def test_at_a_stop_a_vector_changes_what_is_held_up_and_that_is_what_is_written(loaded):
     with instruments(loaded) as probes:
         teller = Teller(loaded, probes)
@@ -309,7 +328,7 @@ def test_rebuilt_all_that_was_written_counts_as_read_under_the_vectors_that_are_
         fresh = Teller(loaded, probes)
         fresh.session.set_vector(fresh.on)
         fresh.session.begin(Write(PROMPT, None, False, 60, DRAWN))
-        fresh.session.branches.branch(Branch(2, 0, token_ids=tuple(ids(teller.log, 1)[:8])))
+        fresh.session.branch(Branch(2, 0, token_ids=tuple(ids(teller.log, 1)[:8])))
         fresh.write(12)
         for a, b in zip(list(teller.log.steps)[8:], list(fresh.log.steps)[8:], strict=True):
             assert alike(a, b, exact=False)
@@ -434,7 +453,7 @@ def test_after_a_failure_in_the_middle_every_run_is_still_what_it_was(family, ac
             teller.session.abandon()
         finally:
             hook.remove()
-        for run in list(teller.session.branches.runs):
+        for run in list(teller.session.state.runs):
             teller.go(run)
             teller.write(3)
             for a, b in zip(teller.log.steps, straight(teller, run), strict=True):

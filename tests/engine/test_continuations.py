@@ -35,15 +35,15 @@ def spread(loaded, ask, written=4, n=20, knobs=HOT):
         session = Session(loaded, probes, events.append)
         pushed(session)
         session.begin(Write(PROMPT, None, False, n, knobs))
-        while session.n_written < written:
+        while session.state.n_written < written:
             session.advance()
         session.look_ahead()
         row = AskAttention(2, 1, len(PROMPT) + 1, 2, 0, 30)
-        before = session.attention(row), session.proposed
-        session.fan(ask)
+        before = session.attention(row), session.state.proposed
+        session.sample_continuations(ask)
         session.set_knobs(replace(knobs, n_candidates=7))
         session.set_knobs(knobs)
-        assert (session.attention(row), session.proposed) == before
+        assert (session.attention(row), session.state.proposed) == before
         while session.active:
             session.advance()
     return next(event for event in events if isinstance(event, SampledContinuations)), steps(events)
@@ -120,14 +120,14 @@ def test_it_spreads_from_any_run_that_there_was(family):
         pushed(session)
         for prompt in (PROMPT, "KLMNOP"):
             session.begin(Write(prompt, None, False, 10, HOT))
-            while session.n_written < 6:
+            while session.state.n_written < 6:
                 session.advance()
         session.look_ahead()
-        proposed = session.proposed
-        session.fan(SampleContinuations(1, 3, n=2, tokens=3))
+        proposed = session.state.proposed
+        session.sample_continuations(SampleContinuations(1, 3, n=2, tokens=3))
         session.set_knobs(replace(HOT, n_candidates=7))
         session.set_knobs(HOT)
-        assert session.proposed == proposed
+        assert session.state.proposed == proposed
         while session.active:
             session.advance()
     (told,) = (event for event in events if isinstance(event, SampledContinuations))

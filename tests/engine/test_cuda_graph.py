@@ -23,7 +23,7 @@ from tui_entropy.engine.cuda_graph.forward_pass import GraphForward
 from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
 from tui_entropy.engine.cuda_graph.sampling_pass import GraphSampling, _chosen
 from tui_entropy.engine.decoding.instruments import instruments
-from tui_entropy.engine.decoding.loop import COMMIT, decode
+from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.sampling.chain import stages
 from tui_entropy.engine.sampling.settings import Controls
@@ -323,7 +323,7 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
             session.set_shadow(Lane("other prompt", prompt="xyz"))
             while session.active:
                 session.advance()
-            session.branches.branch(Branch(1, 10, token_ids=(7,)))
+            session.branch(Branch(1, 10, token_ids=(7,)))
             while session.active:
                 session.advance()
         told[graph] = [event for event in events if isinstance(event, Step)]
@@ -343,10 +343,10 @@ def test_taking_a_step_and_proposing_it_again_use_what_was_read_last(llama):
         loop = decode(llama, probes, sequence, lambda: Controls(knobs[0], {}), 1, False)
         first = next(event for event in loop if isinstance(event, Step))
         knobs[0] = Knobs(temperature=1.0, seed=9)
-        again = loop.send("again")
+        again = loop.send(RESAMPLE)
         assert again.entropy == first.entropy and again.stages != first.stages
         knobs[0] = Knobs(temperature=0.0)
-        back = loop.send("again")
+        back = loop.send(RESAMPLE)
         assert (back.token_id, back.head_entropy.numpy().tolist()) == (
             first.token_id,
             first.head_entropy.numpy().tolist(),

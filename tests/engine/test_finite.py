@@ -123,7 +123,7 @@ def test_a_session_writes_on_after_it(spoilt):
         session.look_ahead()
         assert not session.active and events[-1].failed
         with pytest.raises(NotFinite, match="continuation 1") as told:
-            session.fan(SampleContinuations(1, 1, n=2, tokens=3))
+            session.sample_continuations(SampleContinuations(1, 1, n=2, tokens=3))
         assert isinstance(told.value, UserError)
         begin(None, math.inf)
         session.begin(Write("abc", None, False, 2, GREEDY))

@@ -33,7 +33,7 @@ def alone(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT) -> list[Step]:
     with instruments(loaded) as probes:
         session = Session(loaded, probes, events.append)
         pushed(session)
-        session.vectors = session.vectors if vectors is None else vectors
+        session.state.vectors = session.state.vectors if vectors is None else vectors
         session.begin(Write(prompt, None, False, n, knobs))
         while session.active:
             session.advance()
@@ -46,12 +46,12 @@ def begun(loaded, probes, lane, n=12, knobs=HOT, at=0) -> tuple[Session, list[Ev
     session = Session(loaded, probes, events.append)
     pushed(session)
     session.begin(Write(PROMPT, None, False, n, knobs))
-    while session.n_written < at:
+    while session.state.n_written < at:
         session.advance()
     session.look_ahead()
-    while session.proposed is None:
+    while session.state.proposed is None:
         session.advance() if session.reading else session.look_ahead()
-    session.lanes.begin_twin(Twin(session.run_number, at, lane))
+    session.begin_twin(Twin(session.state.run_number, at, lane))
     return session, events
 
 
@@ -75,7 +75,7 @@ def test_each_lane_writes_what_it_would_alone_with_numbers_of_its_own(family):
         session, events = begun(family, probes, Lane("no vectors", vectors=()))
         while session.active:
             session.advance()
-            assert len(session.sequence.batch) == (2 if family.architecture.croppable and session.active else 1)
+            assert len(session.state.sequence.batch) == (2 if family.architecture.croppable and session.active else 1)
     (began,) = (event for event in events if isinstance(event, Started) and event.twin_of is not None)
     assert (began.run, began.twin_of, began.parent, began.shared, began.vectors) == (2, 1, 1, 0, ())
     assert [step.run for step in steps(events)] == [1, 2] * 12
@@ -108,7 +108,7 @@ def test_another_prompt_has_a_row_or_a_pass_of_its_own_and_the_same_luck(llama, 
         session, events = begun(llama, probes, Lane("other", prompt=prompt, knobs=PRESETS["greedy"]))
         while session.active:
             session.advance()
-            assert len(session.sequence.batch) == (2 if prompt == OTHER and session.active else 1)
+            assert len(session.state.sequence.batch) == (2 if prompt == OTHER and session.active else 1)
     assert like(of(events, 1), alone(llama))
     assert like(of(events, 2), alone(llama, knobs=PRESETS["greedy"], prompt=prompt))
     with instruments(llama) as probes:
@@ -172,11 +172,11 @@ def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
         with pytest.raises(UserError, match="third"):
             session.set_shadow(Lane("a third"))
         with pytest.raises(UserError, match="first token"):
-            session.lanes.begin_twin(Twin(1, 1, Lane("late", prompt=OTHER)))
+            session.begin_twin(Twin(1, 1, Lane("late", prompt=OTHER)))
         with pytest.raises(UserError):
-            session.lanes.begin_twin(Twin(7, 1, Lane("nowhere")))
+            session.begin_twin(Twin(7, 1, Lane("nowhere")))
         session.stop()
-        assert not session.active and len(session.sequence.batch) == 1
+        assert not session.active and len(session.state.sequence.batch) == 1
         session.begin(Write(PROMPT, None, False, 3, HOT))
         while session.active:
             session.advance()
@@ -189,13 +189,13 @@ def test_from_an_earlier_step_the_first_lane_is_a_branch_and_both_are_runs_to_go
         session, events = begun(family, probes, Lane("unused"), at=0)
         session.stop()
         events.clear()
-        session.lanes.begin_twin(Twin(1, 0, Lane("no vectors", vectors=())))
+        session.begin_twin(Twin(1, 0, Lane("no vectors", vectors=())))
         while session.active:
             session.advance()
         begins = [(e.run, e.parent, e.shared, e.twin_of) for e in events if isinstance(e, Started)]
         assert begins == [(3, 1, 0, None), (4, 3, 0, 3)]
-        session.branches.go(4)
-        assert session.run_number == 4 and not session.active
+        session.go(4)
+        assert session.state.run_number == 4 and not session.active
     assert like(of(events, 3), alone(family)) and like(of(events, 4), alone(family, vectors=()))
 
 
@@ -206,13 +206,13 @@ def test_a_shadow_goes_along_to_a_branch_and_back(family):
         pushed(session)
         session.set_shadow(Lane("no vectors", vectors=()))
         session.begin(Write(PROMPT, None, False, 12, HOT))
-        while session.n_written < 8:
+        while session.state.n_written < 8:
             session.advance()
-        session.branches.branch(Branch(1, 4))
-        while session.n_written < 10:
+        session.branch(Branch(1, 4))
+        while session.state.n_written < 10:
             session.advance()
-        session.branches.go(1)
-        assert session.proposed is not None and session.proposed.shadow is not None
+        session.go(1)
+        assert session.state.proposed is not None and session.state.proposed.shadow is not None
         while session.active:
             session.advance()
     told = [(change.run, change.index, change.lane.name) for change in events if isinstance(change, ShadowChanged)]

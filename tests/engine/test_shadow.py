@@ -54,9 +54,9 @@ def pushed(session: Session, strength: float = 2.0) -> Vector:
     """A vector that acts on two blocks, on."""
     noise = torch.Generator().manual_seed(0)
     directions = {block: torch.randn(32, generator=noise).numpy() for block in (1, 3)}
-    session.directions["v"] = ControlVector("v", directions)
+    session.state.directions["v"] = ControlVector("v", directions)
     vector = Vector("v", "v", (1, 3), strength, on=True)
-    session.vectors = (vector,)
+    session.state.vectors = (vector,)
     return vector
 
 
@@ -69,10 +69,10 @@ def written(loaded, lane=None, n=12, knobs=PRESETS["hot"], at=0, off=None, stren
             pushed(session, strength)
         session.begin(Write(prompt, None, False, n, knobs))
         while session.active:
-            if lane is not None and session.n_written == at:
+            if lane is not None and session.state.n_written == at:
                 session.set_shadow(lane)
                 lane = None
-            if session.n_written == off:
+            if session.state.n_written == off:
                 session.set_shadow(None)
             session.advance()
     return events
@@ -181,7 +181,7 @@ def test_a_strength_of_nothing_takes_no_row(llama):
     with instruments(llama) as probes:
         session = Session(llama, probes, events.append)
         vector = replace(pushed(session), strength=0.0)
-        session.vectors = ()
+        session.state.vectors = ()
         session.set_shadow(Lane("strength 0", vectors=(vector,)))
         session.begin(Write(PROMPT, None, False, 6, Knobs()))
         while session.active:
@@ -212,22 +212,22 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
     with instruments(family) as probes:
         session = Session(family, probes, events.append)
         session.begin(Write(PROMPT, None, False, 12, PRESETS["hot"]))
-        while session.n_written < 4:
+        while session.state.n_written < 4:
             session.advance()
         session.look_ahead()
-        assert session.proposed.shadow is None
+        assert session.state.proposed.shadow is None
         session.set_shadow(Lane("longer", prompt=LONGER))
-        assert session.proposed.shadow.kl > 0
+        assert session.state.proposed.shadow.kl > 0
         session.set_shadow(Lane("other", prompt=OTHER))
-        proposed = session.proposed
+        proposed = session.state.proposed
         assert proposed.shadow.kl > 0
-        while session.n_written < 8:
+        while session.state.n_written < 8:
             session.advance()
         session.look_ahead()
         session.set_shadow(None)
-        assert session.proposed.shadow is None and all(
+        assert session.state.proposed.shadow is None and all(
             len(layer.keys) == 1
-            for layer in session.sequence.cache.layers
+            for layer in session.state.sequence.cache.layers
             if getattr(layer, "keys", None) is not None
         )
         while session.active:
@@ -263,11 +263,11 @@ def test_a_vector_that_is_switched_on_in_mid_text_gives_the_shadow_a_row_of_its_
     with instruments(llama) as probes:
         session = Session(llama, probes, events.append)
         vector = pushed(session)
-        session.vectors = (replace(vector, on=False),)
+        session.state.vectors = (replace(vector, on=False),)
         session.set_shadow(Lane("no vectors", vectors=()))
         session.begin(Write(PROMPT, None, False, 10, PRESETS["hot"]))
         while session.active:
-            if session.n_written == 5:
+            if session.state.n_written == 5:
                 session.set_vector(vector)
             session.advance()
     assert [(change.index, change.how) for change in told(events)] == [(0, SAME_LOGITS), (5, SAME_PASS)]

@@ -10,7 +10,7 @@ from scripted import LAYERS, step
 from small import endless, loaded
 from test_jsonl import CARD
 
-from tui_entropy.breakpoints.controller import Stops
+from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session.session import Session
@@ -38,16 +38,16 @@ class Words:
         return str(token_id).encode()
 
 
-def stops(*expressions: str, watches: tuple[str, ...] = ()) -> tuple[Stops, list[Event]]:
+def stops(*expressions: str, watches: tuple[str, ...] = ()) -> tuple[BreakpointController, list[Event]]:
     events: list[Event] = []
-    made = Stops(CARD, Words(), events.append)
+    made = BreakpointController(CARD, Words(), events.append)
     made.begin(1)
     made.set_watches(watches)
     made.set_breakpoints([Breakpoint(n, text) for n, text in enumerate(expressions, 1)])
     return made, events
 
 
-def written(made: Stops, *words: str) -> list[tuple[str, str]]:
+def written(made: BreakpointController, *words: str) -> list[tuple[str, str]]:
     """(word, reason) of each stop on the way, where every stop is gone on from."""
     found = []
     for word in words:
@@ -59,7 +59,7 @@ def written(made: Stops, *words: str) -> list[tuple[str, str]]:
     return found
 
 
-def hits(made: Stops) -> list[int]:
+def hits(made: BreakpointController) -> list[int]:
     return [one.hits for one in made.breakpoints]
 
 
@@ -189,8 +189,8 @@ def finish(session: Session) -> list[int]:
     stopped = []
     while session.active:
         if isinstance(session.advance(), Paused):
-            assert session.proposed is not None
-            stopped.append(session.proposed.index)
+            assert session.state.proposed is not None
+            stopped.append(session.state.proposed.index)
     return stopped
 
 
@@ -212,7 +212,7 @@ def test_it_stops_before_the_token_is_written_and_goes_on_with_the_same_one(sess
             proposed, after = told[index - 1], told[index + 1]
             assert isinstance(proposed, Proposed) and proposed.step == after
             assert isinstance(told[index - 2], BreakpointsChanged)
-    assert hits(session.stops) == [1, len(expected) - (plain[2].surprisal <= plain[5].surprisal - 1e-5)]
+    assert hits(session.state.breakpoints) == [1, len(expected) - (plain[2].surprisal <= plain[5].surprisal - 1e-5)]
 
 
 def test_looking_ahead_at_a_pause_counts_too(session):
@@ -221,7 +221,7 @@ def test_looking_ahead_at_a_pause_counts_too(session):
     while not steps(session.told):
         session.advance()
     session.look_ahead()
-    assert session.told[-1] == Paused(session.run_number, "breakpoint: step == 2", 4)
+    assert session.told[-1] == Paused(session.state.run_number, "breakpoint: step == 2", 4)
     assert isinstance(session.advance(), Step)
 
 
@@ -235,13 +235,13 @@ def test_what_is_watched_agrees_with_the_model_and_changes_nothing_that_is_writt
     finish(session)
     told = session.told[at:]
     (changed,) = [event for event in told if isinstance(event, WatchesChanged)]
-    assert (changed.run, changed.index) == (session.run_number, 0)
+    assert (changed.run, changed.index) == (session.state.run_number, 0)
     assert [(watch.text, watch.data, watch.n_tokens) for watch in changed.watches] == [
         ("A", b"A", 1),
         ("ZQ", b"Z", 2),
     ]
     assert [one.token_id for one in steps(told)] == plain
-    ids = session.sequence.ids
+    ids = session.state.sequence.ids
     with torch.no_grad():
         logits = model.model(ids[None]).logits[0].float()
     for one in steps(told):
@@ -258,9 +258,9 @@ def test_what_is_watched_agrees_with_the_model_and_changes_nothing_that_is_writt
 def test_at_a_stop_a_new_watch_is_measured_on_the_proposal(session):
     session.begin(WRITE)
     session.set_breakpoints([Breakpoint(1, "step == 2")])
-    while session.proposed is None:
+    while session.state.proposed is None:
         session.advance()
-    before = session.proposed
+    before = session.state.proposed
     session.set_watches(("A",))
     proposed = session.told[-1]
     assert isinstance(proposed, Proposed) and len(proposed.step.watched) == 1
@@ -273,7 +273,7 @@ def test_breakpoints_and_watches_stay_for_the_next_text(session):
     session.set_breakpoints([Breakpoint(1, "step == 2", hits=5)])
     for n in (6, 7):
         session.begin(WRITE)
-        assert finish(session) == [1] and hits(session.stops) == [n]
+        assert finish(session) == [1] and hits(session.state.breakpoints) == [n]
     assert all(len(one.watched) == 1 for one in steps(session.told))
 
 
@@ -303,7 +303,7 @@ class Broadcaster:
 def test_the_worker_obeys_and_pauses(session):
     worker = Worker(Broadcaster())
     worker.session = session
-    told, session.emit, session.stops.emit = worker.broadcaster.told, worker.emit, worker.emit
+    told, session.state.emit, session.state.breakpoints.emit = worker.broadcaster.told, worker.emit, worker.emit
     worker._gauge = lambda: None
 
     def run() -> Event:
@@ -314,17 +314,17 @@ def test_the_worker_obeys_and_pauses(session):
     worker.obey(SetWatches(("A",)))
     worker.obey(SetBreakpoints((Breakpoint(1, "step == 4"),)))
     worker.obey(WRITE)
-    assert run() == Paused(session.run_number, "breakpoint: step == 4", 1) and session.n_written == 3
+    assert run() == Paused(session.state.run_number, "breakpoint: step == 4", 1) and session.state.n_written == 3
     worker.obey(Advance(2))
-    assert run() == Paused(session.run_number, "after a step") and session.n_written == 5
+    assert run() == Paused(session.state.run_number, "after a step") and session.state.n_written == 5
     worker.obey(SetBreakpoints(()))
     worker.obey(Advance(until="line"))
     stopped, since = run(), [one.text for one in steps(told)[5:]]
     assert len(since) > 1 and "\n" not in "".join(since[:-1])
     assert stopped == (
-        Paused(session.run_number, "end of the line")
+        Paused(session.state.run_number, "end of the line")
         if "\n" in since[-1]
-        else Ended(session.run_number, "token limit")
+        else Ended(session.state.run_number, "token limit")
     )
     worker.obey(Continue())
-    assert Counter(type(event) for event in told)[Step] == session.n_written
+    assert Counter(type(event) for event in told)[Step] == session.state.n_written

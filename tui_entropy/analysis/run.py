@@ -61,7 +61,7 @@ def write_out(
         if probes.no_graph_reason:
             narrator.done(NO_GRAPH.format(probes.no_graph_reason))
         session = Session(loaded, probes, tell)
-        tell(Ready(loaded.card, session.vectors, recorder.name))
+        tell(Ready(loaded.card, session.state.vectors, recorder.name))
         for vector in vectors:
             session.set_vector(vector)
         stopped = None

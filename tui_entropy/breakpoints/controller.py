@@ -43,7 +43,7 @@ class Tokens(Protocol):
     def eos_ids(self) -> frozenset[int]: ...
 
 
-class Stops:
+class BreakpointController:
     """What is set stays set from one run to the next."""
 
     def __init__(self, card: ModelCard, codec: Tokens, emit: Callable[[Event], None]) -> None:

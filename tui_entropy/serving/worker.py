@@ -106,9 +106,15 @@ class Worker:
             state = "failed" if self._failed else "loading" if self._model else "starting"
             return replace(standing, model=self._model, state=state)
         state = (
-            "writing" if self._writing else "paused" if session.active else "ended" if session.run_number else "ready"
+            "writing"
+            if self._writing
+            else "paused"
+            if session.active
+            else "ended"
+            if session.state.run_number
+            else "ready"
         )
-        return replace(standing, model=self._model, state=state, tokens=session.n_written)
+        return replace(standing, model=self._model, state=state, tokens=session.state.n_written)
 
     def obey(self, command: Command) -> None:
         """Raises UserError for what cannot be done."""
@@ -129,11 +135,11 @@ class Worker:
             case Branch():
                 self._branch(session, command)
             case Go():
-                session.branches.run(command.run)
-                if self._writing and command.run != session.run_number:
-                    self.emit(Paused(session.run_number, f"run {command.run} is looked at"))
+                session.state.run_of(command.run)
+                if self._writing and command.run != session.state.run_number:
+                    self.emit(Paused(session.state.run_number, f"run {command.run} is looked at"))
                 self.budget = 0
-                session.branches.go(command.run)
+                session.go(command.run)
             case Label():
                 session.branches.label(command)
             case Reconsider():
@@ -143,7 +149,7 @@ class Worker:
             case Twin():
                 self._twin(session, command)
             case SampleContinuations():
-                session.fan(command)
+                session.sample_continuations(command)
             case AskAttention():
                 if rows := session.attention(command):
                     self.broadcaster.answer(rows)
@@ -153,33 +159,33 @@ class Worker:
                 self._pause(command.reason)
             case Continue() | Advance() if session.active:
                 place = command.until if isinstance(command, Advance) else ""
-                session.stops.run_to(place)
+                session.state.breakpoints.run_to(place)
                 self.budget = command.tokens if isinstance(command, Advance) and not place else None
-                self.emit(Continued(session.run_number))
+                self.emit(Continued(session.state.run_number))
             case SetBreakpoints():
                 session.set_breakpoints(command.breakpoints)
             case SetWatches():
                 session.set_watches(command.texts)
 
     def _branch(self, session: Session, command: Branch) -> None:
-        run = session.run_number
-        n_forced = session.branches.branch(command)
-        session.stops.run_to()
+        run = session.state.run_number
+        n_forced = session.branch(command)
+        session.state.breakpoints.run_to()
         if command.pause and not n_forced:
-            if self._writing or session.run_number != run:
+            if self._writing or session.state.run_number != run:
                 session.read_all()
                 self._pause("before a branch")
             return
         self.budget = n_forced if command.pause else None
-        if session.run_number == run:
+        if session.state.run_number == run:
             self.emit(Continued(run))
 
     def _twin(self, session: Session, command: Twin) -> None:
-        run = session.run_number
-        session.lanes.begin_twin(command)
-        session.stops.run_to()
+        run = session.state.run_number
+        session.begin_twin(command)
+        session.state.breakpoints.run_to()
         self.budget = None
-        if session.run_number == run:
+        if session.state.run_number == run:
             self.emit(Continued(run))
 
     def load(self, command: Load) -> None:
@@ -202,7 +208,12 @@ class Worker:
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         trace = self.broadcaster.record(command.trace)
         self.emit(
-            Ready(self.session.loaded.card, self.session.vectors, trace, self.session.branches.rewinder.rewinds)
+            Ready(
+                self.session.state.loaded.card,
+                self.session.state.vectors,
+                trace,
+                self.session.branches.rewinder.rewinds,
+            )
         )
         self._gauge()
         wished = self.broadcaster.overtaking(command.write)
@@ -237,7 +248,7 @@ class Worker:
     def _pause(self, reason: str) -> None:
         assert self.session is not None
         self.budget = 0
-        self.emit(Paused(self.session.run_number, reason))
+        self.emit(Paused(self.session.state.run_number, reason))
         self.session.look_ahead()
 
     def _contained(self, act: Callable[[], None], question: bool = False) -> None:
@@ -268,7 +279,7 @@ class Worker:
         import torch
 
         assert self.session is not None
-        on_cuda = self.session.loaded.model.device.type == "cuda"
+        on_cuda = self.session.state.loaded.model.device.type == "cuda"
         return Memory(
             resident=psutil.Process().memory_info().rss,
             device=torch.cuda.memory_allocated() if on_cuda else None,

@@ -284,7 +284,7 @@ def nothing_forced_and_nothing_banned(patch):
 
     def branch(self, ask):
         n = honest(self, ask)
-        self.session.sequence.forced, self.session.sequence.banned = [], frozenset()
+        self.session.state.sequence.forced, self.session.state.sequence.banned = [], frozenset()
         return n
 
     patch.setattr(branching.Branches, "branch", branch)

@@ -27,7 +27,7 @@ from tui_entropy.engine.measure.step_record import (
 from tui_entropy.engine.sampling.chain import chain, draw_of_all, first_mu, stages
 from tui_entropy.engine.sampling.distribution import SamplingContext, is_dynamic, is_greedy
 from tui_entropy.engine.sampling.gumbel import stream, uniform
-from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.records.sampling import Knobs
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ class GraphSampling:
         self._asked: dict[int, GraphInputs] = {}
         """By how many tokens are watched."""
 
-    def supports(self, now: Controls, sequence: TokenSequence) -> bool:
+    def supports(self, now: Controls, sequence: SequenceView) -> bool:
         """Whether all that acts here is in tensors."""
         interventions = sequence.forced or sequence.banned or sequence.shadow is not None or now.knobs.banned
         return now.knobs.adaptive == "off" and not interventions and STAGES.issuperset(stages(now.knobs))
 
     def choose(
-        self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: TokenSequence
+        self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: SequenceView
     ) -> tuple[tuple[str, ...], Numbers]:
         """The stages that are on, and all numbers of the step (see step_record), on the host."""
         asked = self._filled(logits, measures, stream, now, sequence)
@@ -80,7 +80,7 @@ class GraphSampling:
         return on, unpack(flat, sizes)
 
     def _filled(
-        self, logits: Tensor, measures: HeadStatistics, stream_: Tensor, now: Controls, sequence: TokenSequence
+        self, logits: Tensor, measures: HeadStatistics, stream_: Tensor, now: Controls, sequence: SequenceView
     ) -> GraphInputs:
         knobs, position = now.knobs, sequence.n_tokens - sequence.position_offset
         if len(now.watched) not in self._asked:

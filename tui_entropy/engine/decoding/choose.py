@@ -24,12 +24,12 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.chain import apply, draw, first_mu, force_token, next_mu
 from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.records.step import Decision, Step
 
 
 def build_step(
-    loaded: Loaded, probes: Instruments, sequence: TokenSequence, now: Controls, chose: Chosen, clock: Clock, run: int
+    loaded: Loaded, probes: Instruments, sequence: SequenceView, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
     stages, numbers, decision = chose
@@ -48,7 +48,7 @@ Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 
 
 @one_thread
-def choose(probes: Instruments, sequence: TokenSequence, now: Controls, logits: Tensor) -> Chosen:
+def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     probes.look_at(sequence)
     measures, stream = (
@@ -76,7 +76,7 @@ def choose(probes: Instruments, sequence: TokenSequence, now: Controls, logits: 
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision
 
 
-def whole(numbers: Numbers, logits: Tensor, sequence: TokenSequence) -> Numbers:
+def whole(numbers: Numbers, logits: Tensor, sequence: SequenceView) -> Numbers:
     """These numbers of a step, once they are on the host. Raises NotFinite where its logits are none."""
     if math.isnan(numbers["entropy"][0]):
         refuse(logits, f"at step {sequence.n_written + 1}")
@@ -87,7 +87,7 @@ def sample_token(
     logits: Tensor,
     logp: Tensor,
     now: Controls,
-    sequence: TokenSequence,
+    sequence: SequenceView,
     prompt: Tensor,
     decision: Decision | None,
     banned: frozenset[int] = frozenset(),

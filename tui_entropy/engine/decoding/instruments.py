@@ -14,7 +14,7 @@ from tui_entropy.engine.instruments.attention import AttentionProbe, attention_p
 from tui_entropy.engine.instruments.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.engine.steering.hooks import Steering, steering
 from tui_entropy.records.model import COLUMNS
 
@@ -41,7 +41,7 @@ class Instruments:
     no_graph_reason: str = ""
     """Why they are not, in half a sentence, where a device could hold them as graphs."""
 
-    def look_at(self, sequence: TokenSequence) -> None:
+    def look_at(self, sequence: SequenceView) -> None:
         """What is measured and kept from now on is of this text, and of those that are read with it."""
         first = sequence.batch[0]
         self.attention.attention_state, self.residual.vectors = first.attention_state, first.vectors

@@ -21,7 +21,7 @@ from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, TokenSequence
 from tui_entropy.records.events import Prefilled, PromptScores
 from tui_entropy.records.step import Step
 
-RESAMPLE, COMMIT = "again", "take"
+RESAMPLE, COMMIT = "resample", "commit"
 """Sent to the loop in place of asking for the next step: propose this one once more, as things are set now; or write
 it, and wait."""
 
@@ -34,22 +34,27 @@ def decode(
     controls: Callable[[], Controls],
     run: int = 1,
     score_prompt: bool = True,
+    apply: Callable[[], None] = lambda: None,
 ) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
     """Read what is not read yet, then write one token at a time, yielding a record after each stretch and each token.
 
     The caller sets the pace. A step that is yielded is a proposal: it is written when the next one is asked for or
-    TAKE is sent, and AGAIN makes another one of the same logits. To stop, close the generator. `controls` is asked
-    once per proposal, so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or
-    'context full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
+    COMMIT is sent, and RESAMPLE makes another one of the same logits. To stop, close the generator. Before each
+    proposal, and before tokens are read for the first time, `apply` is called to bring up to date what `controls`
+    then gives; so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or 'context
+    full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
     """
     clock = Clock(loaded.model.device, sequence.elapsed_seconds)
     reading = not sequence.n_read
     while sequence.n_remaining:
         while sequence.n_pending:
             reading = reading or sequence.n_pending > ONE_BY_ONE
-            last, under = sequence.next_chunk(PREFILL_CHUNK)
+            last, offsets = sequence.next_chunk(PREFILL_CHUNK)
+            if offsets is None:  # never read before
+                apply()
+                offsets = controls().offsets
             clock.start()
-            _, scored = read(loaded, probes, sequence, last, under or controls().offsets, run, score_prompt)
+            _, scored = read(loaded, probes, sequence, last, offsets, run, score_prompt)
             clock.forward_done()
             clock.stop()
             clock.rest()
@@ -57,6 +62,7 @@ def decode(
                 yield Prefilled(run, sequence.n_read, sequence.n_tokens, clock.at)
             if scored:
                 yield scored
+        apply()
         now = controls()
         clock.start()
         # By itself even at the end of a prompt, so that every step can be visited again in the same way.
@@ -72,6 +78,7 @@ def decode(
             reading = False
         clock.rest()
         while (asked := (yield step)) == RESAMPLE:
+            apply()
             now = controls()
             step, mu = build_step(loaded, probes, sequence, now, choose(probes, sequence, now, logits), clock, run)
         sequence.commit(step, mu)

@@ -16,45 +16,30 @@ from tui_entropy.engine.cache.kv_cache import ROOM, n_bytes, tensors
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sequence.view import Companion
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
-    from tui_entropy.engine.measure.step_record import Numbers
-    from tui_entropy.engine.sampling.distribution import ChainResult
-    from tui_entropy.engine.sampling.settings import Controls
-    from tui_entropy.records.step import Decision, Shadow
+    pass
 
 ONE_BY_ONE = 32
 """Written tokens that are read again one by one, as they were at first. More are read in stretches, which is faster
 and the same only up to rounding."""
 
 
-class Companion(Protocol):
-    """Another mind on the same tokens, asked at every step: what the lane beside a run is to it."""
+class CompanionRun(Companion, Protocol):
+    """A companion with a sequence of its own, which grows with the run's."""
 
     how: str
-    sequence: TokenSequence
-    """What it reads; that of the run itself where both have the same logits."""
+
+    @property
+    def sequence(self) -> TokenSequence:
+        """What it reads; that of the run itself where both have the same logits."""
 
     @property
     def has_own_pass(self) -> bool:
         """It has a cache of its own, and is read before the run is."""
-
-    def compare(
-        self,
-        now: Controls,
-        watched: TokenSequence,
-        decision: Decision | None,
-        logp: Tensor,
-        ids: Tensor,
-        chained: ChainResult,
-        token: Tensor,
-    ) -> dict[str, Tensor]:
-        """What it thinks where the run chose a token: tensors by name, on the device."""
-
-    def record(self, numbers: Numbers, text: TextStream) -> Shadow:
-        """Of the numbers of `compare` on the host."""
 
 
 class TokenSequence:
@@ -64,7 +49,7 @@ class TokenSequence:
         self._loaded = loaded
         self.batch: list[TokenSequence] = [self]
         """Those whose keys and values are the rows of this cache and are read together, in the first one's turn."""
-        self.shadow: Companion | None = None
+        self.shadow: CompanionRun | None = None
         """Another mind that is asked at every step."""
         self.own_offsets: Mapping[int, Tensor] | None = None
         """What it is read under beside another lane; None for what that one is."""

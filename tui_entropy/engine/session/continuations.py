@@ -89,7 +89,7 @@ class Snapshot:
 
 
 @torch.inference_mode()
-def fan(
+def sample_continuations(
     loaded: Loaded, probes: Instruments, before: Snapshot, now: Controls, ask: SampleContinuations
 ) -> SampledContinuations:
     """Continuations from there, under the knobs and vectors of now. What the probes know stays as it is.

@@ -20,6 +20,7 @@ from tui_entropy.engine.sampling.distribution import ChainResult
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.step import Decision, Shadow
 
@@ -47,7 +48,7 @@ class ShadowRun:
     def compare(
         self,
         now: Controls,
-        watched: TokenSequence,
+        watched: SequenceView,
         decision: Decision | None,
         logp: Tensor,
         ids: Tensor,

@@ -2,131 +2,111 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
-from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.run import Run
+from tui_entropy.engine.session.run_writer import RunWriter
+from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.tokenization.tokenizer import pieces
-from tui_entropy.records.events import Ended, KnobsChanged, Proposed, Started, VectorsChanged
+from tui_entropy.records.events import KnobsChanged, Started, VectorsChanged
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Step
-
-if TYPE_CHECKING:
-    from tui_entropy.engine.session.session import Session
 
 
 class TwinRun:
     """A second run, written beside the first of a session: a token after each of its tokens, with the same noise."""
 
-    def __init__(self, session: Session, lane: Lane, prompt: list[int]) -> None:
-        first, watched = session.started, session.sequence
-        assert watched is not None and first is not None
-        self.session, self.lane, self.run = session, lane, session.new_number()
-        self.watched = watched
-        self.sequence = beside(session, watched, prompt)
-        self.proposed: Step | None = None
-        self.applied = self._wanted()
-        self._controls = self._made()
+    def __init__(self, state: SessionState, lane: Lane, prompt: list[int]) -> None:
+        """Beside the present run, from its newest token on. prompt: ids."""
+        first = state.run
+        assert first is not None
+        self._state, self._lane, self._first = state, lane, first.sequence
+        number = state.new_number()
+        self.sequence = beside(state, first.sequence, prompt)
+        self._applied = self._wanted()
+        controls = self._controls()
+        knobs, vectors = self._applied
         started = Started(
-            run=self.run,
-            prompt=first.prompt if lane.prompt is None else lane.prompt,
-            system=first.system if lane.prompt is None else lane.system,
-            chat=first.chat,
-            pieces=pieces(session.loaded.codec, prompt),
-            knobs=self.applied[0],
-            vectors=self.applied[1],
-            max_tokens=first.max_tokens,
-            parent=session.run_number,
-            shared=watched.n_written,
+            run=number,
+            prompt=first.started.prompt if lane.prompt is None else lane.prompt,
+            system=first.started.system if lane.prompt is None else lane.system,
+            chat=first.started.chat,
+            pieces=pieces(state.loaded.codec, prompt),
+            knobs=knobs,
+            vectors=vectors,
+            max_tokens=first.started.max_tokens,
+            parent=first.number,
+            shared=first.sequence.n_written,
             how="read again",
-            twin_of=session.run_number,
+            twin_of=first.number,
         )
-        session.emit(started)
-        self.entry = session.branches.runs[self.run] = Run(started, self.sequence, self._controls, self.applied[1])
-        self._writing = decode(
-            session.loaded, session.probes, self.sequence, self.settled, self.run, lane.prompt is not None
-        )
+        state.emit(started)
+        self._run = Run(started, self.sequence, controls, vectors, lane.prompt is not None)
+        state.runs[number] = self._run
+        self._writer = RunWriter(state.loaded, state.probes, state.emit, self._run, self.apply)
 
-    def settled(self) -> Controls:
-        """What is wanted for its next step becomes what is applied."""
-        knobs, setting = self.applied
-        if self._wanted() != self.applied:
-            self.applied = self._wanted()
-            if self.applied[0] != knobs:
-                self.session.emit(KnobsChanged(self.run, self.sequence.n_written, self.applied[0]))
-            if self.applied[1] != setting:
-                self.session.emit(VectorsChanged(self.run, self.sequence.n_written, self.applied[1]))
-            self._controls = self.entry.controls = self._made()
-            self.entry.vectors = self.applied[1]
-        return self._controls
+    def apply(self) -> None:
+        """What is wanted for its next step becomes what is applied, which is told."""
+        if (wanted := self._wanted()) == self._applied:
+            return
+        (knobs, vectors), self._applied = self._applied, wanted
+        number, at = self._run.number, self.sequence.n_written
+        if wanted[0] != knobs:
+            self._state.emit(KnobsChanged(number, at, wanted[0]))
+        if wanted[1] != vectors:
+            self._state.emit(VectorsChanged(number, at, wanted[1]))
+        self._run.controls, self._run.vectors = self._controls(), wanted[1]
 
     def look_ahead(self) -> Step | None:
         """Hold its next step up. None at its end."""
-        if self.proposed is None and (step := self._next()):
-            self.proposed = step
-            self.session.emit(Proposed(step))
-        return self.proposed
+        if self._writer.proposed is None and self._propose():
+            self._writer.show()
+        return self._writer.proposed
 
     def write(self) -> Step | None:
         """One more token. None at its end."""
-        step = self.proposed or self._next()
-        if step is None:
+        if self._writer.proposed is None and not self._propose():
             return None
-        self._writing.send(COMMIT)
-        self.proposed = None
-        self.session.emit(step)
-        if len(self.watched.batch) == 1 and self.session.first_writes and can_batch(self.watched, self.sequence):
-            join_batch(self.watched, self.sequence)
+        step = self._writer.commit()
+        first, own = self._first, self.sequence
+        if len(first.batch) == 1 and self._state.writer is not None and can_batch(first, own):
+            join_batch(first, own)
         return step
 
-    def propose_again(self) -> None:
-        if self.proposed is not None:
-            step = self._writing.send(RESAMPLE)
-            assert isinstance(step, Step)
-            self.proposed = step
-            self.session.emit(Proposed(step))
+    def resample(self) -> None:
+        """Choose what is held up once more, as things are set now."""
+        self._writer.resample()
 
-    def end(self, reason: str, failed: bool = False) -> None:
-        self._writing.close()
-        self.entry.ended = reason
-        self.session.emit(Ended(self.run, reason, failed))
+    def end(self, reason: str) -> None:
+        self._writer.end(reason)
 
-    def _next(self) -> Step | None:
-        if not self.session.first_writes:
+    def _propose(self) -> Step | None:
+        """Its next step, which is not told. None at its end."""
+        if self._state.writer is None:
             leave_batch(self.sequence)
-        try:
-            while not isinstance(event := next(self._writing), Step):
-                self.session.emit(event)
-        except StopIteration as end:
-            self.end(end.value)
-            return None
-        except NotFinite as odd:
-            self.end(str(odd), failed=True)
-            return None
+        while (event := self._writer.next()) is not None and not isinstance(event, Step):
+            pass
         return event
 
     def _wanted(self) -> tuple[Knobs, tuple[Vector, ...]]:
-        lane, session = self.lane, self.session
-        return lane.knobs or session.knobs, session.vectors if lane.vectors is None else lane.vectors
+        lane, state = self._lane, self._state
+        return lane.knobs or state.knobs, state.vectors if lane.vectors is None else lane.vectors
 
-    def _made(self) -> Controls:
-        knobs, setting = self.applied
-        self.sequence.own_offsets = control_vector.offsets(setting, self.session.directions)
-        return self.session.made(self.sequence.own_offsets, knobs)
+    def _controls(self) -> Controls:
+        knobs, vectors = self._applied
+        self.sequence.own_offsets = control_vector.offsets(vectors, self._state.directions)
+        return self._state.controls_with(self.sequence.own_offsets, knobs)
 
 
-def beside(session: Session, watched: TokenSequence, prompt: list[int]) -> TokenSequence:
-    """A sequence that has written what another one has, or nothing after its own prompt; it is read by nobody yet."""
-    if prompt != watched.prompt.tolist():
-        own = TokenSequence(session.loaded, prompt, watched.n_remaining)
-        own.position_offset = own.n_prompt - watched.n_prompt
+def beside(state: SessionState, first: TokenSequence, prompt: list[int]) -> TokenSequence:
+    """A sequence that has written what another one has, or nothing after its own prompt; none of it is read yet."""
+    if prompt != first.prompt.tolist():
+        own = TokenSequence(state.loaded, prompt, first.n_remaining)
+        own.position_offset = own.n_prompt - first.n_prompt
         return own
-    own = watched.branch(watched.n_written, watched.n_remaining)
+    own = first.branch(first.n_written, first.n_remaining)
     own.offsets, own.prefix_ids, own.n_scored = [], [], 0
     return own

@@ -46,11 +46,11 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         session.begin(Write(REPEATING, None, False, BEFORE + AFTER, knobs))
         first = written(session, BEFORE)
         best, second, *_ = (one.token_id for one in first[STEP][0].candidates)
-        session.branches.branch(Branch(1, STEP, (second,)))
+        session.branch(Branch(1, STEP, (second,)))
         forced = [*first[:STEP], *written(session, AFTER)]
-        session.branches.branch(Branch(1, STEP, ban=(best, second)))
+        session.branch(Branch(1, STEP, ban=(best, second)))
         barred = [*first[:STEP], *written(session, AFTER)]
-        session.branches.go(1)
+        session.go(1)
         first += written(session, AFTER)
     prompt = [
         piece.token_id for event in events if isinstance(event, Started) and event.run == 1 for piece in event.pieces
@@ -69,8 +69,12 @@ def written(session: Session, n: int) -> list[Told]:
     told = []
     for _ in range(n):
         session.look_ahead(read_all=True)
-        assert session.proposed is not None and session.sequence is not None and session.sequence.logits is not None
-        told.append((session.proposed, session.sequence.logits.cpu().double().numpy()))
+        assert (
+            session.state.proposed is not None
+            and session.state.sequence is not None
+            and session.state.sequence.logits is not None
+        )
+        told.append((session.state.proposed, session.state.sequence.logits.cpu().double().numpy()))
         session.advance()
     return told
 

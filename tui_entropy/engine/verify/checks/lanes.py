@@ -52,22 +52,22 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         noise = torch.randn(loaded.architecture.d_model, generator=torch.Generator().manual_seed(0))
         length = float(plain(loaded, ids).streams[block - 1].square().mean().sqrt())
         vector = ControlVector("doctor", {block: (noise * length).numpy()})
-        session.directions[vector.name] = vector
+        session.state.directions[vector.name] = vector
         lane = Lane("under a vector", vectors=(replace(setting(vector, ""), on=True, strength=2.0),))
         session.begin(Write(PROMPT, None, False, N_SINGLE, knobs))
         session.set_shadow(lane)
         thoughts: list[Floats] = []
         for _ in range(N_SINGLE):
             session.look_ahead(read_all=True)
-            assert session.sequence is not None and session.sequence.shadow is not None
-            shadowed = session.sequence.shadow.sequence.logits
+            assert session.state.sequence is not None and session.state.sequence.shadow is not None
+            shadowed = session.state.sequence.shadow.sequence.logits
             assert shadowed is not None
             thoughts.append(shadowed.cpu().double().numpy())
             session.advance()
         session.set_shadow(None)
         with clock(loaded.model) as passes:
             began = perf_counter()
-            session.fan(FAN)
+            session.sample_continuations(FAN)
             outer = perf_counter() - began
     prompt = [p.token_id for event in events if isinstance(event, Started) for p in event.pieces]
     steps = [event for event in events if isinstance(event, Step)]

@@ -105,9 +105,9 @@ def steered(
         told = []
         for _ in range(N_WRITTEN):
             session.look_ahead(read_all=True)
-            assert session.sequence is not None and session.sequence.logits is not None
-            told.append(session.sequence.logits.cpu())
-            ids = session.sequence.ids.clone()
+            assert session.state.sequence is not None and session.state.sequence.logits is not None
+            told.append(session.state.sequence.logits.cpu())
+            ids = session.state.sequence.ids.clone()
             session.advance()
     found = torch.stack(told)
     offsets = {number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in wanted.items()}

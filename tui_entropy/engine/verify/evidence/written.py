@@ -135,7 +135,7 @@ def watched(
     watches = {str(decode([token])): token for token in follow}
     session.set_watches([text for text, token in watches.items() if loaded.codec.continuing(text) == [token]])
     text = Text(next(event for event in events if isinstance(event, Started)))
-    text.followed = tuple(watches[watch.text] for watch in session.stops.watches)
+    text.followed = tuple(watches[watch.text] for watch in session.state.breakpoints.watches)
     ends = tuple(sorted(loaded.codec.eos_ids))
     with clock(loaded.model) as spent:
         for settings in schedule:
@@ -148,11 +148,11 @@ def watched(
             session.advance()
             text.steps.append(text.seen[-1].step)
         logits, _ = _held_up(session, spent)
-        assert session.sequence is not None
+        assert session.state.sequence is not None
         session.set_knobs(replace(OFF, banned=ends))
-        session.sequence.forced = [int(logits.argsort()[-2])]
-        session.propose_again()
-        text.seen.append(_seen(session, text, logits, None, ("forced", session.sequence.forced[0])))
+        session.state.sequence.forced = [int(logits.argsort()[-2])]
+        session.resample()
+        text.seen.append(_seen(session, text, logits, None, ("forced", session.state.sequence.forced[0])))
         session.advance()
         text.steps.append(text.seen[-1].step)
     text.prompt_scores = [event for event in events if isinstance(event, PromptScores)]
@@ -167,19 +167,19 @@ def _held_up(session: Session, spent: Sequence[float]) -> tuple[Floats, Seconds 
     began = perf_counter()
     session.look_ahead(read_all=True)
     outside = perf_counter() - began
-    sequence = session.sequence
-    assert session.proposed is not None and sequence is not None and sequence.logits is not None
+    sequence = session.state.sequence
+    assert session.state.proposed is not None and sequence is not None and sequence.logits is not None
     return sequence.logits.detach().cpu().double().numpy(), Seconds(spent[-1], outside) if spent else None
 
 
 def _seen(
     session: Session, text: Text, logits: Floats, seconds: Seconds | None, only: tuple[str, int] | None = None
 ) -> Seen:
-    knobs, step = session.knobs, session.proposed
+    knobs, step = session.state.knobs, session.state.proposed
     assert step is not None
     prompt = tuple(piece.token_id for piece in text.started.pieces)
     written = tuple(earlier.token_id for earlier in text.steps)
-    breakers = _breakers(session.loaded, knobs, prompt + written)
+    breakers = _breakers(session.state.loaded, knobs, prompt + written)
     position, mu = len(prompt) + len(written), _mu([seen for seen in text.seen if seen.step in text.steps])
     before = chain.Before(prompt, written, position, mu, breakers, frozenset(knobs.banned), only)
     return Seen(step, logits, knobs, before, tuple(text.steps), seconds)

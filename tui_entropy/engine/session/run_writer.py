@@ -1,0 +1,95 @@
+"""Writes one run: the loop over its sequence, a proposal at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
+from tui_entropy.engine.measure.finite import NotFinite
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.session.run import Run
+from tui_entropy.records.events import Ended, Event, Prefilled, PromptScores, Proposed
+from tui_entropy.records.step import Step
+
+
+class RunWriter:
+    """Proposes the next step of a run, chooses it again, writes it, and ends the run. It alone writes the sequence.
+
+    A step lives through this, and each arrow is a call:
+
+        next() -> proposed -> show() -> resample(), as often as settings change -> commit() -> next() -> ...
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        probes: Instruments,
+        emit: Callable[[Event], None],
+        run: Run,
+        apply: Callable[[], None],
+        on_commit: Callable[[Step], None] = lambda step: None,
+    ) -> None:
+        """apply: called before each forward pass and each choice, to bring `run.controls` up to what is set.
+        on_commit: called with a step that is written, before it is told."""
+        self.run = run
+        self.proposed: Step | None = None
+        """Chosen and not written yet."""
+        self._emit = emit
+        self._on_commit = on_commit
+        self._loop = decode(
+            loaded, probes, run.sequence, lambda: run.controls, run.number, run.score_prompt, apply=apply
+        )
+
+    def next(self) -> Prefilled | PromptScores | Step | None:
+        """A stretch of the prompt is read, which is told, or a step proposed, which is not. None at the end of the
+        run, which is told."""
+        try:
+            event = next(self._loop)
+        except StopIteration as end:
+            self._end(end.value)
+            return None
+        except NotFinite as odd:
+            self._end(str(odd), failed=True)
+            return None
+        if isinstance(event, Step):
+            self.proposed = event
+        else:
+            self._emit(event)
+        return event
+
+    def show(self) -> None:
+        """Tell of the proposal, so that a person can see it before it is written."""
+        assert self.proposed is not None
+        self._emit(Proposed(self.proposed))
+
+    def resample(self) -> None:
+        """Choose the proposal once more, as things are set now, where there is one; the model is not asked."""
+        if self.proposed is not None:
+            step = self._loop.send(RESAMPLE)
+            assert isinstance(step, Step)
+            self.proposed = step
+            self.show()
+
+    def commit(self) -> Step:
+        """The proposal is the next token of the text."""
+        step, self.proposed = self.proposed, None
+        assert step is not None
+        self._loop.send(COMMIT)
+        self._on_commit(step)
+        self._emit(step)
+        return step
+
+    def end(self, reason: str) -> None:
+        """Write no more."""
+        self.close()
+        self._end(reason)
+
+    def close(self) -> None:
+        """Leave the run as it is: it can be written on from there by another writer."""
+        self._loop.close()
+        self.proposed = None
+
+    def _end(self, reason: str, failed: bool = False) -> None:
+        self.run.ended = reason
+        self._emit(Ended(self.run.number, reason, failed))

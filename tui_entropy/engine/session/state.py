@@ -1,0 +1,123 @@
+"""What the parts of a session share: a loaded model, what is set, and the runs with the one that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+from torch import Tensor
+
+from tui_entropy.breakpoints.controller import BreakpointController
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.run import Run
+from tui_entropy.engine.session.run_writer import RunWriter
+from tui_entropy.engine.steering import control_vector
+from tui_entropy.engine.steering.control_vector import ControlVector
+from tui_entropy.records.events import Event, Refused
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
+from tui_entropy.records.step import Step
+
+
+class SessionState:
+    """Owned by a session and handed to its parts, which know nothing of each other."""
+
+    def __init__(self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None]) -> None:
+        self.loaded = loaded
+        self.probes = probes
+        self.emit = emit
+        self.knobs = Knobs()
+        self.directions: dict[str, ControlVector] = {v.name: v for v in control_vector.built_in(loaded.card)}
+        self.vectors = tuple(control_vector.setting(v, "built in") for v in self.directions.values())
+        self.breakpoints = BreakpointController(loaded.card, loaded.codec, emit)
+        self.runs: dict[int, Run] = {}
+        self.run: Run | None = None
+        """The run that is looked at and written on."""
+        self.writer: RunWriter | None = None
+        """Writes that run; None once it has ended."""
+        self._n_runs = 0
+        self._sums = control_vector.Sums()
+
+    # --- Runs --------------------------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> TokenSequence | None:
+        return self.run.sequence if self.run else None
+
+    @property
+    def run_number(self) -> int:
+        """Number of the present run; 0 before the first."""
+        return self.run.number if self.run else 0
+
+    @property
+    def n_written(self) -> int:
+        return self.run.sequence.n_written if self.run else 0
+
+    @property
+    def proposed(self) -> Step | None:
+        """Chosen and not written yet: a person looks at it."""
+        return self.writer.proposed if self.writer else None
+
+    def new_number(self) -> int:
+        """For one more run."""
+        self._n_runs += 1
+        return self._n_runs
+
+    def run_of(self, number: int) -> Run:
+        """Raises UserError for one that is not there, or not any more."""
+        found = self.runs.get(number)
+        if found is None:
+            raise UserError(f"there is no run {number}: there are {len(self.runs)} of them, choose one of those")
+        return found
+
+    def check_step(self, run: Run, step: int) -> None:
+        """Raises UserError for a step that the run has not come to."""
+        written = run.sequence.n_written
+        if not 0 <= step <= written:
+            raise UserError(f"run {run.number} has {written} steps, so there is no step {step} in it: go back first")
+
+    # --- What is set ---------------------------------------------------------------------------------------------
+
+    def controls(self) -> Controls:
+        """What is set, as the loop needs it."""
+        return self.controls_with(self.offsets(), self.knobs)
+
+    def offsets(self) -> Mapping[int, Tensor]:
+        """What the vectors that are set add up to. The same vectors give the same object."""
+        return self._sums.of(self.vectors, self.directions)
+
+    def controls_with(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
+        """These settings, with what the tokenizer says of their texts."""
+        codec, clarifier = self.loaded.codec, None
+        if knobs.clarifier and knobs.adaptive != "off":
+            clarifier = codec.single_token(knobs.clarifier)
+            if clarifier is None:
+                self.emit(
+                    Refused(
+                        f"the clarifier {knobs.clarifier!r} is not one token of this model, so nothing is asked: set "
+                        "another one",
+                        notice=True,
+                    )
+                )
+        breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
+        return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched)
+
+    def add_vector(self, wanted: Vector) -> Vector:
+        """A vector from its file, under a name of its own. Raises UserError. Returns its setting."""
+        vector = control_vector.load(Path(wanted.source))
+        control_vector.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
+        name = control_vector.free_name(wanted.name, self.directions)
+        self.directions[name] = vector
+        setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
+        self.vectors += (setting,)
+        return setting
+
+    def restore(self, run: Run) -> None:
+        """What was set in a run is set from now on. A vector that is new since is off."""
+        self.knobs, then = run.controls.knobs, {vector.name: vector for vector in run.vectors}
+        self.vectors = tuple(then.get(vector.name, replace(vector, on=False)) for vector in self.vectors)
