@@ -140,7 +140,7 @@ class Hearing:
     def __init__(self, here: Broadcaster, follow: int = 0) -> None:
         self.here, self.end, self.log, self.heard = here, connection.connect(here.path), SessionView(), []
         self.end.send(Follow(follow))
-        self.until(lambda: here._watchers and here._watchers[-1].live)
+        self.until(lambda: here._clients and here._clients[-1].live)
 
     def until(self, what: Callable[[], object]) -> None:
         deadline = time.monotonic() + 10
@@ -211,7 +211,7 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
 
         monkeypatch.setattr(broadcast, "missing_events", late)
         screen = Hearing(here)
-    screen.until(lambda: screen.log.run_number == after[0].run and here._watchers[-1].live)
+    screen.until(lambda: screen.log.run_number == after[0].run and here._clients[-1].live)
     whole = Trace.open(here._recorder.path).log()
     assert screen.log.run_number == whole.run_number and list(screen.log.runs) == list(whole.runs)
     assert list(screen.log.steps) == list(whole.steps) and screen.log.steps[-1] == after[-1]
@@ -398,7 +398,7 @@ def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_
     while len([event for event in heard if isinstance(event, Refused)]) < 200:
         list(here.hear(wait=False))
         heard += reading.receive(0.1)
-    assert all(watcher.link.backlog < 2**20 for watcher in here._watchers)
+    assert all(watcher.link.backlog < 2**20 for watcher in here._clients)
     late = []
     while not late or not isinstance(late[-1], Dismissed):
         late += stuck.receive(0.1)
