@@ -192,7 +192,7 @@ def test_a_text_that_nobody_watched_is_the_same_as_one_that_was_watched(engine):
     engine.end = connection.connect(engine.socket)
     engine.end.send(Follow())
     again = SessionView()
-    while again.state != "ended" or again.run != first.run + 1:
+    while again.state != "ended" or again.run_number != first.run + 1:
         for event in engine.end.receive(5):
             again.append(event)
     assert [step.token_id for step in again.steps] == [step.token_id for step in watched]
