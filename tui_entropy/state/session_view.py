@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tui_entropy.records.events import (
@@ -31,10 +32,12 @@ from tui_entropy.records.step import Step
 from tui_entropy.state.run_view import NOTHING, Mark, RunView, State
 from tui_entropy.state.step_store import StepStore
 
+Standing = tuple[State, str, int | None]
+
 
 @dataclass(slots=True)
 class SessionView:
-    """Everything known so far. Only `append` and `lose` change it; views read."""
+    """Everything known so far. It changes by events, and by nothing but its own methods; views read."""
 
     state: State = "starting"
     note: str = ""
@@ -164,6 +167,39 @@ class SessionView:
     def lose(self, why: str) -> None:
         """The engine is gone; what it said stays."""
         self.state, self.note, self.run.proposed = "lost", why, None
+
+    # --- Where steps and time come from a recording ------------------------------------------------------------
+
+    @property
+    def standing(self) -> Standing:
+        """The state, why it is so, and the breakpoint that the pause is due to."""
+        return self.state, self.note, self.stopped_by
+
+    def restore(self, standing: Standing) -> None:
+        """Stand as it did at another moment of the same events."""
+        self.state, self.note, self.stopped_by = standing
+
+    def hold(self) -> None:
+        """Time stands still, without anything having happened."""
+        self.state, self.note = "paused", ""
+
+    def finish(self, note: str) -> None:
+        """Nothing comes any more. What ended or failed by itself stays as it is."""
+        if self.state not in ("ended", "failed"):
+            self.state, self.note = "ended", note
+
+    def read_steps(self, run: int, steps: StepStore) -> None:
+        """The steps of a run are these from now on, which come by themselves and not with events."""
+        self.runs[run].steps = steps
+
+    def has_step(self) -> None:
+        """A step of the present run has come by itself."""
+        if self.state == "reading":
+            self.state = "writing"
+
+    def include(self, runs: Mapping[int, RunView]) -> None:
+        """Know of these runs too, in this order."""
+        self.runs = {number: self.runs.get(number, run) for number, run in runs.items()}
 
     def _begin(self, started: Started) -> None:
         parent = self.runs.get(started.parent) if started.parent is not None else None

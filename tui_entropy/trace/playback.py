@@ -13,8 +13,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import AttentionRows, Continued, Event, Labelled, Prefilled, Ready, Started, Switched
 from tui_entropy.records.step import Step
-from tui_entropy.state.run_view import State
-from tui_entropy.state.session_view import SessionView
+from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace.lazy_steps import LazySteps
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Playback:
         for _, _, event in self._others[: self._taken]:
             self._take(event)
         self._grow(n)
-        self._held: tuple[State, str] | None = None
+        self._held: Standing | None = None
         self._due: float | None = None
         self._left = 0.0
         if self.at_end:
@@ -109,8 +108,8 @@ class Playback:
         if self._due is not None:
             self._left = max(self._due - self._clock(), 0.0) * self.speed
             self._due = None
-            self._held = self.log.state, self.log.note
-            self.log.state, self.log.note = "paused", ""
+            self._held = self.log.standing
+            self.log.hold()
 
     def go_on(self) -> None:
         if self._due is None and not self.at_end:
@@ -178,8 +177,8 @@ class Playback:
         if (twin := self.log.twin) and isinstance(twin.steps, LazySteps):
             run = twin.started.run
             twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
-        if n > self.log.run.started.shared and self.log.state == "reading":
-            self.log.state = "writing"
+        if n > self.log.run.started.shared:
+            self.log.has_step()
 
     def _take(self, event: Event) -> None:
         try:
@@ -187,29 +186,33 @@ class Playback:
         except (LookupError, ValueError, TypeError, ArithmeticError):
             return  # of the right kind and yet nonsense
         if isinstance(event, Started) and event.run in self._whole.runs:
-            told, known = self.log.runs[event.run], self._whole.runs[event.run]
-            told.steps = self._steps if told is self.log.run else LazySteps(self.trace, event.run)
-            told.name, told.starred, told.deleted = known.name, known.starred, known.deleted
-            self.log.runs = {run: self.log.runs.get(run, one) for run, one in self._whole.runs.items()}
-            self.log.attention = AttentionRows(self.run, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS)
+            known, is_played = self._whole.runs[event.run], event.run == self.log.run_number
+            self.log.read_steps(event.run, self._steps if is_played else LazySteps(self.trace, event.run))
+            self.log.append(Labelled(event.run, known.name, known.starred, known.deleted))
+            self.log.include(self._whole.runs)
+            self.log.append(AttentionRows(self.log.run_number, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS))
 
     def _release(self) -> None:
         if self._held:
-            (self.log.state, self.log.note), self._held = self._held, None
+            self.log.restore(self._held)
+            self._held = None
 
     def _end(self) -> None:
         self._due = None
-        if self.log.state not in ("ended", "failed"):
-            self.log.state, self.log.note = "ended", "the recording ends here"
+        self.log.finish("the recording ends here")
 
 
 def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, float, Event]]:
     """(seq, seconds since 1970, event) of what happened before and during a run, beside it, and in those that it goes
-    on from as long as it shares their steps; steps left out."""
+    on from as long as it shares their steps; steps left out.
+
+    Say the first five steps of run 1 have seq 5 to 9, then a knob was turned (10), and run 2 goes on from the first
+    three of them. Of run 1 that counts which comes before its fourth step, seq 8: the knob is none of run 2's past.
+    """
     events = list(trace.events())
     began = {event.run: seq for seq, _, event in reversed(events) if isinstance(event, Started)}
     ends, left = dict.fromkeys(twins, math.inf), math.inf
-    for part in reversed(trace.lineage(run)):
+    for part in reversed(trace.lineage(run)):  # the run itself first, then what it goes on from
         beyond = trace.seqs(part.run)[part.last :]
         ends[part.run] = left = min(left, beyond[0]) if beyond else left
         left = min(left, began.get(part.run, math.inf))

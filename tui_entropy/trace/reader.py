@@ -23,8 +23,7 @@ from tui_entropy.records.events import Event, Ready, Started, Switched
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import BLOCKS, Piece, Step
-from tui_entropy.state.run_view import State
-from tui_entropy.state.session_view import SessionView
+from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import LazySteps
 from tui_entropy.trace.lineage import GAP, Stretch
@@ -288,27 +287,28 @@ class Trace:
             for told in (log.run, log.runs.get(getattr(event, "run", log.run_number))):
                 if told and isinstance(told.steps, LazySteps):
                     told.steps.limit = self.reached(told.started.run, seq)
-            left[log.run_number] = self._state(log)
+            left[log.run_number] = self._standing(log)
             with contextlib.suppress(
                 LookupError, ValueError, TypeError, ArithmeticError
             ):  # nonsense of the right kind
                 log.append(event)
             if isinstance(event, Started) and event.run in log.runs:
-                log.runs[event.run].steps = LazySteps(self, event.run)
+                log.read_steps(event.run, LazySteps(self, event.run))
         for told in log.runs.values():
             if isinstance(told.steps, LazySteps):
                 told.steps.limit = None
-        left[log.run_number] = self._state(log)
+        left[log.run_number] = self._standing(log)
         if run is not None and run != log.run_number:
             log.append(Switched(run))
         if log.run_number in left:
-            log.state, log.note, log.stopped_by = left[log.run_number]
+            log.restore(left[log.run_number])
         return log
 
-    def _state(self, log: SessionView) -> tuple[State, str, int | None]:
+    def _standing(self, log: SessionView) -> Standing:
         """That of a log to which no step was appended."""
-        written = log.state == "reading" and len(log.steps) > self._own[log.run_number][0]
-        return "writing" if written else log.state, log.note, log.stopped_by
+        if log.state == "reading" and len(log.steps) > self._own[log.run_number][0]:
+            log.has_step()
+        return log.standing
 
     def latest(self) -> tuple[SessionView, int]:
         """The newest run as it is at one moment, and the seq of the last thing that had happened by then, 0 for none.

@@ -88,6 +88,16 @@ class AttentionProbe:
         self._begin(self.attention_state, int(cache.get_seq_length()) if cache is not None else 0, tokens.shape[1])
 
     def _begin(self, held: AttentionState, first: int, n_tokens: int) -> None:
+        """Make room for the queries of a pass over `n_tokens` tokens from position `first` on.
+
+        `kept` maps a position to the queries of the pass that read it and its row in them. With keep = 4, after a
+        prompt of 3 tokens (pass A) and two single ones (B, C), position 0 has gone for C:
+
+            1: (A, 1)   2: (A, 2)   3: (B, 0)   4: (C, 0)
+
+        A pass that begins at 3 again, since the text was taken back to there, first drops 3 and 4. The queries
+        themselves come later, one layer after the other, into the dict that is made here.
+        """
         held.newest = first + n_tokens - 1
         while held.kept and next(reversed(held.kept)) >= first:
             held.kept.popitem()
@@ -139,7 +149,11 @@ class AttentionProbe:
             queries.update(zip(queries, together.unbind(), strict=True))
 
     def _shrink(self, held: AttentionState) -> None:
-        """A pass of which less than half is kept is held no longer for that."""
+        """A pass of which less than half is kept is held no longer for that.
+
+        A prompt of 512 tokens is one tensor a layer. When its rows 0 to 256 have been dropped one by one, the other
+        255 are copied out, so that at most twice the memory of what is kept is ever held.
+        """
         oldest, (queries, row) = next(iter(held.kept.items()))
         n = next((query.shape[2] for query in queries.values()), 0)
         if 2 * row <= n:

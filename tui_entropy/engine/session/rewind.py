@@ -127,6 +127,16 @@ class Rewinder:
 
         Whatever fails in the middle, each sequence can be read from its ids again. One that shares its forward passes
         with another parts from it.
+
+        Say run 1 has 100 tokens in the cache and run 2, which branched off at token 60, has 80:
+
+            the first 60 have the same prefix ids: they stay where they are      end = there = 60
+            60 to 100 of run 1 are its own: they go into the prefix cache
+            60 to 79 of run 2, if they were put there before, are written over them      end = 79
+            token 79, the newest, is read by the loop, as are those that were not kept
+
+        Layers with a state cannot be shortened: they go back to the newest state that is kept of run 2, say after 64
+        tokens, and 64 to 79 are read again.
         """
         leaving, self.active = self.active or sequence, None
         leave_batch(leaving)

@@ -105,7 +105,7 @@ class AttachedActions(Host):
             for run in left:
                 steps = LazySteps(record, run)
                 if len(steps) >= len(log.runs[run].steps):  # it may not have been written down yet
-                    log.runs[run].steps = steps
+                    log.read_steps(run, steps)
                     self._at_hand -= {run}
         self._at_hand |= shown
 

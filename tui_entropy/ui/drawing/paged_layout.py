@@ -21,6 +21,10 @@ class Chapters:
     """Where a chapter begins depends on nothing but the text around it, so that it is the same whether the text came
     token by token or all at once. It begins with a line of its own: after a newline wherever there is one.
 
+    Chapter n begins at the first step from n * LENGTH on that follows a newline. In prose without newlines that is
+    the first word after PATIENCE steps of waiting, and in text without either the step n * LENGTH + MOST - 1. So
+    chapter 1 begins somewhere from step 512 to 767, and to know which no step outside of that range is looked at.
+
     fresh: makes the layout of a chapter before any step; the first one's holds the prompt.
     add: lays out the text of one step.
     """
