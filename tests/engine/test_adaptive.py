@@ -99,7 +99,7 @@ def test_its_own_thresholds_come_from_this_text():
     assert decided("own", 2.0, 1.0, recent=recent).quadrant == "warming up"
     assert decided("own", 2.0, 1.0, recent=recent).knobs == with_(BASE, "own")
     for n in range(WARM_UP):
-        recent.judge(n / WARM_UP, n / WARM_UP, 1.0, 0.5, [1.0])
+        recent.evaluate(n / WARM_UP, n / WARM_UP, 1.0, 0.5, [1.0])
         recent.commit()
     assert decided("own", 0.1 / LN2, 0.1 / LN2**2, recent=recent).quadrant == "flowing"
     assert decided("own", 0.9 / LN2, 0.1 / LN2**2, recent=recent).quadrant == "asking"

@@ -345,10 +345,12 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
         with attention_probe(second, architecture_of(second), keep=4) as two:
             for model in (first, second):
                 list(read(model, ids, new_cache(model, architecture_of(model)), (N,)))
-            assert torch.equal(one.measures().entropy, alone[0]) and torch.equal(two.measures().entropy, alone[1])
+            assert torch.equal(one.head_statistics().entropy, alone[0]) and torch.equal(
+                two.head_statistics().entropy, alone[1]
+            )
         assert second.config._attn_implementation == "eager"
         list(read(first, ids, new_cache(first, architecture_of(first)), (N,)))
-        assert torch.equal(one.measures().entropy, alone[0])
+        assert torch.equal(one.head_statistics().entropy, alone[0])
     assert first.config._attn_implementation == "sdpa"
     assert not first._forward_pre_hooks
 

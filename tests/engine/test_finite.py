@@ -67,7 +67,7 @@ def session_of(found, probes):
 def test_the_run_ends_and_says_which_and_where_after_the_steps_that_were_right(spoilt, name, knobs, captured):
     found, begin = spoilt
     how, counted, first = WRONG[name]
-    with instruments(found, captured=captured) as probes:
+    with instruments(found, graph=captured) as probes:
         session, events = session_of(found, probes)
         begin(how, 3)
         session.begin(Write("abc", None, False, 9, knobs, score_prompt=False))

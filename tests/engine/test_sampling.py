@@ -132,7 +132,7 @@ def test_a_stage_that_is_off_does_not_appear_and_the_logits_pass_unchanged() -> 
         and chained.probs(torch.tensor([0])).shape == (0, 1)
     )
     assert torch.equal(chained.scores, logits)
-    assert chained.cut(torch.tensor([0, 1])).tolist() == [-1, -1]
+    assert chained.removed_by(torch.tensor([0, 1])).tolist() == [-1, -1]
 
 
 def test_cut_names_the_stage_that_removed_each_token() -> None:
@@ -140,8 +140,8 @@ def test_cut_names_the_stage_that_removed_each_token() -> None:
     logits = torch.cat([logits, torch.tensor([-torch.inf])])
     chained = apply(replace(OFF, top_k=3, top_p=0.6), logits, past())
     assert chained.stages == ("top_k", "top_p")
-    assert chained.cut(torch.tensor([0, 1, 2, 3, 4])).tolist() == [-1, -1, 1, 0, -1]
-    assert chained.cut(torch.tensor([3, 0])).tolist() == [0, -1]
+    assert chained.removed_by(torch.tensor([0, 1, 2, 3, 4])).tolist() == [-1, -1, 1, 0, -1]
+    assert chained.removed_by(torch.tensor([3, 0])).tolist() == [0, -1]
 
 
 def test_frequency_and_presence_look_at_written_tokens_only() -> None:
@@ -353,8 +353,8 @@ def test_one_token_can_be_left_after_all_even_one_that_was_cut() -> None:
         assert forced.summary()[1].tolist() == pytest.approx([1, mass, 0])
         assert alive(forced.scores) == {int(token_id)} and int(draw(forced.scores, 7, 3)) == int(token_id)
         assert forced.probs(torch.tensor([0, int(token_id)]))[1].tolist() == [0, 1]
-    assert forced.cut(torch.arange(4)).tolist() == [1, 1, -1, 0]
-    assert chained.cut(torch.arange(4)).tolist() == [-1, -1, 0, 0]
+    assert forced.removed_by(torch.arange(4)).tolist() == [1, 1, -1, 0]
+    assert chained.removed_by(torch.arange(4)).tolist() == [-1, -1, 0, 0]
 
 
 # --- Laws ----------------------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_whatever_is_set_something_is_left_and_every_number_is_one(knobs: Knobs,
     torch.testing.assert_close(entropy.double(), reference, atol=1e-3, rtol=0)
     gone = chained.scores.isneginf()
     masked = logits < -HUGE  # by the model, so cut by no stage
-    assert torch.equal((chained.cut(everything) >= 0) | masked, gone)
+    assert torch.equal((chained.removed_by(everything) >= 0) | masked, gone)
     assert not gone[draw(chained.scores, knobs.seed, 3)]
 
 
@@ -428,7 +428,7 @@ def test_where_survivors_are_not_looked_for_the_numbers_are_the_same(knobs: Knob
         chained = force_token(chain(stages(knobs), knobs, logits, context, narrows), "adaptive", 1)
         before = ChainResult(chained.stages[:-1], chained.rows[:-1])
         numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
-        told.append((*numbers, chained.cut(everything), draws(before.scores, 7, 3)))
+        told.append((*numbers, chained.removed_by(everything), draws(before.scores, 7, 3)))
     torch.testing.assert_close(*told, rtol=1e-4, atol=1e-4)
 
 

@@ -13,7 +13,7 @@ from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.sampling import chain, stages
 from tui_entropy.engine.sequence import sequence as sequence
-from tui_entropy.engine.session import branching, continuations, rewind, shadow
+from tui_entropy.engine.session import continuations, rewind, session, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_
@@ -280,14 +280,14 @@ def a_cache_of_the_run_that_was_left(patch):
 
 
 def nothing_forced_and_nothing_banned(patch):
-    honest = branching.Branches.branch
+    honest = session.Session.branch
 
     def branch(self, ask):
         n = honest(self, ask)
-        self.session.state.sequence.forced, self.session.state.sequence.banned = [], frozenset()
+        self.state.sequence.forced, self.state.sequence.banned = [], frozenset()
         return n
 
-    patch.setattr(branching.Branches, "branch", branch)
+    patch.setattr(session.Session, "branch", branch)
 
 
 OVER_MANY_STEPS = (z_upside_down, state_of_certainty)

@@ -81,7 +81,7 @@ def test_the_stages_that_are_known_are_all_that_the_chain_can_name():
     named = set(ORDERS["hf"])
     for module in (chain, choose, continuations, shadow):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "only":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "force_token":
                 named.add(ast.literal_eval(node.args[1]))
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "on" and '"' in ast.unparse(node):
                 named.add(ast.literal_eval(node.value.elts[0]))
