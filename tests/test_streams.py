@@ -157,7 +157,7 @@ def test_what_a_person_can_put_right_is_no_fault_of_the_program(error, code, sai
 
 def test_a_screen_that_fails_leaves_a_report_and_the_terminal_as_it_was(trace):
     code = (
-        "from tui_entropy.ui.app.replay_app import ReplayApp as R; R.on_key = lambda *_: 1 / 0; R._await = R.on_key"
+        "from tui_entropy.ui.app.replay_app import ReplayApp as R; R.on_key = lambda *_: 1 / 0; R.schedule = R.on_key"
     )
     code += f"; import sys; sys.argv[1:] = ['replay', {str(trace)!r}]; from tui_entropy.__main__ import main; main()"
     here, there = pty.openpty()

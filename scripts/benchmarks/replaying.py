@@ -97,7 +97,7 @@ async def moves(file: Path, size: tuple[int, int], count: int) -> list[float]:
             screen(app)
             for _ in range(count // 2):
                 began = time.perf_counter()
-                app.action_move(-1)
+                app.actions["move"](-1)
                 screen(app)
                 waits.append(1e3 * (time.perf_counter() - began))
     return waits

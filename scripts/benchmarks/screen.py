@@ -221,8 +221,9 @@ from pathlib import Path
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.terminal.driver import DiffingDriver
 from tui_entropy.trace.playback import Playback
+from tui_entropy.ui.actions.panes import PaneActions
 from tui_entropy.ui.app.replay_app import ReplayApp
-ReplayApp.action_help = lambda app: app.refresh(layout=True)
+PaneActions.action_help = lambda self: self.app.refresh(layout=True)
 ReplayApp(Playback(Trace.open(Path(sys.argv[1])), first=None), driver_class=DiffingDriver).run()
 """
 """A recording, of which the key for help paints all that is there once more."""

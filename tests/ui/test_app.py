@@ -62,7 +62,7 @@ async def writing(app, pilot, steps=STEPS):
 async def settled(app, pilot):
     """Everything that came is on screen, heavy panes too."""
     async with asyncio.timeout(10):
-        while app._arrived or not app.repaints.idle:
+        while getattr(app, "_arrived", ()) or not app.repaints.idle:
             await pilot.pause(0.02)
     await pilot.pause()
 
@@ -80,7 +80,7 @@ async def test_an_engine_is_told_of_the_sample_prompt_with_its_model_and_not_aga
         assert app.orders.write == WRITE
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told == [] and app.wrote == WRITE and app.orders.write is None
+        assert app.told == [] and app.requests.wrote == WRITE and app.orders.write is None
 
 
 async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_takes_the_place_of_the_first():
@@ -88,13 +88,13 @@ async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_
     async with app.run_test() as pilot:
         app.take([Progress("loading weights")])
         await settled(app, pilot)
-        app.set_knobs(changed(app.frame.knobs, temperature=1.5))
+        app.knobs.set(changed(app.frame.knobs, temperature=1.5))
         app.write(changed(WRITE, prompt="Where is Rome?"))
         typed = changed(WRITE, prompt="Where is Rome?", knobs=app.frame.knobs)
         assert app.told == [SetKnobs(app.frame.knobs), typed] and app.orders.write == typed
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told[2:] == [] and app.wrote == typed
+        assert app.told[2:] == [] and app.requests.wrote == typed
 
 
 async def test_whether_to_chat_is_left_to_the_engine_where_nobody_chose():
@@ -249,7 +249,7 @@ async def test_a_knob_turned_while_the_model_loads_goes_with_the_prompt():
         assert app.told[-1] == SetKnobs(app.orders.write.knobs)
         app.take([ready()])
         await settled(app, pilot)
-        assert app.wrote.knobs == Knobs(temperature=0.8, top_k=50)
+        assert app.requests.wrote.knobs == Knobs(temperature=0.8, top_k=50)
 
 
 async def test_any_knob_can_be_typed_in_the_strip():
@@ -481,7 +481,7 @@ async def test_escape_closes_and_keeps_what_was_typed():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("i", "a", "b", "escape")
-        assert not app.prompt_box.display and app.focused.id == "stream"
+        assert not app.prompts.box.display and app.focused.id == "stream"
         await pilot.press("i", "c", "enter")
         assert app.told[-1].prompt == "abc"
 
@@ -495,7 +495,7 @@ async def test_pasting_several_lines_does_not_send():
 
         app.post_message(events.Paste("first\nsecond"))
         await pilot.pause()
-        assert app.prompt_box.text.text == "first\nsecond" and app.told == []
+        assert app.prompts.box.text.text == "first\nsecond" and app.told == []
 
 
 def test_a_broken_history_is_passed_over_and_not_lost(tmp_path):

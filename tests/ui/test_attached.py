@@ -69,9 +69,9 @@ async def test_the_screen_is_as_if_it_had_been_there_all_along(engine, forwarded
 async def test_two_screens_one_in_control_which_a_key_passes_on(engine):
     first, second = (attached(socket := engine(rate=40)), attached(socket))
     async with first.run_test(size=SIZE) as one:
-        await until(one, lambda: first.frame.log.state == "writing" and first.in_control)
+        await until(one, lambda: first.frame.log.state == "writing" and first.link.in_control)
         async with second.run_test(size=SIZE) as other:
-            await until(other, lambda: second.frame.log.state == "writing" and second.standing.screens == 2)
+            await until(other, lambda: second.frame.log.state == "writing" and second.link.standing.screens == 2)
             await until(other, lambda: "2 screens, only watching" in screen_text(second))
             assert "ctrl+g" in second.frame.notice
             await other.press("T")
@@ -81,12 +81,12 @@ async def test_two_screens_one_in_control_which_a_key_passes_on(engine):
             await one.press("T")
             await until(other, lambda: second.frame.knobs.temperature == 1.0)
             await other.press("ctrl+g")
-            await until(other, lambda: second.in_control)
-            await until(one, lambda: "took control" in first.frame.notice and not first.in_control)
+            await until(other, lambda: second.link.in_control)
+            await until(one, lambda: "took control" in first.frame.notice and not first.link.in_control)
             await other.press("T", "1")
             await until(one, lambda: first.frame.knobs.temperature == 1.1 and first.frame.vectors[0].on)
             await other.press("D")
-        await until(one, lambda: first.in_control and "in control now" in first.frame.notice)
+        await until(one, lambda: first.link.in_control and "in control now" in first.frame.notice)
         await one.press("q")
     assert second.parting and not first.parting
 

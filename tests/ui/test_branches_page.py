@@ -12,7 +12,7 @@ from test_views import PAINTS, SIZES, frame_of
 from tui_entropy.records.commands import Branch, Go, Label, Write
 from tui_entropy.records.events import Labelled, Memory, Started
 from tui_entropy.state.run_view import changes
-from tui_entropy.ui.actions.branching import edited
+from tui_entropy.ui.actions.prompt import edited
 from tui_entropy.ui.dialogs.pasted_text import typed_as
 from tui_entropy.ui.pages.branches import Branches, forest
 from tui_entropy.ui.pages.diff import Diff
@@ -216,7 +216,7 @@ async def test_e_opens_the_text_at_the_cursor_and_what_is_sent_is_a_branch():
         await pilot.press("e")
         await pilot.pause()
         assert "kept up to the first change" in screen_text(app) and app.place == "prompt"
-        box = app.prompt_box
+        box = app.prompts.box
         assert box.text.cursor_location == (0, len(" The capital"))
         await pilot.press("enter")
         assert app.told == [] and "nothing is changed" in app.frame.notice and app.place == "prompt"
@@ -234,7 +234,7 @@ async def test_I_edits_the_prompt_and_a_new_one_that_was_begun_is_not_lost():
         await shown(pilot, lanes.forest())
         await pilot.press("i", "h", "a", "l", "f", "escape", "I")
         await pilot.pause()
-        assert app.prompt_box.text.text == made.PROMPT and "edit of the prompt" in screen_text(app)
+        assert app.prompts.box.text.text == made.PROMPT and "edit of the prompt" in screen_text(app)
         await pilot.press("enter")
         assert "nothing is changed" in app.frame.notice
         await pilot.press("exclamation_mark", "enter")
@@ -242,7 +242,7 @@ async def test_I_edits_the_prompt_and_a_new_one_that_was_begun_is_not_lost():
         assert (written.prompt, written.parent) == (f"{made.PROMPT}!", 2)
         await pilot.press("i")
         await pilot.pause()
-        assert app.prompt_box.text.text == "half"
+        assert app.prompts.box.text.text == "half"
 
 
 async def test_hostile_text_in_the_editor_reaches_no_terminal():

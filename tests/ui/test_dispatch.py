@@ -169,7 +169,7 @@ async def test_a_page_that_lies_under_something_else_is_closed_with_it():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("N", "question_mark")
-        app.action_close_page()
+        app.actions["close_page"]()
         await pilot.pause()
         assert len(app.screen_stack) == 1 and app.page is None
 
@@ -204,13 +204,13 @@ async def test_panes_drawn_again_just_after_another_text_began_show_what_is_ther
             assert app.frame.cursor is None and all(view.frame.cursor is None for view in app.views if view.frame)
             for view in app.views:
                 view.on_resize()
-            app.action_move(-1)
-            app.action_select(1)
+            app.actions["move"](-1)
+            app.actions["select"](1)
             await app.run_action("focus_next")
             await pilot.click(offset=(90, 20))
-            app.action_close_page()
+            app.actions["close_page"]()
             app.take(begun(run)[1:])
-            app.action_follow()
+            app.actions["follow"]()
         assert app._exception is None
 
 
@@ -232,10 +232,10 @@ async def test_what_acts_on_the_last_vector_acts_on_one_that_is_there():
     app = up()
     async with app.run_test() as pilot:
         await writing(app, pilot)
-        app.action_vector(2)
+        app.actions["vector"](2)
         app.frame = app.frame.__class__(app.frame.log, app.frame.paint, vectors=(Vector("one", "built in", (1,)),))
-        app.action_strength(1)
-        app.action_no_vectors()
+        app.actions["strength"](1)
+        app.actions["no_vectors"]()
         assert app._exception is None and app.frame.vectors[0].strength != 0
 
 
@@ -257,6 +257,6 @@ async def test_what_is_pasted_is_drawn_without_anything_that_a_terminal_obeys(ke
         shown = [segment.text for strip in app.screen._compositor.render_strips() for segment in strip]
         assert not OBEYED.search("".join(shown)) and any("31m" in text for text in shown)
         if key == "i":
-            assert app.prompt_box.text.text.startswith("a\x01") and any(
+            assert app.prompts.box.text.text.startswith("a\x01") and any(
                 "a\u2401\u2407\u241b[2J" in text for text in shown
             )

@@ -18,8 +18,8 @@ CONTEXT = re.compile(r"context (\d+)")
 
 REPAINTING = """
 from tui_entropy.__main__ import main
-from tui_entropy.ui.actions.general import Actions
-Actions.action_redraw = lambda app: app.screen.refresh(layout=True)
+from tui_entropy.ui.actions.panes import PaneActions
+PaneActions.action_redraw = lambda self: self.app.screen.refresh(layout=True)
 main()
 """
 """The program, where ctrl+l has everything painted and nothing forgotten."""

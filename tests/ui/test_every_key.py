@@ -87,9 +87,9 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
     """Paused, an earlier step looked at with a candidate chosen, and the place open."""
     if len(app.screen_stack) > (1 if app.page is None else 2):
         app.pop_screen()
-    app.action_no_answer()
-    app.action_close_prompt()
-    app.action_escape()
+    app.actions["no_answer"]()
+    app.actions["close_prompt"]()
+    app.actions["escape"]()
     app.left = False
     vectors = tuple(changed(vector, on=n == 0, strength=1.0) for n, vector in enumerate(app.frame.log.vectors))
     app.show(
@@ -103,7 +103,7 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
         app.show(row=3 if place == "lanes" else 1)
         await pilot.pause()
     if place == "prompt":
-        app.prompt_box.text.text = "one"
+        app.prompts.box.text.text = "one"
     assert app.place == place
     app.told.clear()
 
@@ -112,13 +112,13 @@ async def go(app: InspectorApp, pilot: Any, place: str) -> None:
     if place == "knobs":
         app.focus_on("knobs")
     elif place == "prompt":
-        await app.action_prompt()
-        if app.prompt_box is not None and not app.prompt_box.chat:
-            app.action_chat_or_raw()
+        await app.actions["prompt"]()
+        if app.prompts.box is not None and not app.prompts.box.chat:
+            app.actions["chat_or_raw"]()
     elif place == "ask":
         app.ask("how many?", lambda answer: None)
     elif place:
-        app.action_open(place)
+        app.actions["open"](place)
     await pilot.pause()
 
 
@@ -142,7 +142,7 @@ class Seen:
 
 def seen(app: InspectorApp) -> Seen:
     """As things are. That a pane asked for its attention rows meanwhile is no key's doing."""
-    box = app.prompt_box
+    box = app.prompts.box
     focused = app.base.focused
     return Seen(
         app.frame,
@@ -150,7 +150,7 @@ def seen(app: InspectorApp) -> Seen:
         app.page.called if app.page else "",
         (focused.id or "") if focused else "",
         type(app.screen).__name__,
-        app.question.question if app.asking else "",
+        app.questions.question.question if app.questions.asking else "",
         box.purpose.name if box is not None and box.display and box.has_focus_within else "",
         "" if box is None else box.text.text,
         frozenset(app.base.classes),
@@ -458,7 +458,7 @@ STATES: dict[str, list[Any]] = {
 async def test_what_the_footer_offers_is_not_refused(state, places):
     refused = []
     app = up(write=None)
-    app.wrote = WRITE
+    app.requests.wrote = WRITE
     app.exit = app.copy_to_clipboard = lambda *_, **__: None
     async with app.run_test(size=(80, 24)) as pilot:
         app.take(STATES[state])
@@ -470,9 +470,9 @@ async def test_what_the_footer_offers_is_not_refused(state, places):
                 async def back(place=place, following=following):
                     while len(app.screen_stack) > (1 if app.page is None else 2):
                         app.pop_screen()
-                    app.action_no_answer()
-                    app.action_close_prompt()
-                    app.action_escape()
+                    app.actions["no_answer"]()
+                    app.actions["close_prompt"]()
+                    app.actions["escape"]()
                     app.frame = replace(start, notice="")
                     app.show(following=following, cursor=None if following else 5, row=0)
                     await go(app, pilot, place)
@@ -480,10 +480,10 @@ async def test_what_the_footer_offers_is_not_refused(state, places):
                 await back()
                 for key in wanted(app.frame):
                     await back()
-                    app._refused_in = None
+                    app.notices.refused_in = None
                     await app.run_action(key.action)
                     await pilot.pause()
-                    if app._refused_in is not None:
+                    if app.notices.refused_in is not None:
                         refused.append(f"{place or 'usual'}, following {following}: {key.id}: {app.frame.notice}")
     assert not refused, "\n".join(refused)
 

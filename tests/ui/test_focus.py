@@ -5,7 +5,7 @@ import pytest
 from test_app import begun, ready, screen_text, settled, up
 from test_branches_page import shown
 
-from tui_entropy.ui.actions.general import ZOOMABLE
+from tui_entropy.ui.actions.panes import ZOOMABLE
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 

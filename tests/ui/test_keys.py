@@ -12,13 +12,14 @@ from tui_entropy.records.knobs import BY_NAME, KNOBS, read
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import ORDERS, Knobs
 from tui_entropy.state.session_view import SessionView
-from tui_entropy.ui.actions import knob_steps
 from tui_entropy.ui.app.app import InspectorApp
-from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.app.replay_app import PlayActions
 from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, keymap, named
 from tui_entropy.ui.panes.hints import BY_ID, PAIRS, Hints, wanted
+from tui_entropy.ui.protocol.actions import Actions, table_of
 from tui_entropy.ui.views.frame import Frame
 
 MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+s", "ctrl+space", "ctrl+i", "ctrl+m", "ctrl+h"}
@@ -44,8 +45,11 @@ def test_no_key_is_one_that_terminals_or_multiplexers_keep():
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: key.id)
 def test_every_action_exists_and_takes_its_arguments(key):
     _, name, arguments = parse(key.action)
-    action = getattr(ReplayApp if key.where == "replay" else InspectorApp, f"action_{name}")
-    inspect.signature(action).bind(None, *arguments)
+    if key.where == "replay":
+        inspect.signature(getattr(PlayActions, f"action_{name}")).bind(None, *arguments)
+        return
+    app = InspectorApp(ModelSpec("toy"), engine_command=None)
+    inspect.signature(app.actions.get(name) or getattr(app, f"action_{name}")).bind(*arguments)
 
 
 def test_every_key_is_in_the_help():
@@ -183,3 +187,39 @@ async def test_a_persons_own_key_acts_in_place_of_ours():
         assert app.frame.bits
         await pilot.press("ctrl+u")
         assert not app.frame.bits
+
+
+# --- Parts of the app --------------------------------------------------------------------------------------------
+
+
+class One(Actions):
+    def action_twice(self, by):
+        self.app.append(by)
+
+
+class Other(Actions):
+    def action_twice(self, by):
+        pass
+
+
+def test_an_action_is_of_one_part_only():
+    acted = []
+    _, act = table_of([One(acted)])["twice"]
+    act(3)
+    assert acted == [3] and One.offered == ("twice",)
+    with pytest.raises(AssertionError, match="twice is an action of"):
+        table_of([One(acted), Other(acted)])
+
+
+async def test_a_key_whose_part_an_app_was_not_given_says_so_and_does_nothing_else():
+    """So no key is dropped without a word, whatever an app consists of."""
+    app, lacking = InspectorApp(ModelSpec("toy"), engine_command=None), []
+    app.give()
+    app.lack = lacking.append
+    async with app.run_test():
+        before = app.frame
+        for key in KEYS:
+            name = parse(key.action)[1]
+            if key.where in ("", "usual") and not hasattr(app, f"action_{name}"):
+                assert await app.run_action(key.action)
+                assert lacking.pop() == name and app.frame == before

@@ -97,7 +97,7 @@ async def test_another_prompt_is_typed_in_the_box_and_runs_as_the_shadow():
         await shown(pilot, made.log(9))
         await pilot.press("V", "down", "down", "down", "enter")
         await pilot.pause()
-        assert "prompt of the other lane" in screen_text(app) and app.prompt_box.system.has_focus
+        assert "prompt of the other lane" in screen_text(app) and app.prompts.box.system.has_focus
         await pilot.press("enter")
         assert "this is the prompt that the text has" in app.frame.notice
         await pilot.press("B", "e", "enter")

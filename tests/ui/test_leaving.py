@@ -20,9 +20,9 @@ pytestmark = pytest.mark.pty
 
 LATE = 0.3
 CRASHING = """
-from tui_entropy.ui.actions.general import Actions
+from tui_entropy.ui.actions.looking import LookActions
 def crash(app): raise RuntimeError("as it happens")
-Actions.action_unit = crash
+LookActions.action_unit = crash
 from tui_entropy.__main__ import main
 main()
 """

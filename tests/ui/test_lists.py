@@ -110,13 +110,13 @@ async def test_a_question_takes_every_letter_and_earlier_answers_come_back():
         await pilot.pause()
         await typed(pilot, "draft")
         await pilot.press("up", "up", "up")
-        assert app.question.text == "qT"
+        assert app.questions.question.text == "qT"
         await pilot.press("down", "down")
-        assert app.question.text == "draft"
+        assert app.questions.question.text == "draft"
         app.ask("another:", answers.append)
         await pilot.pause()
         await pilot.press("up")
-        assert app.question.text == ""
+        assert app.questions.question.text == ""
         await pilot.press("escape")
         assert answers == ["qT", "second"] and app.place == "" and app.focused.id == "stream"
 
@@ -127,9 +127,9 @@ async def test_what_is_pasted_stays_on_one_line():
         await writing(app, pilot)
         app.ask("name:", print)
         await pilot.pause()
-        app.question.post_message(Paste("a\r\nb\x1b[2J"))
+        app.questions.question.post_message(Paste("a\r\nb\x1b[2J"))
         await pilot.pause()
-        assert app.question.text == "a\\nb\x1b[2J"
+        assert app.questions.question.text == "a\\nb\x1b[2J"
         assert "\x1b" not in screen_text(app)
 
 
@@ -139,7 +139,7 @@ async def test_a_question_over_a_page_goes_with_it():
         await stopped(app, pilot)
         await pilot.press("b", "a")
         await pilot.pause()
-        app.action_close_page()
+        app.actions["close_page"]()
         await pilot.pause()
         assert app.place == ""
         await pilot.press("u")
@@ -187,4 +187,4 @@ async def test_stop_on_a_condition_take_another_token_ban_one_and_go_on():
         assert log.proposed.stages[0].name == "banned" and log.proposed.token_id != log.runs[1].steps[n - 1].token_id
         await pilot.press("space")
         await until(pilot, lambda: log.state == "paused" and len(log.steps) == n and log.stopped_by == 1)
-        app.ending = True
+        app.link.ending = True

@@ -9,11 +9,12 @@ import pytest
 from recordings import lengthened, recorded, session
 from terminal import Terminal
 from test_app import screen_text, settled
+from textual.actions import parse
 
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.schema import TABLES
-from tui_entropy.ui.app.replay_app import NEED_AN_ENGINE, RECORDING, ReplayApp
+from tui_entropy.ui.app.replay_app import RECORDING, ReplayApp
 from tui_entropy.ui.capture import film, snapshot
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
@@ -123,6 +124,24 @@ async def test_the_tree_of_branches_leads_to_another_run(file):
         await pilot.pause()
         assert app.playback.run == 1 and app.frame.log.run_number == 1 and not app.page
         assert len(app.frame.log.steps) == app.playback.length
+
+
+NEED_AN_ENGINE = {
+    "again", "stop", "restart", "prompt", "turn", "turn_chosen", "type", "take_typed", "reset_knob", "move_stage",
+    "adaptive", "vector", "strength", "no_vectors", "name", "star", "delete", "edit", "edit_prompt", "lane",
+    "type_lane", "shadow", "twin", "fan", "ask_fan", "same_text", "take_fan", "policy",
+    "take", "ban", "ban_on", "force", "until", "write_some", "add_row", "edit_row", "delete_row", "switch_row",
+}  # fmt: skip
+IN_THE_BOX = {"send", "newline", "recall", "chat_or_raw", "system", "close_prompt"}
+"""Which never opens on a recording."""
+
+
+def test_a_recording_lacks_what_needs_an_engine_and_nothing_else(file):
+    app = shown(file)
+    named = {parse(key.action)[1] for key in KEYS}
+    lacking = {name for name in named if name not in app.actions and not hasattr(app, f"action_{name}")}
+    assert lacking == NEED_AN_ENGINE | IN_THE_BOX
+    assert not hasattr(app, "tell")
 
 
 @pytest.mark.parametrize("action", sorted(NEED_AN_ENGINE))

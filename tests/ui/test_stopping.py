@@ -293,7 +293,7 @@ async def test_a_branch_is_shown_from_where_it_begins():
     async with app.run_test(size=(120, 36)) as pilot:
         await stopped(app, pilot)
         await pilot.press("home")
-        start = changed(fake_engine.started(app.opening or app.wrote, 2), parent=1, shared=3)
+        start = changed(fake_engine.started(app.requests.opening or app.requests.wrote, 2), parent=1, shared=3)
         assert isinstance(start, Started)
         app.take([start, Paused(2, "as you asked"), proposal(3, 2)])
         await settled(app, pilot)

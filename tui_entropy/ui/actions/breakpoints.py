@@ -11,37 +11,38 @@ from tui_entropy.records.commands import SetBreakpoints, SetWatches
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.dialogs.ask_line import spelled
 from tui_entropy.ui.drawing.glyphs import visible_bytes
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
 
 
-class ListActions(Host):
+class ListActions(Actions[EngineHost]):
     """The engine is told of the whole list at every change, and what it says is what is shown."""
 
     @property
     def _stops(self) -> bool:
         """Whether the list is of breakpoints, not of watches."""
-        return self.page is not None and self.page.called == "breakpoints"
+        return self.app.page is not None and self.app.page.called == "breakpoints"
 
     @property
     def listed(self) -> Sequence[Breakpoint | Watch]:
         """The rows of the page that is open, without the one that adds."""
-        return self.frame.log.breakpoints if self._stops else self.frame.log.run.watches
+        return self.app.frame.log.breakpoints if self._stops else self.app.frame.log.run.watches
 
     def action_add_row(self) -> None:
-        self.show(row=len(self.listed))
+        self.app.show(row=len(self.listed))
         self.action_edit_row()
 
     def action_edit_row(self) -> None:
         """The chosen row anew; on the last one, another."""
-        rows, at = self.listed, self.frame.row
+        rows, at = self.listed, self.app.frame.row
         now = rows[at] if at < len(rows) else None
         if self._stops:
-            self.ask(
+            self.app.ask(
                 "stop before a token when", self._put(at, breakpoint_of(now, rows)), text_of(now), self._condition
             )
         else:
-            self.ask("watch the text", self._put(at, spelled), text_of(now), self._watchable)
+            self.app.ask("watch the text", self._put(at, spelled), text_of(now), self._watchable)
 
     def _put(self, at: int, made: Callable[[str], Any]) -> Callable[[str], None]:
         """Takes an answer as the row at that place."""
@@ -58,15 +59,15 @@ class ListActions(Host):
         return [row.text if isinstance(row, Watch) else row for row in self.listed]
 
     def _set(self, rows: list[Any]) -> None:
-        self.tell(SetBreakpoints(tuple(rows)) if self._stops else SetWatches(tuple(dict.fromkeys(rows))))
+        self.app.tell(SetBreakpoints(tuple(rows)) if self._stops else SetWatches(tuple(dict.fromkeys(rows))))
 
     def action_delete_row(self) -> None:
-        rows, at = self.wanted_rows, self.frame.row
+        rows, at = self.wanted_rows, self.app.frame.row
         if at < len(rows):
             self._set(rows[:at] + rows[at + 1 :])
 
     def action_switch_row(self) -> None:
-        rows, at = self.wanted_rows, self.frame.row
+        rows, at = self.wanted_rows, self.app.frame.row
         if at < len(rows):
             self._set([*rows[:at], changed(rows[at], enabled=not rows[at].enabled, note=""), *rows[at + 1 :]])
 
@@ -75,7 +76,7 @@ class ListActions(Host):
         from tui_entropy.breakpoints.parser import parse
 
         try:
-            canonical = parse(typed, self.frame.log.card).canonical()
+            canonical = parse(typed, self.app.frame.log.card).canonical()
         except ConditionError as mistake:
             return Remark(str(mistake), mistake.at)
         return Remark("" if canonical == typed else f"means {canonical}")
@@ -83,7 +84,7 @@ class ListActions(Host):
     def _watchable(self, typed: str) -> Remark:
         if not typed:
             return Remark("type the text, with the space in front that most words have; \\n is a newline", 0)
-        return Remark(f"follows {visible_bytes(spelled(typed).encode(), self.frame.paint.ascii)}")
+        return Remark(f"follows {visible_bytes(spelled(typed).encode(), self.app.frame.paint.ascii)}")
 
 
 def text_of(row: Breakpoint | Watch | None) -> str:

@@ -1,4 +1,4 @@
-"""Lanes: a shadow, a twin and a fan, what they differ in, and what a vector does with the text before it."""
+"""Lanes: a shadow, a twin and a fan, and what they differ in."""
 
 from __future__ import annotations
 
@@ -9,94 +9,112 @@ from msgspec.structs import replace as changed
 from tui_entropy.records.commands import Branch, SetShadow, Twin
 from tui_entropy.records.events import Event, Refused, SampledContinuations
 from tui_entropy.records.settings import Lane
+from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, choices
 from tui_entropy.ui.pages.continuations import in_order
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
+from tui_entropy.ui.views.frame import Frame
 
 HEATS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 DRAWS = (2, 4, 8, 16, 32, 64)
 LENGTHS = (4, 8, 16, 32, 64, 128)
 
 
-class LaneActions(Host):
-    """The part of the app that knows lanes. The app has the rest of what is named here."""
+def step_here(frame: Frame) -> int:
+    """The step under the cursor, or where the end is followed the one that comes next."""
+    return len(frame.log.steps) if frame.following or frame.cursor is None else frame.cursor
 
-    @property
-    def here(self) -> int:
-        """The step under the cursor, or where the end is followed the one that comes next."""
-        frame = self.frame
-        return len(frame.log.steps) if frame.following or frame.cursor is None else frame.cursor
+
+class LaneOptions(Actions[Host]):
+    """What lanes and continuations would be, as it is chosen on their pages."""
+
+    def action_heat(self, by: int) -> None:
+        """The temperature of the lane that differs in it."""
+        self.app.show(heat=_rung(HEATS, self.app.frame.heat, by))
+
+    def action_draws(self, by: int) -> None:
+        self.app.show(fan=changed(self.app.frame.fan, n=_rung(DRAWS, self.app.frame.fan.n, by)))
+
+    def action_lengths(self, by: int) -> None:
+        self.app.show(fan=changed(self.app.frame.fan, tokens=_rung(LENGTHS, self.app.frame.fan.tokens, by)))
+
+
+class ComparisonActions(Actions[EngineHost]):
+    """A shadow on the same tokens, and a twin beside."""
+
+    def __init__(self, app: EngineHost, prompts: PromptActions) -> None:
+        super().__init__(app)
+        self._prompts = prompts
 
     # --- Which lane ------------------------------------------------------------------------------------------
 
     @property
-    def choice(self) -> Choice:
+    def _choice(self) -> Choice:
         """The one that is chosen on the page of lanes."""
-        found = choices(self.frame)
-        return found[min(self.frame.row, len(found) - 1)]
+        found = choices(self.app.frame)
+        return found[min(self.app.frame.row, len(found) - 1)]
 
     def _lane(self) -> Lane | None:
         """What a shadow or a twin is to be: the chosen row where the page is open, else the one chosen last, as
         things are set now; at first one without vectors. None where nothing would differ."""
-        if self.place == "lanes":
-            return None if self.choice.same else self.choice.lane
-        name = self.frame.lane.name if self.frame.lane else NO_VECTORS
-        found = next((choice for choice in choices(self.frame) if choice.name == name), None)
-        return self.frame.lane if found is None else None if found.same else found.lane
+        if self.app.place == "lanes":
+            return None if self._choice.same else self._choice.lane
+        name = self.app.frame.lane.name if self.app.frame.lane else NO_VECTORS
+        found = next((choice for choice in choices(self.app.frame) if choice.name == name), None)
+        return self.app.frame.lane if found is None else None if found.same else found.lane
 
     def _choose_first(self, what: str) -> None:
-        if self.place != "lanes":
-            self.action_open("lanes")
-            self.show(row=next(n for n, choice in enumerate(choices(self.frame)) if not choice.same))
-        self.refuse(f"choose what {what} differs in: a row without a prompt asks for it with enter")
+        if self.app.place != "lanes":
+            self.app.open_page("lanes")
+            self.app.show(row=next(n for n, choice in enumerate(choices(self.app.frame)) if not choice.same))
+        self.app.refuse(f"choose what {what} differs in: a row without a prompt asks for it with enter")
 
     async def action_lane(self) -> None:
         """The chosen row as the shadow; none where it is that already."""
-        choice, shadow = self.choice, self.frame.log.run.shadow
+        choice, shadow = self._choice, self.app.frame.log.run.shadow
         if choice.lane is None:
             await self.action_type_lane()
         elif shadow is not None and shadow.name == choice.lane.name:
             self._no_shadow()
         elif choice.same:
-            self.refuse("this lane would be the text that is there: nothing in it differs from what is set now")
+            self.app.refuse("this lane would be the text that is there: nothing in it differs from what is set now")
         else:
             self._shadow(choice.lane)
 
     async def action_type_lane(self) -> None:
-        began, choice = self.frame.log.started, self.choice
+        began, choice = self.app.frame.log.started, self._choice
         if choice.name not in (SYSTEM, PROMPT):
-            self.refuse("there is nothing to type for this lane: enter runs it")
+            self.app.refuse("there is nothing to type for this lane: enter runs it")
         elif began is None:
-            self.refuse("there is no text yet that another prompt could be given to: i asks for one")
+            self.app.refuse("there is no text yet that another prompt could be given to: i asks for one")
         else:
             lane = choice.lane
             given = Prompt(lane.prompt or "", lane.system, began.chat) if lane else Prompt(
                 began.prompt, began.system, began.chat
             )  # fmt: skip
-            await self.open_box(Purpose.LANE, given, first="system" if choice.name == SYSTEM else "text")
+            await self._prompts.open_box(
+                Purpose.LANE, self._take_lane, given, first="system" if choice.name == SYSTEM else "text"
+            )
 
-    def take_lane(self, typed: Prompt) -> bool:
+    def _take_lane(self, typed: Prompt) -> bool:
         """A lane with the prompt that was typed, as the shadow; whether it differs."""
-        began = self.frame.log.started
+        began = self.app.frame.log.started
         if began is None or (typed.prompt, typed.system) == (began.prompt, began.system):
-            self.refuse("this is the prompt that the text has: change it, and the shadow differs")
+            self.app.refuse("this is the prompt that the text has: change it, and the shadow differs")
             return False
         name = SYSTEM if typed.prompt == began.prompt else PROMPT
         lane = Lane(name, prompt=typed.prompt, system=typed.system)
-        others = tuple(other for other in self.frame.typed_lanes if other.name != name)
-        self.show(typed_lanes=(*others, lane))
+        others = tuple(other for other in self.app.frame.typed_lanes if other.name != name)
+        self.app.show(typed_lanes=(*others, lane))
         self._shadow(lane)
         return True
-
-    def action_heat(self, by: int) -> None:
-        """The temperature of the lane that differs in it."""
-        self.show(heat=_rung(HEATS, self.frame.heat, by))
 
     # --- Shadow and twin -------------------------------------------------------------------------------------
 
     def action_shadow(self) -> None:
-        if self.frame.log.run.shadow is not None:
+        if self.app.frame.log.run.shadow is not None:
             self._no_shadow()
         elif lane := self._lane():
             self._shadow(lane)
@@ -104,85 +122,69 @@ class LaneActions(Host):
             self._choose_first("the shadow")
 
     def _shadow(self, lane: Lane) -> None:
-        self.show(lane=lane)
-        self.tell(SetShadow(lane))
-        self.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
+        self.app.show(lane=lane)
+        self.app.tell(SetShadow(lane))
+        self.app.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
 
     def _no_shadow(self) -> None:
-        self.tell(SetShadow(None))
-        self.say("no shadow from the next token on")
+        self.app.tell(SetShadow(None))
+        self.app.say("no shadow from the next token on")
 
     def action_twin(self) -> None:
-        if self.frame.log.started is None:
-            self.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
+        if self.app.frame.log.started is None:
+            self.app.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
         elif lane := self._lane():
-            self.show(lane=lane)
-            self.tell(Twin(self.frame.log.run_number, self.here, lane))
-            self.action_close_page()
-            self.say(
-                f"twin from step {self.here + 1} on: {lane.name}, with the same luck; tab goes to the other lane"
-            )
+            self.app.show(lane=lane)
+            self.app.tell(Twin(self.app.frame.log.run_number, step_here(self.app.frame), lane))
+            self.app.close_page()
+            where = f"twin from step {step_here(self.app.frame) + 1} on"
+            self.app.say(f"{where}: {lane.name}, with the same luck; tab goes to the other lane")
         else:
             self._choose_first("the twin")
 
-    # --- Fan -------------------------------------------------------------------------------------------------
+
+class ContinuationActions(Actions[EngineHost]):
+    """Short continuations from a step: asked for, and taken."""
 
     def action_fan(self) -> None:
-        log = self.frame.log
-        if self.place == "fan":
-            self.action_close_page()
+        log = self.app.frame.log
+        if self.app.place == "fan":
+            self.app.close_page()
             return
         if log.started is None:
-            self.refuse("there is no text yet that could go on: i asks for a prompt")
+            self.app.refuse("there is no text yet that could go on: i asks for a prompt")
             return
-        self.show(fan=changed(self.frame.fan, run=log.run_number, step=self.here), row=0)
-        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, self.here):
+        self.app.show(fan=changed(self.app.frame.fan, run=log.run_number, step=step_here(self.app.frame)), row=0)
+        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, step_here(self.app.frame)):
             self.action_ask_fan()
-        self.action_open("fan")
+        self.app.open_page("fan")
 
     def action_ask_fan(self) -> None:
-        self.show(awaited=self.frame.fan)
-        self.tell(self.frame.fan)
-
-    def action_draws(self, by: int) -> None:
-        self.show(fan=changed(self.frame.fan, n=_rung(DRAWS, self.frame.fan.n, by)))
-
-    def action_lengths(self, by: int) -> None:
-        self.show(fan=changed(self.frame.fan, tokens=_rung(LENGTHS, self.frame.fan.tokens, by)))
+        self.app.show(awaited=self.app.frame.fan)
+        self.app.tell(self.app.frame.fan)
 
     def action_same_text(self) -> None:
-        other = "exact" if self.frame.fan.same == "normalised" else "normalised"
-        self.show(fan=changed(self.frame.fan, same=other))
+        other = "exact" if self.app.frame.fan.same == "normalised" else "normalised"
+        self.app.show(fan=changed(self.app.frame.fan, same=other))
         self.action_ask_fan()
 
     def action_take_fan(self) -> None:
-        fan = self.frame.log.fan
+        fan = self.app.frame.log.fan
         if fan is None or not fan.rows:
-            self.refuse("there is no continuation yet that could be taken")
+            self.app.refuse("there is no continuation yet that could be taken")
             return
         lines = in_order(fan)
-        row = lines[min(self.frame.row, len(lines) - 1)]
-        self.tell(Branch(fan.run, fan.index, token_ids=row.token_ids, pause=self.frame.log.state == "paused"))
-        self.action_close_page()
+        row = lines[min(self.app.frame.row, len(lines) - 1)]
+        self.app.tell(Branch(fan.run, fan.index, token_ids=row.token_ids, pause=self.app.frame.log.state == "paused"))
+        self.app.close_page()
 
-    def heed_lanes(self, event: Event) -> None:
+    def heed(self, event: Event) -> None:
         """An answer, or that there will be none."""
         if isinstance(event, SampledContinuations | Refused):
-            self.show(awaited=None)
-
-    # --- What a vector does with the text before it ----------------------------------------------------------
-
-    def action_policy(self) -> None:
-        rebuild = not self.frame.rebuild
-        self.show(rebuild=rebuild)
-        self.say(REBUILD if rebuild else KEEP)
+            self.app.show(awaited=None)
 
 
 def _rung(rungs: tuple[Any, ...], now: Any, by: int) -> Any:
     """The next of them up or down; the last one stays."""
     beyond = [rung for rung in rungs if (rung > now if by > 0 else rung < now)]
     return now if not beyond else beyond[0] if by > 0 else beyond[-1]
-
-
-KEEP = "the next change of a vector acts from there on: keys and values of the text before stay as they are"
-REBUILD = "the next change of a vector has the whole text before read again under it"

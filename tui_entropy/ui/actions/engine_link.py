@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace as changed
-
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Follow, TakeControl, Write
 from tui_entropy.records.events import Event, KnobsChanged, Refused, Standing, Started, Switched, VectorsChanged
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport.discovery import how_back
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import EngineHost
 
 if TYPE_CHECKING:
     from tui_entropy.trace.reader import Trace
@@ -25,32 +24,32 @@ SETTINGS = (Started, KnobsChanged, VectorsChanged, Refused)
 """Events after which a screen that only watches shows what is set, not what it asked for."""
 
 
-class AttachedActions(Host):
-    """The part of the app that knows how it and the engine stand. The app has the rest of what is named here."""
+class EngineLink(Actions[EngineHost]):
+    """How this screen and its engine stand to each other.
 
-    if TYPE_CHECKING:
-        _been_ready: bool
+    attach: the socket of an engine that ran before this screen.
+    forwarded: that engine may be on another machine, so that its record cannot be read from here.
+    """
 
-    attach: Path | None = None
-    """The socket of an engine that ran before this screen."""
-    forwarded = False
-    """That engine may be on another machine, so that its record cannot be read from here."""
-    standing: Standing | None = None
-    """As the engine says; None while it has not."""
-    _record: Trace | None = None
-    """What the engine records, opened."""
-    _at_hand: frozenset[int] = frozenset()
-    """Runs whose steps may be in memory."""
-    ending = False
-    """Whether the engine ends with this screen."""
+    def __init__(self, app: EngineHost, attach: Path | None, forwarded: bool) -> None:
+        super().__init__(app)
+        self.attach, self._forwarded = attach, forwarded
+        self.standing: Standing | None = None
+        """As the engine says; None while it has not."""
+        self._record: Trace | None = None
+        """What the engine records, opened."""
+        self._at_hand: frozenset[int] = frozenset()
+        """Runs whose steps may be in memory."""
+        self.ending = False
+        """Whether the engine ends with this screen."""
 
     @property
     def in_control(self) -> bool:
         return self.standing is None or self.standing.in_control
 
     @property
-    def parting(self) -> str:
-        """What to tell whoever left: how to come back. Empty where there is nothing to come back to."""
+    def way_back(self) -> str:
+        """What to tell whoever left. Empty where there is nothing to come back to."""
         if self.ending or self.standing is None or not self._outlives:
             return ""
         return f"engine {self.standing.engine} stays: {how_back(self.standing.engine, self.standing.keep)}"
@@ -60,20 +59,35 @@ class AttachedActions(Host):
         """Whether the engine is there when this screen is gone."""
         return self.standing is not None and (self.standing.keep > 0 or self.standing.screens > 1)
 
+    def part(self) -> None:
+        """From the engine that there was: another is started."""
+        self.attach = self.standing = None
+
+    def lose(self) -> None:
+        """The engine is gone."""
+        self.standing = None
+
+    def close(self) -> None:
+        """The screen is gone."""
+        if self._record:
+            self._record.close()
+
     # --- What the engine says --------------------------------------------------------------------------------
 
     def stand(self, now: Standing) -> None:
         """The first word of an engine, and news when screens come, go or take control."""
         before, self.standing = self.standing, now
         part = "in control" if now.in_control else "only watching"
-        self.frame = replace(self.frame, link=f"{now.screens} screens, {part}" if now.screens > 1 else "")
+        self.app.frame = replace(self.app.frame, link=f"{now.screens} screens, {part}" if now.screens > 1 else "")
         if before is None:
             if self.attach:
                 self._come_back(now)
             if now.screens:
-                self.say(f"another screen is in control, this one watches: {TAKE}")
+                self.app.say(f"another screen is in control, this one watches: {TAKE}")
         elif before.screens and before.in_control != now.in_control:
-            self.say("this screen is in control now" if now.in_control else f"another screen took control: {TAKE}")
+            self.app.say(
+                "this screen is in control now" if now.in_control else f"another screen took control: {TAKE}"
+            )
             self._mirror()
 
     def _come_back(self, now: Standing) -> None:
@@ -81,10 +95,9 @@ class AttachedActions(Host):
         log, seq = SessionView(), 0
         if record := self._recorded(now.trace):
             log, seq = record.latest()
-        self.tell(Follow(seq))
-        self.load = changed(self.load, model=now.model or self.load.model, keep=now.keep, trace=log.trace)
-        self.frame = replace(self.frame, log=log, layer=log.card.n_layers if log.card else 1)
-        self._been_ready = log.card is not None
+        self.app.tell(Follow(seq))
+        self.app.requests.adopt(now, log.trace)
+        self.app.frame = replace(self.app.frame, log=log, layer=log.card.n_layers if log.card else 1)
         self._mirror()
 
     def heed(self, event: Event) -> None:
@@ -98,7 +111,7 @@ class AttachedActions(Host):
         """Runs that were left give up their steps, where they can be read from the record again."""
         from tui_entropy.trace.lazy_steps import LazySteps
 
-        log = self.frame.log
+        log = self.app.frame.log
         shown = {told.started.run for told in (log.run, log.twin) if told}
         left = (self._at_hand - shown) & log.runs.keys()
         if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
@@ -115,16 +128,17 @@ class AttachedActions(Host):
 
         if self._record and str(self._record.path) != path:
             self._record = None
-        if path and not self.forwarded and self._record is None:
+        if path and not self._forwarded and self._record is None:
             with suppress(UserError):
                 self._record = Trace.open(Path(path))
         return self._record
 
     def _mirror(self) -> None:
-        log = self.frame.log
-        self.frame = replace(self.frame, knobs=log.knobs, vectors=log.vectors)
+        log = self.app.frame.log
+        self.app.frame = replace(self.app.frame, knobs=log.knobs, vectors=log.vectors)
         if began := log.started:
-            self.wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, log.knobs)
+            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, log.knobs)
+            self.app.requests.adopt_text(wrote)
 
     # --- What the keys do ------------------------------------------------------------------------------------
 
@@ -132,18 +146,18 @@ class AttachedActions(Host):
         """The engine ends too, unless this screen only watches it."""
         first = self.standing is not None and not self.standing.screens  # not let in yet, and nobody else is there
         self.ending = self.in_control or first
-        self.exit()
+        self.app.exit()
 
     def action_detach(self) -> None:
         if self.standing is None:
-            self.refuse("there is no engine to come back to: q quits")
+            self.app.refuse("there is no engine to come back to: q quits")
         elif self._outlives:
-            self.exit()
+            self.app.exit()
         else:
-            self.refuse("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
+            self.app.refuse("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
 
     def action_control(self) -> None:
         if self.in_control:
-            self.refuse("this screen is in control")
+            self.app.refuse("this screen is in control")
         else:
-            self.tell(TakeControl())
+            self.app.tell(TakeControl())

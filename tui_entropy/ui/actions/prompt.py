@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
-from tui_entropy.records.commands import Write
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.records.commands import Branch, Write
+from tui_entropy.ui.dialogs.pasted_text import typed_as
+from tui_entropy.ui.keys.needs import GONE
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
 
 if TYPE_CHECKING:
@@ -15,79 +20,147 @@ if TYPE_CHECKING:
 MAX_TOKENS = 512
 
 
-class PromptActions(Host):
-    """The part of the app that opens the box and takes what is sent. The app has the rest of what is named here."""
+class PromptActions(Actions[EngineHost]):
+    """What the box is opened for, what is typed in it, and what becomes of what is sent."""
 
-    prompt_box: PromptBox | None = None
+    def __init__(self, app: EngineHost) -> None:
+        super().__init__(app)
+        self.box: PromptBox | None = None
+        self._take: Callable[[Prompt], bool] = self._write_anew
+        """What takes what is sent; whether it did."""
+
+    def may(self, action: str, arguments: tuple[Any, ...]) -> bool:
+        return action != "recall" or self.box is None or self.box.may_recall(int(arguments[0]))
 
     async def open_box(
-        self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text"
+        self,
+        purpose: Purpose,
+        take: Callable[[Prompt], bool],
+        given: Prompt | None = None,
+        at: int | None = None,
+        first: str = "text",
     ) -> None:
-        """given: what stands in it; None for what was left of the last new prompt.
+        """take: gets what is sent; the box stays open where it says False.
+        given: what stands in it; None for what was left of the last new prompt.
         at: the character where the caret stands, None for the end. first: the field it is in, 'text' or 'system'.
         """
-        self.action_close_page()
-        if self.prompt_box is None:
+        self.app.close_page()
+        if self.box is None:
             from tui_entropy.ui.dialogs.prompt_box import History, PromptBox  # Textual's editor comes with it
 
-            card, wrote = self.frame.log.card, self.wrote
+            card, wrote = self.app.frame.log.card, self.app.requests.wrote
             chat = (card is None or card.has_chat_template) and (wrote is None or wrote.chat is not False)
-            self.prompt_box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
-            await self.base.mount(self.prompt_box, before="#hints")
-        self.prompt_box.open(purpose, given, at, first)
-        self.show(box=self.prompt_box.has)
+            self.box = PromptBox(Prompt("", wrote.system if wrote else None, chat), History())
+            await self.app.base.mount(self.box, before="#hints")
+        self._take = take
+        self.box.open(purpose, given, at, first)
+        self.app.show(box=self.box.has)
+
+    # --- What it is opened for -------------------------------------------------------------------------------
 
     async def action_prompt(self) -> None:
-        await self.open_box(Purpose.NEW)
+        await self.open_box(Purpose.NEW, self._write_anew)
 
-    def action_close_prompt(self) -> None:
-        if self.prompt_box:
-            self.focus_on("stream")
-            self.prompt_box.display = False
+    async def action_edit_prompt(self) -> None:
+        began = self.app.frame.log.started
+        if began is None:
+            self.app.refuse("nothing was asked yet: i asks for a prompt")
+            return
+        given = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat)
+        await self.open_box(Purpose.PROMPT, self._write_from_edited, given)
+
+    async def action_edit(self) -> None:
+        """The text that was written, with the caret at the cursor."""
+        frame, texts = self.app.frame, self.app.frame.log.steps.texts
+        if not frame.log.started or not texts:
+            self.app.refuse("nothing is written yet that could be edited: I edits the prompt")
+            return
+        at = len(texts) if frame.following or frame.cursor is None else frame.cursor
+        text = Prompt(typed_as("".join(texts)), None, False)
+        await self.open_box(Purpose.EDIT, self._write_on_from, text, at=sum(map(len, texts[:at])))
+
+    # --- What becomes of what is sent ------------------------------------------------------------------------
 
     def action_send(self) -> None:
-        box = self.prompt_box
-        if box is None or (prompt := box.typed()) is None:
-            return
-        match box.purpose:
-            case Purpose.EDIT:
-                sent = self.take_edit(prompt.prompt)
-            case Purpose.LANE:
-                sent = self.take_lane(prompt)
-            case purpose:
-                sent = self._write_from(prompt, self.frame.log.run_number if purpose is Purpose.PROMPT else None)
-        if sent:
-            box.sent()
+        if self.box is not None and (prompt := self.box.typed()) is not None and self._take(prompt):
+            self.box.sent()
             self.action_close_prompt()
 
-    def _write_from(self, prompt: Prompt, parent: int | None) -> bool:
-        began = self.frame.log.started
-        if parent and began and (prompt.prompt, prompt.system) == (began.prompt, began.system):
-            self.refuse("nothing is changed: g writes from this prompt again")
-            return False
-        limit = self.wrote.max_tokens if self.wrote else MAX_TOKENS
-        self.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, self.frame.knobs, parent=parent))
-        if self.frame.log.state in ("failed", "lost"):
-            self.say("the engine is gone: E starts it again, and then this prompt is written")
+    def _write_anew(self, prompt: Prompt, parent: int | None = None) -> bool:
+        wrote, frame = self.app.requests.wrote, self.app.frame
+        limit = wrote.max_tokens if wrote else MAX_TOKENS
+        self.app.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, frame.knobs, parent=parent))
+        if self.app.frame.log.state in GONE:
+            self.app.say("the engine is gone: E starts it again, and then this prompt is written")
         return True
 
+    def _write_from_edited(self, prompt: Prompt) -> bool:
+        log = self.app.frame.log
+        if log.started and (prompt.prompt, prompt.system) == (log.started.prompt, log.started.system):
+            self.app.refuse("nothing is changed: g writes from this prompt again")
+            return False
+        return self._write_anew(prompt, log.run_number)
+
+    def _write_on_from(self, typed: Prompt) -> bool:
+        """From where the text was changed; whether it was."""
+        log = self.app.frame.log
+        texts = log.steps.texts
+        if typed.prompt == typed_as("".join(texts)):
+            self.app.refuse("nothing is changed, so nothing is written")
+            return False
+        kept, rest = edited(texts, typed.prompt)
+        self.app.tell(Branch(log.run_number, kept, text=rest, pause=log.state == "paused"))
+        self.app.say(f"{kept} of {len(texts)} tokens are kept, and what you typed comes after them")
+        return True
+
+    # --- In the box ------------------------------------------------------------------------------------------
+
+    def action_close_prompt(self) -> None:
+        if self.box:
+            self.app.focus_on("stream")
+            self.box.display = False
+
     def action_newline(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.newline()
+        if self.box:
+            self.box.newline()
 
     def action_recall(self, by: int) -> None:
-        if self.prompt_box:
-            self.prompt_box.recall(by)
-            self.show(box=self.prompt_box.has)
+        if self.box:
+            self.box.recall(by)
+            self.app.show(box=self.box.has)
 
     def action_chat_or_raw(self) -> None:
-        card = self.frame.log.card
-        if self.prompt_box and not self.prompt_box.chat and card and not card.has_chat_template:
-            self.refuse("this model has no chat template: it writes on from raw text")
-        elif self.prompt_box:
-            self.prompt_box.toggle_mode()
-            self.show(box=self.prompt_box.has)
+        card = self.app.frame.log.card
+        if self.box and not self.box.chat and card and not card.has_chat_template:
+            self.app.refuse("this model has no chat template: it writes on from raw text")
+        elif self.box:
+            self.box.toggle_mode()
+            self.app.show(box=self.box.has)
 
     def action_system(self) -> None:
-        if self.prompt_box:
-            self.prompt_box.switch_field()
+        if self.box:
+            self.box.switch_field()
+
+
+def edited(texts: list[str], new: str) -> tuple[int, str]:
+    """How many of the tokens stay, and what comes after them. What was not touched is as it was, letter by letter,
+    also what an editor could not show.
+
+    texts: what each token completes. new: all of it, as it came out of an editor that was given `typed_as`.
+    """
+    before = "".join(texts)
+    shown = typed_as(before)
+    same = _alike(shown, new)
+    after = _alike(shown[same:][::-1], new[same:][::-1])
+    whole = before[:same] + new[same : len(new) - after] + before[len(before) - after :]
+    ends = list(accumulate(map(len, texts)))
+    kept = sum(end <= same for end in ends)
+    while kept and not texts[kept - 1]:  # it waits for the rest of a character that is no longer there
+        kept -= 1
+    return kept, whole[ends[kept - 1] if kept else 0 :]
+
+
+def _alike(one: str, other: str) -> int:
+    """How many letters the two begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -1,125 +1,168 @@
-"""What the keys do at a stop and on an earlier step: another token, another text, and how far to write on."""
+"""What is written: when, how far, and at a stop or on an earlier step another token or another text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records.commands import Advance, Branch
-from tui_entropy.ui.dialogs.ask_line import spelled
-from tui_entropy.ui.drawing.glyphs import visible, visible_bytes, visible_token
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.records.commands import Advance, Branch, Continue, Pause, Stop
+from tui_entropy.ui.actions.knobs import KnobActions
+from tui_entropy.ui.actions.prompt import PromptActions
+from tui_entropy.ui.dialogs.ask_line import number, spelled
+from tui_entropy.ui.drawing.glyphs import visible_bytes, visible_token
+from tui_entropy.ui.keys import knob_steps
+from tui_entropy.ui.keys.needs import GOING, GONE
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
 
-if TYPE_CHECKING:
-    from tui_entropy.ui.protocol.remark import Check
-
-
-CAN_WRITE = ("reading", "writing", "paused")
+BUSY = ("reading", "writing")
 NOTHING_CHOSEN = "nothing is chosen: space pauses, left goes back, up and down choose; enter writes on from there"
 
 
-class StopActions(Host):
-    """The part of the app that steers token by token. The app has the rest of what is named here."""
+def say_why_not(app: EngineHost) -> None:
+    """Why nothing can be written on now."""
+    reasons = {
+        "starting": "the engine is still starting",
+        "loading": "the model is still loading",
+        "ready": "nothing is being written: i asks for a prompt",
+        "ended": "this text has ended: g writes it again, i asks for a new prompt",
+    }
+    app.refuse(reasons.get(app.frame.log.state, "the engine is gone: E starts it again"))
 
-    # --- How far ---------------------------------------------------------------------------------------------
 
-    def _advance(self, wanted: Advance) -> None:
-        if self.frame.log.state in CAN_WRITE:
-            self.tell(wanted)
+def advance(app: EngineHost, wanted: Advance) -> None:
+    """Write that far, where anything can be written."""
+    if app.frame.log.state in GOING:
+        app.tell(wanted)
+    else:
+        say_why_not(app)
+
+
+class WriteActions(Actions[EngineHost]):
+    """When it is written, and how far."""
+
+    def action_pause(self) -> None:
+        if self.app.frame.log.state in BUSY:
+            self.app.tell(Pause())
+        elif self.app.frame.log.state == "paused":
+            self.app.tell(Continue())
         else:
-            self.say_why_not()
+            say_why_not(self.app)
+
+    def action_stop(self) -> None:
+        if self.app.frame.log.state in GOING:
+            self.app.tell(Stop())
+        else:
+            say_why_not(self.app)
+
+    def action_again(self, by: int) -> None:
+        """The same prompt, with the seed moved on by this much."""
+        frame, wrote = self.app.frame, self.app.requests.wrote
+        if frame.log.state in GONE or wrote is None:
+            say_why_not(self.app)
+            return
+        knobs = knob_steps.adjusted(frame.knobs, "seed", by) if by else frame.knobs
+        self.app.show(knobs=knobs)
+        self.app.write(changed(wrote, knobs=knobs))
+        self.app.say(f"once more with seed {knobs.seed}")
+
+    def action_restart(self) -> None:
+        if self.app.frame.log.state in GONE:
+            self.app.begin_engine()
+            self.app.say("starting the engine again; what was written stays until something new is")
+        else:
+            self.app.refuse("the engine is up; E starts it again when it is gone")
 
     def action_advance(self) -> None:
-        self._advance(Advance(1))
+        advance(self.app, Advance(1))
 
     def action_until(self, end: str) -> None:
-        self._advance(Advance(until=end))
+        advance(self.app, Advance(until=end))
 
     def action_write_some(self) -> None:
-        if self.frame.log.state in CAN_WRITE:
-            self.ask("write how many tokens?", lambda text: self._advance(Advance(int(text))), check=number(1, 10**6))
+        if self.app.frame.log.state in GOING:
+            self.app.ask(
+                "write how many tokens?",
+                lambda text: advance(self.app, Advance(int(text))),
+                check=number(1, 10**6),
+            )
         else:
-            self.say_why_not()
+            say_why_not(self.app)
 
-    def action_jump(self) -> None:
-        last = self.frame.last + 1
-        if last < 1:
-            self.refuse("there is no step yet to jump to")
-            return
-        self.ask("jump to which step?", lambda text: self.go_to(int(text) - 1), check=number(1, last))
 
-    # --- Which token -----------------------------------------------------------------------------------------
+class StepActions(Actions[EngineHost]):
+    """Which token is written at the step under the cursor."""
 
-    def action_select(self, by: int) -> None:
-        if self.page is None:
-            self.show(**self.frame.selecting(by))
+    def __init__(self, app: EngineHost, knobs: KnobActions, prompts: PromptActions) -> None:
+        super().__init__(app)
+        self._knobs, self._prompts = knobs, prompts
 
     @property
     def _may_branch(self) -> bool:
         """Whether another way can be taken from the step under the cursor; else it is said why not."""
-        if self.frame.second and self.frame.log.twin:
-            self.refuse("another token is taken in the first lane: tab goes there")
+        if self.app.frame.second and self.app.frame.log.twin:
+            self.app.refuse("another token is taken in the first lane: tab goes there")
             return False
-        if self.frame.step is None or self.frame.log.state not in (*CAN_WRITE, "ended"):
-            self.say_why_not()
+        if self.app.frame.step is None or self.app.frame.log.state not in (*GOING, "ended"):
+            say_why_not(self.app)
             return False
         return True
 
-    def branch(self, **how: Any) -> None:
+    def _branch(self, **how: Any) -> None:
         """Write on from before the step under the cursor; where writing rests, it rests again after that."""
-        frame = self.frame
+        frame = self.app.frame
         assert frame.cursor is not None
-        self.tell(Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused", **how))
-        self.show(token=0)
+        self.app.tell(Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused", **how))
+        self.app.show(token=0)
 
     async def action_take(self) -> None:
         """The chosen candidate, or what is there: to go back and on again unchanged."""
-        frame, step, chosen = self.frame, self.frame.step, self.frame.candidate
+        frame, step, chosen = self.app.frame, self.app.frame.step, self.app.frame.candidate
         if step is None and frame.log.state not in ("failed", "lost"):
-            await self.action_prompt()
+            await self._prompts.action_prompt()
         elif not self._may_branch or step is None:
             return
         elif frame.held_up and (chosen is None or chosen.token_id == step.token_id):
-            self._advance(Advance(1))
+            advance(self.app, Advance(1))
         elif chosen is None and frame.following:
-            self.refuse(NOTHING_CHOSEN)
+            self.app.refuse(NOTHING_CHOSEN)
         else:
-            self.branch(token_ids=(chosen.token_id,) if chosen else ())
+            self._branch(token_ids=(chosen.token_id,) if chosen else ())
 
     def action_ban(self) -> None:
         """The chosen candidate, else the token that is there, at this step; what is banned here already stays so."""
-        frame, step = self.frame, self.frame.step
+        frame, step = self.app.frame, self.app.frame.step
         if self._may_branch and step is not None:
             here = [c.token_id for c in step.candidates if c.cut == "banned" and c.token_id not in frame.knobs.banned]
             token_id, name = self._meant
-            self.branch(ban=tuple(dict.fromkeys([*(here if frame.held_up else []), token_id])))
-            self.say(f"{name} is banned at step {step.index + 1}; X bans from there on")
+            self._branch(ban=tuple(dict.fromkeys([*(here if frame.held_up else []), token_id])))
+            self.app.say(f"{name} is banned at step {step.index + 1}; X bans from there on")
 
     def action_ban_on(self) -> None:
         if not self._may_branch:
             return
-        knobs, (token_id, name) = self.frame.knobs, self._meant
+        knobs, (token_id, name) = self.app.frame.knobs, self._meant
         allowed = tuple(one for one in knobs.banned if one != token_id)
         ban = allowed == knobs.banned
-        self.set_knobs(changed(knobs, banned=(*allowed, token_id) if ban else allowed))
-        if ban and not self.frame.held_up:
-            self.branch()
-        self.say(f"{name} is {'banned from here on; X on it' if ban else 'allowed again; X'} undoes that")
+        self._knobs.set(changed(knobs, banned=(*allowed, token_id) if ban else allowed))
+        if ban and not self.app.frame.held_up:
+            self._branch()
+        self.app.say(f"{name} is {'banned from here on; X on it' if ban else 'allowed again; X'} undoes that")
 
     @property
     def _meant(self) -> tuple[int, str]:
         """Id and name of the chosen candidate, else of the token that is there."""
-        chosen = self.frame.candidate or self.frame.step
+        chosen = self.app.frame.candidate or self.app.frame.step
         assert chosen
-        return chosen.token_id, visible_token(chosen.token_id, chosen.data, self.frame.paint.ascii)
+        return chosen.token_id, visible_token(chosen.token_id, chosen.data, self.app.frame.paint.ascii)
 
     def action_force(self) -> None:
-        frame = self.frame
+        frame = self.app.frame
         if not self._may_branch or frame.cursor is None:
             return
-        self.show(following=frame.following and frame.held_up)
+        self.app.show(following=frame.following and frame.held_up)
         wanted = Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused")
 
         def check(typed: str) -> Remark:
@@ -127,22 +170,8 @@ class StopActions(Host):
                 return Remark("type what is written there, a space in front of a word too; \\n is a newline", 0)
             return Remark(f"writes {visible_bytes(spelled(typed).encode(), frame.paint.ascii)}")
 
-        self.ask(
+        self.app.ask(
             f"force from step {frame.cursor + 1} on:",
-            lambda typed: self.tell(changed(wanted, text=spelled(typed))),
+            lambda typed: self.app.tell(changed(wanted, text=spelled(typed))),
             check=check,
         )
-
-
-def number(least: int, most: int) -> Check:
-    """Of an answer that must be a whole number."""
-
-    def check(text: str) -> Remark:
-        wrong = next((at for at, letter in enumerate(text) if letter not in "0123456789"), None)
-        if wrong is not None:
-            return Remark(f"{visible(text[wrong], True, True)} is no digit: type a whole number", wrong)
-        if not text or not least <= int(text) <= most:
-            return Remark(f"a number from {least} to {most}", 0)
-        return Remark()
-
-    return check

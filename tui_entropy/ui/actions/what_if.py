@@ -8,26 +8,28 @@ from typing import TYPE_CHECKING
 from tui_entropy.records.commands import Reconsider
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.host import EngineHost
 
 if TYPE_CHECKING:
     from tui_entropy.ui.views.frame import Frame
 
 
-class WhatIf(Host):
-    """The part of the app that asks for it, one question at a time; the newest is asked once the last is answered."""
+class WhatIf:
+    """Asks for it, one question at a time; the newest is asked once the last is answered."""
 
-    asked_what_if: Reconsider | None = None
-    """What is not answered yet."""
-    _known: tuple[Reconsider, Step | None] | None = None
-    """The last question, and what came of it: None where it was refused."""
-    _usual: Knobs | None = None
-    """As they were before they were turned while looking back; None while nothing is supposed."""
+    def __init__(self, app: EngineHost) -> None:
+        self._app = app
+        self._pending: Reconsider | None = None
+        """What is not answered yet."""
+        self._known: tuple[Reconsider, Step | None] | None = None
+        """The last question, and what came of it: None where it was refused."""
+        self._usual: Knobs | None = None
+        """As they were before they were turned while looking back; None while nothing is supposed."""
 
     def suppose(self, knobs: Knobs) -> None:
         """Knobs are about to be turned, from these. It means something while writing rests and the cursor is on what
         is written."""
-        frame = self.frame
+        frame = self._app.frame
         if self._usual is None and frame.log.state == "paused" and not frame.following:
             self._usual = knobs
 
@@ -46,14 +48,14 @@ class WhatIf(Host):
             return None
         return Reconsider(frame.log.run_number, at, frame.knobs)
 
-    def ask_what_if(self) -> None:
-        question = self._question(self.frame)
-        if question and self.asked_what_if is None and (self._known is None or self._known[0] != question):
-            self.asked_what_if = question
-            self.tell(question)
+    def ask(self) -> None:
+        question = self._question(self._app.frame)
+        if question and self._pending is None and (self._known is None or self._known[0] != question):
+            self._pending = question
+            self._app.tell(question)
 
     def reconsidered(self, step: Step | None) -> None:
         """The answer to what was asked; None where something was refused, which is not asked again."""
-        asked, self.asked_what_if = self.asked_what_if, None
+        asked, self._pending = self._pending, None
         if asked and (step is None or (asked.run, asked.step) == (step.run, step.index)):
             self._known = asked, step

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tui_entropy.records.commands import Write
     from tui_entropy.records.model import ModelSpec
-    from tui_entropy.ui.app.app import InspectorApp
+    from tui_entropy.ui.app.viewer import Viewer
 
 GIL_SECONDS = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
@@ -93,7 +93,7 @@ def driver(diff: bool) -> type[Driver] | None:
     return DiffingDriver if diff else PlainDriver
 
 
-def stay(app: InspectorApp, mouse: bool) -> None:
+def stay(app: Viewer, mouse: bool) -> None:
     sys.setswitchinterval(GIL_SECONDS)
     app.run(mouse=mouse)
     if app.failure is not None:

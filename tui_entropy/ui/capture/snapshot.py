@@ -21,8 +21,8 @@ from textual.strip import Strip
 from tui_entropy.core.errors import UserError
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
-from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.keymap import PAGES
@@ -76,7 +76,7 @@ def sized(text: str) -> tuple[int, int]:
 # --- What is on a screen -----------------------------------------------------------------------------------------
 
 
-def screen(app: InspectorApp) -> list[Strip]:
+def screen(app: Viewer) -> list[Strip]:
     """Every row, with each view as it is now."""
     for view in app.views:
         view.show(app.frame)
@@ -147,14 +147,14 @@ async def picture(app: ReplayApp, wish: Snapshot) -> None:
     async with on_stage(app, wish.size) as pilot:
         app.come_to(following=wish.token is None, cursor=None if wish.token is None else wish.token - 1)
         if wish.page:
-            app.action_open(wish.page)
+            app.open_page(wish.page)
             await pilot.pause()
         app.come_to()
         save(wish.file, screen(app), app.frame.paint.theme.dark)
 
 
 @asynccontextmanager
-async def on_stage(app: InspectorApp, size: tuple[int, int]) -> AsyncIterator[Pilot[Any]]:
+async def on_stage(app: Viewer, size: tuple[int, int]) -> AsyncIterator[Pilot[Any]]:
     """The app running without a terminal, laid out for this size."""
     async with app.run_test(size=size) as pilot:
         await pilot.pause()

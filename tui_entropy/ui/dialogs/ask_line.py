@@ -11,6 +11,7 @@ from textual.strip import Strip
 from tui_entropy.core.errors import UserError
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.views.frame import Frame
@@ -24,6 +25,20 @@ def spelled(typed: str) -> str:
     """What was meant: `\\n` is a newline, `\\t` a tab, `\\\\` a backslash. Any other backslash is one."""
     parts = typed.split("\\\\")
     return "\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts)
+
+
+def number(least: int, most: int) -> Check:
+    """Of an answer that must be a whole number."""
+
+    def check(text: str) -> Remark:
+        wrong = next((at for at, letter in enumerate(text) if letter not in "0123456789"), None)
+        if wrong is not None:
+            return Remark(f"{visible(text[wrong], True, True)} is no digit: type a whole number", wrong)
+        if not text or not least <= int(text) <= most:
+            return Remark(f"a number from {least} to {most}", 0)
+        return Remark()
+
+    return check
 
 
 class Ask(View, can_focus=True):
@@ -104,19 +119,19 @@ class Ask(View, can_focus=True):
         self.write(event.text.replace("\r\n", "\n").replace("\n", "\\n"))
 
 
-class Asking(Host):
-    """The part of the app that asks. The app has `show`, `say`, `place`."""
+class Questions(Actions[Host]):
+    """The question that is open, and what was answered to those before."""
 
-    if TYPE_CHECKING:
-        answers: dict[str, list[str]]
+    def __init__(self, app: Host) -> None:
+        super().__init__(app)
+        self.question: Ask | None = None
+        self._answers: dict[str, list[str]] = {}
         """First word of a question -> what was answered, oldest first."""
-
-    question: Ask | None = None
 
     @property
     def asking(self) -> bool:
         """Whether a question is on the screen that is seen."""
-        return self.question is not None and self.question.is_attached and self.question.screen is self.screen
+        return self.question is not None and self.question.is_attached and self.question.screen is self.app.screen
 
     def ask(
         self, question: str, take: Callable[[str], None], text: str = "", check: Check = lambda _: Remark()
@@ -126,17 +141,17 @@ class Asking(Host):
         text: the answer to begin with. check: asked at every key; what it says stands under the answer.
         """
         self.action_no_answer()
-        answers = self.answers.setdefault(question.split(" ")[0], [])
+        answers = self._answers.setdefault(question.split(" ")[0], [])
         self.question = Ask(question, take, text, check, answers)
-        self.question.frame = self.frame
-        self.screen.mount(self.question, before="#hints")
-        self.call_after_refresh(self._attend, self.question)
+        self.question.frame = self.app.frame
+        self.app.screen.mount(self.question, before="#hints")
+        self.app.call_after_refresh(self._attend, self.question)
 
     def _attend(self, question: Ask) -> None:
         if question.is_attached:
             question.focus()
             question.redraw()
-        self.show(place=self.place)
+        self.app.show(place=self.app.place)
 
     def action_answer(self) -> None:
         question = self.question
@@ -148,7 +163,7 @@ class Asking(Host):
         try:
             question.take(question.text)
         except UserError as mistake:
-            self.refuse(str(mistake))
+            self.app.refuse(str(mistake))
 
     def action_no_answer(self) -> None:
         if self.question is not None:
@@ -157,7 +172,7 @@ class Asking(Host):
             self.question = None
             if where is not None and (streams := where.query("#stream")):
                 streams.first().focus()
-            self.show(place=self.place)
+            self.app.show(place=self.app.place)
 
     def action_earlier_answer(self, by: int) -> None:
         if self.question is not None:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from textual import events
+from textual.actions import parse
 from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
 
+from tui_entropy.ui.keys.keymap import KEYS, holds
+from tui_entropy.ui.protocol.actions import PREFIX, Actions, table_of
+
 if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
 FROM_A_PERSON = (events.InputEvent, events.Paste, events.Resize)
+PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
+"""(action, arguments) -> the pane that must have the focus."""
+NAMES = {name for name, _ in PLACES}
+"""Every action that a key has, in any app."""
 
 
 class Dispatch(App[None]):
-    """An app whose actions happen one after the other, each when what the one before opened is there, and none once
-    leaving has begun.
+    """An app whose actions are those of its parts, and happen one after the other, each when what the one before
+    opened is there, and none once leaving has begun.
 
     A terminal delivers several keys in one read, so a key may arrive in any state: while a page opens, while the run
     is switched, after the one that quits. Bindings, palette and clicks on key hints come through `run_action`, what
     an action puts off comes through `call_later` and `call_after_refresh`; so what holds at any moment is seen to
     here, and no action has to ask.
+
+    What a key does is looked up here too: in the parts that the app was given, then in Textual. An action of the key
+    table that neither has is one that this app lacks, and says so.
     """
 
     leaving = False
@@ -41,14 +53,56 @@ class Dispatch(App[None]):
         if not (self.leaving and isinstance(event, FROM_A_PERSON)):
             await super().on_event(event)
 
-    async def run_action(self, action: Any, *places: Any, **more: Any) -> bool:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.actions: dict[str, Callable[..., Any]] = {}
+        """Action -> what does it."""
+        self._owners: dict[str, Actions[Any]] = {}
+
+    def give(self, *parts: Actions[Any]) -> None:
+        """The parts whose actions are the app's."""
+        table = table_of(parts)
+        self._owners = {name: part for name, (part, _) in table.items()}
+        self.actions = {name: act for name, (_, act) in table.items()}
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """As in Frame, of this moment."""
+
+    @abstractmethod
+    def lack(self, action: str) -> None:
+        """Say why a key does nothing here: no part of this app has its action."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not holds(PLACES.get((action, parameters), ""), self.place):
+            return False
+        return action not in self._owners or self._owners[action].may(action, parameters)
+
+    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
         if self.leaving:
             return True
-        handled = await super().run_action(action, *places, **more)
+        namespace, name, arguments = parse(action) if isinstance(action, str) else action
+        here = namespace == "app" or (not namespace and default_namespace in (None, self))
+        if here and (name in self.actions or self._lacks(name)):
+            handled = bool(self.check_action(name, arguments))
+            if handled:
+                await self._act(name, arguments)
+        else:
+            handled = await super().run_action(action, default_namespace, namespaces)
         opening, self._opening = self._opening, None
         if opening is not None and not self.leaving:
             await opening
         return handled
+
+    def _lacks(self, name: str) -> bool:
+        return name in NAMES and not hasattr(self, PREFIX + name)
+
+    async def _act(self, name: str, arguments: tuple[object, ...]) -> None:
+        if (act := self.actions.get(name)) is None:
+            self.lack(name)
+        elif isawaitable(done := act(*arguments)):
+            await done
 
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:
         opened = super().push_screen(screen, *how, **more)

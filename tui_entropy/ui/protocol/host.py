@@ -1,63 +1,95 @@
-"""What every part of the app can count on. The parts stand in files of their own; together they are InspectorApp."""
+"""Host: the app as its actions see it. EngineHost: the same where an engine writes the text."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tui_entropy.ui.protocol.remark import Check
 
 if TYPE_CHECKING:
     from textual.screen import Screen
+    from textual.timer import Timer
 
-    from tui_entropy.records.commands import Command, Load, Write
-    from tui_entropy.records.sampling import Knobs
-    from tui_entropy.ui.protocol.dispatch import Dispatch
-    from tui_entropy.ui.protocol.prompt import Prompt, Purpose
-    from tui_entropy.ui.protocol.remark import Check
+    from tui_entropy.records.commands import Command, Write
+    from tui_entropy.ui.protocol.requests import Requests
     from tui_entropy.ui.views.frame import Frame
     from tui_entropy.ui.views.view import View
 
-    class OpenPage(Protocol):
-        """A view on the whole screen, as those see it that only ask which one it is."""
 
-        called: str
-        views: tuple[View, ...]
+class OpenPage(Protocol):
+    """A view on the whole screen, as those see it that only ask which one it is."""
 
-    class Host(Dispatch):
-        frame: Frame
-        load: Load
-        wrote: Write | None
-        """What was asked for last."""
-        page: OpenPage | None
+    called: str
+    views: tuple[View, ...]
+
+
+class Host(Protocol):
+    """The app on any log: what is shown, how that changes, and how a person is spoken to."""
+
+    frame: Frame
+
+    @property
+    def screen(self) -> Screen[Any]: ...
+    @property
+    def base(self) -> Screen[Any]:
+        """The screen under whatever is open over it."""
+        ...
+
+    @property
+    def page(self) -> OpenPage | None:
         """The one that is open."""
+        ...
 
-        @property
-        def base(self) -> Screen[Any]: ...
-        @property
-        def place(self) -> str: ...
-        def show(self, **changes: Any) -> None: ...
-        def say(self, sentence: str, seconds: float = 0) -> None: ...
-        def refuse(self, sentence: str) -> None: ...
-        def say_why_not(self) -> None: ...
-        def tell(self, command: Command) -> None: ...
-        def write(self, wanted: Write) -> None: ...
-        def begin_engine(self) -> None: ...
-        def forget_terminal(self) -> None: ...
-        def go_to(self, index: int) -> None: ...
-        def focus_on(self, name: str) -> None: ...
-        def set_knobs(self, knobs: Knobs) -> None: ...
-        def ask(self, question: str, take: Any, text: str = "", check: Check = ...) -> None: ...
-        def take_edit(self, text: str) -> bool: ...
-        def take_lane(self, prompt: Prompt) -> bool: ...
-        async def open_box(
-            self, purpose: Purpose, given: Prompt | None = None, at: int | None = None, first: str = "text"
-        ) -> None: ...
-        async def action_prompt(self) -> None: ...
-        async def perform(self, action: str) -> None: ...
-        def action_select(self, by: int) -> None: ...
-        def action_vector(self, number: int) -> None: ...
-        def action_open(self, name: str) -> None: ...
-        def action_close_page(self) -> None: ...
+    @property
+    def place(self) -> str:
+        """As in Frame, of this moment."""
+        ...
 
-else:
+    def show(self, **changes: Any) -> None:
+        """A frame with these changes, on every pane that can be seen."""
 
-    class Host:
-        """At run time the app has all of it."""
+    def say(self, sentence: str, seconds: float = ...) -> None:
+        """What was done, or what there is to know, for a while."""
+
+    def refuse(self, sentence: str) -> None:
+        """Why nothing was done: for a while, and no longer than that is so."""
+
+    def ask(self, question: str, take: Callable[[str], None], text: str = "", check: Check = ...) -> None:
+        """As in Questions."""
+
+    def go_to(self, index: int) -> None:
+        """Look at a step. The last step and anything beyond it means following."""
+
+    def go_to_run(self, run: int) -> None:
+        """Look at another run."""
+
+    def focus_on(self, name: str) -> None:
+        """The pane of that id, with any page closed."""
+
+    def open_page(self, name: str) -> None: ...
+    def close_page(self) -> None: ...
+    def close(self, screen: Screen[Any]) -> None: ...
+    def forget_terminal(self) -> None: ...
+
+    # As Textual's App has them.
+    def push_screen(self, screen: Any) -> Any: ...
+    def call_after_refresh(self, callback: Callable[..., Any], *args: Any) -> bool: ...
+    def set_timer(self, delay: float, callback: Callable[[], Any], /) -> Timer: ...
+    def refresh(self, *, layout: bool = False) -> Any: ...
+    def copy_to_clipboard(self, text: str) -> None: ...
+    def exit(self) -> None: ...
+
+
+class EngineHost(Host, Protocol):
+    """The app on a log that an engine writes, which can be told what to do. A recording has no such app, so what
+    needs one here acts on no recording."""
+
+    @property
+    def requests(self) -> Requests: ...
+
+    def tell(self, command: Command) -> None: ...
+    def write(self, wanted: Write) -> None:
+        """Begin a text, now or when the model is up."""
+
+    def begin_engine(self) -> None: ...

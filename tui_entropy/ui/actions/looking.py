@@ -1,0 +1,73 @@
+"""Looking: at which step, token, layer and head, in which unit, under which tint."""
+
+from __future__ import annotations
+
+from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.ui.dialogs.ask_line import number
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.host import Host
+
+TINTS = tuple(
+    BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank", "window perplexity", "head entropy")
+)
+"""The series that most people want to tint by."""
+
+
+class LookActions(Actions[Host]):
+    """What changes on the usual screen and nowhere else."""
+
+    # --- At which step ---------------------------------------------------------------------------------------
+
+    def action_move(self, by: int) -> None:
+        self.app.go_to((self.app.frame.cursor or 0) + by)
+
+    def action_first(self) -> None:
+        self.app.go_to(0)
+
+    def action_follow(self) -> None:
+        self.app.show(following=True)
+
+    def action_jump(self) -> None:
+        last = self.app.frame.last + 1
+        if last < 1:
+            self.app.refuse("there is no step yet to jump to")
+            return
+        self.app.ask("jump to which step?", lambda text: self.app.go_to(int(text) - 1), check=number(1, last))
+
+    # --- At what of it ---------------------------------------------------------------------------------------
+
+    def action_select(self, by: int) -> None:
+        if self.app.page is None:
+            self.app.show(**self.app.frame.selecting(by))
+
+    def action_layer(self, by: int) -> None:
+        if card := self.app.frame.log.card:
+            self.app.show(layer=min(max(self.app.frame.layer + by, 1), card.n_layers))
+
+    def action_head(self, by: int) -> None:
+        if card := self.app.frame.log.card:
+            head = min(max((self.app.frame.head or 0) + by, 0), card.n_heads)
+            self.app.show(head=head or None)
+
+    # --- How -------------------------------------------------------------------------------------------------
+
+    def action_tint(self) -> None:
+        """The next of the usual ones; the one chosen on the numbers page comes last."""
+        frame = self.app.frame
+        beside = [BY_NAME["kl"]] if frame.log.run.shadow else []
+        round = list(dict.fromkeys([*TINTS, *beside, frame.chosen, frame.tint]))
+        self.app.show(tint=round[(round.index(frame.tint) + 1) % len(round)])
+
+    def action_unit(self) -> None:
+        self.app.show(bits=not self.app.frame.bits)
+
+    def action_raw(self) -> None:
+        self.app.show(raw=not self.app.frame.raw)
+
+    def action_copy(self) -> None:
+        text = "".join(self.app.frame.log.steps.texts)
+        if not text:
+            self.app.refuse("nothing is written yet that could be copied")
+            return
+        self.app.copy_to_clipboard(text)
+        self.app.say(f"sent to the clipboard: the text that was written, {len(text)} characters")

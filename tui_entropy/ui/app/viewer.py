@@ -1,0 +1,320 @@
+"""Viewer: the screen on a log, wherever its events come from. Frames go out at `show`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from textual.app import ComposeResult, SystemCommand
+from textual.containers import Container
+from textual.driver import Driver
+from textual.screen import Screen
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.state.session_view import SessionView
+from tui_entropy.ui.actions.branching import BranchPageActions
+from tui_entropy.ui.actions.comparison import LaneOptions
+from tui_entropy.ui.actions.knobs import KnobStripActions
+from tui_entropy.ui.actions.looking import LookActions
+from tui_entropy.ui.actions.pages import PageActions
+from tui_entropy.ui.actions.panes import PaneActions
+from tui_entropy.ui.app.notices import NOTICE_SECONDS, Notices
+from tui_entropy.ui.app.repaint import RepaintScheduler
+from tui_entropy.ui.dialogs.ask_line import Questions
+from tui_entropy.ui.dialogs.failure import ClosesOnFailure
+from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.drawing.theme import Theme, available, load, textual_theme
+from tui_entropy.ui.keys.keymap import KEYS, bindings, named
+from tui_entropy.ui.pages.page import Page
+from tui_entropy.ui.pages.quadrants import Quadrants
+from tui_entropy.ui.panes.attention import AttentionMap
+from tui_entropy.ui.panes.candidates import Candidates
+from tui_entropy.ui.panes.chart import Chart
+from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.panes.hints import Hints
+from tui_entropy.ui.panes.knobs import KnobStrip
+from tui_entropy.ui.panes.status import Status
+from tui_entropy.ui.panes.stream import TokenStream, TwinStream
+from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.dispatch import Dispatch
+from tui_entropy.ui.protocol.remark import Check, Remark
+from tui_entropy.ui.terminal.fast_path import Shortcut
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.view import LIGHT, View
+
+LOOKS = (
+    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
+    "knobs", "what_if",
+    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
+)  # fmt: skip
+"""Fields of a frame that a person changes, and whose change heavy panes show at once."""
+
+
+class Viewer(ClosesOnFailure, Dispatch):
+    """Panes and pages, the cursor, and what a person does with them. What acts on the text is in apps made of it.
+
+    keymap: id of a key (ui/keys/keymap.py) -> keys in its place.
+    driver_class: as Textual takes it; data is paced only by a DiffingDriver.
+    """
+
+    TITLE = "tui-entropy"
+    CSS_PATH = "layout.tcss"
+    BINDINGS = bindings()
+    HORIZONTAL_BREAKPOINTS = [(0, "-w0"), (60, "-w1"), (108, "-w2"), (170, "-w3")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-h0"), (16, "-h1"), (32, "-h2"), (48, "-h3")]  # noqa: RUF012
+    AUTO_FOCUS = "#stream"
+
+    def __init__(
+        self, paint: Paint | None, keymap: Mapping[str, str] | None, driver_class: type[Driver] | None
+    ) -> None:
+        super().__init__(driver_class=driver_class)
+        self._filters.append(WithoutControls())
+        self._frame = Frame(SessionView(), paint or Paint())
+        if self.frame.paint.ascii:
+            self._filters.append(InAscii())
+        self.panes: tuple[View, ...] = ()
+        self.attention = AttentionMap(id="attention")
+        self.shortcut: Shortcut | None = None
+        self.repaints = RepaintScheduler(self)
+        self.notices, self.questions, self.pages = Notices(self), Questions(self), PageActions(self)
+        self.set_keymap(dict(keymap or {}))
+        self.use_theme(self.frame.paint.theme)
+
+    def parts(self) -> Iterable[Actions[Any]]:
+        """What keys do on any log."""
+        looking, panes, strip = LookActions(self), PaneActions(self), KnobStripActions(self)
+        return self.questions, self.pages, looking, panes, strip, BranchPageActions(self), LaneOptions(self)
+
+    # --- Life ------------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        stream, twin = TokenStream(id="stream"), TwinStream(id="twin")
+        chart, attention = Chart(id="chart"), self.attention
+        candidates, heads, knobs = Candidates(id="candidates"), HeadGrid(id="heads"), KnobStrip(id="knobs")
+        status, hints = Status(id="status"), Hints(id="hints")
+        quadrants = Quadrants(id="quadrants")
+        self.panes = (status, stream, twin, knobs, hints, attention, quadrants, heads, candidates, chart)
+        yield status
+        yield Container(
+            Container(Container(stream, twin, id="texts"), chart, attention, id="left"),
+            Container(candidates, heads, quadrants, id="right"),
+            id="body",
+        )
+        yield knobs
+        yield hints
+
+    def on_mount(self) -> None:
+        repaints = self.repaints
+        repaints.pacer = getattr(self._driver, "pacer", repaints.pacer)
+        if getattr(self._driver, "diffs", False):
+            self.shortcut = Shortcut(self, self._driver.paint, repaints.pacer)  # type: ignore[union-attr]
+        repaints.pacer.on_answer = repaints.level
+        paint = self.frame.paint
+        self.screen.set_class(paint.ascii, "-ascii")
+        self.screen.set_class(paint.ascii or not paint.rich, "-plain")
+
+    def on_ready(self) -> None:
+        """After the first paint, so that nothing delays it."""
+        self.begin()
+        gc.freeze()  # what is here now stays: it need not be looked at in every full collection
+        gc.enable()
+
+    @abstractmethod
+    def begin(self) -> None:
+        """See to it that events come."""
+
+    def on_unmount(self) -> None:
+        """The terminal is already as it was."""
+        self.repaints.stop()
+
+    @property
+    def parting(self) -> str:
+        """What to tell whoever left; empty for nothing."""
+        return ""
+
+    @property
+    def clock(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def forget_terminal(self) -> None:
+        """The terminal may show anything: what is painted next is sent whole."""
+        if forget := getattr(self._driver, "forget", None):
+            forget()
+
+    # --- What is shown ---------------------------------------------------------------------------------------
+
+    @property
+    def frame(self) -> Frame:
+        """As it was shown last, on what the log holds by now."""
+        return self._frame.fitted
+
+    @frame.setter
+    def frame(self, frame: Frame) -> None:
+        self._frame = frame
+
+    @property
+    def page(self) -> Page | None:
+        return self.pages.page
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Those that can be seen: of the page that is open, else of the usual screen."""
+        return self.page.views if self.page else self.panes
+
+    def show(self, **changes: Any) -> None:
+        """The one place where anything on screen changes. Heavy panes follow a little later."""
+        if self.leaving:
+            return
+        before, frame = self.frame, replace(self.frame, **changes)
+        last = frame.last
+        cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
+        frame = replace(frame, cursor=cursor if last >= 0 else None)
+        if frame.cursor != before.cursor and frame.place != "waterfall":
+            frame = replace(frame, token=0)
+        self.frame = frame = self.notices.true_in(self.completed(frame))
+        if self.page is not None:
+            self.page.set_class(bool(frame.notice), "-notice")
+        self.repaints.pacer.wanted = False  # whoever shows data says so
+        self.base.set_class(frame.log.twin is not None, "-twin")
+        for view in self.views:
+            if view.PACE == LIGHT:
+                view.show(frame)
+        looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
+        moved = not frame.following and before.cursor != frame.cursor
+        self.repaints.heavy_soon(at_once=looked or moved)
+
+    def completed(self, frame: Frame) -> Frame:
+        """The frame with what is known of it elsewhere."""
+        return frame
+
+    def take_in(self) -> bool:
+        """What has come goes into the log; whether anything had."""
+        return False
+
+    def all_shown(self) -> None:
+        """Every pane shows the newest frame."""
+
+    # --- What its parts ask for ------------------------------------------------------------------------------
+
+    @property
+    def base(self) -> Screen[Any]:
+        return self.screen_stack[0]
+
+    @property
+    def place(self) -> str:
+        """What is asked, the page that is open, or the pane with keys of its own that has the focus; none while help
+        or the palette is open over it."""
+        if self.questions.asking:
+            return "ask"
+        if self.page is not None and self.screen is self.page:
+            return self.page.called
+        focused = self.screen.focused if len(self.screen_stack) == 1 else None
+        if focused is None:
+            return ""
+        if any(node.id == "prompt" for node in focused.ancestors):
+            return "prompt"
+        return "knobs" if focused.id == "knobs" else ""
+
+    def say(self, sentence: str, seconds: float = NOTICE_SECONDS) -> None:
+        self.notices.say(sentence, seconds)
+
+    def refuse(self, sentence: str) -> None:
+        self.notices.refuse(sentence)
+
+    def ask(
+        self, question: str, take: Callable[[str], None], text: str = "", check: Check = lambda _: Remark()
+    ) -> None:
+        self.questions.ask(question, take, text, check)
+
+    def go_to(self, index: int) -> None:
+        self.show(cursor=max(index, 0), following=index >= self.frame.last)
+
+    @abstractmethod
+    def go_to_run(self, run: int) -> None: ...
+
+    def focus_on(self, name: str) -> None:
+        self.close_page()
+        self.base.query_one(f"#{name}").focus()
+
+    def open_page(self, name: str) -> None:
+        self.pages.action_open(name)
+
+    def close_page(self) -> None:
+        self.pages.action_close_page()
+
+    # --- Focus, mouse and size -------------------------------------------------------------------------------
+
+    def on_descendant_focus(self) -> None:
+        focused = self.base.focused
+        lanes = {"stream": False, "twin": True}
+        self.show(place=self.place, second=lanes.get(focused.id or "" if focused else "", self.frame.second))
+
+    def on_descendant_blur(self) -> None:
+        self.show(place=self.place, typed="")
+
+    def on_resize(self) -> None:
+        self.forget_terminal()
+        self.repaints.heavy_soon()
+
+    def on_view_cursor_asked(self, message: View.CursorAsked) -> None:
+        self.go_to(message.index)
+
+    def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
+        """Of two lanes side by side the other one follows."""
+        for stream in self.base.query(TokenStream):
+            if stream is not message.stream:
+                stream.begin_with(message.step)
+
+    def on_view_head_asked(self, message: View.HeadAsked) -> None:
+        self.show(layer=message.layer, head=message.head)
+
+    def on_view_knob_asked(self, message: View.KnobAsked) -> None:
+        self.focus_on("knobs")
+        self.show(knob=message.name, typed="")
+
+    async def on_view_token_asked(self, message: View.TokenAsked) -> None:
+        """A second click on the same one takes it."""
+        if message.token == self.frame.token:
+            self.call_later(self.run_action, "take")
+        else:
+            await self.run_action(f"select({message.token - self.frame.token})")
+
+    def on_view_row_asked(self, message: View.RowAsked) -> None:
+        self.show(row=message.row)
+
+    async def on_view_vector_asked(self, message: View.VectorAsked) -> None:
+        await self.run_action(f"vector({message.index + 1})")
+
+    # --- Palette and themes ----------------------------------------------------------------------------------
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for key in KEYS:
+            if key.where in ("", "usual") and key.action != "command_palette":
+                label = key.label[0].upper() + key.label[1:]
+                yield SystemCommand(
+                    label, f"{key.group} · {named(key.keys)}", lambda key=key: self.run_action(key.action)
+                )
+        for name in self.theme_names():
+            yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
+
+    def theme_names(self) -> list[str]:
+        return sorted(available())
+
+    def use_theme(self, theme: Theme) -> None:
+        """The chrome of Textual's own widgets."""
+        self.register_theme(textual_theme(theme, self.frame.paint.color))
+        self.theme = theme.name
+
+    def choose_theme(self, name: str) -> None:
+        try:
+            theme = load(name)
+        except UserError as mistake:
+            self.refuse(str(mistake))
+            return
+        self.use_theme(theme)
+        self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))
