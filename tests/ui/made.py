@@ -15,6 +15,12 @@ from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, Piece, Stage, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.state.step_store import StepStore
+from tui_entropy.ui.keys.branch_choice import BranchesState
+from tui_entropy.ui.keys.lane_choices import LanesState
+from tui_entropy.ui.pages.continuations import FanState
+from tui_entropy.ui.pages.numbers import NumbersState
+from tui_entropy.ui.pages.waterfall import WaterfallState
+from tui_entropy.ui.views.frame import Frame
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."
@@ -124,3 +130,23 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
         weights.append(row)
     queries = tuple(range(last - n_queries + 1, last + 1))
     return AttentionRows(1, 29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
+
+
+RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState)
+"""What pages keep."""
+
+
+def kept_by_pages(**fields: object) -> dict[type, object]:
+    """What pages keep (Frame.pages) with these values of theirs, by the names of the fields."""
+    pages = {}
+    for record in RECORDS:
+        if own := {name: fields.pop(name) for name in record.__dataclass_fields__.keys() & fields.keys()}:
+            pages[record] = record(**own)
+    assert not fields, fields
+    return pages
+
+
+def value(frame: Frame, name: str) -> object:
+    """What a frame says under this name, or else the page that keeps it."""
+    found = (record for record in RECORDS if name in record.__dataclass_fields__)
+    return getattr(next(map(frame.of, found), frame), name)

@@ -104,7 +104,7 @@ async def test_keys_on_the_page_of_branches_go_name_star_hide_and_compare():
         assert app.place == "diff"
         await pilot.press("d", "up")
         await settled(app, pilot)
-        assert app.place == "branches" and app.frame.branch == 2
+        assert app.place == "branches" and made.value(app.frame, "branch") == 2
         await pilot.press("d")
         assert "run on screen" in app.frame.notice and app.place == "branches"
         app.told.clear()
@@ -126,7 +126,7 @@ async def test_a_hidden_branch_is_listed_when_asked_for_and_can_be_shown_again()
         assert "├─ 4" not in screen_text(app)
         await pilot.press("h", "down", "down", "down")
         await settled(app, pilot)
-        assert "├─ 4" in screen_text(app) and app.frame.branch == 4
+        assert "├─ 4" in screen_text(app) and made.value(app.frame, "branch") == 4
         await pilot.press("delete")
         assert app.told == [Label(4, deleted=False)]
 

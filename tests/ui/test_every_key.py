@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import fake_engine
+import made
 import pytest
 from msgspec.structs import replace as changed
 from test_app import HEADS, LAYERS, WRITE, begun, ready, settled, up
@@ -94,9 +95,12 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
     vectors = tuple(changed(vector, on=n == 0, strength=1.0) for n, vector in enumerate(app.frame.log.vectors))
     app.show(
         cursor=AT, following=False, token=2, knobs=KNOBS, vectors=vectors, layer=3, head=2, bits=True, typed="",
-        tint=BY_NAME["varentropy"], chosen=BY_NAME["rank"], stage=3, knob="top_k", raw=False, branch=1, heat=1.0,
-        rebuild=False, second=False, hidden=False, charted=(BY_NAME["entropy"],), lane=None, typed_lanes=(),
-        fan=SampleContinuations(2, AT, n=8, tokens=16), row=1, notice="",
+        tint=BY_NAME["varentropy"], knob="top_k", raw=False, rebuild=False, second=False,
+        charted=(BY_NAME["entropy"],), row=1, notice="",
+        pages=made.kept_by_pages(
+            chosen=BY_NAME["rank"], stage=3, branch=1, hidden=False, heat=1.0, lane=None, typed_lanes=(),
+            request=SampleContinuations(2, AT, n=8, tokens=16),
+        ),
     )  # fmt: skip
     await go(app, pilot, place)
     if place in PAGES:
@@ -181,15 +185,15 @@ def turned(name: str, by: int) -> Effect:
 
 
 def now(name: str, value: Any) -> Effect:
-    return lambda before, after: getattr(after.frame, name) == value
+    return lambda before, after: made.value(after.frame, name) == value
 
 
 def by(name: str, change: Any) -> Effect:
-    return lambda before, after: getattr(after.frame, name) == getattr(before.frame, name) + change
+    return lambda before, after: made.value(after.frame, name) == made.value(before.frame, name) + change
 
 
 def toggled(name: str) -> Effect:
-    return lambda before, after: getattr(after.frame, name) != getattr(before.frame, name)
+    return lambda before, after: made.value(after.frame, name) != made.value(before.frame, name)
 
 
 def opened(page: str) -> Effect:
@@ -261,8 +265,8 @@ ANYWHERE: dict[str, Effect] = {
     "strip.take": lambda before, after: after.frame.knobs == before.frame.knobs,  # nothing is typed
     "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and told(SetKnobs)(before, after),
     "strip.leave": lambda before, after: after.focus == "stream",
-    "numbers.tint": lambda before, after: after.frame.tint == before.frame.chosen,
-    "numbers.chart": lambda before, after: before.frame.chosen in after.frame.charted,
+    "numbers.tint": lambda before, after: after.frame.tint == made.value(before.frame, "chosen"),
+    "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.charted,
     "stage.before": by("stage", -1),
     "stage.after": by("stage", 1),
     "stage.earlier": each(by("stage", -1), told(SetKnobs)),
@@ -275,15 +279,19 @@ ANYWHERE: dict[str, Effect] = {
     "branches.hidden": toggled("hidden"),
     "diff.back": opened("branches"),
     "lanes.run": told(SetShadow),
-    "lanes.hotter": lambda before, after: after.frame.heat > before.frame.heat,
-    "lanes.cooler": lambda before, after: after.frame.heat < before.frame.heat,
+    "lanes.hotter": lambda before, after: made.value(after.frame, "heat") > made.value(before.frame, "heat"),
+    "lanes.cooler": lambda before, after: made.value(after.frame, "heat") < made.value(before.frame, "heat"),
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
     "fan.take": each(closed, told(Branch, step=AT)),
     "fan.same": told(SampleContinuations, same="exact"),
-    "fan.more": lambda before, after: after.frame.fan.n > before.frame.fan.n,
-    "fan.fewer": lambda before, after: after.frame.fan.n < before.frame.fan.n,
-    "fan.longer": lambda before, after: after.frame.fan.tokens > before.frame.fan.tokens,
-    "fan.shorter": lambda before, after: after.frame.fan.tokens < before.frame.fan.tokens,
+    "fan.more": lambda before, after: made.value(after.frame, "request").n > made.value(before.frame, "request").n,
+    "fan.fewer": lambda before, after: made.value(after.frame, "request").n < made.value(before.frame, "request").n,
+    "fan.longer": lambda before, after: (
+        made.value(after.frame, "request").tokens > made.value(before.frame, "request").tokens
+    ),
+    "fan.shorter": lambda before, after: (
+        made.value(after.frame, "request").tokens < made.value(before.frame, "request").tokens
+    ),
     "fan.ask": told(SampleContinuations, n=8),
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
@@ -366,10 +374,12 @@ ANYWHERE: dict[str, Effect] = {
 }
 """Id of a key -> whether it did what its label says."""
 ROWS = {
-    "numbers": lambda before, after: after.frame.chosen != before.frame.chosen,
+    "numbers": lambda before, after: made.value(after.frame, "chosen") != made.value(before.frame, "chosen"),
     "layers": lambda before, after: after.frame.layer != before.frame.layer,
     "waterfall": lambda before, after: after.frame.token != before.frame.token,
-    "branches": lambda before, after: after.frame.branch != before.frame.branch or len(before.frame.log.runs) < 3,
+    "branches": lambda before, after: (
+        made.value(after.frame, "branch") != made.value(before.frame, "branch") or len(before.frame.log.runs) < 3
+    ),
     "diff": NOTHING,
 }
 """Page -> whether another row is chosen; on the others `row` says which."""

@@ -238,7 +238,7 @@ async def test_enter_takes_a_row_as_a_branch():
 
 
 def test_groups_stand_together_the_largest_first_under_an_entropy_that_is_labelled():
-    drawn = rows(Fan(), lanes.fanned(), 100, 24, fan=SampleContinuations(1, 10, n=6), row=4)
+    drawn = rows(Fan(), lanes.fanned(), 100, 24, request=SampleContinuations(1, 10, n=6), row=4)
     assert drawn[1].startswith("discrete semantic entropy · 6 draws · normalised text  1.26 bits")
     shares = [row.split()[:2] for row in drawn[3:9]]
     assert shares[0] == ["1", "4/6"] and drawn[7].lstrip("▶ ").startswith("2   1/6") and "Rhône" in drawn[8]
@@ -311,7 +311,7 @@ def hostile():
 def test_hostile_names_and_text_are_drawn_within_the_view(view, paint, size):
     typed = (Lane("other prompt", prompt=lanes.HOSTILE),)
     for log in (hostile(), lanes.shadowed(), lanes.twins(name=lanes.HOSTILE), lanes.fanned()):
-        frame = frame_of(log, paint=paint, typed_lanes=typed, fan=SampleContinuations(1, 10), tint=BY_NAME["kl"])
+        frame = frame_of(log, paint=paint, typed_lanes=typed, request=SampleContinuations(1, 10), tint=BY_NAME["kl"])
         for seen in (frame, frame.beside):
             for strip in view().draw(seen, *size):
                 text = "".join(segment.text for segment in strip)

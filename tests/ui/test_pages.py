@@ -230,13 +230,13 @@ async def test_a_stage_moves_in_the_chain_and_the_engine_is_asked_for_that_order
         order = list(Knobs().order)
         await pilot.press("W", "full_stop", "full_stop", "greater_than_sign")
         order[2], order[3] = order[3], order[2]
-        assert app.told == [SetKnobs(Knobs(order=tuple(order)))] and app.frame.stage == 3
+        assert app.told == [SetKnobs(Knobs(order=tuple(order)))] and made.value(app.frame, "stage") == 3
         await settled(app, pilot)
         assert "order from the next token on: custom" in screen_text(app)
         await pilot.press("less_than_sign")
         assert app.told[-1] == SetKnobs(Knobs())
         await pilot.press("comma", "comma", "comma", "less_than_sign")
-        assert app.frame.stage == 0 and len(app.told) == 2
+        assert made.value(app.frame, "stage") == 0 and len(app.told) == 2
 
 
 async def test_up_and_down_choose_a_candidate_and_stop_at_the_ends():

@@ -38,8 +38,11 @@ PAINTS = (Paint(), Paint(color="16"), Paint(color="mono", ascii=True))
 
 
 def frame_of(log: SessionView, **fields: object) -> Frame:
+    """fields: of the frame, and of what pages keep."""
     cursor = len(log.steps) - 1 if log.steps else None
-    return Frame(log, **({"paint": PAINTS[0], "cursor": cursor, "layer": 29} | fields))  # type: ignore[arg-type]
+    of_pages = {name: fields.pop(name) for name in fields.keys() - Frame.__dataclass_fields__.keys()}
+    own = {"paint": PAINTS[0], "cursor": cursor, "layer": 29, "pages": made.kept_by_pages(**of_pages)}
+    return Frame(log, **(own | fields))  # type: ignore[arg-type]
 
 
 def loading() -> SessionView:

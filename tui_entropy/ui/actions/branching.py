@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_entropy.records.commands import Label
 from tui_entropy.state.run_view import RunView
-from tui_entropy.ui.pages.branches import chosen
+from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.views.frame import Frame
@@ -30,7 +30,8 @@ class BranchPageActions(Actions[Host]):
             app.go_to_run(run)
 
     def action_hidden(self) -> None:
-        self.app.show(hidden=not self.app.frame.hidden)
+        frame = self.app.frame
+        self.app.show(**frame.put(BranchesState, hidden=not frame.of(BranchesState).hidden))
 
     def action_to_branches(self) -> None:
         self.app.open_page("branches")
@@ -40,7 +41,7 @@ class BranchPageActions(Actions[Host]):
         if branch is None or branch is self.app.frame.log.run:
             self.app.refuse("this is the run on screen: choose another one, and d shows where the two differ")
             return
-        self.app.show(branch=branch.started.run, row=0)
+        self.app.show(**self.app.frame.put(BranchesState, branch=branch.started.run), row=0)
         self.app.open_page("diff")
 
 

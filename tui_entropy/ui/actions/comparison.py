@@ -6,12 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records.commands import Branch, SetShadow, Twin
+from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
 from tui_entropy.records.events import Event, Refused, SampledContinuations
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.actions.prompt import PromptActions
-from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, choices
-from tui_entropy.ui.pages.continuations import in_order
+from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, LanesState, choices
+from tui_entropy.ui.pages.continuations import FanState, in_order
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
@@ -32,13 +32,19 @@ class LaneOptions(Actions[Host]):
 
     def action_heat(self, by: int) -> None:
         """The temperature of the lane that differs in it."""
-        self.app.show(heat=_rung(HEATS, self.app.frame.heat, by))
+        frame = self.app.frame
+        self.app.show(**frame.put(LanesState, heat=_rung(HEATS, frame.of(LanesState).heat, by)))
 
     def action_draws(self, by: int) -> None:
-        self.app.show(fan=changed(self.app.frame.fan, n=_rung(DRAWS, self.app.frame.fan.n, by)))
+        request = self.app.frame.of(FanState).request
+        self._ask_for(changed(request, n=_rung(DRAWS, request.n, by)))
 
     def action_lengths(self, by: int) -> None:
-        self.app.show(fan=changed(self.app.frame.fan, tokens=_rung(LENGTHS, self.app.frame.fan.tokens, by)))
+        request = self.app.frame.of(FanState).request
+        self._ask_for(changed(request, tokens=_rung(LENGTHS, request.tokens, by)))
+
+    def _ask_for(self, request: SampleContinuations) -> None:
+        self.app.show(**self.app.frame.put(FanState, request=request))
 
 
 class ComparisonActions(Actions[EngineHost]):
@@ -61,9 +67,10 @@ class ComparisonActions(Actions[EngineHost]):
         things are set now; at first one without vectors. None where nothing would differ."""
         if self.app.place == "lanes":
             return None if self._choice.same else self._choice.lane
-        name = self.app.frame.lane.name if self.app.frame.lane else NO_VECTORS
+        last = self.app.frame.of(LanesState).lane
+        name = last.name if last else NO_VECTORS
         found = next((choice for choice in choices(self.app.frame) if choice.name == name), None)
-        return self.app.frame.lane if found is None else None if found.same else found.lane
+        return last if found is None else None if found.same else found.lane
 
     def _choose_first(self, what: str) -> None:
         if self.app.place != "lanes":
@@ -106,8 +113,9 @@ class ComparisonActions(Actions[EngineHost]):
             return False
         name = SYSTEM if typed.prompt == began.prompt else PROMPT
         lane = Lane(name, prompt=typed.prompt, system=typed.system)
-        others = tuple(other for other in self.app.frame.typed_lanes if other.name != name)
-        self.app.show(typed_lanes=(*others, lane))
+        frame = self.app.frame
+        others = tuple(other for other in frame.of(LanesState).typed_lanes if other.name != name)
+        self.app.show(**frame.put(LanesState, typed_lanes=(*others, lane)))
         self._shadow(lane)
         return True
 
@@ -122,7 +130,7 @@ class ComparisonActions(Actions[EngineHost]):
             self._choose_first("the shadow")
 
     def _shadow(self, lane: Lane) -> None:
-        self.app.show(lane=lane)
+        self.app.show(**self.app.frame.put(LanesState, lane=lane))
         self.app.tell(SetShadow(lane))
         self.app.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
 
@@ -134,7 +142,7 @@ class ComparisonActions(Actions[EngineHost]):
         if self.app.frame.log.started is None:
             self.app.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
         elif lane := self._lane():
-            self.app.show(lane=lane)
+            self.app.show(**self.app.frame.put(LanesState, lane=lane))
             self.app.tell(Twin(self.app.frame.log.run_number, step_here(self.app.frame), lane))
             self.app.close_page()
             where = f"twin from step {step_here(self.app.frame) + 1} on"
@@ -154,18 +162,22 @@ class ContinuationActions(Actions[EngineHost]):
         if log.started is None:
             self.app.refuse("there is no text yet that could go on: i asks for a prompt")
             return
-        self.app.show(fan=changed(self.app.frame.fan, run=log.run_number, step=step_here(self.app.frame)), row=0)
-        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, step_here(self.app.frame)):
+        frame, here = self.app.frame, step_here(self.app.frame)
+        request = changed(frame.of(FanState).request, run=log.run_number, step=here)
+        self.app.show(**frame.put(FanState, request=request), row=0)
+        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, here):
             self.action_ask_fan()
         self.app.open_page("fan")
 
     def action_ask_fan(self) -> None:
-        self.app.show(awaited=self.app.frame.fan)
-        self.app.tell(self.app.frame.fan)
+        request = self.app.frame.of(FanState).request
+        self.app.show(**self.app.frame.put(FanState, awaited=request))
+        self.app.tell(request)
 
     def action_same_text(self) -> None:
-        other = "exact" if self.app.frame.fan.same == "normalised" else "normalised"
-        self.app.show(fan=changed(self.app.frame.fan, same=other))
+        request = self.app.frame.of(FanState).request
+        other = "exact" if request.same == "normalised" else "normalised"
+        self.app.show(**self.app.frame.put(FanState, request=changed(request, same=other)))
         self.action_ask_fan()
 
     def action_take_fan(self) -> None:
@@ -181,7 +193,7 @@ class ContinuationActions(Actions[EngineHost]):
     def heed(self, event: Event) -> None:
         """An answer, or that there will be none."""
         if isinstance(event, SampledContinuations | Refused):
-            self.app.show(awaited=None)
+            self.app.show(**self.app.frame.put(FanState, awaited=None))
 
 
 def _rung(rungs: tuple[Any, ...], now: Any, by: int) -> Any:

@@ -13,6 +13,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GONE
+from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 
@@ -83,12 +84,12 @@ class KnobActions(Actions[EngineHost]):
 
     def action_move_stage(self, by: int) -> None:
         """The chosen stage and its neighbour change places."""
-        order, at = list(self.app.frame.knobs.order), self.app.frame.stage
+        order, at = list(self.app.frame.knobs.order), self.app.frame.of(WaterfallState).stage
         to = at + by
         if 0 <= to < len(order):
             order[at], order[to] = order[to], order[at]
             self.set(changed(self.app.frame.knobs, order=tuple(order)))
-            self.app.show(stage=to)
+            self.app.show(**self.app.frame.put(WaterfallState, stage=to))
 
     def action_adaptive(self) -> None:
         self.set(knob_steps.adjusted(self.app.frame.knobs, "adaptive", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.ui.dialogs.ask_line import number
+from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 
@@ -55,7 +56,7 @@ class LookActions(Actions[Host]):
         """The next of the usual ones; the one chosen on the numbers page comes last."""
         frame = self.app.frame
         beside = [BY_NAME["kl"]] if frame.log.run.shadow else []
-        round = list(dict.fromkeys([*TINTS, *beside, frame.chosen, frame.tint]))
+        round = list(dict.fromkeys([*TINTS, *beside, frame.of(NumbersState).chosen, frame.tint]))
         self.app.show(tint=round[(round.index(frame.tint) + 1) % len(round)])
 
     def action_unit(self) -> None:

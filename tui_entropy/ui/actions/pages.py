@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.page import Page
+from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 
@@ -36,13 +38,14 @@ class PageActions(Actions[Host]):
                     self.app.show(**changes)
 
     def action_tint_chosen(self) -> None:
-        self.app.show(tint=self.app.frame.chosen)
+        self.app.show(tint=self.app.frame.of(NumbersState).chosen)
 
     def action_chart_chosen(self) -> None:
-        charted, chosen = self.app.frame.charted, self.app.frame.chosen
+        charted, chosen = self.app.frame.charted, self.app.frame.of(NumbersState).chosen
         without = tuple(series for series in charted if series != chosen)
         self.app.show(charted=without if chosen in charted else (*charted, chosen))
 
     def action_stage(self, by: int) -> None:
         frame = self.app.frame
-        self.app.show(stage=min(max(frame.stage + by, 0), len(frame.knobs.order) - 1))
+        stage = min(max(frame.of(WaterfallState).stage + by, 0), len(frame.knobs.order) - 1)
+        self.app.show(**frame.put(WaterfallState, stage=stage))

@@ -48,9 +48,8 @@ from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import LIGHT, View
 
 LOOKS = (
-    "following", "bits", "layer", "head", "paint", "place", "chosen", "charted", "tint", "token", "row", "stage",
-    "knobs", "what_if",
-    "branch", "hidden", "heat", "typed_lanes", "fan", "awaited", "second",
+    "following", "bits", "layer", "head", "paint", "place", "charted", "tint", "token", "row", "knobs", "what_if",
+    "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 

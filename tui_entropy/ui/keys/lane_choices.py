@@ -13,6 +13,18 @@ NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
 
 
 @dataclass(frozen=True)
+class LanesState:
+    """What the page of lanes keeps."""
+
+    lane: Lane | None = None
+    """What a shadow or a twin was chosen to be."""
+    heat: float = 1.5
+    """Temperature of a lane that differs in that."""
+    typed_lanes: tuple[Lane, ...] = ()
+    """Those with a prompt that a person typed."""
+
+
+@dataclass(frozen=True)
 class Choice:
     lane: Lane | None
     """None where a person has to type something first."""
@@ -24,7 +36,7 @@ class Choice:
 
 def choices(frame: Frame) -> list[Choice]:
     """What a lane may differ in, with things as they are set now."""
-    vectors = frame.vectors or frame.log.vectors
+    vectors, state = frame.vectors or frame.log.vectors, frame.of(LanesState)
     found = []
     if vectors:
         off = tuple(changed(vector, on=False) for vector in vectors)
@@ -37,11 +49,11 @@ def choices(frame: Frame) -> list[Choice]:
             same = _acting(only) == _acting(vectors)
             about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
             found.append(Choice(Lane(name, vectors=only), name, about, same))
-    hot = Lane(f"temperature {frame.heat:g}", knobs=changed(frame.knobs, temperature=frame.heat))
-    same = frame.heat == frame.knobs.temperature
+    hot = Lane(f"temperature {state.heat:g}", knobs=changed(frame.knobs, temperature=state.heat))
+    same = state.heat == frame.knobs.temperature
     found.append(Choice(hot, hot.name, "as it is now: + and - turn it" if same else "+ and - turn it", same))
     for name in (SYSTEM, PROMPT):
-        typed = next((lane for lane in frame.typed_lanes if lane.name == name), None)
+        typed = next((lane for lane in state.typed_lanes if lane.name == name), None)
         said = (typed.system if name == SYSTEM else typed.prompt) if typed else None
         found.append(Choice(typed, name, said or "enter asks for it"))
     return found

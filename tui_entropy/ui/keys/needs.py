@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tui_entropy.ui.keys.branch_choice import chosen
 from tui_entropy.ui.keys.keymap import Key
 from tui_entropy.ui.views.frame import Frame
 
@@ -20,11 +21,6 @@ def _another(frame: Frame) -> bool:
     second = frame.second and frame.log.twin is not None
     fixed = second or bool(frame.played)
     return frame.step is not None and not fixed and frame.log.state in (*GOING, "ended")
-
-
-def _chosen_branch(frame: Frame) -> int:
-    """The run that keys of the branches page act on."""
-    return frame.branch if frame.branch in frame.log.runs else frame.log.run_number
 
 
 def _chosen_lane(frame: Frame) -> str:
@@ -46,8 +42,8 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "another": _another,
     "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,
     "vectors": lambda frame: bool(frame.vectors),
-    "branch": lambda frame: _chosen_branch(frame) in frame.log.runs,
-    "other": lambda frame: _chosen_branch(frame) != frame.log.run_number,
+    "branch": lambda frame: chosen(frame) in frame.log.runs,
+    "other": lambda frame: chosen(frame) != frame.log.run_number,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
     "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),

@@ -12,6 +12,7 @@ from tui_entropy.state.run_view import RunView, changes
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
+from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 
@@ -31,10 +32,11 @@ class Branches(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, log = frame.paint, frame.log
-        tree = forest(log, frame.hidden)
+        hidden = frame.of(BranchesState).hidden
+        tree = forest(log, hidden)
         gone = sum(told.deleted for told in log.runs.values())
         counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
-        counts += [f"{gone} hidden{', shown dim' * frame.hidden}"] if gone else []
+        counts += [f"{gone} hidden{', shown dim' * hidden}"] if gone else []
         on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run_number} is on screen", paint.dim)]
         heading = self.heading(frame, "branches", [*counts, on_screen] if log.run_number else [], width)
         if not tree:
@@ -49,17 +51,12 @@ class Branches(View):
         return [heading, _titles(paint, width), *rows, *foot][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        runs = [told.started.run for told, _ in forest(frame.log, frame.hidden)]
+        runs = [told.started.run for told, _ in forest(frame.log, frame.of(BranchesState).hidden)]
         if not runs:
             return {}
         here = chosen(frame)
         at = runs.index(here) if here in runs else 0
-        return {"branch": runs[min(max(at + by, 0), len(runs) - 1)]}
-
-
-def chosen(frame: Frame) -> int:
-    """The run that keys act on: the one that is looked at until another is chosen."""
-    return frame.branch if frame.branch in frame.log.runs else frame.log.run_number
+        return frame.put(BranchesState, branch=runs[min(max(at + by, 0), len(runs) - 1)])
 
 
 def forest(log: SessionView, hidden: bool) -> list[tuple[RunView, str]]:

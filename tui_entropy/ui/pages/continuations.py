@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -20,6 +21,16 @@ from tui_entropy.ui.views.wording import wrapped
 SHARE, NUMBER = 12, 14
 
 
+@dataclass(frozen=True)
+class FanState:
+    """What the page of continuations keeps."""
+
+    request: SampleContinuations = field(default_factory=lambda: SampleContinuations(0, 0))
+    """As they are to be asked for; run 0 for never."""
+    awaited: SampleContinuations | None = None
+    """What was asked for and is not answered yet."""
+
+
 class Fan(View):
     """A row for each continuation, those that say the same together; the chosen row is always in view."""
 
@@ -27,9 +38,10 @@ class Fan(View):
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, fan, asked = frame.paint, frame.log.fan, frame.fan
+        paint, fan, state = frame.paint, frame.log.fan, frame.of(FanState)
+        asked, awaited = state.request, state.awaited
         place = f"before step {asked.step + 1}"
-        waiting = frame.awaited and f"waiting for {_told(frame.awaited)}, from before step {frame.awaited.step + 1}"
+        waiting = awaited and f"waiting for {_told(awaited)}, from before step {awaited.step + 1}"
         if fan is None or (fan.run, fan.index) != (asked.run, asked.step):
             heading = self.heading(frame, "fan", [place] if asked.run else [], width)
             return [heading, *paint.hint(waiting or NEVER, width)][:height]

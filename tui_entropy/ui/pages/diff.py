@@ -14,6 +14,7 @@ from tui_entropy.state.run_view import RunView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
+from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
@@ -43,7 +44,7 @@ class Diff(View):
         """Lines shown above the parting when nobody has scrolled."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, one, other = frame.paint, frame.log.run, frame.log.runs.get(frame.branch)
+        paint, one, other = frame.paint, frame.log.run, frame.log.runs.get(frame.of(BranchesState).branch)
         if other is None or other is one:
             heading = self.heading(frame, "diff", [], width)
             return [heading, *paint.hint("Choose a run on the page of branches (B) and press d there.", width)][

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual.strip import Strip
@@ -54,6 +55,14 @@ def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
     return total, mean + off * len(known) / total, squares
 
 
+@dataclass(frozen=True)
+class NumbersState:
+    """What the page of numbers keeps."""
+
+    chosen: Series = SERIES[0]
+    """The row that its keys act on."""
+
+
 class Numbers(View):
     """The chosen row is always in view."""
 
@@ -78,20 +87,20 @@ class Numbers(View):
         title += f"{'mean':>{cell}}{'std':>{cell}}"
         title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
-        first = min(max(SERIES.index(frame.chosen) - room // 2, 0), max(len(SERIES) - room, 0))
+        first = min(max(SERIES.index(frame.of(NumbersState).chosen) - room // 2, 0), max(len(SERIES) - room, 0))
         rows = [self._row(frame, series, name, cell, wide) for series in SERIES[first : first + room]]
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        at = min(max(SERIES.index(frame.chosen) + by, 0), len(SERIES) - 1)
-        return {"chosen": SERIES[at]}
+        at = min(max(SERIES.index(frame.of(NumbersState).chosen) + by, 0), len(SERIES) - 1)
+        return frame.put(NumbersState, chosen=SERIES[at])
 
     def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
         paint = frame.paint
         written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
-        here = series == frame.chosen
+        here = series == frame.of(NumbersState).chosen
         value = None if frame.step is None else series.value(frame.step, frame.bits)
         now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
         mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
@@ -137,7 +146,7 @@ def _perplexities(frame: Frame, width: int) -> Strip:
 
 def _about(frame: Frame, width: int) -> Iterator[Strip]:
     """What the chosen number means, and how far it can be believed."""
-    paint, series = frame.paint, frame.chosen
+    paint, series = frame.paint, frame.of(NumbersState).chosen
     for line in wrapped([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
         yield paint.row(line, width)
     trust = frame.trust_of(series)

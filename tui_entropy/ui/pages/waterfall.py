@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual.strip import Strip
@@ -21,6 +22,14 @@ from tui_entropy.ui.views.wording import decided, wrapped
 STAGE, NUMBER, CELL = 22, 9, 13
 ENDS = {"banned": "banned", "forced": "another one was forced"}
 """What becomes of a token at a stage that is a person's."""
+
+
+@dataclass(frozen=True)
+class WaterfallState:
+    """What the waterfall keeps."""
+
+    stage: int = 0
+    """Which stage of `knobs.order` its keys move."""
 
 
 class Waterfall(View):
@@ -126,10 +135,10 @@ def _order(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
         yield from wrapped(decided(frame, step.decision), width)
         yield []
     yield [("order from the next token on: ", paint.title), (knobs.order_name, paint.accent)]
-    on = {stage.name for stage in step.stages}
+    on, here = {stage.name for stage in step.stages}, frame.of(WaterfallState).stage
     parts: list[Part] = []
     for n, stage in enumerate(knobs.order):
-        style = paint.selected if n == frame.stage else paint.base if stage in on else paint.dim
+        style = paint.selected if n == here else paint.base if stage in on else paint.dim
         parts += [(f"{n + 1}\u00a0{paint.ours(named(stage)).replace(' ', '-')}", style), ("  ", paint.base)]
     yield from ([(text.replace("\u00a0", " "), style) for text, style in line] for line in wrapped(parts, width))
     yield [("dim: off at this step; , and . choose a stage, < and > move it earlier or later", paint.dim)]

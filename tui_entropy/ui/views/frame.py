@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from tui_entropy.metrics.metric import Series
 from tui_entropy.metrics.standard import BY_NAME, SERIES
-from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.model import Trust
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.settings import Lane, Vector
+from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
+
+Record = TypeVar("Record")
+"""A frozen dataclass, whose fields all have defaults, of what one page keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,6 @@ class Frame:
     tint: Series = SERIES[0]
     charted: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
     """What the chart shows beside the tint."""
-    chosen: Series = SERIES[0]
-    """The row of the numbers page that its keys act on."""
     token: int = 0
     """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""
     row: int = 0
@@ -38,8 +39,6 @@ class Frame:
     lines below the parting is looked at."""
     what_if: Step | None = None
     """The step under the cursor as it would be with the knobs set now; None for as it was."""
-    stage: int = 0
-    """Of the waterfall: which stage of `knobs.order` its keys move."""
     bits: bool = True
     layer: int = 1
     """1-based block of the attention view."""
@@ -59,20 +58,6 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
-    branch: int = 0
-    """The run that keys of the branches page act on, and that a diff compares; 0 for the one that is looked at."""
-    hidden: bool = False
-    """Branches that were deleted are listed too."""
-    lane: Lane | None = None
-    """What a shadow or a twin was chosen to be."""
-    heat: float = 1.5
-    """Temperature of a lane that differs in that."""
-    typed_lanes: tuple[Lane, ...] = ()
-    """Those with a prompt that a person typed."""
-    fan: SampleContinuations = field(default_factory=lambda: SampleContinuations(0, 0))
-    """As it is to be asked for; run 0 for never."""
-    awaited: SampleContinuations | None = None
-    """What was asked for and is not answered yet."""
     rebuild: bool = False
     """The next change of a vector has the text before it read again."""
     second: bool = False
@@ -86,6 +71,20 @@ class Frame:
     """How the link to the terminal does, empty where it is not known."""
     played: str = ""
     """Of a recording: how far it is shown, how fast, which file. Empty where an engine writes."""
+
+    pages: Mapping[type, Any] = field(default_factory=dict)
+    """What each page keeps of its own: the class of its record -> the record, as `of` and `put` have it."""
+
+    def of(self, record: type[Record]) -> Record:
+        """What a page keeps, in the record that is defined beside it; with its defaults at first."""
+        kept = self.pages.get(record)
+        return kept if isinstance(kept, record) else record()
+
+    def put(self, record: type[Record], **values: Any) -> dict[str, Any]:
+        """What changes of a frame where a page keeps something else."""
+        before = self.of(record)
+        after = replace(before, **values)  # type: ignore[type-var]
+        return {"pages": self.pages if after == before else {**self.pages, record: after}}
 
     @property
     def fitted(self) -> Frame:
