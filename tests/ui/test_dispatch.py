@@ -142,6 +142,17 @@ async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():
         assert app._exception is None and not isinstance(app.screen, Palette)
 
 
+async def test_a_palette_whose_list_has_gone_already_is_searched_for_nothing():
+    app = up(write=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p")
+        palette = app.screen
+        await palette.query_one("CommandList").remove()
+        palette._gather_commands("kno")
+        await pilot.pause()
+        assert app._exception is None and app.screen is palette
+
+
 async def test_a_click_on_a_row_of_the_palette_that_has_gone_chooses_nothing():
     app = up()
     async with app.run_test() as pilot:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from textual import events
+from textual import events, work
 from textual.actions import parse
 from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
@@ -160,6 +160,12 @@ class Palette(ClosedOnce, CommandPalette):
         """One that is taken away again before it is there has nobody to find actions for."""
         if self not in self.app.screen_stack:
             event.prevent_default()
+
+    @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
+    async def _gather_commands(self, search_value: str) -> None:
+        """What a palette is searched for comes when it has time; by then it may be on its way out, its list gone."""
+        if self.query(CommandList):
+            await CommandPalette._gather_commands.__wrapped__(self, search_value)  # type: ignore[attr-defined]
 
     def _action_command_list(self, action: str) -> None:
         """The list lays its lines out when it is drawn; a key that comes before that finds none to start from."""
