@@ -122,6 +122,23 @@ async def test_help_that_is_closed_twice_at_once_leaves_the_page_under_it():
         assert not app.frame.bits and app._exception is None
 
 
+async def test_what_is_typed_into_a_box_is_there_when_enter_comes_with_it_in_one_read():
+    app = up()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await writing(app, pilot)
+        await pilot.press("j")
+        await settled(app, pilot)
+        at_once(app, *"12", "enter")
+        await settled(app, pilot)
+        assert app.frame.cursor == 11
+        for typed in ("Why?", "And then?"):
+            await pilot.press("i")
+            await settled(app, pilot)
+            at_once(app, *typed, "enter")
+            await settled(app, pilot)
+            assert app.requests.wrote.prompt == typed
+
+
 async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():
     app = up()
     async with app.run_test() as pilot:

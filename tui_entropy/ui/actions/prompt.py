@@ -81,7 +81,8 @@ class PromptActions(Actions[EngineHost]):
 
     # --- What becomes of what is sent ------------------------------------------------------------------------
 
-    def action_send(self) -> None:
+    async def action_send(self) -> None:
+        await self.app.all_typed()
         if self.box is not None and (prompt := self.box.typed()) is not None and self._take(prompt):
             self.box.sent()
             self.action_close_prompt()

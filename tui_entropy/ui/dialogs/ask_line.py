@@ -153,7 +153,8 @@ class Questions(Actions[Host]):
             question.redraw()
         self.app.show(place=self.app.place)
 
-    def action_answer(self) -> None:
+    async def action_answer(self) -> None:
+        await self.app.all_typed()
         question = self.question
         if question is None or question.remark.at is not None:
             return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from textual import events, work
+from textual._context import active_message_pump
 from textual.actions import parse
 from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
@@ -20,6 +23,8 @@ from tui_entropy.ui.protocol.actions import PREFIX, Actions, table_of
 if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
+PATIENCE = 0.5
+"""Seconds for a box to take in what was typed into it."""
 FROM_A_PERSON = (events.InputEvent, events.Paste, events.Resize)
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
@@ -103,6 +108,18 @@ class Dispatch(App[None]):
             self.lack(name)
         elif isawaitable(done := act(*arguments)):
             await done
+
+    async def all_typed(self) -> None:
+        """Return once what was typed into the box with the focus is there. A terminal may deliver it together with
+        the key that sends it, and that key is heard at once where the others are on their way to the box."""
+        box = self.focused
+        if box is None or active_message_pump.get() is box:
+            return
+        there = asyncio.Event()
+        if box.call_later(there.set):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await there.wait()
 
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:
         opened = super().push_screen(screen, *how, **more)
