@@ -24,7 +24,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.chain import apply, draw, first_mu, force_token, next_mu
 from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.view import SequenceView
+from tui_entropy.engine.sequence.view import Choice, SequenceView
 from tui_entropy.records.step import Decision, Step
 
 
@@ -51,10 +51,8 @@ Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
     probes.look_at(sequence)
-    measures, stream = (
-        probes.attention.head_statistics(sequence.batch_index),
-        probes.residual.stream(sequence.batch_index),
-    )
+    row = sequence.batch_index
+    measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)
     if probes.graph_decoder is not None and probes.graph_decoder.choice.supports(now, sequence):
         stages, told = probes.graph_decoder.choice.choose(logits, measures, stream, now, sequence)
         return stages, whole(told, logits, sequence), None
@@ -72,7 +70,7 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
     drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced)
     numbers = belief | choice_metrics(logp, belief["ids"], *drawn)
     if sequence.shadow is not None:
-        numbers |= sequence.shadow.compare(now, sequence, decision, logp, belief["ids"], *drawn)
+        numbers |= sequence.shadow.compare(now, sequence, Choice(logp, belief["ids"], *drawn, decision))
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision
 
 

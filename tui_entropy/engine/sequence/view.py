@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -17,19 +17,24 @@ if TYPE_CHECKING:
     from tui_entropy.records.step import Decision, Shadow
 
 
+class Choice(NamedTuple):
+    """What was chosen at a step, on the device and not waited for."""
+
+    logp: Tensor
+    """(vocab,) ln p of the model."""
+    ids: Tensor
+    """(n,) its candidates."""
+    chained: ChainResult
+    token: Tensor
+    """The 0-d id that was drawn."""
+    decision: Decision | None
+    """Of an adaptive sampler."""
+
+
 class Companion(Protocol):
     """Another mind on the same tokens, asked at every step: what a shadow is to the run that it stands beside."""
 
-    def compare(
-        self,
-        now: Controls,
-        watched: SequenceView,
-        decision: Decision | None,
-        logp: Tensor,
-        ids: Tensor,
-        chained: ChainResult,
-        token: Tensor,
-    ) -> dict[str, Tensor]:
+    def compare(self, now: Controls, watched: SequenceView, choice: Choice) -> dict[str, Tensor]:
         """What it thinks where the run chose a token: tensors by name, on the device."""
 
     def record(self, numbers: Numbers, text: TextStream) -> Shadow:

@@ -16,13 +16,12 @@ from tui_entropy.engine.instruments.tensor_metrics import js, kl, log_probs, ran
 from tui_entropy.engine.measure.finite import broken
 from tui_entropy.engine.measure.step_record import Numbers
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sampling.distribution import ChainResult
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.sequence.view import SequenceView
+from tui_entropy.engine.sequence.view import Choice, SequenceView
 from tui_entropy.engine.tokenization.tokenizer import TextStream
-from tui_entropy.records.step import Decision, Shadow
+from tui_entropy.records.step import Shadow
 
 SAME_LOGITS, SAME_PASS, SECOND_PASS = "from the same logits", "in the same forward pass", "in a second forward pass"
 """ShadowChanged.how."""
@@ -45,22 +44,12 @@ class ShadowRun:
         """It has a cache of its own, and is read before the watched lane is."""
         return self.how == SECOND_PASS
 
-    def compare(
-        self,
-        now: Controls,
-        watched: SequenceView,
-        decision: Decision | None,
-        logp: Tensor,
-        ids: Tensor,
-        chained: ChainResult,
-        token: Tensor,
-    ) -> dict[str, Tensor]:
+    def compare(self, now: Controls, watched: SequenceView, choice: Choice) -> dict[str, Tensor]:
         """What it thinks where the watched lane chose a token: tensors by name, on the device and not waited for.
 
-        logp: (vocab,) of the watched lane's model. ids: (n,) its candidates. What it would have written is drawn with
-        the noise of the watched lane, and by itself: what is forced or banned at this one step is no concern of its.
-        With knobs of its own it has no adaptive sampler, and mirostat's bound is that of the watched lane, or where
-        a text begins.
+        What it would have written is drawn with the noise of the watched lane, and by itself: what is forced or
+        banned at this one step is no concern of its. With knobs of its own it has no adaptive sampler, and mirostat's
+        bound is that of the watched lane, or where a text begins.
         """
         logits = self.sequence.logits
         assert logits is not None
@@ -70,20 +59,20 @@ class ShadowRun:
             would, final_js = mine.argmax(), torch.full_like(mine[0], torch.nan)
         else:
             chain, would = sample_token(
-                logits, mine, own or now, watched, self.sequence.prompt, None if own else decision
+                logits, mine, own or now, watched, self.sequence.prompt, None if own else choice.decision
             )
-            final_js = js(chained.final_logp, chain.final_logp)
+            final_js = js(choice.chained.final_logp, chain.final_logp)
         entropy, _ = surprisal_moments(mine)
         numbers = {
-            "kl": kl(logp, mine),
-            "js": js(logp, mine),
+            "kl": kl(choice.logp, mine),
+            "js": js(choice.logp, mine),
             "final_js": final_js,
             "entropy": entropy,
-            "surprisal": surprisal(mine, token),
-            "rank": rank(mine, token),
+            "surprisal": surprisal(mine, choice.token),
+            "rank": rank(mine, choice.token),
             "top_id": mine.argmax(),
             "would_id": would,
-            "logprobs": mine[ids],
+            "logprobs": mine[choice.ids],
         }
         return {SHADOW + name: number for name, number in numbers.items()}
 
