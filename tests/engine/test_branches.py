@@ -35,11 +35,6 @@ def loaded(request):
     return model(request.param)
 
 
-@pytest.fixture(scope="module")
-def llama():
-    return model("llama")
-
-
 class Teller:
     """A session with all that it told, and a vector that can be switched on."""
 

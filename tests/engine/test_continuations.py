@@ -4,7 +4,6 @@ import math
 from itertools import pairwise
 
 import pytest
-import tiny
 from msgspec.structs import replace
 from test_lanes import HOT, alone
 from test_shadow import PRESETS, PROMPT, model, pushed, steps
@@ -16,16 +15,6 @@ from tui_entropy.engine.session.continuations import Row, group_continuations, n
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import AskAttention, SampleContinuations, Write
 from tui_entropy.records.events import SampledContinuations
-
-
-@pytest.fixture(scope="module", params=tiny.FAMILIES)
-def family(request):
-    return model(request.param)
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return model("llama")
 
 
 def spread(loaded, ask, written=4, n=20, knobs=HOT):

@@ -46,11 +46,6 @@ def found(request):
     return endless(small_model(request.param))
 
 
-@pytest.fixture(scope="module")
-def llama():
-    return endless(small_model("llama"))
-
-
 @pytest.fixture
 def narrow(monkeypatch):
     """So few columns that a text of forty tokens needs several graphs."""

@@ -40,11 +40,6 @@ def loaded(request):
     return endless(small_model(request.param))
 
 
-@pytest.fixture(scope="module")
-def llama():
-    return endless(small_model("llama"))
-
-
 def eager(model, ids: list[int]):
     """One forward pass over everything, by transformers' own eager attention."""
     before = model.config._attn_implementation

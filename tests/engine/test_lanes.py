@@ -3,7 +3,6 @@
 from itertools import takewhile
 
 import pytest
-import tiny
 from test_shadow import LONGER, OTHER, PRESETS, PROMPT, model, pushed, steps
 
 from tui_entropy.core.errors import UserError
@@ -16,16 +15,6 @@ from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
 
 HOT = PRESETS["hot"]
-
-
-@pytest.fixture(scope="module", params=tiny.FAMILIES)
-def family(request):
-    return model(request.param)
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return model("llama")
 
 
 def alone(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT) -> list[Step]:

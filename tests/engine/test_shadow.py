@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import tiny
 import torch
 from msgspec.structs import replace
 from small import endless
@@ -38,16 +37,6 @@ BATCH = 1e-4
 
 def model(family: str):
     return endless(small_model(family))
-
-
-@pytest.fixture(scope="module", params=tiny.FAMILIES)
-def family(request):
-    return model(request.param)
-
-
-@pytest.fixture(scope="module")
-def llama():
-    return model("llama")
 
 
 def pushed(session: Session, strength: float = 2.0) -> Vector:
