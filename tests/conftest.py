@@ -41,11 +41,11 @@ def preloaded():
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory):
+def commands(tmp_path_factory, preloaded):
     """Runs commands as processes, in a folder and with folders of its own."""
     names = ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
     folders = {name: str(tmp_path_factory.mktemp(name)) for name in names}
     with tempfile.TemporaryDirectory() as short:
         env = {**folders, "XDG_RUNTIME_DIR": short, "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
-        with ForkServer(env, tmp_path_factory.mktemp("work")) as server:
+        with ForkServer(preloaded, env, tmp_path_factory.mktemp("work")) as server:
             yield server

@@ -1,7 +1,8 @@
 """Commands and engines without the seconds that importing torch takes: forks of one process that has imported it.
 
-A fork has the arguments, environment, folder and streams that it was started with, and leaves an exit code. What
-stands for it where it was started hands signals on, and takes it along when it is killed.
+A fork has the arguments, environment, folder, streams and largest size of a file that it was started with, and
+leaves an exit code. It may take ROOM bytes of memory. What stands for it where it was started hands signals on, and
+takes it along when it is killed.
 
 `python tests/preloaded.py serve SOCKET` is that process, `python tests/preloaded.py SOCKET KIND ARGUMENT...` starts a
 fork of a kind, 'command' or 'engine', and is there as long as it is. This part needs the standard library only.
@@ -10,13 +11,16 @@ fork of a kind, 'command' or 'engine', and is there as long as it is. This part 
 from __future__ import annotations
 
 import array
+import fcntl
 import os
+import resource
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +28,8 @@ from pathlib import Path
 STARTING = 120.0
 """Seconds for the imports, on a machine that is shared."""
 POLL = 0.01
+ROOM = 3 << 30
+"""Bytes of address space that a fork may take beyond what the imports did."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 MODULES = {"command": "tui_entropy", "engine": "tui_entropy.serving.worker"}
 COMMANDS = ("--headless", "doctor")
@@ -36,7 +42,10 @@ class Preloaded:
     def __enter__(self) -> Preloaded:
         self._folder = tempfile.TemporaryDirectory()  # a socket's path may not be long
         self.socket = f"{self._folder.name}/s"
-        self._server = subprocess.Popen([sys.executable, __file__, "serve", self.socket], stdin=subprocess.DEVNULL)
+        # huggingface_hub reads these as it is imported. No fork finds a model that is not in a folder.
+        env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/hub"}
+        command = [sys.executable, __file__, "serve", self.socket]
+        self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
         deadline = time.monotonic() + STARTING
         while not os.path.exists(self.socket):
             assert self._server.poll() is None and time.monotonic() < deadline, "it has not come up"
@@ -51,20 +60,21 @@ class Preloaded:
     @property
     def engine(self) -> str:
         """For TUI_ENTROPY_ENGINE."""
-        return self._started("engine")
+        return shlex.join(self.words("engine"))
+
+    def words(self, kind: str) -> list[str]:
+        """The command that starts a fork of a kind; arguments come behind it."""
+        return [sys.executable, "-I", "-S", __file__, self.socket, kind]
 
     def write_command(self, path: os.PathLike[str], real: str) -> None:
         """A program that is a fork where `real` would import torch, and else is `real`."""
         words = "|".join(f'*" {word} "*' for word in COMMANDS)
         script = (
-            f'#!/bin/sh\ncase " $* " in {words}) exec {self._started("command")} "$@" ;; esac\n'
+            f'#!/bin/sh\ncase " $* " in {words}) exec {shlex.join(self.words("command"))} "$@" ;; esac\n'
             f'exec {shlex.quote(real)} "$@"\n'
         )
         with open(path, "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:
             file.write(script)
-
-    def _started(self, kind: str) -> str:
-        return shlex.join([sys.executable, "-I", "-S", __file__, self.socket, kind])
 
 
 def start(path: str, kind: str, arguments: list[str]) -> int:
@@ -73,7 +83,15 @@ def start(path: str, kind: str, arguments: list[str]) -> int:
         os.execv(sys.executable, [sys.executable, "-m", MODULES[kind], *arguments])
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(path)
-        texts = [kind, os.getcwd(), str(len(arguments)), *arguments, *(f"{k}={v}" for k, v in os.environ.items())]
+        limit = str(resource.getrlimit(resource.RLIMIT_FSIZE)[0])
+        texts = [
+            kind,
+            os.getcwd(),
+            limit,
+            str(len(arguments)),
+            *arguments,
+            *(f"{k}={v}" for k, v in os.environ.items()),
+        ]
         request = b"\0".join(os.fsencode(text) for text in texts)
         streams = array.array("i", [0, 1, 2])
         link.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
@@ -124,11 +142,11 @@ def serve(path: str) -> None:
 
 
 def _look_after(pid: int, link: socket.socket, forks: dict[int, socket.socket]) -> None:
-    """Tell how a fork has ended; end one whose stand-in is gone."""
+    """Tell how a fork has ended; end one whose stand-in is gone, with all that it started."""
     with suppress(BlockingIOError):
         if not link.recv(1):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
     ended, status = os.waitpid(pid, os.WNOHANG)
     if ended:
         code = os.waitstatus_to_exitcode(status)
@@ -156,7 +174,11 @@ def _forked(link: socket.socket, server: socket.socket) -> int:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        kind, cwd, n, *rest = texts
+        if os.isatty(0):
+            with suppress(OSError):  # it is another's
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        kind, cwd, largest_file, n, *rest = texts
+        _limit(int(largest_file))
         arguments, variables = rest[: int(n)], rest[int(n) :]
         os.environ.clear()
         os.environ.update(variable.split("=", 1) for variable in variables)
@@ -183,6 +205,16 @@ def _forked(link: socket.socket, server: socket.socket) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code if isinstance(code, int) else bool(code))
+
+
+def _limit(largest_file: int) -> None:
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, taken + ROOM))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if largest_file != resource.RLIM_INFINITY:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
 
 def _request(link: socket.socket) -> tuple[int, list[int]]:
