@@ -137,6 +137,11 @@ async def test_what_is_typed_into_a_box_is_there_when_enter_comes_with_it_in_one
             at_once(app, *typed, "enter")
             await settled(app, pilot)
             assert app.requests.wrote.prompt == typed
+        await pilot.press("i")
+        await settled(app, pilot)
+        at_once(app, *"one", "ctrl+j", *"two", "enter")
+        await settled(app, pilot)
+        assert app.requests.wrote.prompt == "one\ntwo"
 
 
 async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():

@@ -81,8 +81,7 @@ class PromptActions(Actions[EngineHost]):
 
     # --- What becomes of what is sent ------------------------------------------------------------------------
 
-    async def action_send(self) -> None:
-        await self.app.all_typed()
+    def action_send(self) -> None:
         if self.box is not None and (prompt := self.box.typed()) is not None and self._take(prompt):
             self.box.sent()
             self.action_close_prompt()

@@ -153,8 +153,7 @@ class Questions(Actions[Host]):
             question.redraw()
         self.app.show(place=self.app.place)
 
-    async def action_answer(self) -> None:
-        await self.app.all_typed()
+    def action_answer(self) -> None:
         question = self.question
         if question is None or question.remark.at is not None:
             return

@@ -23,8 +23,10 @@ from tui_entropy.ui.protocol.actions import PREFIX, Actions, table_of
 if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
-PATIENCE = 0.5
+TYPING_TIMEOUT_S = 0.5
 """Seconds for a box to take in what was typed into it."""
+BOXES = ("prompt", "ask")
+"""Places where what is typed is text."""
 FROM_A_PERSON = (events.InputEvent, events.Paste, events.Resize)
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
@@ -50,6 +52,12 @@ class Dispatch(App[None]):
     _opening: AwaitMount | None = None
     """The screen that was opened last, until it is there."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.actions: dict[str, Callable[..., Any]] = {}
+        """Action -> what does it."""
+        self._owners: dict[str, Actions[Any]] = {}
+
     def exit(self, *result: Any, **more: Any) -> None:
         self.leaving = True
         super().exit(*result, **more)
@@ -57,12 +65,6 @@ class Dispatch(App[None]):
     async def on_event(self, event: events.Event) -> None:
         if not (self.leaving and isinstance(event, FROM_A_PERSON)):
             await super().on_event(event)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.actions: dict[str, Callable[..., Any]] = {}
-        """Action -> what does it."""
-        self._owners: dict[str, Actions[Any]] = {}
 
     def give(self, *parts: Actions[Any]) -> None:
         """The parts whose actions are the app's."""
@@ -90,6 +92,7 @@ class Dispatch(App[None]):
         namespace, name, arguments = parse(action) if isinstance(action, str) else action
         here = namespace == "app" or (not namespace and default_namespace in (None, self))
         if here and (name in self.actions or self._lacks(name)):
+            await self._all_typed()
             handled = bool(self.check_action(name, arguments))
             if handled:
                 await self._act(name, arguments)
@@ -109,16 +112,16 @@ class Dispatch(App[None]):
         elif isawaitable(done := act(*arguments)):
             await done
 
-    async def all_typed(self) -> None:
+    async def _all_typed(self) -> None:
         """Return once what was typed into the box with the focus is there. A terminal may deliver it together with
         the key that sends it, and that key is heard at once where the others are on their way to the box."""
-        box = self.focused
+        box = self.focused if self.place in BOXES else None
         if box is None or active_message_pump.get() is box:
             return
         there = asyncio.Event()
         if box.call_later(there.set):
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TYPING_TIMEOUT_S):
                     await there.wait()
 
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:

@@ -58,9 +58,6 @@ class Host(Protocol):
     def ask(self, question: str, take: Callable[[str], None], text: str = "", check: Check = ...) -> None:
         """As in Questions."""
 
-    async def all_typed(self) -> None:
-        """Return once what was typed into the box with the focus is there."""
-
     def go_to(self, index: int) -> None:
         """Look at a step. The last step and anything beyond it means following."""
 
