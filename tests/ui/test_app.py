@@ -62,9 +62,11 @@ async def writing(app, pilot, steps=STEPS):
 async def settled(app, pilot):
     """Everything that came is on screen, heavy panes too."""
     async with asyncio.timeout(10):
+        await pilot.pause()
         while getattr(app, "_arrived", ()) or not app.repaints.idle:
-            await pilot.pause(0.02)
-    await pilot.pause()
+            alarm = app.repaints._alarm
+            await asyncio.sleep(max(alarm.when() - app.clock.time(), 0) if alarm else 0)
+            await pilot.pause()
 
 
 def screen_text(app):

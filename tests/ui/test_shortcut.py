@@ -76,11 +76,11 @@ async def test_what_a_frame_has_no_room_for_goes_with_the_next():
     app.shortcut = Shortcut(app, lambda rows: frames.append(list(islice(rows, 5))), app.repaints.pacer)
     async with app.run_test(size=SIZE) as pilot:
         await told(app, pilot, range(10))
-        while not frames or len(frames[-1]) == 5:
+        while not frames or app.shortcut._late:
             await pilot.pause(0.06)
         frames.clear()
         await told(app, pilot, range(10, 11))
-        while len(frames[-1]) == 5:
+        while app.shortcut._late:
             await pilot.pause(0.06)
         painted = app.screen._compositor.render_strips()
         newest = {(y, x): row for frame in frames for y, x, row in frame}
