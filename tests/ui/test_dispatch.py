@@ -6,13 +6,15 @@ import pytest
 from msgspec.structs import replace
 from rich.style import Style
 from scripted import started, step
-from test_app import begun, ready, settled, up, writing
+from test_app import WRITE, begun, ready, settled, up, writing
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from tui_entropy.records.settings import Vector
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.dialogs.ask_line import Ask
 from tui_entropy.ui.dialogs.help import HelpScreen
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.keymap import KEYS, PAGES
@@ -54,6 +56,19 @@ def at_once(app: InspectorApp, *keys: str) -> None:
     """As from one read of the terminal: all are there before the first is looked at."""
     for key in keys:
         app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+def text_in_focus(app: InspectorApp) -> str:
+    """What stands in the box that has the focus."""
+    focused = app.focused
+    if isinstance(focused, Ask):
+        return focused.text
+    if isinstance(focused, Input):
+        return focused.value
+    if isinstance(focused, TextArea):
+        return focused.text[: focused.document.get_index_from_location(focused.cursor_location)]
+    assert app.place == "knobs"
+    return app.frame.typed
 
 
 async def gone(app: InspectorApp, pilot: Pilot) -> None:
@@ -142,6 +157,44 @@ async def test_what_is_typed_into_a_box_is_there_when_enter_comes_with_it_in_one
         at_once(app, *"one", "ctrl+j", *"two", "enter")
         await settled(app, pilot)
         assert app.requests.wrote.prompt == "one\ntwo"
+
+
+async def in_order(app: InspectorApp, pilot: Pilot) -> None:
+    """All that was typed is done with."""
+    async with asyncio.timeout(10):
+        while not app.input.idle:
+            await pilot.pause(0.02)
+    await settled(app, pilot)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "j",
+        "J",
+        "F",
+        "i",
+        "I",
+        "e",
+        "b a",
+        "w a",
+        "B r",
+        "V pagedown e",
+        "ctrl+p",
+        "f",
+        "N escape i",
+        "z i",
+        "j escape i",
+    ],
+)
+async def test_keys_that_come_with_the_one_that_opens_a_box_go_into_it_and_none_acts_elsewhere(keys):
+    typed = "7" if keys == "f" else "iTqB7"
+    app = up()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await writing(app, pilot)
+        at_once(app, *keys.split(), *typed)
+        await in_order(app, pilot)
+        assert text_in_focus(app).endswith(typed) and app.frame.knobs == WRITE.knobs
 
 
 async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():

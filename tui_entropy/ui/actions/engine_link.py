@@ -83,12 +83,17 @@ class EngineLink(Actions[EngineHost]):
             if self.attach:
                 self._come_back(now)
             if now.screens:
-                self.app.say(f"another screen is in control, this one watches: {TAKE}")
+                self._say_of_control(f"another screen is in control, this one watches: {TAKE}")
         elif before.screens and before.in_control != now.in_control:
-            self.app.say(
+            self._say_of_control(
                 "this screen is in control now" if now.in_control else f"another screen took control: {TAKE}"
             )
             self._mirror()
+
+    def _say_of_control(self, sentence: str) -> None:
+        """For as long as the engine is there and nobody else took control."""
+        in_control = self.in_control
+        self.app.say(sentence, holds=lambda _: self.standing is not None and self.in_control == in_control)
 
     def _come_back(self, now: Standing) -> None:
         """To everything that happened meanwhile: from the record where it can be read, the rest from the engine."""

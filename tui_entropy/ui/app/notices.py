@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from textual.timer import Timer
@@ -10,34 +11,46 @@ from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.views.frame import Frame
 
 NOTICE_SECONDS = 6.0
+Holds = Callable[[Frame], bool]
+
+
+def always(frame: Frame) -> bool:
+    return True
 
 
 class Notices:
     """What is said at the moment, and how long that stays. On a page a notice has a line of its own over the key
-    hints, elsewhere it stands in their place."""
+    hints, elsewhere it stands in their place: it goes when something with keys of its own is opened."""
 
     def __init__(self, app: Host) -> None:
         self.app = app
         self._hush: Timer | None = None
-        self.refused_in: object = None
-        """The situation that a refusal is about; None for a notice that stays true for its time."""
+        self._holds: Holds = always
+        self._place = ""
+        self.refused = False
+        """The last one was a refusal."""
 
-    def say(self, sentence: str, seconds: float = NOTICE_SECONDS) -> None:
-        """What was done, or what there is to know, for a while."""
+    def say(self, sentence: str, seconds: float = NOTICE_SECONDS, holds: Holds = always) -> None:
+        """What was done, or what there is to know, for a while.
+
+        holds: whether it is still true, asked of every frame.
+        """
         if self._hush is not None:
             self._hush.stop()
         self._hush = self.app.set_timer(seconds, lambda: self.app.show(notice=""))
-        self.refused_in = None
+        self._holds, self._place, self.refused = holds, self.app.frame.place, False
         self.app.show(notice=sentence)
 
     def refuse(self, sentence: str) -> None:
         """Why nothing was done: for a while, and no longer than that is so."""
-        self.say(sentence)
-        self.refused_in = _situation(self.app.frame)
+        situation = _situation(self.app.frame)
+        self.say(sentence, holds=lambda frame: _situation(frame) == situation)
+        self.refused = True
 
     def true_in(self, frame: Frame) -> Frame:
-        """The frame without a refusal whose reason is gone."""
-        if frame.notice and self.refused_in not in (None, _situation(frame)):
+        """The frame without a notice that another place has opened over, or that is not true any more."""
+        opened = frame.place not in ("", self._place)
+        if frame.notice and (opened or not self._holds(frame)):
             return replace(frame, notice="")
         return frame
 
@@ -45,5 +58,12 @@ class Notices:
 def _situation(frame: Frame) -> object:
     """All that a refusal can be about."""
     log = frame.log
-    asked = frame.knobs, frame.vectors, frame.token, frame.row
-    return log.state, log.run_number, frame.place, None if frame.following else frame.cursor, frame.second, asked
+    there = (
+        log.card is None,
+        len(log.runs),
+        len(log.steps) > 0,
+        log.fan and log.fan.rows,
+        log.twin and log.twin.started,
+    )
+    looked_at = log.run_number, frame.place, None if frame.following else frame.cursor, frame.second, frame.row
+    return log.state, frame.link, there, looked_at, frame.knobs, frame.vectors, frame.token

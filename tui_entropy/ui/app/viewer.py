@@ -22,7 +22,7 @@ from tui_entropy.ui.actions.knobs import KnobStripActions
 from tui_entropy.ui.actions.looking import LookActions
 from tui_entropy.ui.actions.pages import PageActions
 from tui_entropy.ui.actions.panes import PaneActions
-from tui_entropy.ui.app.notices import NOTICE_SECONDS, Notices
+from tui_entropy.ui.app.notices import NOTICE_SECONDS, Holds, Notices, always
 from tui_entropy.ui.app.repaint import RepaintScheduler
 from tui_entropy.ui.dialogs.ask_line import Questions
 from tui_entropy.ui.dialogs.failure import ClosesOnFailure
@@ -219,8 +219,8 @@ class Viewer(ClosesOnFailure, Dispatch):
             return "prompt"
         return "knobs" if focused.id == "knobs" else ""
 
-    def say(self, sentence: str, seconds: float = NOTICE_SECONDS) -> None:
-        self.notices.say(sentence, seconds)
+    def say(self, sentence: str, seconds: float = NOTICE_SECONDS, holds: Holds = always) -> None:
+        self.notices.say(sentence, seconds, holds)
 
     def refuse(self, sentence: str) -> None:
         self.notices.refuse(sentence)

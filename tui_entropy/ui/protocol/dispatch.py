@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from textual import events, work
-from textual._context import active_message_pump
 from textual.actions import parse
 from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
@@ -19,15 +17,12 @@ from textual.screen import Screen
 
 from tui_entropy.ui.keys.keymap import KEYS, holds
 from tui_entropy.ui.protocol.actions import PREFIX, Actions, table_of
+from tui_entropy.ui.protocol.input_order import InputOrder
 
 if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
-TYPING_TIMEOUT_S = 0.5
-"""Seconds for a box to take in what was typed into it."""
-BOXES = ("prompt", "ask")
-"""Places where what is typed is text."""
-FROM_A_PERSON = (events.InputEvent, events.Paste, events.Resize)
+BY_A_PERSON = (events.InputEvent, events.Paste)
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
 NAMES = {name for name, _ in PLACES}
@@ -38,8 +33,8 @@ class Dispatch(App[None]):
     """An app whose actions are those of its parts, and happen one after the other, each when what the one before
     opened is there, and none once leaving has begun.
 
-    A terminal delivers several keys in one read, so a key may arrive in any state: while a page opens, while the run
-    is switched, after the one that quits. Bindings, palette and clicks on key hints come through `run_action`, what
+    A key may arrive in any state: while a page opens, while the run is switched, with the one that quits. Those of a
+    person wait for each other (InputOrder). Bindings, palette and clicks on key hints come through `run_action`, what
     an action puts off comes through `call_later` and `call_after_refresh`; so what holds at any moment is seen to
     here, and no action has to ask.
 
@@ -57,13 +52,18 @@ class Dispatch(App[None]):
         self.actions: dict[str, Callable[..., Any]] = {}
         """Action -> what does it."""
         self._owners: dict[str, Actions[Any]] = {}
+        self.input = InputOrder(self, super().on_event)
 
     def exit(self, *result: Any, **more: Any) -> None:
         self.leaving = True
         super().exit(*result, **more)
 
     async def on_event(self, event: events.Event) -> None:
-        if not (self.leaving and isinstance(event, FROM_A_PERSON)):
+        if self.leaving and isinstance(event, (*BY_A_PERSON, events.Resize)):
+            return
+        if isinstance(event, BY_A_PERSON) and not event.is_forwarded:
+            await self.input.add(event)
+        else:
             await super().on_event(event)
 
     def give(self, *parts: Actions[Any]) -> None:
@@ -92,7 +92,6 @@ class Dispatch(App[None]):
         namespace, name, arguments = parse(action) if isinstance(action, str) else action
         here = namespace == "app" or (not namespace and default_namespace in (None, self))
         if here and (name in self.actions or self._lacks(name)):
-            await self._all_typed()
             handled = bool(self.check_action(name, arguments))
             if handled:
                 await self._act(name, arguments)
@@ -112,18 +111,6 @@ class Dispatch(App[None]):
         elif isawaitable(done := act(*arguments)):
             await done
 
-    async def _all_typed(self) -> None:
-        """Return once what was typed into the box with the focus is there. A terminal may deliver it together with
-        the key that sends it, and that key is heard at once where the others are on their way to the box."""
-        box = self.focused if self.place in BOXES else None
-        if box is None or active_message_pump.get() is box:
-            return
-        there = asyncio.Event()
-        if box.call_later(there.set):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TYPING_TIMEOUT_S):
-                    await there.wait()
-
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:
         opened = super().push_screen(screen, *how, **more)
         if not more.get("wait_for_dismiss"):
@@ -134,7 +121,8 @@ class Dispatch(App[None]):
         return super().call_later(self._unless_leaving, callback, *args, **kwargs)
 
     def call_after_refresh(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-        return super().call_after_refresh(self._unless_leaving, callback, *args, **kwargs)
+        put_off = self.input.put_off(partial(self._unless_leaving, callback, *args, **kwargs))
+        return super().call_after_refresh(put_off)
 
     async def _unless_leaving(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if not self.leaving and isawaitable(done := callback(*args, **kwargs)):

@@ -49,8 +49,8 @@ class Host(Protocol):
     def show(self, **changes: Any) -> None:
         """A frame with these changes, on every pane that can be seen."""
 
-    def say(self, sentence: str, seconds: float = ...) -> None:
-        """What was done, or what there is to know, for a while."""
+    def say(self, sentence: str, seconds: float = ..., holds: Callable[[Frame], bool] = ...) -> None:
+        """As in Notices."""
 
     def refuse(self, sentence: str) -> None:
         """Why nothing was done: for a while, and no longer than that is so."""
