@@ -54,6 +54,23 @@ def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives
         assert terminal.looks == by_changes
 
 
+@pytest.mark.parametrize("opened", [[], ["ctrl+p"], ["N"], ["?"]], ids=str)
+def test_a_terminal_that_is_smaller_for_a_moment_gets_back_all_that_it_lost(tmp_path, opened):
+    """Both changes of size may be seen at once, when nothing is of another size any more."""
+    with inspector(tmp_path, 60, size=(100, 30)) as terminal:
+        terminal.wait_for(CONTEXT)
+        terminal.press("space")
+        terminal.wait_for("paused")
+        terminal.press(*opened)
+        terminal.settle(0.8)
+        shown = terminal.looks
+        terminal.resize(100, 22)
+        terminal.resize(100, 30)
+        time.sleep(0.5)
+        terminal.settle(0.8)
+        assert terminal.looks == shown
+
+
 def test_a_repaint_of_what_is_there_sends_next_to_nothing(tmp_path):
     with inspector(tmp_path, 100, size=(200, 60), program=("-c", REPAINTING)) as terminal:
         terminal.wait_for(re.compile(r"step [3-9]\d"))

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_app import WRITE, screen_text, settled, up, writing
+from test_app import WRITE, screen_text, settled, until, up, writing
 from test_stopping import stopped, told
 from textual.events import Paste
 
@@ -154,14 +154,6 @@ def test_a_backslash_spells_what_cannot_be_typed(text, meant):
 
 
 # --- With an engine --------------------------------------------------------------------------------------------
-
-
-async def until(pilot, holds):
-    for _ in range(400):
-        if holds():
-            return
-        await pilot.pause(0.02)
-    pytest.fail("it did not happen in eight seconds")
 
 
 async def test_stop_on_a_condition_take_another_token_ban_one_and_go_on():

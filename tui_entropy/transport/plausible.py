@@ -35,16 +35,18 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
     shape = (card.n_layers, card.n_heads) if card else step.head_entropy.shape
     if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0 or step.rank < 1:
         return "a step"
-    wanted = {
-        "head entropies": (step.head_entropy.shape, shape),
-        "head varentropies": (step.head_varentropy.shape, shape),
-        "attention measures": (step.attention.shape, (shape[0], len(ATTENTION))),
-        "blocks": (step.blocks.shape, (shape[0], len(BLOCKS))),
-        "visible keys": (len(step.visible_keys), shape[0]),
-        "stages": (step.stage_probs.shape, (len(step.stages), 1 + len(step.candidates))),
-        "numbers": (_are_numbers(step), True),
-    }
-    return next((name for name, (found, fitting) in wanted.items() if found != fitting), "")
+    found_and_fitting = (
+        ("head entropies", step.head_entropy.shape, shape),
+        ("head varentropies", step.head_varentropy.shape, shape),
+        ("attention measures", step.attention.shape, (shape[0], len(ATTENTION))),
+        ("blocks", step.blocks.shape, (shape[0], len(BLOCKS))),
+        ("visible keys", len(step.visible_keys), shape[0]),
+        ("stages", step.stage_probs.shape, (len(step.stages), 1 + len(step.candidates))),
+    )
+    for name, found, fitting in found_and_fitting:
+        if found != fitting:
+            return name
+    return "" if _are_numbers(step) else "numbers"
 
 
 def _are_numbers(step: Step) -> bool:
@@ -52,14 +54,15 @@ def _are_numbers(step: Step) -> bool:
     nats = (step.entropy, step.varentropy, step.surprisal, step.uniform_kl, step.final_entropy)
     others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
     unknown = (step.logit_margin, step.prob_margin, step.entropy_z, step.attention_z, step.mirostat_mu)
-    shares = [step.final_prob, *(stage.mass for stage in step.stages)]
-    shares += [candidate.final_prob for candidate in step.candidates]
-    return (
-        all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None))))
-        and all(-SLACK <= share <= 1 + SLACK for share in shares)
-        and all(candidate.logprob <= SLACK for candidate in step.candidates)
-        and all(isfinite(stage.entropy) for stage in step.stages)
-    )
+    if not all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None)))):
+        return False
+    for candidate in step.candidates:  # a loop, since this is asked of every step
+        if not (candidate.logprob <= SLACK and -SLACK <= candidate.final_prob <= 1 + SLACK):
+            return False
+    for stage in step.stages:
+        if not (isfinite(stage.entropy) and -SLACK <= stage.mass <= 1 + SLACK):
+            return False
+    return -SLACK <= step.final_prob <= 1 + SLACK
 
 
 def _of_card(card: ModelCard) -> str:

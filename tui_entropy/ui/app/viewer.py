@@ -257,7 +257,9 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.show(place=self.place, typed="")
 
     def on_resize(self) -> None:
+        """A terminal that has the size it had before, after two changes in one read, may have lost rows meanwhile."""
         self.forget_terminal()
+        self.refresh(layout=True)
         self.repaints.heavy_soon()
 
     def on_view_cursor_asked(self, message: View.CursorAsked) -> None:

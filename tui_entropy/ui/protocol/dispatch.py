@@ -14,6 +14,7 @@ from textual.app import App, ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette
 from textual.screen import Screen
+from textual.widgets import Input
 
 from tui_entropy.ui.keys.keymap import KEYS, holds
 from tui_entropy.ui.protocol.actions import PREFIX, Actions, table_of
@@ -168,6 +169,7 @@ class Palette(ClosedOnce, CommandPalette):
         """One that is taken away again before it is there has nobody to find actions for."""
         if self not in self.app.screen_stack:
             event.prevent_default()
+        self.query_one(Input).cursor_blink = False  # it sends bytes for ever
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
     async def _gather_commands(self, search_value: str) -> None:

@@ -86,7 +86,8 @@ class InputOrder:
                     await self._passed(self._app)
         except TimeoutError:
             self._put_off.clear()  # what a screen that is gone was to call is never called
-        self._app.post_message(events.Callback(callback=self._next))
+        finally:
+            self._app.post_message(events.Callback(callback=self._next))
 
     async def _passed(self, pump: MessagePump) -> None:
         """Return once all that is in its queue now was handled."""

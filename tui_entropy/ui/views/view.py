@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui_entropy.ui.drawing.glyphs import visible
-from tui_entropy.ui.drawing.line_filter import InAscii
+from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
 
@@ -154,8 +154,9 @@ class View(Widget):
             self._styles_cache.clear()
             return super().render_lines(crop)
         strips = [self.render_line(y) for y in crop.line_range]
+        background = self.background_colors[1]
         for filter in self.get_line_filters():
-            strips = [strip.apply_filter(filter, self.background_colors[1]) for strip in strips]
+            strips = [strip.apply_filter(filter, background) for strip in strips]
         return (
             strips
             if crop.column_span == (0, self.size.width)
@@ -163,8 +164,8 @@ class View(Widget):
         )
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """It is drawn in ASCII where that is wanted, but for a model's own words."""
-        return [each for each in super().get_line_filters() if not isinstance(each, InAscii)]
+        """What it draws has glyphs for controls, and ASCII where that is wanted but for a model's own words."""
+        return [each for each in super().get_line_filters() if not isinstance(each, InAscii | WithoutControls)]
 
     def on_resize(self) -> None:
         self._rows = []
