@@ -58,7 +58,7 @@ def test_themes_pages_help_and_sizes_lead_to_the_screen_that_a_full_redraw_gives
 def test_a_terminal_that_is_smaller_for_a_moment_gets_back_all_that_it_lost(tmp_path, opened):
     """Both changes of size may be seen at once, when nothing is of another size any more."""
     with inspector(tmp_path, 60, size=(100, 30)) as terminal:
-        terminal.wait_for(CONTEXT)
+        terminal.wait_for(re.compile(r"step \d"))
         terminal.press("space")
         terminal.wait_for("paused")
         terminal.press(*opened)
