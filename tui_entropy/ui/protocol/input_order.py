@@ -13,8 +13,8 @@ from textual.app import App
 from textual.errors import NoWidget
 from textual.message_pump import MessagePump
 
-WAIT_S = 1.0
-"""Seconds after which the next is looked at whatever the one before it still does."""
+HANDLED_S, PUT_OFF_S = 5.0, 1.0
+"""Seconds after which the next is looked at, whatever the one before it still does or has put off."""
 
 
 class InputOrder:
@@ -75,12 +75,13 @@ class InputOrder:
 
     async def _settle(self, receiver: MessagePump) -> None:
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(HANDLED_S):
                 pump: MessagePump | None = receiver
                 while pump is not None:
                     await self._passed(pump)
                     pump = pump._parent
                 await self._passed(self._app.screen)  # one that was opened gives a widget the focus
+            async with asyncio.timeout(PUT_OFF_S):
                 while self._put_off:
                     await next(iter(self._put_off)).wait()
                     await self._passed(self._app)
