@@ -1,18 +1,18 @@
 """Every key of the table, pressed wherever the table says that it acts, at three sizes: what happens is what its
-label says. And what the footer offers is never refused."""
+label says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import fake_engine
 import made
 import pytest
 from msgspec.structs import replace as changed
-from test_app import HEADS, LAYERS, WRITE, begun, ready, settled, up
+from test_app import HEADS, LAYERS, begun, ready, settled, up
 
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.commands import (
@@ -35,9 +35,7 @@ from tui_entropy.records.events import (
     BreakpointsChanged,
     Continuation,
     Ended,
-    Failed,
     Paused,
-    Progress,
     Proposed,
     SampledContinuations,
     WatchesChanged,
@@ -46,7 +44,6 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds
-from tui_entropy.ui.panes.hints import wanted
 from tui_entropy.ui.protocol.prompt import Purpose
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
@@ -445,63 +442,3 @@ def test_every_key_has_a_meaning_here():
         if key.where != "replay" and key.id not in elsewhere and not key.id.startswith("page.row")
     }
     assert known == ANYWHERE.keys()
-
-
-# --- What the footer offers ----------------------------------------------------------------------------------------
-
-
-STATES: dict[str, list[Any]] = {
-    "starting": [Progress("starting the engine")],
-    "ready": [ready()],
-    "reading": [ready(), *begun(1, 0)],
-    "writing": [ready(), *begun(1, N)],
-    "paused": events(),
-    "ended": [ready(), *begun(1, N), Ended(1, "end of text")],
-    "failed": [ready(), *begun(1, N), Failed("it broke", "")],
-}
-
-
-@pytest.mark.parametrize(
-    "places", [PLACES[:6], pytest.param(PLACES[6:], marks=pytest.mark.slow)], ids=["usual", "rest"]
-)
-@pytest.mark.parametrize("state", STATES)
-async def test_what_the_footer_offers_is_not_refused(state, places):
-    refused = []
-    app = up(write=None)
-    app.requests.wrote = WRITE
-    app.exit = app.copy_to_clipboard = lambda *_, **__: None
-    async with app.run_test(size=(80, 24)) as pilot:
-        app.take(STATES[state])
-        await settled(app, pilot)
-        start = app.frame
-        for place in places if state in ("ready", "paused", "ended") else places[:4]:
-            for following in (True, False) if start.last >= 0 else (True,):
-
-                async def back(place=place, following=following):
-                    while len(app.screen_stack) > (1 if app.page is None else 2):
-                        app.pop_screen()
-                    app.actions["no_answer"]()
-                    app.actions["close_prompt"]()
-                    app.actions["escape"]()
-                    app.frame = replace(start, notice="")
-                    app.show(following=following, cursor=None if following else 5, row=0)
-                    await go(app, pilot, place)
-
-                await back()
-                for key in wanted(app.frame):
-                    await back()
-                    app.notices.refused = False
-                    await app.run_action(key.action)
-                    await pilot.pause()
-                    if app.notices.refused:
-                        refused.append(f"{place or 'usual'}, following {following}: {key.id}: {app.frame.notice}")
-    assert not refused, "\n".join(refused)
-
-
-async def test_at_the_end_of_a_text_the_footer_leads_on():
-    app = up(write=None)
-    async with app.run_test(size=(120, 36)) as pilot:
-        app.take(STATES["ended"])
-        await settled(app, pilot)
-        offered = [key.id for key in wanted(app.frame)]
-        assert offered[:2] == ["again", "prompt"] and not {"pause", "step", "stop", "sentence"} & set(offered)

@@ -77,6 +77,40 @@ async def test_S_toggles_a_shadow_without_vectors_where_one_is_on():
         assert app.told[1:] == [SetShadow(None)]
 
 
+async def test_a_shadow_is_shown_and_taken_away_as_it_is_set_before_a_step_tells_of_it():
+    app = up()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot, made.log(9, marks=False))
+        app.show(vectors=(ON,))
+        await pilot.press("V", "enter")
+        await settled(app, pilot)
+        text = screen_text(app)
+        assert "shadow: no vectors, from the next token on" in text and "● no vectors" in text
+        assert "Nothing is known yet: the shadow runs from the next token on." in text
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert "no shadow runs" in screen_text(app) and "● no vectors" not in screen_text(app)
+        await pilot.press("S")
+        app.take([Refused("two lanes are written side by side")])
+        await settled(app, pilot)
+        assert "no shadow runs" in screen_text(app)
+        assert [type(one) for one in app.told] == [SetShadow] * 3
+        assert [one.lane is None for one in app.told] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"vectors": (OFF,)}, "the chosen lane is what is set now"),
+        ({"vectors": (ON,)}, "enter runs the chosen lane as a shadow"),
+        ({"vectors": (ON,), "row": 3}, "enter types the chosen lane, which runs as a shadow"),
+        ({"vectors": (ON,), "lacking": frozenset({"lane", "type_lane"})}, "No step of this text has a shadow."),
+    ],
+)
+def test_what_is_said_of_the_chosen_lane_is_what_enter_does(fields, said):
+    assert said in "\n".join(rows(Lanes(), made.log(9), 120, 36, place="lanes", **fields))
+
+
 async def test_S_asks_what_the_shadow_differs_in_where_no_vector_is_on_and_then_remembers():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
@@ -87,7 +121,7 @@ async def test_S_asks_what_the_shadow_differs_in_where_no_vector_is_on_and_then_
         await pilot.press("down", "minus", "enter")  # the first row that differs is chosen
         hot = Lane("temperature 1.2", knobs=replace(app.frame.knobs, temperature=1.2))
         assert app.told == [SetShadow(hot)]
-        await pilot.press("escape", "T", "S")
+        await pilot.press("escape", "S", "T", "S")
         assert app.told[-1] == SetShadow(replace(hot, knobs=replace(app.frame.knobs, temperature=1.2)))
 
 
@@ -104,7 +138,8 @@ async def test_another_prompt_is_typed_in_the_box_and_runs_as_the_shadow():
         assert app.told == [SetShadow(Lane("other system prompt", prompt=made.PROMPT, system="Be"))]
         await pilot.press("V")
         await settled(app, pilot)
-        assert any(row.lstrip("▶ ○").startswith("other system prompt    Be") for row in screen_text(app).splitlines())
+        lines = [row.lstrip("▶ ") for row in screen_text(app).splitlines()]
+        assert any(row.startswith("● other system prompt    Be") for row in lines)
 
 
 # --- A shadow on the usual screen --------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tui_entropy.records.commands import Label
 from tui_entropy.state.run_view import RunView
 from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
-from tui_entropy.ui.protocol.actions import Actions
-from tui_entropy.ui.protocol.host import EngineHost, Host
+from tui_entropy.ui.protocol.actions import Actions, EngineActions
+from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.views.frame import Frame
 
 
@@ -17,6 +17,8 @@ def chosen_branch(frame: Frame) -> RunView | None:
 
 class BranchPageActions(Actions[Host]):
     """What the page of branches leads to."""
+
+    commanding = frozenset({"go"})
 
     def action_go(self) -> None:
         app = self.app
@@ -45,7 +47,7 @@ class BranchPageActions(Actions[Host]):
         self.app.open_page("diff")
 
 
-class BranchActions(Actions[EngineHost]):
+class BranchActions(EngineActions):
     """What is kept of a branch."""
 
     def action_star(self) -> None:

@@ -11,12 +11,11 @@ from tui_entropy.records.commands import SetBreakpoints, SetWatches
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.dialogs.ask_line import spelled
 from tui_entropy.ui.drawing.glyphs import visible_bytes
-from tui_entropy.ui.protocol.actions import Actions
-from tui_entropy.ui.protocol.host import EngineHost
+from tui_entropy.ui.protocol.actions import EngineActions
 from tui_entropy.ui.protocol.remark import Remark
 
 
-class ListActions(Actions[EngineHost]):
+class ListActions(EngineActions):
     """The engine is told of the whole list at every change, and what it says is what is shown."""
 
     @property

@@ -7,12 +7,12 @@ from typing import Any
 from msgspec.structs import replace as changed
 
 from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
-from tui_entropy.records.events import Event, Refused, SampledContinuations
+from tui_entropy.records.events import Event, Ready, Refused, SampledContinuations, ShadowChanged
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.actions.prompt import PromptActions
-from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, LanesState, choices
+from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, LanesState, choices, shadow_set
 from tui_entropy.ui.pages.continuations import FanState, in_order
-from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
 from tui_entropy.ui.views.frame import Frame
@@ -47,7 +47,7 @@ class LaneOptions(Actions[Host]):
         self.app.show(**self.app.frame.put(FanState, request=request))
 
 
-class ComparisonActions(Actions[EngineHost]):
+class ComparisonActions(EngineActions):
     """A shadow on the same tokens, and a twin beside."""
 
     def __init__(self, app: EngineHost, prompts: PromptActions) -> None:
@@ -80,7 +80,7 @@ class ComparisonActions(Actions[EngineHost]):
 
     async def action_lane(self) -> None:
         """The chosen row as the shadow; none where it is that already."""
-        choice, shadow = self._choice, self.app.frame.log.run.shadow
+        choice, shadow = self._choice, shadow_set(self.app.frame)
         if choice.lane is None:
             await self.action_type_lane()
         elif shadow is not None and shadow.name == choice.lane.name:
@@ -122,7 +122,7 @@ class ComparisonActions(Actions[EngineHost]):
     # --- Shadow and twin -------------------------------------------------------------------------------------
 
     def action_shadow(self) -> None:
-        if self.app.frame.log.run.shadow is not None:
+        if shadow_set(self.app.frame) is not None:
             self._no_shadow()
         elif lane := self._lane():
             self._shadow(lane)
@@ -131,18 +131,28 @@ class ComparisonActions(Actions[EngineHost]):
 
     def _shadow(self, lane: Lane) -> None:
         self.app.show(**self.app.frame.put(LanesState, lane=lane))
-        self.app.tell(SetShadow(lane))
+        self._set(lane)
         self.app.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
 
     def _no_shadow(self) -> None:
-        self.app.tell(SetShadow(None))
+        self._set(None)
         self.app.say("no shadow from the next token on")
+
+    def _set(self, lane: Lane | None) -> None:
+        wanted = SetShadow(lane)
+        self.app.show(**self.app.frame.put(LanesState, awaited=wanted))
+        self.app.tell(wanted)
+
+    def heed(self, event: Event) -> None:
+        """The shadow that there is from here on, or that nothing came of what was asked for."""
+        if isinstance(event, ShadowChanged | Refused | Ready):
+            self.app.show(**self.app.frame.put(LanesState, awaited=None))
 
     def action_twin(self) -> None:
         if self.app.frame.log.started is None:
             self.app.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
         elif lane := self._lane():
-            self.app.show(**self.app.frame.put(LanesState, lane=lane))
+            self.app.show(**self.app.frame.put(LanesState, lane=lane, awaited=None))
             self.app.tell(Twin(self.app.frame.log.run_number, step_here(self.app.frame), lane))
             self.app.close_page()
             where = f"twin from step {step_here(self.app.frame) + 1} on"
@@ -151,7 +161,7 @@ class ComparisonActions(Actions[EngineHost]):
             self._choose_first("the twin")
 
 
-class ContinuationActions(Actions[EngineHost]):
+class ContinuationActions(EngineActions):
     """Short continuations from a step: asked for, and taken."""
 
     def action_fan(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 TAKE = "ctrl+g takes control"
+WATCHING = f"another screen is in control, this one watches: {TAKE}"
 SETTINGS = (Started, KnobsChanged, VectorsChanged, Refused)
 """Events after which a screen that only watches shows what is set, not what it asked for."""
 
@@ -46,6 +47,11 @@ class EngineLink(Actions[EngineHost]):
     @property
     def in_control(self) -> bool:
         return self.standing is None or self.standing.in_control
+
+    @property
+    def watching(self) -> bool:
+        """Whether another screen is in control."""
+        return self.standing is not None and self.standing.screens > 0 and not self.standing.in_control
 
     @property
     def way_back(self) -> str:
@@ -83,7 +89,7 @@ class EngineLink(Actions[EngineHost]):
             if self.attach:
                 self._come_back(now)
             if now.screens:
-                self._say_of_control(f"another screen is in control, this one watches: {TAKE}")
+                self._say_of_control(WATCHING)
         elif before.screens and before.in_control != now.in_control:
             self._say_of_control(
                 "this screen is in control now" if now.in_control else f"another screen took control: {TAKE}"

@@ -14,7 +14,7 @@ from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GONE
 from tui_entropy.ui.pages.waterfall import WaterfallState
-from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 
 STRENGTH_STEP = 0.25
@@ -38,7 +38,7 @@ class KnobStripActions(Actions[Host]):
         self.app.show(knob=knob_steps.beside(frame.knobs, frame.knob, by), typed="")
 
 
-class KnobActions(Actions[EngineHost]):
+class KnobActions(EngineActions):
     """What sets a knob."""
 
     def __init__(self, app: EngineHost, what_if: WhatIf) -> None:
@@ -96,7 +96,7 @@ class KnobActions(Actions[EngineHost]):
         self.app.say(ADAPTIVE[self.app.frame.knobs.adaptive])
 
 
-class VectorActions(Actions[EngineHost]):
+class VectorActions(EngineActions):
     """What sets a control vector, and what a change of one does with the text before it."""
 
     _last = 0

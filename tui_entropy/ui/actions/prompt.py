@@ -23,6 +23,8 @@ MAX_TOKENS = 512
 class PromptActions(Actions[EngineHost]):
     """What the box is opened for, what is typed in it, and what becomes of what is sent."""
 
+    commanding = frozenset({"prompt", "edit", "edit_prompt", "send"})
+
     def __init__(self, app: EngineHost) -> None:
         super().__init__(app)
         self.box: PromptBox | None = None

@@ -13,7 +13,7 @@ from tui_entropy.ui.dialogs.ask_line import number, spelled
 from tui_entropy.ui.drawing.glyphs import visible_bytes, visible_token
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GOING, GONE
-from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.actions import EngineActions
 from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
 
@@ -40,7 +40,7 @@ def advance(app: EngineHost, wanted: Advance) -> None:
         say_why_not(app)
 
 
-class WriteActions(Actions[EngineHost]):
+class WriteActions(EngineActions):
     """When it is written, and how far."""
 
     def action_pause(self) -> None:
@@ -92,7 +92,7 @@ class WriteActions(Actions[EngineHost]):
             say_why_not(self.app)
 
 
-class StepActions(Actions[EngineHost]):
+class StepActions(EngineActions):
     """Which token is written at the step under the cursor."""
 
     def __init__(self, app: EngineHost, knobs: KnobActions, prompts: PromptActions) -> None:

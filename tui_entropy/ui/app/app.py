@@ -33,7 +33,7 @@ from tui_entropy.transport.plausible import contradiction
 from tui_entropy.ui.actions.branching import BranchActions
 from tui_entropy.ui.actions.breakpoints import ListActions
 from tui_entropy.ui.actions.comparison import ComparisonActions, ContinuationActions
-from tui_entropy.ui.actions.engine_link import EngineLink
+from tui_entropy.ui.actions.engine_link import WATCHING, EngineLink
 from tui_entropy.ui.actions.knobs import KnobActions, VectorActions
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.actions.stepping import StepActions, WriteActions
@@ -94,7 +94,7 @@ class InspectorApp(Viewer):
         self.attention_requests = AttentionRequests(self, self.attention)
         self.knobs = KnobActions(self, self.what_if)
         self.prompts = PromptActions(self)
-        self.continuations = ContinuationActions(self)
+        self.comparisons, self.continuations = ComparisonActions(self, self.prompts), ContinuationActions(self)
         self._arrived: list[Event] = []
         self.give(*self.parts())
 
@@ -102,11 +102,22 @@ class InspectorApp(Viewer):
         """What keys do on any log, and what they do with an engine."""
         yield from super().parts()
         yield from (self.link, self.knobs, self.prompts, self.continuations, VectorActions(self), WriteActions(self))
-        yield from (StepActions(self, self.knobs, self.prompts), ComparisonActions(self, self.prompts))
-        yield from (BranchActions(self), ListActions(self))
+        yield from (
+            StepActions(self, self.knobs, self.prompts),
+            self.comparisons,
+            BranchActions(self),
+            ListActions(self),
+        )
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Beside those of a recording, while another screen is in control, all that command the engine."""
+        return super().lacking | self.commanding if self.link.watching else super().lacking
 
     def lack(self, action: str) -> None:
-        self.refuse("this is for a recording: `tui-entropy replay` plays one")
+        self.refuse(
+            WATCHING if action in self.commanding else "this is for a recording: `tui-entropy replay` plays one"
+        )
 
     # --- Life ------------------------------------------------------------------------------------------------
 
@@ -183,6 +194,7 @@ class InspectorApp(Viewer):
         is_first = log.card is None
         log.append(event)
         self.link.heed(event)
+        self.comparisons.heed(event)
         self.continuations.heed(event)
         match event:
             case Ready():

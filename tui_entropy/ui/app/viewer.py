@@ -175,7 +175,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         frame = replace(frame, cursor=cursor if last >= 0 else None)
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
-        self.frame = frame = self.notices.true_in(self.completed(frame))
+        self.frame = frame = self.notices.true_in(self.completed(replace(frame, lacking=self.lacking)))
         if self.page is not None:
             self.page.set_class(bool(frame.notice), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so

@@ -34,6 +34,11 @@ class Key:
     needs: str = ""
     """Conditions of ui/keys/needs.py, with spaces between, without which the footer does not offer it."""
 
+    @property
+    def name(self) -> str:
+        """Of its action."""
+        return self.action.partition("(")[0]
+
 
 LANES = "Other lanes"
 WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT, REPLAY = (
@@ -106,8 +111,9 @@ KEYS = (
     Key("branches.hidden", "h", "hidden", "list what is hidden, or not", BRANCHED, "hidden", "branches"),
     Key("diff.back", "d,enter", "to_branches", "back to the branches", DIFFED, "branches", "diff"),
     Key("lanes.run", "enter", "lane", "run it as the shadow, or not", LANED, "run", "lanes", needs="begun lane"),
-    Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes"),
-    Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes"),
+    Key("lanes.hotter", "plus,equals_sign", "heat(1)", "the temperature of a lane up", LANED, "heat", "lanes",
+        needs="lanes"),
+    Key("lanes.cooler", "minus", "heat(-1)", "the temperature of a lane down", LANED, "", "lanes", needs="lanes"),
     Key("lanes.type", "e", "type_lane", "edit the prompt of a lane", LANED, "edit", "lanes", needs="prompt"),
     Key("fan.take", "enter", "take_fan", "write on with it: a branch", FANNED, "take", "fan", needs="fan"),
     Key("fan.same", "e", "same_text", "groups of exact or of normalised text", FANNED, "exact", "fan", needs="begun"),
@@ -127,8 +133,9 @@ KEYS = (
     Key("page.close", "escape,q", "close_page", "close it", PAGE, "close", "page"),
     Key("replay.slower", "less_than_sign", "faster(-1)", "slower", REPLAY, "speed", "replay"),
     Key("replay.faster", "greater_than_sign", "faster(1)", "faster", REPLAY, "", "replay"),
-    Key("replay.before", "left_parenthesis", "run(-1)", "the run before", REPLAY, "run", "replay", needs="runs"),
-    Key("replay.after", "right_parenthesis", "run(1)", "the run after", REPLAY, "", "replay", needs="runs"),
+    Key("replay.before", "left_parenthesis", "run(-1)", "the run before", REPLAY, "run", "replay",
+        needs="run.before"),
+    Key("replay.after", "right_parenthesis", "run(1)", "the run after", REPLAY, "", "replay", needs="run.after"),
     # Everywhere else.
     Key("pause", "space", "pause", "pause or go on", WRITING, "pause", needs="going"),
     Key("step", "n", "advance", "write one token, then pause", WRITING, "step", needs="going"),
@@ -215,6 +222,7 @@ KEYS = (
     Key("suspend", "ctrl+z", "suspend_process", "stop here; `fg` in the shell comes back", PANES),
     Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
 )  # fmt: skip
+BY_ID = {key.id: key for key in KEYS}
 
 
 def holds(where: str, place: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace as changed
 
+from tui_entropy.records.commands import SetShadow
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.ui.views.frame import Frame
 
@@ -18,6 +19,8 @@ class LanesState:
 
     lane: Lane | None = None
     """What a shadow or a twin was chosen to be."""
+    awaited: SetShadow | None = None
+    """The shadow that was asked for, until one is told of: that comes with the next step."""
     heat: float = 1.5
     """Temperature of a lane that differs in that."""
     typed_lanes: tuple[Lane, ...] = ()
@@ -32,6 +35,12 @@ class Choice:
     about: str
     same: bool = False
     """It would be this very text: nothing in it differs from what is set now."""
+
+
+def shadow_set(frame: Frame) -> Lane | None:
+    """The shadow of the next step: as asked for, else as it runs."""
+    awaited = frame.of(LanesState).awaited
+    return awaited.lane if awaited else frame.log.run.shadow
 
 
 def choices(frame: Frame) -> list[Choice]:
@@ -51,11 +60,13 @@ def choices(frame: Frame) -> list[Choice]:
             found.append(Choice(Lane(name, vectors=only), name, about, same))
     hot = Lane(f"temperature {state.heat:g}", knobs=changed(frame.knobs, temperature=state.heat))
     same = state.heat == frame.knobs.temperature
-    found.append(Choice(hot, hot.name, "as it is now: + and - turn it" if same else "+ and - turn it", same))
+    said = ["as it is now"] * same + ["+ and - turn it"] * ("lane" not in frame.lacking)
+    found.append(Choice(hot, hot.name, ": ".join(said), same))
     for name in (SYSTEM, PROMPT):
         typed = next((lane for lane in state.typed_lanes if lane.name == name), None)
-        said = (typed.system if name == SYSTEM else typed.prompt) if typed else None
-        found.append(Choice(typed, name, said or "enter asks for it"))
+        text = (typed.system if name == SYSTEM else typed.prompt) if typed else None
+        unasked = "" if "lane" in frame.lacking or frame.log.started is None else "enter asks for it"
+        found.append(Choice(typed, name, text or unasked))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tui_entropy.ui.keys.branch_choice import chosen
-from tui_entropy.ui.keys.keymap import Key
+from tui_entropy.ui.keys.keymap import BY_ID, Key
 from tui_entropy.ui.views.frame import Frame
 
 GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
@@ -13,7 +13,12 @@ GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
 
 def offered(frame: Frame, key: Key) -> bool:
     """Whether the footer may offer it: pressed now, it does what it says."""
-    return all(NEEDS[need](frame) for need in key.needs.split())
+    return key.name not in frame.lacking and all(NEEDS[need](frame) for need in key.needs.split())
+
+
+def acts(frame: Frame, key_id: str) -> bool:
+    """The same of a key by its id: a sentence on a page names it only then."""
+    return offered(frame, BY_ID[key_id])
 
 
 def _another(frame: Frame) -> bool:
@@ -44,12 +49,14 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "vectors": lambda frame: bool(frame.vectors),
     "branch": lambda frame: chosen(frame) in frame.log.runs,
     "other": lambda frame: chosen(frame) != frame.log.run_number,
+    "lanes": lambda frame: "lane" not in frame.lacking,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
     "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),
-    "runs": lambda frame: len(frame.log.runs) > 1,
+    "run.before": lambda frame: frame.log.run_number > min(frame.log.runs, default=0),
+    "run.after": lambda frame: frame.log.run_number < max(frame.log.runs, default=0),
     "history": lambda frame: "history" in frame.box,
     "mode": lambda frame: "mode" in frame.box,
     "system": lambda frame: "system" in frame.box,
 }
-"""Condition -> whether it holds. A recording cannot be written on, but it can always be played on."""
+"""Condition -> whether it holds. A recording can always be played on."""

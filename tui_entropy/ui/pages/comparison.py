@@ -14,7 +14,8 @@ from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.step import Step
 from tui_entropy.ui.drawing.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
-from tui_entropy.ui.keys.lane_choices import choices
+from tui_entropy.ui.keys.lane_choices import choices, shadow_set
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import wrapped
@@ -36,7 +37,7 @@ class Lanes(View):
         head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
         told = [line for whole in _told(frame, width) for line in wrapped(whole, width)]
         listed = _choices(frame, max(height // 3, 1))
-        lines = [[("what a shadow (S) or a twin (Y) differs in", paint.dim)], *listed, [], *told, []]
+        lines = [[(_what(frame), paint.dim)], *listed, [], *told, []]
         room = height - len(head) - len(lines)
         return [*head, *(paint.row(line, width) for line in [*lines, *_table(frame, width, room)])][:height]
 
@@ -44,17 +45,23 @@ class Lanes(View):
         return {"row": min(max(frame.row + by, 0), len(choices(frame)) - 1)}
 
 
+def _what(frame: Frame) -> str:
+    shadow, twin = (f" ({key})" if acts(frame, name) else "" for name, key in (("shadow", "S"), ("twin", "Y")))
+    return f"what a shadow{shadow} or a twin{twin} differs in"
+
+
 def _running(frame: Frame) -> list[Part]:
-    paint, told = frame.paint, frame.log.run
-    if told.shadow is None:
-        return [("no shadow runs", paint.dim)]
-    name = visible(told.shadow.name, paint.ascii, True)
-    how = f", {visible(told.shadow_how, paint.ascii, True)}" if told.shadow_how else ""
-    return [("shadow: ", paint.dim), (f"{name}{how}", paint.accent)]
+    """The shadow that is set, and how it runs or from when on."""
+    paint, told, wanted = frame.paint, frame.log.run, shadow_set(frame)
+    how = told.shadow_how if wanted == told.shadow else "from the next token on"
+    said = f", {visible(how, paint.ascii, True)}" if how else ""
+    if wanted is None:
+        return [(f"no shadow{' runs' * (not how)}{said}", paint.dim)]
+    return [("shadow: ", paint.dim), (f"{visible(wanted.name, paint.ascii, True)}{said}", paint.accent)]
 
 
 def _choices(frame: Frame, room: int) -> list[list[Part]]:
-    paint, shadow = frame.paint, frame.log.run.shadow
+    paint, shadow = frame.paint, shadow_set(frame)
     found = choices(frame)
     at = min(frame.row, len(found) - 1)
     first = min(max(at - room // 2, 0), max(len(found) - room, 0))
@@ -77,7 +84,7 @@ def _told(frame: Frame, width: int) -> Iterator[list[Part]]:
     paint = frame.paint
     known = [value for value in frame.log.steps.values(KL) if value is not None]
     if not known:
-        yield [("Nothing is known yet: enter runs the chosen lane as a shadow from the next token on.", paint.dim)]
+        yield [(_unknown(frame), paint.dim)]
         return
     yield _cost(frame)
     n, flips = len(known), sum(value or 0 for value in frame.log.steps.values(FLIP))
@@ -103,6 +110,20 @@ def _told(frame: Frame, width: int) -> Iterator[list[Part]]:
             (" where the shadow would have written ", paint.dim),
             (would, paint.accent),
         ]
+
+
+def _unknown(frame: Frame) -> str:
+    """Why no step has a shadow, and what to do about it."""
+    if shadow_set(frame) is not None:
+        return "Nothing is known yet: the shadow runs from the next token on."
+    if "lane" in frame.lacking:
+        return "No step of this text has a shadow."
+    if frame.log.started is None:
+        return "Nothing is known yet: there is no text that a shadow could run beside."
+    if not acts(frame, "lanes.run"):
+        return "Nothing is known yet: the chosen lane is what is set now, and one that differs can run as a shadow."
+    does = "types the chosen lane, which runs" if acts(frame, "lanes.type") else "runs the chosen lane"
+    return f"Nothing is known yet: enter {does} as a shadow from the next token on."
 
 
 def _cost(frame: Frame) -> list[Part]:

@@ -14,6 +14,7 @@ from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.events import Continuation, SampledContinuations
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import wrapped
@@ -50,7 +51,7 @@ class Fan(View):
         rows = [self.heading(frame, "fan", groups, width), paint.row(_entropy(frame, fan), width)]
         if waiting:
             rows.append(paint.row([(waiting, paint.warning)], width))
-        elif (asked.n, asked.tokens) != (len(fan.rows), fan.tokens):
+        elif (asked.n, asked.tokens) != (len(fan.rows), fan.tokens) and acts(frame, "fan.ask"):
             rows.append(paint.row([(f"g asks for {_told(asked)}", paint.warning)], width))
         title = f"  group {'share':>{SHARE - 6}} {'log p / token':>{NUMBER}} {frame.unit}  text"
         rows.append(paint.row([(f"{title}, {paint.diamond} where it ends", paint.dim)], width))

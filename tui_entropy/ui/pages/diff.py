@@ -21,6 +21,8 @@ from tui_entropy.ui.views.view import View
 SAME, GONE, NEW = 0, 1, 2
 """Owners of text: of both runs, of the one on screen only, of the other only."""
 MARKS = {GONE: ("[-", "-]"), NEW: ("{+", "+}")}
+CHOOSE = "Choose a run on the page of branches (B) and press d there."
+ALONE = "There is no other run that this one could be compared with."
 SIDE_BY_SIDE = 96
 """Cells that two columns need."""
 LEVEL = 8
@@ -47,9 +49,8 @@ class Diff(View):
         paint, one, other = frame.paint, frame.log.run, frame.log.runs.get(frame.of(BranchesState).branch)
         if other is None or other is one:
             heading = self.heading(frame, "diff", [], width)
-            return [heading, *paint.hint("Choose a run on the page of branches (B) and press d there.", width)][
-                :height
-            ]
+            hint = ALONE if len(frame.log.runs) < 2 else CHOOSE
+            return [heading, *paint.hint(hint, width)][:height]
         self._lay(frame, one, other, width)
         head = [self.heading(frame, "diff", _sizes(frame, one, other), width)]
         if self._parted is not None:

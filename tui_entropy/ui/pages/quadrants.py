@@ -14,6 +14,7 @@ from tui_entropy.metrics.entropix import Thresholds
 from tui_entropy.metrics.metric import LN2
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import decided, thresholds, wrapped
@@ -83,7 +84,8 @@ class Quadrants(View):
         ]
         heading = self.heading(frame, "quadrants", groups, width)
         if (why := self.missing(frame)) or step is None or height < 6:
-            hint = why or "Entropy against varentropy of every step, once a token is written. A: adaptive sampling."
+            adaptive = " A: adaptive sampling." if acts(frame, "adaptive") else ""
+            hint = why or f"Entropy against varentropy of every step, once a token is written.{adaptive}"
             return [heading, *paint.hint(hint, width)][:height]
         below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
         below = below[: max((height - 3) // 6, 1)]
@@ -195,7 +197,10 @@ def _scale(frame: Frame, field: Field, at: Thresholds) -> list[Part]:
 
 
 def _off(frame: Frame) -> list[Part]:
-    text = "Adaptive sampling is off, A switches it on: not known to improve text."
-    if frame.knobs.adaptive != "off":
-        text = "Adaptive sampling was off at this step; it acts from the next token on."
-    return [(text, frame.paint.dim)]
+    text = "Adaptive sampling was off at this step"
+    if frame.knobs.adaptive == "off":
+        switch = ", A switches it on" if acts(frame, "adaptive") else ""
+        text = f"Adaptive sampling is off{switch}: not known to improve text"
+    elif frame.cursor == frame.last:
+        text += "; it acts from the next token on"
+    return [(f"{text}.", frame.paint.dim)]

@@ -15,6 +15,7 @@ from tui_entropy.records.step import Candidate, Shadow, Step
 from tui_entropy.state.run_view import SHORT_NAMES
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible_bytes, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import SUPPOSED, Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import state
@@ -96,7 +97,7 @@ def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
     paint, chosen = frame.paint, frame.candidate
     if frame.what_if:
         yield [(SUPPOSED, paint.warning)]
-    if frame.played or (chosen is None and frame.following and not frame.held_up):
+    if not acts(frame, "take"):
         return
     meant = chosen or step
     token = visible_token(meant.token_id, meant.data, paint.ascii)

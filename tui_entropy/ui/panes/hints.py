@@ -10,13 +10,12 @@ from textual.strip import Strip
 from tui_entropy.records.knobs import BY_NAME as KNOB
 from tui_entropy.ui.drawing.glyphs import cells, visible
 from tui_entropy.ui.drawing.paint import Part
-from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds, named
+from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, named
 from tui_entropy.ui.keys.needs import offered
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
 ALWAYS = ("help", "quit")
-BY_ID = {key.id: key for key in KEYS}
 ORDER = (
     "pause", "step", "back", "prompt", "temperature.down", "vector.1", "numbers", "waterfall", "layers", "quadrants",
     "heads", "attention", "strip", "again", "tint", "stop", "zoom",
@@ -57,7 +56,7 @@ class Hints(View, can_focus=False):
 
     def _keys(self, frame: Frame, width: int) -> Strip:
         always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
-        right = [part for key in always for part in hint(frame, key)]
+        right = [part for key in always if acting(frame, key) for part in hint(frame, key)]
         left = [part for key in wanted(frame) for part in hint(frame, key)]
         about: list[Part] = []
         if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
@@ -68,7 +67,13 @@ class Hints(View, can_focus=False):
 
 def wanted(frame: Frame) -> list[Key]:
     """The keys that help now, the most useful first. None of them would be refused."""
-    return [key for key in _listed(frame) if offered(frame, key)]
+    return [key for key in _listed(frame) if acting(frame, key)]
+
+
+def acting(frame: Frame, key: Key) -> list[Key]:
+    """It and its opposite, as far as they act now."""
+    both = [key, BY_ID[PAIRS[key.id]]] if key.id in PAIRS else [key]
+    return [one for one in both if offered(frame, one)]
 
 
 def _listed(frame: Frame) -> list[Key]:
@@ -82,22 +87,20 @@ def _listed(frame: Frame) -> list[Key]:
 
 
 def hint(frame: Frame, key: Key) -> list[Part]:
+    """A key that acts, or whose opposite does."""
     word = "go on" if key.id == "pause" and frame.log.state == "paused" else key.hint
+    act = acting(frame, key)
     return [
-        (f"{_spelled(frame, key)} ", clickable(frame.paint.number, key.action)),
-        (f"{word}  ", clickable(frame.paint.dim, key.action)),
+        (f"{_spelled(frame, act)} ", clickable(frame.paint.number, act[0].action)),
+        (f"{word}  ", clickable(frame.paint.dim, act[0].action)),
     ]
 
 
-def _spelled(frame: Frame, key: Key) -> str:
-    """Its first key, with that of its opposite where there is one; of the vectors as many as there are."""
-    first = named(key.keys.split(",")[0], frame.paint.ascii)
-    if key.id == "vector.1":
-        n = min(len(frame.vectors), 9)
-        return first if n < 2 else f"{first}-{n}"
-    if key.id in PAIRS:
-        return f"{first} {named(BY_ID[PAIRS[key.id]].keys.split(',')[0], frame.paint.ascii)}"
-    return first
+def _spelled(frame: Frame, keys: list[Key]) -> str:
+    """The first key of each; of the vectors as many as there are."""
+    spelled = " ".join(named(key.keys.split(",")[0], frame.paint.ascii) for key in keys)
+    n = min(len(frame.vectors), 9)
+    return f"{spelled}-{n}" if keys[0].id == "vector.1" and n > 1 else spelled
 
 
 def whole(parts: list[Part], room: int) -> list[Part]:

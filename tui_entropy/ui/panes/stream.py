@@ -23,6 +23,7 @@ from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_toke
 from tui_entropy.ui.drawing.paged_layout import Chapters, Place
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
+from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.turns import MARK, NOBODY, PIECES, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
@@ -355,12 +356,15 @@ def _ghost(frame: Frame) -> Part:
 def _empty(frame: Frame, width: int) -> list[Strip]:
     log, paint = frame.log, frame.paint
     lines = ["Here the prompt and the text that the model writes will appear."]
-    if log.state in ("ready", "ended"):
-        lines.append("Type a prompt: press i, then Enter to send it.")
-    elif log.state in ("failed", "lost"):
-        lines = [log.note, "Press E to start the engine again."]
-    else:
-        lines.append("The model is on its way; a prompt can be typed meanwhile: press i.")
+    if log.state in GONE:
+        lines = [log.note, *(["Press E to start the engine again."] if acts(frame, "restart") else [])]
+    elif acts(frame, "prompt"):
+        up = log.state in ("ready", "ended")
+        lines.append(
+            "Type a prompt: press i, then Enter to send it."
+            if up
+            else "The model is on its way; a prompt can be typed meanwhile: press i."
+        )
     return [strip for line in lines for strip in paint.hint(visible(line, paint.ascii, True), width)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
-from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.host import EngineHost, Host
 
 PREFIX = "action_"
 App = TypeVar("App", bound=Host)
@@ -17,6 +17,8 @@ class Actions(Generic[App]):
 
     offered: ClassVar[tuple[str, ...]] = ()
     """The names of its actions."""
+    commanding: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that command an engine: a screen that only watches one has not got them."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -29,6 +31,14 @@ class Actions(Generic[App]):
         """Whether one of its actions acts now, as far as only these actions know; a key that may not goes on to
         whatever else has it."""
         return True
+
+
+class EngineActions(Actions[EngineHost]):
+    """Actions that all command the engine."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.commanding = frozenset(cls.offered)
 
 
 def table_of(parts: Iterable[Actions[Any]]) -> dict[str, tuple[Actions[Any], Callable[..., Any]]]:

@@ -40,7 +40,7 @@ class Dispatch(App[None]):
     here, and no action has to ask.
 
     What a key does is looked up here too: in the parts that the app was given, then in Textual. An action of the key
-    table that neither has is one that this app lacks, and says so.
+    table that neither has is one that this app lacks: the footer does not offer it, and pressed it says why.
     """
 
     leaving = False
@@ -54,6 +54,9 @@ class Dispatch(App[None]):
         """Action -> what does it."""
         self._owners: dict[str, Actions[Any]] = {}
         self.input = InputOrder(self, super().on_event)
+        self._absent: frozenset[str] = frozenset()
+        self.commanding: frozenset[str] = frozenset()
+        """Actions that command an engine."""
 
     def exit(self, *result: Any, **more: Any) -> None:
         self.leaving = True
@@ -72,15 +75,22 @@ class Dispatch(App[None]):
         table = table_of(parts)
         self._owners = {name: part for name, (part, _) in table.items()}
         self.actions = {name: act for name, (_, act) in table.items()}
+        self._absent = frozenset(name for name in NAMES if name not in table and not hasattr(self, PREFIX + name))
+        self.commanding = frozenset().union(*(part.commanding for part in parts))
 
     @property
     @abstractmethod
     def place(self) -> str:
         """As in Frame, of this moment."""
 
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Actions of the key table that this app has not got, or not now."""
+        return self._absent
+
     @abstractmethod
     def lack(self, action: str) -> None:
-        """Say why a key does nothing here: no part of this app has its action."""
+        """Say why a key does nothing here: its action is one that this app lacks."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if not holds(PLACES.get((action, parameters), ""), self.place):
@@ -92,7 +102,7 @@ class Dispatch(App[None]):
             return True
         namespace, name, arguments = parse(action) if isinstance(action, str) else action
         here = namespace == "app" or (not namespace and default_namespace in (None, self))
-        if here and (name in self.actions or self._lacks(name)):
+        if here and (name in self.actions or name in self.lacking):
             handled = bool(self.check_action(name, arguments))
             if handled:
                 await self._act(name, arguments)
@@ -103,13 +113,10 @@ class Dispatch(App[None]):
             await opening
         return handled
 
-    def _lacks(self, name: str) -> bool:
-        return name in NAMES and not hasattr(self, PREFIX + name)
-
     async def _act(self, name: str, arguments: tuple[object, ...]) -> None:
-        if (act := self.actions.get(name)) is None:
+        if name in self.lacking:
             self.lack(name)
-        elif isawaitable(done := act(*arguments)):
+        elif isawaitable(done := self.actions[name](*arguments)):
             await done
 
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:

@@ -65,6 +65,9 @@ class Frame:
     place: str = ""
     """Which pane or page with keys of its own has the focus: 'knobs', 'prompt', 'ask', one of keymap.PAGES, '' for
     none (or 'replay' where a recording is shown)."""
+    lacking: frozenset[str] = frozenset()
+    """Actions of the key table that do nothing on this screen: a recording cannot be written on, nor what another
+    screen is in control of."""
     link: str = ""
     """Who else watches the engine, empty for nobody."""
     terminal: str = ""

@@ -28,7 +28,11 @@ class Rows(View):
         """What stands in a row, right of its mark."""
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        return {"row": min(max(frame.row + by, 0), self.items(frame))}
+        return {"row": min(max(frame.row + by, 0), self._last(frame))}
+
+    def _last(self, frame: Frame) -> int:
+        """The last row: beyond the list where something can be added to it, or where it is empty."""
+        return max(self.items(frame) - ("add_row" in frame.lacking), 0)
 
     def listed(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """The rows that there is room for."""
@@ -42,15 +46,17 @@ class Rows(View):
 
     def _window(self, frame: Frame, height: int) -> range:
         """At most half of the view; the chosen one is in it."""
-        total = self.items(frame) + 1
+        total = self._last(frame) + 1
         count = max(min(total, height // 2 - ABOVE), 1)
         first = min(max(frame.row - count // 2, 0), total - count)
         return range(first, first + count)
 
     def _item(self, frame: Frame, at: int, width: int) -> list[Part]:
         paint, total = frame.paint, self.items(frame)
-        chosen = at == min(frame.row, total)
+        chosen = at == min(frame.row, self._last(frame))
         mark: Part = (paint.drawn if chosen else " ", paint.accent)
         if at < total:
             return [mark, *self.item(frame, at, width, chosen)]
+        if "add_row" in frame.lacking:
+            return [mark, ("  none", paint.dim)]
         return [mark, ("  +  ", paint.accent), ("a adds one", paint.selected if chosen else paint.dim)]
