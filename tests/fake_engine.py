@@ -48,6 +48,7 @@ from tui_entropy.records.events import (
     Progress,
     Proposed,
     Reconsidered,
+    SettingsPending,
     Started,
     Switched,
     VectorsChanged,
@@ -310,6 +311,11 @@ class Session:
         check(knobs)
         self.knobs = knobs
         self.resample()
+        self.tell_pending()
+
+    def tell_pending(self) -> None:
+        if self.run_number and not self.held:
+            self.emit(SettingsPending(self.run_number, self.knobs, self.vectors))
 
     def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
         if wanted.name not in [vector.name for vector in self.vectors]:
@@ -318,6 +324,7 @@ class Session:
             self.vectors = self.applied_vectors = (*self.vectors, wanted)
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
         self.rebuild = rebuild
+        self.tell_pending()
 
     def attention(self, ask: AskAttention) -> AttentionRows:
         return rows(ask, self.run_number)

@@ -7,21 +7,24 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from recorded import recorded
 from scripted import logged
 from small import loaded, saved
+from test_branches import Teller
 from test_trace import known, told
 from test_worker import ENDLESS, Engine
 
 from tui_entropy.analysis.run import write_out
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session.session import Session
-from tui_entropy.records.commands import Load, Pause, SetKnobs, Write
+from tui_entropy.records.commands import Branch, Load, Pause, SetKnobs, Write
 from tui_entropy.records.events import Event, KnobsChanged, Paused, Ready, Refused
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
+from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 
 KNOBS = {
@@ -58,6 +61,33 @@ def test_every_step_of_a_model_comes_out_as_it_went_in(tmp_path, family, knobs):
     steps = [event for event in events if isinstance(event, Step)]
     assert len(steps) > 5 and told(*trace.steps(1)) == told(*steps)
     assert told(*trace.log().steps) == told(*logged(*events).steps)
+
+
+def test_what_is_set_while_nothing_is_written_is_in_the_trace_too(tmp_path):
+    """Vectors also while they are off; another run, and the way back, have what was set there."""
+    model = loaded("llama")
+    with instruments(model) as probes:
+        teller = Teller(model, probes)
+        state, before = teller.session.state, teller.session.state.vectors
+        weak = (*before[:-1], replace(teller.off, strength=0.5))
+        teller.write(4)
+        teller.session.set_vector(weak[-1])
+        teller.session.set_knobs(cold := replace(state.knobs, temperature=0.25))
+        teller.write(3)
+        teller.session.set_vector(teller.off)
+        set_before = teller.log.set_knobs, teller.log.set_vectors
+        teller.session.branch(Branch(1, 2))
+        teller.write(2)
+        teller.session.set_vector(weak[-1])
+        assert set_before == (cold, before) and teller.log.set_vectors == weak
+        trace = Trace.open(recorded(tmp_path / "a.tui", [Ready(model.card, before), *teller.events]))
+        at = [Playback(trace, 1, first=first).log for first in (4, 5, None)]
+        assert [(log.set_vectors, log.set_knobs == cold) for log in at] == [
+            (before, False), (weak, True), (before, True),
+        ]  # fmt: skip
+        assert Playback(trace, 2, first=None).log.set_vectors == weak == state.vectors
+        teller.go(1)
+        assert (teller.log.set_knobs, teller.log.set_vectors) == (state.knobs, state.vectors) == (cold, weak)
 
 
 def test_the_trace_of_a_killed_engine_tells_what_its_screen_knew(tmp_path):

@@ -5,12 +5,15 @@ import sqlite3
 import subprocess
 import sys
 
+import fake_engine
 import pytest
 from recordings import lengthened, recorded, session
 from terminal import Terminal
-from test_app import screen_text, settled
+from test_app import screen_text, settled, up
 from textual.actions import parse
 
+from tui_entropy.records.commands import SetKnobs, SetVector
+from tui_entropy.records.events import Ready, SettingsPending
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.schema import TABLES
@@ -167,6 +170,27 @@ async def test_a_click_on_a_vector_changes_nothing_either(file):
         row = next(y for y, line in enumerate(screen_text(app).split("\n")) if line.startswith("vectors"))
         await pilot.click(offset=(10, row))
         assert app.frame.notice == RECORDING and app.frame.vectors[0].on
+
+
+async def test_the_strip_shows_what_the_live_one_showed_of_what_was_set_and_never_written_with(tmp_path):
+    ready, events = Ready(fake_engine.card(30, 9), fake_engine.vectors(30)), session()
+    live = up()
+    async with live.run_test(size=(120, 36)) as pilot:
+        live.take([ready, *events])
+        await settled(live, pilot)
+        live.told.clear()
+        await pilot.press("1", "minus", "minus", "T")  # off, and then weaker
+        asked = live.frame.knobs, live.frame.vectors
+        assert [type(one) for one in live.told] == [SetVector] * 3 + [SetKnobs] and asked[1][0].strength == 0.5
+        live.take(told := [SettingsPending(1, *asked)])
+        await settled(live, pilot)
+        strip = [row for row in screen_text(live).splitlines() if row.startswith(("knobs ", "vectors "))]
+    app = shown(recorded(tmp_path / "a.tui", *events, *told), first=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(app, pilot)
+        assert (app.frame.knobs, app.frame.vectors) == asked
+        assert [row for row in screen_text(app).splitlines() if row.startswith(("knobs ", "vectors "))] == strip
+        assert "+0.5" in strip[1] and "→" in strip[0]
 
 
 async def test_the_attention_pane_says_that_a_recording_has_no_rows(file):

@@ -190,6 +190,15 @@ class VectorsChanged(Struct, frozen=True, tag="vectors"):
     """What that took."""
 
 
+class SettingsPending(Struct, frozen=True, tag="pending"):
+    """What is set from now on. It acts from the next step of the run on, which is told then; where none comes nothing
+    else tells of it."""
+
+    run: int
+    knobs: Knobs
+    vectors: tuple[Vector, ...]
+
+
 class Paused(Struct, frozen=True, tag="paused"):
     run: int
     reason: str
@@ -292,7 +301,8 @@ class Dismissed(Struct, frozen=True, tag="dismissed"):
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
     | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed | Proposed | Reconsidered
-    | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged | SampledContinuations
+    | SettingsPending | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged
+    | SampledContinuations
 )  # fmt: skip
 
 

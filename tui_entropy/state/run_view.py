@@ -17,6 +17,7 @@ from tui_entropy.records.events import (
     PromptScores,
     Proposed,
     Reconsidered,
+    SettingsPending,
     ShadowChanged,
     Started,
     VectorsChanged,
@@ -58,6 +59,8 @@ class RunView:
     """As applied by the engine."""
     vector_changes: list[VectorsChanged] = field(default_factory=list)
     """Each time that vectors changed, oldest first; the first is as the run began."""
+    pending: SettingsPending | None = None
+    """What is set and acts from the next step on; None where nothing was set since the newest one."""
     watches: tuple[Watch, ...] = ()
     shadow: Lane | None = None
     shadow_how: str = ""
@@ -115,11 +118,15 @@ class RunView:
                 for at, row in enumerate(event.scores.rows(), event.first):
                     for name, value in zip(SCORES, row, strict=True):
                         self.prompt_scores[name][at] = value
+            case SettingsPending():
+                self.pending = event
             case KnobsChanged():
+                self.pending = None
                 self.marks += [Mark(event.index, label) for label in knob_changes(self.knobs, event.knobs)]
                 self.knobs = event.knobs
                 self.knob_changes.append((event.index, event.knobs))
             case VectorsChanged():
+                self.pending = None
                 how = ", read again" if event.rebuilt else ""
                 changes = vector_changes(self.vectors, event.vectors)
                 self.marks += [Mark(event.index, label + how) for label in changes]

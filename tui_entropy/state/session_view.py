@@ -100,6 +100,16 @@ class SessionView:
         return self.run.vectors
 
     @property
+    def set_knobs(self) -> Knobs:
+        """Those of the next step."""
+        return self.run.pending.knobs if self.run.pending else self.run.knobs
+
+    @property
+    def set_vectors(self) -> tuple[Vector, ...]:
+        """Those of the next step."""
+        return self.run.pending.vectors if self.run.pending else self.run.vectors
+
+    @property
     def proposed(self) -> Step | None:
         return self.run.proposed
 
@@ -213,6 +223,7 @@ class SessionView:
 
     def _look_at(self, run: RunView) -> None:
         self.run, self.attention, self.fan, self.twin, self.stopped_by = run, None, None, None, None
+        run.pending = None  # what was set in a run is set again with it
         self.state, self.note = ("paused", "") if run.ended is None else ("ended", run.ended)
 
     def tokens_per_second(self, window: int = 20) -> float | None:

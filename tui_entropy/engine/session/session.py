@@ -27,6 +27,7 @@ from tui_entropy.records.events import (
     Paused,
     Prefilled,
     Refused,
+    SettingsPending,
     Started,
     Switched,
     VectorsChanged,
@@ -282,6 +283,7 @@ class Session:
         check(knobs, self.state.loaded.card.vocab)
         self.state.knobs = knobs
         self.resample()
+        self._tell_pending()
 
     def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
         """Acts from the next proposal on. Raises UserError for an expression that is wrong."""
@@ -328,6 +330,13 @@ class Session:
             self.look_ahead(read_all=True)
         else:
             self.resample()
+        self._tell_pending()
+
+    def _tell_pending(self) -> None:
+        """What is set, where it does not act on what is held up already."""
+        state = self.state
+        if state.run is not None and state.proposed is None:
+            state.emit(SettingsPending(state.run_number, state.knobs, state.vectors))
 
     def _add_vector(self, wanted: Vector) -> None:
         setting, run = self.state.add_vector(wanted), self.state.run

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Follow, TakeControl, Write
-from tui_entropy.records.events import Event, KnobsChanged, Refused, Standing, Started, Switched, VectorsChanged
+from tui_entropy.records.events import (
+    Event,
+    KnobsChanged,
+    Refused,
+    SettingsPending,
+    Standing,
+    Started,
+    Switched,
+    VectorsChanged,
+)
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport.discovery import how_back
 from tui_entropy.ui.protocol.actions import Actions
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 
 TAKE = "ctrl+g takes control"
 WATCHING = f"another screen is in control, this one watches: {TAKE}"
-SETTINGS = (Started, KnobsChanged, VectorsChanged, Refused)
+SETTINGS = (Started, KnobsChanged, VectorsChanged, SettingsPending, Refused)
 """Events after which a screen that only watches shows what is set, not what it asked for."""
 
 
@@ -146,9 +155,9 @@ class EngineLink(Actions[EngineHost]):
 
     def _mirror(self) -> None:
         log = self.app.frame.log
-        self.app.frame = replace(self.app.frame, knobs=log.knobs, vectors=log.vectors)
+        self.app.frame = replace(self.app.frame, knobs=log.set_knobs, vectors=log.set_vectors)
         if began := log.started:
-            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, log.knobs)
+            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, log.set_knobs)
             self.app.requests.adopt_text(wrote)
 
     # --- What the keys do ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tui_entropy.records.events import (
     Refused,
     Standing,
     Started,
+    Switched,
     VectorsChanged,
 )
 from tui_entropy.records.model import ModelSpec
@@ -205,12 +206,14 @@ class InspectorApp(Viewer):
             case Started() if log.run_number == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self.attention_requests.forget()
+            case Switched():  # what was set in a run is set again with it
+                self.frame = replace(self.frame, knobs=log.set_knobs, vectors=log.set_vectors)
             case VectorsChanged():
                 self._adopt(event.vectors, tell=False)
             case Standing():
                 self.link.stand(event)
             case Refused():
-                self.frame = replace(self.frame, vectors=log.vectors)
+                self.frame = replace(self.frame, vectors=log.set_vectors)
                 self.attention_requests.answered()
                 self.what_if.reconsidered(None)
                 self.say(event.sentence)

@@ -56,7 +56,9 @@ class ReplayApp(Viewer):
     def come_to(self, **changes: Any) -> None:
         """Show the playback as it is now."""
         log = self.playback.log
-        self.show(log=log, knobs=log.knobs, vectors=log.vectors, played=self._told(), place=self.place, **changes)
+        self.show(
+            log=log, knobs=log.set_knobs, vectors=log.set_vectors, played=self._told(), place=self.place, **changes
+        )
 
     def schedule(self) -> None:
         """Come back when something is due, at most 20 times a second. Nothing due, no timer."""
