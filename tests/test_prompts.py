@@ -46,8 +46,8 @@ def test_without_a_prompt_there_is_a_sample(command):
     assert command("-p", "-", stdin="from a file")[1][0]["header"]["prompt"] == "from a file"
 
 
-@pytest.mark.parametrize("token_id", ["96", "2147483648", "9999999999", "9" * 30])
+@pytest.mark.parametrize("token_id", ["96", "2147483648", "9999999999", str(2**62)])
 def test_a_banned_token_that_is_none_is_refused_in_one_sentence(command, token_id):
     code, lines, said = command("-p", "a", "--banned", token_id)
     assert code == 3 and not lines
-    assert said.splitlines()[-1].startswith(f"there is no token {token_id} that could be banned: ids go from 0 to ")
+    assert f"there is no token {token_id} that could be banned: ids go from 0 to 95, leave it out" in said

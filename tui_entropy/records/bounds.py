@@ -16,7 +16,10 @@ MOST_QUERIES, MOST_KEYS = 128, 2048
 LONGEST_STAY = 10 * 365 * 24 * 3600.0
 """Seconds that an engine may stay alone."""
 
-Whole = Annotated[int, Meta(ge=0, le=2**62)]
+LARGEST_WHOLE = 2**62
+"""Of numbers that only a model can judge, such as the id of a token."""
+
+Whole = Annotated[int, Meta(ge=0, le=LARGEST_WHOLE)]
 Position = Annotated[int, Meta(ge=0, le=10**9)]
 """In a text or a list, from 0 on; also a run or a token's id."""
 Number = Annotated[int, Meta(ge=1, le=10**9)]

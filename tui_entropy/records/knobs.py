@@ -9,10 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.bounds import LARGEST_WHOLE
 from tui_entropy.records.sampling import ORDERS, PENALTIES, VARIANTS, Knobs
-
-LARGEST_ID = 2**31 - 1
-"""No vocabulary has a token beyond it; records hold ids as 32 bits."""
 
 
 class Knob(Struct, frozen=True):
@@ -216,8 +214,11 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
         value = tuple(_unescaped(part) for part in text.split(",") if part)
     elif name == "banned":
         ids = [part.strip() for part in text.split(",") if part.strip()]
-        if wrong := [part for part in ids if not part.isdecimal() or len(part) > DIGITS]:
-            raise UserError(f"{wrong[0]!r} is no token id: give whole numbers joined by commas, or nothing for none")
+        if wrong := [part for part in ids if not _is_id(part)]:
+            raise UserError(
+                f"{wrong[0]!r} is no token id: give whole numbers below the size of the model's vocabulary, joined "
+                "by commas, or nothing for none"
+            )
         value = tuple(int(part) for part in ids)
     elif name == "clarifier":
         value = _unescaped(text)
@@ -231,14 +232,20 @@ def read(knobs: Knobs, name: str, text: str) -> Knobs:
     return changed
 
 
+def _is_id(text: str) -> bool:
+    """Whether some vocabulary could have it."""
+    return text.isdecimal() and len(text) <= DIGITS and int(text) <= LARGEST_WHOLE
+
+
 def _unescaped(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def check(knobs: Knobs, vocab: int = LARGEST_ID + 1) -> None:
+def check(knobs: Knobs, vocab: int | None = None) -> None:
     """Raise UserError for a value that a knob can not have, an order that is not one of all stages, or a token that
-    a vocabulary of this size does not have."""
-    if beyond := [token_id for token_id in knobs.banned if not 0 <= token_id < vocab]:
+    a vocabulary of this size does not have; None where no model is known yet."""
+    beyond = [] if vocab is None else [token_id for token_id in knobs.banned if not 0 <= token_id < vocab]
+    if vocab is not None and beyond:
         raise UserError(
             f"there is no token {beyond[0]} that could be banned: ids go from 0 to {vocab - 1}, leave it out"
         )

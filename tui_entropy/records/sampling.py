@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tui_entropy.records.bounds import Ids, Words
+from tui_entropy.records.bounds import Whole, Words
 
 # --- Knobs ---------------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class Knobs(Struct, frozen=True):
     """Which Entropix sampler changes the knobs at each step: 'off', 'S1', 'S3', or 'own', calibrated on this text."""
     clarifier: Words = ""
     """What that sampler writes where the model is sure to be unsure; must be one token. Empty is off."""
-    banned: Ids = ()
+    banned: Annotated[tuple[Whole, ...], Meta(max_length=2**20)] = ()
     """Ids of tokens that are never written. They go before the first stage."""
     order: Annotated[tuple[Words, ...], Meta(max_length=64)] = ORDERS["hf"]
     seed: int = 7
