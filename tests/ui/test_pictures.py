@@ -6,7 +6,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from recordings import RATE, recorded
+from recordings import RATE, recorded, session
 from rich.color import Color
 from terminal import Screen
 
@@ -120,7 +120,38 @@ def test_a_size_is_that_of_all_that_name_none(replay, tmp_path):
 )
 def test_a_picture_that_cannot_be_is_answered_in_a_sentence(replay, tmp_path, wish, answer):
     status, said = replay("--snapshot", tmp_path / wish)
-    assert status == 3 and answer in said and said.count("\n") == 1
+    of_the_file = answer in ("it has 40 tokens", "cannot be written")
+    assert status == (3 if of_the_file else 2) and answer in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", ["b.txt:token=41", "b.gif", "b.txt@1x1", "b.txt:page=none", "nowhere/b.txt"])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_of_several_pictures_all_are_written_or_none(replay, tmp_path, wrong, last):
+    (tmp_path / "kept.txt").write_text("kept")
+    wishes = ["a.txt", "kept.txt", wrong] if last else [wrong, "a.txt", "kept.txt"]
+    status, said = replay(*(part for wish in wishes for part in ("--snapshot", tmp_path / wish)))
+    assert status in (2, 3) and said.count("\n") == 1 and (status == 2 or "is written" in said)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+    assert (tmp_path / "kept.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("run", "token", "said"),
+    [
+        (
+            3,
+            30,
+            "token=30 is not in run 3: it has 5 tokens, counted from 1; take one of them, or --run 1, which has it",
+        ),
+        (3, 11, "or --run 2, which has it"),
+        (3, 99, "take one of them, or another --run"),
+        (1, 0, "token=0 is not in run 1: it has 40 tokens, counted from 1; take one of them, or another --run"),
+    ],
+)
+def test_a_token_that_another_run_has_is_told_with_its_run(tmp_path, run, token, said):
+    trace = Trace.open(recorded(tmp_path / "a.tui", *session(40), *session(12, run=2), *session(5, run=3)))
+    with pytest.raises(UserError, match=said):
+        snapshot.draw(trace, run, [snapshot.Snapshot(tmp_path / "a.txt", (80, 24), token)], Paint())
 
 
 def test_where_the_library_for_png_is_missing_it_says_which(replay, tmp_path, monkeypatch):

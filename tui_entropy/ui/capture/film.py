@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from tui_entropy.trace.playback import Playback
 from tui_entropy.ui.app.replay_app import ReplayApp
-from tui_entropy.ui.capture.snapshot import on_stage, screen, write_file
+from tui_entropy.ui.capture.snapshot import on_stage, screen, write_files
 from tui_entropy.ui.drawing.glyphs import visible
 from tui_entropy.ui.drawing.paint import Paint
 
@@ -27,7 +27,7 @@ SYSTEMS = {
 def record(file: Path, playback: Playback, clock: Clock, size: tuple[int, int], paint: Paint) -> None:
     """A film of the playback, saved. Raises UserError."""
     lines = asyncio.run(film(ReplayApp(playback, paint=paint), clock, size))
-    write_file(file, "".join(f"{line}\n" for line in lines).encode())
+    write_files({file: "".join(f"{line}\n" for line in lines).encode()})
 
 
 # --- Films -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.trace.lazy_steps import LazySteps
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.replay_app import ReplayApp
@@ -119,38 +120,60 @@ def as_png(svg: str) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono"))
 
 
-def save(file: Path, rows: Sequence[Strip], dark: bool) -> None:
+def encoded(file: Path, rows: Sequence[Strip], dark: bool) -> bytes:
     """In the format that its name ends in. Raises UserError."""
     drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows, dark=dark)
-    write_file(file, as_png(drawn) if file.suffix == ".png" else drawn.encode())
+    return as_png(drawn) if file.suffix == ".png" else drawn.encode()
 
 
-def write_file(file: Path, data: bytes) -> None:
-    """Raises UserError where it cannot be written."""
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """All of them, or where one cannot be written none. Raises UserError."""
+    begun = []
     try:
-        file.write_bytes(data)
+        for file in files:
+            is_there = file.exists()
+            file.open("ab").close()
+            begun += [] if is_there else [file]
+        for file, data in files.items():
+            file.write_bytes(data)
     except OSError as refused:
-        raise UserError(f"{file} cannot be written ({refused.strerror}): give it another place") from refused
+        for each in begun:
+            each.unlink(missing_ok=True)
+        none = "so nothing is written, " if len(files) > 1 else ""
+        raise UserError(f"{file} cannot be written ({refused.strerror}): {none}give it another place") from refused
 
 
 def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint) -> None:
-    """Each picture, saved. Raises UserError."""
+    """Each picture, saved: all of them, or where one cannot be drawn none. Raises UserError."""
+    drawn = {}
     for wish in wishes:
-        asyncio.run(picture(ReplayApp(Playback(trace, run, first=None), paint=paint), wish))
+        playback = Playback(trace, run, first=None)
+        if wish.token is not None and not 1 <= wish.token <= playback.length:
+            raise UserError(_beyond(playback, wish.token) + ", so no picture is written" * (len(wishes) > 1))
+        drawn[wish.file] = asyncio.run(picture(ReplayApp(playback, paint=paint), wish))
+    write_files(drawn)
 
 
-async def picture(app: ReplayApp, wish: Snapshot) -> None:
-    """The picture of a whole recording, saved. Raises UserError."""
-    length = app.playback.length
-    if wish.token is not None and not 1 <= wish.token <= length:
-        raise UserError(f"token={wish.token} is not in this run: it has {length} tokens, counted from 1")
+def _beyond(playback: Playback, token: int) -> str:
+    """That a run has no such token, and which one of the file has it."""
+    trace, run = playback.trace, playback.run
+    said = f"token={token} is not in run {run}: it has {playback.length} tokens, counted from 1"
+    others = [other for other in trace.runs if other != run]
+    longer = [other for other in others if 1 <= token <= len(LazySteps(trace, other))]
+    if longer:
+        return f"{said}; take one of them, or --run {longer[-1]}, which has it"
+    return f"{said}; take one of them{', or another --run' if others else ''}"
+
+
+async def picture(app: ReplayApp, wish: Snapshot) -> bytes:
+    """The picture of a whole recording. Raises UserError."""
     async with on_stage(app, wish.size) as pilot:
         app.come_to(following=wish.token is None, cursor=None if wish.token is None else wish.token - 1)
         if wish.page:
             app.open_page(wish.page)
             await pilot.pause()
         app.come_to()
-        save(wish.file, screen(app), app.frame.paint.theme.dark)
+        return encoded(wish.file, screen(app), app.frame.paint.theme.dark)
 
 
 @asynccontextmanager
