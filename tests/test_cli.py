@@ -91,7 +91,7 @@ def test_breakpoints_are_numbered_and_a_wrong_one_is_explained_before_any_model_
             text=True,
             stdin=subprocess.DEVNULL,
         )
-        assert (done.returncode, done.stdout) == (3, "")
+        assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("--break: bots is no unit") and "nowhere" not in done.stderr
         assert done.stderr.splitlines()[1:] == ["  entropy > 3 bots", "              ^"]
 
@@ -99,5 +99,5 @@ def test_breakpoints_are_numbered_and_a_wrong_one_is_explained_before_any_model_
 def test_a_wrong_knob_is_refused_before_any_model_is_looked_for():
     command = [sys.executable, "-m", "tui_entropy", "run", "--headless", "--model", "/nowhere", "--top-p", "3"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 3 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert "top_p is 3.0" in done.stderr and "nowhere" not in done.stderr and done.stderr.count("\n") == 1

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from odd_values import HOSTILE, damaged, written
 
 from tui_entropy.cli import app
+from tui_entropy.cli.main import command as main_command
+from tui_entropy.cli.main import exit_code
 
 CODES = {0, 2, 3}
 """Done, wrong options, something that a person can put right."""
 LINES = 14
-"""Of a refusal: click shows how a command is used, and a condition what is wrong in it."""
+"""Of a refusal, progress before it included."""
 
 few = settings(max_examples=45, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 many = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -44,6 +46,7 @@ def lawful(done: Done, codes: set[int] = CODES) -> Done:
     assert not done.killed and done.code in codes, (done.code, said[-600:])
     assert "Traceback" not in said and "fault of the program" not in said, said[-600:]
     assert not OBEYED.search(said), ascii(OBEYED.search(said))
+    assert done.code != 2 or said.count("\n") == 1 or said.startswith("--break: "), said[:2000]
     assert done.code == 0 or (said.strip() and said.count("\n") <= LINES and len(said) < 8000), said[:2000]
     return done
 
@@ -132,6 +135,53 @@ def test_any_option_with_any_value_for_long(commands, trace, model, place, value
 )
 def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
     assert said in lawful(commands.run(*[str(trace) if word == "TRACE" else word for word in line])).said
+
+
+ANY_TEXT = {
+    "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
+    "remote", "clarifier", "dry_breakers",
+}  # fmt: skip
+"""Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
+NONSENSE = "\u2603:=\x1b[x"
+NEEDED = {"show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"]}
+VALUES = [
+    (name, each)
+    for name, command in COMMANDS.items()
+    for each in command.params
+    if each.param_type_name == "option" and not each.is_flag and each.name not in ANY_TEXT
+]
+
+
+@pytest.mark.parametrize(("command", "option"), VALUES, ids=lambda one: getattr(one, "name", one))
+def test_every_option_of_every_command_is_checked_before_the_command_begins(command, option, monkeypatch, capsys):
+    """Whether the command would use it or not: its parsing alone is looked at, so nothing of a command runs here."""
+    begun = []
+    monkeypatch.setattr(type(COMMANDS[command]), "invoke", lambda _, context: begun.append(context))
+    given = [command, *NEEDED.get(command, []), f"{max(option.opts, key=len)}={NONSENSE}"]
+    assert exit_code(lambda: main_command(given)) == 2 and not begun
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 or option.name == "stop_at"
+    assert not OBEYED.search(said)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["--hedless"], "no such option: --hedless"),
+        (["shwo"], "no such command 'shwo', did you mean 'show'"),
+        (["show"], "missing argument 'FILE': `tui-entropy show --help` tells what there is"),
+        (["run", "--max-tokens", "x"], "invalid value for '--max-tokens': 'x' is not a valid int"),
+        (["run", "--max-tokens"], "option '--max-tokens' requires an argument"),
+        (["run", "--headless", "--theme", "nope"], "there is no theme 'nope': take one of dark, "),
+        (["run", "--headless", "--keep", "99999999999999h"], "--keep 99999999999999h is longer than "),
+        (["attach", "--list", "--color", "pink"], "--color pink is not known: take auto or one of "),
+        (["themes", HOSTILE], "got unexpected extra argument"),
+        ([HOSTILE], "no such command"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_sentence_and_exit_code_2(commands, line, said):
+    done = lawful(commands.run(*line))
+    assert done.code == 2 and done.said.count("\n") == 1 and done.said.startswith(said), done.said
 
 
 # --- Environment ---------------------------------------------------------------------------------------------------

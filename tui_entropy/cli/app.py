@@ -9,8 +9,9 @@ import typer
 from tui_entropy import __version__
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 the engine failed, 2 wrong options, 3 something a person can put right, 4 stopped at a "
-    "breakpoint (run --headless), 130 ctrl-C, 141 nobody reads stdout any more, 128 + n ended by signal n."
+    "Exit codes: 0 done, 1 the engine failed, 2 a wrong command line, 3 something else that a person can put right, "
+    "4 stopped at a breakpoint (run --headless), 130 ctrl-C, 141 nobody reads stdout any more, 128 + n ended by "
+    "signal n."
 )
 
 app = typer.Typer(

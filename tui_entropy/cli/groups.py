@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
+from tui_entropy.cli.usage import checked
 from tui_entropy.records.knobs import KNOBS, Knob, read, shown
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
@@ -41,7 +42,9 @@ def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _option(knob: Knob) -> inspect.Parameter:
     default = knob.default if knob.is_number else shown(Knobs(), knob.name)
-    return _parameter(knob.name, default, Annotated[type(default), typer.Option(knob.option, help=knob.about)])
+    check = checked(lambda value: read(Knobs(), knob.name, str(value)))
+    option = typer.Option(knob.option, help=knob.about, callback=check)
+    return _parameter(knob.name, default, Annotated[type(default), option])
 
 
 def _knobs(given: dict[str, Any]) -> Knobs:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+import typer
+
 from tui_entropy.cli.app import app
+from tui_entropy.cli.usage import WrongUsage, usage_of
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, say
 
@@ -21,6 +24,8 @@ OF_THE_MACHINE = {
     errno.ENOENT, errno.ETXTBSY, errno.EFBIG, errno.ESTALE,
 }  # fmt: skip
 """What a file or folder can be refused for that no program can help."""
+USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+"""Of what parses the command line, which typer brings along under a name of its own."""
 
 
 def main() -> NoReturn:
@@ -28,12 +33,18 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments = ["run", *arguments]
-    sys.exit(exit_code(lambda: _command(arguments)))
+    sys.exit(exit_code(lambda: command(arguments)))
 
 
-def _command(arguments: Sequence[str]) -> None:
+def command(arguments: Sequence[str]) -> int | None:
+    """Run one; returns its exit code, None where it has none of its own. Raises UserError."""
     check_text(arguments)
-    app(arguments, standalone_mode=True)
+    try:
+        return app(arguments, prog_name="tui-entropy", standalone_mode=False)  # type: ignore[no-any-return]
+    except USAGE_ERROR as error:
+        raise usage_of(error) from None
+    except typer.Abort:
+        raise UserError("what was asked found no answer on stdin, so nothing is done: add --yes to agree") from None
 
 
 def check_text(arguments: Sequence[str]) -> None:
@@ -45,15 +56,15 @@ def check_text(arguments: Sequence[str]) -> None:
             last = arguments[place - 1] if place else ""
             what = f"the value of {last}" if last.startswith("-") else f"argument {place + 1}"
             byte = ord(argument[odd.start]) - 0xDC00
-            raise UserError(f"{what} is no UTF-8 (it holds the byte 0x{byte:02x}): convert or rename it") from None
+            raise WrongUsage(f"{what} is no UTF-8 (it holds the byte 0x{byte:02x}): convert or rename it") from None
 
 
-def exit_code(command: Callable[[], None]) -> int | str | None:
+def exit_code(command: Callable[[], int | None]) -> int | str | None:
     """What the process ends with, once everything is written and said."""
     code: int | str | None = 0
     try:
         try:
-            command()
+            code = command() or 0
         except SystemExit as end:
             code = end.code
         sys.stdout.flush()
@@ -62,7 +73,7 @@ def exit_code(command: Callable[[], None]) -> int | str | None:
         return CLOSED
     except UserError as mistake:
         say(str(mistake))
-        return 3
+        return mistake.exit_code
     except KeyboardInterrupt:
         return 130
     except BaseException as error:

@@ -5,24 +5,74 @@ from __future__ import annotations
 import gc
 import os
 import re
+from collections.abc import Callable
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tui_entropy.cli.usage import checked
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.model import COLUMNS, DTYPES, ROWS
 
 if TYPE_CHECKING:
     from tui_entropy.records.settings import Breakpoint, Vector
+
+
+def _device(text: str) -> None:
+    """Only how it is spelled: which there are, the engine knows."""
+    if not re.fullmatch(r"[a-z]{1,20}(:\d{1,3})?", text, re.ASCII):
+        raise UserError(f"--device {text} names no device: wanted auto, cpu, cuda, cuda:1 or mps")
+
+
+def _one_of(option: str, *known: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        if text not in known:
+            raise UserError(f"{option} {text} is not known: take one of {', '.join(known)}")
+
+    return check
+
+
+def _keep(text: str) -> None:
+    from tui_entropy.transport.durations import seconds
+
+    seconds(text)
+
+
+def _kept_cache(text: str) -> None:
+    from tui_entropy.transport.durations import n_bytes
+
+    n_bytes(text)
+
+
+def _on_leave(text: str) -> None:
+    from tui_entropy.transport.discovery import staying
+
+    staying("0", text)
+
+
+def _theme(name: str) -> None:
+    from tui_entropy.ui.drawing.theme import load
+
+    load(name)
+
+
+def _color(name: str) -> None:
+    from tui_entropy.ui.terminal.detect import color_mode
+
+    color_mode(name, os.environ)
+
 
 SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a letter in a bottle."
 
 # What every command that loads a model is told of it.
 Name = Annotated[str, typer.Option("--model", help="Hub id, folder, GGUF file, or a name of `models`.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", callback=checked(_device))]
+Dtype = Annotated[
+    str, typer.Option(help="auto, float32, bfloat16, float16.", callback=checked(_one_of("--dtype", "auto", *DTYPES)))
+]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 Graph = Annotated[
     bool,
@@ -34,7 +84,8 @@ Products = Annotated[
     str,
     typer.Option(
         help="How products of one row or two are taken on a CPU: columns, rows; auto is what was faster when this "
-        "model was first loaded here, and kept."
+        "model was first loaded here, and kept.",
+        callback=checked(_one_of("--products", "auto", COLUMNS, ROWS)),
     ),
 ]
 ChatTemplate = Annotated[str | None, typer.Option(help="Name of the one to use, of a model that has several.")]
@@ -55,14 +106,17 @@ Chat = Annotated[
 MaxTokens = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Tokens to write at most.")]
 Vectors = Annotated[
     list[str] | None,
-    typer.Option(help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times."),
+    typer.Option(
+        help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times.",
+        callback=checked(lambda text: vector_option(text)),
+    ),
 ]
 
 Breaks = Annotated[
     list[str] | None,
     typer.Option(
         "--break", metavar="EXPR", help="Stop before a token of which this is true, such as 'entropy > 3 bits'; see "
-        "docs/breakpoints.md. May be given several times.",
+        "docs/breakpoints.md. May be given several times.", callback=checked(lambda text: break_options([text])),
     ),
 ]  # fmt: skip
 Watches = Annotated[
@@ -77,36 +131,42 @@ EngineId = Annotated[str | None, typer.Argument(metavar="[ID]", help="Of `attach
 # How long an engine stays, and what it does alone.
 Keep = Annotated[
     str,
-    typer.Option(envvar="TUI_ENTROPY_KEEP", help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0."),
+    typer.Option(
+        envvar="TUI_ENTROPY_KEEP",
+        help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0.",
+        callback=checked(_keep),
+    ),
 ]
 OnLeave = Annotated[
     str,
     typer.Option(
         envvar="TUI_ENTROPY_ON_LEAVE",
         help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
+        callback=checked(_on_leave),
     ),
 ]
 KeptCache = Annotated[
     str,
     typer.Option(
         metavar="SIZE", help="Memory for keys and values beside those of the text that is written, so that branches "
-        "and going back need not read again: 512MiB, 2GiB, 0 for none.",
+        "and going back need not read again: 512MiB, 2GiB, 0 for none.", callback=checked(_kept_cache),
     ),
 ]  # fmt: skip
 
 # What every command that draws is told of the looks.
-Theme = Annotated[str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.")]
-Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.")]
+Theme = Annotated[
+    str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.", callback=checked(_theme))
+]
+Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.", callback=checked(_color))]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
 Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
 
 
-def number(value: float) -> float:
-    """Refuse what is none, which no range does: every comparison with it is false."""
+def number(value: float) -> None:
+    """Refuse what is none, which no range does: every comparison with it is false. Raises UserError."""
     if isnan(value):
-        raise typer.BadParameter("nan is no number.")
-    return value
+        raise UserError("nan is no number: give one")
 
 
 def prompt_option(text: str | None) -> str | None:

@@ -9,7 +9,26 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile, number
+from tui_entropy.cli.usage import checked
 from tui_entropy.core.streams import say
+
+
+def _snapshot(text: str) -> None:
+    from tui_entropy.ui.capture.snapshot import wanted
+
+    wanted(text)
+
+
+def _size(text: str) -> None:
+    from tui_entropy.ui.capture.snapshot import sized
+
+    sized(text)
+
+
+def _format(name: str) -> None:
+    from tui_entropy.export.registry import format_of
+
+    format_of(name)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -17,7 +36,7 @@ def replay(
     file: TraceFile,
     run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
     speed: Annotated[
-        float, typer.Option(min=0.001, max=10000, callback=number, help="2 is twice as fast as it was.")
+        float, typer.Option(min=0.001, max=10000, callback=checked(number), help="2 is twice as fast as it was.")
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
     first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
@@ -25,13 +44,17 @@ def replay(
         list[str] | None,
         typer.Option(
             help="A picture instead of a screen: FILE.svg, .png or .txt, then perhaps @120x36 and :token=80 or "
-            ":page=numbers. May be given several times."
+            ":page=numbers. May be given several times.",
+            callback=checked(_snapshot),
         ),
     ] = None,
     cast: Annotated[
         Path | None, typer.Option(help="A film instead of a screen: asciicast v2, for asciinema.")
     ] = None,
-    size: Annotated[str, typer.Option(help="Of --cast, and of pictures that name none: columns x rows.")] = "120x36",
+    size: Annotated[
+        str,
+        typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=checked(_size)),
+    ] = "120x36",
     theme: Theme = "dark",
     color: Color = "auto",
     ascii_only: Ascii = False,
@@ -88,7 +111,9 @@ def rm(
 @app.command(epilog=EXIT_CODES)
 def export(
     file: TraceFile,
-    to: Annotated[str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.")],
+    to: Annotated[
+        str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.", callback=checked(_format))
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),

@@ -47,14 +47,19 @@ BLOCK = 2**20
 """Bytes that are read at once."""
 
 
+def format_of(name: str) -> Format:
+    """Raises UserError for a name that is none."""
+    if name not in FORMATS:
+        raise UserError(f"--to {name} is no format: it can be one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
 def export(path: Path, to: str, out: Path | None = None, run: int | None = None, bits: bool = False) -> str:
     """Write one run of a trace file into another format and say where. '-' is stdout. Raises UserError.
 
     Nothing is written before all of it is made, so a failure leaves what was there.
     """
-    form = FORMATS.get(to)
-    if form is None:
-        raise UserError(f"--to {to} is no format; it can be one of {', '.join(FORMATS)}")
+    form = format_of(to)
     out = out or Path(path.stem + form.ending)
     if out.exists() and out.samefile(path):
         raise UserError(f"{out} is the recording itself; name another file with -o")

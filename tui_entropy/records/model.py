@@ -24,6 +24,10 @@ COLUMNS, ROWS = "columns", "rows"
 """The same row doubled and taken as columns, or each as the library takes it."""
 
 
+DTYPES = "float32", "bfloat16", "float16"
+"""What weights can be held in."""
+
+
 class ModelSpec(Struct, frozen=True):
     """What to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
 

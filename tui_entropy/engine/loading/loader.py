@@ -43,9 +43,8 @@ from tui_entropy.engine.sources.resolve import Report, Weights, weights_of
 from tui_entropy.engine.sources.safetensors_header import Checkpoint, checkpoint_of
 from tui_entropy.engine.tokenization.tokenizer import Codec
 from tui_entropy.records.events import Progress
-from tui_entropy.records.model import ModelCard, ModelSpec
+from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes end that write text from left to right, but for those that the library knows by another name."""
 READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py", ".tiktoken")
@@ -127,7 +126,7 @@ def _device(name: str) -> torch.device:
 def _dtype(name: str, config: PreTrainedConfig, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
     """As asked. 'auto' is the checkpoint's own, except on a CPU, where float32 is as fast, if memory is plentiful."""
     if name != "auto":
-        return DTYPES[name]
+        return getattr(torch, name)  # type: ignore[no-any-return]
     own: torch.dtype = getattr(config, "dtype", None) or checkpoint.dtype
     quantised = getattr(config, "quantization_config", None) is not None
     if device.type == "cpu" and not quantised and checkpoint.n_weights * 4 <= free_bytes(device) / 2:
