@@ -233,11 +233,15 @@ class Screen:
         self.cells = pyte.Screen(width, height)
         self._stream = pyte.ByteStream(self.cells)
         self._whole = Whole()
+        self._text: str | None = None
+        """What `text` was last; None once something has come since."""
 
     def feed(self, data: bytes) -> None:
+        self._text = None
         self._stream.feed(NOT_FOR_PYTE.sub(b"", self._whole(data)))
 
     def resize(self, width: int, height: int) -> None:
+        self._text = None
         self.cells.resize(height, width)
 
     @property
@@ -247,7 +251,9 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.cells.display)
+        if self._text is None:
+            self._text = "\n".join(line.rstrip() for line in self.cells.display)
+        return self._text
 
     @property
     def looks(self) -> list[list[object]]:
@@ -284,6 +290,7 @@ class Terminal:
         self._thinking: deque[tuple[float, bytes]] = deque()
         """Answers, and when they are due."""
         self.chunks: list[Chunk] = []
+        self._received = 0
         self._master, self._slave = pty.openpty()
         self._set_size(width, height)
         self._before = termios.tcgetattr(self._slave)
@@ -329,7 +336,7 @@ class Terminal:
     @property
     def received(self) -> int:
         """Bytes so far."""
-        return sum(len(chunk.data) for chunk in self.chunks)
+        return self._received
 
     @property
     def text(self) -> str:
@@ -449,6 +456,7 @@ class Terminal:
                     os.write(self._master, back)
             if data:
                 self.chunks.append(Chunk(time.perf_counter(), data))
+                self._received += len(data)
             self._answer(data)
             if not data and gone and not readable and (relay is None or relay.idle):
                 return
