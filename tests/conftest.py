@@ -1,5 +1,6 @@
 """No test leaves an engine behind: one whose screen is gone ends at once, unless the test says otherwise."""
 
+import gc
 import os
 import tempfile
 
@@ -15,6 +16,17 @@ LONGEST = (
     "test_leaving", "test_driver", "test_end_to_end", "test_hostile_engine",
 )  # fmt: skip
 """Files that take minutes. Where several processes share the tests they begin with these, and end together."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported for the tests stays, so nobody looks through it for what could go."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):
