@@ -197,6 +197,19 @@ async def test_keys_that_come_with_the_one_that_opens_a_box_go_into_it_and_none_
         assert text_in_focus(app).endswith(typed) and app.frame.knobs == WRITE.knobs
 
 
+async def test_a_mouse_that_is_pressed_on_what_is_on_its_way_out_does_nothing():
+    app = up()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await writing(app, pilot)
+        await pilot.press("question_mark")
+        text = app.screen.query("*").last()
+        x, y = text.region.offset
+        await text.remove()
+        assert text.parent is None and app.screen.get_widget_at(x, y)[0] is text
+        await app.input.add(events.MouseDown(text, x, y, 0, 0, 1, False, False, False, x, y))
+        await in_order(app, pilot)
+
+
 async def test_the_palette_chosen_or_closed_twice_at_once_is_closed_once():
     app = up()
     async with app.run_test() as pilot:

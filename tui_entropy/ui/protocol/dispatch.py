@@ -43,6 +43,8 @@ class Dispatch(App[None]):
     table that neither has is one that this app lacks: the footer does not offer it, and pressed it says why.
     """
 
+    ALLOW_SELECT = False
+    """Text is selected by the terminal: Textual's way has no key that copies, and fails on a widget that goes."""
     leaving = False
     """The screen is on its way out: nothing is taken in, opened or painted any more."""
     _opening: AwaitMount | None = None
