@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from figures import Figure, Settings, in_turns, spread
+from places import FAKE_ENGINE
 from terminal import Terminal
 from watchers import Watcher
 
@@ -20,10 +21,9 @@ from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.transport import client
 
-ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 200, 60
 TOKENS = 20_000
-ENGINE = (sys.executable, str(ROOT / "tests" / "fake_engine.py"), "--rate", "100000")
+ENGINE = (sys.executable, str(FAKE_ENGINE), "--rate", "100000")
 
 
 def attach(settings: Settings) -> Iterator[Figure]:

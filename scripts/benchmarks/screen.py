@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 from fake_engine import WORDS
 from figures import Figure, Settings, in_turns, percentile, ratio, spread
+from places import FAKE_ENGINE
 from recordings import recorded
 from terminal import Chunk, Link, Screen, Terminal
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
 WIDTH, HEIGHT = 200, 60
 TITLE = "knobs"
@@ -43,7 +43,7 @@ def inspector(
     """The inspector. rate: tokens per second of an engine that only pretends; None for the real one."""
     command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
     command += flags
-    fake = f"{sys.executable} {ROOT}/tests/fake_engine.py --rate {rate}"
+    fake = f"{sys.executable} {FAKE_ENGINE} --rate {rate}"
     env = {"XDG_STATE_HOME": STATE.name} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
     return Terminal(command, *size, env=env, link=link)
 

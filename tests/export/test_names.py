@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import sqlite3
-from pathlib import Path
 
 import exports
 import numpy as np
 import pytest
+from places import ROOT
 from pyarrow import parquet
 
 from tui_entropy.breakpoints.parser import parse
@@ -23,7 +23,7 @@ from tui_entropy.trace import jsonl, schema
 
 ENDS = {"nats": "_nats", "nats²": "_nats2", "logits": "_logits", "s": "_seconds", "L2": "_l2", "sd": "_z", "": ""}
 """How the name of a number of each unit ends."""
-DOCUMENTED = (Path(__file__).parents[2] / "docs" / "trace.md").read_text()
+DOCUMENTED = (ROOT / "docs" / "trace.md").read_text()
 
 
 @pytest.fixture(scope="module")

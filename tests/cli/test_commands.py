@@ -1,0 +1,686 @@
+"""Every command of the documents and every option of `--help`, typed into a shell as a user does, with the default
+model: what it says is there, its numbers are those of plain transformers, and it stays within time and memory.
+
+The inspector, a headless run, a recording and an engine start from nothing, as they do for a user. Where another
+option of theirs is tried, torch has been imported before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gguf_files
+import hub_server
+import numpy as np
+import promises
+import pytest
+import small
+import tiny
+import typer
+from preloaded import Preloaded
+from promises import ROOT, Shell, assert_right, recorded
+from terminal import Terminal
+
+from tui_entropy.cli import app, groups
+from tui_entropy.cli.options import SAMPLE_PROMPT
+from tui_entropy.core import paths
+from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.sampling import Knobs
+
+pytestmark = [pytest.mark.real, pytest.mark.pty]
+
+LINES: list[str] = []
+"""Every command that a test here runs."""
+MODEL = paths.models() / "smollm2"
+
+
+def runs(*lines: str) -> pytest.MarkDecorator:
+    """The test is run once with each of these lines, and runs it."""
+    LINES.extend(lines)
+    return pytest.mark.parametrize("line", lines)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Iterator[Shell]:
+    folder, short = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("s")
+    made = promises.shell(folder, short, preloaded)
+    yield made
+    made.run("tui-entropy stop --all")
+
+
+@pytest.fixture(scope="module")
+def story(shell: Shell) -> Shell:
+    """A shell in whose folder a session was recorded, under the names that the documents use."""
+    done = shell.cold.run(RECORDING)
+    assert done.code == 0, done.err
+    kept = shell.folder / "state" / "tui-entropy" / "traces"
+    for copy in (shell.folder / "run.tui", kept / "story.tui"):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shell.folder / "story.tui", copy)
+    return shell
+
+
+RECORDING = (
+    'tui-entropy run --headless --trace story.tui -p "Tell me a long story about a lighthouse." --max-tokens 220 '
+    "--banned 2"  # the end of the text
+)
+LINES.append(RECORDING)
+
+
+# --- The inspector -------------------------------------------------------------------------------------------------
+
+
+def written(text: str) -> int:
+    found = re.search(r"context (\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def quit_after(terminal: Terminal, n_tokens: int) -> None:
+    """Let it write so many more tokens, or to the end of its text, and leave."""
+    terminal.wait_for(lambda text: written(text) > 0, promises.SECONDS)
+    goal = written(terminal.text) + n_tokens
+    terminal.wait_for(lambda text: written(text) >= goal or "ended" in text, 120)
+    terminal.press("q")
+    assert terminal.wait(60) == 0
+    assert terminal.left_changed() == set()
+
+
+@runs("./scripts/run", 'tui-entropy --prompt "Why is the sky blue?" --temperature 1.0')
+def test_the_inspector_opens_and_writes(shell, line):
+    with shell.cold.screen(line, cwd=ROOT) as terminal:
+        terminal.wait_for("SmolLM2-135M-Instruct", promises.SECONDS)
+        quit_after(terminal, 4)
+    session = recorded(shell.newest)
+    assert_right(session, MODEL)
+    (started,) = [told for kind, told in session.events if kind == "started"]
+    wanted = "Why is the sky blue?" if "blue" in line else SAMPLE_PROMPT
+    assert started["prompt"] == wanted and started["knobs"]["temperature"] == (1.0 if "blue" in line else 0.7)
+
+
+@runs("tui-entropy --model Qwen/Qwen3-0.6B --device cuda --dtype bfloat16")
+def test_a_model_of_the_hub(shell, tmp_path, line):
+    """From a hub on this machine, which has a small model under that name; on the CPU where there is no GPU."""
+    import torch
+
+    upstream = small.saved(tmp_path / "upstream")
+    line = line if torch.cuda.is_available() else line.replace("cuda", "cpu")
+    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+        with Shell(shell.folder, {**shell.env, **env}).screen(line) as terminal:
+            terminal.wait_for("Qwen/Qwen3-0.6B", promises.SECONDS)
+            quit_after(terminal, 2)
+    with closing(sqlite3.connect(shell.newest)) as db:
+        (told,) = db.execute("select value from header where key = 'model'").fetchone()
+    assert (json.loads(told)["dtype"], json.loads(told)["revision"]) == ("bfloat16", hub_server.COMMIT)
+
+
+@runs(
+    "tui-entropy run --headless --raw --max-tokens 2 --no-trace --model Qwen/Qwen3-0.6B --revision main -p a",
+    "tui-entropy serve --no-trace --model Qwen/Qwen3-0.6B --revision main",
+    "tui-entropy doctor --json --model Qwen/Qwen3-0.6B --revision main",
+)
+def test_a_revision_of_a_model_of_the_hub(shell, tmp_path, line):
+    upstream = small.saved(tmp_path / "upstream")
+    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
+        done = Shell(shell.folder, {**shell.env, **env}).run(line)
+        assert done.code == 0, done.err
+        wrong = Shell(shell.folder, {**shell.env, **env}).run(line.replace("main", "none"))
+        assert wrong.code == 3 and "none" in wrong.err
+    if " serve " in line:
+        assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
+
+
+@runs('tui-entropy --model ./weights.gguf --raw --prompt "Once upon a time"')
+def test_a_gguf_file(shell, line):
+    gguf_files.write(shell.folder / "weights.gguf", tiny.FAMILIES["llama"]())
+    converted = {"XDG_CACHE_HOME": str(shell.folder / "cache")}
+    with Shell(shell.folder, {**shell.env, **converted}).screen(line) as terminal:
+        quit_after(terminal, 2)
+    (folder,) = (shell.folder / "cache" / "tui-entropy" / "models").glob("weights-*")
+    assert_right(recorded(shell.newest), folder)
+
+
+@runs(
+    """tui-entropy --break 'entropy > 4 bits' --break 'token == " Paris"' --watch " Yes" --watch " No\"""",
+    """tui-entropy --break 'entropy > 4 bits and step > 10' --break 'token ~ "^ (Paris|Rome)"'""",
+)
+def test_it_stops_before_the_token_of_a_breakpoint(shell, line):
+    with shell.screen(line) as terminal:
+        terminal.wait_for(re.compile(r"paused.*entropy > 4 bits", re.DOTALL), promises.SECONDS)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+    session = recorded(shell.newest)
+    entropies = session.numbers[:, 0] / np.log(2)
+    assert all(entropies[10 if "step > 10" in line else 0 :] <= 4)
+    if len(session.tokens):
+        assert_right(session, MODEL)
+
+
+# --- Without a screen ----------------------------------------------------------------------------------------------
+
+
+@runs('tui-entropy run --headless --jsonl --prompt "1, 2, 3," --raw --max-tokens 20 --temperature 0 > run.jsonl')
+def test_json_lines(shell, line):
+    done = shell.cold.run(line)
+    assert done.code == 0 and "recorded in" in done.err
+    told = [json.loads(text) for text in (shell.folder / "run.jsonl").read_text().splitlines()]
+    (header,) = (one["header"] for one in told if "header" in one)
+    steps = [one for one in told if "index" in one]
+    assert [one["index"] for one in steps] == list(range(20)) and all(one["rank"] == 1 for one in steps)
+    names = ("entropy_nats", "varentropy_nats2", "surprisal_nats", "rank")
+    found = np.array([[one[name] for name in names] for one in steps])
+    wanted = promises.expected(MODEL, header["prompt_ids"], [one["token_id"] for one in steps])
+    np.testing.assert_allclose(found, wanted, atol=3e-4, rtol=1e-4)
+    (end,) = (one["end"] for one in told if "end" in one)
+    assert end["perplexity"] == pytest.approx(np.exp(wanted[:, 2].mean()), rel=1e-4)
+    session = recorded(shell.newest)
+    assert session.tokens == [one["token_id"] for one in steps]
+
+
+@pytest.mark.parametrize("program", ["jq"])
+@runs(
+    "jq -r 'select(.index != null) | [.text, .entropy_nats, .rank] | @tsv' run.jsonl",
+    "jq '.prompt.surprisal_nats // empty' run.jsonl",
+    "jq '.end // empty' run.jsonl",
+)
+def test_json_lines_can_be_asked(shell, program, line):
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not here")
+    if not (shell.folder / "run.jsonl").exists():
+        shell.run(next(one for one in LINES if one.endswith("run.jsonl")))
+    done = shell.run(line)
+    assert done.code == 0 and done.out.strip()
+    if "@tsv" in line:
+        assert len(done.out.splitlines()) == 20 and all(len(row.split("\t")) == 3 for row in done.out.splitlines())
+
+
+@runs('echo "Why?" | tui-entropy run --headless --prompt -')
+def test_a_prompt_on_stdin(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and "recorded in" in done.err
+    session = recorded(shell.newest)
+    assert_right(session, MODEL)
+    (started,) = [told for kind, told in session.events if kind == "started"]
+    assert started["prompt"] == "Why?\n"
+
+
+@runs(
+    """tui-entropy run --headless -p "Say that you are sorry." --break 'text ~ "(?i)sorry" or p[" No"] > 0.5'""",
+    """tui-entropy run --headless -p "Say that you are sorry." --break 'text ~ "(?i)sorry"'""",
+)
+def test_a_breakpoint_without_a_screen_is_an_exit_code(shell, line):
+    done = shell.run(line)
+    assert done.code == 4, done.err
+    assert "sorry" not in done.out.lower()  # it stops before the token that makes it true
+    session = recorded(shell.newest)
+    if session.tokens:
+        assert_right(session, MODEL)
+
+
+def test_a_breakpoint_that_is_wrong_is_shown_as_the_document_says(shell):
+    (shown,) = [
+        block
+        for block in (ROOT / "docs/breakpoints.md").read_text().split("\n\n")
+        if block.startswith("    --break: ")
+    ]
+    done = shell.run("tui-entropy run --headless --break 'entrpy > 3'")
+    assert (done.code, done.out) == (2, "")
+    assert [row.strip() for row in done.err.splitlines()] == [row.strip() for row in shown.splitlines()]
+
+
+EVERY_KNOB = (
+    "tui-entropy run --headless --jsonl --no-trace --max-tokens 6 --system 'Be brief.' --chat --prompt-scores "
+    "--temperature 0.9 --top-k 30 --top-p 0.9 --min-p 0.01 --typical-p 0.97 --top-n-sigma 3 --repetition-penalty 1.1 "
+    "--frequency-penalty 0.1 --presence-penalty 0.2 --penalty-last-n 64 --dynatemp-range 0.2 --dynatemp-exponent 1.5 "
+    "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
+    "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
+    "--order llama.cpp --seed 11 --candidates 12 "
+    "-p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --device cpu --dtype float32 "
+    "--no-trust-remote-code --no-graph --model smollm2 --products columns"
+)
+
+
+@runs(EVERY_KNOB)
+def test_every_knob_arrives_where_it_is_used(shell, vector_files, line):
+    done = shell.run(line)
+    assert done.code == 4, done.err
+    (header,) = (json.loads(row)["header"] for row in done.out.splitlines() if row.startswith('{"header"'))
+    command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    given = command.make_context("run", promises.words(line)[2:]).params
+    for knob in KNOBS:
+        wanted = groups._knobs({knob.name: given[knob.name]})
+        assert getattr(wanted, knob.name) != getattr(Knobs(), knob.name), f"{knob.name} is not turned"
+        assert header["knobs"][knob.name] == json.loads(json.dumps(_plain(getattr(wanted, knob.name))))
+    assert [(one["name"], one["strength"], one["on"]) for one in header["vectors"]] == [("happy", 0.5, True)]
+    assert header["system"] == "Be brief." and header["chat"] is True
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | frozenset) else value
+
+
+@runs("tui-entropy run --headless --raw --no-prompt-scores --trace small.tui -p Hello --max-tokens 3 --temperature 0")
+def test_plain_text_and_a_recording_of_a_name(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and "small.tui" in done.err
+    assert_right(recorded(shell.folder / "small.tui"), MODEL)
+    assert shell.run(line).code == 3  # it is there already
+
+
+LOOKS = (
+    "tui-entropy run --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 --on-leave stop "
+    "--kept-cache 64MiB",
+    "tui-entropy run --no-headless --theme high-contrast --mouse --diff --trust-remote-code --graph",
+)
+
+
+@runs(*LOOKS)
+def test_the_looks_of_the_inspector(shell, line):
+    with shell.screen(line, size=(100, 30)) as terminal:
+        quit_after(terminal, 2)
+        if "--ascii" in line:
+            assert terminal.text.isascii()
+            assert b"\x1b[?1000h" not in b"".join(chunk.data for chunk in terminal.chunks)
+    assert_right(recorded(shell.newest), MODEL)
+
+
+# --- Control vectors -----------------------------------------------------------------------------------------------
+
+
+@runs("tui-entropy --vector happy.gguf:0.8 --vector terse.safetensors:-1.2:10-20")
+def test_vectors_from_files_steer_as_plain_hooks_do(shell, vector_files, line):
+    with shell.cold.screen(line) as terminal:
+        quit_after(terminal, 4)
+    pushes = {block: np.float32(0.8) * vector for block, vector in vector_files["happy"].items()}
+    for block, vector in vector_files["terse"].items():
+        if 10 <= block <= 20:
+            pushes[block] = pushes.get(block, 0) - np.float32(1.2) * vector
+    assert_right(recorded(shell.newest), MODEL, {0: pushes})
+
+
+@pytest.fixture(scope="module")
+def vector_files(shell: Shell) -> dict[str, dict[int, Any]]:
+    """The vectors of the documents: block (1-based) -> direction, as they stand in files of other programs."""
+    import flat_vectors
+
+    return flat_vectors.write_all(shell.folder)
+
+
+# --- Models --------------------------------------------------------------------------------------------------------
+
+
+@runs("tui-entropy models")
+def test_models(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and "smollm2" in done.out and "gemma" in done.out
+
+
+@runs("tui-entropy fetch gemma")
+def test_the_terms_of_a_model_are_shown_before_it_is_fetched(shell, line):
+    done = Shell(shell.folder, {**shell.env, "XDG_CACHE_HOME": str(shell.folder / "none")}).run(line, typed="n\n")
+    assert done.code == 3 and "Gemma" in done.err and "not agreed" in done.err
+
+
+@runs("tui-entropy fetch smollm2 --yes", "tui-entropy fetch smollm2 -y")
+def test_a_model_that_is_here_is_not_fetched_again(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and "smollm2 is ready" in done.err
+
+
+@pytest.mark.slow
+@runs("tui-entropy doctor")
+def test_doctor_passes_on_the_default_model(shell, line):
+    done = shell.cold.run(line)
+    assert done.code == 0, done.out
+    assert "SmolLM2" in done.out
+
+
+DOCTOR = (
+    "tui-entropy doctor --json --model ./tiny --device cpu --dtype float32 --no-graph --no-trust-remote-code "
+    "--products rows"
+)
+
+
+@runs(DOCTOR, "tui-entropy doctor --model ./tiny --json --graph --trust-remote-code")
+def test_doctor_as_json(shell, line):
+    if not (shell.folder / "tiny").is_dir():
+        small.saved(shell.folder / "tiny")
+    done = shell.run(line)
+    assert done.code == 0, done.out
+    assert json.loads(done.out)["checks"]
+
+
+@runs(
+    "tui-entropy run --headless --model ./named --chat-template short --max-tokens 2 --no-trace -p a",
+    "tui-entropy serve --model ./named --chat-template short --no-trace -p a",
+    "tui-entropy doctor --json --model ./named --chat-template short",
+)
+def test_one_of_several_chat_templates(shell, line):
+    folder = small.saved(shell.folder / "named")
+    tokenizer = small.tokenizer(tiny.VOCAB)
+    tokenizer.chat_template = {"short": "{{ messages[-1]['content'] }}", "long": "{{ messages[-1]['content'] }}!"}
+    tokenizer.save_pretrained(folder)
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    wrong = shell.run(line.replace("short", "none"))
+    assert wrong.code == 3 and "short" in wrong.err
+    if " serve " in line:
+        assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
+
+
+# --- Engines that stay ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engine(shell: Shell) -> Iterator[str]:
+    """The id of an engine that was started without a screen."""
+    done = shell.cold.run(next(line for line in LINES if line.startswith('tui-entropy serve --headless -p "..."')))
+    assert done.code == 0, done.err
+    yield done.out.strip()
+    shell.run("tui-entropy stop --all")
+
+
+SERVING = 'tui-entropy serve --headless -p "..."'
+LINES.append(SERVING)
+
+
+@runs("tui-entropy attach --list")
+def test_engines_are_listed(shell, engine, line):
+    done = shell.run(line)
+    assert done.code == 0 and engine in done.out and "smollm2" in done.out and ".sock" in done.err
+
+
+def attached(terminal: Terminal) -> None:
+    """It is there, answers a key, and is left with the engine running."""
+    terminal.wait_for(lambda text: written(text) > 0, 60)
+    terminal.press("u")
+    terminal.wait_for("nats")
+    terminal.press("D")
+    assert terminal.wait(60) == 0
+
+
+@runs(
+    "tui-entropy attach",
+    "tui-entropy attach --ssh gpu-03",
+    "tui-entropy attach --ssh gpu-03 --remote tui-entropy",
+    "tui-entropy attach --theme light --color 16 --ascii --no-mouse --no-diff",
+    "tui-entropy attach --mouse --diff",
+)
+def test_attaching(shell, engine, line):
+    """ssh is a script that runs what it is given here."""
+    script = shell.folder / "bin" / "ssh"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text('#!/bin/sh\n[ "$1" = -t ] && [ "$2" = -- ] && [ "$3" = gpu-03 ] && exec sh -c "$4"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    with shell.screen(line) as terminal:
+        attached(terminal)
+
+
+@runs("tui-entropy attach --socket /tmp/e.sock")
+def test_attaching_to_a_forwarded_socket(shell, engine, line):
+    """As `ssh -L` forwards it: another socket on this machine that leads to the engine's."""
+    (there,) = Path(shell.env["XDG_RUNTIME_DIR"]).rglob(f"{engine}.sock")
+    here = there.with_name("e")
+    os.link(there, here)
+    with shell.screen(line.replace("/tmp/e.sock", str(here))) as terminal:
+        attached(terminal)
+
+
+ELSEWHERE = {
+    "ssh -L /tmp/e.sock:REMOTE_SOCKET gpu-03": "ssh's own; what it makes is attached to above",
+    "./scripts/test": "it runs these tests",
+}
+"""Commands of the documents that no test runs, and why."""
+
+SERVE = (
+    "tui-entropy serve --model ./tiny --products rows --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a "
+    "--trace served.tui "
+    "--keep 30m --on-leave pause --kept-cache 64MiB "
+    + " ".join(part for part in EVERY_KNOB.split("-p Hello")[0].split("--prompt-scores ")[1:])
+)
+
+
+@runs(SERVE, "tui-entropy serve --model ./tiny --no-trace --trust-remote-code --graph --chat --system x -p x")
+def test_serving_takes_every_option(shell, line):
+    from flat_vectors import flat
+
+    if not (shell.folder / "tiny").is_dir():
+        small.saved(shell.folder / "tiny")
+    flat(shell.folder / "flat.safetensors")
+    line = line if "--system" not in line else line.replace("--chat", "--raw")  # the small model has no template
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
+    assert ("served.tui" in line) == (shell.folder / "served.tui").exists() or "--no-trace" in line
+
+
+@runs("tui-entropy stop", "tui-entropy stop --all")
+def test_engines_are_stopped(shell, engine, line):
+    """After every test that attaches; without an engine `stop` says so, and `--all` has nothing to do."""
+    done = shell.run(line)
+    assert (done.code, "has ended" in done.err) in {(0, True), (0, False)}
+    assert engine not in shell.run("tui-entropy attach --list").out
+
+
+# --- Recordings ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_recorded_is_right(story):
+    session = recorded(story.folder / "story.tui")
+    assert len(session.tokens) > 200
+    assert_right(session, MODEL)
+
+
+@runs("tui-entropy traces")
+def test_traces(story, line):
+    done = story.run(line)
+    assert done.code == 0 and "story" in done.out
+
+
+@runs("tui-entropy show story", "tui-entropy show run.tui --run 1")
+def test_showing(story, line):
+    done = story.run(line)
+    assert done.code == 0 and "SmolLM2" in done.out and "lighthouse" in done.out
+
+
+@runs("tui-entropy merge story", "tui-entropy merge run.tui --run 1")
+def test_merging(story, line):
+    done = story.run(line)
+    with closing(sqlite3.connect(story.folder / "run.tui")) as db:
+        (text,) = db.execute("select group_concat(text, '') from (select text from steps order by step)").fetchone()
+    assert done.code == 0 and text.strip()[:200] in done.out
+
+
+@runs('sqlite3 run.tui "select text, entropy_nats from tokens order by entropy_nats desc limit 10"')
+def test_a_recording_is_asked_with_sqlite(story, line):
+    if shutil.which("sqlite3") is None:
+        pytest.skip("sqlite3 is not here")
+    done = story.run(line)
+    highest = np.sort(recorded(story.folder / "run.tui").numbers[:, 0])[::-1][:10]
+    assert done.code == 0
+    assert [float(row.rpartition("|")[2]) for row in done.out.splitlines() if "|" in row] == pytest.approx(highest)
+
+
+def test_a_recording_is_asked_with_pandas_and_duckdb(story, monkeypatch):
+    """The lines of Python in the README, as they stand there."""
+    pytest.importorskip("pandas")
+    pytest.importorskip("duckdb")
+    text = (ROOT / "README.md").read_text()
+    start = text.index("    import sqlite3, pandas as pd, duckdb")
+    source = [line.strip() for line in text[start : text.index("\n\n", start)].splitlines()]
+    monkeypatch.chdir(story.folder)
+    names: dict[str, Any] = {}
+    exec("\n".join(source[:-1]), names)
+    rows = eval(source[-1].partition("    #")[0], names).fetchall()
+    wanted = np.sort(recorded(story.folder / "run.tui").numbers[:, 2])[::-1][:10]
+    found = {row[0]: row[1] for row in rows}
+    assert len(rows) == 10 and found
+    ranks = names["tokens"].sort_values("surprisal_nats", ascending=False)["rank"].tolist()[:10]
+    assert [row[1] for row in rows] == ranks and len(wanted) == 10
+
+
+@pytest.mark.parametrize("language", ["sql", "python"])
+def test_the_questions_to_a_recording_have_answers(story, monkeypatch, language):
+    """The fenced blocks of docs/trace.md, as they stand there."""
+    monkeypatch.chdir(story.folder)
+    names: dict[str, Any] = {}
+    found = promises.blocks("docs/trace.md", language)
+    assert found
+    for block in found:
+        if language == "sql":
+            with closing(sqlite3.connect("run.tui")) as db:
+                assert db.execute(block).fetchall(), block
+        elif "duckdb" not in block:  # whose extension is downloaded
+            pytest.importorskip("pandas")
+            pytest.importorskip("matplotlib").use("Agg")
+            exec(block, names)
+    if language == "python":
+        assert names["head_entropy"].shape == (30, 9)
+
+
+@runs(
+    "tui-entropy replay story",
+    "tui-entropy replay story.tui --all",
+    "tui-entropy replay story.tui --from 200 --speed 4",
+    "tui-entropy replay story.tui --run 1 --theme light --color mono --ascii --no-mouse --no-diff",
+    "tui-entropy replay story.tui --mouse --diff",
+)
+def test_replaying(story, line):
+    with story.screen(line) as terminal:
+        n = 220 if "--all" in line else 200 if "--from" in line else 3
+        terminal.wait_for(lambda text: len(re.findall(r"step \d+", text)) and shown(text) >= n, 60)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+        assert terminal.left_changed() == set()
+
+
+def shown(text: str) -> int:
+    """The newest step that the titles tell."""
+    return max(map(int, re.findall(r"step (\d+)", text)), default=0)
+
+
+@runs("tui-entropy replay story.tui --snapshot fig1.svg@120x36:token=80 --snapshot fig2.txt:page=numbers")
+def test_pictures(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    assert (story.folder / "fig1.svg").read_text().startswith("<svg")
+    numbers = (story.folder / "fig2.txt").read_text()
+    newest = recorded(story.folder / "story.tui").numbers[-1, 0] / np.log(2)
+    row = next(row for row in numbers.splitlines() if re.search(r"\bentropy\b", row) and "bits" in row)
+    assert f"{newest:.2f}" in row
+
+
+@runs("tui-entropy replay story.tui --snapshot fig1.png --theme light")
+def test_a_picture_in_pixels(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    assert (story.folder / "fig1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@runs("tui-entropy replay story.tui --cast story.cast --size 100x30")
+def test_a_film(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    header = json.loads((story.folder / "story.cast").read_text().splitlines()[0])
+    assert (header["version"], header["width"], header["height"]) == (2, 100, 30)
+
+
+EXPORTS = (
+    "tui-entropy export run.tui --to html",
+    "tui-entropy export run.tui --to png --bits",
+    "tui-entropy export run.tui --to csv",
+    "tui-entropy export run.tui --to parquet",
+    "tui-entropy export run.tui --to npz",
+    "tui-entropy export run.tui --to jsonl -o -",
+    "tui-entropy export run.tui --to inif -o run.inif",
+    "tui-entropy export run.tui --to cast",
+    "tui-entropy export run.tui --to svg --run 1 --no-bits --out figure.svg",
+)
+
+
+@runs(*EXPORTS)
+def test_exporting(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    entropies = recorded(story.folder / "run.tui").numbers[:, 0]
+    kind = line.split("--to ")[1].split()[0]
+    if kind == "jsonl":
+        steps = [told for row in done.out.splitlines() if "index" in (told := json.loads(row))]
+        assert [one["entropy_nats"] for one in steps] == pytest.approx(list(entropies))
+        return
+    path = story.folder / ("figure.svg" if kind == "svg" else f"run.{kind}")
+    assert path.stat().st_size > 1000
+    if kind == "npz":
+        arrays = np.load(path)
+        assert arrays["head_entropy_nats"].shape == (len(entropies), 30, 9)
+        np.testing.assert_allclose(arrays["entropy_nats"], entropies, rtol=1e-6)
+    if kind == "csv":
+        import csv
+
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))[-len(entropies) :]  # the prompt comes first
+            column = [float(row["entropy_nats"]) for row in rows]
+        assert column == pytest.approx(list(entropies))
+    if kind == "parquet":
+        import pyarrow.parquet as parquet
+
+        column = parquet.read_table(path)["entropy_nats"].to_pylist()[-len(entropies) :]
+        assert column == pytest.approx(list(entropies))
+    if kind == "html":
+        assert "lighthouse" in path.read_text()
+
+
+@runs("tui-entropy rm doomed.tui --yes", "tui-entropy rm doomed.tui -y")
+def test_removing(story, line):
+    shutil.copy(story.folder / "run.tui", story.folder / "doomed.tui")
+    assert story.run(line).code == 0
+    assert not (story.folder / "doomed.tui").exists() and (story.folder / "run.tui").exists()
+
+
+@runs("tui-entropy themes", "tui-entropy --version", "tui-entropy --help", "tui-entropy -h")
+def test_what_the_program_tells_of_itself(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and done.out.strip() and not done.err
+
+
+# --- Nothing is left out -------------------------------------------------------------------------------------------
+
+
+def test_every_command_of_the_documents_is_run():
+    unknown = set(promises.commands()) - set(LINES) - ELSEWHERE.keys()
+    assert not unknown, f"commands that no test runs: {sorted(unknown)}"
+    assert ELSEWHERE.keys() <= set(promises.commands())
+    assert "./scripts/test" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_command_and_option_is_run():
+    """Each name of each option, the negative of a switch too."""
+    tried: set[tuple[str, str]] = set()
+    for line in LINES:
+        for name, words in promises.invocations(line):
+            tried |= {(name, word.partition("=")[0]) for word in words if word.startswith("-")}
+            tried.add((name, ""))
+    commands: Any = typer.main.get_command(app)
+    wanted = {
+        (name, option)
+        for name, command in commands.commands.items()
+        for option in ["", *(o for p in command.params if p.param_type_name == "option" for o in _names(p))]
+    }
+    left = {" ".join(one).strip() for one in wanted - tried}
+    assert not left, f"no test runs these: {sorted(left)}"
+
+
+def _names(option: Any) -> list[str]:
+    """The long names of an option; a short one is the same by another name, and is tried where it stands alone."""
+    return [name for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]

@@ -1,0 +1,473 @@
+"""A scripted engine: the real one with made-up numbers at a steady rate in place of a model. No torch.
+
+`python fake_engine.py [--rate 40] [--layers 30] [--heads 9] ... SOCKET LOGFILE` stands in for
+the real one. Give `[sys.executable, places.FAKE_ENGINE, ...]` to the app as its engine_command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from fake_lanes import Lanes
+from msgspec.structs import replace
+
+from tui_entropy.breakpoints.controller import BreakpointController
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.commands import (
+    AskAttention,
+    Branch,
+    Command,
+    Go,
+    Label,
+    Load,
+    Reconsider,
+    SampleContinuations,
+    SetShadow,
+    Twin,
+    Write,
+)
+from tui_entropy.records.events import (
+    AttentionRows,
+    Continued,
+    Ended,
+    Event,
+    KnobsChanged,
+    Memory,
+    Prefilled,
+    Progress,
+    Proposed,
+    Reconsidered,
+    SettingsPending,
+    Started,
+    Switched,
+    VectorsChanged,
+)
+from tui_entropy.records.knobs import check
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.records.step import Candidate, Piece, Stage, Step, Watched
+from tui_entropy.serving.worker import Worker
+from tui_entropy.serving.worker import main as serve
+from tui_entropy.transport import connection
+
+TEXT = (
+    "the city of Paris , which sits on the Seine and has been the seat of French kings since Clovis , is known for "
+    "museums , bridges and a tower of iron . \n The model can be unsure here , and then there would be a fork ."
+)
+WORDS = TEXT.split(" ")
+ODD = (
+    "\x1b]0;title\x07", "\x1b[2J", "\u202eback", "\x9b31m", "\x07", "\r", "\x00\x01", "\t", "\u2066", "\u200b",
+    "日本語", "🙂", "[/b]", "e\u0301", "\ufffe", "\n\n", "\x7f", "\u2028",
+)  # fmt: skip
+"""What a terminal would obey, and what it draws in its own way."""
+
+
+def card(layers: int = 30, heads: int = 9, name: str = "Scripted-135M") -> ModelCard:
+    return ModelCard(
+        name, None, "nowhere", "made up", "cpu", "float32", layers, heads, max(heads // 3, 1), 64 * heads, 49152,
+        8192, ("full",) * layers, (None,) * layers, (True,) * layers, True, {},
+    )  # fmt: skip
+
+
+def vectors(layers: int = 30) -> tuple[Vector, ...]:
+    blocks = tuple(range(1, layers + 1))
+    return (Vector("warm", "built in", blocks), Vector("formal", "built in", blocks, strength=0.8))
+
+
+def started(wanted: Write, run: int = 1, on: tuple[Vector, ...] = ()) -> Started:
+    words = wanted.prompt.replace(" ", "\0 ").split("\0")
+    pieces = tuple(Piece(i, word.encode(), word) for i, word in enumerate(words))
+    return Started(run, wanted.prompt, wanted.system, wanted.chat, pieces, wanted.knobs, on, wanted.max_tokens)
+
+
+def step(
+    index: int, prompt: int = 6, layers: int = 30, heads: int = 9, n: int = 20, seed: int = 7, run: int = 1
+) -> Step:
+    """The same for the same arguments. Entropies drift from one step to the next as those of a model do."""
+    luck = random.Random(seed * 100_003 + index)
+    sure = luck.random() ** 0.3
+    rest = sorted((luck.random() ** 3 for _ in range(n - 1)), reverse=True)
+    share = (1 - sure) / (sum(rest) or 1.0)
+    probabilities = [sure, *(p * share for p in rest)]
+    rank = 1 if luck.random() < 0.8 else min(2 + int(luck.random() * 3), n)
+    words = [WORDS[(index * 7 + i * 5) % len(WORDS)] for i in range(n)]
+    words[rank - 1] = WORDS[index % len(WORDS)]
+    data = [f" {word}".encode() for word in words]
+    surprisals = [-math.log(max(p, 1e-9)) for p in probabilities]
+    entropy = sum(p * s for p, s in zip(probabilities, surprisals, strict=True))
+    keys = prompt + index
+    ceiling = math.log(keys) if keys > 1 else 0.0
+    grid = array.array("f", [0.0]) * (layers * heads)
+    for i in range(layers * heads):
+        grid[i] = ceiling * (0.5 + 0.45 * math.sin(i * 1.7 + index * 0.05 * (i % 7)))
+    return Step(
+        run=run,
+        index=index,
+        position=keys,
+        token_id=1000 + rank,
+        data=data[rank - 1],
+        text=data[rank - 1].decode(),
+        entropy=entropy,
+        varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
+        surprisal=surprisals[rank - 1],
+        rank=rank,
+        logit_margin=surprisals[1] - surprisals[0],
+        prob_margin=probabilities[0] - probabilities[1],
+        uniform_kl=math.log(49152) - entropy,
+        perplexity=3 + math.sin(index / 20),
+        window_perplexity=3 + math.sin(index / 5),
+        final_entropy=entropy / 2,
+        final_prob=probabilities[rank - 1],
+        candidates=tuple(
+            Candidate(1001 + i, data[i], -surprisals[i], p if i < 5 else 0.0, None if i < 5 else "top_p")
+            for i, p in enumerate(probabilities)
+        ),
+        stages=(
+            Stage("temperature", 49152, 1.0, entropy / 1.2),
+            Stage("top_k", 40, 0.98, entropy / 1.5),
+            Stage("top_p", 5, 0.95, entropy / 2),
+        ),
+        stage_probs=floats([[p * s for p in (probabilities[rank - 1], *probabilities)] for s in (1.0, 1.02, 1.07)]),
+        head_entropy=Grid((layers, heads), grid.tobytes()),
+        head_varentropy=Grid((layers, heads), grid.tobytes()),
+        attention=floats([[0.3, 0.5 + 0.4 * math.sin(index / 9 + block), 2.0] for block in range(layers)]),
+        visible_keys=(keys,) * layers,
+        blocks=floats([[0.01, 1.0, 24.0 + block + math.sin(index / 4)] for block in range(layers)]),
+        strays=(3,) if index % 20 == 19 else (),
+        state="Warming up" if index < 16 else "Confident",
+        entropy_z=None if index < 16 else math.sin(index),
+        attention_z=None if index < 16 else math.cos(index),
+        forward_seconds=0.02,
+        sample_seconds=0.001,
+        at=0.025 * (index + 1),
+    )
+
+
+def floats(rows: Sequence[Sequence[float]]) -> Grid:
+    """Without numpy, which this process does not need."""
+    flat = array.array("f", [value for row in rows for value in row])
+    return Grid((len(rows), len(rows[0])), flat.tobytes())
+
+
+def rows(ask: AskAttention, run: int) -> AttentionRows:
+    """Each query looks at the first key and at its neighbours."""
+    queries = tuple(range(ask.last - ask.n_queries + 1, ask.last + 1))
+    weights = array.array("f")
+    elsewhere = []
+    for query in queries:
+        row = [
+            0.5 * (key == 0) + math.exp(-abs(query - key) / 2) if key <= query else 0.0 for key in range(query + 1)
+        ]
+        total = sum(row)
+        window = range(ask.first_key, ask.first_key + ask.n_keys)
+        seen = [row[key] / total if key <= query else math.nan for key in window]
+        weights.extend(seen)
+        elsewhere.append(1 - sum(w for w in seen if not math.isnan(w)))
+    grid = Grid((len(queries), ask.n_keys), weights.tobytes())
+    return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
+
+
+def shaped(
+    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watched: Sequence[int] = ()
+) -> Step:
+    """The step under other knobs than the usual ones, without some tokens, with one token and no other."""
+    kept = [c for c in made.candidates if c.cut is None]
+    weights = {c.token_id: c.final_prob ** (0.7 / max(knobs.temperature, 0.01)) for c in kept}
+    scale = sum(c.final_prob for c in kept) / (sum(weights.values()) or 1.0)
+    stages, rows = list(made.stages), made.stage_probs.rows()
+    if banned:
+        stages, rows = [Stage("banned", 49152 - len(banned), 0.9, made.entropy), *stages], [rows[0], *rows]
+    if forced is not None:
+        stages, rows = [*stages, Stage("forced", 1, made.final_prob, 0.0)], [*rows, rows[-1]]
+    candidates = tuple(
+        replace(c, final_prob=0.0, cut="banned")
+        if c.token_id in banned
+        else replace(c, final_prob=weights.get(c.token_id, 0.0) * scale)
+        for c in made.candidates
+    )
+    free = [n for n, c in enumerate(candidates, 1) if c.cut != "banned"]
+    rank = made.rank if made.rank in free else free[0]
+    token = next((c for c in candidates if c.token_id == forced), candidates[rank - 1])
+    rank = candidates.index(token) + 1
+    surprisals = [(token_id, 0.5 + token_id % 7 + made.index % 5) for token_id in watched]
+    return replace(
+        made,
+        token_id=token.token_id,
+        data=token.data,
+        text=token.data.decode(),
+        surprisal=-token.logprob,
+        rank=rank,
+        final_prob=token.final_prob,
+        candidates=candidates,
+        stages=tuple(stages),
+        stage_probs=floats(rows),
+        watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
+    )
+
+
+class Words:
+    """Every word of a text is a token."""
+
+    eos_ids: frozenset[int] = frozenset()
+
+    def continuing(self, text: str) -> list[int]:
+        return [2000 + sum(word.encode()) for word in text.split()]
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return f" {token_id}".encode()
+
+
+class Session:
+    """The state of every run, as the real one keeps it: what is set is applied at the next token."""
+
+    def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
+        self.options, self.emit, self.state = options, emit, self
+        self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
+        self.rewinds = "by cropping its cache, exact"
+        self.knobs = self.applied_knobs = Knobs()
+        self.vectors = self.applied_vectors = vectors(options.layers)
+        self.run_number = self.limit = 0
+        self.began: dict[int, Started] = {}
+        self.written: dict[int, list[Step]] = {0: []}
+        """Of each run, what it shares with its parent included."""
+        self.ended: set[int] = set()
+        self.forced: list[int] = []
+        self.banned: tuple[int, ...] = ()
+        self.breakpoints = BreakpointController(self.loaded.card, Words(), emit)
+        self.active = self.held = self.rebuild = False
+        self.due = 0.0
+        self.lanes = Lanes(self, emit)
+        self.branches = SimpleNamespace(rewinder=SimpleNamespace(rewinds="cropping its cache, exact"))
+        self.given: Iterator[Event] = iter(())
+        if options.log:
+            self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
+
+    @property
+    def n_written(self) -> int:
+        return len(self.written[self.run_number])
+
+    def begin(self, write: Write) -> None:
+        self.stop()
+        write = replace(write, chat=write.chat is not False)
+        self.knobs = write.knobs
+        begun = started(write, len(self.began) + 1, self.vectors)
+        self.open(begun, [])
+        self.emit(Prefilled(self.run_number, len(begun.pieces), len(begun.pieces), 0.1))
+
+    def open(self, begun: Started, steps: list[Step]) -> None:
+        self.run_number, self.limit, self.active, self.held = begun.run, begun.max_tokens, True, False
+        self.began[self.run_number], self.written[self.run_number] = begun, steps
+        self.applied_knobs, self.applied_vectors, self.forced, self.banned = self.knobs, self.vectors, [], ()
+        self.emit(begun)
+        self.breakpoints.begin(self.run_number, len(steps), "".join(one.text for one in steps))
+
+    def branch(self, asked: Branch) -> None:
+        """Tokens of a text are words that stand for the candidates in their order."""
+        if not (asked.run == self.run_number and self.active and asked.step == self.n_written):
+            begun = replace(
+                self.began[asked.run], run=len(self.began) + 1, knobs=self.knobs, vectors=self.vectors,
+                parent=asked.run, shared=asked.step, how="kept",
+            )  # fmt: skip
+            self.open(begun, self.written[asked.run][: asked.step])
+        self.forced = [*asked.token_ids, *(1001 + n for n, _ in enumerate(asked.text.split()))]
+        self.banned = asked.ban
+
+    def go(self, run: int) -> None:
+        self.run_number, self.active, self.held = run, run not in self.ended, False
+        self.emit(Switched(run))
+        self.look_ahead()
+
+    def reconsider(self, asked: Reconsider) -> None:
+        made = step(asked.step, *self.shape(asked.knobs.seed), run=asked.run)
+        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.breakpoints.watched)))
+
+    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+        self.breakpoints.set_breakpoints(wanted)
+
+    def set_watches(self, texts: Sequence[str]) -> None:
+        self.breakpoints.set_watches(texts)
+        self.resample()
+
+    def stop(self) -> None:
+        if self.active:
+            self.finish("stopped")
+
+    def abandon(self) -> None:
+        self.active = False
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        check(knobs)
+        self.knobs = knobs
+        self.resample()
+        self.tell_pending()
+
+    def tell_pending(self) -> None:
+        if self.run_number and not self.held:
+            self.emit(SettingsPending(self.run_number, self.knobs, self.vectors))
+
+    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
+        if wanted.name not in [vector.name for vector in self.vectors]:
+            if self.run_number:
+                raise UserError(f"there is no vector file {wanted.source}: give the path of one")
+            self.vectors = self.applied_vectors = (*self.vectors, wanted)
+        self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
+        self.rebuild = rebuild
+        self.tell_pending()
+
+    def attention(self, ask: AskAttention) -> AttentionRows:
+        return rows(ask, self.run_number)
+
+    def advance(self) -> Event | None:
+        """The next step, when it is due."""
+        self.due = max(self.due, time.monotonic() - 0.1)
+        time.sleep(max(self.due - time.monotonic(), 0))
+        self.due += 1 / self.options.rate
+        if self.options.log:
+            return self.play()
+        made = self.next_step()
+        if not self.held and (stop := self.breakpoints.before(made)):
+            self.held = True
+            self.emit(Proposed(made))
+            self.emit(stop)
+            return stop
+        self.written[self.run_number].append(made)
+        self.forced, self.banned, self.held = self.forced[1:], (), False
+        self.breakpoints.written(made)
+        self.emit(made)
+        self.lanes.beside(made)
+        if self.n_written >= self.limit:
+            self.finish("token limit")
+        return made
+
+    def next_step(self) -> Step:
+        """As things are set now."""
+        if self.knobs != self.applied_knobs:
+            self.applied_knobs = self.knobs
+            self.emit(KnobsChanged(self.run_number, self.n_written, self.knobs))
+        if self.vectors != self.applied_vectors:
+            self.applied_vectors = self.vectors
+            self.emit(VectorsChanged(self.run_number, self.n_written, self.vectors, self.rebuild))
+        made = step(self.n_written, *self.shape(self.knobs.seed), run=self.run_number)
+        forced = self.forced[0] if self.forced else None
+        return self.lanes.seen(
+            shaped(made, self.knobs, (*self.banned, *self.knobs.banned), forced, self.breakpoints.watched)
+        )
+
+    def shape(self, seed: int) -> tuple[int, int, int, int, int]:
+        prompt = len(self.began[self.run_number].pieces)
+        return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
+
+    def look_ahead(self, read_all: bool = False) -> None:
+        if self.active and not self.options.log:
+            self.held = True
+            self.emit(Proposed(self.next_step()))
+
+    def resample(self) -> None:
+        if self.held:
+            self.look_ahead()
+
+    def play(self) -> Event | None:
+        """The next step of a given log and what comes with it, as it is."""
+        for event in self.given:
+            self.emit(event)
+            if isinstance(event, Step):
+                return event
+        self.active = False
+        return None
+
+    def finish(self, reason: str) -> None:
+        self.active = self.held = False
+        self.ended.add(self.run_number)
+        self.emit(Ended(self.run_number, reason))
+
+
+class Engine(Worker):
+    """The real one but for the model."""
+
+    options: argparse.Namespace
+
+    def bring_up(self, command: Load) -> Any:
+        for done in range(4):
+            self.emit(Progress("loading weights", done * 90, 270, "MB"))
+            time.sleep(self.options.load_seconds / 4)
+        if self.options.fail:
+            raise UserError("there is no such model: take one of `tui-entropy models`")
+        return Session(self.options, command.model.name, self.emit)
+
+    def obey(self, command: Command) -> None:
+        session: Any = self.session
+        run = getattr(command, "run", None)
+        if session and isinstance(command, Branch | Go | Reconsider | Label | Twin | SampleContinuations):
+            if not session.began.get(run):
+                raise UserError(f"there is no run {run}: there are {len(session.began)} of them")
+            if not 0 <= getattr(command, "step", 0) <= len(session.written[run]):
+                raise UserError(f"run {run} has no step {command.step}: go back first")
+        match command:
+            case Branch() if session:
+                session.branch(command)
+                session.state.breakpoints.run_to()
+                self.budget = len(session.forced) if command.pause else None
+                if self.budget == 0:
+                    self._pause("as you asked")
+                else:
+                    self.emit(Continued(session.state.run_number))
+            case Go() if session:
+                self.budget = 0
+                session.go(command.run)
+            case Reconsider() if session:
+                session.reconsider(command)
+            case Label() | SetShadow() | Twin() | SampleContinuations() if session:
+                session.lanes.obey(command)
+            case _:
+                super().obey(command)
+
+    def memory(self) -> Memory:
+        return Memory(612_000_000, None, 4_000_000)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rate", type=float, default=40.0, help="tokens a second")
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--heads", type=int, default=9)
+    parser.add_argument("--load-seconds", type=float, default=0.0)
+    parser.add_argument("--log", type=Path, help="msgpack of a list of events to play instead of made-up ones")
+    parser.add_argument("--odd", action="store_true", help="write what no terminal should be sent, too")
+    parser.add_argument("--fail", action="store_true", help="find no model")
+    parser.add_argument("--die", action="store_true", help="end with code 3 before listening")
+    parser.add_argument("--garbage", action="store_true", help="say something that is no message, once loaded")
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("logfile", type=Path)
+    options = parser.parse_args(arguments)
+    if options.die:
+        sys.stderr.write("cannot find libmade_up.so\n")
+        return 3
+    if options.garbage:
+        server = connection.listen(options.socket)
+        server.setblocking(True)
+        end = server.accept()[0]
+        end.recv(1)
+        end.send(connection.LENGTH.pack(3) + b"\xc1\xc1\xc1")
+        time.sleep(10)
+        return 0
+    if options.odd:
+        WORDS[::3] = [ODD[n % len(ODD)] for n in range(len(WORDS[::3]))]
+    Engine.options = options
+    serve(options.socket, options.logfile, Engine)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

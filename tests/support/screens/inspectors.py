@@ -1,0 +1,61 @@
+"""An inspector without an engine, brought to where a test begins, and what its screen shows."""
+
+import asyncio
+
+import fake_engine
+
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import (
+    Ready,
+)
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.ui.app.app import InspectorApp
+
+LAYERS, HEADS = 6, 4
+WRITE = Write("Where is Paris?", None, True, 500, Knobs())
+STEPS = 30
+
+
+def up(write=WRITE, **stops):
+    """An inspector without an engine; what it would tell one is in `told`."""
+    app = InspectorApp(ModelSpec("toy"), write, engine_command=None, **stops)
+    app.told = []
+    app.tell = app.told.append
+    return app
+
+
+def ready():
+    return Ready(fake_engine.card(LAYERS, HEADS), fake_engine.vectors(LAYERS))
+
+
+def begun(run=1, steps=STEPS):
+    start = fake_engine.started(WRITE, run, fake_engine.vectors(LAYERS))
+    prompt = len(start.pieces)
+    return [start, *(fake_engine.step(i, prompt, LAYERS, HEADS, run=run) for i in range(steps))]
+
+
+async def writing(app, pilot, steps=STEPS):
+    app.take([ready(), *begun(steps=steps)])
+    await settled(app, pilot)
+    app.told.clear()
+
+
+async def settled(app, pilot):
+    """Everything that came is on screen, heavy panes too."""
+    async with asyncio.timeout(10):
+        await pilot.pause()
+        while getattr(app, "_arrived", ()) or not app.repaints.idle:
+            alarm = app.repaints._alarm
+            await asyncio.sleep(max(alarm.when() - app.clock.time(), 0) if alarm else 0)
+            await pilot.pause()
+
+
+def screen_text(app):
+    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+async def until(pilot, condition, seconds=20.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await pilot.pause(0.02)

@@ -1,0 +1,212 @@
+"""What the footer offers, and what a sentence on a page names, acts: with an engine, on a recording, and where
+another screen is in control."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from inspectors import WRITE, begun, ready, screen_text, settled, up
+from key_presses import PLACES, N, bring_to, events, go
+from msgspec.structs import replace as replaced
+from recordings import recorded, session
+
+from tui_entropy.records.commands import AskAttention, TakeControl
+from tui_entropy.records.events import Ended, Failed, Progress, Standing
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.actions.engine_link import WATCHING
+from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.keys.branch_choice import BranchesState
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, named
+from tui_entropy.ui.keys.lane_choices import choices
+from tui_entropy.ui.keys.needs import offered
+from tui_entropy.ui.panes.hints import acting, hint, wanted
+
+STATES: dict[str, list[Any]] = {
+    "starting": [Progress("starting the engine")],
+    "ready": [ready()],
+    "reading": [ready(), *begun(1, 0)],
+    "writing": [ready(), *begun(1, N)],
+    "paused": events(),
+    "ended": [ready(), *begun(1, N), Ended(1, "end of text")],
+    "failed": [ready(), *begun(1, N), Failed("it broke", "")],
+}
+WATCHED = Standing("e1", 1, 0.0, None, "paused", N, "", 60.0, screens=2)
+QUESTIONS = AskAttention, TakeControl
+"""What a screen that only watches may tell an engine."""
+
+
+async def refused_on(app: Any, pilot: Any, places: Any, cursors: Any = (True, False)) -> list[str]:
+    """Every key that the footer offers at these places, pressed; those that were refused.
+
+    cursors: whether the end is followed, or an earlier step looked at.
+    """
+    refused = []
+    start = app.frame
+    app.exit = app.copy_to_clipboard = lambda *_, **__: None
+    for place in places:
+        for following in cursors if start.last >= 0 else (True,):
+
+            async def back(place=place, following=following):
+                while len(app.screen_stack) > (1 if app.page is None else 2):
+                    app.pop_screen()
+                for name in ("no_answer", "close_prompt", "escape"):
+                    if name in app.actions:
+                        app.actions[name]()
+                if isinstance(app, ReplayApp):
+                    app.playback.choose(start.log.run_number, None)
+                    app.come_to()
+                app.frame = replace(start, log=app.frame.log, notice="")
+                app.show(following=following, cursor=None if following else 5, row=0)
+                await go(app, pilot, place)
+
+            await back()
+            for key in [one for listed in wanted(app.frame) for one in acting(app.frame, listed)]:
+                await back()
+                app.notices.refused = False
+                await app.run_action(key.action)
+                await pilot.pause()
+                if app.notices.refused:
+                    refused.append(f"{place or 'usual'}, following {following}: {key.id}: {app.frame.notice}")
+    return refused
+
+
+@pytest.mark.parametrize(
+    "places", [PLACES[:6], pytest.param(PLACES[6:], marks=pytest.mark.slow)], ids=["usual", "rest"]
+)
+@pytest.mark.parametrize("state", STATES)
+async def test_what_the_footer_offers_is_not_refused(state, places):
+    app = up(write=None)
+    app.requests.wrote = WRITE
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.take(STATES[state])
+        await settled(app, pilot)
+        refused = await refused_on(app, pilot, places if state in ("ready", "paused", "ended") else places[:4])
+    assert not refused, "\n".join(refused)
+
+
+async def test_at_the_end_of_a_text_the_footer_leads_on():
+    app = up(write=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take(STATES["ended"])
+        await settled(app, pilot)
+        offered = [key.id for key in wanted(app.frame)]
+        assert offered[:2] == ["again", "prompt"] and not {"pause", "step", "stop", "sentence"} & set(offered)
+
+
+# --- On a recording ------------------------------------------------------------------------------------------------
+
+IN_A_REPLAY = tuple(place for place in PLACES if place not in ("prompt", "fan"))
+"""No key leads to the others there."""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    runs = [event for run in (1, 2, 3) for event in session(12, run=run, layers=6, heads=4)]
+    return recorded(tmp_path_factory.mktemp("traces") / "story.tui", *runs, layers=6, heads=4)
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+async def test_what_the_footer_of_a_replay_offers_is_not_refused(file, run):
+    """At the first run, at the last and between, with another branch chosen and with the one that is looked at."""
+    app = ReplayApp(Playback(Trace.open(file), run=run, first=None))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        refused = await refused_on(app, pilot, IN_A_REPLAY if run == 2 else ("", "branches"), (False,))
+        app.show(**app.frame.put(BranchesState, branch=1 if run > 1 else 2))
+        refused += await refused_on(app, pilot, ("", "branches", "diff"), (True,))
+    assert not refused, "\n".join(refused)
+
+
+async def test_of_two_opposite_keys_the_footer_names_the_one_that_acts(file):
+    shown = {}
+    for run in (1, 2, 3):
+        app = ReplayApp(Playback(Trace.open(file), run=run, first=None))
+        async with app.run_test(size=(120, 36)):
+            key = next(key for key in wanted(app.frame) if key.id == "replay.before")
+            (name, style), _ = hint(app.frame, key)
+            shown[run] = name, style.meta["@click"]
+    assert shown == {1: (") ", "app.run(1)"), 2: ("( ) ", "app.run(-1)"), 3: ("( ", "app.run(-1)")}
+
+
+# --- Where another screen is in control ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["ready", "writing", "paused", "ended"])
+async def test_what_the_footer_of_a_watcher_offers_is_neither_refused_here_nor_by_the_engine(state):
+    app = up(write=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.take([WATCHED, *STATES[state]])
+        await settled(app, pilot)
+        app.told.clear()
+        places = [place for place in PLACES if place not in ("prompt", "ask")]
+        refused = await refused_on(app, pilot, places if state == "paused" else places[:2], (state != "paused",))
+        told = [one for one in app.told if not isinstance(one, QUESTIONS)]
+    assert not refused and not told, "\n".join([*refused, *map(str, told)])
+
+
+async def test_no_key_of_a_watcher_commands_the_engine_and_control_brings_all_of_them_back():
+    app = up(write=None)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.take([WATCHED, *STATES["paused"]])
+        await settled(app, pilot)
+        app.exit = app.action_suspend_process = lambda *_, **__: None
+        for key in KEYS:
+            if key.where != "replay":
+                await bring_to(app, pilot, next(place for place in PLACES if holds(key.where or place, place)))
+                await app.run_action(key.action)
+                assert key.name not in app.commanding or app.frame.notice == WATCHING, key.id
+                assert not [one for one in app.told if not isinstance(one, QUESTIONS)], key.id
+        app.take([replaced(WATCHED, in_control=True)])
+        await settled(app, pilot)
+        assert not app.lacking & app.commanding
+
+
+# --- What sentences name -------------------------------------------------------------------------------------------
+
+NAMED = re.compile(
+    r"(?<![\w-])(enter|[A-Za-z+]) (?:and - )?(?:runs|asks|adds|switches|turn|types|writes|write|a new branch)\b"
+    r"|(?<= )\(([A-Z])\)|[Pp]ress (\w)\b(?! there)|(?<=\. )([A-Z]): "
+)
+"""A key in a sentence."""
+
+
+async def named_in_vain(app: Any, pilot: Any) -> tuple[list[str], int]:
+    """Sentences on any page that name a key which does nothing there, and how many name one."""
+    wrong, n = [], 0
+    for place in ("", *PAGES):
+        app.actions["escape"]()
+        await go(app, pilot, place)
+        if place == "lanes":
+            app.show(row=len(choices(app.frame)) - 1)
+        await settled(app, pilot)
+        here = [key for key in KEYS if holds(key.where or app.place, app.place) and offered(app.frame, key)]
+        acting_here = {name for key in here for name in named(key.keys).split()}
+        for row in screen_text(app).splitlines()[:-1]:  # the last one is the footer
+            for found in NAMED.finditer(row):
+                n += 1
+                if next(filter(None, found.groups())) not in acting_here:
+                    wrong.append(f"{place or 'usual'}: {row.strip()}")
+        app.actions["close_page"]()
+    return wrong, n
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["in control", "watching"])
+@pytest.mark.parametrize("state", ["ready", "paused", "ended", "failed"])
+async def test_no_sentence_names_a_key_that_does_nothing(state, watched):
+    app = up(write=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take([*([WATCHED] if watched else []), *STATES[state]])
+        await settled(app, pilot)
+        wrong, n = await named_in_vain(app, pilot)
+    assert not wrong and (n or watched), "\n".join(wrong)
+
+
+async def test_no_sentence_of_a_replay_names_a_key_that_does_nothing(file):
+    app = ReplayApp(Playback(Trace.open(file), run=2, first=None))
+    async with app.run_test(size=(120, 36)) as pilot:
+        wrong, _ = await named_in_vain(app, pilot)
+    assert not wrong, "\n".join(wrong)
