@@ -66,7 +66,7 @@ def test_a_minus_is_stdout_and_narration_keeps_off_it(run):
 @pytest.mark.parametrize(
     ("to", "out", "number", "said"),
     [
-        ("docx", None, None, "--to docx is no format; it can be one of csv, jsonl, parquet"),
+        ("docx", None, None, "--to docx is no format: it can be one of csv, jsonl, parquet"),
         ("csv", "nowhere/run.csv", None, "cannot be written: No such file"),
         ("csv", "run.tui", None, "is the recording itself"),
         ("csv", None, 7, "has no run 7: it has 1"),
