@@ -40,7 +40,7 @@ class Engine:
                 time.sleep(0.01)
         raise AssertionError("the engine never listened")
 
-    def until(self, kind, number: int = 1, seconds: float = 60):
+    def until(self, kind, number: int = 1, seconds: float = 180):
         """Read events until `number` of a kind have come after the one that the last call found; the last of them."""
         deadline = time.monotonic() + seconds
         while True:
