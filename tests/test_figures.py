@@ -4,11 +4,11 @@ import json
 import math
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-FILE = Path(__file__).resolve().parent.parent / "scripts" / "benchmarks" / "figures.py"
+FILE = ROOT / "scripts" / "benchmarks" / "figures.py"
 
 
 @pytest.fixture(scope="module")

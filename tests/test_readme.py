@@ -1,9 +1,8 @@
 """The README says what the program does."""
 
 import runpy
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from places import ROOT
 
 
 def test_its_tables_of_keys_and_numbers_are_those_of_the_program():

@@ -11,11 +11,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = [path for path in sorted((ROOT / "scripts").iterdir()) if path.is_file() and not path.suffix]
 PYTHON = [
     *(path for path in PROGRAMS if "python" in path.read_text().split("\n", 1)[0]),

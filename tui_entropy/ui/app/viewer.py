@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from textual import events
 from textual.app import ComposeResult, SystemCommand
 from textual.containers import Container
 from textual.driver import Driver
@@ -256,10 +257,12 @@ class Viewer(ClosesOnFailure, Dispatch):
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")
 
-    def on_resize(self) -> None:
-        """A terminal that has the size it had before, after two changes in one read, may have lost rows meanwhile."""
+    def on_resize(self, event: events.Resize) -> None:
+        """A terminal that is as large as before, after two changes in one read, may have lost rows meanwhile: Textual
+        paints only for another size."""
         self.forget_terminal()
-        self.refresh(layout=True)
+        if event.size == self.screen.size:
+            self.refresh(layout=True)
         self.repaints.heavy_soon()
 
     def on_view_cursor_asked(self, message: View.CursorAsked) -> None:

@@ -172,13 +172,14 @@ class Palette(ClosedOnce, CommandPalette):
 
     def compose(self) -> ComposeResult:
         for widget in super().compose():
+            if isinstance(widget, Input):
+                widget.cursor_blink = False  # it sends bytes for ever
             yield Commands() if isinstance(widget, CommandList) else widget
 
     def _on_mount(self, event: events.Mount) -> None:
         """One that is taken away again before it is there has nobody to find actions for."""
         if self not in self.app.screen_stack:
             event.prevent_default()
-        self.query_one(Input).cursor_blink = False  # it sends bytes for ever
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
     async def _gather_commands(self, search_value: str) -> None:
