@@ -1,7 +1,7 @@
 """Every command of the documents and every option of `--help`, typed into a shell as a user does, with the default
 model: what it says is there, its numbers are those of plain transformers, and it stays within time and memory.
 
-The inspector, a headless run, a recording and an engine start from nothing, as they do for a user. Where another
+The inspector, a headless run that is recorded and an engine start from nothing, as they do for a user. Where another
 option of theirs is tried, torch has been imported before.
 """
 
@@ -96,7 +96,8 @@ def quit_after(terminal: Terminal, n_tokens: int) -> None:
 
 @runs("./scripts/run", 'tui-entropy --prompt "Why is the sky blue?" --temperature 1.0')
 def test_the_inspector_opens_and_writes(shell, line):
-    with shell.cold.screen(line, cwd=ROOT) as terminal:
+    shell = shell.cold if line == "./scripts/run" else shell
+    with shell.screen(line, cwd=ROOT) as terminal:
         terminal.wait_for("SmolLM2-135M-Instruct", promises.SECONDS)
         quit_after(terminal, 4)
     session = recorded(shell.newest)
@@ -106,19 +107,29 @@ def test_the_inspector_opens_and_writes(shell, line):
     assert started["prompt"] == wanted and started["knobs"]["temperature"] == (1.0 if "blue" in line else 0.7)
 
 
+@pytest.fixture(scope="module")
+def hub_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell that knows a hub on this machine, which has a small model under the name of the documents."""
+    folder, short = tmp_path_factory.mktemp("hub"), tmp_path_factory.mktemp("s")
+    upstream = small.saved(folder / "upstream")
+    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "cache")}
+        with Preloaded(env) as preloaded:
+            made = promises.shell(folder, short, preloaded, env)
+            yield made
+            made.run("tui-entropy stop --all")
+
+
 @runs("tui-entropy --model Qwen/Qwen3-0.6B --device cuda --dtype bfloat16")
-def test_a_model_of_the_hub(shell, tmp_path, line):
-    """From a hub on this machine, which has a small model under that name; on the CPU where there is no GPU."""
+def test_a_model_of_the_hub(hub_shell, line):
+    """On the CPU where there is no GPU."""
     import torch
 
-    upstream = small.saved(tmp_path / "upstream")
     line = line if torch.cuda.is_available() else line.replace("cuda", "cpu")
-    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
-        with Shell(shell.folder, {**shell.env, **env}).screen(line) as terminal:
-            terminal.wait_for("Qwen/Qwen3-0.6B", promises.SECONDS)
-            quit_after(terminal, 2)
-    with closing(sqlite3.connect(shell.newest)) as db:
+    with hub_shell.screen(line) as terminal:
+        terminal.wait_for("Qwen/Qwen3-0.6B", promises.SECONDS)
+        quit_after(terminal, 2)
+    with closing(sqlite3.connect(hub_shell.newest)) as db:
         (told,) = db.execute("select value from header where key = 'model'").fetchone()
     assert (json.loads(told)["dtype"], json.loads(told)["revision"]) == ("bfloat16", hub_server.COMMIT)
 
@@ -128,16 +139,13 @@ def test_a_model_of_the_hub(shell, tmp_path, line):
     "tui-entropy serve --no-trace --model Qwen/Qwen3-0.6B --revision main",
     "tui-entropy doctor --json --model Qwen/Qwen3-0.6B --revision main",
 )
-def test_a_revision_of_a_model_of_the_hub(shell, tmp_path, line):
-    upstream = small.saved(tmp_path / "upstream")
-    with hub_server.serving({"Qwen/Qwen3-0.6B": upstream}, gated=set()) as hub:
-        env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")}
-        done = Shell(shell.folder, {**shell.env, **env}).run(line)
-        assert done.code == 0, done.err
-        wrong = Shell(shell.folder, {**shell.env, **env}).run(line.replace("main", "none"))
-        assert wrong.code == 3 and "none" in wrong.err
+def test_a_revision_of_a_model_of_the_hub(hub_shell, line):
+    done = hub_shell.run(line)
+    assert done.code == 0, done.err
+    wrong = hub_shell.run(line.replace("main", "none"))
+    assert wrong.code == 3 and "none" in wrong.err
     if " serve " in line:
-        assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
+        assert hub_shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
 
 
 @runs('tui-entropy --model ./weights.gguf --raw --prompt "Once upon a time"')
@@ -171,7 +179,7 @@ def test_it_stops_before_the_token_of_a_breakpoint(shell, line):
 
 @runs('tui-entropy run --headless --jsonl --prompt "1, 2, 3," --raw --max-tokens 20 --temperature 0 > run.jsonl')
 def test_json_lines(shell, line):
-    done = shell.cold.run(line)
+    done = shell.run(line)
     assert done.code == 0 and "recorded in" in done.err
     told = [json.loads(text) for text in (shell.folder / "run.jsonl").read_text().splitlines()]
     (header,) = (one["header"] for one in told if "header" in one)
@@ -299,7 +307,7 @@ def test_the_looks_of_the_inspector(shell, line):
 
 @runs("tui-entropy --vector happy.gguf:0.8 --vector terse.safetensors:-1.2:10-20")
 def test_vectors_from_files_steer_as_plain_hooks_do(shell, vector_files, line):
-    with shell.cold.screen(line) as terminal:
+    with shell.screen(line) as terminal:
         quit_after(terminal, 4)
     pushes = {block: np.float32(0.8) * vector for block, vector in vector_files["happy"].items()}
     for block, vector in vector_files["terse"].items():

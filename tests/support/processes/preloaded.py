@@ -22,6 +22,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,7 +32,6 @@ POLL = 0.01
 ROOM = 3 << 30
 """Bytes of address space that a fork may take beyond what the imports did."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-MODULES = {"command": "tui_entropy", "engine": "tui_entropy.serving.worker"}
 COMMANDS = ("--headless", "doctor")
 """A command with one of these words imports torch in its own process. Others leave that to an engine."""
 
@@ -39,11 +39,15 @@ COMMANDS = ("--headless", "doctor")
 class Preloaded:
     """The process of which the others are forks. To be used in a `with`."""
 
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        """env: what huggingface_hub reads as it is imported. Without it no fork finds a model outside a folder."""
+        self._env = env
+
     def __enter__(self) -> Preloaded:
         self._folder = tempfile.TemporaryDirectory()  # a socket's path may not be long
         self.socket = f"{self._folder.name}/s"
-        # huggingface_hub reads these as it is imported. No fork finds a model that is not in a folder.
-        env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/hub"}
+        nowhere = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{self._folder.name}/hub"}
+        env = {**os.environ, **(nowhere if self._env is None else self._env)}
         command = [sys.executable, __file__, "serve", self.socket]
         self._server = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=env)
         deadline = time.monotonic() + STARTING
@@ -79,8 +83,6 @@ class Preloaded:
 
 def start(path: str, kind: str, arguments: list[str]) -> int:
     """Have a fork, be there as long as it is, and return its exit code."""
-    if "HF_ENDPOINT" in os.environ:  # huggingface_hub reads it as it is imported
-        os.execv(sys.executable, [sys.executable, "-m", MODULES[kind], *arguments])
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(path)
         limit = str(resource.getrlimit(resource.RLIMIT_FSIZE)[0])

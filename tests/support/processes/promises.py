@@ -119,15 +119,15 @@ FORKS = "forks"
 """Folder of the program whose commands are forks of a process that has imported torch."""
 
 
-def shell(folder: Path, short: Path, preloaded: Preloaded) -> Shell:
-    """short: a folder for sockets, whose paths may not be long."""
+def shell(folder: Path, short: Path, preloaded: Preloaded, env: Mapping[str, str] | None = None) -> Shell:
+    """short: a folder for sockets, whose paths may not be long. env: more for the environment of its commands."""
     own = {f"XDG_{name.upper()}_HOME": str(folder / name) for name in ("state", "config")}
     programs = Path(sys.executable).parent
     (folder / FORKS).mkdir()
     preloaded.write_command(folder / FORKS / "tui-entropy", str(programs / "tui-entropy"))
     path = f"{folder / 'bin'}:{folder / FORKS}:{programs}:{os.environ['PATH']}"
     stay = {"TUI_ENTROPY_KEEP": "5m", "TUI_ENTROPY_ENGINE": preloaded.engine}
-    return Shell(folder, own | stay | {"XDG_RUNTIME_DIR": str(short), "PATH": path})
+    return Shell(folder, {**own, **stay, "XDG_RUNTIME_DIR": str(short), "PATH": path, **(env or {})})
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def limits(pid: int, seconds: float = SECONDS, n_bytes: int = BYTES) -> Iterator
 
     def watch() -> None:
         end = time.monotonic() + seconds
-        while not done.wait(0.1):
+        while not done.wait(0.5):
             family = _family(pid)
             held = sum(_resident(process) for process in family)
             if held > n_bytes or time.monotonic() > end:
