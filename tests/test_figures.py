@@ -88,8 +88,8 @@ def test_numbers_below_nothing_have_no_ratio(bench):
 
 def test_another_machine_is_told_and_another_load_is_not(bench):
     figures = [bench.Figure("speed", 20.0, "tok/s", "")]
-    told = compared(bench, figures, figures, ABOUT | {"machine": "a palace"})
-    assert told == ["the baseline had another machine: a shed"]
+    notes = compared(bench, figures, figures, ABOUT | {"machine": "a palace"})
+    assert notes == ["the baseline had another machine: a shed"]
 
 
 def test_a_section_is_the_same_whatever_its_options_and_another_one_is_not(bench):
@@ -115,8 +115,8 @@ def test_the_table_has_every_figure_with_its_command_and_goal(bench):
 def test_what_is_kept_is_json_with_all_that_a_figure_says(bench):
     figure = bench.Figure("speed", 20.0, "tok/s", ">= 10", "theirs 5")
     kept = json.loads(bench.kept({"scripts/bench decode": [figure]}, ABOUT))
-    told = {"name": "speed", "value": 20.0, "unit": "tok/s", "goal": ">= 10", "detail": "theirs 5"}
-    assert kept == {"about": ABOUT, "sections": {"scripts/bench decode": [told]}}
+    figure_row = {"name": "speed", "value": 20.0, "unit": "tok/s", "goal": ">= 10", "detail": "theirs 5"}
+    assert kept == {"about": ABOUT, "sections": {"scripts/bench decode": [figure_row]}}
 
 
 def test_contestants_take_turns_in_an_order_that_favours_none(bench):

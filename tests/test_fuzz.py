@@ -22,8 +22,8 @@ def fuzz(kind: str, seed: int, actions: int, session: int = 90) -> Answers:
         try:
             played = play(case, BOUND, answers)
         except FuzzFault as fault:
-            fewer, told = shrunk(case, BOUND, tries=20)
-            pytest.fail(f"{fault}\n{case.command}\nshrunk: {told}\n{fewer.command}")
+            fewer, shrunk_fault = shrunk(case, BOUND, tries=20)
+            pytest.fail(f"{fault}\n{case.command}\nshrunk: {shrunk_fault}\n{fewer.command}")
         try:
             case = source.send(played)
         except StopIteration:
@@ -80,6 +80,6 @@ def test_a_failing_sequence_is_shrunk_to_what_makes_it_fail(monkeypatch):
 
     monkeypatch.setattr("fuzzing.play.play", played)
     actions = [keys(key) for key in "bcdaefghqijkl"]
-    fewer, told = shrunk(Case("fake", (80, 24), "text", tuple(actions)), 1.0)
-    assert (list(map(str, fewer.actions)), told) == (["keys:a", "keys:q"], "both")
+    fewer, fault = shrunk(Case("fake", (80, 24), "text", tuple(actions)), 1.0)
+    assert (list(map(str, fewer.actions)), fault) == (["keys:a", "keys:q"], "both")
     assert fewer.command.endswith("--play keys:a keys:q")

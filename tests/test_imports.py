@@ -24,11 +24,11 @@ for name in json.loads(sys.argv[2]):
     if os.fork() == 0:
         try:
             __import__(name)
-            told = sorted(set(sys.modules) - before)
+            report = sorted(set(sys.modules) - before)
         except BaseException as error:
-            told = [f"{type(error).__name__}: {error}"]
+            report = [f"{type(error).__name__}: {error}"]
         with os.fdopen(question, "w") as pipe:
-            json.dump(told, pipe)
+            json.dump(report, pipe)
         os._exit(0)
     os.close(question)
     with os.fdopen(answer) as pipe:

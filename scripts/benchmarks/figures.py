@@ -161,11 +161,11 @@ def slower(results: Results, about: Mapping[str, str], before: str) -> list[str]
             if not 1 / (1 + NOISE) <= change <= 1 + NOISE:
                 changes.append((change, f"{figure.name}: {was:.4g} -> {figure.value:.4g} {figure.unit}".rstrip()))
     worse = [
-        f"WORSE {_times(1 / change if change else math.inf)}: {told}"
-        for change, told in sorted(changes)
+        f"WORSE {_times(1 / change if change else math.inf)}: {line}"
+        for change, line in sorted(changes)
         if change < 1
     ]
-    better = [f"better {_times(change)}: {told}" for change, told in sorted(changes, reverse=True) if change > 1]
+    better = [f"better {_times(change)}: {line}" for change, line in sorted(changes, reverse=True) if change > 1]
     return said + worse + better
 
 

@@ -167,7 +167,7 @@ def test_the_process_behind_a_socket_is_known():
 
 
 def test_what_waits_for_a_model_is_told_how_far_it_is():
-    told = []
-    client.serve(FAKE, LOAD, None, told.append)
-    assert [progress.done for progress in told] == [0, 90, 180, 270]
-    assert Ready not in map(type, told)
+    heard = []
+    client.serve(FAKE, LOAD, None, heard.append)
+    assert [progress.done for progress in heard] == [0, 90, 180, 270]
+    assert Ready not in map(type, heard)

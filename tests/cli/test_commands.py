@@ -102,7 +102,7 @@ def test_the_inspector_opens_and_writes(shell, line):
         quit_after(terminal, 4)
     session = recorded(shell.newest)
     assert_right(session, MODEL)
-    (started,) = [told for kind, told in session.events if kind == "started"]
+    (started,) = [event for kind, event in session.events if kind == "started"]
     wanted = "Why is the sky blue?" if "blue" in line else SAMPLE_PROMPT
     assert started["prompt"] == wanted and started["knobs"]["temperature"] == (1.0 if "blue" in line else 0.7)
 
@@ -130,8 +130,8 @@ def test_a_model_of_the_hub(hub_shell, line):
         terminal.wait_for("Qwen/Qwen3-0.6B", promises.SECONDS)
         quit_after(terminal, 2)
     with closing(sqlite3.connect(hub_shell.newest)) as db:
-        (told,) = db.execute("select value from header where key = 'model'").fetchone()
-    assert (json.loads(told)["dtype"], json.loads(told)["revision"]) == ("bfloat16", hub_server.COMMIT)
+        (card,) = db.execute("select value from header where key = 'model'").fetchone()
+    assert (json.loads(card)["dtype"], json.loads(card)["revision"]) == ("bfloat16", hub_server.COMMIT)
 
 
 @runs(
@@ -181,15 +181,15 @@ def test_it_stops_before_the_token_of_a_breakpoint(shell, line):
 def test_json_lines(shell, line):
     done = shell.run(line)
     assert done.code == 0 and "recorded in" in done.err
-    told = [json.loads(text) for text in (shell.folder / "run.jsonl").read_text().splitlines()]
-    (header,) = (one["header"] for one in told if "header" in one)
-    steps = [one for one in told if "index" in one]
+    lines = [json.loads(text) for text in (shell.folder / "run.jsonl").read_text().splitlines()]
+    (header,) = (one["header"] for one in lines if "header" in one)
+    steps = [one for one in lines if "index" in one]
     assert [one["index"] for one in steps] == list(range(20)) and all(one["rank"] == 1 for one in steps)
     names = ("entropy_nats", "varentropy_nats2", "surprisal_nats", "rank")
     found = np.array([[one[name] for name in names] for one in steps])
     wanted = promises.expected(MODEL, header["prompt_ids"], [one["token_id"] for one in steps])
     np.testing.assert_allclose(found, wanted, atol=3e-4, rtol=1e-4)
-    (end,) = (one["end"] for one in told if "end" in one)
+    (end,) = (one["end"] for one in lines if "end" in one)
     assert end["perplexity"] == pytest.approx(np.exp(wanted[:, 2].mean()), rel=1e-4)
     session = recorded(shell.newest)
     assert session.tokens == [one["token_id"] for one in steps]
@@ -218,7 +218,7 @@ def test_a_prompt_on_stdin(shell, line):
     assert done.code == 0 and "recorded in" in done.err
     session = recorded(shell.newest)
     assert_right(session, MODEL)
-    (started,) = [told for kind, told in session.events if kind == "started"]
+    (started,) = [event for kind, event in session.events if kind == "started"]
     assert started["prompt"] == "Why?\n"
 
 
@@ -624,7 +624,7 @@ def test_exporting(story, line):
     entropies = recorded(story.folder / "run.tui").numbers[:, 0]
     kind = line.split("--to ")[1].split()[0]
     if kind == "jsonl":
-        steps = [told for row in done.out.splitlines() if "index" in (told := json.loads(row))]
+        steps = [line for row in done.out.splitlines() if "index" in (line := json.loads(row))]
         assert [one["entropy_nats"] for one in steps] == pytest.approx(list(entropies))
         return
     path = story.folder / ("figure.svg" if kind == "svg" else f"run.{kind}")

@@ -110,8 +110,8 @@ def test_a_pipe_gets_every_byte_and_json_lines_are_safe_to_cat_and_lose_nothing(
     assert HOSTILE.encode() in commands.run("merge", str(trace)).out
     lines = commands.run("export", str(trace), "--to", "jsonl", "-o", "-").out
     assert not Scanner().faults(lines)
-    told = [json.loads(line) for line in lines.splitlines()]
-    steps = [one for one in told if "index" in one]
+    objects = [json.loads(line) for line in lines.splitlines()]
+    steps = [one for one in objects if "index" in one]
     assert len(steps) == 12 and all(one["text"].endswith(HOSTILE) for one in steps)
 
 

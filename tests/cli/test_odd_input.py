@@ -98,12 +98,12 @@ def with_option(commands: ForkServer, trace: Path, model: Path, place: tuple[str
     shutil.copy(trace, kept)
     known = {"TRACE": str(kept), "MODEL": str(model)}
     given = [known.get(word, word) for word in GIVEN[command]]
-    told = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    argument = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     if not name.startswith("--"):
         given = [word for word in given if word != str(kept)]
-        return commands.run(command, *given, "--", told)
+        return commands.run(command, *given, "--", argument)
     is_flag = next(each.is_flag for each in COMMANDS[command].params if name in each.opts)
-    return commands.run(command, *given, name if is_flag else name.encode() + b"=" + told)
+    return commands.run(command, *given, name if is_flag else name.encode() + b"=" + argument)
 
 
 places = st.sampled_from([place for place in PLACES if place not in ELSEWHERE])

@@ -130,9 +130,9 @@ def test_an_unexpected_failure_of_any_command_leaves_a_report_and_a_sentence(
     assert out == "" and said.count("\n") == 1
     (report,) = re.findall(r"the report (\S+\.txt) tells", said)
     with open(report) as file:
-        told = file.read()
-    assert "in broken" in told and "KeyError" in told
-    assert not OBEYED.search(told.encode()) and not OBEYED.search(said.encode())
+        report_text = file.read()
+    assert "in broken" in report_text and "KeyError" in report_text
+    assert not OBEYED.search(report_text.encode()) and not OBEYED.search(said.encode())
     assert os.stat(report).st_mode & 0o077 == 0
 
 

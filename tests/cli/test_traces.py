@@ -81,14 +81,14 @@ def forest(path) -> None:
 
 def test_the_runs_are_shown_as_a_tree_and_of_a_branch_its_own_words(kept):
     forest(kept)
-    told = shown(kept)
-    assert told.split("\n\n")[1].splitlines() == [
+    text = shown(kept)
+    assert text.split("\n\n")[1].splitlines() == [
         "run 1 · 3 tokens · The capital is",
         '  run 2 "otherwise" * · shares 1 · 1 tokens · or',
         "    run 3 (deleted) · shares 2 · 1 tokens · else",
         "run 4 · 1 tokens · A new one",
     ]
-    assert "run 3 · 3 + 3 tokens" in told and "… from token 3 of run 2 on\n else\n" in told
+    assert "run 3 · 3 + 3 tokens" in text and "… from token 3 of run 2 on\n else\n" in text
     assert shown(kept, 3).endswith("> The capital is\n w0 or else\n") and "run 1 ·" not in shown(kept, 3)
     assert listing().splitlines()[1].split()[4:6] == ["4", "6"]
 

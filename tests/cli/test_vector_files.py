@@ -81,7 +81,7 @@ def test_a_vector_from_a_file_steers_as_a_plain_hook_does(
     assert (greedy == 1).all()  # the text is the plain model's own, so steered
     unsteered = promises.expected(MODEL, session.prompt, session.tokens)
     assert abs(unsteered[:, 0] - session.numbers[:, 0]).max() > 0.01  # and another than it would be
-    (started,) = [told for kind, told in session.events if kind == "started"]
+    (started,) = [event for kind, event in session.events if kind == "started"]
     named = [one["name"] for one in started["vectors"] if one["on"]]
     assert len(set(named)) == len(named) == len(parts)
 
@@ -99,10 +99,10 @@ def test_toggled_while_it_writes(shell: Shell, files: dict[str, Directions]) -> 
         assert terminal.wait(60) == 0
     session = recorded(shell.folder / "toggled.tui")
     pushes: dict[int, Directions] = {0: together(files, [("happy", 1.0, None)])}
-    for kind, told in session.events:
-        if kind == "vectors" and told["run"]:
-            on = any(vector["on"] for vector in told["vectors"])
-            pushes[told["index"]] = pushes[0] if on else {}
+    for kind, event in session.events:
+        if kind == "vectors" and event["run"]:
+            on = any(vector["on"] for vector in event["vectors"])
+            pushes[event["index"]] = pushes[0] if on else {}
     assert len(pushes) == 4
     assert_right(session, MODEL, pushes)
 
@@ -125,10 +125,10 @@ def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> 
     for n in range(size):
         (tmp_path / str(n)).mkdir()
         paths.append(shutil.copy(tmp_path / "v.safetensors", tmp_path / str(n)))
-    loaded, told = small.loaded(), []
+    loaded, events = small.loaded(), []
     with instruments(loaded) as probes:
-        session = Session(loaded, probes, told.append)
+        session = Session(loaded, probes, events.append)
         for path in paths:
             session.set_vector(Vector("v", str(path), on=True))
     assert [v.name for v in session.state.vectors] == ["v", *(f"v {n}" for n in range(2, size + 1))]
-    assert told[-1].vectors == session.state.vectors  # a screen that hears it has them switched on, as they are
+    assert events[-1].vectors == session.state.vectors  # a screen that hears it has them switched on, as they are

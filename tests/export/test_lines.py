@@ -75,12 +75,12 @@ def test_a_branch_comes_with_all_that_it_goes_on_from(tmp_path):
     begun = replace(started(2), parent=1, shared=4, knobs=Knobs(temperature=0.2))
     branch = [begun, step(4, " a", 2), Labelled(2, "cold", False), step(5, " b", 2), Ended(2, "stopped")]
     path = exports.trace(tmp_path / "run.tui", exports.events(), branch)
-    told = exported(path)
-    assert [next(iter(line)) for line in told] == [
+    lines = exported(path)
+    assert [next(iter(line)) for line in lines] == [
         "header", "prompt", *["index"] * 4, "branch", "label", *["index"] * 2, "end",
     ]  # fmt: skip
-    assert told[6]["branch"]["parent"] == 1 and told[6]["branch"]["knobs"]["temperature"] == 0.2
-    assert [line["index"] for line in told if "index" in line] == list(range(6)) and told[-1]["end"]["tokens"] == 6
+    assert lines[6]["branch"]["parent"] == 1 and lines[6]["branch"]["knobs"]["temperature"] == 0.2
+    assert [line["index"] for line in lines if "index" in line] == list(range(6)) and lines[-1]["end"]["tokens"] == 6
     assert len(exported(path, 1)) == 2 + len(exports.WORDS) + 1
     log = logged(begun)
     assert b"header" in jsonl.line(begun, exports.CARD, log)  # of a parent that nobody was told of

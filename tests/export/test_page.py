@@ -56,10 +56,10 @@ def hostile(tmp_path):
 
 
 def test_it_has_every_token_and_every_series_with_unknown_as_null(tmp_path):
-    told = data(made(exports.trace(tmp_path / "run.tui")))
-    assert [token[0] for token in told["tokens"]] == ["The", " capital", " is", *exports.WORDS]
-    assert told["prompt"] == 3 and told["marks"] == [[4, "T 0.7→1.2"]]
-    series = {one["name"]: one for one in told["series"]}
+    page_data = data(made(exports.trace(tmp_path / "run.tui")))
+    assert [token[0] for token in page_data["tokens"]] == ["The", " capital", " is", *exports.WORDS]
+    assert page_data["prompt"] == 3 and page_data["marks"] == [[4, "T 0.7→1.2"]]
+    series = {one["name"]: one for one in page_data["series"]}
     assert list(series) == [one.name for one in SERIES]
     assert series["entropy"]["values"][:4] == [None, 0.125, 0.25, step(0).entropy]
     assert series["entropy"]["units"] == ["nats", "bits"] and series["entropy"]["bit"] == pytest.approx(math.log(2))
@@ -67,11 +67,11 @@ def test_it_has_every_token_and_every_series_with_unknown_as_null(tmp_path):
 
 
 def test_a_step_has_its_candidates_what_cut_them_and_its_heads(tmp_path):
-    told = data(made(exports.trace(tmp_path / "run.tui")))
-    first = told["steps"][0]
-    assert [told["names"][name] for name, *_ in first["candidates"]] == ["·Paris", "·‹FF›"]
+    page_data = data(made(exports.trace(tmp_path / "run.tui")))
+    first = page_data["steps"][0]
+    assert [page_data["names"][name] for name, *_ in first["candidates"]] == ["·Paris", "·‹FF›"]
     assert first["candidates"][1][1:4] == [pytest.approx(math.log(0.1), abs=1e-3), 0.0, "top-p"]
-    shares = [told["levels"].index(letter) / 62 for letter in first["heads"]]
+    shares = [page_data["levels"].index(letter) / 62 for letter in first["heads"]]
     assert shares == [pytest.approx(0.2, abs=1 / 62)] * 6
 
 
@@ -82,8 +82,8 @@ def test_a_head_without_attention_is_unknown(tmp_path):
 
 
 def test_a_name_is_told_once(tmp_path):
-    told = data(made(exports.trace(tmp_path / "run.tui", exports.events([" Paris"] * 50))))
-    assert sorted(told["names"]) == sorted({"The", "·capital", "·is", "·Paris", "·‹FF›"})
+    page_data = data(made(exports.trace(tmp_path / "run.tui", exports.events([" Paris"] * 50))))
+    assert sorted(page_data["names"]) == sorted({"The", "·capital", "·is", "·Paris", "·‹FF›"})
 
 
 def test_nothing_that_was_written_becomes_markup(hostile):
@@ -100,9 +100,9 @@ def test_nothing_that_was_written_becomes_markup(hostile):
 def test_what_would_be_obeyed_or_hidden_is_made_visible(hostile):
     text = made(hostile)
     assert not set("\u202e\u2066\x1b\x07\u2028") & set(text)
-    told = data(text)
-    assert told["tokens"][3][0] == HOSTILE[0] and told["tokens"][7][0] == "‹202E›gnp.exe‹2066›"
-    assert told["tokens"][-1][0] == "{{data}}"
+    page_data = data(text)
+    assert page_data["tokens"][3][0] == HOSTILE[0] and page_data["tokens"][7][0] == "‹202E›gnp.exe‹2066›"
+    assert page_data["tokens"][-1][0] == "{{data}}"
 
 
 def test_it_needs_no_network_and_runs_no_script_but_its_own(tmp_path):

@@ -201,10 +201,10 @@ def test_steps_that_it_was_not_told_come_before_they_are_needed(here, after, whe
         for event in after:
             here.emit(event)
     else:
-        told = broadcast.missing_events
+        honest = broadcast.missing_events
 
         def late(watcher, recorder, seq):
-            for number, event in enumerate(told(watcher, recorder, seq)):
+            for number, event in enumerate(honest(watcher, recorder, seq)):
                 for new in after if number == 30 else ():
                     here.emit(new)
                 yield event
@@ -403,8 +403,8 @@ def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_
     while not late or not isinstance(late[-1], Dismissed):
         late += stuck.receive(0.1)
         list(here.hear(wait=False))
-    told = [int(event.sentence) for event in late if isinstance(event, Refused)]
-    assert told == list(range(len(told))) and len(told) < 200  # whole messages up to where it was let go
+    numbers = [int(event.sentence) for event in late if isinstance(event, Refused)]
+    assert numbers == list(range(len(numbers))) and len(numbers) < 200  # whole messages up to where it was let go
     assert "did not read" in late[-1].sentence and "attach x" in late[-1].sentence
     here.close()
 

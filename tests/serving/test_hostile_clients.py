@@ -278,8 +278,8 @@ def test_more_clients_than_descriptors_are_turned_away_and_the_owner_gets_in(ano
     owner.send(wanted(5))
     owner.until(Started)
     assert writing.started.process.poll() is None
-    told = [rival for rival in rivals[:3] if rival.hears(Dismissed, 5)]
-    assert told  # and why
+    dismissed = [rival for rival in rivals[:3] if rival.hears(Dismissed, 5)]
+    assert dismissed  # and why
     for rival in rivals:
         rival.close()
     owner.close()

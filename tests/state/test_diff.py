@@ -97,10 +97,10 @@ def test_what_changed_is_named(one, other, kinds):
 
 def test_tokens_of_the_same_text_and_other_ids_differ():
     def run(ids):
-        told = RunView(started())
+        view = RunView(started())
         for index, token_id in enumerate(ids):
-            told.append(replace(step(index, " same"), token_id=token_id))
-        return told
+            view.append(replace(step(index, " same"), token_id=token_id))
+        return view
 
     assert compare(run([1, 2, 3]), run([1, 9, 3])).parting == 1
     assert compare(run([1, 2]), run([1, 2])).spans == (Span(True, 0, 2, 0, 2),)

@@ -29,17 +29,17 @@ from tui_entropy.trace.writer import Recorder
 chance = random.Random(0)
 folder = Path(sys.argv[2])
 for nth in range(int(sys.argv[3])):
-    told = folder / f"{nth}.txt"
+    log_path = folder / f"{nth}.txt"
     if (pid := os.fork()) == 0:
         recorder = Recorder(folder / f"{nth}.tui")
-        screen = open(told, "w", buffering=1)
+        screen = open(log_path, "w", buffering=1)
         for event in session(0):
             recorder.take(event)
         for index in range(10**6):
             recorder.take(on_device(index))
             screen.write(f"{time.time()}\\n")
             time.sleep(chance.uniform(0, 0.01))
-    while nth % 4 and not (told.exists() and told.stat().st_size):  # every fourth may die before it wrote anything
+    while nth % 4 and not (log_path.exists() and log_path.stat().st_size):  # every fourth may die before it wrote
         time.sleep(0.005)
     time.sleep(chance.uniform(0.05, 0.6))
     os.kill(pid, signal.SIGKILL)
@@ -98,19 +98,19 @@ def test_without_a_path_nothing_happens():
 
 def test_a_place_that_cannot_be_written_is_told_once_and_does_not_stop_anything(tmp_path):
     (tmp_path / "file").write_text("")
-    told: list[str] = []
-    recorder = Recorder(tmp_path / "file" / "a.tui", told.append)
+    complaints: list[str] = []
+    recorder = Recorder(tmp_path / "file" / "a.tui", complaints.append)
     for event in session(2):
         recorder.take(event)
     recorder.close()
-    assert len(told) == 1 and "cannot be written" in told[0] and recorder.name is None
+    assert len(complaints) == 1 and "cannot be written" in complaints[0] and recorder.name is None
     with pytest.raises(UserError, match="cannot be written"):
         Recorder(tmp_path / "file" / "a.tui")
 
 
 def test_a_disk_that_fills_up_is_told_once_and_what_was_recorded_stays(tmp_path):
-    told: list[str] = []
-    recorder = Recorder(tmp_path / "a.tui", told.append)
+    complaints: list[str] = []
+    recorder = Recorder(tmp_path / "a.tui", complaints.append)
     for event in session(5):
         recorder.take(event)
     recorder.flush()
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_is_told_once_and_what_was_recorded_stays(tmp_path)
         recorder.take(on_device(index))
         time.sleep(0.001)
     recorder.close()
-    assert len(told) == 1 and "full" in told[0]
+    assert len(complaints) == 1 and "full" in complaints[0]
     assert 5 <= Trace.open(tmp_path / "a.tui").n_steps(1) < 200
     assert not [thread for thread in threading.enumerate() if thread.name == "recorder"]
 
@@ -156,17 +156,17 @@ def test_of_a_process_killed_at_any_moment_nothing_older_than_200_ms_is_missing(
 
 @pytest.mark.parametrize("gone", [Path.unlink, lambda path: path.rename(path.with_name("other.tui"))])
 def test_a_trace_that_is_removed_while_it_is_written_is_told_of_once(tmp_path, gone):
-    told = []
-    recorder = Recorder(tmp_path / "one.tui", told.append)
+    complaints = []
+    recorder = Recorder(tmp_path / "one.tui", complaints.append)
     events = session(6)
     for event in events[:3]:
         recorder.take(event)
     recorder.flush()
-    assert not told
+    assert not complaints
     gone(tmp_path / "one.tui")
     for event in events[3:]:
         recorder.take(event)
         recorder.flush()
     recorder.close()
-    assert len(told) == 1 and "one.tui was removed while it was written" in told[0]
+    assert len(complaints) == 1 and "one.tui was removed while it was written" in complaints[0]
     assert recorder.name is None

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from places import ROOT
 from recorded import float32, on_device, recorded, session
 from scripted import logged, started
-from trace_contents import known, told
+from trace_contents import comparable, known
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.metrics.standard import BY_NAME, SERIES
@@ -93,15 +93,15 @@ def test_the_log_is_as_it_was_wherever_the_session_ended(tmp_path, n):
 
 def whole(log: SessionView) -> dict[int, dict[str, object]]:
     """Every field of every run, the steps as records and as columns, and where the screen is."""
-    told: dict[int, dict[str, object]] = {0: known(log) | {"twin": log.twin and log.twin.started.run}}
+    contents: dict[int, dict[str, object]] = {0: known(log) | {"twin": log.twin and log.twin.started.run}}
     for run, one in log.runs.items():
         scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
         steps = one.steps
         columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in SERIES)
         fields = {name: getattr(one, name) for name in RunView.__slots__}
-        told[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
-        told[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
-    return told
+        contents[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
+        contents[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
+    return contents
 
 
 @given(sessions(), st.integers(0, 60), st.integers(0, 12))
@@ -214,7 +214,7 @@ def test_every_step_comes_out_as_it_went_in(tmp_path_factory, made):
     given_steps = [replace(one, index=index) for index, one in enumerate(made)]
     folder = tmp_path_factory.mktemp("steps")
     trace = Trace.open(recorded(folder / "a.tui", [Ready(CARD), started(), *given_steps]))
-    assert told(*trace.steps(1)) == told(*given_steps)
+    assert comparable(*trace.steps(1)) == comparable(*given_steps)
     trace.close()
     shutil.rmtree(folder)
 
@@ -223,7 +223,7 @@ def test_unknown_stays_unknown(tmp_path):
     unknown = Grid.of([[math.nan] * 2] * 3)
     gap = replace(on_device(0), head_entropy=unknown, visible_keys=(None,) * 3, entropy=math.nan)
     trace = Trace.open(recorded(tmp_path / "a.tui", [Ready(CARD), started(), gap]))
-    assert told(trace.step(1, 0)) == told(gap) and math.isnan(trace.column(1, "head_entropy")[0])
+    assert comparable(trace.step(1, 0)) == comparable(gap) and math.isnan(trace.column(1, "head_entropy")[0])
 
 
 # --- Read by others ------------------------------------------------------------------------------------------
@@ -240,10 +240,10 @@ def test_the_questions_of_the_documentation_are_answered(long):
 
 
 def test_every_table_and_column_is_documented():
-    told = DOCS.read_text()
-    assert f"`PRAGMA user_version` is {schema.VERSION}" in told and f"{schema.APPLICATION:#x}" in told
+    docs = DOCS.read_text()
+    assert f"`PRAGMA user_version` is {schema.VERSION}" in docs and f"{schema.APPLICATION:#x}" in docs
     for table, columns in schema.TABLES.items():
-        section = told.split(f"### {table}\n")[1].split("\n### ")[0]
+        section = docs.split(f"### {table}\n")[1].split("\n### ")[0]
         for column in columns:
             assert re.search(rf"^\| [^|]*`{column}`", section, re.MULTILINE), (table, column)
 

@@ -18,18 +18,18 @@ class Narrator:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._stage = ""
-        self._told = 0.0
+        self._shown_at = 0.0
 
     def progress(self, progress: Progress) -> None:
         now = time.monotonic()
         finished = progress.total is not None and progress.done == progress.total
-        if progress.stage == self._stage and not finished and now - self._told < 0.1:
+        if progress.stage == self._stage and not finished and now - self._shown_at < 0.1:
             return
         if self._live:
             self._write(line(progress))
         elif progress.stage != self._stage:
             self._write(f"{visible(progress.stage, in_table=True)}\n")
-        self._stage, self._told = progress.stage, now
+        self._stage, self._shown_at = progress.stage, now
 
     def done(self, sentence: str) -> None:
         """Close the line that is being rewritten with a last word."""

@@ -125,6 +125,8 @@ def serve(
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()
-    told = client.serve(discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done)
-    narrator.done(f"engine {told} is up: {discovery.how_back(told, load.keep)}")
-    print(told)
+    engine_id = client.serve(
+        discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
+    )
+    narrator.done(f"engine {engine_id} is up: {discovery.how_back(engine_id, load.keep)}")
+    print(engine_id)

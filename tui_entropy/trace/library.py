@@ -67,9 +67,9 @@ def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
     tokens = sum(map(trace.n_written, trace.runs))
     words = " ".join(begun[0].prompt.split())[:40] if begun else ""
     model = trace.card.name if trace.card else ""
-    told = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
+    cells = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
     trace.close()
-    return (path.stem, when, *told, words)
+    return (path.stem, when, *cells, words)
 
 
 def shown(path: Path, run: int | None = None) -> str:
@@ -98,20 +98,20 @@ def _of_model(card: ModelCard) -> str:
 
 def tree(trace: Trace) -> Iterator[str]:
     """A line for each run, under the one that it branches off: name, star, steps that it shares, first words."""
-    told = trace.log().runs
+    runs = trace.log().runs
     branches: dict[int | None, list[RunView]] = {}
-    for run in told.values():
+    for run in runs.values():
         parent = run.started.parent
-        known = parent in told and parent is not None and parent < run.started.run
+        known = parent in runs and parent is not None and parent < run.started.run
         branches.setdefault(parent if known else None, []).append(run)
     waiting = [(run, 0) for run in reversed(branches.get(None, []))]
     while waiting:
         run, depth = waiting.pop()
-        yield "  " * depth + _told(trace, run)
+        yield "  " * depth + _summary(trace, run)
         waiting += [(one, depth + 1) for one in reversed(branches.pop(run.started.run, []))]
 
 
-def _told(trace: Trace, run: RunView) -> str:
+def _summary(trace: Trace, run: RunView) -> str:
     """Of a branch the first words that are its own, of any other those of its prompt."""
     number, lineage = run.started.run, trace.lineage(run.started.run)
     own, branch = lineage[-1], len(lineage) > 1

@@ -59,7 +59,7 @@ class Playback:
         self._steps = LazySteps(self.trace, run)
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
-        twins = [told.started.run for told in self._whole.runs.values() if told.started.twin_of == run]
+        twins = [view.started.run for view in self._whole.runs.values() if view.started.twin_of == run]
         self._others = _others(self.trace, run, twins)
         self.seek(self.length if first is None else first)
 

@@ -132,10 +132,10 @@ class Trace:
 
     def _events(self, where: str, *values: int) -> Iterator[tuple[int, float, Event]]:
         query = f"SELECT seq, run, kind, wall, json FROM events {where} ORDER BY seq"
-        for seq, run, kind, wall, told in self._rows(query, values):
+        for seq, run, kind, wall, text in self._rows(query, values):
             wall = wall if isinstance(wall, int | float) else math.nan
             try:
-                event = msgspec.json.decode(told, type=Event)
+                event = msgspec.json.decode(text, type=Event)
             except (msgspec.MsgspecError, TypeError, RecursionError):
                 if kind != "started" or not isinstance(run, int):
                     continue  # of a kind that this version does not know, or damaged
@@ -284,9 +284,9 @@ class Trace:
             self.checked(run)
         log, left = SessionView(), {}
         for seq, _, event in self.events():
-            for told in (log.run, log.runs.get(getattr(event, "run", log.run_number))):
-                if told and isinstance(told.steps, LazySteps):
-                    told.steps.limit = self.reached(told.started.run, seq)
+            for view in (log.run, log.runs.get(getattr(event, "run", log.run_number))):
+                if view and isinstance(view.steps, LazySteps):
+                    view.steps.limit = self.reached(view.started.run, seq)
             left[log.run_number] = self._standing(log)
             with contextlib.suppress(
                 LookupError, ValueError, TypeError, ArithmeticError
@@ -294,9 +294,9 @@ class Trace:
                 log.append(event)
             if isinstance(event, Started) and event.run in log.runs:
                 log.read_steps(event.run, LazySteps(self, event.run))
-        for told in log.runs.values():
-            if isinstance(told.steps, LazySteps):
-                told.steps.limit = None
+        for view in log.runs.values():
+            if isinstance(view.steps, LazySteps):
+                view.steps.limit = None
         left[log.run_number] = self._standing(log)
         if run is not None and run != log.run_number:
             log.append(Switched(run))
@@ -328,17 +328,17 @@ class Trace:
     def apart(self) -> frozenset[int]:
         """Runs of which neither the text that is looked at nor its twin has a step."""
         log = self.log()
-        shown = [told.started.run for told in (log.run, log.twin) if told and told.started.run in log.runs]
+        shown = [view.started.run for view in (log.run, log.twin) if view and view.started.run in log.runs]
         return frozenset(self.runs) - {part.run for run in shown for part in self.lineage(run)}
 
     def since(self, seq: int, without: Collection[int] = ()) -> Iterator[tuple[int, Event]]:
         """(seq, what happened) after that seq, in order; `without` the steps of some runs."""
-        told: list[Iterator[tuple[int, Event]]]
-        told = [((at, event) for at, _, event in list(self.events()) if at > seq)]
+        streams: list[Iterator[tuple[int, Event]]]
+        streams = [((at, event) for at, _, event in list(self.events()) if at > seq)]
         for run in self.runs:
             if run not in without and self.n_steps(run):
-                told.append(self._written_since(run, seq))
-        return heapq.merge(*told, key=itemgetter(0))
+                streams.append(self._written_since(run, seq))
+        return heapq.merge(*streams, key=itemgetter(0))
 
     def _written_since(self, run: int, seq: int) -> Iterator[tuple[int, Event]]:
         first, seqs = self._own[run]

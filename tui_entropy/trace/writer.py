@@ -216,10 +216,10 @@ class Recorder:
     def _event(self, wall: float, event: Event) -> None:
         if isinstance(event, Started):
             event = self._meet_run(event)
-        told = msgspec.json.encode(event).decode()
+        text = msgspec.json.encode(event).decode()
         kind = type(event).__struct_config__.tag
         run = event.branch if isinstance(event, Labelled) else getattr(event, "run", None)
-        self._put("events", (self._seq, run, getattr(event, "index", None), kind, wall, told))
+        self._put("events", (self._seq, run, getattr(event, "index", None), kind, wall, text))
         match event:
             case Ready():
                 self._tell("model", event.card)
@@ -228,8 +228,8 @@ class Recorder:
                 self._put("branches", (*origin, "", 0, event.prompt, event.system, event.chat, wall, 0))
                 unscored = (None,) * len(SCORES)
                 for position, piece in enumerate(event.pieces):
-                    told_of = (event.run, position, piece.token_id, piece.text, piece.data)
-                    self._put("prompt_tokens", (*told_of, *unscored))
+                    token_columns = (event.run, position, piece.token_id, piece.text, piece.data)
+                    self._put("prompt_tokens", (*token_columns, *unscored))
             case Labelled():
                 query = "UPDATE branches SET name = ?, starred = ?, deleted = ? WHERE run = ?"
                 self._execute(query, (event.name, event.starred, event.deleted, event.branch))

@@ -35,11 +35,11 @@ class EngineProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], told: Callable[[list[Event]], None], lost: Callable[[str], None]
+        self, command: Sequence[str], on_events: Callable[[list[Event]], None], on_lost: Callable[[str], None]
     ) -> None:
         self.command = tuple(command)
         """Started with two further arguments: the path of the socket to listen on, and of the log file."""
-        self._told, self._lost = told, lost
+        self._on_events, self._on_lost = on_events, on_lost
         self._process: subprocess.Popen[bytes] | None = None
         """None where somebody else started it."""
         self._link: connection.ScreenEnd | None = None
@@ -66,10 +66,10 @@ class EngineProcess:
             started = discovery.start(self.command, load)
         except UserError as mistake:
             answer = Failed(str(mistake), fatal=True)
-            self._loop.call_soon(lambda: self._told([answer]))
+            self._loop.call_soon(lambda: self._on_events([answer]))
             return
         except OSError as refused:
-            self._loop.call_soon(self._lost, f"the engine could not be started: {refused}")
+            self._loop.call_soon(self._on_lost, f"the engine could not be started: {refused}")
             return
         self._process, self._socket, self.log = started.process, started.socket, started.log
         self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
@@ -82,7 +82,7 @@ class EngineProcess:
             self._meet(connection.connect(socket))
         except OSError as refused:
             self._loop.call_soon(
-                self._lost, f"no engine answers at {socket} ({refused}): `tui-entropy attach --list`"
+                self._on_lost, f"no engine answers at {socket} ({refused}): `tui-entropy attach --list`"
             )
 
     def send(self, command: Command) -> None:
@@ -96,7 +96,7 @@ class EngineProcess:
         except UserError as mistake:
             said = str(mistake)
             answer = Failed(said, fatal=True) if isinstance(command, Load) else Refused(said)
-            self._loop.call_soon(lambda: self._told([answer]))
+            self._loop.call_soon(lambda: self._on_events([answer]))
             return
         except connection.LinkClosed:
             self._cut_off()
@@ -159,9 +159,9 @@ class EngineProcess:
         if events and isinstance(events[-1], Dismissed):
             self._part()
             self._process = None
-            self._lost(events[-1].sentence)
+            self._on_lost(events[-1].sentence)
         elif events:
-            self._told(events)
+            self._on_events(events)
             before, self._heard_at = self._heard_at, self._loop.time()
             if self._heard_at - before < REST_SECONDS:
                 self._loop.remove_reader(self._link.fileno())
@@ -201,7 +201,7 @@ class EngineProcess:
             return
         last = discovery.last_line(self.log)
         self._end(at_once=True)
-        self._lost(discovery.how_it_ended(code, why, last))
+        self._on_lost(discovery.how_it_ended(code, why, last))
 
     def _part(self) -> None:
         for timer in (self._timer, self._rest):

@@ -103,10 +103,10 @@ def serve(
     program: Sequence[str],
     load: Load,
     write: Write | None,
-    told: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
     breakpoints: tuple[Breakpoint, ...] = (),
     watches: tuple[str, ...] = (),
-    noticed: Callable[[str], object] = lambda _: None,
+    on_notice: Callable[[str], object] = lambda _: None,
 ) -> str:
     """Start an engine, let it load and begin to write, and leave it. told: hears how far it is. noticed: hears what
     a person must know of it.
@@ -125,9 +125,9 @@ def serve(
             for event in end.receive(None):
                 match event:
                     case Progress():
-                        told(event)
+                        on_progress(event)
                     case Refused(notice=True):
-                        noticed(event.sentence)
+                        on_notice(event.sentence)
                     case Failed() | Refused():
                         raise UserError(event.sentence)
                     case _ if isinstance(event, last):

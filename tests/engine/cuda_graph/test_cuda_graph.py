@@ -60,11 +60,11 @@ def test_a_step_that_is_gone_back_to_is_the_same_to_the_bit(found, narrow):
         sequence = TokenSequence(found, PROMPT, N)
         rewinder = Rewinder(found, probes, bound=1 << 20)
         rewinder.activate(sequence)
-        told = written(rewinder, sequence, DRAWN)
+        pass_numbers = written(rewinder, sequence, DRAWN)
         for step in (N - 1, 0, 20, 1, 7):
-            assert numbers(probes, rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)) == told[step], (
-                step
-            )
+            assert (
+                numbers(probes, rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)) == pass_numbers[step]
+            ), step
 
 
 def test_vectors_act_and_stop_acting_without_another_graph(llama, monkeypatch):
@@ -72,11 +72,11 @@ def test_vectors_act_and_stop_acting_without_another_graph(llama, monkeypatch):
     push = {2: torch.randn(llama.card.d_model, generator=torch.Generator().manual_seed(1))}
     turns = [GREEDY, Controls(GREEDY.knobs, push), Controls(GREEDY.knobs, {1: -push[2], 3: push[2]}), GREEDY]
 
-    def told(graph):
+    def run(graph):
         n = iter(range(100))
         return steps(llama, lambda: turns[next(n) // 3 % len(turns)], n=12, graph=graph)
 
-    for one, other in zip(told(True), told(False), strict=True):
+    for one, other in zip(run(True), run(False), strict=True):
         close(one, other)
     assert len({key for key in keys if key[0] == "pass" and key[2] == forward_pass.SMALLEST}) <= 2  # and the trial
 
@@ -95,11 +95,11 @@ def test_turning_a_knob_needs_no_graph_and_switching_a_stage_does(llama, monkeyp
     switched = [replace_knobs(base, top_k=k, top_p=p) for k, p in ((0, 0.9), (0, 0.5), (5, 0.9), (9, 0.9))]
     every = [*turned, *switched]
 
-    def told(graph):
+    def run(graph):
         set_now = iter([every[0], *every])  # asked for once before the prompt is read
         return steps(llama, lambda: Controls(next(set_now), {}), n=len(every), graph=graph)
 
-    for one, other in zip(told(True), told(False), strict=True):
+    for one, other in zip(run(True), run(False), strict=True):
         close(one, other)
     chosen = [key for key in keys if key[0] == "choice"]
     assert len(chosen) == len(every)
@@ -283,7 +283,7 @@ def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narr
 
 
 def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow):
-    told = {}
+    steps_of = {}
     for graph in (True, False):
         events = []
         with instruments(llama, graph=graph) as probes:
@@ -295,9 +295,9 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
             session.branch(Branch(1, 10, token_ids=(7,)))
             while session.active:
                 session.advance()
-        told[graph] = [event for event in events if isinstance(event, Step)]
-    assert len(told[True]) > 24
-    for one, other in zip(told[True], told[False], strict=True):
+        steps_of[graph] = [event for event in events if isinstance(event, Step)]
+    assert len(steps_of[True]) > 24
+    for one, other in zip(steps_of[True], steps_of[False], strict=True):
         close(one, other)
         assert (one.shadow is None) == (other.shadow is None)
         if one.shadow is not None:
@@ -367,14 +367,14 @@ def test_what_cannot_be_recorded_later_is_called_and_writes_the_same(llama, narr
     asked = records(monkeypatch, lambda n: n > 2)
     with instruments(llama, graph=True) as probes:
         sequence = TokenSequence(llama, PROMPT, N)
-        told = [
+        written_steps = [
             event for event in decode(llama, probes, sequence, lambda: DRAWN, 1, False) if isinstance(event, Step)
         ]
         session = Session(llama, probes, lambda event: None)
         assert len(asked) == 3 and probes.graph_decoder.step.graphs.failed
         monkeypatch.setattr(type(llama.model), "device", torch.device("cuda"), raising=False)
         assert session.way == "plain"
-    for one, other in zip(told, plain, strict=True):
+    for one, other in zip(written_steps, plain, strict=True):
         close(one, other)
 
 

@@ -163,8 +163,8 @@ def test_the_model_is_left_as_it_was_found(loaded):
 
 
 def test_a_knob_counts_from_the_next_token_on(llama):
-    told = iter([Knobs(seed=3)] * 3 + [GREEDY] * 2)  # asked before the prompt is read, too
-    written = steps(llama, lambda: Controls(next(told), {}), n=4)
+    settings = iter([Knobs(seed=3)] * 3 + [GREEDY] * 2)  # asked before the prompt is read, too
+    written = steps(llama, lambda: Controls(next(settings), {}), n=4)
     left = [{stage.name: stage.survivors for stage in step.stages}.get("top_k") for step in written]
     assert left == [40, 40, None, None]
     assert all(step.final_prob < 1.0 for step in written[:2])

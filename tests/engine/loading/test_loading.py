@@ -38,12 +38,12 @@ def refit(folder: Path, **changes: object) -> None:
 
 
 def test_a_loaded_model_is_ready_to_be_watched(folder: Path) -> None:
-    told: list[Progress] = []
-    result = load(ModelSpec(str(folder), device="cpu"), told.append)
+    reports: list[Progress] = []
+    result = load(ModelSpec(str(folder), device="cpu"), reports.append)
     assert not result.model.training
     assert not any(parameter.requires_grad for parameter in result.model.parameters())
     assert result.model.config._attn_implementation == "sdpa"
-    assert [progress.stage for progress in told] == ["reading the tokenizer", "loading mine"]
+    assert [progress.stage for progress in reports] == ["reading the tokenizer", "loading mine"]
     ids = tiny.prompt(9)
     with torch.inference_mode():
         assert torch.equal(result.model(ids).logits, tiny.llama()(ids).logits)

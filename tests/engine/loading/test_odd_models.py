@@ -138,8 +138,8 @@ def test_weights_with_a_damaged_header_are_read_or_refused(model, data):
         name = data.draw(st.sampled_from(sorted(header)))
         field = data.draw(st.sampled_from(["dtype", "shape", "data_offsets"]))
         path = (name, field) if name != "__metadata__" else (name,)
-        told = encoded(changed(header, path, data.draw(odd_json)))
-        made = struct.pack("<Q", len(told)) + told + whole[8 + length :]
+        encoded_header = encoded(changed(header, path, data.draw(odd_json)))
+        made = struct.pack("<Q", len(encoded_header)) + encoded_header + whole[8 + length :]
     with with_file(model, "model.safetensors", made):
         refusal(model)
 

@@ -73,10 +73,10 @@ def test_the_run_ends_and_says_which_and_where_after_the_steps_that_were_right(s
         session.begin(Write("abc", None, False, 9, knobs, score_prompt=False))
         while session.active:
             session.advance()
-    told = [event for event in events if isinstance(event, Step | Ended)]
-    assert [type(event) for event in told] == [Step, Step, Ended]
-    assert told[-1].failed
-    assert told[-1].reason.startswith(f"{counted} of {VOCAB} logits at step 3, first token id {first}: ")
+    emitted = [event for event in events if isinstance(event, Step | Ended)]
+    assert [type(event) for event in emitted] == [Step, Step, Ended]
+    assert emitted[-1].failed
+    assert emitted[-1].reason.startswith(f"{counted} of {VOCAB} logits at step 3, first token id {first}: ")
 
 
 def test_logits_that_rule_tokens_out_are_as_good_as_any(spoilt):
@@ -122,9 +122,9 @@ def test_a_session_writes_on_after_it(spoilt):
         session.advance()
         session.look_ahead()
         assert not session.active and events[-1].failed
-        with pytest.raises(NotFinite, match="continuation 1") as told:
+        with pytest.raises(NotFinite, match="continuation 1") as raised:
             session.sample_continuations(SampleContinuations(1, 1, n=2, tokens=3))
-        assert isinstance(told.value, UserError)
+        assert isinstance(raised.value, UserError)
         begin(None, math.inf)
         session.begin(Write("abc", None, False, 2, GREEDY))
         while session.active:

@@ -28,7 +28,7 @@ def own_state(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "state", lambda: tmp_path)
 
 
-def told(*checks: Check, costs: tuple[Cost, ...] = ()) -> Report:
+def report_of(*checks: Check, costs: tuple[Cost, ...] = ()) -> Report:
     return Report(
         CARD.name, CARD.revision, CARD.device, CARD.dtype, report.machine(), CARD.versions, "2025-01-02 03:04", 32,
         checks, costs,
@@ -47,15 +47,15 @@ def printed(found: Report) -> str:
 )
 def test_a_check_passes_up_to_its_bound_and_what_is_not_a_number_fails(worst, bound, verdict):
     check = replace(GOOD, worst=worst, bound=bound)
-    assert check.verdict == verdict and told(GOOD, check).passed is (verdict == "pass")
+    assert check.verdict == verdict and report_of(GOOD, check).passed is (verdict == "pass")
 
 
 def test_what_was_skipped_fails_nothing():
-    assert PASSED_OVER.verdict == "skipped" and told(GOOD, PASSED_OVER).passed
+    assert PASSED_OVER.verdict == "skipped" and report_of(GOOD, PASSED_OVER).passed
 
 
 def test_a_report_is_read_as_it_was_kept():
-    found = told(GOOD, BAD, PASSED_OVER, costs=(Cost("head grid", 0.002, 0.001, 512.0),))
+    found = report_of(GOOD, BAD, PASSED_OVER, costs=(Cost("head grid", 0.002, 0.001, 512.0),))
     assert report.saved(CARD) is None
     report.save(found, CARD)
     assert report.saved(CARD) == found
@@ -63,25 +63,25 @@ def test_a_report_is_read_as_it_was_kept():
 
 @pytest.mark.parametrize("field", ["name", "revision", "device", "dtype"])
 def test_each_model_revision_device_and_dtype_has_a_report_of_its_own(field):
-    report.save(told(GOOD), CARD)
+    report.save(report_of(GOOD), CARD)
     assert report.saved(replace(CARD, **{field: "other"})) is None
 
 
 def test_a_report_of_other_versions_or_of_another_machine_is_not_believed(monkeypatch):
-    report.save(told(GOOD), CARD)
+    report.save(report_of(GOOD), CARD)
     assert report.saved(replace(CARD, versions={"torch": "2.14"})) is None
     monkeypatch.setattr(report, "machine", lambda: "elsewhere")
     assert report.saved(CARD) is None
 
 
 def test_a_damaged_report_is_none_at_all():
-    path = report.save(told(GOOD), CARD)
+    path = report.save(report_of(GOOD), CARD)
     path.write_bytes(path.read_bytes()[:-20])
     assert report.saved(CARD) is None
 
 
 def test_json_carries_every_verdict_and_a_number_that_is_none_still_fails_when_read():
-    found = told(GOOD, replace(BAD, worst=math.nan))
+    found = report_of(GOOD, replace(BAD, worst=math.nan))
     plain = json.loads(report.as_json(found))
     assert [check["verdict"] for check in plain["checks"]] == ["pass", "fail"] and plain["passed"] is False
     report.save(found, CARD)
@@ -89,7 +89,7 @@ def test_json_carries_every_verdict_and_a_number_that_is_none_still_fails_when_r
 
 
 def test_the_tables_show_names_numbers_verdicts_and_reasons_as_they_are():
-    shown = printed(told(GOOD, BAD, PASSED_OVER, costs=(Cost("attention rows", 0.0005, 0.0001, per="request"),)))
+    shown = printed(report_of(GOOD, BAD, PASSED_OVER, costs=(Cost("attention rows", 0.0005, 0.0001, per="request"),)))
     assert "acme/[bold]tiny" in shown and "a [linear] cache" in shown
     rows = {line.split("  ")[0].strip(): line.split() for line in shown.splitlines()}
     assert rows["head entropies"][-4:] == ["2e-06", "5e-05", "nats", "pass"]
@@ -105,5 +105,5 @@ def test_what_every_step_does_is_added_up_and_what_is_asked_for_is_not():
         Cost("rows", 5.0, per="request"),
         Cost("none"),
     )
-    last = [line for line in printed(told(costs=costs)).splitlines() if "all that each step does" in line]
+    last = [line for line in printed(report_of(costs=costs)).splitlines() if "all that each step does" in line]
     assert last[0].split()[-3:] == ["12.000", "step", "1.50"]

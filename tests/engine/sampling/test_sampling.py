@@ -423,13 +423,13 @@ def test_whatever_is_set_something_is_left_and_every_number_is_one(knobs: Knobs,
 def test_where_survivors_are_not_looked_for_the_numbers_are_the_same(knobs: Knobs, name: str) -> None:
     logits = ODD_ROWS[name]
     context, everything = past([0, 1, 2, 0, 1], [0, 2], position=3, mu=4.0), torch.arange(len(logits))
-    told = []
+    summaries = []
     for narrows, draws in ((True, draw), (False, lambda scores, *at: draw_of_all(scores, stream(*at)))):
         chained = force_token(chain(stages(knobs), knobs, logits, context, narrows), "adaptive", 1)
         before = ChainResult(chained.stages[:-1], chained.rows[:-1])
         numbers = (before.scores, chained.summary(), chained.probs(everything), before.final_logp)
-        told.append((*numbers, chained.removed_by(everything), draws(before.scores, 7, 3)))
-    torch.testing.assert_close(*told, rtol=1e-4, atol=1e-4)
+        summaries.append((*numbers, chained.removed_by(everything), draws(before.scores, 7, 3)))
+    torch.testing.assert_close(*summaries, rtol=1e-4, atol=1e-4)
 
 
 @given(seed=st.integers(0, 10**6), p=st.floats(0.01, 0.99), rounded=st.booleans())

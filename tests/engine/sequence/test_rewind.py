@@ -31,14 +31,14 @@ def test_a_revisit_sees_to_the_bit_what_was_seen_and_leaves_no_trace(loaded):
         sequence = TokenSequence(loaded, PROMPT, 40)
         rewinder = Rewinder(loaded, probes, bound=1 << 20)
         rewinder.activate(sequence)
-        told = written(rewinder, sequence, DRAWN)
+        pass_numbers = written(rewinder, sequence, DRAWN)
         held, before = list(sequence.attention_state.kept), keys(sequence)
         for step in (39, 0, 20, 1, 38, 7):
             seen = rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)
-            assert numbers(probes, seen) == told[step], step
+            assert numbers(probes, seen) == pass_numbers[step], step
         assert list(sequence.attention_state.kept) == held and sequence.n_read == sequence.n_tokens - 1
         assert all(torch.equal(a, b) for a, b in zip(keys(sequence), before, strict=True))
-        assert numbers(probes, sequence) == told[-1]
+        assert numbers(probes, sequence) == pass_numbers[-1]
 
 
 def test_another_text_in_between_costs_a_copy_and_changes_nothing(loaded):
@@ -70,14 +70,14 @@ def test_on_the_default_model_it_is_to_the_bit_too():
         rewinder = Rewinder(found, probes, bound=1 << 28)
         one = TokenSequence(found, found.codec.encode("Tell me about the sea.", None, chat=True), 10)
         rewinder.activate(one)
-        told = written(rewinder, one, DRAWN)
+        pass_numbers = written(rewinder, one, DRAWN)
         for step in (9, 0, 4):
-            assert numbers(probes, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == told[step]
+            assert numbers(probes, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == pass_numbers[step]
         two = one.branch(4, 3)
         assert rewinder.activate(two) == "kept"
         two.forced = found.codec.continuing(" whale")
-        assert written(rewinder, two, DRAWN)[0] == told[4]
+        assert written(rewinder, two, DRAWN)[0] == pass_numbers[4]
         assert rewinder.activate(one) == "kept"
         three = one.branch(7, 3)
         rewinder.activate(three)
-        assert written(rewinder, three, DRAWN) == told[7:]
+        assert written(rewinder, three, DRAWN) == pass_numbers[7:]

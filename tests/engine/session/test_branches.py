@@ -43,7 +43,7 @@ def alike(one: Step, other: Step, exact=True) -> bool:
 
 def straight(teller, run):
     """The steps of a run, written by the loop alone in a context that nothing else ever used."""
-    told, kept = teller.log.runs[run], teller.session.state.runs[run].sequence
+    run_view, kept = teller.log.runs[run], teller.session.state.runs[run].sequence
     loaded, session = teller.session.state.loaded, teller.session
     known: dict = {}
 
@@ -59,17 +59,17 @@ def straight(teller, run):
 
     def now():
         at = sequence.n_written
-        knobs = next(knobs for first, knobs in reversed(told.knob_changes) if first <= at)
-        vectors = next(change.vectors for change in reversed(told.vector_changes) if change.index <= at)
+        knobs = next(knobs for first, knobs in reversed(run_view.knob_changes) if first <= at)
+        vectors = next(change.vectors for change in reversed(run_view.vector_changes) if change.index <= at)
         return Controls(knobs, offsets(vectors), None, loaded.codec.containing(knobs.dry_breakers))
 
     sequence = TokenSequence(loaded, kept.prompt.tolist(), 200)
     probes = session.state.probes
     writing = decode(loaded, probes, sequence, now)
     steps: list[Step] = []
-    while len(steps) < len(told.steps):
+    while len(steps) < len(run_view.steps):
         at = len(steps)
-        for change in told.vector_changes:
+        for change in run_view.vector_changes:
             if change.index == at and change.rebuilt:
                 writing.close()
                 sequence.reset_cache()
@@ -214,9 +214,9 @@ def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(
         teller.session.set_knobs(replace(DRAWN, temperature=0.3))
         teller.write(5)
         for run, step in [(other, 3), (other, 6), (other, 9), (1, 3), (1, 14), (other, 14)]:
-            told = teller.log.runs[run]
-            knobs = next(knobs for first, knobs in reversed(told.knob_changes) if first <= step)
-            assert alike(branches.reconsider(Reconsider(run, step, knobs)).step, list(told.steps)[step]), (run, step)
+            view = teller.log.runs[run]
+            knobs = next(knobs for first, knobs in reversed(view.knob_changes) if first <= step)
+            assert alike(branches.reconsider(Reconsider(run, step, knobs)).step, list(view.steps)[step]), (run, step)
         asked = []
         recompute_step = branches.rewinder.recompute_step
         monkeypatch.setattr(

@@ -86,10 +86,10 @@ def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
         for text in ids
         for _ in range(ids[text])
     ]
-    told = group_continuations(SampleContinuations(1, 0, n=9), rows, llama.codec, 0.1, [])
-    assert [row.group for row in told.rows] == [0] * 5 + [1] * 3 + [2]
+    sampled = group_continuations(SampleContinuations(1, 0, n=9), rows, llama.codec, 0.1, [])
+    assert [row.group for row in sampled.rows] == [0] * 5 + [1] * 3 + [2]
     shares = (5 / 9, 3 / 9, 1 / 9)
-    assert told.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
+    assert sampled.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
     exact = group_continuations(SampleContinuations(1, 0, n=9, same="exact"), rows, llama.codec, 0.1, [])
     assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
     assert normalised("An  Answer, the\nanswer ") == "answer answer"
@@ -119,7 +119,7 @@ def test_it_spreads_from_any_run_that_there_was(family):
         assert session.state.proposed == proposed
         while session.active:
             session.advance()
-    (told,) = (event for event in events if isinstance(event, SampledContinuations))
+    (sampled,) = (event for event in events if isinstance(event, SampledContinuations))
     first, second = ([one.token_id for one in steps(events) if one.run == run] for run in (1, 2))
-    assert list(told.rows[0].token_ids) == first[3:6] and told.run == 1
+    assert list(sampled.rows[0].token_ids) == first[3:6] and sampled.run == 1
     assert second == [one.token_id for one in alone(family, 10, prompt="KLMNOP")]

@@ -191,8 +191,10 @@ def test_a_shadow_goes_along_to_a_branch_and_back(family):
         assert session.state.proposed is not None and session.state.proposed.shadow is not None
         while session.active:
             session.advance()
-    told = [(change.run, change.index, change.lane.name) for change in events if isinstance(change, ShadowChanged)]
-    assert told == [(1, 0, "no vectors"), (2, 4, "no vectors"), (1, 8, "no vectors")]
+    shadow_changes = [
+        (change.run, change.index, change.lane.name) for change in events if isinstance(change, ShadowChanged)
+    ]
+    assert shadow_changes == [(1, 0, "no vectors"), (2, 4, "no vectors"), (1, 8, "no vectors")]
     for own, again in zip(of(events, 1)[4:10], of(events, 2), strict=True):
         assert own.token_id == again.token_id
         assert again.shadow.kl == pytest.approx(own.shadow.kl, abs=1e-4)

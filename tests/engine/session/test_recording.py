@@ -12,7 +12,7 @@ from recorded import recorded
 from scripted import logged
 from small import loaded, saved
 from teller import Teller
-from trace_contents import known, told
+from trace_contents import comparable, known
 from worker_engine import ENDLESS, Engine
 
 from tui_entropy.analysis.run import write_out
@@ -59,8 +59,8 @@ def test_every_step_of_a_model_comes_out_as_it_went_in(tmp_path, family, knobs):
     events = written(family, KNOBS[knobs])
     trace = Trace.open(recorded(tmp_path / "a.tui", events))
     steps = [event for event in events if isinstance(event, Step)]
-    assert len(steps) > 5 and told(*trace.steps(1)) == told(*steps)
-    assert told(*trace.log().steps) == told(*logged(*events).steps)
+    assert len(steps) > 5 and comparable(*trace.steps(1)) == comparable(*steps)
+    assert comparable(*trace.log().steps) == comparable(*logged(*events).steps)
 
 
 def test_what_is_set_while_nothing_is_written_is_in_the_trace_too(tmp_path):
@@ -106,7 +106,7 @@ def test_the_trace_of_a_killed_engine_tells_what_its_screen_knew(tmp_path):
     log, live = known(Trace.open(path).log()), known(logged(*engine.heard))
     for moment in ("memory", "progress"):
         assert log.pop(moment) is None and live.pop(moment)
-    assert told(*log.pop("steps")) == told(*live.pop("steps")) and log == live
+    assert comparable(*log.pop("steps")) == comparable(*live.pop("steps")) and log == live
 
 
 def test_an_engine_tells_that_it_cannot_record_and_is_ready_all_the_same(tmp_path):
@@ -122,11 +122,11 @@ def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_
     spec, write = ModelSpec(str(saved(tmp_path / "model"))), Write("ABC", None, False, 10, Knobs(seed=3))
     stops = {"breakpoints": (Breakpoint(1, "step==3"),), "watches": ("A",)}
     assert write_out(spec, write, (), True, tmp_path / "a.tui", **stops) == 4
-    lines, told_of = capsysbinary.readouterr()
+    lines, stderr = capsysbinary.readouterr()
     keys = [next(iter(json.loads(line))) for line in lines.splitlines()]
     assert keys == ["header", "watches", "breakpoints", "prompt", "index", "index", "breakpoints", "paused", "end"]
     assert json.loads(lines.splitlines()[-1])["end"]["reason"] == "stopped at breakpoint: step == 3"
-    assert b"stopped at breakpoint: step == 3" in told_of
+    assert b"stopped at breakpoint: step == 3" in stderr
     log = Trace.open(tmp_path / "a.tui").log()
     assert log.breakpoints == (Breakpoint(1, "step==3", hits=1),) and log.run.watches[0].text == "A"
     assert [len(one.watched) for one in log.steps] == [1, 1]
@@ -137,12 +137,10 @@ def test_without_a_screen_a_breakpoint_ends_the_text_and_stays_in_the_trace(tmp_
 def test_without_a_screen_the_text_comes_whether_it_can_be_recorded_or_not(tmp_path, capsysbinary, place):
     spec = ModelSpec(str(saved(tmp_path / "model")))
     write_out(spec, Write("ABC", None, False, 10, Knobs(seed=3)), (), False, tmp_path / place)
-    text, told_of = capsysbinary.readouterr()
+    text, stderr = capsysbinary.readouterr()
     assert text.endswith(b"\n") and len(text) > 5
     if Path(tmp_path / place).exists():
         assert "".join(Trace.open(tmp_path / place).texts(1)).encode() == text[:-1]
-        assert b"recorded in " in told_of
+        assert b"recorded in " in stderr
     else:
-        assert b"nothing is recorded" in told_of and b"recorded in" not in told_of.replace(
-            b"nothing is recorded", b""
-        )
+        assert b"nothing is recorded" in stderr and b"recorded in" not in stderr.replace(b"nothing is recorded", b"")

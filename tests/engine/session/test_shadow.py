@@ -38,7 +38,7 @@ def written(loaded, lane=None, n=12, knobs=PRESETS["hot"], at=0, off=None, stren
     return events
 
 
-def told(events) -> list[ShadowChanged]:
+def shadow_changes(events) -> list[ShadowChanged]:
     return [event for event in events if isinstance(event, ShadowChanged)]
 
 
@@ -73,7 +73,7 @@ def test_every_number_agrees_with_two_separate_runs_in_float64(family, lane):
     }
     wanted, prompt = lanes[lane]
     events = written(family, wanted, at=3, strength=2.0)
-    (change,) = told(events)
+    (change,) = shadow_changes(events)
     apart = lane == "longer prompt" or not family.architecture.croppable
     assert change.how == (SECOND_PASS if apart else SAME_PASS) and change.index == 3 and change.seconds > 0
     text = [step.token_id for step in steps(events)]
@@ -114,7 +114,7 @@ def test_the_watched_text_is_the_same_with_and_without_a_shadow(llama, knobs, la
 @pytest.mark.parametrize("knobs", PRESETS.values(), ids=PRESETS)
 def test_a_shadow_with_nothing_of_its_own_is_of_one_mind_with_the_watched_lane(llama, knobs):
     events = written(llama, Lane("same"), knobs=knobs, n=30)
-    assert told(events)[0].how == SAME_LOGITS
+    assert shadow_changes(events)[0].how == SAME_LOGITS
     for step in steps(events):
         assert step.shadow.kl == 0 and max(step.shadow.js, step.shadow.final_js) < 1e-6
         assert (step.shadow.would_id, step.shadow.rank) == (step.token_id, step.rank)
@@ -125,7 +125,7 @@ def test_a_shadow_with_nothing_of_its_own_is_of_one_mind_with_the_watched_lane(l
 def test_two_rows_that_are_alike_agree_within_the_rounding_of_a_batch(family):
     """A vector as good as nothing: it makes two rows of what is one mind."""
     events = written(family, Lane("as good as none", vectors=()), strength=1e-30, n=12)
-    assert told(events)[0].how == (SAME_PASS if family.architecture.croppable else SECOND_PASS)
+    assert shadow_changes(events)[0].how == (SAME_PASS if family.architecture.croppable else SECOND_PASS)
     for step in steps(events):
         assert 0 <= step.shadow.kl < BATCH and step.shadow.would_id == step.token_id
         assert step.shadow.entropy == pytest.approx(step.entropy, abs=BATCH)
@@ -142,14 +142,14 @@ def test_a_strength_of_nothing_takes_no_row(llama):
         session.begin(Write(PROMPT, None, False, 6, Knobs()))
         while session.active:
             session.advance()
-    assert told(events)[0].how == SAME_LOGITS
+    assert shadow_changes(events)[0].how == SAME_LOGITS
     assert all(step.shadow.kl == 0 and step.shadow.would_id == step.token_id for step in steps(events))
 
 
 def test_other_knobs_shape_the_same_logits(llama):
     hot = Knobs(temperature=1.5, top_k=0, top_p=1.0)
     events = written(llama, Lane("greedy", knobs=Knobs(temperature=0)), knobs=hot, n=20)
-    assert told(events)[0].how == SAME_LOGITS
+    assert shadow_changes(events)[0].how == SAME_LOGITS
     for step in steps(events):
         assert step.shadow.kl == 0 and step.shadow.final_js > 0
         assert step.shadow.would_id == step.shadow.top_id == step.candidates[0].token_id
@@ -190,7 +190,7 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
             session.advance()
     assert [step.token_id for step in steps(events)] == [step.token_id for step in alone]
     assert steps(events)[4] == proposed
-    assert [(change.index, change.lane and change.lane.name) for change in told(events)] == [
+    assert [(change.index, change.lane and change.lane.name) for change in shadow_changes(events)] == [
         (4, "longer"), (4, "other"), (8, None),
     ]  # fmt: skip
 
@@ -208,9 +208,9 @@ def test_it_follows_to_the_next_prompt_and_ends_where_its_own_prompt_leaves_no_r
             session.set_shadow(Lane("too long", prompt="x" * 300))
         with pytest.raises(UserError):
             session.set_shadow(Lane("wrong", knobs=Knobs(top_p=-1)))
-    assert [(change.run, change.lane is None) for change in told(events)] == [(1, False), (1, True)]
+    assert [(change.run, change.lane is None) for change in shadow_changes(events)] == [(1, False), (1, True)]
     shadowed = [step.shadow is not None for step in steps(events)]
-    assert shadowed.index(False) == told(events)[1].index and sum(shadowed) == 256 - 250
+    assert shadowed.index(False) == shadow_changes(events)[1].index and sum(shadowed) == 256 - 250
     assert len({event.run for event in events if isinstance(event, Started)}) == 2
 
 
@@ -226,6 +226,6 @@ def test_a_vector_that_is_switched_on_in_mid_text_gives_the_shadow_a_row_of_its_
             if session.state.n_written == 5:
                 session.set_vector(vector)
             session.advance()
-    assert [(change.index, change.how) for change in told(events)] == [(0, SAME_LOGITS), (5, SAME_PASS)]
+    assert [(change.index, change.how) for change in shadow_changes(events)] == [(0, SAME_LOGITS), (5, SAME_PASS)]
     assert all((step.shadow.kl > 1e-3) == (step.index >= 5) for step in steps(events))
     assert not any(math.isnan(step.shadow.kl) for step in steps(events))

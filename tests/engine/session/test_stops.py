@@ -95,7 +95,7 @@ def test_what_the_text_has_had_for_long_stops_once_and_again_when_it_comes_again
 
 def test_a_wrong_one_is_refused_with_its_place_and_none_is_changed():
     made, events = stops("rank > 1")
-    before, told = made.breakpoints, len(events)
+    before, n_events = made.breakpoints, len(events)
     for wrong, said in (
         ([Breakpoint(1, "rank > 2"), Breakpoint(2, "rnk > 2")], "did you mean rank?\n  rnk > 2\n  ^"),
         ([Breakpoint(1, f"norm[{LAYERS + 1}] > 2")], f"from 1 to {LAYERS}"),
@@ -104,7 +104,7 @@ def test_a_wrong_one_is_refused_with_its_place_and_none_is_changed():
     ):
         with pytest.raises(UserError, match=re.escape(said)):
             made.set_breakpoints(wrong)
-    assert made.breakpoints == before and len(events) == told
+    assert made.breakpoints == before and len(events) == n_events
     with pytest.raises(UserError, match="take one of sentence, line"):
         made.run_to("paragraph")
 
@@ -137,8 +137,8 @@ def test_a_sentence_ends_where_white_space_or_nothing_follows(words, stopped_bef
     made, _ = stops()
     written(made, " Before", ".")
     made.run_to("sentence")
-    told = written(made, *words)
-    assert told[:1] == ([] if stopped_before is None else [(stopped_before, "end of the sentence")])
+    pauses = written(made, *words)
+    assert pauses[:1] == ([] if stopped_before is None else [(stopped_before, "end of the sentence")])
 
 
 def test_a_line_ends_behind_its_line_feed_and_only_what_is_written_from_there_counts():
@@ -174,14 +174,14 @@ def model():
 @pytest.fixture
 def session(model):
     with instruments(model) as probes:
-        told: list[Event] = []
-        made = Session(model, probes, told.append)
-        made.told = told
+        events: list[Event] = []
+        made = Session(model, probes, events.append)
+        made.events = events
         yield made
 
 
-def steps(told: list[Event]) -> list[Step]:
-    return [event for event in told if isinstance(event, Step)]
+def steps(events: list[Event]) -> list[Step]:
+    return [event for event in events if isinstance(event, Step)]
 
 
 def finish(session: Session) -> list[int]:
@@ -197,54 +197,54 @@ def finish(session: Session) -> list[int]:
 def test_it_stops_before_the_token_is_written_and_goes_on_with_the_same_one(session):
     session.begin(WRITE)
     finish(session)
-    plain = steps(session.told)
+    plain = steps(session.events)
     session.set_breakpoints(
         [Breakpoint(1, "step == 3"), Breakpoint(2, f"surprisal > {plain[5].surprisal - 1e-5} nats")]
     )
     session.begin(WRITE)
-    at = len(session.told)
+    at = len(session.events)
     expected = [one.index for one in plain if one.index == 2 or one.surprisal > plain[5].surprisal - 1e-5]
     assert finish(session) == expected and 2 in expected and 5 in expected
-    told = session.told[at:]
-    assert [one.token_id for one in steps(told)] == [one.token_id for one in plain]
-    for index, event in enumerate(told):
+    events = session.events[at:]
+    assert [one.token_id for one in steps(events)] == [one.token_id for one in plain]
+    for index, event in enumerate(events):
         if isinstance(event, Paused):
-            proposed, after = told[index - 1], told[index + 1]
+            proposed, after = events[index - 1], events[index + 1]
             assert isinstance(proposed, Proposed) and proposed.step == after
-            assert isinstance(told[index - 2], BreakpointsChanged)
+            assert isinstance(events[index - 2], BreakpointsChanged)
     assert hits(session.state.breakpoints) == [1, len(expected) - (plain[2].surprisal <= plain[5].surprisal - 1e-5)]
 
 
 def test_looking_ahead_at_a_pause_counts_too(session):
     session.begin(WRITE)
     session.set_breakpoints([Breakpoint(4, "step == 2")])
-    while not steps(session.told):
+    while not steps(session.events):
         session.advance()
     session.look_ahead()
-    assert session.told[-1] == Paused(session.state.run_number, "breakpoint: step == 2", 4)
+    assert session.events[-1] == Paused(session.state.run_number, "breakpoint: step == 2", 4)
     assert isinstance(session.advance(), Step)
 
 
 def test_what_is_watched_agrees_with_the_model_and_changes_nothing_that_is_written(session, model):
     session.begin(WRITE)
     finish(session)
-    plain = [one.token_id for one in steps(session.told)]
+    plain = [one.token_id for one in steps(session.events)]
     session.set_watches(("A", "ZQ"))
     session.begin(WRITE)
-    at = session.told.index(next(event for event in reversed(session.told) if isinstance(event, Started)))
+    at = session.events.index(next(event for event in reversed(session.events) if isinstance(event, Started)))
     finish(session)
-    told = session.told[at:]
-    (changed,) = [event for event in told if isinstance(event, WatchesChanged)]
+    events = session.events[at:]
+    (changed,) = [event for event in events if isinstance(event, WatchesChanged)]
     assert (changed.run, changed.index) == (session.state.run_number, 0)
     assert [(watch.text, watch.data, watch.n_tokens) for watch in changed.watches] == [
         ("A", b"A", 1),
         ("ZQ", b"Z", 2),
     ]
-    assert [one.token_id for one in steps(told)] == plain
+    assert [one.token_id for one in steps(events)] == plain
     ids = session.state.sequence.ids
     with torch.no_grad():
         logits = model.model(ids[None]).logits[0].float()
-    for one in steps(told):
+    for one in steps(events):
         row = logits[one.position - 1]
         for watch, seen in zip(changed.watches, one.watched, strict=True):
             assert seen.token_id == watch.token_id
@@ -262,7 +262,7 @@ def test_at_a_stop_a_new_watch_is_measured_on_the_proposal(session):
         session.advance()
     before = session.state.proposed
     session.set_watches(("A",))
-    proposed = session.told[-1]
+    proposed = session.events[-1]
     assert isinstance(proposed, Proposed) and len(proposed.step.watched) == 1
     assert proposed.step.token_id == before.token_id
     assert session.advance() == proposed.step
@@ -274,14 +274,14 @@ def test_breakpoints_and_watches_stay_for_the_next_text(session):
     for n in (6, 7):
         session.begin(WRITE)
         assert finish(session) == [1] and hits(session.state.breakpoints) == [n]
-    assert all(len(one.watched) == 1 for one in steps(session.told))
+    assert all(len(one.watched) == 1 for one in steps(session.events))
 
 
 def test_watched_tokens_are_kept_in_a_trace_and_a_step_without_them_is_as_before(session):
     session.set_watches(("A", "B"))
     session.begin(WRITE)
     finish(session)
-    one = steps(session.told)[3]
+    one = steps(session.events)[3]
     row = dict(zip(["seq", *BLOBS], arrays_row(4, one), strict=True))
     shape = Shape(*one.head_entropy.shape)
     assert restored(1, 3, row, shape, lambda _: b"").watched == one.watched
@@ -296,20 +296,20 @@ def test_watched_tokens_are_kept_in_a_trace_and_a_step_without_them_is_as_before
 
 class Broadcaster:
     def __init__(self) -> None:
-        self.told: list[Event] = []
-        self.emit = self.answer = self.told.append
+        self.events: list[Event] = []
+        self.emit = self.answer = self.events.append
 
 
 def test_the_worker_obeys_and_pauses(session):
     worker = Worker(Broadcaster())
     worker.session = session
-    told, session.state.emit, session.state.breakpoints.emit = worker.broadcaster.told, worker.emit, worker.emit
+    events, session.state.emit, session.state.breakpoints.emit = worker.broadcaster.events, worker.emit, worker.emit
     worker._gauge = lambda: None
 
     def run() -> Event:
         while worker._writing:
             worker.advance()
-        return next(event for event in reversed(told) if isinstance(event, Paused | Ended))
+        return next(event for event in reversed(events) if isinstance(event, Paused | Ended))
 
     worker.obey(SetWatches(("A",)))
     worker.obey(SetBreakpoints((Breakpoint(1, "step == 4"),)))
@@ -319,7 +319,7 @@ def test_the_worker_obeys_and_pauses(session):
     assert run() == Paused(session.state.run_number, "after a step") and session.state.n_written == 5
     worker.obey(SetBreakpoints(()))
     worker.obey(Advance(until="line"))
-    stopped, since = run(), [one.text for one in steps(told)[5:]]
+    stopped, since = run(), [one.text for one in steps(events)[5:]]
     assert len(since) > 1 and "\n" not in "".join(since[:-1])
     assert stopped == (
         Paused(session.state.run_number, "end of the line")
@@ -327,4 +327,4 @@ def test_the_worker_obeys_and_pauses(session):
         else Ended(session.state.run_number, "token limit")
     )
     worker.obey(Continue())
-    assert Counter(type(event) for event in told)[Step] == session.state.n_written
+    assert Counter(type(event) for event in events)[Step] == session.state.n_written

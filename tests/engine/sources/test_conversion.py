@@ -102,12 +102,12 @@ def test_other_vocabularies_are_split_as_transformers_knows_them(tmp_path: Path)
 
 def test_progress_counts_tensors_up_to_the_last(tmp_path: Path) -> None:
     path = gguf_files.write(tmp_path / "tiny.gguf", tiny.llama())
-    told: list[Progress] = []
+    reports: list[Progress] = []
     (tmp_path / "folder").mkdir()
-    convert(path, tmp_path / "folder", "Tiny", "made here", told.append)
-    counts = [progress.done for progress in told if progress.unit == "tensors"]
+    convert(path, tmp_path / "folder", "Tiny", "made here", reports.append)
+    counts = [progress.done for progress in reports if progress.unit == "tensors"]
     assert counts == list(range(len(counts)))
-    assert counts[-1] == told[-1].total
+    assert counts[-1] == reports[-1].total
 
 
 @pytest.mark.parametrize(

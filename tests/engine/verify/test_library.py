@@ -80,11 +80,11 @@ def test_deepseek_with_an_index_is_told_to_differ_between_its_passes(monkeypatch
     unproven = [check for check in found.checks if ONE_PASS in check.skipped]
     assert {check.name for check in unproven} >= {"written steps", "residual norm", "prompt surprisal"}
     assert all(ONE_PASS in check.rests_on for check in unproven)
-    told = trust(loaded.architecture, loaded.card, found)
-    assert checks[library.PASSES].note in told["logits"].reason
+    trusts = trust(loaded.architecture, loaded.card, found)
+    assert checks[library.PASSES].note in trusts["logits"].reason
     assert (
-        told["series residual norm"].level == "unchecked"
-        and "not what is followed" in told["series residual norm"].reason
+        trusts["series residual norm"].level == "unchecked"
+        and "not what is followed" in trusts["series residual norm"].reason
     )
 
 

@@ -47,8 +47,8 @@ def candidates_less_likely(patch):
     honest = step_record.model_metrics
 
     def less(*given):
-        logp, told = honest(*given)
-        return logp, told | {"logprobs": told["logprobs"] - 0.5}
+        logp, metrics = honest(*given)
+        return logp, metrics | {"logprobs": metrics["logprobs"] - 0.5}
 
     patch.setattr(step_record, "model_metrics", less)
     patch.setattr(choose, "model_metrics", step_record.model_metrics)
@@ -58,8 +58,8 @@ def interaction_twice(patch):
     honest = AttentionProbe.head_statistics
 
     def measures(self, *row):
-        told = honest(self, *row)
-        return told._replace(layers=told.layers * torch.tensor([1.0, 1.0, 2.0]))
+        statistics = honest(self, *row)
+        return statistics._replace(layers=statistics.layers * torch.tensor([1.0, 1.0, 2.0]))
 
     patch.setattr(AttentionProbe, "head_statistics", measures)
 
@@ -212,7 +212,7 @@ def ten_times_the_seconds_of_a_fan(patch):
     patch.setattr(
         continuations,
         "group_continuations",
-        lambda *given: (told := honest(*given)) and replace(told, seconds=10 * told.seconds),
+        lambda *given: (cost := honest(*given)) and replace(cost, seconds=10 * cost.seconds),
     )
 
 
@@ -241,11 +241,13 @@ def the_last_vector_alone(patch):
 
 
 def nothing_elsewhere(patch):
-    _answering(patch, lambda told: replace(told, elsewhere=tuple(0.0 for _ in told.elsewhere)))
+    _answering(patch, lambda answer: replace(answer, elsewhere=tuple(0.0 for _ in answer.elsewhere)))
 
 
 def the_mean_of_heads_doubled(patch):
-    _answering(patch, lambda told: told if told.head else replace(told, weights=Grid.of(2 * told.weights.numpy())))
+    _answering(
+        patch, lambda answer: answer if answer.head else replace(answer, weights=Grid.of(2 * answer.weights.numpy()))
+    )
 
 
 def _answering(patch, change):

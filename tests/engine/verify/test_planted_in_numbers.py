@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from planted import (
     SHORT,
     acting,
+    change_steps,
     failing,
     given,
     healthy,
     healthy_text,
     rows_that_prove,
-    told_otherwise,
     written_under,
 )
 
@@ -144,13 +144,13 @@ def test_a_field_of_a_step_that_is_wrong_fails_the_row_that_proves_it(name, monk
             wrong = None if value is None else -value
         return replace(step, **{name: wrong})
 
-    given(monkeypatch, told_otherwise(change))
+    given(monkeypatch, change_steps(change))
     assert failing(steps.steps) & rows_that_prove(f"step.{name}")
 
 
 @pytest.mark.parametrize("name", ["mirostat_mu", "decision"])
 def test_a_field_that_most_steps_do_not_have_likewise(name, monkeypatch):
-    given(monkeypatch, told_otherwise(lambda step: replace(step, **{name: None})))
+    given(monkeypatch, change_steps(lambda step: replace(step, **{name: None})))
     assert failing(steps.steps) >= {{"mirostat_mu": "mirostat bound"}.get(name, "decision")}
 
 
@@ -171,17 +171,17 @@ def test_a_field_of_what_a_step_holds_several_of_likewise(kind, name, monkeypatc
         parts = [replace(part, **{name: spoilt(getattr(part, name))}) for part in getattr(step, field)]
         return replace(step, **{field: tuple(parts)})
 
-    given(monkeypatch, told_otherwise(change))
+    given(monkeypatch, change_steps(change))
     assert failing(examined) & rows_that_prove(f"{kind}.{name}")
 
 
 @pytest.mark.parametrize("name", Decision.__struct_fields__)
 def test_a_field_of_a_decision_likewise(name, monkeypatch):
     def change(step):
-        told = step.decision
-        return replace(step, decision=told and replace(told, **{name: spoilt(getattr(told, name))}))
+        decision = step.decision
+        return replace(step, decision=decision and replace(decision, **{name: spoilt(getattr(decision, name))}))
 
-    given(monkeypatch, told_otherwise(change))
+    given(monkeypatch, change_steps(change))
     assert failing(steps.steps) >= {"decision"}
 
 
@@ -190,10 +190,10 @@ def test_a_field_of_a_shadow_likewise(name, monkeypatch):
     honest = shadow.ShadowRun.record
 
     def record(self, *given):
-        told = honest(self, *given)
-        value = getattr(told, name)
+        stats = honest(self, *given)
+        value = getattr(stats, name)
         wrong = tuple(each - 0.5 for each in value) if isinstance(value, tuple) else spoilt(value)
-        return replace(told, **{name: wrong})
+        return replace(stats, **{name: wrong})
 
     monkeypatch.setattr(shadow.ShadowRun, "record", record)
     assert failing(lanes.lanes) >= {"shadow"}
@@ -204,11 +204,11 @@ def test_a_field_of_a_fan_likewise(name, monkeypatch):
     honest = continuations.group_continuations
 
     def fanned(*given):
-        told = honest(*given)
+        sampled = honest(*given)
         if name in SampledContinuations.__struct_fields__:
-            return replace(told, **{name: spoilt(getattr(told, name))})
-        rows = [replace(row, **{name: 7 if name == "group" else spoilt(getattr(row, name))}) for row in told.rows]
-        return replace(told, rows=tuple(rows))
+            return replace(sampled, **{name: spoilt(getattr(sampled, name))})
+        rows = [replace(row, **{name: 7 if name == "group" else spoilt(getattr(row, name))}) for row in sampled.rows]
+        return replace(sampled, rows=tuple(rows))
 
     monkeypatch.setattr(continuations, "group_continuations", fanned)
     assert failing(lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))

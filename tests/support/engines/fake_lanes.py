@@ -31,8 +31,8 @@ class Lanes:
         match asked:
             case Label():
                 known = self.labels.get(asked.run, Labelled(asked.run, "", False))
-                told = {name: getattr(asked, name) for name in ("name", "starred", "deleted")}
-                known = replace(known, **{name: value for name, value in told.items() if value is not None})
+                fields = {name: getattr(asked, name) for name in ("name", "starred", "deleted")}
+                known = replace(known, **{name: value for name, value in fields.items() if value is not None})
                 self.labels[asked.run] = known
                 self.emit(known)
             case SetShadow():
@@ -73,10 +73,10 @@ class Lanes:
         """The twin's token of the same step."""
         if self.twin is not None and self.twin.twin_of == step.run:
             other = self._other(step)
-            told = replace(
+            twin_step = replace(
                 step, run=self.twin.run, token_id=other.token_id, data=other.data, text=other.data.decode()
             )
-            self.emit(told)
+            self.emit(twin_step)
 
     @staticmethod
     def _other(step: Step) -> Any:

@@ -185,7 +185,7 @@ class Player:
         status = terminal.wait(LEAVING)
         self.crashed()
         if status:
-            raise Fault(f"it ended with {status}:\n{self._told}")
+            raise Fault(f"it ended with {status}:\n{self._last_output}")
         self._look(Action("keys", "ctrl+q"))
         if left := terminal.left_changed():
             raise Fault(f"the terminal was left with {', '.join(sorted(left))}")
@@ -199,12 +199,12 @@ class Player:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.terminal.wait(LEAVING)
         for report in self.folder.glob("**/failure-*.txt"):
-            raise Fault(f"it failed: {self._told}\n{report.read_text()[-4000:]}")
-        if "Traceback" in self._told:
-            raise Fault(f"it ended in a traceback:\n{self._told}")
+            raise Fault(f"it failed: {self._last_output}\n{report.read_text()[-4000:]}")
+        if "Traceback" in self._last_output:
+            raise Fault(f"it ended in a traceback:\n{self._last_output}")
 
     @property
-    def _told(self) -> str:
+    def _last_output(self) -> str:
         """What is told after the alternate screen, without its colours."""
         output = b"".join(chunk.data for chunk in self.terminal.chunks)
         text = output.rpartition(b"\x1b[?1049l")[2].decode("utf-8", "replace")
@@ -352,17 +352,17 @@ def shrunk(case: Case, bound: float, tries: int = 80, repeats: int = 2) -> tuple
                 return str(fault)
         return ""
 
-    actions, told, size = list(case.actions), "", max(len(case.actions) // 2, 1)
+    actions, last_fault, size = list(case.actions), "", max(len(case.actions) // 2, 1)
     while tries > 0:
         at = 0
         while at < len(actions) and tries > 0:
             fewer = actions[:at] + actions[at + size :]
             tries -= 1
             if fewer and (said := fails(fewer)):
-                actions, told = fewer, said
+                actions, last_fault = fewer, said
             else:
                 at += size
         if size == 1:
             break
         size //= 2
-    return Case(case.kind, case.size, case.awaited, tuple(actions)), told
+    return Case(case.kind, case.size, case.awaited, tuple(actions)), last_fault

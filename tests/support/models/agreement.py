@@ -71,14 +71,14 @@ def reference(
         torch.tensor([prompt]), generation_config=asked, return_dict_in_generate=True, output_logits=True,
         output_hidden_states=True, output_attentions=weights, **more,
     )  # fmt: skip
-    told = getattr(out, "attentions", None) or ()
+    attentions = getattr(out, "attentions", None) or ()
     hidden = list(getattr(out, "hidden_states", None) or ())
     tokens = out.sequences[0, len(prompt) :].tolist()
-    return Reference(tokens, torch.cat(out.logits).double(), hidden, [_last_rows(step) for step in told])
+    return Reference(tokens, torch.cat(out.logits).double(), hidden, [_last_rows(step) for step in attentions])
 
 
-def _last_rows(told: tuple[Tensor | None, ...] | None) -> list[Tensor]:
-    return [rows[0, :, -1].double() for rows in told or () if torch.is_tensor(rows) and rows.dim() == 4]
+def _last_rows(attentions: tuple[Tensor | None, ...] | None) -> list[Tensor]:
+    return [rows[0, :, -1].double() for rows in attentions or () if torch.is_tensor(rows) and rows.dim() == 4]
 
 
 def watched(model: PreTrainedModel, prompt: list[int], tokens: list[int]) -> Reference:
@@ -219,13 +219,13 @@ def one_stream(loaded: Loaded, hidden: Tensor) -> Tensor:
 
 def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Reference) -> None:
     layers = [layer for layer, has in enumerate(loaded.architecture.attention) if has]
-    told = [rows for rows in weights.attentions if rows]
-    if len(layers) < (len(told[0]) if told else 0):
-        finding.notes.append(f"rows of {len(layers)} blocks, {len(told[0])} tell weights")
-    if not layers or not told:
+    attentions = [rows for rows in weights.attentions if rows]
+    if len(layers) < (len(attentions[0]) if attentions else 0):
+        finding.notes.append(f"rows of {len(layers)} blocks, {len(attentions[0])} tell weights")
+    if not layers or not attentions:
         finding.notes.append("no rows" if not layers else "no weights told")
         return
-    for step, rows in zip(steps, told, strict=False):
+    for step, rows in zip(steps, attentions, strict=False):
         if len(rows) == loaded.architecture.n_layers:
             rows = [rows[layer] for layer in layers]
         if len(rows) != len(layers):

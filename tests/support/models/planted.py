@@ -55,7 +55,7 @@ def healthy_text() -> Text:
         return watched(LOADED, probes, SCHEDULE, IDS[-3:].tolist())
 
 
-def told_otherwise(change: Callable[[Step], Step]) -> Text:
+def change_steps(change: Callable[[Step], Step]) -> Text:
     """The healthy text, every record of whose steps went through this on its way out of the loop."""
     text = healthy_text()
     steps = [change(step) for step in text.steps]

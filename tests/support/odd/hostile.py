@@ -83,7 +83,7 @@ def leaves(kind: Any, path: str = ""):
 
 
 KINDS = {each.tag: each for each in inspect.type_info(Command).types}
-TOLD = {each.tag: each for each in inspect.type_info(Event).types}
+EVENTS = {each.tag: each for each in inspect.type_info(Event).types}
 
 
 def commands(*without: str) -> st.SearchStrategy[bytes]:
@@ -93,7 +93,7 @@ def commands(*without: str) -> st.SearchStrategy[bytes]:
 
 
 def events() -> st.SearchStrategy[bytes]:
-    one = st.one_of([values(kind) for kind in TOLD.values()])
+    one = st.one_of([values(kind) for kind in EVENTS.values()])
     return one.map(lambda made: framed(msgspec.msgpack.encode(made)))
 
 

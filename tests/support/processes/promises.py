@@ -202,7 +202,7 @@ def recorded(path: Path, run: int = 1) -> Written:
         [token for (token,) in prompt],
         [step[0] for step in steps],
         np.array([step[1:] for step in steps], np.float64).reshape(-1, 4),
-        [(kind, json.loads(told)) for kind, told in events],
+        [(kind, json.loads(text)) for kind, text in events],
     )
 
 

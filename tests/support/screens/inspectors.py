@@ -18,10 +18,10 @@ STEPS = 30
 
 
 def up(write=WRITE, **stops):
-    """An inspector without an engine; what it would tell one is in `told`."""
+    """An inspector without an engine; what it would tell one is in `sent`."""
     app = InspectorApp(ModelSpec("toy"), write, engine_command=None, **stops)
-    app.told = []
-    app.tell = app.told.append
+    app.sent = []
+    app.tell = app.sent.append
     return app
 
 
@@ -38,7 +38,7 @@ def begun(run=1, steps=STEPS):
 async def writing(app, pilot, steps=STEPS):
     app.take([ready(), *begun(steps=steps)])
     await settled(app, pilot)
-    app.told.clear()
+    app.sent.clear()
 
 
 async def settled(app, pilot):

@@ -87,7 +87,7 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
     if place == "prompt":
         app.prompts.box.text.text = "one"
     assert app.place == place
-    app.told.clear()
+    app.sent.clear()
 
 
 async def go(app: InspectorApp, pilot: Any, place: str) -> None:
@@ -109,7 +109,7 @@ class Seen:
     """What a key can change."""
 
     frame: Any
-    told: list[Any]
+    sent: list[Any]
     page: str
     focus: str
     over: str
@@ -125,10 +125,10 @@ class Seen:
 Effect = Callable[[Seen, Seen], object]
 
 
-def told(kind: type, **fields: Any) -> Effect:
+def sends(kind: type, **fields: Any) -> Effect:
     return lambda before, after: any(
         isinstance(one, kind) and all(getattr(one, name) == value for name, value in fields.items())
-        for one in after.told
+        for one in after.sent
     )
 
 
@@ -140,7 +140,7 @@ def vector(n: int) -> Effect:
     def holds(before: Seen, after: Seen) -> object:
         if n > len(before.frame.vectors):
             return "there is no vector" in after.frame.notice
-        return after.frame.vectors[n - 1].on != before.frame.vectors[n - 1].on and told(SetVector)(before, after)
+        return after.frame.vectors[n - 1].on != before.frame.vectors[n - 1].on and sends(SetVector)(before, after)
 
     return holds
 

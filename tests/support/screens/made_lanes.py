@@ -81,10 +81,10 @@ def events() -> list[Event]:
 
 
 def forest() -> SessionView:
-    return told(events())
+    return view_of(events())
 
 
-def told(happened: list[Event]) -> SessionView:
+def view_of(happened: list[Event]) -> SessionView:
     log = SessionView()
     for event in happened:
         log.append(event)
@@ -118,7 +118,7 @@ def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> SessionVi
     """A run with a vector on from the fifth step, and a shadow from `first` on that would have gone elsewhere at
     every seventh step."""
     begun = made.started()
-    log = told([Ready(made.card(), (OFF,)), begun, Prefilled(1, len(begun.pieces), len(begun.pieces), 0.1)])
+    log = view_of([Ready(made.card(), (OFF,)), begun, Prefilled(1, len(begun.pieces), len(begun.pieces), 0.1)])
     for index in range(n):
         if index == 5:
             log.append(VectorsChanged(1, 5, (ON,)))
@@ -131,7 +131,7 @@ def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> SessionVi
 
 def twins(parted: int | None = 16, n: int = 30, name: str = "no vectors") -> SessionView:
     """Two lanes from step 11 on, which part at a step."""
-    log = told([Ready(made.card(), (OFF,)), made.started(vectors=(ON,)), *written(1, 0, 10), Paused(1, "by you")])
+    log = view_of([Ready(made.card(), (OFF,)), made.started(vectors=(ON,)), *written(1, 0, 10), Paused(1, "by you")])
     log.append(made.started(run=2, parent=1, shared=10, twin_of=1, vectors=(OFF,)))
     log.append(Labelled(2, name, False))
     log.append(Continued(1))

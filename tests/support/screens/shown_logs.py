@@ -8,5 +8,5 @@ async def shown(pilot, log, **changes):
     app = pilot.app
     app.show(log=log, knobs=log.knobs, vectors=log.vectors, **changes)
     await settled(app, pilot)
-    app.told.clear()
+    app.sent.clear()
     return app

@@ -21,9 +21,9 @@ async def stopped(app, pilot, *more):
     """A text of some steps that rests, with one more held up."""
     app.take([ready(), *begun(steps=STEPS), Paused(1, "by you"), proposal(), *more])
     await settled(app, pilot)
-    app.told.clear()
+    app.sent.clear()
 
 
-def told(app):
+def sent(app):
     """What the engine was told, apart from what panes ask it by themselves."""
-    return [command for command in app.told if not isinstance(command, AskAttention)]
+    return [command for command in app.sent if not isinstance(command, AskAttention)]

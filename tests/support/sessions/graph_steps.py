@@ -22,8 +22,8 @@ def steps(loaded, controls, n=N, graph=True, prompt=PROMPT):
     with instruments(loaded, graph=graph) as probes:
         assert bool(probes.graph_decoder) == graph, probes.no_graph_reason
         sequence = TokenSequence(loaded, prompt, n)
-        told = decode(loaded, probes, sequence, controls if callable(controls) else lambda: controls, 1, False)
-        return [event for event in told if isinstance(event, Step)]
+        events = decode(loaded, probes, sequence, controls if callable(controls) else lambda: controls, 1, False)
+        return [event for event in events if isinstance(event, Step)]
 
 
 def close(one: Step, other: Step) -> None:

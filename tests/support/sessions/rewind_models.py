@@ -39,9 +39,9 @@ def numbers(probes, sequence):
 
 def written(rewinder, sequence, controls):
     """Write to the end. Of each step what its forward pass left behind."""
-    told = []
+    pass_numbers = []
     for event in decode(rewinder.loaded, rewinder.probes, sequence, lambda: controls, 1, False):
         rewinder.checkpoint()
         if isinstance(event, Step):
-            told.append(numbers(rewinder.probes, sequence))
-    return told
+            pass_numbers.append(numbers(rewinder.probes, sequence))
+    return pass_numbers

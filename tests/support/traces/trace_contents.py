@@ -11,11 +11,11 @@ from tui_entropy.state.session_view import SessionView
 def known(log: SessionView) -> dict[str, object]:
     """Every field, the steps as records."""
     fields = {name: getattr(log, name) for name in SessionView.__slots__ if name not in ("run", "runs", "twin")}
-    told = {name: getattr(log.run, name) for name in RunView.__slots__}
+    run_fields = {name: getattr(log.run, name) for name in RunView.__slots__}
     scores = {name: [None if math.isnan(v) else v for v in column] for name, column in log.prompt_scores.items()}
-    return fields | told | {"runs": list(log.runs), "steps": list(log.steps), "prompt_scores": scores}
+    return fields | run_fields | {"runs": list(log.runs), "steps": list(log.steps), "prompt_scores": scores}
 
 
-def told(*made: Step) -> str:
+def comparable(*made: Step) -> str:
     """NaN is told, and is not the same as itself; SQLite knows one zero."""
     return re.sub(r"-0\.0\b", "0.0", repr(made))

@@ -5,7 +5,7 @@ import sys
 import pytest
 from inspectors import WRITE, screen_text, settled, until, up, writing
 from places import FAKE_ENGINE
-from stopped_texts import stopped, told
+from stopped_texts import sent, stopped
 from textual.events import Paste
 
 from tui_entropy.records.commands import SetBreakpoints, SetWatches
@@ -34,12 +34,12 @@ async def test_a_breakpoint_is_added_and_what_is_wrong_with_it_is_told_while_it_
         at = next(n for n, row in enumerate(rows) if row.startswith("stop before a token when entopy"))
         assert rows[at + 1].index("^") == rows[at].index("entopy") and "did you mean entropy" in rows[at + 1]
         await pilot.press("enter")
-        assert told(app) == [] and app.place == "ask"
+        assert sent(app) == [] and app.place == "ask"
         await pilot.press("home", "right", "right", "right")
         await typed(pilot, "r")
         assert "means entropy > 3 bits" in screen_text(app)
         await pilot.press("enter")
-        assert told(app) == [SetBreakpoints((Breakpoint(1, "entropy > 3"),))] and app.place == "breakpoints"
+        assert sent(app) == [SetBreakpoints((Breakpoint(1, "entropy > 3"),))] and app.place == "breakpoints"
 
 
 async def test_breakpoints_are_changed_switched_and_deleted():
@@ -52,7 +52,7 @@ async def test_breakpoints_are_changed_switched_and_deleted():
         await pilot.pause()
         await typed(pilot, "rank > 5")
         await pilot.press("enter", "escape")
-        assert told(app) == [
+        assert sent(app) == [
             SetBreakpoints((Breakpoint(1, "entropy > 3 bits", False, 2), TWO[1])),
             SetBreakpoints((TWO[0], Breakpoint(4, "step % 50 == 1"))),
             SetBreakpoints((TWO[1],)),
@@ -79,7 +79,7 @@ async def test_watches_are_added_changed_and_deleted():
         await pilot.pause()
         assert "watch the text \\n" in screen_text(app)
         await pilot.press("backspace", "t", "enter", "d")
-        assert told(app) == [SetWatches((" Yes", "\n", " No")), SetWatches((" Yes", "\t")), SetWatches((" Yes",))]
+        assert sent(app) == [SetWatches((" Yes", "\n", " No")), SetWatches((" Yes", "\t")), SetWatches((" Yes",))]
 
 
 async def test_a_click_chooses_a_row():

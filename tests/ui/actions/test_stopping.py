@@ -4,7 +4,7 @@ import fake_engine
 import pytest
 from inspectors import LAYERS, begun, ready, screen_text, settled, up, writing
 from msgspec.structs import replace as changed
-from stopped_texts import STEPS, proposal, stopped, told
+from stopped_texts import STEPS, proposal, sent, stopped
 
 from tui_entropy.records.commands import Advance, Branch, Reconsider, SetKnobs
 from tui_entropy.records.events import (
@@ -123,7 +123,7 @@ async def test_a_candidate_is_chosen_with_the_arrows_and_taken_with_enter():
         await settled(app, pilot)
         assert f"enter write {third.data.decode().replace(' ', '·')} at step" in shown(app, "candidates")
         await pilot.press("enter")
-        assert told(app) == [Branch(1, STEPS, (third.token_id,), pause=True)] and app.frame.token == 0
+        assert sent(app) == [Branch(1, STEPS, (third.token_id,), pause=True)] and app.frame.token == 0
 
 
 async def test_enter_with_nothing_chosen_writes_what_is_held_up():
@@ -131,7 +131,7 @@ async def test_enter_with_nothing_chosen_writes_what_is_held_up():
     async with app.run_test() as pilot:
         await stopped(app, pilot)
         await pilot.press("enter")
-        assert told(app) == [Advance(1)]
+        assert sent(app) == [Advance(1)]
 
 
 async def test_enter_on_an_earlier_step_goes_back_there_unchanged():
@@ -139,7 +139,7 @@ async def test_enter_on_an_earlier_step_goes_back_there_unchanged():
     async with app.run_test() as pilot:
         await stopped(app, pilot)
         await pilot.press("home", "right", "right", "enter")
-        assert told(app) == [Branch(1, 2, pause=True)]
+        assert sent(app) == [Branch(1, 2, pause=True)]
 
 
 async def test_taking_a_candidate_of_an_ended_text_writes_on():
@@ -149,10 +149,10 @@ async def test_taking_a_candidate_of_an_ended_text_writes_on():
         app.take([Ended(1, "end of text")])
         await settled(app, pilot)
         await pilot.press("enter")
-        assert told(app) == [] and "nothing is chosen" in app.frame.notice
+        assert sent(app) == [] and "nothing is chosen" in app.frame.notice
         await pilot.press("left", "down", "down", "enter")
         step = app.frame.log.steps[STEPS - 2]
-        assert told(app) == [Branch(1, STEPS - 2, (step.candidates[1].token_id,))]
+        assert sent(app) == [Branch(1, STEPS - 2, (step.candidates[1].token_id,))]
 
 
 async def test_choosing_while_it_writes_holds_the_cursor_where_it_is():
@@ -165,7 +165,7 @@ async def test_choosing_while_it_writes_holds_the_cursor_where_it_is():
         assert (app.frame.cursor, app.frame.token, app.frame.following) == (STEPS - 1, 1, False)
         await pilot.press("enter")
         first = app.frame.log.steps[STEPS - 1].candidates[0]
-        assert told(app) == [Branch(1, STEPS - 1, (first.token_id,))]
+        assert sent(app) == [Branch(1, STEPS - 1, (first.token_id,))]
 
 
 async def test_a_choice_is_of_one_step_only():
@@ -192,10 +192,10 @@ async def test_a_click_chooses_and_a_second_one_takes():
         await stopped(app, pilot)
         await pilot.click("#candidates", offset=(8, 3))
         await pilot.pause()
-        assert app.frame.token == 3 and told(app) == []
+        assert app.frame.token == 3 and sent(app) == []
         await pilot.click("#candidates", offset=(8, 3))
         await pilot.pause()
-        assert told(app) == [Branch(1, STEPS, (app.frame.step.candidates[2].token_id,), pause=True)]
+        assert sent(app) == [Branch(1, STEPS, (app.frame.step.candidates[2].token_id,), pause=True)]
 
 
 async def test_a_token_is_banned_here_and_what_was_banned_here_stays_so():
@@ -204,14 +204,14 @@ async def test_a_token_is_banned_here_and_what_was_banned_here_stays_so():
         await stopped(app, pilot)
         step = proposal().step
         await pilot.press("d")
-        assert told(app) == [Branch(1, STEPS, ban=(step.token_id,), pause=True)]
-        app.told.clear()
+        assert sent(app) == [Branch(1, STEPS, ban=(step.token_id,), pause=True)]
+        app.sent.clear()
         gone = fake_engine.shaped(step, Knobs(), (step.token_id,))
         app.take([Proposed(gone)])
         await settled(app, pilot)
         assert "banned" in shown(app, "candidates")
         await pilot.press("down", "down", "d")
-        assert told(app) == [Branch(1, STEPS, ban=(step.token_id, step.candidates[1].token_id), pause=True)]
+        assert sent(app) == [Branch(1, STEPS, ban=(step.token_id, step.candidates[1].token_id), pause=True)]
 
 
 async def test_a_token_is_banned_from_here_on_and_allowed_again():
@@ -220,15 +220,15 @@ async def test_a_token_is_banned_from_here_on_and_allowed_again():
         await stopped(app, pilot)
         token = app.frame.step.candidates[1].token_id
         await pilot.press("down", "down", "X")
-        assert told(app) == [SetKnobs(Knobs(banned=(token,)))]
+        assert sent(app) == [SetKnobs(Knobs(banned=(token,)))]
         await settled(app, pilot)
         assert "banned off→1" in screen_text(app)
         await pilot.press("X")
-        assert told(app)[1:] == [SetKnobs(Knobs())]
-        app.told.clear()
+        assert sent(app)[1:] == [SetKnobs(Knobs())]
+        app.sent.clear()
         await pilot.press("home", "down", "X")
         first = app.frame.log.steps[0].candidates[0].token_id
-        assert told(app)[:2] == [SetKnobs(Knobs(banned=(first,))), Branch(1, 0, pause=True)]
+        assert sent(app)[:2] == [SetKnobs(Knobs(banned=(first,))), Branch(1, 0, pause=True)]
 
 
 async def test_all_bans_go_with_one_key_in_the_knob_strip():
@@ -238,7 +238,7 @@ async def test_all_bans_go_with_one_key_in_the_knob_strip():
         await pilot.press("X")
         app.show(knob="banned")
         await pilot.press("f", "backspace")
-        assert told(app)[-1] == SetKnobs(Knobs())
+        assert sent(app)[-1] == SetKnobs(Knobs())
 
 
 async def test_a_text_is_forced_from_the_cursor_on():
@@ -249,11 +249,11 @@ async def test_a_text_is_forced_from_the_cursor_on():
         await pilot.pause()
         assert app.place == "ask"
         await pilot.press("enter")
-        assert told(app) == [] and app.place == "ask"
+        assert sent(app) == [] and app.place == "ask"
         await pilot.press("space", "L", "y", "o", "n", "backslash", "n")
         assert "writes ·Lyon⏎" in screen_text(app)
         await pilot.press("enter")
-        assert told(app) == [Branch(1, STEPS - 1, text=" Lyon\n", pause=True)] and app.place == ""
+        assert sent(app) == [Branch(1, STEPS - 1, text=" Lyon\n", pause=True)] and app.place == ""
 
 
 async def test_what_was_forced_is_marked():
@@ -297,7 +297,7 @@ async def test_it_writes_to_the_end_of_a_sentence_a_line_or_so_many_tokens():
         await pilot.press("2", "x", "enter")
         assert "x is no digit" in screen_text(app)
         await pilot.press("backspace", "5", "enter")
-        assert told(app) == [Advance(1), Advance(until="sentence"), Advance(until="line"), Advance(25)]
+        assert sent(app) == [Advance(1), Advance(until="sentence"), Advance(until="line"), Advance(25)]
 
 
 async def test_it_jumps_to_a_step_by_number():
@@ -321,11 +321,11 @@ async def test_turning_a_knob_on_an_earlier_step_shows_it_as_it_would_be():
         await stopped(app, pilot)
         await pilot.press("left", "left")
         await settled(app, pilot)
-        assert not [command for command in told(app) if isinstance(command, Reconsider)]
+        assert not [command for command in sent(app) if isinstance(command, Reconsider)]
         await pilot.press("T")
         await settled(app, pilot)
         asked = Reconsider(1, STEPS - 2, Knobs(temperature=0.8))
-        assert [command for command in told(app) if isinstance(command, Reconsider)] == [asked]
+        assert [command for command in sent(app) if isinstance(command, Reconsider)] == [asked]
         supposed = fake_engine.shaped(app.frame.step, asked.knobs)
         app.take([Reconsidered(supposed)])
         await settled(app, pilot)
@@ -344,11 +344,11 @@ async def test_one_question_at_a_time_and_the_newest_one_last():
         await settled(app, pilot)
         await pilot.press("T", "T", "left")
         await settled(app, pilot)
-        asked = [command for command in told(app) if isinstance(command, Reconsider)]
+        asked = [command for command in sent(app) if isinstance(command, Reconsider)]
         assert asked == [Reconsider(1, STEPS - 1, Knobs(temperature=0.8))]
         app.take([Reconsidered(app.frame.log.steps[STEPS - 1])])
         await settled(app, pilot)
-        asked = [command for command in told(app) if isinstance(command, Reconsider)]
+        asked = [command for command in sent(app) if isinstance(command, Reconsider)]
         assert asked[1:] == [Reconsider(1, STEPS - 2, Knobs(temperature=1.0))] and app.frame.what_if is None
 
 
@@ -361,4 +361,4 @@ async def test_a_question_that_is_refused_is_not_asked_again():
         for _ in range(3):
             app.take([Refused("this model cannot go back")])
             await settled(app, pilot)
-        assert len([command for command in told(app) if isinstance(command, Reconsider)]) == 1
+        assert len([command for command in sent(app) if isinstance(command, Reconsider)]) == 1

@@ -38,7 +38,7 @@ async def test_an_engine_is_told_of_the_sample_prompt_with_its_model_and_not_aga
         assert app.orders.write == WRITE
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told == [] and app.requests.wrote == WRITE and app.orders.write is None
+        assert app.sent == [] and app.requests.wrote == WRITE and app.orders.write is None
 
 
 async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_takes_the_place_of_the_first():
@@ -49,10 +49,10 @@ async def test_a_prompt_that_is_typed_while_the_model_loads_is_told_at_once_and_
         app.knobs.set(changed(app.frame.knobs, temperature=1.5))
         app.write(changed(WRITE, prompt="Where is Rome?"))
         typed = changed(WRITE, prompt="Where is Rome?", knobs=app.frame.knobs)
-        assert app.told == [SetKnobs(app.frame.knobs), typed] and app.orders.write == typed
+        assert app.sent == [SetKnobs(app.frame.knobs), typed] and app.orders.write == typed
         app.take([ready()])
         await settled(app, pilot)
-        assert app.told[2:] == [] and app.requests.wrote == typed
+        assert app.sent[2:] == [] and app.requests.wrote == typed
 
 
 async def test_whether_to_chat_is_left_to_the_engine_where_nobody_chose():
@@ -62,7 +62,7 @@ async def test_whether_to_chat_is_left_to_the_engine_where_nobody_chose():
         app.take([ready()])
         await settled(app, pilot)
         await pilot.press("g")
-        assert app.told[0].chat is None
+        assert app.sent[0].chat is None
 
 
 async def test_breakpoints_and_watches_are_set_before_it_writes_and_again_as_they_are_in_a_new_engine():
@@ -171,7 +171,7 @@ async def test_space_pauses_and_goes_on():
         app.take([Paused(1, "by you")])
         await settled(app, pilot)
         await pilot.press("space", "n", "s")
-        orders = [order for order in app.told if not isinstance(order, AskAttention)]
+        orders = [order for order in app.sent if not isinstance(order, AskAttention)]
         assert orders == [Pause(), Continue(), Advance(1), Stop()]
 
 
@@ -184,7 +184,7 @@ async def test_keys_that_cannot_act_say_why():
         app.take([Ended(1, "token limit")])
         await settled(app, pilot)
         await pilot.press("n")
-        assert "has ended" in screen_text(app) and not [c for c in app.told if isinstance(c, Advance)]
+        assert "has ended" in screen_text(app) and not [c for c in app.sent if isinstance(c, Advance)]
 
 
 async def test_a_turned_knob_is_asked_for_at_once_and_pending_until_the_engine_applies_it():
@@ -193,7 +193,7 @@ async def test_a_turned_knob_is_asked_for_at_once_and_pending_until_the_engine_a
         await writing(app, pilot)
         await pilot.press("T")
         asked = Knobs(temperature=0.8)
-        assert SetKnobs(asked) in app.told
+        assert SetKnobs(asked) in app.sent
         assert "0.70→0.80" in screen_text(app)
         app.take([KnobsChanged(1, STEPS, asked)])
         await settled(app, pilot)
@@ -204,7 +204,7 @@ async def test_a_knob_turned_while_the_model_loads_goes_with_the_prompt():
     app = up()
     async with app.run_test() as pilot:
         await pilot.press("T", "K")
-        assert app.told[-1] == SetKnobs(app.orders.write.knobs)
+        assert app.sent[-1] == SetKnobs(app.orders.write.knobs)
         app.take([ready()])
         await settled(app, pilot)
         assert app.requests.wrote.knobs == Knobs(temperature=0.8, top_k=50)
@@ -215,14 +215,14 @@ async def test_any_knob_can_be_typed_in_the_strip():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("f", "right", "1", "2", "enter")
-        assert app.told[-1] == SetKnobs(Knobs(top_k=12))
+        assert app.sent[-1] == SetKnobs(Knobs(top_k=12))
         await pilot.press("backspace")
-        assert app.told[-1] == SetKnobs(Knobs(top_k=0))
+        assert app.sent[-1] == SetKnobs(Knobs(top_k=0))
         await pilot.press("right", "7", "enter")
         assert "top_p is 7.0 but must be" in screen_text(app)
         assert app.frame.knobs == Knobs(top_k=0)
         await pilot.press("escape", "1")
-        assert isinstance(app.told[-1], SetVector)
+        assert isinstance(app.sent[-1], SetVector)
 
 
 async def test_vectors_are_toggled_scaled_and_all_switched_off():
@@ -231,7 +231,7 @@ async def test_vectors_are_toggled_scaled_and_all_switched_off():
         await writing(app, pilot)
         warm, formal = fake_engine.vectors(LAYERS)
         await pilot.press("2", "plus", "1", "minus")
-        orders = [order.vector for order in app.told if isinstance(order, SetVector)]
+        orders = [order.vector for order in app.sent if isinstance(order, SetVector)]
         assert [(v.name, v.on, v.strength) for v in orders] == [
             (formal.name, True, 0.8),
             (formal.name, True, 1.05),
@@ -249,7 +249,7 @@ async def test_again_takes_the_next_seed_and_the_same_prompt():
         app.take([ready()])
         await settled(app, pilot)
         await pilot.press("T", "g", "G")
-        second, third = [order for order in app.told if isinstance(order, Write)]
+        second, third = [order for order in app.sent if isinstance(order, Write)]
         assert (second.prompt, second.knobs) == (WRITE.prompt, Knobs(temperature=0.8, seed=8))
         assert third.knobs == second.knobs
 
@@ -259,14 +259,14 @@ async def test_attention_is_asked_for_what_is_on_screen_and_one_question_at_a_ti
     async with app.run_test(size=(120, 40)) as pilot:
         app.take([ready(), *begun()])
         await settled(app, pilot)
-        asked = [order for order in app.told if isinstance(order, AskAttention)]
+        asked = [order for order in app.sent if isinstance(order, AskAttention)]
         assert len(asked) == 1 and asked[0].last == app.frame.step.position - 1 and asked[0].layer == LAYERS
         await pilot.press("left_square_bracket", "right_curly_bracket")
         await settled(app, pilot)
-        assert [order for order in app.told if isinstance(order, AskAttention)] == asked
+        assert [order for order in app.sent if isinstance(order, AskAttention)] == asked
         app.take([fake_engine.rows(asked[0], 1)])
         await settled(app, pilot)
-        newest = [order for order in app.told if isinstance(order, AskAttention)][-1]
+        newest = [order for order in app.sent if isinstance(order, AskAttention)][-1]
         assert (newest.layer, newest.head) == (LAYERS - 1, 1)
 
 
@@ -275,10 +275,10 @@ async def test_attention_that_is_not_on_screen_is_not_asked_for():
     async with app.run_test(size=(80, 24)) as pilot:
         app.take([ready(), *begun()])
         await settled(app, pilot)
-        assert not [order for order in app.told if isinstance(order, AskAttention)]
+        assert not [order for order in app.sent if isinstance(order, AskAttention)]
         await pilot.press("a")
         await settled(app, pilot)
-        assert [order for order in app.told if isinstance(order, AskAttention)]
+        assert [order for order in app.sent if isinstance(order, AskAttention)]
 
 
 async def test_copying_sends_what_was_written_and_says_so(monkeypatch):
@@ -404,7 +404,7 @@ async def test_a_prompt_of_several_lines_with_markup_is_sent_as_typed():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("i", "left_square_bracket", "slash", "ctrl+j", "q", "T", "enter")
-        sent = app.told[-1]
+        sent = app.sent[-1]
         assert (sent.prompt, sent.chat, sent.system) == ("[/\nqT", True, None)
         assert app.focused.id == "stream" and app.frame.knobs == Knobs()
 
@@ -414,9 +414,9 @@ async def test_raw_mode_and_a_system_prompt():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("i", "tab", "o", "k", "tab", "h", "i", "enter")
-        assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("hi", "ok", True)
+        assert (app.sent[-1].prompt, app.sent[-1].system, app.sent[-1].chat) == ("hi", "ok", True)
         await pilot.press("i", "ctrl+t", "y", "o", "enter")
-        assert (app.told[-1].prompt, app.told[-1].system, app.told[-1].chat) == ("yo", None, False)
+        assert (app.sent[-1].prompt, app.sent[-1].system, app.sent[-1].chat) == ("yo", None, False)
 
 
 async def test_history_is_kept_for_the_next_start(tmp_path):
@@ -429,9 +429,9 @@ async def test_history_is_kept_for_the_next_start(tmp_path):
     async with app.run_test() as pilot:
         await writing(app, pilot)
         await pilot.press("i", "x", "up", "up", "up", "down", "enter")
-        assert app.told[-1].prompt == "two"
+        assert app.sent[-1].prompt == "two"
         await pilot.press("i", "x", "up", "down", "enter")
-        assert app.told[-1].prompt == "x"
+        assert app.sent[-1].prompt == "x"
 
 
 async def test_escape_closes_and_keeps_what_was_typed():
@@ -441,7 +441,7 @@ async def test_escape_closes_and_keeps_what_was_typed():
         await pilot.press("i", "a", "b", "escape")
         assert not app.prompts.box.display and app.focused.id == "stream"
         await pilot.press("i", "c", "enter")
-        assert app.told[-1].prompt == "abc"
+        assert app.sent[-1].prompt == "abc"
 
 
 async def test_pasting_several_lines_does_not_send():
@@ -453,7 +453,7 @@ async def test_pasting_several_lines_does_not_send():
 
         app.post_message(events.Paste("first\nsecond"))
         await pilot.pause()
-        assert app.prompts.box.text.text == "first\nsecond" and app.told == []
+        assert app.prompts.box.text.text == "first\nsecond" and app.sent == []
 
 
 def test_a_broken_history_is_passed_over_and_not_lost(tmp_path):

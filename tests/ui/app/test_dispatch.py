@@ -100,7 +100,7 @@ async def test_once_leaving_has_begun_nothing_is_taken_in_shown_or_put_off():
     async with app.run_test() as pilot:
         await writing(app, pilot)
         app.exit()
-        frame, told = app.frame, list(app.told)
+        frame, sent = app.frame, list(app.sent)
         app.take([ready()])
         app.lose("the engine was killed")
         app.show(notice="too late")
@@ -108,7 +108,7 @@ async def test_once_leaving_has_begun_nothing_is_taken_in_shown_or_put_off():
         app.call_after_refresh(done.append, "after the next frame")
         assert await app.run_action("open('numbers')")
         await gone(app, pilot)
-    assert app.frame is frame and app.told == told and not done and app.page is None
+    assert app.frame is frame and app.sent == sent and not done and app.page is None
 
 
 async def test_a_key_finds_there_what_the_one_before_it_opened():

@@ -23,7 +23,7 @@ from tui_entropy.transport.async_client import EngineProcess
 from tui_entropy.transport.plausible import contradiction
 from tui_entropy.ui.app.app import InspectorApp
 
-TOLD = hostile.texts(b"refused", b"sentence")
+MESSAGES = hostile.texts(b"refused", b"sentence")
 
 SAYS = """
 import sys, time
@@ -38,10 +38,10 @@ time.sleep(float(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("number", range(len(TOLD)))
+@pytest.mark.parametrize("number", range(len(MESSAGES)))
 async def test_no_message_of_an_engine_leaves_the_screen_waiting(number):
-    message = TOLD[number] if len(TOLD[number]) < 60_000 else TOLD[number][:60_000]
-    whole = len(message) == len(TOLD[number]) and not message.endswith(b"cut short")
+    message = MESSAGES[number] if len(MESSAGES[number]) < 60_000 else MESSAGES[number][:60_000]
+    whole = len(message) == len(MESSAGES[number]) and not message.endswith(b"cut short")
     heard, lost, unheard = [], [], []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     program = [sys.executable, "-c", SAYS, message.hex(), "60" if whole else "0"]

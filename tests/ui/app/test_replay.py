@@ -178,14 +178,14 @@ async def test_the_strip_shows_what_the_live_one_showed_of_what_was_set_and_neve
     async with live.run_test(size=(120, 36)) as pilot:
         live.take([ready, *events])
         await settled(live, pilot)
-        live.told.clear()
+        live.sent.clear()
         await pilot.press("1", "minus", "minus", "T")  # off, and then weaker
         asked = live.frame.knobs, live.frame.vectors
-        assert [type(one) for one in live.told] == [SetVector] * 3 + [SetKnobs] and asked[1][0].strength == 0.5
-        live.take(told := [SettingsPending(1, *asked)])
+        assert [type(one) for one in live.sent] == [SetVector] * 3 + [SetKnobs] and asked[1][0].strength == 0.5
+        live.take(pending := [SettingsPending(1, *asked)])
         await settled(live, pilot)
         strip = [row for row in screen_text(live).splitlines() if row.startswith(("knobs ", "vectors "))]
-    app = shown(recorded(tmp_path / "a.tui", *events, *told), first=None)
+    app = shown(recorded(tmp_path / "a.tui", *events, *pending), first=None)
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(app, pilot)
         assert (app.frame.knobs, app.frame.vectors) == asked

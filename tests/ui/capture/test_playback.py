@@ -203,12 +203,12 @@ def forest(tmp_path_factory):
 
 def test_a_branch_plays_what_it_shares_as_it_was_and_then_its_own(forest):
     playback, _ = played(forest, run=2)
-    told = []
+    frames = []
     while not playback.at_end:
         playback.step()
         log = playback.log
-        told.append((log.run_number, log.knobs.temperature, log.steps[-1].run, log.twin is not None))
-    assert told == [(1, 0.7, 1, False)] * 10 + [(1, 1.2, 1, False)] * 5 + [(2, 0.3, 2, False)] * 3 + [
+        frames.append((log.run_number, log.knobs.temperature, log.steps[-1].run, log.twin is not None))
+    assert frames == [(1, 0.7, 1, False)] * 10 + [(1, 1.2, 1, False)] * 5 + [(2, 0.3, 2, False)] * 3 + [
         (2, 0.3, 2, True)
     ] * 4 + [(2, 0.3, 2, True)]
     assert playback.length == 22 and (playback.log.state, playback.log.note) == ("ended", "stopped")

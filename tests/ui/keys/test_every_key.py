@@ -7,7 +7,7 @@ from typing import Any
 
 import made
 import pytest
-from key_presses import AT, PLACES, Effect, Seen, bring_to, pressed, screen, told, typed, vector
+from key_presses import AT, PLACES, Effect, Seen, bring_to, pressed, screen, sent, typed, vector
 
 from tui_entropy.records.commands import (
     Advance,
@@ -40,7 +40,7 @@ def seen(app: InspectorApp) -> Seen:
     focused = app.base.focused
     return Seen(
         app.frame,
-        [one for one in app.told if not isinstance(one, AskAttention)],
+        [one for one in app.sent if not isinstance(one, AskAttention)],
         app.page.called if app.page else "",
         (focused.id or "") if focused else "",
         type(app.screen).__name__,
@@ -59,7 +59,7 @@ def seen(app: InspectorApp) -> Seen:
 def turned(name: str, by: int) -> Effect:
     def holds(before: Seen, after: Seen) -> object:
         was, now = (getattr(one.frame.knobs, name) for one in (before, after))
-        return (now > was) == (by > 0) and now != was and any(isinstance(one, SetKnobs) for one in after.told)
+        return (now > was) == (by > 0) and now != was and any(isinstance(one, SetKnobs) for one in after.sent)
 
     return holds
 
@@ -109,9 +109,9 @@ def closed(before: Seen, after: Seen) -> object:
 
 NOTHING: Effect = lambda before, after: True  # noqa: E731
 ANYWHERE: dict[str, Effect] = {
-    "prompt.send": told(Write, prompt="one"),
+    "prompt.send": sent(Write, prompt="one"),
     "prompt.newline": lambda before, after: (
-        after.typed.count("\n") == before.typed.count("\n") + 1 and not after.told
+        after.typed.count("\n") == before.typed.count("\n") + 1 and not after.sent
     ),
     "prompt.older": lambda before, after: after.box == "NEW",
     "prompt.newer": lambda before, after: after.box == "NEW",
@@ -130,27 +130,27 @@ ANYWHERE: dict[str, Effect] = {
     "strip.point": typed("."),
     "strip.minus": typed("-"),
     "strip.take": lambda before, after: after.frame.knobs == before.frame.knobs,  # nothing is typed
-    "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and told(SetKnobs)(before, after),
+    "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and sent(SetKnobs)(before, after),
     "strip.leave": lambda before, after: after.focus == "stream",
     "numbers.tint": lambda before, after: after.frame.tint == made.value(before.frame, "chosen"),
     "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.charted,
     "stage.before": by("stage", -1),
     "stage.after": by("stage", 1),
-    "stage.earlier": each(by("stage", -1), told(SetKnobs)),
-    "stage.later": each(by("stage", 1), told(SetKnobs)),
-    "branches.go": each(closed, told(Go, run=1)),
+    "stage.earlier": each(by("stage", -1), sent(SetKnobs)),
+    "stage.later": each(by("stage", 1), sent(SetKnobs)),
+    "branches.go": each(closed, sent(Go, run=1)),
     "branches.diff": opened("diff"),
     "branches.name": asks("name of run 1"),
-    "branches.star": told(Label, run=1, starred=True),
-    "branches.delete": told(Label, run=1, deleted=True),
+    "branches.star": sent(Label, run=1, starred=True),
+    "branches.delete": sent(Label, run=1, deleted=True),
     "branches.hidden": toggled("hidden"),
     "diff.back": opened("branches"),
-    "lanes.run": told(SetShadow),
+    "lanes.run": sent(SetShadow),
     "lanes.hotter": lambda before, after: made.value(after.frame, "heat") > made.value(before.frame, "heat"),
     "lanes.cooler": lambda before, after: made.value(after.frame, "heat") < made.value(before.frame, "heat"),
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
-    "fan.take": each(closed, told(Branch, step=AT)),
-    "fan.same": told(SampleContinuations, same="exact"),
+    "fan.take": each(closed, sent(Branch, step=AT)),
+    "fan.same": sent(SampleContinuations, same="exact"),
     "fan.more": lambda before, after: made.value(after.frame, "request").n > made.value(before.frame, "request").n,
     "fan.fewer": lambda before, after: made.value(after.frame, "request").n < made.value(before.frame, "request").n,
     "fan.longer": lambda before, after: (
@@ -159,26 +159,26 @@ ANYWHERE: dict[str, Effect] = {
     "fan.shorter": lambda before, after: (
         made.value(after.frame, "request").tokens < made.value(before.frame, "request").tokens
     ),
-    "fan.ask": told(SampleContinuations, n=8),
+    "fan.ask": sent(SampleContinuations, n=8),
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
     "list.delete": lambda before, after: any(
-        len(getattr(one, "breakpoints", getattr(one, "texts", ()))) == 1 for one in after.told
+        len(getattr(one, "breakpoints", getattr(one, "texts", ()))) == 1 for one in after.sent
     ),
     "list.switch": lambda before, after: any(
-        isinstance(one, SetBreakpoints) and not one.breakpoints[1].enabled for one in after.told
+        isinstance(one, SetBreakpoints) and not one.breakpoints[1].enabled for one in after.sent
     ),
     "page.close": closed,
-    "pause": told(Continue),
-    "step": told(Advance, tokens=1),
-    "sentence": told(Advance, until="sentence"),
-    "line": told(Advance, until="line"),
+    "pause": sent(Continue),
+    "step": sent(Advance, tokens=1),
+    "sentence": sent(Advance, until="sentence"),
+    "line": sent(Advance, until="line"),
     "some": asks("how many"),
     "candidate.up": by("token", -1),
     "candidate.down": by("token", 1),
-    "take": told(Branch, step=AT),
-    "ban": told(Branch, step=AT),
-    "ban.on": lambda before, after: len(after.frame.knobs.banned) == 1 and told(Branch, step=AT)(before, after),
+    "take": sent(Branch, step=AT),
+    "ban": sent(Branch, step=AT),
+    "ban.on": lambda before, after: len(after.frame.knobs.banned) == 1 and sent(Branch, step=AT)(before, after),
     "force": asks("force from step"),
     "back": by("cursor", -1),
     "on": by("cursor", 1),
@@ -187,11 +187,11 @@ ANYWHERE: dict[str, Effect] = {
     "first": now("cursor", 0),
     "follow": now("following", True),
     "prompt": boxed(Purpose.NEW),
-    "again": each(told(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed + 1),
-    "same": each(told(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed),
+    "again": each(sent(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed + 1),
+    "same": each(sent(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed),
     "edit": boxed(Purpose.EDIT),
     "edit.prompt": boxed(Purpose.PROMPT),
-    "stop": told(Stop),
+    "stop": sent(Stop),
     "copy": lambda before, after: after.copied == before.copied + 1,
     "restart": lambda before, after: "the engine is up" in after.frame.notice,
     "temperature.down": turned("temperature", -1),
@@ -212,8 +212,8 @@ ANYWHERE: dict[str, Effect] = {
     "weaker": strength(-1),
     "vectors.off": lambda before, after: not any(one.on for one in after.frame.vectors),
     "policy": toggled("rebuild"),
-    "shadow": told(SetShadow),
-    "twin": each(told(Twin, step=AT), lambda before, after: after.page == ""),
+    "shadow": sent(SetShadow),
+    "twin": each(sent(Twin, step=AT), lambda before, after: after.page == ""),
     "fan": opened("fan"),
     "jump": asks("jump to which step"),
     "page.up": NOTHING,
@@ -287,7 +287,7 @@ async def test_every_key_does_what_the_table_says(place, size, one_in):
             await pilot.pause()
             after = seen(app)
             if not effect(key, place)(before, after):
-                wrong.append(f"{name} ({key.label}): {after.frame.notice or after.told}")
+                wrong.append(f"{name} ({key.label}): {after.frame.notice or after.sent}")
     assert not wrong, "\n".join(wrong)
 
 

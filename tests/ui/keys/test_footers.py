@@ -141,11 +141,11 @@ async def test_what_the_footer_of_a_watcher_offers_is_neither_refused_here_nor_b
     async with app.run_test(size=(80, 24)) as pilot:
         app.take([WATCHED, *STATES[state]])
         await settled(app, pilot)
-        app.told.clear()
+        app.sent.clear()
         places = [place for place in PLACES if place not in ("prompt", "ask")]
         refused = await refused_on(app, pilot, places if state == "paused" else places[:2], (state != "paused",))
-        told = [one for one in app.told if not isinstance(one, QUESTIONS)]
-    assert not refused and not told, "\n".join([*refused, *map(str, told)])
+        sent = [one for one in app.sent if not isinstance(one, QUESTIONS)]
+    assert not refused and not sent, "\n".join([*refused, *map(str, sent)])
 
 
 async def test_no_key_of_a_watcher_commands_the_engine_and_control_brings_all_of_them_back():
@@ -159,7 +159,7 @@ async def test_no_key_of_a_watcher_commands_the_engine_and_control_brings_all_of
                 await bring_to(app, pilot, next(place for place in PLACES if holds(key.where or place, place)))
                 await app.run_action(key.action)
                 assert key.name not in app.commanding or app.frame.notice == WATCHING, key.id
-                assert not [one for one in app.told if not isinstance(one, QUESTIONS)], key.id
+                assert not [one for one in app.sent if not isinstance(one, QUESTIONS)], key.id
         app.take([replaced(WATCHED, in_control=True)])
         await settled(app, pilot)
         assert not app.lacking & app.commanding

@@ -24,20 +24,20 @@ from tui_entropy.ui.panes.status import Status
 
 def test_each_branch_stands_under_its_parent_and_hidden_ones_only_where_they_are_asked_for():
     tree = forest(lanes.forest(), hidden=False)
-    assert [(told.started.run, guide) for told, guide in tree] == [
+    assert [(view.started.run, guide) for view, guide in tree] == [
         (1, ""), (2, "├"), (3, "│├"), (5, "│└"), (6, "└"), (7, ""),
     ]  # fmt: skip
-    assert [told.started.run for told, _ in forest(lanes.forest(), hidden=True)] == [1, 2, 3, 5, 4, 6, 7]
+    assert [view.started.run for view, _ in forest(lanes.forest(), hidden=True)] == [1, 2, 3, 5, 4, 6, 7]
 
 
 def test_a_hidden_branch_stays_where_one_of_its_own_is_shown():
     log = lanes.forest()
     log.append(Labelled(2, "", False, True))
-    assert 2 in [told.started.run for told, _ in forest(log, hidden=False)]
+    assert 2 in [view.started.run for view, _ in forest(log, hidden=False)]
 
 
 def test_parents_that_are_none_make_roots_and_no_circle():
-    log = lanes.told([made.started(run=1, parent=2), made.started(run=2, parent=1), made.started(run=3, parent=3)])
+    log = lanes.view_of([made.started(run=1, parent=2), made.started(run=2, parent=1), made.started(run=3, parent=3)])
     assert [guide for _, guide in forest(log, hidden=False)] == ["", "└", ""]
 
 
@@ -81,7 +81,7 @@ def test_of_hundreds_the_chosen_one_is_in_view_and_only_what_is_seen_is_looked_a
     log = lanes.many(300)
     looked = []
     words = "tui_entropy.ui.pages.branches._words"
-    monkeypatch.setattr(words, lambda told, parent, paint: looked.append(told) or "")
+    monkeypatch.setattr(words, lambda view, parent, paint: looked.append(view) or "")
     drawn = rows(Branches(), log, 120, 20, branch=run)
     assert any(row.startswith("▶") for row in drawn) and len(looked) <= 20
 
@@ -91,21 +91,21 @@ async def test_keys_on_the_page_of_branches_go_name_star_hide_and_compare():
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot, lanes.forest())
         await pilot.press("B", "down", "asterisk", "s", "delete", "d")
-        assert app.told == [Label(3, starred=False), Label(3, starred=False), Label(3, deleted=True)]
+        assert app.sent == [Label(3, starred=False), Label(3, starred=False), Label(3, deleted=True)]
         assert app.place == "diff"
         await pilot.press("d", "up")
         await settled(app, pilot)
         assert app.place == "branches" and made.value(app.frame, "branch") == 2
         await pilot.press("d")
         assert "run on screen" in app.frame.notice and app.place == "branches"
-        app.told.clear()
+        app.sent.clear()
         await pilot.press("down", "down", "r")
         await pilot.pause()
         await pilot.press("n", "e", "w", "enter")
-        assert app.told == [Label(5, name="new")]
+        assert app.sent == [Label(5, name="new")]
         await pilot.press("B") if app.place != "branches" else None
         await pilot.press("enter")
-        assert app.told[1:] == [Go(5)] and app.place == ""
+        assert app.sent[1:] == [Go(5)] and app.place == ""
 
 
 async def test_a_hidden_branch_is_listed_when_asked_for_and_can_be_shown_again():
@@ -119,7 +119,7 @@ async def test_a_hidden_branch_is_listed_when_asked_for_and_can_be_shown_again()
         await settled(app, pilot)
         assert "├─ 4" in screen_text(app) and made.value(app.frame, "branch") == 4
         await pilot.press("delete")
-        assert app.told == [Label(4, deleted=False)]
+        assert app.sent == [Label(4, deleted=False)]
 
 
 # --- The diff ----------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_a_diff_loses_no_text(width):
 
 
 def test_a_diff_opens_where_the_runs_part_and_scrolls_to_both_ends():
-    log = lanes.told([made.started(), *lanes.written(1, 0, 800)])
+    log = lanes.view_of([made.started(), *lanes.written(1, 0, 800)])
     for event in lanes.branch(2, 1, 500, 900, frozenset({500})):
         log.append(event)
     view = Diff()
@@ -210,10 +210,10 @@ async def test_e_opens_the_text_at_the_cursor_and_what_is_sent_is_a_branch():
         box = app.prompts.box
         assert box.text.cursor_location == (0, len(" The capital"))
         await pilot.press("enter")
-        assert app.told == [] and "nothing is changed" in app.frame.notice and app.place == "prompt"
+        assert app.sent == [] and "nothing is changed" in app.frame.notice and app.place == "prompt"
         box.text.text = "".join(app.frame.log.steps.texts[:3]) + " Spain"
         await pilot.press("enter")
-        assert app.told == [Branch(2, 3, text=" Spain", pause=True)] and app.place == ""
+        assert app.sent == [Branch(2, 3, text=" Spain", pause=True)] and app.place == ""
         await pilot.press("i")
         await pilot.pause()
         assert box.text.text == "" and "new prompt" in screen_text(app)
@@ -229,7 +229,7 @@ async def test_I_edits_the_prompt_and_a_new_one_that_was_begun_is_not_lost():
         await pilot.press("enter")
         assert "nothing is changed" in app.frame.notice
         await pilot.press("exclamation_mark", "enter")
-        (written,) = [command for command in app.told if isinstance(command, Write)]
+        (written,) = [command for command in app.sent if isinstance(command, Write)]
         assert (written.prompt, written.parent) == (f"{made.PROMPT}!", 2)
         await pilot.press("i")
         await pilot.pause()
@@ -237,7 +237,7 @@ async def test_I_edits_the_prompt_and_a_new_one_that_was_begun_is_not_lost():
 
 
 async def test_hostile_text_in_the_editor_reaches_no_terminal():
-    log = lanes.told([made.started(), made.step(0, lanes.HOSTILE.encode("utf-8", "replace"))])
+    log = lanes.view_of([made.started(), made.step(0, lanes.HOSTILE.encode("utf-8", "replace"))])
     app = up()
     async with app.run_test(size=(80, 24)) as pilot:
         await shown(pilot, log)

@@ -71,10 +71,10 @@ async def test_S_toggles_a_shadow_without_vectors_where_one_is_on():
         await shown(pilot, lanes.twins(n=10))
         app.show(vectors=(ON,))
         await pilot.press("S")
-        assert app.told == [SetShadow(Lane("no vectors", vectors=(OFF,)))]
-        app.frame.log.append(ShadowChanged(1, 10, app.told[0].lane))
+        assert app.sent == [SetShadow(Lane("no vectors", vectors=(OFF,)))]
+        app.frame.log.append(ShadowChanged(1, 10, app.sent[0].lane))
         await pilot.press("S")
-        assert app.told[1:] == [SetShadow(None)]
+        assert app.sent[1:] == [SetShadow(None)]
 
 
 async def test_a_shadow_is_shown_and_taken_away_as_it_is_set_before_a_step_tells_of_it():
@@ -94,8 +94,8 @@ async def test_a_shadow_is_shown_and_taken_away_as_it_is_set_before_a_step_tells
         app.take([Refused("two lanes are written side by side")])
         await settled(app, pilot)
         assert "no shadow runs" in screen_text(app)
-        assert [type(one) for one in app.told] == [SetShadow] * 3
-        assert [one.lane is None for one in app.told] == [False, True, False]
+        assert [type(one) for one in app.sent] == [SetShadow] * 3
+        assert [one.lane is None for one in app.sent] == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ async def test_S_asks_what_the_shadow_differs_in_where_no_vector_is_on_and_then_
         await shown(pilot, made.log(9, marks=False))
         app.show(vectors=(OFF,))
         await pilot.press("S")
-        assert app.told == [] and app.place == "lanes" and "choose what" in app.frame.notice
+        assert app.sent == [] and app.place == "lanes" and "choose what" in app.frame.notice
         await pilot.press("down", "minus", "enter")  # the first row that differs is chosen
         hot = Lane("temperature 1.2", knobs=replace(app.frame.knobs, temperature=1.2))
-        assert app.told == [SetShadow(hot)]
+        assert app.sent == [SetShadow(hot)]
         await pilot.press("escape", "S", "T", "S")
-        assert app.told[-1] == SetShadow(replace(hot, knobs=replace(app.frame.knobs, temperature=1.2)))
+        assert app.sent[-1] == SetShadow(replace(hot, knobs=replace(app.frame.knobs, temperature=1.2)))
 
 
 async def test_another_prompt_is_typed_in_the_box_and_runs_as_the_shadow():
@@ -135,7 +135,7 @@ async def test_another_prompt_is_typed_in_the_box_and_runs_as_the_shadow():
         await pilot.press("enter")
         assert "this is the prompt that the text has" in app.frame.notice
         await pilot.press("B", "e", "enter")
-        assert app.told == [SetShadow(Lane("other system prompt", prompt=made.PROMPT, system="Be"))]
+        assert app.sent == [SetShadow(Lane("other system prompt", prompt=made.PROMPT, system="Be"))]
         await pilot.press("V")
         await settled(app, pilot)
         lines = [row.lstrip("▶ ") for row in screen_text(app).splitlines()]
@@ -182,10 +182,10 @@ async def test_Y_starts_a_twin_at_the_cursor():
         await shown(pilot, made.log(30))
         app.show(vectors=(ON,))
         await pilot.press("home", "right", "Y")
-        assert app.told == [Twin(1, 1, Lane("no vectors", vectors=(OFF,)))]
+        assert app.sent == [Twin(1, 1, Lane("no vectors", vectors=(OFF,)))]
         app.show(vectors=(OFF,))
         await pilot.press("V", "down", "Y")
-        assert app.told[1:] == [Twin(1, 1, Lane("only warm", vectors=(ON,)))] and app.place == ""
+        assert app.sent[1:] == [Twin(1, 1, Lane("only warm", vectors=(ON,)))] and app.place == ""
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=str)
@@ -249,19 +249,19 @@ async def test_H_asks_for_a_fan_at_the_cursor_and_says_that_it_waits():
         await shown(pilot, made.log(20), cursor=10, following=False)
         await pilot.press("H")
         await settled(app, pilot)
-        assert app.told[:1] == [SampleContinuations(1, 10)]
+        assert app.sent[:1] == [SampleContinuations(1, 10)]
         assert "waiting for 8 draws of 16 tokens, normalised text, from before step 11" in screen_text(app)
         app.take([lanes.fan()])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "Paris" in screen_text(app)
-        app.told.clear()
+        app.sent.clear()
         await pilot.press("plus", "less_than_sign", "e")
-        assert app.told == [SampleContinuations(1, 10, 16, 8, "exact")]
+        assert app.sent == [SampleContinuations(1, 10, 16, 8, "exact")]
         app.take([Refused("no room for 16 draws: ask for fewer")])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "g asks for 16 draws of 8" in screen_text(app)
         await pilot.press("g")
-        assert app.told[1:] == [SampleContinuations(1, 10, 16, 8, "exact")]
+        assert app.sent[1:] == [SampleContinuations(1, 10, 16, 8, "exact")]
 
 
 async def test_enter_takes_a_row_as_a_branch():
@@ -269,7 +269,7 @@ async def test_enter_takes_a_row_as_a_branch():
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot, lanes.fanned(), cursor=10, following=False)
         await pilot.press("H", "down", "down", "down", "down", "enter")
-        assert app.told == [Branch(1, 10, token_ids=(103, 101, 102))] and app.place == ""
+        assert app.sent == [Branch(1, 10, token_ids=(103, 101, 102))] and app.place == ""
 
 
 def test_groups_stand_together_the_largest_first_under_an_entropy_that_is_labelled():
@@ -322,7 +322,7 @@ async def test_O_chooses_what_the_next_change_of_a_vector_does_with_the_text_bef
         await shown(pilot, made.log(9, marks=False))
         assert "keeps old keys" in screen_text(app)
         await pilot.press("1", "O", "1")
-        assert [(told.vector.on, told.rebuild) for told in app.told] == [(True, False), (False, True)]
+        assert [(command.vector.on, command.rebuild) for command in app.sent] == [(True, False), (False, True)]
         await settled(app, pilot)
         assert "reads again" in screen_text(app)
 

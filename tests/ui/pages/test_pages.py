@@ -76,7 +76,7 @@ async def test_on_a_page_keys_of_everywhere_act_and_one_page_takes_the_place_of_
         await settled(app, pilot)
         shown = screen_text(app)
         assert "step 29" in shown and "entropy nats" in shown and len(app.screen_stack) == 2
-        assert app.told == [SetKnobs(Knobs(temperature=0.8))]
+        assert app.sent == [SetKnobs(Knobs(temperature=0.8))]
         await pilot.press("i")
         await pilot.pause()
         assert app.place == "prompt" and len(app.screen_stack) == 1
@@ -230,13 +230,13 @@ async def test_a_stage_moves_in_the_chain_and_the_engine_is_asked_for_that_order
         order = list(Knobs().order)
         await pilot.press("W", "full_stop", "full_stop", "greater_than_sign")
         order[2], order[3] = order[3], order[2]
-        assert app.told == [SetKnobs(Knobs(order=tuple(order)))] and made.value(app.frame, "stage") == 3
+        assert app.sent == [SetKnobs(Knobs(order=tuple(order)))] and made.value(app.frame, "stage") == 3
         await settled(app, pilot)
         assert "order from the next token on: custom" in screen_text(app)
         await pilot.press("less_than_sign")
-        assert app.told[-1] == SetKnobs(Knobs())
+        assert app.sent[-1] == SetKnobs(Knobs())
         await pilot.press("comma", "comma", "comma", "less_than_sign")
-        assert made.value(app.frame, "stage") == 0 and len(app.told) == 2
+        assert made.value(app.frame, "stage") == 0 and len(app.sent) == 2
 
 
 async def test_up_and_down_choose_a_candidate_and_stop_at_the_ends():
@@ -269,8 +269,8 @@ def test_all_quadrants_are_named_and_the_step_under_the_cursor_is_marked_once(si
 
 @pytest.mark.parametrize("size", [(80, 22), (83, 14)])
 def test_what_is_said_of_adaptive_sampling_is_whole_and_true_of_the_step(size):
-    told = "\n".join(rows(Quadrants(), made.log(50), *size))
-    assert "A switches it on: not known to improve text." in told
+    text = "\n".join(rows(Quadrants(), made.log(50), *size))
+    assert "A switches it on: not known to improve text." in text
     asked = "\n".join(rows(Quadrants(), made.log(50), *size, knobs=Knobs(adaptive="S1")))
     assert "it acts from the next token on." in asked and "A switches it on" not in asked
 
@@ -298,7 +298,7 @@ async def test_adaptive_sampling_goes_round_and_says_what_it_is():
         await writing(app, pilot)
         for wanted in ("S1", "S3", "own", "off"):
             await pilot.press("A")
-            assert app.told[-1] == SetKnobs(Knobs(adaptive=wanted))
+            assert app.sent[-1] == SetKnobs(Knobs(adaptive=wanted))
             await settled(app, pilot)
             assert f"adaptive {wanted}:" in screen_text(app) or "adaptive sampling off" in screen_text(app)
 

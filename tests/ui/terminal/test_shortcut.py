@@ -23,7 +23,7 @@ def writing() -> tuple[InspectorApp, list[tuple[int, int, Strip]]]:
     return app, sent
 
 
-async def told(app: InspectorApp, pilot, steps: range) -> None:
+async def write_steps(app: InspectorApp, pilot, steps: range) -> None:
     for n in steps:
         app.frame.log.append(made.step(n, made.WORDS[n % len(made.WORDS)]))
     for view in app.views:
@@ -35,9 +35,9 @@ async def told(app: InspectorApp, pilot, steps: range) -> None:
 async def test_what_changed_is_sent_as_textual_would_paint_it():
     app, sent = writing()
     async with app.run_test(size=SIZE) as pilot:
-        await told(app, pilot, range(10))
+        await write_steps(app, pilot, range(10))
         sent.clear()
-        await told(app, pilot, range(10, 11))
+        await write_steps(app, pilot, range(10, 11))
         painted = app.screen._compositor.render_strips()
         newest = {(y, x): row for y, x, row in sent}
         assert newest
@@ -48,14 +48,14 @@ async def test_what_changed_is_sent_as_textual_would_paint_it():
 async def test_what_lies_over_a_pane_is_not_painted_over():
     app, sent = writing()
     async with app.run_test(size=SIZE) as pilot:
-        await told(app, pilot, range(10))
+        await write_steps(app, pilot, range(10))
         over = Static("over the lower panes")
         over.styles.dock, over.styles.layer, over.styles.height = "bottom", "above", 20
         app.screen.styles.layers = ("default", "above")
         await app.screen.mount(over)
         await pilot.pause()
         sent.clear()
-        await told(app, pilot, range(10, 20))
+        await write_steps(app, pilot, range(10, 20))
         assert sent
         assert not any(over.region.contains(x + at, y) for y, x, row in sent for at in range(row.cell_length))
 
@@ -63,11 +63,11 @@ async def test_what_lies_over_a_pane_is_not_painted_over():
 async def test_under_another_screen_nothing_is_sent():
     app, sent = writing()
     async with app.run_test(size=SIZE) as pilot:
-        await told(app, pilot, range(10))
+        await write_steps(app, pilot, range(10))
         await pilot.press("?")
         await pilot.pause()
         sent.clear()
-        await told(app, pilot, range(10, 20))
+        await write_steps(app, pilot, range(10, 20))
         assert not sent
 
 
@@ -75,11 +75,11 @@ async def test_what_a_frame_has_no_room_for_goes_with_the_next():
     app, frames = writing()[0], []
     app.shortcut = Shortcut(app, lambda rows: frames.append(list(islice(rows, 5))), app.repaints.pacer)
     async with app.run_test(size=SIZE) as pilot:
-        await told(app, pilot, range(10))
+        await write_steps(app, pilot, range(10))
         while not frames or app.shortcut._late:
             await pilot.pause(0.06)
         frames.clear()
-        await told(app, pilot, range(10, 11))
+        await write_steps(app, pilot, range(10, 11))
         while app.shortcut._late:
             await pilot.pause(0.06)
         painted = app.screen._compositor.render_strips()

@@ -94,7 +94,9 @@ class GraphForward:
         assert isinstance(cache, PreallocatedCache)
         passed = self.run(cache, ids, position, under)
         keys = {index: layer.keys for index, layer in enumerate(cache.rooms)}
-        self.attention.told(first.attention_state, position, passed.measured.clone(), keys, passed.queries.clone())
+        self.attention.record_external_pass(
+            first.attention_state, position, passed.measured.clone(), keys, passed.queries.clone()
+        )
         first.vectors[:] = passed.vectors.clone().unbind()
         return passed.logits.clone()
 

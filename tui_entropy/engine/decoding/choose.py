@@ -54,8 +54,8 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
     row = sequence.batch_index
     measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)
     if probes.graph_decoder is not None and probes.graph_decoder.choice.supports(now, sequence):
-        stages, told = probes.graph_decoder.choice.choose(logits, measures, stream, now, sequence)
-        return stages, whole(told, logits, sequence), None
+        stages, metrics = probes.graph_decoder.choice.choose(logits, measures, stream, now, sequence)
+        return stages, whole(metrics, logits, sequence), None
     logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
     if broken(logp):  # before any stage looks at it
         refuse(logits, f"at step {sequence.n_written + 1}")

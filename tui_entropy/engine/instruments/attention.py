@@ -110,7 +110,7 @@ class AttentionProbe:
         held.queries, held.measured, held.bias = {}, None, (None, None)
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
-    def told(
+    def record_external_pass(
         self,
         held: AttentionState,
         position: int,

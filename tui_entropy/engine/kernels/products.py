@@ -74,6 +74,6 @@ def _tried(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> flo
 
 def _processor() -> str:
     """Its name, where the system tells it."""
-    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as told:
-        return next((line.partition(":")[2].strip() for line in told if line.startswith("model name")), "")
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as cpuinfo:
+        return next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "")
     return ""

@@ -164,10 +164,10 @@ def _rowless(loaded: Loaded) -> tuple[int, ...]:
         for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
             forward(loaded, cache, part)
         found = probe.head_statistics().entropy
-    told = _told(loaded, ids)
+    reference = _newest_attention(loaded, ids)
     wrong = []
     for layer in layers:
-        row = told[layer]
+        row = reference[layer]
         if row is not None:
             wanted = torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1)
             gap = (found[layer, : len(wanted)].to(wanted) - wanted).abs().mean()
@@ -176,14 +176,14 @@ def _rowless(loaded: Loaded) -> tuple[int, ...]:
     return tuple(wrong)
 
 
-def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
+def _newest_attention(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
     """Per block what its attention tells of the newest query in one eager pass: (n_heads, keys), None for nothing."""
-    told: dict[nn.Module, list[Tensor]] = {}
+    attentions: dict[nn.Module, list[Tensor]] = {}
 
     def keep_row(module: nn.Module, args: Any, output: Any) -> None:
         weights = next((part for part in output[1:2] if isinstance(part, Tensor) and part.dim() == 4), None)
         if weights is not None:
-            told.setdefault(module, []).append(weights[0, :, -1].float())
+            attentions.setdefault(module, []).append(weights[0, :, -1].float())
 
     modules = loaded.architecture.attention_modules
     with ExitStack() as hooks:
@@ -192,7 +192,9 @@ def _told(loaded: Loaded, ids: Tensor) -> list[Tensor | None]:
             hooks.callback(module.register_forward_hook(keep_row).remove)
         read(loaded.model, None, ids)
     # One module may stand in several blocks.
-    return [told[module].pop(0) if module is not None and told.get(module) else None for module in modules]
+    return [
+        attentions[module].pop(0) if module is not None and attentions.get(module) else None for module in modules
+    ]
 
 
 def _text(loaded: Loaded) -> Tensor:

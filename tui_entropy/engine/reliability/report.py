@@ -151,9 +151,9 @@ def tables(report: Report) -> RenderableType:
     from rich.text import Text
 
     counts = [(verdict, sum(check.verdict == verdict for check in report.checks)) for verdict in STYLES]
-    told = ", ".join(f"{n} {verdict}" for verdict, n in counts if n)
+    summary = ", ".join(f"{n} {verdict}" for verdict, n in counts if n)
     where = f"{report.model} · {report.device} {report.dtype} · prompt of {report.n_tokens} tokens"
-    end = Text(f"{told} · {report.at}", style=STYLES[PASS if report.passed else FAIL])
+    end = Text(f"{summary} · {report.at}", style=STYLES[PASS if report.passed else FAIL])
     return Group(Text(where, style="bold"), _checks(report), _costs(report), end)
 
 

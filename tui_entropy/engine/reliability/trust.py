@@ -21,23 +21,23 @@ def trust(architecture: Architecture, card: ModelCard, report: Report | None) ->
     """Group (of TRUSTED) -> what its numbers are worth, and each of NUMBERS that is worth something else. report: of
     this model, machine and these versions."""
     groups = {group: missing(group, architecture) or judged(group, card.dtype, report) for group in TRUSTED}
-    there = {group for group, told in groups.items() if told.level != "unavailable"}
+    there = {group for group, each in groups.items() if each.level != "unavailable"}
     return groups if report is None else groups | of_numbers(report, there)
 
 
 def of_numbers(report: Report, groups: set[str]) -> dict[str, Trust]:
     """Of NUMBERS those that doctor found wrong, and those that it had no second way to. groups: that are there."""
-    told: dict[str, Trust] = {}
+    trusts: dict[str, Trust] = {}
     for name in NUMBERS:
         checks = [check for check in report.checks if name in check.proves]
         if checks and not any(check.group in groups for check in checks):
             continue
         if failed := [check for check in checks if check.verdict == FAIL]:
-            told[name] = Trust("approximate", f"doctor found {off(failed[0])} on {report.at}")
+            trusts[name] = Trust("approximate", f"doctor found {off(failed[0])} on {report.at}")
         elif not any(check.verdict == PASS for check in checks):
             why = checks[0].skipped if checks else "doctor had no second way to it"
-            told[name] = Trust("unchecked", f"no check: {why}")
-    return told
+            trusts[name] = Trust("unchecked", f"no check: {why}")
+    return trusts
 
 
 def missing(group: str, architecture: Architecture) -> Trust | None:
@@ -62,10 +62,10 @@ def judged(group: str, dtype: str, report: Report | None) -> Trust:
     passed = [check for check in checks if check.verdict == PASS]
     if not passed or report is None:
         return Trust(level, f"{rounded}{UNPROVEN}")
-    told = max(passed, key=lambda check: (check.name == IN_DTYPE, (check.worst or 0) / (check.bound or 1)))
-    gap = f"off by at most {told.worst:.2g} {told.unit}" if told.worst else "without a difference"
+    nearest = max(passed, key=lambda check: (check.name == IN_DTYPE, (check.worst or 0) / (check.bound or 1)))
+    gap = f"off by at most {nearest.worst:.2g} {nearest.unit}" if nearest.worst else "without a difference"
     noted = "".join(f"; {check.note}" for check in checks if check.verdict == NOTED)
-    return Trust(level, f"{rounded}proven on this machine on {report.at}: {told.name} {gap}{noted}")
+    return Trust(level, f"{rounded}proven on this machine on {report.at}: {nearest.name} {gap}{noted}")
 
 
 def off(check: Check) -> str:

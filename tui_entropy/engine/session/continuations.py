@@ -138,8 +138,10 @@ def written(loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int
             probable.append(logp[token])
             finals.append(chained.final_logp[token])
         newest = torch.stack(drawn)
-        told = torch.stack([newest.double(), *(torch.stack(part).double() for part in (probable, finals))]).tolist()
-        for nth, (token_id, logprob, final) in enumerate(zip(*told, strict=True)):
+        numbers = torch.stack(
+            [newest.double(), *(torch.stack(part).double() for part in (probable, finals))]
+        ).tolist()
+        for nth, (token_id, logprob, final) in enumerate(zip(*numbers, strict=True)):
             token_ids, total, ended = rows[nth]
             if ended:
                 continue
@@ -165,12 +167,12 @@ def group_continuations(
     groups = Counter(keys).most_common()
     place = {key: nth for nth, (key, _) in enumerate(groups)}
     shares = [count / len(rows) for _, count in groups]
-    told = tuple(
+    continuations = tuple(
         Continuation(text, tuple(row.token_ids), row.logprob, row.ended, place[key])
         for text, row, key in zip(texts, rows, keys, strict=True)
     )
     entropy = max(-sum(share * math.log(share) for share in shares), 0.0)
-    return SampledContinuations(ask.run, ask.step, told, ask.tokens, ask.same, entropy, seconds)
+    return SampledContinuations(ask.run, ask.step, continuations, ask.tokens, ask.same, entropy, seconds)
 
 
 def normalised(text: str) -> str:

@@ -132,7 +132,7 @@ class EngineLink(Actions[EngineHost]):
         from tui_entropy.trace.lazy_steps import LazySteps
 
         log = self.app.frame.log
-        shown = {told.started.run for told in (log.run, log.twin) if told}
+        shown = {view.started.run for view in (log.run, log.twin) if view}
         left = (self._at_hand - shown) & log.runs.keys()
         if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
             for run in left:

@@ -57,7 +57,12 @@ class ReplayApp(Viewer):
         """Show the playback as it is now."""
         log = self.playback.log
         self.show(
-            log=log, knobs=log.set_knobs, vectors=log.set_vectors, played=self._told(), place=self.place, **changes
+            log=log,
+            knobs=log.set_knobs,
+            vectors=log.set_vectors,
+            played=self._played_text(),
+            place=self.place,
+            **changes,
         )
 
     def schedule(self) -> None:
@@ -75,7 +80,7 @@ class ReplayApp(Viewer):
             self.say(self.playback.log.refusal)
         self.schedule()
 
-    def _told(self) -> str:
+    def _played_text(self) -> str:
         playback = self.playback
         runs = playback.trace.runs
         which = f" run {playback.run} of {len(runs)}" if len(runs) > 1 else ""

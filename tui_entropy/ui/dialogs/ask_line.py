@@ -68,15 +68,15 @@ class Ask(View, can_focus=True):
         for at, glyph in enumerate(glyphs[first:], first):
             parts.append((glyph, paint.cursor if at == self.caret else paint.base))
         sentence, at_fault = self.remark
-        told = (visible(paint.ours(sentence), paint.ascii, True), paint.dim if at_fault is None else paint.warning)
+        remark = (visible(paint.ours(sentence), paint.ascii, True), paint.dim if at_fault is None else paint.warning)
         before = cells(question) + 1
         if at_fault is None:
-            rows = [parts, [(" " * before, paint.base), told]]
+            rows = [parts, [(" " * before, paint.base), remark]]
         else:
             before += cells("".join(glyphs[first : max(at_fault, first)]))
             caret = [(" " * min(before, width - 1), paint.base), ("^ ", paint.warning)]
-            beside = before + 2 + cells(told[0]) <= width
-            rows = [parts, [*caret, told]] if beside else [parts, caret, [told]]
+            beside = before + 2 + cells(remark[0]) <= width
+            rows = [parts, [*caret, remark]] if beside else [parts, caret, [remark]]
         return [paint.row(row, width) for row in rows][:height]
 
     # --- Editing ---------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ class Band:
         return self.first <= index and (self.last is None or index < self.last)
 
 
-def bands(told: RunView) -> list[Band]:
+def bands(run: RunView) -> list[Band]:
     """In the order they began. Another strength, or another reading, begins another one."""
     found: list[Band] = []
     on: dict[str, tuple[Band, object]] = {}
-    for change in told.vector_changes:
+    for change in run.vector_changes:
         for vector in change.vectors:
             band, was = on.get(vector.name, (None, None))
             if band is not None and (vector != was or change.rebuilt):
@@ -46,13 +46,13 @@ def bands(told: RunView) -> list[Band]:
 def forks(log: SessionView) -> list[Mark]:
     """Where branches leave the run that is looked at."""
     leaving: dict[int, list[str]] = {}
-    for told in log.runs.values():
-        began = told.started
+    for run in log.runs.values():
+        began = run.started
         if (
             log.run_number
             and began.parent == log.run_number
-            and not told.deleted
-            and told.steps
+            and not run.deleted
+            and run.steps
             and began.twin_of is None
         ):
             leaving.setdefault(began.shared, []).append(str(began.run))

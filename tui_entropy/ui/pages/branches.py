@@ -34,7 +34,7 @@ class Branches(View):
         paint, log = frame.paint, frame.log
         hidden = frame.of(BranchesState).hidden
         tree = forest(log, hidden)
-        gone = sum(told.deleted for told in log.runs.values())
+        gone = sum(run.deleted for run in log.runs.values())
         counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
         counts += [f"{gone} hidden{', shown dim' * hidden}"] if gone else []
         on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run_number} is on screen", paint.dim)]
@@ -45,13 +45,13 @@ class Branches(View):
         here = chosen(frame)
         foot = [paint.row(line, width) for line in _about(frame, log.runs[here])]
         room = max(height - 2 - len(foot), 1)
-        at = next((n for n, (told, _) in enumerate(tree) if told.started.run == here), 0)
+        at = next((n for n, (run, _) in enumerate(tree) if run.started.run == here), 0)
         first = min(max(at - room // 2, 0), max(len(tree) - room, 0))
-        rows = [_row(frame, told, guide, width) for told, guide in tree[first : first + room]]
+        rows = [_row(frame, run, guide, width) for run, guide in tree[first : first + room]]
         return [heading, _titles(paint, width), *rows, *foot][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        runs = [told.started.run for told, _ in forest(frame.log, frame.of(BranchesState).hidden)]
+        runs = [run.started.run for run, _ in forest(frame.log, frame.of(BranchesState).hidden)]
         if not runs:
             return {}
         here = chosen(frame)
@@ -65,8 +65,8 @@ def forest(log: SessionView, hidden: bool) -> list[tuple[RunView, str]]:
     hidden: with those that were deleted. They stay anyway where a branch of theirs is shown.
     """
     parents: dict[int, int | None] = {}
-    for run, told in log.runs.items():  # a parent began before, or it is none
-        parent = told.started.parent if told.started.parent is not None else told.started.twin_of
+    for run, view in log.runs.items():  # a parent began before, or it is none
+        parent = view.started.parent if view.started.parent is not None else view.started.twin_of
         parents[run] = parent if parent in parents else None
     kept: set[int | None] = set()
     below: dict[int | None, list[int]] = {}
@@ -104,90 +104,90 @@ def _state_cells(width: int) -> int:
     return 13 if width >= 100 else 1
 
 
-def _row(frame: Frame, told: RunView, guide: str, width: int) -> Strip:
+def _row(frame: Frame, run: RunView, guide: str, width: int) -> Strip:
     paint, log = frame.paint, frame.log
-    run, parent = told.started.run, _parent(log, told)
+    number, parent = run.started.run, _parent(log, run)
     tree, parts, settings, words = _columns(width)
-    ink = paint.dim if told.deleted else paint.selected if run == chosen(frame) else paint.base
-    star = ("*" if paint.ascii else "★") if told.starred else ""
-    guides, state = _guides(guide, paint), _state(log, told, paint)
+    ink = paint.dim if run.deleted else paint.selected if number == chosen(frame) else paint.base
+    star = ("*" if paint.ascii else "★") if run.starred else ""
+    guides, state = _guides(guide, paint), _state(log, run, paint)
     state = fitted(state, _state_cells(width), paint.ascii) if width >= 100 else state[:1]
-    name = f"{run}{star} {visible(told.name, paint.ascii, True)}".rstrip()
+    name = f"{number}{star} {visible(run.name, paint.ascii, True)}".rstrip()
     name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
     row: list[Part] = [
-        (paint.drawn if run == chosen(frame) else " ", paint.accent),
-        (paint.diamond if told is log.run else " ", paint.good),
+        (paint.drawn if number == chosen(frame) else " ", paint.accent),
+        (paint.diamond if run is log.run else " ", paint.good),
         (guides, paint.rule),
         (name, ink),
         (" " * (tree - cells(guides) - cells(name)), paint.base),
-        (f" {fitted(_parts(told, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
-        (f"{len(told.steps):>6} ", paint.number),
-        (f"{state} ", paint.good if told is log.run else paint.dim),
+        (f" {fitted(_parts(run, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
+        (f"{len(run.steps):>6} ", paint.number),
+        (f"{state} ", paint.good if run is log.run else paint.dim),
     ]
     if settings:
-        said = ", ".join(changes(told, parent)) if parent else ""
+        said = ", ".join(changes(run, parent)) if parent else ""
         row.append((f"{fitted(_safe(said, paint), settings, paint.ascii)} ", paint.mark))
-    return paint.row([*row, (fitted(_words(told, parent, paint), words, paint.ascii), paint.dim)], width)
+    return paint.row([*row, (fitted(_words(run, parent, paint), words, paint.ascii), paint.dim)], width)
 
 
-def _about(frame: Frame, told: RunView) -> Iterator[list[Part]]:
+def _about(frame: Frame, run: RunView) -> Iterator[list[Part]]:
     """All that the row of the chosen run may have had to cut."""
-    paint, parent = frame.paint, _parent(frame.log, told)
-    began = told.started
-    said = f"run {began.run}, {_state(frame.log, told, paint)[2:]}"
+    paint, parent = frame.paint, _parent(frame.log, run)
+    began = run.started
+    said = f"run {began.run}, {_state(frame.log, run, paint)[2:]}"
     if began.twin_of is not None:
         said += f", twin of run {began.twin_of}"
     if parent:
-        said += f", {_parts(told, parent, paint)}"
+        said += f", {_parts(run, parent, paint)}"
         if began.how:
             said += f"{paint.between}what is shared was {_safe(began.how, paint)}"
     yield []
     yield [
         (said, paint.title),
-        (f"{paint.between}{_safe(', '.join(changes(told, parent)) or 'set as its parent', paint)}", paint.mark)
+        (f"{paint.between}{_safe(', '.join(changes(run, parent)) or 'set as its parent', paint)}", paint.mark)
         if parent
         else (f"{paint.between}prompt: {visible(began.prompt, paint.ascii, True)}", paint.dim),
     ]
-    yield [("goes on with: ", paint.dim), (_words(told, parent, paint) or "nothing yet", paint.base)]
+    yield [("goes on with: ", paint.dim), (_words(run, parent, paint) or "nothing yet", paint.base)]
     memory, rewinds = frame.log.memory, _safe(frame.log.rewinds, paint)
     if memory and memory.bound:
         said = f"{in_bytes(memory.kept)} of at most {in_bytes(memory.bound)} kept, so that little is read again"
         yield [(f"{said}{paint.between}goes back {rewinds}" if rewinds else said, paint.dim)]
 
 
-def _parent(log: SessionView, told: RunView) -> RunView | None:
-    began = told.started
+def _parent(log: SessionView, run: RunView) -> RunView | None:
+    began = run.started
     parent = began.parent if began.parent is not None else began.twin_of
     return log.runs.get(parent) if parent is not None and parent != began.run else None
 
 
-def _parts(told: RunView, parent: RunView | None, paint: Paint) -> str:
+def _parts(run: RunView, parent: RunView | None, paint: Paint) -> str:
     """Where it leaves its parent, and what it took instead."""
     if parent is None:
         return ""
-    if told.started.pieces != parent.started.pieces:
+    if run.started.pieces != parent.started.pieces:
         return "another prompt"
-    at = parting(told, parent)
+    at = parting(run, parent)
     if at is None:
-        return f"step {told.started.shared + 1}, the same so far"
+        return f"step {run.started.shared + 1}, the same so far"
     mine, theirs = (
-        visible_token(step.token_id, step.data, paint.ascii) for step in (told.steps[at], parent.steps[at])
+        visible_token(step.token_id, step.data, paint.ascii) for step in (run.steps[at], parent.steps[at])
     )
     return f"step {at + 1} {fitted(mine, min(cells(mine), 12))} for {theirs}"
 
 
-def _words(told: RunView, parent: RunView | None, paint: Paint) -> str:
-    at = told.started.shared
-    if parent and (parted := parting(told, parent)) is not None:
+def _words(run: RunView, parent: RunView | None, paint: Paint) -> str:
+    at = run.started.shared
+    if parent and (parted := parting(run, parent)) is not None:
         at = parted
-    return visible("".join(told.steps.texts[at : at + WORDS]).strip(), paint.ascii, True)
+    return visible("".join(run.steps.texts[at : at + WORDS]).strip(), paint.ascii, True)
 
 
-def _state(log: SessionView, told: RunView, paint: Paint) -> str:
-    if told is log.run or told is log.twin:
+def _state(log: SessionView, run: RunView, paint: Paint) -> str:
+    if run is log.run or run is log.twin:
         state, note = log.state, log.note if log.state == "ended" else ""
     else:
-        state, note = ("ended", told.ended) if told.ended is not None else ("paused", "")
+        state, note = ("ended", run.ended) if run.ended is not None else ("paused", "")
     glyph = (STATES_ASCII if paint.ascii else STATES).get(state, "?")
     return f"{glyph} {visible(note or state, paint.ascii, True)}"
 

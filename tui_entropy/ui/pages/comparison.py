@@ -35,9 +35,9 @@ class Lanes(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
         head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
-        told = [line for whole in _told(frame, width) for line in wrapped(whole, width)]
+        summary = [line for whole in _summary(frame, width) for line in wrapped(whole, width)]
         listed = _choices(frame, max(height // 3, 1))
-        lines = [[(_what(frame), paint.dim)], *listed, [], *told, []]
+        lines = [[(_what(frame), paint.dim)], *listed, [], *summary, []]
         room = height - len(head) - len(lines)
         return [*head, *(paint.row(line, width) for line in [*lines, *_table(frame, width, room)])][:height]
 
@@ -52,8 +52,8 @@ def _what(frame: Frame) -> str:
 
 def _running(frame: Frame) -> list[Part]:
     """The shadow that is set, and how it runs or from when on."""
-    paint, told, wanted = frame.paint, frame.log.run, shadow_set(frame)
-    how = told.shadow_how if wanted == told.shadow else "from the next token on"
+    paint, run, wanted = frame.paint, frame.log.run, shadow_set(frame)
+    how = run.shadow_how if wanted == run.shadow else "from the next token on"
     said = f", {visible(how, paint.ascii, True)}" if how else ""
     if wanted is None:
         return [(f"no shadow{' runs' * (not how)}{said}", paint.dim)]
@@ -79,7 +79,7 @@ def _choices(frame: Frame, room: int) -> list[list[Part]]:
     return lines
 
 
-def _told(frame: Frame, width: int) -> Iterator[list[Part]]:
+def _summary(frame: Frame, width: int) -> Iterator[list[Part]]:
     """What it costs, and what it comes to over the text."""
     paint = frame.paint
     known = [value for value in frame.log.steps.values(KL) if value is not None]

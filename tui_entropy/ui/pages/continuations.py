@@ -42,7 +42,7 @@ class Fan(View):
         paint, fan, state = frame.paint, frame.log.fan, frame.of(FanState)
         asked, awaited = state.request, state.awaited
         place = f"before step {asked.step + 1}"
-        waiting = awaited and f"waiting for {_told(awaited)}, from before step {awaited.step + 1}"
+        waiting = awaited and f"waiting for {_request(awaited)}, from before step {awaited.step + 1}"
         if fan is None or (fan.run, fan.index) != (asked.run, asked.step):
             heading = self.heading(frame, "fan", [place] if asked.run else [], width)
             return [heading, *paint.hint(waiting or NEVER, width)][:height]
@@ -52,7 +52,7 @@ class Fan(View):
         if waiting:
             rows.append(paint.row([(waiting, paint.warning)], width))
         elif (asked.n, asked.tokens) != (len(fan.rows), fan.tokens) and acts(frame, "fan.ask"):
-            rows.append(paint.row([(f"g asks for {_told(asked)}", paint.warning)], width))
+            rows.append(paint.row([(f"g asks for {_request(asked)}", paint.warning)], width))
         title = f"  group {'share':>{SHARE - 6}} {'log p / token':>{NUMBER}} {frame.unit}  text"
         rows.append(paint.row([(f"{title}, {paint.diamond} where it ends", paint.dim)], width))
         about = _about(frame, in_order(fan), width)
@@ -69,7 +69,7 @@ class Fan(View):
         return {"row": min(max(min(frame.row, last) + by, 0), max(last, 0))}
 
 
-def _told(ask: SampleContinuations) -> str:
+def _request(ask: SampleContinuations) -> str:
     return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
 
 

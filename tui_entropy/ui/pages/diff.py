@@ -129,13 +129,13 @@ def _sizes(frame: Frame, one: RunView, other: RunView) -> Iterator[str | list[Pa
         yield [("their prompts differ", frame.paint.mark)]
 
 
-def _there(frame: Frame, told: RunView, against: RunView, at: int) -> list[Part]:
+def _there(frame: Frame, run: RunView, against: RunView, at: int) -> list[Part]:
     """What one run thought of both tokens where they part."""
     paint = frame.paint
-    line: list[Part] = [(f"step {at + 1} in run {told.started.run}: ", paint.dim)]
-    if at >= len(told.steps):
+    line: list[Part] = [(f"step {at + 1} in run {run.started.run}: ", paint.dim)]
+    if at >= len(run.steps):
         return [*line, ("nothing is written there yet", paint.dim)]
-    step = told.steps[at]
+    step = run.steps[at]
     line += [(f"{paint.drawn} {_token(frame, step)}", paint.accent), *_odds(frame, step, step)]
     if at < len(against.steps) and against.steps[at].token_id != step.token_id:
         theirs = against.steps[at]
@@ -163,8 +163,8 @@ def _odds(frame: Frame, step: Step, token: Step) -> list[Part]:
 def _titles(frame: Frame, one: RunView, other: RunView, width: int) -> list[Part]:
     paint = frame.paint
     names = [
-        f"run {told.started.run} {visible(told.name, paint.ascii, True)} {before}only here{after}"
-        for told, (before, after) in zip((one, other), (MARKS[GONE], MARKS[NEW]), strict=True)
+        f"run {run.started.run} {visible(run.name, paint.ascii, True)} {before}only here{after}"
+        for run, (before, after) in zip((one, other), (MARKS[GONE], MARKS[NEW]), strict=True)
     ]
     if width < SIDE_BY_SIDE:
         return [(names[0], paint.error), (paint.between, paint.dim), (names[1], paint.good)]

@@ -36,8 +36,8 @@ def drawable(color: str, instead: str) -> ColorMode:
 def settle_size() -> None:
     """Leave the size to the terminal where the environment has one that no terminal has."""
     for name in ("COLUMNS", "LINES"):
-        told = os.environ.get(name, "0")
-        if not re.fullmatch(r"\d{1,4}", told) or int(told) > LONGEST_SIDE:
+        cells = os.environ.get(name, "0")
+        if not re.fullmatch(r"\d{1,4}", cells) or int(cells) > LONGEST_SIDE:
             del os.environ[name]
 
 

@@ -41,7 +41,7 @@ class Pacer:
         self._held_until = -math.inf
         self._unanswered = 0
         self._sent: deque[tuple[float, int, bool]] = deque()
-        self._told, self._told_at = "", -math.inf
+        self._text, self._text_at = "", -math.inf
 
     @property
     def patience(self) -> float:
@@ -98,11 +98,11 @@ class Pacer:
     def gauge(self) -> str:
         """How the link does, for a person; made anew once a second."""
         now = self._clock()
-        if now - self._told_at >= 1.0 and self.round_trip is not None:
+        if now - self._text_at >= 1.0 and self.round_trip is not None:
             frames, kib = self.rates
-            self._told_at = now
-            self._told = f"link {1000 * self.round_trip:.0f} ms {frames:.0f} frames/s {kib:.1f} KiB/s"
-        return self._told
+            self._text_at = now
+            self._text = f"link {1000 * self.round_trip:.0f} ms {frames:.0f} frames/s {kib:.1f} KiB/s"
+        return self._text
 
     @property
     def rates(self) -> tuple[float, float]:

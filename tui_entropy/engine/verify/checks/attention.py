@@ -104,14 +104,16 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
     }
     if not modules:
         return NO_ATTENTION
-    told: dict[nn.Module, Tensor | None] = {}
+    attentions: dict[nn.Module, Tensor | None] = {}
 
     def keep(module: nn.Module, inputs: object, output: tuple[Tensor, Tensor | None]) -> None:
-        told[module] = output[1]
+        attentions[module] = output[1]
 
     with eager(loaded.architecture.decoder), ExitStack() as hooks:
         for module in modules.values():
             hooks.callback(module.register_forward_hook(keep).remove)
         read(loaded.model, ids)
-    maps = {index: weights[0].cpu().double() for index, m in modules.items() if (weights := told.get(m)) is not None}
+    maps = {
+        index: weights[0].cpu().double() for index, m in modules.items() if (weights := attentions.get(m)) is not None
+    }
     return maps if len(maps) == len(modules) else "the model's eager attention tells no weights"

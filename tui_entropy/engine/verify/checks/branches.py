@@ -27,7 +27,7 @@ BEFORE, STEP, AFTER = 5, 2, 3
 """Steps of the first run, the one before which others begin, and steps that are written then in each."""
 KEPT_BYTES = 1 << 28
 """Of keys and values of runs that were left."""
-Told = tuple[Step, Floats]
+StepAndLogits = tuple[Step, Floats]
 """A step and the (vocab,) logits that it was chosen from."""
 
 
@@ -55,8 +55,8 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     prompt = [
         piece.token_id for event in events if isinstance(event, Started) and event.run == 1 for piece in event.pieces
     ]
-    for run, told in enumerate((first, forced, barred), 1):
-        compare(loaded, prompt, told, run, knobs, tally)
+    for run, steps in enumerate((first, forced, barred), 1):
+        compare(loaded, prompt, steps, run, knobs, tally)
     tally.row("first tokens of branches", "sampling", "forced and banned, as asked for", "tokens", ["branch.tokens"])
     tally.add("first tokens of branches", float(forced[STEP][0].token_id != second), 0.0)
     still = [one.token_id for one in barred[STEP][0].candidates if one.final_prob > 0]
@@ -64,9 +64,9 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield from tally.checks()
 
 
-def written(session: Session, n: int) -> list[Told]:
+def written(session: Session, n: int) -> list[StepAndLogits]:
     """That many more steps of the run that is written."""
-    told = []
+    steps = []
     for _ in range(n):
         session.look_ahead(read_all=True)
         assert (
@@ -74,19 +74,19 @@ def written(session: Session, n: int) -> list[Told]:
             and session.state.sequence is not None
             and session.state.sequence.logits is not None
         )
-        told.append((session.state.proposed, session.state.sequence.logits.cpu().double().numpy()))
+        steps.append((session.state.proposed, session.state.sequence.logits.cpu().double().numpy()))
         session.advance()
-    return told
+    return steps
 
 
 def compare(
-    loaded: Loaded, prompt: Sequence[int], told: Sequence[Told], run: int, knobs: Knobs, tally: Tally
+    loaded: Loaded, prompt: Sequence[int], steps: Sequence[StepAndLogits], run: int, knobs: Knobs, tally: Tally
 ) -> None:
-    text = torch.tensor([*prompt, *(step.token_id for step, _ in told)], device=loaded.model.device)
+    text = torch.tensor([*prompt, *(step.token_id for step, _ in steps)], device=loaded.model.device)
     logits = plain(loaded, text).logits.double().numpy()
     bound = allowed(loaded.model.dtype, float(abs(logits).max()))
     mu, surprisals = 2 * knobs.mirostat_tau, []
-    for index, (step, found) in enumerate(told):
+    for index, (step, found) in enumerate(steps):
         tally.add("logits of branches", gap(found, logits[len(prompt) + index - 1]), bound)
         its_run = run if index >= STEP else 1  # what they share was written in the first
         places = step.run, step.index, step.position

@@ -80,11 +80,11 @@ def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             "agreement": 0.1, "interaction": 2.0,
         }  # fmt: skip
         knobs = replace(base, adaptive=variant)
-        told = entropix_sampler.decide(knobs, nats, recent, may_ask=False)
+        decision = entropix_sampler.decide(knobs, nats, recent, may_ask=False)
         quadrant, wanted = entropix.decision(knobs, nats, before)
-        tally.share("adaptive samplers", told.quadrant == quadrant, True, 0.0)
+        tally.share("adaptive samplers", decision.quadrant == quadrant, True, 0.0)
         for name, value in wanted.items():
-            tally.share("adaptive samplers", float(getattr(told.knobs, name)), float(value), 1e-9)
+            tally.share("adaptive samplers", float(getattr(decision.knobs, name)), float(value), 1e-9)
     asked(loaded, read(loaded.model, ids)[-1], ids, tally)
     yield from tally.checks()
 
@@ -123,7 +123,7 @@ def long_texts(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         entropy, surprisal = 3 + 2 * math.sin(at * 0.7) + at * 0.004, 2 + 1.5 * math.cos(at * 1.3) + at * 0.01
         attention = 0.4 + 0.2 * math.sin(at * 0.31)
         norms = [100 + 5 * math.sin(at * (block + 1)) + 90 * (at % 37 == block) for block in range(3)]
-        told = recent.evaluate(entropy, 1.0, surprisal, attention, norms)
+        stats = recent.evaluate(entropy, 1.0, surprisal, attention, norms)
         recent.commit()
         before.append((entropy, surprisal, attention, norms))
         if at not in JUDGED and at % 37 > 2:
@@ -132,7 +132,7 @@ def long_texts(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         scores = history.z(entropies[:-1], entropy), history.z(attentions[:-1], attention)
         wanted = (*scores, history.perplexity(surprisals), history.window_perplexity(surprisals))
         for name, value in zip(numbers, wanted, strict=True):
-            tally.share("long text", getattr(told, name), value, 1e-9 * max(abs(value or 0.0), 1.0))
-        tally.share("long text", told.state == history.state(*scores, at, True), True, 0.0)
-        tally.share("long text", told.strays == history.strays(every_norm[:-1], norms), True, 0.0)
+            tally.share("long text", getattr(stats, name), value, 1e-9 * max(abs(value or 0.0), 1.0))
+        tally.share("long text", stats.state == history.state(*scores, at, True), True, 0.0)
+        tally.share("long text", stats.strays == history.strays(every_norm[:-1], norms), True, 0.0)
     yield from tally.checks()

@@ -105,10 +105,10 @@ def rows(tally: Tally) -> None:
     )
     of_passes = "logits of a shadow", "shadow", *OF_LANES, "fan", "draws of a fan"
     tally.rests_on |= dict.fromkeys(of_passes, PLAIN_PASS)
-    told = "groups and their entropy, against texts compared word by word"
+    compared = "groups and their entropy, against texts compared word by word"
     took = "beyond what as many passes of the model took at least, or the whole answer"
     tally.row("seconds, fan", "logits", took, "s", ["fanned.seconds"])
-    tally.row("groups of a fan", "logits", told, "nats", ["fan.group", "fan.text", "fan.ended", *FANNED])
+    tally.row("groups of a fan", "logits", compared, "nats", ["fan.group", "fan.text", "fan.ended", *FANNED])
 
 
 def compare(
@@ -127,7 +127,7 @@ def compare(
     if shadow is None:
         tally.add("shadow", math.inf, 1.0)
         return
-    logits = [told.logits[step.position - 1].double().numpy() for told in (own, other)]
+    logits = [each.logits[step.position - 1].double().numpy() for each in (own, other)]
     size = max(float(np.abs(row).max()) for row in logits)
     tally.add("logits of a shadow", gap(compare, logits[1]), allowed(dtype, size))
     p, q = (belief.log_softmax(row) for row in logits)
@@ -194,7 +194,7 @@ def compare_fan(
                 tally.add("draws of a fan", float(token not in may), 0.0)
         decoded = b"".join(loaded.codec.token_bytes(token) for token in row.token_ids if token not in knobs.banned)
         texts.append(decoded.decode("utf-8", "replace"))
-    words = [" ".join(_words(told)) for told in texts]
+    words = [" ".join(_words(text)) for text in texts]
     sizes = sorted(Counter(words).values(), reverse=True)
     shares = np.array(sizes) / len(words)
     tally.add("groups of a fan", gap(sampled.entropy, float(-(shares * np.log(shares)).sum())), 1e-9)
@@ -202,7 +202,7 @@ def compare_fan(
     tally.add("groups of a fan", float(any(row.ended for row in sampled.rows)), 0.0)
     asked = sampled.run, sampled.index, sampled.tokens, sampled.same
     tally.add("groups of a fan", float(asked != (FAN.run, FAN.step, FAN.tokens, FAN.same)), 0.0)
-    together = {(row.group, told) for row, told in zip(sampled.rows, words, strict=True)}
+    together = {(row.group, text) for row, text in zip(sampled.rows, words, strict=True)}
     tally.add("groups of a fan", float(len(together) != len(sizes)), 0.0)
     by_size = sorted(Counter(row.group for row in sampled.rows).items())  # the largest group is called 0
     tally.add("groups of a fan", float(by_size != list(enumerate(sizes))), 0.0)

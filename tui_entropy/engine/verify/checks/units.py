@@ -12,7 +12,7 @@ from tui_entropy.engine.verify.checks.lanes import OF_LANES
 from tui_entropy.engine.verify.checks.steps import WAYS
 from tui_entropy.metrics.standard import BY_NAME, SERIES
 
-TOLD = {
+UNIT_NAMES = {
     "nats": ("nats", "bits", "_nats"),
     "nats²": ("nats²", "bits²", "_nats2"),
     "logits": ("logits", "logits", "_logits"),
@@ -32,7 +32,7 @@ def units(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     known |= {name: "nats" if power else "tokens" for name, power in OF_LANES.items()} | dict.fromkeys(OF_TIME, "s")
     wrong = 0
     for series in SERIES:
-        in_nats, in_bits, ending = TOLD.get(known.get(series.name, "none is known"), NONE)
+        in_nats, in_bits, ending = UNIT_NAMES.get(known.get(series.name, "none is known"), NONE)
         called = series.unit(bits=False), series.unit(bits=True), _ending(series.column)
         wrong += series.name not in known or called != (in_nats, in_bits, ending)
     against = "names on screen and in files, against the unit of each second way"
@@ -42,4 +42,4 @@ def units(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def _ending(column: str) -> str:
     """Of the name of a column."""
-    return next((ending for _, _, ending in TOLD.values() if ending and column.endswith(ending)), "")
+    return next((ending for _, _, ending in UNIT_NAMES.values() if ending and column.endswith(ending)), "")

@@ -102,14 +102,14 @@ def steered(
             session.set_vector(Vector(path.stem, str(path), strength=strength, on=True, first=first, last=last))
         ends = tuple(sorted(loaded.codec.eos_ids))
         session.begin(Write(PROMPT, None, False, N_WRITTEN, replace(OFF, banned=ends), score_prompt=False))
-        told = []
+        step_logits = []
         for _ in range(N_WRITTEN):
             session.look_ahead(read_all=True)
             assert session.state.sequence is not None and session.state.sequence.logits is not None
-            told.append(session.state.sequence.logits.cpu())
+            step_logits.append(session.state.sequence.logits.cpu())
             ids = session.state.sequence.ids.clone()
             session.advance()
-    found = torch.stack(told)
+    found = torch.stack(step_logits)
     offsets = {number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in wanted.items()}
     logits, unmoved = (plain(loaded, ids, under).logits[-N_WRITTEN:] for under in (offsets, None))
     bound = allowed(loaded.model.dtype, float(logits.abs().max()))

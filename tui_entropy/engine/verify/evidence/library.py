@@ -57,7 +57,7 @@ def library(loaded: Loaded, ids: Tensor) -> Library:
     except Exception as error:  # of whatever model, whose code is anybody's
         return Library(tuple(_unchecked(name, error) for name in COMPARED))
     bound = allowed(model.dtype, max(float(logits.abs().max()) for logits in (found, decoded, whole)))
-    passes = told_apart(PASSES, found, {"generate": decoded, ONE_PASS: whole}, bound)
+    passes = compare_ways(PASSES, found, {"generate": decoded, ONE_PASS: whole}, bound)
     try:
         attentions = by_both_attentions(loaded, text, found, decoded, bound)
     except Exception as error:  # likewise
@@ -76,10 +76,10 @@ def by_both_attentions(
         return _skipped(ATTENTIONS, "transformers has one attention for it"), None
     other = "sdpa attention" if attention == "eager" else EAGER
     turned = by_generate(twin(loaded.model, other.split()[0]), text)
-    return told_apart(ATTENTIONS, found, {f"{attention} attention": decoded, other: turned}, bound)
+    return compare_ways(ATTENTIONS, found, {f"{attention} attention": decoded, other: turned}, bound)
 
 
-def told_apart(name: str, found: Tensor, ways: dict[str, Tensor], bound: float) -> tuple[Check, str | None]:
+def compare_ways(name: str, found: Tensor, ways: dict[str, Tensor], bound: float) -> tuple[Check, str | None]:
     """Two ways of transformers; where they differ which is nearer to what the program found, and which is not."""
     difference = apart(*ways.values())
     check = Check(name, "logits", COMPARED[name], "nats", difference, bound)
@@ -118,10 +118,10 @@ def by_generate(model: PreTrainedModel, text: Tensor) -> Tensor:
         max_new_tokens=N_SINGLE, min_new_tokens=N_SINGLE, do_sample=False, disable_compile=True, pad_token_id=0,
         output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
-    told = model.generate(  # type: ignore[operator]
+    output = model.generate(  # type: ignore[operator]
         text[None, :-N_SINGLE], setting, prefix_allowed_tokens_fn=lambda row, so_far: [wanted[len(so_far)]]
     )
-    return torch.cat(told.logits).float()
+    return torch.cat(output.logits).float()
 
 
 def twin(model: PreTrainedModel, attention: str) -> PreTrainedModel:

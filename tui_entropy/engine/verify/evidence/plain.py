@@ -55,7 +55,7 @@ def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = No
     modules = {
         i: module for i, module in enumerate(architecture.attention_modules) if attention and module is not None
     }
-    told: dict[int, Tensor | None] = {}
+    attentions: dict[int, Tensor | None] = {}
     streams: dict[int, Tensor] = {}
 
     def put_out(index: int, output: Any) -> Any:
@@ -68,7 +68,7 @@ def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = No
 
     def attended(index: int, output: Any) -> None:
         watch.block = None
-        told[index] = output[1]
+        attentions[index] = output[1]
 
     with ExitStack() as hooks:
         if modules:
@@ -80,7 +80,7 @@ def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = No
             hooks.callback(module.register_forward_pre_hook(lambda _, args, at=index: watch.begin(at)).remove)
             hooks.callback(module.register_forward_hook(lambda _, args, out, at=index: attended(at, out)).remove)
         logits = read(loaded.model, ids).cpu()
-    weights = {index: _float64(given[0]) for index, given in told.items() if given is not None}
+    weights = {index: _float64(given[0]) for index, given in attentions.items() if given is not None}
     missing = "" if modules and len(weights) == len(modules) else NO_WEIGHTS if modules else NO_ATTENTION
     scores = {index: _score(given[0], getattr(modules[index], "sinks", None)) for index, given in watch.given.items()}
     return Plain(logits, weights, scores, torch.stack([streams[i] for i in range(len(streams))]), missing)

@@ -29,9 +29,9 @@ def tell_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     ids = [piece.token_id for piece in text.started.pieces]
     log, surprisals = SessionView(), []
     log.append(text.started)
-    for told in text.prompt_scores:
-        log.append(told)
-    told_of = {name: list(column) for name, column in log.prompt_scores.items()}
+    for scores in text.prompt_scores:
+        log.append(scores)
+    columns = {name: list(column) for name, column in log.prompt_scores.items()}
     for at, token in enumerate(ids[1:], 1):
         logits = text.plainly.logits[at - 1].double().numpy()
         logp, size = belief.log_softmax(logits), float(np.abs(logits).max())
@@ -47,7 +47,7 @@ def tell_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
             "uniform_kl": (ln_vocab - belief.entropy(logp), ln_vocab),
         }
         for name, (value, large) in wanted.items():
-            tally.add(f"prompt {name.replace('_', ' ')}", gap(told_of[name][at], value), allowed(dtype, large))
-        tally.add("prompt rank", outside(told_of["rank"][at], best, worst), 0.0)
+            tally.add(f"prompt {name.replace('_', ' ')}", gap(columns[name][at], value), allowed(dtype, large))
+        tally.add("prompt rank", outside(columns["rank"][at], best, worst), 0.0)
     perplexity = history.perplexity(surprisals)
     tally.add("prompt perplexity", gap(log.prompt_perplexity, perplexity), allowed(dtype, 32) * perplexity)

@@ -129,19 +129,19 @@ SECONDS = {
 
 def candidates(loaded: Loaded, seen: Seen, tally: Tally) -> None:
     """The n best, which may change places where they are as good as each other."""
-    told, size = seen.step.candidates, float(np.abs(seen.logits).max())
+    shown, size = seen.step.candidates, float(np.abs(seen.logits).max())
     n = min(seen.knobs.n_candidates, len(seen.logits))
     best = np.sort(seen.logp)[::-1][:n]
-    ids = [one.token_id for one in told]
+    ids = [one.token_id for one in shown]
     tally.share("candidates", len(set(ids)), n, 0.0)
-    tally.share("candidates", [one.logprob for one in told], best, allowed(torch.float32, size))
+    tally.share("candidates", [one.logprob for one in shown], best, allowed(torch.float32, size))
     tally.share("candidates", seen.logp[ids], best, allowed(torch.float32, size))
-    data = [loaded.codec.token_bytes(token) == one.data for token, one in zip(ids, told, strict=True)]
+    data = [loaded.codec.token_bytes(token) == one.data for token, one in zip(ids, shown, strict=True)]
     tally.share("candidates", all(data), True, 0.0)
     if seen.final.doubtful:
         return
-    tally.share("candidates, final", [one.final_prob for one in told], np.exp(seen.final.logp[ids]), SHARE)
-    tally.share("candidates, final", [one.cut == cut(seen.left, one.token_id) for one in told], [True] * n, 0.0)
+    tally.share("candidates, final", [one.final_prob for one in shown], np.exp(seen.final.logp[ids]), SHARE)
+    tally.share("candidates, final", [one.cut == cut(seen.left, one.token_id) for one in shown], [True] * n, 0.0)
     tally.add("final probability", gap(seen.step.final_prob, math.exp(seen.final.logp[seen.step.token_id])), SHARE)
 
 
@@ -159,13 +159,13 @@ def stages(seen: Seen, tally: Tally) -> None:
     tally.add("stages that act", float([s.name for s in step.stages] != [after.stage for after in left[1:]]), 0.0)
     ids = [step.token_id, *(one.token_id for one in step.candidates)]
     size = math.log(len(seen.logits))
-    for told, probs, after in zip(step.stages, step.stage_probs.rows(), left[1:], strict=False):
-        if after.doubtful or told.name != after.stage:
+    for stage, probs, after in zip(step.stages, step.stage_probs.rows(), left[1:], strict=False):
+        if after.doubtful or stage.name != after.stage:
             break
         differences = [
-            math.inf if told.survivors != after.survivors else 0.0,
-            gap(told.mass, after.mass) / SHARE,
-            gap(told.entropy, after.entropy) / allowed(torch.float32, size),
+            math.inf if stage.survivors != after.survivors else 0.0,
+            gap(stage.mass, after.mass) / SHARE,
+            gap(stage.entropy, after.entropy) / allowed(torch.float32, size),
             gap(probs, np.exp(after.logp[ids])) / SHARE,
         ]
         for difference in differences:
@@ -219,17 +219,17 @@ def followed(seen: Seen, ids: tuple[int, ...], tally: Tally) -> None:
 
 def decision(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
     """What an adaptive sampler saw, in the model's dtype where it is of attention, and what followed."""
-    step, told = seen.step, seen.step.decision
-    tally.share("decision", told is None, seen.knobs.adaptive == "off", 0.0)
-    if told is None:
+    step, decision = seen.step, seen.step.decision
+    tally.share("decision", decision is None, seen.knobs.adaptive == "off", 0.0)
+    if decision is None:
         return
     quadrant, knobs = seen.decided
-    tally.share("decision", (told.variant, told.quadrant) == (seen.knobs.adaptive, quadrant), True, 0.0)
-    tally.share("decision", told.action == entropix.action(seen.knobs, quadrant, knobs), True, 0.0)
+    tally.share("decision", (decision.variant, decision.quadrant) == (seen.knobs.adaptive, quadrant), True, 0.0)
+    tally.share("decision", decision.action == entropix.action(seen.knobs, quadrant, knobs), True, 0.0)
     for name, value in knobs.items():
-        tally.share("decision", float(getattr(told.knobs, name)), float(value), 1e-9 * max(abs(float(value)), 1))
+        tally.share("decision", float(getattr(decision.knobs, name)), float(value), 1e-9 * max(abs(float(value)), 1))
     for name, value in entropix.thresholds(seen.knobs.adaptive).items():
-        tally.share("decision", told.saw.get(name), value, 1e-9 * max(value, 1.0))
+        tally.share("decision", decision.saw.get(name), value, 1e-9 * max(value, 1.0))
     size, ln_n = math.log(len(seen.logits)), max(math.log(step.position), 1.0)
     wanted = {"entropy": (belief.entropy(seen.logp), size), "varentropy": (belief.varentropy(seen.logp), size**2)}
     if seen.rows:
@@ -245,7 +245,7 @@ def decision(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
     for name, (value, large) in wanted.items():
         exactly = name in ("entropy", "varentropy")
         bound = allowed(torch.float32 if exactly else dtype, large)
-        tally.share("decision", told.saw.get(name), value, bound)
+        tally.share("decision", decision.saw.get(name), value, bound)
 
 
 def blocks(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
@@ -262,20 +262,20 @@ def grids(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
     """Blocks without attention are unknown in every grid."""
     step, ln_n = seen.step, max(math.log(seen.step.position), 1.0)
     entropies, varentropies = step.head_entropy.rows(), step.head_varentropy.rows()
-    for block, told in enumerate(step.attention.rows()):
+    for block, measures in enumerate(step.attention.rows()):
         if block not in seen.rows:
-            unknown = all(math.isnan(value) for value in (*told, *entropies[block], *varentropies[block]))
+            unknown = all(math.isnan(value) for value in (*measures, *entropies[block], *varentropies[block]))
             tally.share("head grid", unknown, True, 0.0)
             tally.add("visible keys", float(step.visible_keys[block] is not None), 0.0)
             continue
         rows, scores = seen.rows[block], seen.scores.get(block) if seen.plainly and seen.plainly.scores else None
         tally.share("head grid", entropies[block], heads.entropies(rows), allowed(dtype, ln_n))
         tally.share("head grid", varentropies[block], heads.varentropies(rows), allowed(dtype, ln_n**2))
-        tally.share("attention of blocks", told[0], heads.spread(rows), allowed(dtype, ln_n**2))
-        tally.share("attention of blocks", told[1], heads.disagreement(rows), allowed(dtype, 1))
+        tally.share("attention of blocks", measures[0], heads.spread(rows), allowed(dtype, ln_n**2))
+        tally.share("attention of blocks", measures[1], heads.disagreement(rows), allowed(dtype, 1))
         if scores is not None:
             bound = allowed(dtype, float(np.abs(scores).max()))
-            tally.share("attention of blocks", told[2], heads.interaction(scores), bound)
+            tally.share("attention of blocks", measures[2], heads.interaction(scores), bound)
         tally.add("visible keys", gap(step.visible_keys[block], rows.shape[1]), 0.0)
 
 
@@ -290,9 +290,11 @@ def words(loaded: Loaded, text: Text, tally: Tally) -> None:
         tally.add("text of tokens", float(data.decode("utf-8", "replace") != whole[len(opening) :]), 0.0)
     for n in range(1, len(text.steps) + 1):
         so_far = b"".join(_bytes(text.steps[:n]))
-        told = "".join(step.text for step in text.steps[:n])
+        step_texts = "".join(step.text for step in text.steps[:n])
         tally.add(
-            "text of tokens", float(not so_far.decode("utf-8", "replace").startswith(told.rstrip("\ufffd"))), 0.0
+            "text of tokens",
+            float(not so_far.decode("utf-8", "replace").startswith(step_texts.rstrip("\ufffd"))),
+            0.0,
         )
 
 
