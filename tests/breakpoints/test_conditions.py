@@ -12,7 +12,7 @@ from places import ROOT
 from scripted import step
 
 from tui_entropy.breakpoints.condition import ConditionError
-from tui_entropy.breakpoints.parser import DEEPEST, LONGEST, TAIL, parse
+from tui_entropy.breakpoints.parser import MAX_CHARS, MAX_NESTING, TEXT_TAIL_CHARS, parse
 from tui_entropy.metrics.metric import LN2
 from tui_entropy.metrics.standard import SERIES
 from tui_entropy.records.arrays import Grid
@@ -205,9 +205,9 @@ def test_layers_and_heads_are_those_of_the_model_where_it_is_known():
 
 
 def test_a_pattern_sees_the_newest_of_a_long_text_and_its_true_beginning():
-    long = "a" + "b" * TAIL
+    long = "a" + "b" * TEXT_TAIL_CHARS
     assert not holds('text ~ "a"', text=long) and not holds('text ~ "^b"', text=long)
-    assert holds('text ~ "ab"', text="a" + "b" * (TAIL - 1))
+    assert holds('text ~ "ab"', text="a" + "b" * (TEXT_TAIL_CHARS - 1))
 
 
 def test_a_pattern_that_takes_too_long_is_given_up():
@@ -216,10 +216,10 @@ def test_a_pattern_that_takes_too_long_is_given_up():
 
 
 def test_length_and_depth_are_bounded():
-    for text in ("(" * 2000, "(" * (DEEPEST + 1) + "flip", "not " * 200 + "flip", "-" * 900 + "rank > 1"):
+    for text in ("(" * 2000, "(" * (MAX_NESTING + 1) + "flip", "not " * 200 + "flip", "-" * 900 + "rank > 1"):
         with pytest.raises(ConditionError):
             parse(text)
-    flat = " or ".join(["rank > 1"] * (LONGEST // 12))
+    flat = " or ".join(["rank > 1"] * (MAX_CHARS // 12))
     assert holds(flat) and parse(flat).canonical() == flat
     assert holds(f"{'+'.join(['rank'] * 195)} > 3")
 
@@ -252,7 +252,7 @@ def test_nothing_but_a_condition_or_a_mistake_with_its_place_comes_out(text):
     try:
         condition = parse(text)
     except ConditionError as mistake:
-        assert 0 <= mistake.at <= max(len(text), LONGEST) and mistake.shown().count("\n") == 2
+        assert 0 <= mistake.at <= max(len(text), MAX_CHARS) and mistake.shown().count("\n") == 2
         return
     assert condition.holds(STEP, "The capital is Paris") in (True, False)
     assert parse(condition.canonical()).canonical() == condition.canonical()

@@ -23,7 +23,7 @@ from tui_entropy.transport import client, connection, discovery
 @pytest.fixture(autouse=True)
 def nothing_left(own_folders, monkeypatch):
     monkeypatch.setenv("TUI_ENTROPY_ENGINE", shlex.join(FAKE))
-    monkeypatch.setattr(discovery, "PATIENCE", 0.2)
+    monkeypatch.setattr(discovery, "STATUS_TIMEOUT_S", 0.2)
     before = set(psutil.Process().children())
     yield
     for each in set(psutil.Process().children()) - before:
@@ -125,7 +125,7 @@ def test_an_engine_is_chosen_by_how_its_id_begins_and_several_are_listed():
 
 
 def test_one_that_does_not_answer_is_ended_all_the_same(monkeypatch):
-    monkeypatch.setattr(client, "GRACE", 0.3)
+    monkeypatch.setattr(client, "STOP_TIMEOUT_S", 0.3)
     busy = started("--load-seconds", "40")
     watcher = Watcher(busy.socket)
     watcher.send(LOAD)

@@ -359,7 +359,7 @@ def test_coming_back_and_looking_in_are_not_the_same(engine):
 
 
 def test_an_engine_that_is_never_told_anything_does_not_stay(own_folders, tmp_path, monkeypatch):
-    monkeypatch.setattr(broadcast, "PATIENCE", 0.05)
+    monkeypatch.setattr(broadcast, "FIRST_COMMAND_TIMEOUT_S", 0.05)
     here = Broadcaster(tmp_path / "run" / "x.sock")
     assert [type(command) for command in here.hear(wait=True)] == [broadcast.Quit]
     here.close()
@@ -383,7 +383,7 @@ def test_a_hangup_is_not_for_it_and_a_request_to_end_is_obeyed_cleanly(engine, n
 
 
 def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(broadcast, "SLOW", 2**20)
+    monkeypatch.setattr(broadcast, "MAX_BACKLOG_BYTES", 2**20)
     here = Broadcaster(tmp_path / "run" / "x.sock")
     stuck, reading = connection.connect(here.path), connection.connect(here.path)
     for end in (stuck, reading):

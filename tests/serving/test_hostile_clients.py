@@ -202,7 +202,7 @@ def test_the_sender_is_told_of_what_no_engine_would_take():
     for command in (
         AskAttention(1, None, 3, 2, 0, 10**7),
         SetKnobs(replace(wanted().knobs, seed=2**70)),
-        replace(wanted(), prompt="x" * (connection.LARGEST_COMMAND + 1)),
+        replace(wanted(), prompt="x" * (connection.MAX_COMMAND_BYTES + 1)),
         replace(KEEP, keep=float("nan")),
         replace(KEEP, on_leave="sleep"),
     ):
@@ -219,9 +219,9 @@ def test_unfinished_messages_take_little_memory_however_many_there_are(another):
     rivals = [Rival(writing.path) for _ in range(12)]
     for rival in rivals:
         rival.socket.settimeout(0.5)
-        rival.say(connection.LENGTH.pack(connection.LARGEST_COMMAND) + b"x" * (15 * MIB))
+        rival.say(connection.LENGTH.pack(connection.MAX_COMMAND_BYTES) + b"x" * (15 * MIB))
         writing.goes_on(1)
-    assert writing.memory - before < 1.5 * admission.MEMORY
+    assert writing.memory - before < 1.5 * admission.MAX_PENDING_BYTES
     for rival in rivals:
         rival.close()
 
@@ -237,7 +237,7 @@ def test_who_asks_without_reading_costs_a_bounded_amount_and_holds_nothing_up(an
         for rival in rivals:
             rival.say(ask * 20)
     writing.goes_on(20)
-    assert writing.memory - before < 2 * admission.MEMORY
+    assert writing.memory - before < 2 * admission.MAX_PENDING_BYTES
     for rival in rivals:
         rival.close()
 

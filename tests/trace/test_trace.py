@@ -41,7 +41,7 @@ from tui_entropy.state.run_view import RunView
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace import schema
-from tui_entropy.trace.lazy_steps import PAGE
+from tui_entropy.trace.lazy_steps import STEPS_PER_PAGE
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.recovery import salvaged
 from tui_entropy.trace.step_codec import MIND
@@ -71,7 +71,7 @@ HAPPENED: list[Event] = [
 @pytest.fixture(scope="module")
 def long(tmp_path_factory) -> Path:
     """Two runs, of which the first is longer than two pages."""
-    return recorded(tmp_path_factory.mktemp("trace") / "long.tui", session(2 * PAGE + 50, 20))
+    return recorded(tmp_path_factory.mktemp("trace") / "long.tui", session(2 * STEPS_PER_PAGE + 50, 20))
 
 
 def alike(one: StepStore, other: StepStore) -> bool:
@@ -123,8 +123,8 @@ def test_the_log_of_a_forest_is_as_it_was_live_wherever_it_ended_and_as_it_goes_
 
 def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
     trace = Trace.open(long)
-    events = session(2 * PAGE + 50, 20)
-    live = logged(*events[: 3 + 2 * PAGE + 50])
+    events = session(2 * STEPS_PER_PAGE + 50, 20)
+    live = logged(*events[: 3 + 2 * STEPS_PER_PAGE + 50])
     live.runs[2] = logged(*events).run
     assert trace.runs == (1, 2) and trace.log().run_number == 2
     assert known(trace.log(1)) == known(live) and alike(trace.log(1).steps, live.steps)
@@ -134,28 +134,34 @@ def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
 
 def test_what_is_asked_for_along_the_text_comes_from_any_page(long):
     trace = Trace.open(long)
-    entropies = [on_device(index).entropy for index in range(2 * PAGE + 50)]
+    entropies = [on_device(index).entropy for index in range(2 * STEPS_PER_PAGE + 50)]
     assert list(trace.column(1, "entropy_nats", 3, 7)) == entropies[3:7]
     steps = trace.log(1).steps
-    for first, last in ((0, 5), (PAGE - 2, PAGE + 2), (-3, None), (5, 5), (2 * PAGE, 99999)):
+    for first, last in (
+        (0, 5),
+        (STEPS_PER_PAGE - 2, STEPS_PER_PAGE + 2),
+        (-3, None),
+        (5, 5),
+        (2 * STEPS_PER_PAGE, 99999),
+    ):
         assert list(steps.values(BY_NAME["entropy"], first, last)) == entropies[first:last]
-    assert list(steps.norms(2, PAGE - 1, PAGE + 2)) == [25.0] * 3
-    assert trace.texts(1, -2) == [f" w{2 * PAGE + 48}", f" w{2 * PAGE + 49}"]
-    assert steps[-1] == on_device(2 * PAGE + 49, 1, f" w{2 * PAGE + 49}")
+    assert list(steps.norms(2, STEPS_PER_PAGE - 1, STEPS_PER_PAGE + 2)) == [25.0] * 3
+    assert trace.texts(1, -2) == [f" w{2 * STEPS_PER_PAGE + 48}", f" w{2 * STEPS_PER_PAGE + 49}"]
+    assert steps[-1] == on_device(2 * STEPS_PER_PAGE + 49, 1, f" w{2 * STEPS_PER_PAGE + 49}")
     with pytest.raises(IndexError):
-        steps[2 * PAGE + 50]
+        steps[2 * STEPS_PER_PAGE + 50]
     with pytest.raises(IndexError):
         trace.step(2, 20)
 
 
 def test_only_as_many_steps_count_as_the_limit_says(long):
     steps = Trace.open(long).log(1).steps
-    for limit in (0, 1, PAGE + 1, 7):
+    for limit in (0, 1, STEPS_PER_PAGE + 1, 7):
         steps.limit = limit
         assert len(steps) == len(steps.texts) == len(steps.at) == len(list(steps.values(BY_NAME["rank"]))) == limit
     assert steps[-1].index == 6 and list(steps.norms(1)) == [24.0] * 7
     steps.limit = None
-    assert len(steps) == len(steps.texts) == 2 * PAGE + 50
+    assert len(steps) == len(steps.texts) == 2 * STEPS_PER_PAGE + 50
 
 
 def test_steps_that_come_later_stand_behind_those_in_the_file(tmp_path):

@@ -54,7 +54,7 @@ def test_engines_are_found_and_say_how_they_stand(running):
 
 
 def test_one_that_is_too_busy_to_answer_is_listed_and_not_waited_for(running, monkeypatch):
-    monkeypatch.setattr(discovery, "PATIENCE", 0.1)
+    monkeypatch.setattr(discovery, "STATUS_TIMEOUT_S", 0.1)
     busy = running("--load-seconds", "20")
     watcher = Watcher(busy.socket)
     watcher.send(LOAD)

@@ -56,9 +56,10 @@ class Condition:
         return self.root.spelled
 
     def holds(self, step: Step, text: str, watches: Sequence[Watch] = ()) -> bool:
-        """Whether it is true. text: everything written, with what the step adds; its newest TAIL characters do.
+        """Whether it is true. text: everything written, with what the step adds, or its newest
+        TEXT_TAIL_CHARS characters.
 
-        Raises TimeoutError where a pattern takes longer than PATIENCE.
+        Raises TimeoutError where a pattern takes longer than SEARCH_TIMEOUT_S.
         """
         return self.root.read(Moment(step, text, watches)) is True
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from tui_entropy.breakpoints.condition import Condition, ConditionError
-from tui_entropy.breakpoints.parser import TAIL, parse
+from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS, parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import BreakpointsChanged, Event, Paused, WatchesChanged
 from tui_entropy.records.model import ModelCard
@@ -73,7 +73,7 @@ class BreakpointController:
     def begin(self, run: int, index: int = 0, text: str = "") -> None:
         """What is told of from now on is this run, in which so many steps are written, which read so."""
         self._run, self._index = run, index
-        self._text, self._since, self._until = text[-TAIL - 1 :], "", ""
+        self._text, self._since, self._until = text[-TEXT_TAIL_CHARS - 1 :], "", ""
         self._judged, self._were = None, set()
         if self.watches:
             self.emit(WatchesChanged(run, index, self.watches))
@@ -129,7 +129,7 @@ class BreakpointController:
         """This step is part of the text now."""
         self._were = set(self._judge(step))
         self._index = step.index + 1
-        self._text = (self._text + step.text)[-TAIL - 1 :]
+        self._text = (self._text + step.text)[-TEXT_TAIL_CHARS - 1 :]
         if self._until:
             self._since = (self._since + step.text)[-NOTICED:]
 

@@ -41,17 +41,17 @@ from tui_entropy.breakpoints.terms import (
 )
 from tui_entropy.records.model import ModelCard
 
-LONGEST = 1000
+MAX_CHARS = 1000
 """Characters of an expression."""
-DEEPEST = 40
+MAX_NESTING = 40
 """Parentheses and signs within each other."""
-TAIL = 4096
+TEXT_TAIL_CHARS = 4096
 """Newest characters of the text that a pattern is searched in."""
-PATIENCE = 0.05
+SEARCH_TIMEOUT_S = 0.05
 """Seconds that one search may take."""
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 """Of a model that is not known yet, and of its heads."""
-MOST_COUNTED = 100_000
+MAX_COUNT = 100_000
 """What the counts of a pattern may multiply to: `regex` writes each of them out, within each other."""
 
 
@@ -99,9 +99,9 @@ class Parser:
 
     def _split(self) -> Iterator[Token]:
         text, at = self.text, 0
-        if len(text) > LONGEST:
+        if len(text) > MAX_CHARS:
             raise self.wrong(
-                f"the expression is longer than {LONGEST} characters: make two breakpoints of it", LONGEST
+                f"the expression is longer than {MAX_CHARS} characters: make two breakpoints of it", MAX_CHARS
             )
         if (bad := LONE.search(text)) is not None:
             raise self.wrong("this is no character", bad.start())
@@ -131,8 +131,8 @@ class Parser:
     def expression(self, least: int) -> Term:
         """A term whose operators all bind at least as tightly as that level."""
         self._depth += 1
-        if self._depth > DEEPEST:
-            raise self.wrong(f"more than {DEEPEST} parentheses or signs within each other: make it simpler")
+        if self._depth > MAX_NESTING:
+            raise self.wrong(f"more than {MAX_NESTING} parentheses or signs within each other: make it simpler")
         term = self._single()
         while (level := LEVELS.get(self.now.text, -1)) >= least:
             sign = self.take()
@@ -228,13 +228,13 @@ class Parser:
 
     def _of_layer(self, name: str) -> tuple[Read, str]:
         card, at = self.card, self.now.at
-        layer, head = self._whole(name, "layer", card.n_layers if card else MOST_LAYERS), None
+        layer, head = self._whole(name, "layer", card.n_layers if card else MAX_LAYERS), None
         if name == "head":
             if card and not card.attention[layer - 1]:
                 raise self.wrong(f"layer {layer} of {card.name} has no attention: take another one", at)
             if self.now.text == ",":
                 self.take()
-                head = self._whole(name, "head", card.n_heads if card else MOST_LAYERS)
+                head = self._whole(name, "head", card.n_heads if card else MAX_LAYERS)
         read = heads(layer, head) if name == "head" else block_norm(layer)
         return read, f"{layer},{head}" if head else f"{layer}"
 
@@ -309,7 +309,7 @@ class Parser:
 
         def read(moment: Moment) -> bool:
             text = inside(moment)
-            return (search(text, max(len(text) - TAIL, 0), timeout=PATIENCE) is None) is negated
+            return (search(text, max(len(text) - TEXT_TAIL_CHARS, 0), timeout=SEARCH_TIMEOUT_S) is None) is negated
 
         return read
 
@@ -317,10 +317,8 @@ class Parser:
         import regex  # a fiftieth of a second, for those who need it
 
         counts = [max(int(n or 1), 1) for pair in re.findall(r"\{\D*(\d*),?(\d*)", pattern) for n in pair]
-        if math.prod(counts) > MOST_COUNTED:
-            raise self.wrong(
-                f"the counts of this pattern multiply to more than {MOST_COUNTED}: take smaller ones", at
-            )
+        if math.prod(counts) > MAX_COUNT:
+            raise self.wrong(f"the counts of this pattern multiply to more than {MAX_COUNT}: take smaller ones", at)
         try:
             with warnings.catch_warnings(action="ignore"):
                 search: Callable[..., object] = regex.compile(pattern).search

@@ -66,11 +66,11 @@ def replay(
     from tui_entropy.ui.app import launch
     from tui_entropy.ui.capture import depict
 
-    path, begin, looks = found(file), None if everything else first, (theme, color, ascii_only)
+    path, begin, appearance = found(file), None if everything else first, (theme, color, ascii_only)
     if snapshot or cast:
-        depict.depict(path, run, looks, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+        depict.depict(path, run, appearance, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
-        launch.replay(path, run, looks, speed=speed, first=begin, mouse=mouse, diff=diff)
+        launch.replay(path, run, appearance, speed=speed, first=begin, mouse=mouse, diff=diff)
 
 
 @app.command(epilog=EXIT_CODES)

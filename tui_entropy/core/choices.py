@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tui_entropy.core import paths
 
-LONGEST = 4096
+MAX_FILE_BYTES = 4096
 """Bytes of a file of ours."""
 Check = Callable[[str], bool]
 """Whether a word is one that is kept: what stands in a file may be anything."""
@@ -26,7 +26,7 @@ def path_of(kind: str, *about: object) -> Path:
 def kept(path: Path, check: Check) -> str | None:
     try:
         with path.open("rb") as file:
-            said = file.read(LONGEST).decode("ascii").strip()
+            said = file.read(MAX_FILE_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
     return said if check(said) else None

@@ -18,14 +18,14 @@ from tui_entropy.core.escape import visible
 
 PACKAGES = ("torch", "transformers", "tokenizers", "textual", "msgspec", "numpy")
 """Whose versions say most about a failure."""
-WORDS = 200
+MAX_SENTENCE_CHARS = 200
 """Characters of what an error says of itself that go into a sentence."""
 
 
 def reported(error: BaseException, what: str = "tui-entropy") -> str:
     """Write a report, and give the sentence that a person is told. what: failed."""
     kind, said = type(error).__name__, visible(next(iter(str(error).strip().splitlines()), ""), in_table=True)
-    brief = f"{kind}: {said[:WORDS]}" if said else kind
+    brief = f"{kind}: {said[:MAX_SENTENCE_CHARS]}" if said else kind
     file = report_of(error)
     where = f"the report {file} tells all that is known of it" if file else "no report of it could be written"
     return f"{what} failed, which is a fault of the program ({brief}): {where}"

@@ -18,9 +18,9 @@ OBEYED = re.compile(
 )
 """UTF-8 of what JSON may leave as it is and a terminal obeys or hides: DEL, C1, bidi and invisible format characters,
 line separators, tags."""
-SHORT = 1000
+MAX_CACHED_CHARS = 1000
 """Characters of a text that is worth remembering."""
-MET = 2**14
+MAX_CACHED_GLYPHS = 2**14
 """Code points whose glyphs are remembered."""
 
 TABLE = {"\n": "⏎", "\t": "⇥"}
@@ -33,7 +33,11 @@ def visible(text: str, ascii: bool = False, in_table: bool = False) -> str:
     glyph `in_table`; tabs become ⇥."""
     if text.isprintable() and not INVISIBLE.search(text):
         return text
-    return _remembered(text, ascii, in_table) if len(text) < SHORT else text.translate(GLYPHS[ascii, in_table])
+    return (
+        _remembered(text, ascii, in_table)
+        if len(text) < MAX_CACHED_CHARS
+        else text.translate(GLYPHS[ascii, in_table])
+    )
 
 
 def plain_json(encoded: bytes) -> bytes:
@@ -60,7 +64,7 @@ class Glyphs(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         glyph = self._glyph(chr(code), code)
-        if len(self) < MET:
+        if len(self) < MAX_CACHED_GLYPHS:
             self[code] = glyph
         return glyph
 

@@ -20,11 +20,11 @@ from tui_entropy.core.escape import visible
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-LARGEST = 2**26
+MAX_STDIN_BYTES = 2**26
 """Bytes of a text that is read from stdin; no model reads as much."""
 
 
-LONGEST_LINE = 2000
+MAX_LINE_CHARS = 2000
 """Characters of a line that is said to a person; of a longer one the middle is left out."""
 
 
@@ -82,7 +82,7 @@ class Narration(SafeText):
     """stderr: what is said there quotes names and values of any length, and stays a sentence."""
 
     def write(self, text: str) -> int:
-        super().write("\n".join(map(_shortened, text.split("\n"))) if len(text) > LONGEST_LINE else text)
+        super().write("\n".join(map(_shortened, text.split("\n"))) if len(text) > MAX_LINE_CHARS else text)
         return len(text)
 
 
@@ -126,9 +126,9 @@ def put(data: bytes) -> None:
 def read_text() -> str:
     """All of stdin. Raises UserError for what is no text, or too much of it."""
     try:
-        data = sys.stdin.buffer.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise UserError(f"stdin holds more than {LARGEST >> 20} MiB: give a text that a model can read")
+        data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+        if len(data) > MAX_STDIN_BYTES:
+            raise UserError(f"stdin holds more than {MAX_STDIN_BYTES >> 20} MiB: give a text that a model can read")
         return io.StringIO(data.decode(), newline=None).read()
     except UnicodeDecodeError as odd:
         raise UserError(f"stdin is no UTF-8 (byte {odd.start + 1} is 0x{data[odd.start]:02x}): convert it") from None
@@ -137,9 +137,9 @@ def read_text() -> str:
 
 
 def _shortened(line: str) -> str:
-    if len(line) <= LONGEST_LINE:
+    if len(line) <= MAX_LINE_CHARS:
         return line
-    return f"{line[: LONGEST_LINE * 2 // 3]} [...] {line[-LONGEST_LINE // 4 :]}"
+    return f"{line[: MAX_LINE_CHARS * 2 // 3]} [...] {line[-MAX_LINE_CHARS // 4 :]}"
 
 
 def _keep_taken(descriptor: int) -> None:

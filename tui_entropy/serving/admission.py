@@ -10,22 +10,22 @@ from socket import socket
 
 from tui_entropy.transport.connection import EngineEnd, accept, ready
 
-MOST = 64
+MAX_LINKS = 64
 """Links at a time, where the system allows so many descriptors."""
-LEAST = 4
-OWN = 32
+MIN_LINKS = 4
+RESERVED_DESCRIPTORS = 32
 """Descriptors that the engine needs for itself: its record, its log, a model that it reads."""
-EACH = 4
+DESCRIPTORS_PER_LINK = 4
 """Descriptors that a link takes at most: its own, and the record that is read for it."""
-AT_A_TIME = 128
+MAX_LINKS_POLLED = 128
 """Links that are looked at between two tokens."""
-MEMORY = 96 * 2**20
+MAX_PENDING_BYTES = 96 * 2**20
 """Bytes that may be held for all links together: of messages that are not whole yet, or not taken yet."""
-ASKED = 4
+MAX_PENDING_QUESTIONS = 4
 """Questions of one link that may wait to be answered."""
-ORDERED = 64
+MAX_PENDING_COMMANDS = 64
 """Commands of the one in control that may wait to be obeyed."""
-LISTENED = 8 * 2**20
+MAX_UNREAD_BYTES = 8 * 2**20
 """Bytes that may wait for one that is heard; whoever does not read is not listened to."""
 
 
@@ -33,8 +33,8 @@ def most_links() -> int:
     """How many may be open at a time, as many descriptors as this process may have."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
-        return MOST
-    return max(min((limit - OWN) // EACH, MOST), LEAST)
+        return MAX_LINKS
+    return max(min((limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_LINK, MAX_LINKS), MIN_LINKS)
 
 
 class Door:
@@ -50,7 +50,7 @@ class Door:
 
     def admit(self, take: Callable[[EngineEnd], None], make_room: Callable[[], bool]) -> None:
         """Let in who knocks. make_room: closes a link, and says whether there was one to close."""
-        for _ in range(AT_A_TIME):
+        for _ in range(MAX_LINKS_POLLED):
             if not ready([self.server], [], 0)[0]:  # without a descriptor to spare, accept does not say so
                 return
             try:

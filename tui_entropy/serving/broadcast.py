@@ -36,18 +36,18 @@ from tui_entropy.records.step import Step
 from tui_entropy.serving import admission
 from tui_entropy.serving.admission import Door
 from tui_entropy.serving.limits import (
-    AHEAD,
+    CATCH_UP_SLICE_S,
+    CLOSE_TIMEOUT_S,
     ENDED,
-    FAREWELL,
-    FIRST,
+    FIRST_COMMAND_TIMEOUT_S,
     FULL,
     LEAVING,
     LET_GO,
+    MAX_BACKLOG_BYTES,
+    MAX_CATCH_UP_BYTES,
     MEMORY_FULL,
     MISTAKEN,
-    PATIENCE,
-    SLICE,
-    SLOW,
+    STARTER_TIMEOUT_S,
     TOO_SLOW,
     WATCHES,
 )
@@ -73,7 +73,7 @@ class Broadcaster:
         self._order, self._awaited = order, True
         """What was not heard yet; whether nobody has followed yet."""
         self._fatal: Failed | None = None
-        self._keep, self._on_leave = PATIENCE, "write"
+        self._keep, self._on_leave = FIRST_COMMAND_TIMEOUT_S, "write"
         self._alone_since = time.monotonic()
         self._began = time.time()
         self._turn = 0
@@ -128,9 +128,9 @@ class Broadcaster:
         for client in self._clients:
             with suppress(LinkClosed):
                 client.link.last_word(Dismissed(ENDED))
-        end = time.monotonic() + FAREWELL
+        end = time.monotonic() + CLOSE_TIMEOUT_S
         while (late := [each.link for each in self._clients if each.link.backlog]) and time.monotonic() < end:
-            writable = ready([], late, FAREWELL)[1]
+            writable = ready([], late, CLOSE_TIMEOUT_S)[1]
             for link in late:
                 if link.fileno() in writable:
                     try:
@@ -168,7 +168,7 @@ class Broadcaster:
     def _heed_order(self, order: Load) -> None:
         """What it was started for is done first. Whoever started it is about to come, and is waited for a moment, so
         that it hears of everything."""
-        end = time.monotonic() + FIRST
+        end = time.monotonic() + STARTER_TIMEOUT_S
         while self._awaited and (left := end - time.monotonic()) > 0:
             self._exchange(left)
         self._heard.appendleft((None, order))
@@ -180,7 +180,7 @@ class Broadcaster:
 
     def _patience(self) -> float | None:
         """Seconds until there is something to do though nobody says anything; None for never."""
-        stays = max(self._keep, PATIENCE) if self._awaited else self._keep
+        stays = max(self._keep, FIRST_COMMAND_TIMEOUT_S) if self._awaited else self._keep
         return max(self._alone_since + stays - time.monotonic(), 0) if self._alone else None
 
     def overtaking(self, wish: Write | None) -> Write | None:
@@ -227,11 +227,15 @@ class Broadcaster:
         for client in owed:
             if client.link.fileno() in writable:
                 self._with(client, lambda each: each.link.flush())
-        if missing := [client for client in self._clients if client.missing_events and client.link.backlog < AHEAD]:
+        if missing := [
+            client for client in self._clients if client.missing_events and client.link.backlog < MAX_CATCH_UP_BYTES
+        ]:
             self._turn += 1
             next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
             self._with(next_one, self._send_backlog)
-        while sum(each.link.held for each in self._clients) > admission.MEMORY and self._make_room(MEMORY_FULL):
+        while sum(each.link.held for each in self._clients) > admission.MAX_PENDING_BYTES and self._make_room(
+            MEMORY_FULL
+        ):
             pass
         if self._news:
             self._tell_standing()
@@ -239,8 +243,8 @@ class Broadcaster:
     def _may_speak(self, client: Client) -> bool:
         """Whoever has much to be obeyed, or does not read what it is told, is heard later."""
         if client is self._control:
-            return client.waiting < admission.ORDERED
-        return client.waiting < admission.ASKED and client.link.backlog < admission.LISTENED
+            return client.waiting < admission.MAX_PENDING_COMMANDS
+        return client.waiting < admission.MAX_PENDING_QUESTIONS and client.link.backlog < admission.MAX_UNREAD_BYTES
 
     def _with(self, client: Client, act: Callable[[Client], None]) -> None:
         """Do something that may fail for this one only."""
@@ -283,8 +287,10 @@ class Broadcaster:
 
     def _send_backlog(self, client: Client) -> None:
         """A slice of what it missed."""
-        end = time.monotonic() + SLICE
-        while client.missing_events is not None and client.link.backlog < AHEAD and time.monotonic() < end:
+        end = time.monotonic() + CATCH_UP_SLICE_S
+        while (
+            client.missing_events is not None and client.link.backlog < MAX_CATCH_UP_BYTES and time.monotonic() < end
+        ):
             if (event := next(client.missing_events, None)) is not None:
                 client.link.send(event)
             else:
@@ -348,7 +354,7 @@ class Broadcaster:
     def _send_packed(self, client: Client, message: bytes) -> None:
         try:
             client.link.send_packed(message)
-            if client.link.backlog > SLOW:
+            if client.link.backlog > MAX_BACKLOG_BYTES:
                 client.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
                 self._unfollow(client)
         except LinkClosed:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from tui_entropy.records.commands import Command, Pause, Stop
 
-SLOW = 32 * 2**20
+MAX_BACKLOG_BYTES = 32 * 2**20
 """Bytes that may wait for a screen."""
-AHEAD = 2**20
+MAX_CATCH_UP_BYTES = 2**20
 """Bytes of what it missed that may wait for it."""
-SLICE = 0.02
+CATCH_UP_SLICE_S = 0.02
 """Seconds that telling one screen what it missed may take between two tokens."""
-PATIENCE = 60.0
+FIRST_COMMAND_TIMEOUT_S = 60.0
 """Seconds for the first order to come; a screen that was killed before never gives it."""
-FIRST = 1.0
+STARTER_TIMEOUT_S = 1.0
 """Seconds for whoever started the engine to come, before it begins without."""
-FAREWELL = 0.2
+CLOSE_TIMEOUT_S = 0.2
 """Seconds that the last words may take."""
 
 WATCHES = "another screen is in control of this engine: ctrl+g takes control"

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 NICENESS = 10
 """The screen must answer a key while the model computes."""
 QUESTIONS = (AskAttention, SampleContinuations, Reconsider)
-GAUGE_SECONDS = 1.0
-TIDY_SECONDS = 5.0
+MEMORY_REPORT_S = 1.0
+TIDY_AFTER_S = 5.0
 
 
 class Worker:
@@ -242,7 +242,7 @@ class Worker:
             self.budget -= 1
             if self.budget == 0 and self.session.active:
                 self._pause("after a step")
-        if event is None or time.monotonic() - self._gauged > GAUGE_SECONDS:
+        if event is None or time.monotonic() - self._gauged > MEMORY_REPORT_S:
             self._gauge()
 
     def _pause(self, reason: str) -> None:
@@ -269,7 +269,7 @@ class Worker:
 
     def _gauge(self) -> None:
         self._gauged = time.monotonic()
-        if self._gauged - self._tidied > TIDY_SECONDS:
+        if self._gauged - self._tidied > TIDY_AFTER_S:
             self._tidied = self._gauged
             tidy_heap()
         self.emit(self.memory())

@@ -12,7 +12,7 @@ from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace.schema import SERIES_COLUMNS
 from tui_entropy.trace.step_codec import Shape
 
-PAGE = 512
+STEPS_PER_PAGE = 512
 """Steps that are read from the file at once."""
 OUTLINE = ("texts", "ids", "at", "strays")
 """What Steps has of every step, read as a whole."""
@@ -102,7 +102,7 @@ class LazySteps(StepStore):
         found = array("f")
         for page, start, stop in _pages(first, min(last, self._recorded)):
             if page not in self._norm_pages:
-                self._norm_pages[page] = self._trace.norms(self._run, page * PAGE, self._end(page))
+                self._norm_pages[page] = self._trace.norms(self._run, page * STEPS_PER_PAGE, self._end(page))
             found += self._norm_pages[page][start * n_layers + block - 1 : stop * n_layers : n_layers]
         return found + self._tail.norms(block, max(first - self._recorded, 0), max(last - self._recorded, 0))
 
@@ -112,12 +112,12 @@ class LazySteps(StepStore):
         for page, start, stop in _pages(first, min(last, self._recorded)):
             if page not in self._pages:
                 names = list(SERIES_COLUMNS.values())
-                self._pages[page] = self._trace.columns(self._run, names, page * PAGE, self._end(page))
+                self._pages[page] = self._trace.columns(self._run, names, page * STEPS_PER_PAGE, self._end(page))
             found += self._pages[page][_PLACE[name]][start:stop]
         return found + self._tail._column(name, max(first - self._recorded, 0), max(last - self._recorded, 0))
 
     def _end(self, page: int) -> int:
-        return min((page + 1) * PAGE, self._recorded)
+        return min((page + 1) * STEPS_PER_PAGE, self._recorded)
 
     def _read(self, index: int) -> Step:
         if index < self._recorded:
@@ -131,7 +131,7 @@ _PLACE = {name: place for place, name in enumerate(SERIES_COLUMNS)}
 def _pages(first: int, last: int) -> Iterator[tuple[int, int, int]]:
     """(page, first and last of its steps that are wanted) for steps first ... last - 1."""
     while first < last:
-        page, start = divmod(first, PAGE)
-        stop = min(last - page * PAGE, PAGE)
+        page, start = divmod(first, STEPS_PER_PAGE)
+        stop = min(last - page * STEPS_PER_PAGE, STEPS_PER_PAGE)
         yield page, start, stop
-        first = page * PAGE + stop
+        first = page * STEPS_PER_PAGE + stop

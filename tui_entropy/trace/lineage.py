@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-GAP = 256
+MAX_MISSING_STEPS = 256
 """Steps in a row that may be missing from a damaged file; they are unknown, as seq 0 does not occur."""
 
 

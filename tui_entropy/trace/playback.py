@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tui_entropy.trace.reader import Trace
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-PAUSE = 2.0
+MAX_GAP_S = 2.0
 """Seconds that a pause in the recording lasts at most."""
 NO_ROWS = (
     "A recording keeps no attention rows: they are computed while a model is up. The heads show their entropies."
@@ -29,7 +29,7 @@ NO_ROWS = (
 
 class Playback:
     """Holds the log that a screen shows. Time is the recording's: seconds of work between two tokens, as the engine
-    counted them, and pauses of at most PAUSE.
+    counted them, and pauses of at most MAX_GAP_S.
 
     run: the one that was looked at last by default. first: how many tokens are there at the beginning, None for all.
     clock: seconds that pass while somebody watches.
@@ -153,7 +153,7 @@ class Playback:
             _, wall, event = self._others[self._taken]
             match event:
                 case Continued():
-                    seconds = min(wall - self._others[self._taken - 1][1], PAUSE)
+                    seconds = min(wall - self._others[self._taken - 1][1], MAX_GAP_S)
                 case Prefilled():
                     seconds = event.seconds - self._read_for()
                 case _:

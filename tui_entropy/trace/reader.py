@@ -26,9 +26,9 @@ from tui_entropy.records.step import BLOCKS, Piece, Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import LazySteps
-from tui_entropy.trace.lineage import GAP, Stretch
+from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
 from tui_entropy.trace.recovery import salvaged
-from tui_entropy.trace.sandbox import LONGEST_TOKEN, MOST_NUMBERS, is_sane, lenient_text, opened
+from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS, MAX_TOKEN_BYTES, is_sane, lenient_text, opened
 from tui_entropy.trace.step_codec import Shape
 
 
@@ -165,7 +165,7 @@ class Trace:
         query = "SELECT step, seq FROM steps WHERE run = ? AND step >= ? ORDER BY step"
         for step, seq in self._rows(query, (run, first + len(seqs))):
             n = first + len(seqs)
-            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - n <= GAP:
+            if not isinstance(step, int) or not isinstance(seq, int) or not 0 <= step - n <= MAX_MISSING_STEPS:
                 self.damage = self.damage or f"no step {n} of run {run}"
                 break
             seqs.extend([0] * (step - n))
@@ -366,7 +366,7 @@ class Trace:
         if token_id not in self._vocabulary:
             rows = self._rows("SELECT bytes FROM vocabulary WHERE token_id = ?", (token_id,))
             found = next((data for (data,) in rows if isinstance(data, bytes)), b"")
-            self._vocabulary[token_id] = found[:LONGEST_TOKEN]
+            self._vocabulary[token_id] = found[:MAX_TOKEN_BYTES]
         return self._vocabulary[token_id]
 
     def _card(self) -> ModelCard | None:
@@ -378,7 +378,7 @@ class Trace:
             return Shape(self.card.n_layers, self.card.n_heads)
         try:
             layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
-            if min(layers, heads) > 0 and layers * heads <= MOST_NUMBERS:
+            if min(layers, heads) > 0 and layers * heads <= MAX_GRID_NUMBERS:
                 return Shape(int(layers), int(heads))
         except (KeyError, TypeError, ValueError):
             pass

@@ -12,11 +12,11 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.trace import schema
 from tui_entropy.trace.schema import TABLES
 
-LARGEST = 2**25
+MAX_VALUE_BYTES = 2**25
 """Bytes of one value in a row; a longer one is not ours."""
-LONGEST_TOKEN = 2**14
+MAX_TOKEN_BYTES = 2**14
 """Bytes; no tokenizer has one of as many."""
-MOST_NUMBERS = 2**22
+MAX_GRID_NUMBERS = 2**22
 """Of a grid; a model card that asks for more is not ours."""
 
 
@@ -50,7 +50,7 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
     """Raises sqlite3.Error where not even the schema can be read."""
     uri = f"file:{quote(str(path.absolute()))}?{how}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=2)
-    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):
         db.execute(f"PRAGMA {pragma}")
     try:
@@ -87,4 +87,4 @@ def lenient_text(text: bytes) -> str:
 def is_sane(card: ModelCard) -> bool:
     """Whether what a file says of its model fits together, and is no reason to run out of memory."""
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
-    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MOST_NUMBERS
+    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MAX_GRID_NUMBERS

@@ -36,7 +36,7 @@ from tui_entropy.trace import schema, step_codec
 
 UNKEPT = (Progress, Memory, AttentionRows, Proposed, Reconsidered)
 """What is only of the moment."""
-JOURNAL = 2**22
+MAX_JOURNAL_BYTES = 2**22
 """Bytes that the journal grows to before it is worked into the file, which waits for the disk."""
 
 
@@ -152,7 +152,11 @@ class Recorder:
             self._tell("units", "information is in nats; a unit stands at the end of the name of its column")
             self._tell("holds", "the prompts and everything that was written")
         # Only now, so that the file says what it is even without its journal.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"wal_autocheckpoint={JOURNAL // schema.PAGE}"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"wal_autocheckpoint={MAX_JOURNAL_BYTES // schema.PAGE}",
+        ):
             self._db.execute(f"PRAGMA {pragma}")
 
     # --- On the thread ---------------------------------------------------------------------------------------

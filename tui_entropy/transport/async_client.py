@@ -16,14 +16,14 @@ from tui_entropy.records.commands import Command, Follow, Load, Quit
 from tui_entropy.records.events import Dismissed, Event, Failed, Refused
 from tui_entropy.transport import connection, discovery
 
-REST_SECONDS = 0.01
+RECEIVE_REST_S = 0.01
 """After what was heard soon after something else, so that a fast engine wakes the screen a hundred times a second and
 not for each token."""
-KNOCK_SECONDS = 0.005
+CONNECT_RETRY_S = 0.005
 """Between two tries to reach an engine that does not listen yet."""
-SILENCE_SECONDS = 60.0
+START_TIMEOUT_S = 60.0
 """An engine that has not begun to listen by then never will."""
-GRACE_SECONDS = 0.7
+STOP_TIMEOUT_S = 0.7
 """For an engine to go when asked, and again when told."""
 
 
@@ -73,7 +73,7 @@ class EngineProcess:
             return
         self._process, self._socket, self.log = started.process, started.socket, started.log
         self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
-        self._knock(self._loop.time() + SILENCE_SECONDS)
+        self._knock(self._loop.time() + START_TIMEOUT_S)
 
     def attach(self, socket: Path) -> None:
         """Reach an engine that runs. It says how it stands, and more only to a `Follow`."""
@@ -126,10 +126,10 @@ class EngineProcess:
 
     def _linger(self, until_it_hangs_up: bool = False) -> None:
         """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
-        end = time.monotonic() + GRACE_SECONDS
+        end = time.monotonic() + STOP_TIMEOUT_S
         with contextlib.suppress(connection.LinkClosed):
             while self._link and (until_it_hangs_up or self._link.backlog) and time.monotonic() < end:
-                self._link.receive(KNOCK_SECONDS)
+                self._link.receive(CONNECT_RETRY_S)
 
     def _knock(self, deadline: float) -> None:
         assert self._process is not None
@@ -137,7 +137,7 @@ class EngineProcess:
             self._meet(connection.connect(self._socket, patience=0))
         except OSError:
             if self._process.poll() is None and self._loop.time() < deadline:
-                self._timer = self._loop.call_later(KNOCK_SECONDS, self._knock, deadline)
+                self._timer = self._loop.call_later(CONNECT_RETRY_S, self._knock, deadline)
             else:
                 self._hung_up("it never began to listen")
 
@@ -163,9 +163,9 @@ class EngineProcess:
         elif events:
             self._on_events(events)
             before, self._heard_at = self._heard_at, self._loop.time()
-            if self._heard_at - before < REST_SECONDS:
+            if self._heard_at - before < RECEIVE_REST_S:
                 self._loop.remove_reader(self._link.fileno())
-                self._rest = self._loop.call_later(REST_SECONDS, self._listen)
+                self._rest = self._loop.call_later(RECEIVE_REST_S, self._listen)
 
     def _cut_off(self) -> None:
         """It takes nothing any more, and may have said why."""
@@ -223,7 +223,7 @@ class EngineProcess:
         polite = [] if at_once else [signal.SIGTERM]
         for force in [*polite, signal.SIGKILL]:
             try:
-                process.wait(0 if at_once else GRACE_SECONDS)
+                process.wait(0 if at_once else STOP_TIMEOUT_S)
                 break
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):

@@ -22,9 +22,9 @@ from tui_entropy.records.settings import Breakpoint
 from tui_entropy.transport import connection, discovery
 from tui_entropy.transport.discovery import Engine
 
-KNOCK = 0.02
+RETRY_S = 0.02
 """Seconds between two looks at something that is awaited."""
-GRACE = 3.0
+STOP_TIMEOUT_S = 3.0
 """Seconds for an engine to end when asked, and again when told."""
 
 
@@ -77,9 +77,9 @@ def stop(engine: Engine) -> None:
             if force and pid:
                 with suppress(ProcessLookupError):
                     os.kill(pid, force)
-            limit = time.monotonic() + GRACE
+            limit = time.monotonic() + STOP_TIMEOUT_S
             while time.monotonic() < limit:
-                end.receive(KNOCK)
+                end.receive(RETRY_S)
     end.close()
     discovery.clear(engine.socket)
 
@@ -91,11 +91,11 @@ def _kill(engine: Engine, pid: int | None) -> None:
             f"engine {engine.id} does not answer and its process is not found: look for {engine.socket} in what runs"
         )
     for force in (signal.SIGTERM, signal.SIGKILL):
-        limit = time.monotonic() + GRACE
+        limit = time.monotonic() + STOP_TIMEOUT_S
         with suppress(ProcessLookupError):
             os.kill(pid, force)
         while discovery.process_of(engine.socket) == pid and time.monotonic() < limit:
-            time.sleep(KNOCK)
+            time.sleep(RETRY_S)
     discovery.clear(engine.socket)
 
 
@@ -143,7 +143,7 @@ def serve(
 def _ended(started: discovery.Started) -> int | None:
     """Its exit status, None if it had to be killed. Nothing of it is left."""
     try:
-        return started.process.wait(KNOCK)
+        return started.process.wait(RETRY_S)
     except subprocess.TimeoutExpired:
         started.process.kill()
         started.process.wait()
@@ -157,7 +157,7 @@ def _reached(started: discovery.Started) -> connection.ScreenEnd:
         try:
             return connection.connect(started.socket)
         except OSError:
-            time.sleep(KNOCK)
+            time.sleep(RETRY_S)
     raise connection.LinkClosed
 
 
@@ -165,7 +165,7 @@ def _say(end: connection.ScreenEnd, *commands: Command) -> None:
     for command in commands:
         end.send_packed(connection.command(command))
     while end.backlog:
-        time.sleep(KNOCK)
+        time.sleep(RETRY_S)
         end.flush()
 
 

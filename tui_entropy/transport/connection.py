@@ -25,21 +25,21 @@ from tui_entropy.records.commands import Command
 from tui_entropy.records.events import Event
 
 LENGTH = struct.Struct("<I")
-LARGEST = 64 * 2**20
+MAX_MESSAGE_BYTES = 64 * 2**20
 """Bytes of one message; a longer one is not ours."""
-LARGEST_COMMAND = 16 * 2**20
+MAX_COMMAND_BYTES = 16 * 2**20
 """The same of what an engine is told."""
-GULP = 8 * 2**20
+READ_BYTES = 8 * 2**20
 """Bytes that are taken in at a time, beyond what the message lacks that is coming."""
-SIP = 2**15
+SMALL_READ_BYTES = 2**15
 """The same where many may speak and nobody is to be kept waiting for one of them."""
-AT_ONCE = 16
+MAX_MESSAGES_PER_READ = 16
 """Messages that are taken in at a time there."""
-WAITING = 128
+LISTEN_BACKLOG = 128
 """Who may knock at an engine that is busy."""
-KNOCK = 0.02
+CONNECT_RETRY_S = 0.02
 """Seconds between two knocks where too many do."""
-LONGEST_WAIT = 3600.0
+MAX_WAIT_S = 3600.0
 """Seconds; what waits longer looks again."""
 
 In = TypeVar("In")
@@ -71,8 +71,8 @@ class Connection(Generic[In, Out]):
         self,
         peer: socket.socket,
         incoming: object,
-        largest: int = LARGEST,
-        gulp: int = GULP,
+        largest: int = MAX_MESSAGE_BYTES,
+        gulp: int = READ_BYTES,
         at_once: int | None = None,
         reject: Callable[[str], In] | None = None,
     ) -> None:
@@ -235,10 +235,10 @@ def command(message: Command) -> bytes:
         _commands.decode(memoryview(made)[LENGTH.size :])
     except (OverflowError, msgspec.ValidationError) as error:
         raise UserError(f"no engine can be told this ({error}): give another value") from error
-    if len(made) > LARGEST_COMMAND:
+    if len(made) > MAX_COMMAND_BYTES:
         raise UserError(
-            f"this has {len(made) / 2**20:.0f} MiB, and an engine is told at most {LARGEST_COMMAND / 2**20:.0f} at a "
-            "time: give a shorter text"
+            f"this has {len(made) / 2**20:.0f} MiB, and an engine is told at most {MAX_COMMAND_BYTES / 2**20:.0f} "
+            "at a time: give a shorter text"
         )
     return made
 
@@ -266,7 +266,7 @@ def ready(
     poll = select.poll()
     for descriptor, mask in wanted.items():
         poll.register(descriptor, mask)
-    found = poll.poll(None if timeout is None else min(max(timeout, 0), LONGEST_WAIT) * 1000)
+    found = poll.poll(None if timeout is None else min(max(timeout, 0), MAX_WAIT_S) * 1000)
     gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
     return (
         {each for each, events in found if events & (select.POLLIN | gone) and wanted[each] & select.POLLIN},
@@ -285,7 +285,7 @@ def listen(path: Path) -> socket.socket:
     before = os.umask(0o177)
     try:
         server.bind(os.fspath(unheard))
-        server.listen(WAITING)
+        server.listen(LISTEN_BACKLOG)
         unheard.rename(path)
     except OSError as refused:
         server.close()
@@ -307,7 +307,7 @@ def accept(server: socket.socket) -> EngineEnd | None:
         except (BlockingIOError, ConnectionAbortedError):
             return None
         if peer(end)[1] in (os.getuid(), None):
-            return Connection(end, Command, LARGEST_COMMAND, SIP, AT_ONCE, Rejected)
+            return Connection(end, Command, MAX_COMMAND_BYTES, SMALL_READ_BYTES, MAX_MESSAGES_PER_READ, Rejected)
         end.close()
 
 
@@ -316,7 +316,7 @@ def connect(path: Path, patience: float = 1.0) -> ScreenEnd:
     end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     limit = time.monotonic() + patience
     while True:
-        end.settimeout(max(patience, KNOCK))
+        end.settimeout(max(patience, CONNECT_RETRY_S))
         try:
             end.connect(os.fspath(path))
             return Connection(end, Event)
@@ -324,7 +324,7 @@ def connect(path: Path, patience: float = 1.0) -> ScreenEnd:
             if time.monotonic() >= limit:
                 end.close()
                 raise TimeoutError(f"{path} is too busy") from None
-            time.sleep(KNOCK)
+            time.sleep(CONNECT_RETRY_S)
         except OSError:
             end.close()
             raise

@@ -27,7 +27,7 @@ from tui_entropy.transport.durations import UNITS, duration, n_bytes, seconds
 
 ENGINE = (sys.executable, "-m", "tui_entropy.serving.worker")
 SUFFIX = ".sock"
-PATIENCE = 1.0
+STATUS_TIMEOUT_S = 1.0
 """Seconds for an engine to say how it stands. One that loads a model may need longer."""
 
 
@@ -95,7 +95,7 @@ def order() -> Load | None:
         if not stat.S_ISREG(os.fstat(0).st_mode):
             return None
         with open(0, "rb", closefd=False) as given, open(os.devnull, "rb") as nothing:
-            found = given.read(connection.LARGEST_COMMAND + 1)
+            found = given.read(connection.MAX_COMMAND_BYTES + 1)
             os.dup2(nothing.fileno(), 0)  # nobody else is to read it
     except OSError:
         return None
@@ -180,11 +180,11 @@ def clear(socket: Path) -> None:
 def ask(socket: Path) -> Standing | None:
     """How an engine stands; None while it is too busy to say. Raises OSError where none listens."""
     try:
-        end = connection.connect(socket, PATIENCE)
+        end = connection.connect(socket, STATUS_TIMEOUT_S)
     except TimeoutError:
         return None
     try:
-        return next((event for event in end.receive(PATIENCE) if isinstance(event, Standing)), None)
+        return next((event for event in end.receive(STATUS_TIMEOUT_S) if isinstance(event, Standing)), None)
     except connection.LinkClosed:
         raise FileNotFoundError(f"the engine of {socket} has just ended") from None
     finally:

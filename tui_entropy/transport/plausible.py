@@ -9,7 +9,7 @@ from tui_entropy.records.events import AttentionRows, Event, PromptScores, Propo
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Step
 
-SLACK = 0.01
+ROUNDING_TOLERANCE = 0.01
 """By which rounding may lead out of a range; more than it does in any dtype."""
 
 
@@ -57,12 +57,15 @@ def _are_numbers(step: Step) -> bool:
     if not all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None)))):
         return False
     for candidate in step.candidates:  # a loop, since this is asked of every step
-        if not (candidate.logprob <= SLACK and -SLACK <= candidate.final_prob <= 1 + SLACK):
+        if not (
+            candidate.logprob <= ROUNDING_TOLERANCE
+            and -ROUNDING_TOLERANCE <= candidate.final_prob <= 1 + ROUNDING_TOLERANCE
+        ):
             return False
     for stage in step.stages:
-        if not (isfinite(stage.entropy) and -SLACK <= stage.mass <= 1 + SLACK):
+        if not (isfinite(stage.entropy) and -ROUNDING_TOLERANCE <= stage.mass <= 1 + ROUNDING_TOLERANCE):
             return False
-    return -SLACK <= step.final_prob <= 1 + SLACK
+    return -ROUNDING_TOLERANCE <= step.final_prob <= 1 + ROUNDING_TOLERANCE
 
 
 def _of_card(card: ModelCard) -> str:

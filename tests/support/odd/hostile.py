@@ -119,7 +119,7 @@ def texts(tag: bytes = b"pause", field: bytes = b"reason") -> list[bytes]:
         framed(b"\x81\xa4type\xa4what"),
         framed(b"\x90"),
         struct.pack("<I", 0xFFFFFFFF),
-        struct.pack("<I", connection.LARGEST + 1) + b"x" * 100,
+        struct.pack("<I", connection.MAX_MESSAGE_BYTES + 1) + b"x" * 100,
         struct.pack("<I", 1000) + b"cut short",
     ]
 

@@ -74,9 +74,9 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
     app.show(
         cursor=AT, following=False, token=2, knobs=KNOBS, vectors=vectors, layer=3, head=2, bits=True, typed="",
         tint=BY_NAME["varentropy"], knob="top_k", raw=False, rebuild=False, second=False,
-        charted=(BY_NAME["entropy"],), row=1, notice="",
+        chart_series=(BY_NAME["entropy"],), row=1, notice="",
         pages=made.kept_by_pages(
-            chosen=BY_NAME["rank"], stage=3, branch=1, hidden=False, heat=1.0, lane=None, typed_lanes=(),
+            chosen=BY_NAME["rank"], stage=3, branch=1, hidden=False, temperature=1.0, lane=None, typed_lanes=(),
             request=SampleContinuations(2, AT, n=8, tokens=16),
         ),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import Continued, Ended, Failed, Labelled, Paused, Switched
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
-from tui_entropy.trace.playback import PAUSE, SPEEDS, Playback
+from tui_entropy.trace.playback import MAX_GAP_S, SPEEDS, Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.capture.film import Clock
 
@@ -125,7 +125,7 @@ def test_a_recorded_pause_is_shown_and_shortened(tmp_path, monkeypatch):
     playback, clock = played(recorded(tmp_path / "a.tui", *events))
     assert after(playback, clock, FIRST_TOKEN + 2.1 / RATE) == 3
     assert (playback.log.state, playback.log.note) == ("paused", "by you")
-    assert after(playback, clock, PAUSE) == 3 and playback.log.state == "writing"
+    assert after(playback, clock, MAX_GAP_S) == 3 and playback.log.state == "writing"
     assert after(playback, clock, 1 / RATE) == 4
 
 

@@ -133,7 +133,7 @@ ANYWHERE: dict[str, Effect] = {
     "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and sent(SetKnobs)(before, after),
     "strip.leave": lambda before, after: after.focus == "stream",
     "numbers.tint": lambda before, after: after.frame.tint == made.value(before.frame, "chosen"),
-    "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.charted,
+    "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.chart_series,
     "stage.before": by("stage", -1),
     "stage.after": by("stage", 1),
     "stage.earlier": each(by("stage", -1), sent(SetKnobs)),
@@ -146,8 +146,12 @@ ANYWHERE: dict[str, Effect] = {
     "branches.hidden": toggled("hidden"),
     "diff.back": opened("branches"),
     "lanes.run": sent(SetShadow),
-    "lanes.hotter": lambda before, after: made.value(after.frame, "heat") > made.value(before.frame, "heat"),
-    "lanes.cooler": lambda before, after: made.value(after.frame, "heat") < made.value(before.frame, "heat"),
+    "lanes.hotter": lambda before, after: (
+        made.value(after.frame, "temperature") > made.value(before.frame, "temperature")
+    ),
+    "lanes.cooler": lambda before, after: (
+        made.value(after.frame, "temperature") < made.value(before.frame, "temperature")
+    ),
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
     "fan.take": each(closed, sent(Branch, step=AT)),
     "fan.same": sent(SampleContinuations, same="exact"),

@@ -38,7 +38,7 @@ OFF, ON = lanes.OFF, lanes.ON
 
 def test_a_lane_may_differ_in_vectors_temperature_and_prompts():
     both = (replace(ON, name="warm"), replace(ON, name="formal"))
-    frame = frame_of(lanes.shadowed(), vectors=both, knobs=Knobs(top_k=3), heat=0.2)
+    frame = frame_of(lanes.shadowed(), vectors=both, knobs=Knobs(top_k=3), temperature=0.2)
     found = {choice.name: choice.lane for choice in choices(frame)}
     assert not any(vector.on for vector in found["no vectors"].vectors)
     assert [vector.on for vector in found["only formal"].vectors] == [False, True]
@@ -199,7 +199,7 @@ async def test_two_lanes_are_beside_each_other_named_and_marked_where_they_part(
         text = screen_text(app)
         assert text.count("parts at 17") == 2 and "run 2 · no vectors" in text
         for view in (stream, twin):
-            assert view._chapters.flow(0).lines and 16 in view._marked
+            assert view._text_layout.flow(0).lines and 16 in view._marked
         app.show(log=made.log(9))
         await settled(app, pilot)
         assert not twin.display

@@ -153,10 +153,10 @@ async def test_a_number_is_chosen_tints_the_text_and_goes_into_the_chart_and_out
     async with app.run_test(size=(120, 36)) as pilot:
         await writing(app, pilot)
         await pilot.press("N", "down", "down", "enter", "space")
-        assert app.frame.tint.name == "surprisal" and app.frame.charted[-1].name == "surprisal"
+        assert app.frame.tint.name == "surprisal" and app.frame.chart_series[-1].name == "surprisal"
         await pilot.press("up", "space", "escape")
         await settled(app, pilot)
-        assert [series.name for series in app.frame.charted] == ["entropy", "surprisal"]
+        assert [series.name for series in app.frame.chart_series] == ["entropy", "surprisal"]
         assert "tint: surprisal" in screen_text(app)
         await pilot.press("c")
         assert app.frame.tint.name == "rank"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.ui.terminal.pacing import DEAF, PART, PATIENCE, Pacer
+from tui_entropy.ui.terminal.pacing import MAX_UNANSWERED, PROBE_DELAY_S, SLOW_CHUNK_BYTES, Pacer
 
 
 class Clock:
@@ -33,7 +33,7 @@ def test_data_waits_for_the_answer(clock):
     pacer = Pacer(clock)
     assert pacer.wait() == 0 and not pacer.ask()
     assert asked(pacer)
-    assert pacer.wait() == pytest.approx(PATIENCE) and not asked(pacer)
+    assert pacer.wait() == pytest.approx(PROBE_DELAY_S) and not asked(pacer)
     clock.now += 0.05
     heard = []
     pacer.on_answer = lambda: heard.append(pacer.wait())
@@ -51,7 +51,7 @@ def test_over_a_slow_link_data_goes_in_parts_and_what_a_key_changes_whole(clock)
         pacer.answered()
         pacer.wanted = True
         rooms.append(pacer.room)
-    assert rooms == [math.inf, PART]
+    assert rooms == [math.inf, SLOW_CHUNK_BYTES]
     pacer.wanted = False
     assert pacer.room == math.inf
 
@@ -73,7 +73,7 @@ def test_a_slow_link_is_given_four_round_trips(clock):
 
 def test_a_terminal_that_never_answers_is_not_asked_for_ever(clock):
     pacer = Pacer(clock)
-    for _ in range(DEAF):
+    for _ in range(MAX_UNANSWERED):
         assert asked(pacer) and pacer.wait() > 0
         clock.now += 10
         assert pacer.wait() == 0
@@ -82,7 +82,7 @@ def test_a_terminal_that_never_answers_is_not_asked_for_ever(clock):
 
 def test_one_lost_answer_is_forgiven(clock):
     pacer = Pacer(clock)
-    for _ in range(5 * DEAF):
+    for _ in range(5 * MAX_UNANSWERED):
         asked(pacer)
         clock.now += 10
         assert pacer.wait() == 0

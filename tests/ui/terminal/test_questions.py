@@ -8,7 +8,14 @@ from threading import Thread
 
 import pytest
 
-from tui_entropy.ui.terminal.questions import ANSWERS, CURSOR, LONGEST, LOST, SHORTEST, Questions
+from tui_entropy.ui.terminal.questions import (
+    ANSWER_TIMEOUT_S,
+    ANSWERS,
+    CURSOR,
+    MAX_ANSWER_WAIT_S,
+    MIN_ANSWER_WAIT_S,
+    Questions,
+)
 
 SAID = {CURSOR: "\x1b[12;40R", "\x1b[?2026$p": "\x1b[?2026;2$y", "\x1b[?2048$p": "\x1b[?2048;0$y",
         "\x1b[?2048h": "\x1b[48;36;120;576;960t"}  # fmt: skip
@@ -53,10 +60,10 @@ def patience(questions: Questions) -> float:
 
 
 def test_an_open_answer_is_waited_for_twice_as_long_as_it_usually_takes_within_bounds(clock):
-    for took, waited in ((0.01, SHORTEST), (0.2, 0.4), (0.8, LONGEST)):
+    for took, waited in ((0.01, MIN_ANSWER_WAIT_S), (0.2, 0.4), (0.8, MAX_ANSWER_WAIT_S)):
         questions = Questions(clock)
         questions.asked(CURSOR)
-        assert patience(questions) == LONGEST  # nothing is known
+        assert patience(questions) == MAX_ANSWER_WAIT_S  # nothing is known
         clock.now += took
         questions.heard(SAID[CURSOR])
         questions.asked(CURSOR)
@@ -71,13 +78,13 @@ def test_one_that_is_slower_than_usual_is_given_twice_what_it_took_so_far(clock)
     questions.asked(CURSOR)
     clock.now += 0.3
     assert patience(questions) == pytest.approx(0.6)
-    clock.now += LOST
-    assert patience(questions) <= SHORTEST  # lost
+    clock.now += ANSWER_TIMEOUT_S
+    assert patience(questions) <= MIN_ANSWER_WAIT_S  # lost
 
 
 def test_with_nothing_open_it_is_as_long_as_a_report_of_the_mouse_may_be_under_way(clock):
     questions = Questions(clock)
-    assert patience(questions) == pytest.approx(SHORTEST)
+    assert patience(questions) == pytest.approx(MIN_ANSWER_WAIT_S)
     questions.asked(CURSOR)
     clock.now += 0.02
     questions.heard(SAID[CURSOR])

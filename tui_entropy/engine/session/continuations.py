@@ -26,7 +26,7 @@ from tui_entropy.engine.sampling.chain import apply, draw, first_mu, next_mu
 from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.tokenization.spelling import LOOKED_BACK
+from tui_entropy.engine.tokenization.spelling import CONTEXT_TOKENS
 from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream
 from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.events import Continuation, SampledContinuations
@@ -112,7 +112,7 @@ def sample_continuations(
         for first in range(0, ask.n, together):
             last = min(first + together, ask.n)
             rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
-    newest = torch.cat([before.prompt, before.written])[-LOOKED_BACK:].tolist()
+    newest = torch.cat([before.prompt, before.written])[-CONTEXT_TOKENS:].tolist()
     return group_continuations(ask, rows, loaded.codec, time.perf_counter() - began, newest)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tui_entropy.records.events import Progress
 
-POLL_SECONDS = 0.1
+POLL_S = 0.1
 MEGA = 1e6
 
 
@@ -35,7 +35,7 @@ def watched(
                 done = max(done, min(size(folder) - before, total))
                 report(Progress(stage, done / MEGA, total / MEGA, "MB"))
                 with suppress(subprocess.TimeoutExpired):
-                    program.wait(POLL_SECONDS)
+                    program.wait(POLL_S)
         finally:
             program.kill()
             program.wait()

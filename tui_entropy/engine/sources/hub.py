@@ -15,7 +15,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sources.download import watched
 from tui_entropy.records.events import Progress
 
-PROBE_SECONDS = 2.0
+PROBE_TIMEOUT_S = 2.0
 SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
 IGNORED = ["*/*", "consolidated*"]
 """Copies of the weights for other programs."""
@@ -33,7 +33,7 @@ def reachable() -> bool:
     def probe() -> None:
         try:
             request = urllib.request.Request(_endpoint(), method="HEAD")
-            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
         except urllib.error.HTTPError:
             pass  # an answer, if not a kind one
         except OSError:
@@ -43,7 +43,7 @@ def reachable() -> bool:
     # Looking a name up cannot be given a time-out, so it is left behind instead.
     thread = Thread(target=probe, daemon=True)
     thread.start()
-    thread.join(PROBE_SECONDS)
+    thread.join(PROBE_TIMEOUT_S)
     return bool(answers)
 
 

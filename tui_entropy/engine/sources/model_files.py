@@ -14,15 +14,15 @@ OBJECTS = (
     "processor_config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json",
 )  # fmt: skip
 """Files that hold one JSON object each."""
-LARGEST = 2**26
+MAX_FILE_BYTES = 2**26
 """Bytes of one of them."""
-DEEPEST = 50
+MAX_NESTING = 50
 """Levels of one within another."""
 SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size", "max_position_embeddings")
 """What a configuration counts, where it does, whatever a family calls it."""
 PARTS = ("layers", "heads", "experts", "blocks", "groups")
 """In the names of numbers that count what is built one by one."""
-MOST = 2**16
+MAX_PARTS = 2**16
 """Of them."""
 
 
@@ -32,8 +32,8 @@ def checked_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST:
-        raise UserError(f"{path} has more than {LARGEST >> 20} MiB, too much for what it is to hold: {AGAIN}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UserError(f"{path} has more than {MAX_FILE_BYTES >> 20} MiB, too much for what it is to hold: {AGAIN}")
     try:
         found = json.loads(path.read_bytes())
     except RecursionError:
@@ -42,8 +42,8 @@ def _object(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no JSON ({garbled}): {AGAIN}") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} holds {_kind(found)} where a JSON object was wanted: {AGAIN}")
-    if any(depth > DEEPEST for depth in _depths(found)):
-        raise UserError(f"{path} is nested more than {DEEPEST} levels deep: {AGAIN}")
+    if any(depth > MAX_NESTING for depth in _depths(found)):
+        raise UserError(f"{path} is nested more than {MAX_NESTING} levels deep: {AGAIN}")
     return found
 
 
@@ -87,7 +87,7 @@ def check_sizes(config: Any, n_tensors: int, name: str) -> None:
     if n_tensors and layers > n_tensors:
         raise UserError(_damaged(name, f"it has {layers} blocks, and {n_tensors} tensors of weights"))
     for what, value in text.to_dict().items():
-        if isinstance(value, int) and value > MOST and any(part in what for part in PARTS):
+        if isinstance(value, int) and value > MAX_PARTS and any(part in what for part in PARTS):
             raise UserError(_damaged(name, f"{what} is {str(value)[:40]}"))
 
 

@@ -17,7 +17,7 @@ from tui_entropy.core.files import opened
 from tui_entropy.engine.sources.reading import said_by
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
-LARGEST_HEADER = 100 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20
 """Bytes; what safetensors itself allows."""
 
 
@@ -56,7 +56,7 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with opened(path) as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, LARGEST_HEADER)))
+            header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, MAX_HEADER_BYTES)))
         header.pop("__metadata__", None)
         end = max(_checked(tensor)["data_offsets"][1] for tensor in header.values())
     except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as garbled:

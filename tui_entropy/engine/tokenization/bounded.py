@@ -16,13 +16,13 @@ from typing import Any
 
 import psutil
 
-SECONDS = 1
+CPU_LIMIT_S = 1
 """Of a processor."""
-PATIENCE = 30.0
+TIMEOUT_S = 30.0
 """Seconds by the clock, where other work takes the processor."""
-ROOM = 2**29
+MAX_MEMORY_BYTES = 2**29
 """Bytes that it may take."""
-LARGEST = 2**26
+MAX_ANSWER_BYTES = 2**26
 """Bytes of an answer."""
 
 
@@ -55,7 +55,7 @@ def bounded(work: Callable[[], Any]) -> Any:
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
-        raise Unfinished(f"it came to no end in {SECONDS} s")
+        raise Unfinished(f"it came to no end in {CPU_LIMIT_S} s")
     try:
         return json.loads(answer)
     except ValueError:
@@ -67,8 +67,8 @@ def _child(work: Callable[[], Any], writing: int) -> None:
         gc.disable()  # nothing of the other process is put away here
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
-        room = psutil.Process().memory_info().vms + ROOM
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT_S, CPU_LIMIT_S + 1))
+        room = psutil.Process().memory_info().vms + MAX_MEMORY_BYTES
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         with suppress(ValueError, OSError):  # no more than it may have anyway
             resource.setrlimit(resource.RLIMIT_AS, (room, hard))
@@ -80,12 +80,12 @@ def _child(work: Callable[[], Any], writing: int) -> None:
 
 def _answer(reading: int) -> bytes:
     parts: list[bytes] = []
-    size, end = 0, time.monotonic() + PATIENCE
+    size, end = 0, time.monotonic() + TIMEOUT_S
     while select.select([reading], [], [], max(end - time.monotonic(), 0))[0]:
         part = os.read(reading, 1 << 16)
         if not part:
             return b"".join(parts)
         parts.append(part)
-        if (size := size + len(part)) > LARGEST:
-            raise Unfinished(f"it made more than {LARGEST >> 20} MiB of text")
-    raise Unfinished(f"it came to no end in {PATIENCE:.0f} s")
+        if (size := size + len(part)) > MAX_ANSWER_BYTES:
+            raise Unfinished(f"it made more than {MAX_ANSWER_BYTES >> 20} MiB of text")
+    raise Unfinished(f"it came to no end in {TIMEOUT_S:.0f} s")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 Messages = list[dict[str, str]]
 DEFAULT = "default"
 """The template that is taken of several unless another is named."""
-LONGEST = 2**24
+MAX_PROMPT_CHARS = 2**24
 """Characters of a question as the model is asked it; no model reads as much."""
-WORDS = 200
+MAX_REASON_CHARS = 200
 """Characters of what a template says of itself that go into a sentence."""
 
 
@@ -111,12 +111,16 @@ class ChatTemplate:
                     tokenize=False,
                     add_generation_prompt=opening,
                 )
-                return (str(text), "") if len(text) <= LONGEST else (None, f"it makes {len(text)} characters of it")
+                return (
+                    (str(text), "")
+                    if len(text) <= MAX_PROMPT_CHARS
+                    else (None, f"it makes {len(text)} characters of it")
+                )
             except MemoryError:
                 return None, "it takes too much memory"
             except Exception as error:
                 said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-                refusal = refusal or said[:WORDS]
+                refusal = refusal or said[:MAX_REASON_CHARS]
         return None, refusal
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """How SentencePiece spells a byte that no token covers."""
-LOOKED_BACK = 4
+CONTEXT_TOKENS = 4
 """Tokens before one on which its text may hang: a character is four bytes at most."""
 REPLACED = "\N{REPLACEMENT CHARACTER}"
-REMEMBERED = 1 << 16
+MAX_CACHED_TOKENS = 1 << 16
 """Tokens after others whose text is remembered."""
 ALONE = {"ByteLevel", "Replace", "ByteFallback", "Fuse", "Metaspace", "WordPiece"}
 """Decoders that take each token by itself, but for the first of a text, which may lose the space before it."""
@@ -87,9 +87,9 @@ class Spelling:
         """What a token adds after these tokens; none before it mean that the text begins with it."""
         if self._alone and before:
             return self.anywhere(token_id)
-        key = (*before[-LOOKED_BACK:], token_id)
+        key = (*before[-CONTEXT_TOKENS:], token_id)
         if key not in self._placed:
-            if len(self._placed) >= REMEMBERED:
+            if len(self._placed) >= MAX_CACHED_TOKENS:
                 self._placed.clear()
             self._placed[key] = self._added(key[:-1], token_id)
         return self._placed[key]

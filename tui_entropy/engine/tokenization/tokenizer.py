@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.engine.tokenization.chat_templates import ChatTemplate
-from tui_entropy.engine.tokenization.spelling import LOOKED_BACK, Spelling
+from tui_entropy.engine.tokenization.spelling import CONTEXT_TOKENS, Spelling
 from tui_entropy.records.step import Piece
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class TextStream:
     def __init__(self, codec: Codec, before: Sequence[int] = ()) -> None:
         """before: what stands before the first of them, which is no part of the text."""
         self._spelling = codec.spelling
-        self._before = tuple(filter(self._spelling.knows, before[-LOOKED_BACK:]))
+        self._before = tuple(filter(self._spelling.knows, before[-CONTEXT_TOKENS:]))
         self._characters = Utf8Stream()
 
     def adds(self, token_id: int) -> bytes:
@@ -193,7 +193,7 @@ class TextStream:
         """It comes next: the characters that it completes."""
         text = self._characters.push(self.adds(token_id))
         if self._spelling.knows(token_id):
-            self._before = (*self._before, token_id)[-LOOKED_BACK:]
+            self._before = (*self._before, token_id)[-CONTEXT_TOKENS:]
         return text
 
     def spell(self, token_ids: Iterable[int]) -> bytes:

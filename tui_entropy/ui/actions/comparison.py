@@ -17,7 +17,7 @@ from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
 from tui_entropy.ui.views.frame import Frame
 
-HEATS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 DRAWS = (2, 4, 8, 16, 32, 64)
 LENGTHS = (4, 8, 16, 32, 64, 128)
 
@@ -30,10 +30,10 @@ def step_here(frame: Frame) -> int:
 class LaneOptions(Actions[Host]):
     """What lanes and continuations would be, as it is chosen on their pages."""
 
-    def action_heat(self, by: int) -> None:
+    def action_lane_temperature(self, by: int) -> None:
         """The temperature of the lane that differs in it."""
         frame = self.app.frame
-        self.app.show(**frame.put(LanesState, heat=_rung(HEATS, frame.of(LanesState).heat, by)))
+        self.app.show(**frame.put(LanesState, temperature=_rung(TEMPERATURES, frame.of(LanesState).temperature, by)))
 
     def action_draws(self, by: int) -> None:
         request = self.app.frame.of(FanState).request

@@ -41,9 +41,9 @@ class PageActions(Actions[Host]):
         self.app.show(tint=self.app.frame.of(NumbersState).chosen)
 
     def action_chart_chosen(self) -> None:
-        charted, chosen = self.app.frame.charted, self.app.frame.of(NumbersState).chosen
-        without = tuple(series for series in charted if series != chosen)
-        self.app.show(charted=without if chosen in charted else (*charted, chosen))
+        plotted, chosen = self.app.frame.chart_series, self.app.frame.of(NumbersState).chosen
+        without = tuple(series for series in plotted if series != chosen)
+        self.app.show(chart_series=without if chosen in plotted else (*plotted, chosen))
 
     def action_stage(self, by: int) -> None:
         frame = self.app.frame

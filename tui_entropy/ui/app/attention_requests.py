@@ -8,7 +8,7 @@ from asyncio import get_running_loop
 from tui_entropy.ui.panes.attention import AttentionMap
 from tui_entropy.ui.protocol.host import EngineHost
 
-PATIENCE_S = 2.0
+ANSWER_TIMEOUT_S = 2.0
 """After which a question that nobody answers is given up."""
 
 
@@ -23,7 +23,7 @@ class AttentionRequests:
     def ask(self) -> None:
         """For the rows of the view as it stands."""
         frame, view, now = self._app.frame, self._view, get_running_loop().time()
-        if self._app.page or not view.display or not view.size or now - self._pending_since < PATIENCE_S:
+        if self._app.page or not view.display or not view.size or now - self._pending_since < ANSWER_TIMEOUT_S:
             return
         wanted = view.wanted(frame)
         if wanted is None or (frame.log.run_number, wanted) == self._newest:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tui_entropy.records.model import ModelSpec
     from tui_entropy.ui.app.viewer import Viewer
 
-GIL_SECONDS = 0.0005
+GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
 
 
@@ -58,7 +58,7 @@ def start(
 def replay(
     file: Path,
     run: int | None,
-    looks: tuple[str, str, bool],
+    appearance: tuple[str, str, bool],
     *,
     speed: float,
     first: int | None,
@@ -70,7 +70,7 @@ def replay(
     from tui_entropy.trace.reader import Trace
 
     trace = Trace.open(file)
-    theme, color, ascii_only = looks
+    theme, color, ascii_only = appearance
     mode = drawable(color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
     from tui_entropy.core import paths
     from tui_entropy.trace.playback import Playback
@@ -94,7 +94,7 @@ def driver(diff: bool) -> type[Driver] | None:
 
 
 def stay(app: Viewer, mouse: bool) -> None:
-    sys.setswitchinterval(GIL_SECONDS)
+    sys.setswitchinterval(GIL_SWITCH_S)
     app.run(mouse=mouse)
     if app.failure is not None:
         raise app.failure

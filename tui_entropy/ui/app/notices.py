@@ -10,7 +10,7 @@ from textual.timer import Timer
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.views.frame import Frame
 
-NOTICE_SECONDS = 6.0
+NOTICE_S = 6.0
 Holds = Callable[[Frame], bool]
 
 
@@ -30,7 +30,7 @@ class Notices:
         self.refused = False
         """The last one was a refusal."""
 
-    def say(self, sentence: str, seconds: float = NOTICE_SECONDS, holds: Holds = always) -> None:
+    def say(self, sentence: str, seconds: float = NOTICE_S, holds: Holds = always) -> None:
         """What was done, or what there is to know, for a while.
 
         holds: whether it is still true, asked of every frame.

@@ -11,7 +11,7 @@ from tui_entropy.ui.terminal.pacing import Pacer
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import LIGHT, View
 
-RIDES = 5
+FRAMES_PER_ROUND = 5
 """Frames of data that a round of all heavy panes is spread over."""
 
 
@@ -108,7 +108,7 @@ class RepaintScheduler:
             self._at_once = False
             self._app.call_later(self._show_next)
         else:
-            self._share = -(-len(self._to_show) // RIDES)
+            self._share = -(-len(self._to_show) // FRAMES_PER_ROUND)
             self._ride()
 
     @property

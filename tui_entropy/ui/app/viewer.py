@@ -23,7 +23,7 @@ from tui_entropy.ui.actions.knobs import KnobStripActions
 from tui_entropy.ui.actions.looking import LookActions
 from tui_entropy.ui.actions.pages import PageActions
 from tui_entropy.ui.actions.panes import PaneActions
-from tui_entropy.ui.app.notices import NOTICE_SECONDS, Holds, Notices, always
+from tui_entropy.ui.app.notices import NOTICE_S, Holds, Notices, always
 from tui_entropy.ui.app.repaint import RepaintScheduler
 from tui_entropy.ui.dialogs.ask_line import Questions
 from tui_entropy.ui.dialogs.failure import ClosesOnFailure
@@ -48,9 +48,9 @@ from tui_entropy.ui.terminal.fast_path import Shortcut
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import LIGHT, View
 
-LOOKS = (
-    "following", "bits", "layer", "head", "paint", "place", "charted", "tint", "token", "row", "knobs", "what_if",
-    "second", "pages",
+HEAVY_FIELDS = (
+    "following", "bits", "layer", "head", "paint", "place", "chart_series", "tint", "token", "row", "knobs",
+    "what_if", "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -184,7 +184,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
-        looked = any(getattr(before, name) != getattr(frame, name) for name in LOOKS)
+        looked = any(getattr(before, name) != getattr(frame, name) for name in HEAVY_FIELDS)
         moved = not frame.following and before.cursor != frame.cursor
         self.repaints.heavy_soon(at_once=looked or moved)
 
@@ -220,7 +220,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             return "prompt"
         return "knobs" if focused.id == "knobs" else ""
 
-    def say(self, sentence: str, seconds: float = NOTICE_SECONDS, holds: Holds = always) -> None:
+    def say(self, sentence: str, seconds: float = NOTICE_S, holds: Holds = always) -> None:
         self.notices.say(sentence, seconds, holds)
 
     def refuse(self, sentence: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def depict(
     file: Path,
     run: int | None,
-    looks: tuple[str, str, bool],
+    appearance: tuple[str, str, bool],
     *,
     snapshots: Sequence[str],
     cast: Path | None,
@@ -27,7 +27,7 @@ def depict(
     from tui_entropy.trace.reader import Trace
 
     trace = Trace.open(file)
-    theme, color, ascii_only = looks
+    theme, color, ascii_only = appearance
     settle_colors(mode := color_mode("truecolor" if color == "auto" else color, {}))
     from tui_entropy.trace.playback import Playback
     from tui_entropy.ui.capture import film, snapshot

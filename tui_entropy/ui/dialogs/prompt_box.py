@@ -16,7 +16,7 @@ from tui_entropy.core.files import bytes_of, kept_open
 from tui_entropy.ui.dialogs.pasted_text import typed_as
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
 
-KEPT = 500
+MAX_PROMPTS = 500
 """Prompts of the history that are looked at."""
 
 
@@ -26,7 +26,7 @@ class History:
     def __init__(self, file: Path | None = None) -> None:
         self.file = file or paths.state() / "prompts.jsonl"
         try:
-            lines = bytes_of(self.file).splitlines()[-KEPT:]
+            lines = bytes_of(self.file).splitlines()[-MAX_PROMPTS:]
         except OSError:
             lines = []
         self.prompts = [prompt for line in lines if (prompt := _read(line))]

@@ -9,9 +9,9 @@ MARGIN = 0.25
 what is shown is never further than the next step from the exact one."""
 
 
-class Levels:
-    """What cells show of levels 0 ... 1 on a ramp of `steps`. Only for what follows a text while it is written: a
-    screen that rests shows the levels themselves."""
+class Hysteresis:
+    """The step of a ramp that each cell shows for its level 0 ... 1, held until the level clearly leaves it. Only for
+    what follows a text while it is written: a screen that rests shows the levels themselves."""
 
     def __init__(self) -> None:
         self._of: object = None
@@ -23,7 +23,7 @@ class Levels:
         if (of, steps) != (self._of, self._steps):
             self._of, self._steps, self._held = of, steps, {}
 
-    def held(self, cell: Hashable, level: float) -> float:
+    def shown_level(self, cell: Hashable, level: float) -> float:
         """The level where a cell shows its step already, or one in the step that it goes on to show."""
         at = level * self._steps
         exact = min(int(max(at, 0.0)), self._steps - 1)

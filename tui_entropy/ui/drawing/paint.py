@@ -74,15 +74,15 @@ class Paint:
         """The cursor's column of a chart."""
         if self.rich:
             self.column = Style(color=self.cursor.bgcolor, bgcolor=self.theme.chrome.get("panel"), bold=True)
-        self._heat = self._ramp(look.ramps["heat"])
-        self.levels = len(self._heat)
-        self._tint = [self.base, *(self._inked(style) for style in self._heat[1:])]
+        self._ramp_styles = self._ramp(look.ramps["heat"])
+        self.n_ramp_steps = len(self._ramp_styles)
+        self._tint = [self.base, *(self._inked(style) for style in self._ramp_styles[1:])]
         if color == "mono":
             self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
         self._bare: dict[Style, Style] = {}
-        self._cells = [self._inked(style) for style in self._heat]
-        self._blanks = [Style(bgcolor=style.color) for style in self._heat]  # no ink costs half the bytes
-        self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._heat] for a in self._heat]
+        self._cells = [self._inked(style) for style in self._ramp_styles]
+        self._blanks = [Style(bgcolor=style.color) for style in self._ramp_styles]  # no ink costs half the bytes
+        self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._ramp_styles] for a in self._ramp_styles]
         self.shades = SHADES_ASCII if ascii else SHADES
         self.sparks = SPARKS_ASCII if ascii else SPARKS
         self.ellipsis = "~" if ascii else "…"
@@ -107,7 +107,7 @@ class Paint:
 
     def step(self, level: float, steps: int | None = None) -> int:
         """Which of `steps` equal steps (those of the heat ramp by default) a level falls in."""
-        steps = steps or self.levels
+        steps = steps or self.n_ramp_steps
         return min(int(max(level, 0.0) * steps), steps - 1)
 
     def tint(self, level: float | None, plain: Style | None = None) -> Style:
@@ -116,9 +116,9 @@ class Paint:
         step = 0 if level is None else self.step(level, len(self._tint))
         return self._tint[step] if step else plain or self.base
 
-    def heat(self, level: float | None) -> Style:
+    def ramp_style(self, level: float | None) -> Style:
         """For marks: the ramp as foreground."""
-        return self.dim if level is None else self._heat[self.step(level)]
+        return self.dim if level is None else self._ramp_styles[self.step(level)]
 
     def cell(self, level: float | None, width: int = 1, mark: str = "") -> Part:
         """A cell of a grid, with an optional mark of one cell at its right end."""
@@ -127,14 +127,16 @@ class Paint:
             return "?".ljust(width), self.dim
         if self.rich:
             return mark.rjust(width), (self._cells if mark else self._blanks)[self.step(level)]
-        return self.shade(level) * (width - len(mark)) + mark, self._heat[self.step(level)]
+        return self.shade(level) * (width - len(mark)) + mark, self._ramp_styles[self.step(level)]
 
     def halves(self, upper: int | None, lower: int | None, n: int = 1) -> Part:
         """n cells with two steps of the heat ramp in each, None for nothing. Only where `rich` and not `ascii`."""
         if upper is None and lower is None:
             return " " * n, self.base
         if lower is None or upper is None:
-            return ("▀" * n, self._heat[upper]) if upper is not None else ("▄" * n, self._heat[lower or 0])
+            return (
+                ("▀" * n, self._ramp_styles[upper]) if upper is not None else ("▄" * n, self._ramp_styles[lower or 0])
+            )
         return (" " * n, self._blanks[upper]) if upper == lower else ("▀" * n, self._pairs[upper][lower])
 
     def ours(self, text: str) -> str:
@@ -175,7 +177,7 @@ class Paint:
         if text:
             ramp = [(" " if self.rich else "a", style) for style in self._tint]
         else:
-            ramp = [self.cell((n + 0.5) / self.levels) for n in range(self.levels)]
+            ramp = [self.cell((n + 0.5) / self.n_ramp_steps) for n in range(self.n_ramp_steps)]
         gap, every = (" ", 2) if short else ("  ", 1)
         return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
@@ -233,11 +235,11 @@ class Paint:
             return [Style()] * 8
         return [self.ground + Style(color=Color.parse(name)) for name in colors]
 
-    def _inked(self, heat: Style) -> Style:
-        """`heat` as ground, with ink that can be read on it."""
-        if heat.color is None:
-            return heat
-        return Style(color=ink_on(heat.color), bgcolor=heat.color)
+    def _inked(self, style: Style) -> Style:
+        """The colour of `style` as ground, with ink that can be read on it."""
+        if style.color is None:
+            return style
+        return Style(color=ink_on(style.color), bgcolor=style.color)
 
 
 def in_bytes(count: int) -> str:

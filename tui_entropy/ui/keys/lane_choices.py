@@ -21,7 +21,7 @@ class LanesState:
     """What a shadow or a twin was chosen to be."""
     awaited: SetShadow | None = None
     """The shadow that was asked for, until one is told of: that comes with the next step."""
-    heat: float = 1.5
+    temperature: float = 1.5
     """Temperature of a lane that differs in that."""
     typed_lanes: tuple[Lane, ...] = ()
     """Those with a prompt that a person typed."""
@@ -58,8 +58,8 @@ def choices(frame: Frame) -> list[Choice]:
             same = _acting(only) == _acting(vectors)
             about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
             found.append(Choice(Lane(name, vectors=only), name, about, same))
-    hot = Lane(f"temperature {state.heat:g}", knobs=changed(frame.knobs, temperature=state.heat))
-    same = state.heat == frame.knobs.temperature
+    hot = Lane(f"temperature {state.temperature:g}", knobs=changed(frame.knobs, temperature=state.temperature))
+    same = state.temperature == frame.knobs.temperature
     said = ["as it is now"] * same + ["+ and - turn it"] * ("lane" not in frame.lacking)
     found.append(Choice(hot, hot.name, ": ".join(said), same))
     for name in (SYSTEM, PROMPT):

@@ -31,7 +31,15 @@ class BigChart(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         cursor = None if frame.following else frame.cursor
-        key = frame.log.run_number, len(frame.log.steps), cursor, frame.charted, frame.tint, frame.bits, frame.paint
+        key = (
+            frame.log.run_number,
+            len(frame.log.steps),
+            cursor,
+            frame.chart_series,
+            frame.tint,
+            frame.bits,
+            frame.paint,
+        )
         if (*key, width, height) != self._key:
             self._key = (*key, width, height)
             heading = self.heading(frame, "over time", [f"{len(frame.log.steps)} steps"], width)
@@ -45,7 +53,7 @@ class BigChart(View):
         text = id(frame.log.steps), len(frame.log.steps), width, frame.bits
         if text != self._text:
             self._text, self._points = text, {}
-        shown = list(dict.fromkeys([*frame.charted, frame.tint]))[: max(height // 6, 1)]
+        shown = list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height // 6, 1)]
         self._points |= {series: points(frame, series, 2 * width) for series in shown if series not in self._points}
         return {series: self._points[series] for series in shown}
 

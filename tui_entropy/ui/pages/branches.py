@@ -16,9 +16,9 @@ from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 
-DEEPEST = 12
+MAX_GUIDE_CELLS = 12
 """Cells of the guides at most, so that a name still has room behind them."""
-WORDS = 40
+MAX_PREVIEW_STEPS = 40
 """Tokens after the parting whose text is looked at."""
 GUIDES, GUIDES_ASCII = ("├─ ", "└─ ", "│  "), ("|- ", "`- ", "|  ")
 STATES = {"ended": "■", "paused": "‖", "writing": "●", "reading": "◑"}
@@ -180,7 +180,7 @@ def _words(run: RunView, parent: RunView | None, paint: Paint) -> str:
     at = run.started.shared
     if parent and (parted := parting(run, parent)) is not None:
         at = parted
-    return visible("".join(run.steps.texts[at : at + WORDS]).strip(), paint.ascii, True)
+    return visible("".join(run.steps.texts[at : at + MAX_PREVIEW_STEPS]).strip(), paint.ascii, True)
 
 
 def _state(log: SessionView, run: RunView, paint: Paint) -> str:
@@ -195,7 +195,7 @@ def _state(log: SessionView, run: RunView, paint: Paint) -> str:
 def _guides(guide: str, paint: Paint) -> str:
     branch, last, wall = GUIDES_ASCII if paint.ascii else GUIDES
     drawn = "".join({"├": branch, "└": last, "│": wall, " ": "   "}[level] for level in guide)
-    return drawn if len(drawn) <= DEEPEST else paint.ellipsis + drawn[1 - DEEPEST :]
+    return drawn if len(drawn) <= MAX_GUIDE_CELLS else paint.ellipsis + drawn[1 - MAX_GUIDE_CELLS :]
 
 
 def _safe(text: str, paint: Paint) -> str:

@@ -21,7 +21,7 @@ from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import wrapped
 
 KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
-RECENT = 32
+RECENT_STEPS = 32
 """Steps with a shadow, and without one, whose cost is compared."""
 NAME = 22
 
@@ -131,7 +131,7 @@ def _cost(frame: Frame) -> list[Part]:
     paint, steps = frame.paint, frame.log.steps
     pairs = list(zip(steps.values(FORWARD), steps.values(KL), strict=True))[::-1]
     two, one = (
-        list(islice((seconds for seconds, kl in pairs if seconds and (kl is not None) == on), RECENT))
+        list(islice((seconds for seconds, kl in pairs if seconds and (kl is not None) == on), RECENT_STEPS))
         for on in (True, False)
     )
     if not one or not two:

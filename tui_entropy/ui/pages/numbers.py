@@ -104,7 +104,7 @@ class Numbers(View):
         value = None if frame.step is None else series.value(frame.step, frame.bits)
         now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
         mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
-        uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.charted else " ")
+        uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.chart_series else " ")
         trust = frame.trust_of(series)
         unit = paint.ours(series.unit(frame.bits))
         return paint.row(

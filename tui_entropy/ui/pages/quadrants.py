@@ -21,10 +21,10 @@ from tui_entropy.ui.views.wording import decided, thresholds, wrapped
 
 AXIS = 8
 """Cells left of the field."""
-ABSURD = 1e12
+MAX_NATS = 1e12
 """Nats that no distribution has; a damaged recording may."""
 AXES = ("entropy", "varentropy")
-MOST = 2048
+MAX_POINTS = 2048
 """Steps that are drawn; of a longer text those up to the cursor."""
 
 Points = list[tuple[float, float]]
@@ -100,7 +100,7 @@ class Quadrants(View):
         grid = _ground(paint, field, at)
         _scatter(paint, grid, counts)
         _names(paint, field, grid)
-        if abs(step.entropy) + abs(step.varentropy) < ABSURD:
+        if abs(step.entropy) + abs(step.varentropy) < MAX_NATS:
             grid[field.row(step.varentropy)][field.column(step.entropy)] = (paint.diamond, paint.cursor)
         rows = [_axis(frame, field, at, y) + grid[y] for y in range(field.height)]
         return [heading, *(paint.row(row, width) for row in [*rows, _scale(frame, field, at), *below])][:height]
@@ -112,7 +112,7 @@ class Quadrants(View):
             self._key, self._read = (id(steps), first), first
             self._points, self._most, self._field = [], (0.0, 0.0), None
         pairs = zip(*(steps.values(BY_NAME[name], self._read, last) for name in AXES), strict=True)
-        new = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < ABSURD]
+        new = [(x, y) for x, y in pairs if x is not None and y is not None and abs(x) + abs(y) < MAX_NATS]
         self._points += new
         right, top = self._most
         self._most = max([right, *(x for x, _ in new)]), max([top, *(y for _, y in new)])
@@ -130,9 +130,9 @@ class Quadrants(View):
 
 def _window(n_steps: int, cursor: int) -> tuple[int, int]:
     """The first of the steps that are drawn, and the one after the last. It moves by a quarter at once."""
-    quarter = MOST // 4
-    last = min(max((cursor // quarter + 1) * quarter, MOST), n_steps)
-    return max(-(-(last - MOST) // quarter) * quarter, 0), last
+    quarter = MAX_POINTS // 4
+    last = min(max((cursor // quarter + 1) * quarter, MAX_POINTS), n_steps)
+    return max(-(-(last - MAX_POINTS) // quarter) * quarter, 0), last
 
 
 def _ground(paint: Paint, field: Field, at: Thresholds) -> list[list[Part]]:
@@ -168,7 +168,7 @@ def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
 def _scatter(paint: Paint, grid: list[list[Part]], counts: Mapping[tuple[int, int], int]) -> None:
     """A cell is as dark as it holds steps, as far as there are shades."""
     full = len(paint.shades) - 1
-    parts = [(paint.shades[shade], paint.heat(0.4 + 0.6 * shade / full)) for shade in range(full + 1)]
+    parts = [(paint.shades[shade], paint.ramp_style(0.4 + 0.6 * shade / full)) for shade in range(full + 1)]
     for (y, x), count in counts.items():
         grid[y][x] = parts[min(count, full)]
 

@@ -21,7 +21,7 @@ from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 
 LABEL, ELSEWHERE = 10, 8
-MOST_QUERIES = 24
+MAX_QUERIES = 24
 
 
 class AttentionMap(View, can_focus=True):
@@ -67,7 +67,7 @@ def asking(frame: Frame, width: int, height: int) -> AskAttention:
     last = frame.step.position - 1
     label = LABEL * 2 if paired(frame) else LABEL
     n_keys = max(min(width - label - ELSEWHERE, last + 1, MOST_KEYS), 1)
-    n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MOST_QUERIES, last + 1)
+    n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MAX_QUERIES, last + 1)
     return AskAttention(frame.layer, frame.head, last, n_queries, last + 1 - n_keys, n_keys)
 
 
@@ -89,8 +89,8 @@ def _halves(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Itera
         lower = grid[at + 1]
         names = (_name(frame, rows.queries[at]) if at >= 0 else " " * LABEL) + _name(frame, rows.queries[at + 1])
         # Most weights are near 0: cells that look the same are made once.
-        looks = groupby(zip(_steps(frame, upper), _steps(frame, lower), strict=True))
-        cells = [paint.halves(above, below, sum(1 for _ in same)) for (above, below), same in looks]
+        pairs = groupby(zip(_steps(frame, upper), _steps(frame, lower), strict=True))
+        cells = [paint.halves(above, below, sum(1 for _ in same)) for (above, below), same in pairs]
         yield [(names, paint.dim), *cells, *_elsewhere(frame, rows, at + 1)]
 
 
@@ -139,14 +139,14 @@ def _level(weight: float) -> float | None:
 
 def _steps(frame: Frame, weights: list[float]) -> list[int | None]:
     """Where the square root of each stands on the heat ramp."""
-    bounds = _bounds(frame.paint.levels)
+    bounds = _bounds(frame.paint.n_ramp_steps)
     return [None if weight != weight else bisect(bounds, weight) for weight in weights]  # NaN is unlike itself
 
 
 @lru_cache
-def _bounds(levels: int) -> list[float]:
+def _bounds(n_steps: int) -> list[float]:
     """The weights at which the second step of the ramp begins, and each after it."""
-    return [(step / levels) ** 2 for step in range(1, levels)]
+    return [(step / n_steps) ** 2 for step in range(1, n_steps)]
 
 
 def _name(frame: Frame, position: int) -> str:

@@ -12,7 +12,7 @@ from textual.strip import Strip
 
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.step import Step, normalised
-from tui_entropy.ui.drawing.hysteresis import Levels
+from tui_entropy.ui.drawing.hysteresis import Hysteresis
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
@@ -54,7 +54,7 @@ class HeadGrid(View, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._levels = Levels()
+        self._hysteresis = Hysteresis()
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
@@ -64,15 +64,15 @@ class HeadGrid(View, can_focus=True):
             return [title, *paint.hint(hint, width)][:height]
         plan = _plan(frame, card, width, max(height - 2, 1))
         live = frame.following and frame.log.state == "writing" and not frame.played
-        steps = paint.levels if paint.rich else len(paint.shades)
-        self._levels.follow((frame.log.run_number, paint) if live else None, steps)
+        steps = paint.n_ramp_steps if paint.rich else len(paint.shades)
+        self._hysteresis.follow((frame.log.run_number, paint) if live else None, steps)
         rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
         shares = _shares(step)
         before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:
-                row = _layer(frame, card, plan, layer, shares, before, self._levels if live else None)
+                row = _layer(frame, card, plan, layer, shares, before, self._hysteresis if live else None)
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
         return [*rows, _selected(frame, card, shares, before, width)][:height]
@@ -136,7 +136,7 @@ def _layer(
     layer: int,
     shares: list[list[float | None]],
     before: list[list[float | None]],
-    levels: Levels | None,
+    hysteresis: Hysteresis | None,
 ) -> list[Part]:
     """levels: what its cells go on to show, None for what they are."""
     paint = frame.paint
@@ -151,7 +151,7 @@ def _layer(
         if gap:
             parts.append((" " * gap, paint.base))
         share = shares[layer - 1][head] if shares else None
-        shown = share if share is None or levels is None else levels.held((layer, head), share)
+        shown = share if share is None or hysteresis is None else hysteresis.shown_level((layer, head), share)
         text, style = paint.cell(shown, plan.cell, _stir(frame, plan, share, before, layer, head))
         if here and frame.head == head + 1:
             text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"

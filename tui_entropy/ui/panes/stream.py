@@ -20,7 +20,7 @@ from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_token
-from tui_entropy.ui.drawing.paged_layout import Chapters, Place
+from tui_entropy.ui.drawing.paged_layout import PagedLayout, Position
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
@@ -30,7 +30,7 @@ from tui_entropy.ui.views.view import View
 
 GUTTER = 8
 FOREIGN = BY_NAME["by lane"]
-KEPT = 4096
+MAX_CACHED_LINES = 4096
 """Lines that are kept as drawn."""
 
 
@@ -50,9 +50,9 @@ class TokenStream(View, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.top: Place | None = None
+        self.top: Position | None = None
         """First line shown; None while following the end."""
-        self._chapters = Chapters(lambda n: Flow(4, ""), lambda flow, index, text: None)
+        self._text_layout = PagedLayout(lambda n: Flow(4, ""), lambda flow, index, text: None)
         self._steps = StepStore()
         self._marked: set[int] = set()
         """Steps with a mark before them."""
@@ -63,7 +63,7 @@ class TokenStream(View, can_focus=True):
         self._gutter = 0
         self._laid = 0
         self._look: tuple[object, ...] = ()
-        self._strips: dict[Place, Strip] = {}
+        self._strips: dict[Position, Strip] = {}
         """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
         self._styles: dict[int, Style] = {}
         """Of steps, in the way of `_look`."""
@@ -85,13 +85,13 @@ class TokenStream(View, can_focus=True):
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
-        cursor, chapters = _owner(frame), self._chapters
-        under = chapters.line_of(cursor)
-        near = {chapters.moved(under, by) for by in (-1, 0, 1)}
+        cursor, layout = _owner(frame), self._text_layout
+        under = layout.line_of(cursor)
+        near = {layout.moved(under, by) for by in (-1, 0, 1)}
         room = height - 1 - self._ghost_below(frame, width)
-        shown = chapters.places(self._first(room), room)
+        shown = layout.positions(self._first(room), room)
         rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
-        if room < height - 1 and shown and shown[-1] == chapters.end:
+        if room < height - 1 and shown and shown[-1] == layout.end:
             rows.append(frame.paint.row([(" " * self._gutter, frame.paint.base), _ghost(frame)], width))
         return [heading, *rows]
 
@@ -108,25 +108,25 @@ class TokenStream(View, can_focus=True):
         """Scroll so that a step is on the first line; None for the end."""
         if self.frame is not None and self.frame.log.started and self.size:
             self._lay(self.frame, self.size.width)
-            last = self._chapters.moved(self._chapters.end, 2 - self.size.height)
-            self.top = None if step is None else min(self._chapters.line_of(step), last)
+            last = self._text_layout.moved(self._text_layout.end, 2 - self.size.height)
+            self.top = None if step is None else min(self._text_layout.line_of(step), last)
             self.redraw()
 
     def step_at(self, x: int, y: int) -> int | None:
         """The step drawn at a cell of the widget, the nearest before it where the cell is empty."""
         frame, (width, height) = self.frame, self.size
         below = bool(frame and self._ghost_below(frame, width))
-        shown = self._chapters.places(self._first(height - 1 - below), y)
+        shown = self._text_layout.positions(self._first(height - 1 - below), y)
         if y < 1 or len(shown) < y - below:
             return None
         n, line = shown[-1]
         column, found = self._gutter, None
-        for text, owner in self._chapters.flow(n).lines[line]:
+        for text, owner in self._text_layout.flow(n).lines[line]:
             column += Segment(text).cell_length
             found = owner if owner >= 0 else found
             if column > x:
                 return found
-        after = frame is not None and frame.log.proposed and shown[-1] == self._chapters.end
+        after = frame is not None and frame.log.proposed and shown[-1] == self._text_layout.end
         return frame.last if frame and after and (not below or len(shown) < y) else found
 
     def on_click(self, event: events.Click) -> None:
@@ -155,14 +155,14 @@ class TokenStream(View, can_focus=True):
         key = (id(log.started), width, paint.ascii, frame.raw)
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
-            self._chapters = self._begun(log.started, frame, width)
+            self._text_layout = self._begun(log.started, frame, width)
             self._strips, self._styles = {}, {}
         look = (paint, frame.tint)
-        if look != self._look or len(self._strips) > KEPT:
+        if look != self._look or len(self._strips) > MAX_CACHED_LINES:
             self._look, self._strips, self._styles = look, {}, {}
         self._marked = marked
         self._steps = log.steps
-        self._chapters.follow(log.steps.texts)
+        self._text_layout.update(log.steps.texts)
         self._laid = len(log.steps)
         self._key = (*key, sum(index < self._laid for index in marked))
 
@@ -170,10 +170,10 @@ class TokenStream(View, can_focus=True):
         """Whether a token is there only because of what tells this lane from its shadow."""
         return bool(next(self._steps.values(FOREIGN, index, index + 1), None))
 
-    def _begun(self, started: Started, frame: Frame, width: int) -> Chapters:
+    def _begun(self, started: Started, frame: Frame, width: int) -> PagedLayout:
         paint = frame.paint
 
-        def fresh(n: int) -> Flow:
+        def new_page(n: int) -> Flow:
             flow = Flow(width - self._gutter, paint.newline)
             if n == 0:
                 _open(flow, started, frame, named=self._gutter == 0)
@@ -188,20 +188,20 @@ class TokenStream(View, can_focus=True):
                 text = nameless(self._steps[index].token_id, paint.ascii)
             flow.add(visible(text, paint.ascii), index)
 
-        return Chapters(fresh, add)
+        return PagedLayout(new_page, add)
 
-    def _first(self, height: int) -> Place:
+    def _first(self, height: int) -> Position:
         """The first line shown. While following, a full page moves up by a quarter at once."""
         if self.top is not None:
-            return self._chapters.moved(self.top, 0)
-        n, line = self._chapters.end
+            return self._text_layout.moved(self.top, 0)
+        n, line = self._text_layout.end
         quarter = max(height // 4, 1)
-        return self._chapters.moved((n, 0), -(-(line + 1 - height) // quarter) * quarter)
+        return self._text_layout.moved((n, 0), -(-(line + 1 - height) // quarter) * quarter)
 
     def _scroll(self, lines: int) -> None:
         height = self.size.height - 1
-        top = self._chapters.moved(self._first(height), lines)
-        self.top = top if len(self._chapters.places(top, height + 1)) > height else None
+        top = self._text_layout.moved(self._first(height), lines)
+        self.top = top if len(self._text_layout.positions(top, height + 1)) > height else None
         self.redraw()
         self.post_message(self.Scrolled(self, None if self.top is None else self.step_at(self.size.width, 1) or 0))
 
@@ -209,15 +209,15 @@ class TokenStream(View, can_focus=True):
         height = max(self.size.height - 1, 1)
         if frame.log.started and self.size:
             self._lay(frame, self.size.width)
-        line = self._chapters.line_of(_owner(frame))
-        self.top = min(max(self._first(height), self._chapters.moved(line, 1 - height)), line)
+        line = self._text_layout.line_of(_owner(frame))
+        self.top = min(max(self._first(height), self._text_layout.moved(line, 1 - height)), line)
 
     def _ghost_below(self, frame: Frame, width: int) -> bool:
         """Whether what comes next does not fit behind the text, and stands on a line of its own."""
         if frame.log.proposed is None:
             return False
-        n, line = self._chapters.end
-        used = sum(cells(text) for text, _ in self._chapters.flow(n).lines[line])
+        n, line = self._text_layout.end
+        used = sum(cells(text) for text, _ in self._text_layout.flow(n).lines[line])
         return self._gutter + used + cells(_ghost(frame)[0]) > width
 
     # --- Drawing ---------------------------------------------------------------------------------------------
@@ -240,11 +240,11 @@ class TokenStream(View, can_focus=True):
         if self.top is not None or not frame.following:
             yield "End follows"
 
-    def _line(self, frame: Frame, at: Place, width: int, cursor: int | None) -> Strip:
+    def _line(self, frame: Frame, at: Position, width: int, cursor: int | None) -> Strip:
         if cursor is None and at in self._strips:
             return self._strips[at]
         paint, (n, y) = frame.paint, at
-        flow, ends = self._chapters.flow(n), at == self._chapters.end
+        flow, ends = self._text_layout.flow(n), at == self._text_layout.end
         label = flow.labels.get(y, "")
         parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter else []
         for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):

@@ -12,7 +12,7 @@ from tui_entropy.core.errors import UserError
 
 if TYPE_CHECKING:
     from tui_entropy.ui.drawing.paint import ColorMode
-LONGEST_SIDE = 1000
+MAX_SIDE_CELLS = 1000
 """Columns or rows that a terminal may have."""
 COLOR_MODES = ("truecolor", "256", "16", "mono")
 DIRECT = ("alacritty", "foot", "ghostty", "kitty", "wezterm", "contour", "rio", "-direct")
@@ -37,7 +37,7 @@ def settle_size() -> None:
     """Leave the size to the terminal where the environment has one that no terminal has."""
     for name in ("COLUMNS", "LINES"):
         cells = os.environ.get(name, "0")
-        if not re.fullmatch(r"\d{1,4}", cells) or int(cells) > LONGEST_SIDE:
+        if not re.fullmatch(r"\d{1,4}", cells) or int(cells) > MAX_SIDE_CELLS:
             del os.environ[name]
 
 

@@ -42,7 +42,7 @@ LEAVE = (
     "\x1b[0m\x1b[?1049l\x1b[?25h"  # colours, alternate screen, cursor
 )
 RESIZE_REPORTS_OFF, PIXELS_OFF = "\x1b[?2048l", "\x1b[?1016l"
-ESCAPE = 0.1
+ESCAPE_POLL_S = 0.1
 """Seconds between two looks whether an escape was a key of its own."""
 
 
@@ -177,7 +177,7 @@ class DiffingDriver(LinuxDriver):
                             self._loop.call_soon_threadsafe(self.process_message, message)
                         else:
                             self.process_message(message)
-                wait = None if parser._timeout_time is None else ESCAPE
+                wait = None if parser._timeout_time is None else ESCAPE_POLL_S
         except OSError:
             self._terminal_gone()
         finally:

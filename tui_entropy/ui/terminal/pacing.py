@@ -12,16 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tui_entropy.ui.terminal.questions import LOST
+from tui_entropy.ui.terminal.questions import ANSWER_TIMEOUT_S
 
-PATIENCE = 0.25
+PROBE_DELAY_S = 0.25
 """Seconds that data waits for an answer; four round trips where those are longer."""
-DEAF = 3
+MAX_UNANSWERED = 3
 """Answers that fail to come in a row before this terminal is taken for one that gives none."""
-SLOW = 0.04
+SLOW_ROUND_TRIP_S = 0.04
 """Seconds of a round trip from which a link is slow."""
-PART = 1200
-RECENT = 5.0
+SLOW_CHUNK_BYTES = 1200
+RATE_WINDOW_S = 5.0
 """Seconds that the rates are told over."""
 
 
@@ -45,13 +45,13 @@ class Pacer:
 
     @property
     def patience(self) -> float:
-        return max(PATIENCE, 4 * (self.round_trip or 0.0))
+        return max(PROBE_DELAY_S, 4 * (self.round_trip or 0.0))
 
     @property
     def room(self) -> float:
         """Characters that the next frame may have. Over a slow link a large frame of data would be in the way of what
         a key changes, so it goes in parts."""
-        return PART if self.wanted and (self.round_trip or 0.0) > SLOW else math.inf
+        return SLOW_CHUNK_BYTES if self.wanted and (self.round_trip or 0.0) > SLOW_ROUND_TRIP_S else math.inf
 
     def wait(self) -> float:
         """Seconds until more data may be sent, if no answer comes before; 0 for now."""
@@ -63,11 +63,11 @@ class Pacer:
         if not self.wanted or self.wait():
             return False
         now = self._clock()
-        lost = self._asked is not None and now - self._asked >= max(LOST, self.patience)
+        lost = self._asked is not None and now - self._asked >= max(ANSWER_TIMEOUT_S, self.patience)
         if lost:
             self._asked = None
             self._unanswered += 1
-        if self._asked is None and self._unanswered >= DEAF:
+        if self._asked is None and self._unanswered >= MAX_UNANSWERED:
             return False
         self._held_until, self.wanted = now + self.patience, False
         if self._asked is not None:
@@ -92,7 +92,7 @@ class Pacer:
     def sent(self, n_bytes: int, frame: bool) -> None:
         now = self._clock()
         self._sent.append((now, n_bytes, frame))
-        while self._sent[0][0] < now - RECENT:
+        while self._sent[0][0] < now - RATE_WINDOW_S:
             self._sent.popleft()
 
     def gauge(self) -> str:
@@ -106,6 +106,6 @@ class Pacer:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Frames and KiB per second, of the newest RECENT seconds."""
-        recent = [(n, frame) for at, n, frame in self._sent if at >= self._clock() - RECENT]
-        return sum(frame for _, frame in recent) / RECENT, sum(n for n, _ in recent) / 1024 / RECENT
+        """Frames and KiB per second, of the newest RATE_WINDOW_S seconds."""
+        recent = [(n, frame) for at, n, frame in self._sent if at >= self._clock() - RATE_WINDOW_S]
+        return sum(frame for _, frame in recent) / RATE_WINDOW_S, sum(n for n, _ in recent) / 1024 / RATE_WINDOW_S

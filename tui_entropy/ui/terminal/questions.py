@@ -20,11 +20,11 @@ ANSWERS = {
 ANSWER = re.compile("|".join(f"({pattern})" for pattern in ANSWERS.values()))
 UNFINISHED = re.compile(r"\x1b(?:\[[?\d:;]{0,40}\$?)?$")
 
-SHORTEST, LONGEST = 0.1, 1.0
+MIN_ANSWER_WAIT_S, MAX_ANSWER_WAIT_S = 0.1, 1.0
 """Seconds that the last answers are waited for: twice the known round trip, within these."""
-LOST = 2.0
+ANSWER_TIMEOUT_S = 2.0
 """Seconds after which an answer is taken for lost."""
-RECENT = 8
+N_ROUND_TRIPS = 8
 """Answers that the round trip is told from."""
 
 
@@ -35,7 +35,7 @@ class Questions:
         self._clock = clock
         self._open: dict[str, deque[float]] = {question: deque() for question in ANSWERS}
         """When each was asked, the oldest first."""
-        self._took: deque[float] = deque(maxlen=RECENT)
+        self._took: deque[float] = deque(maxlen=N_ROUND_TRIPS)
         self._unfinished = ""
         self._answered = Condition()
 
@@ -65,11 +65,11 @@ class Questions:
         """Seconds that an answer may still be under way, or a report of keys or mouse that was sent before the last
         that was written, at `since`, reached the terminal."""
         now, known = self._clock(), self.round_trip
-        waited_for = [now - at for asked in self._open.values() for at in asked if now - at < LOST]
+        waited_for = [now - at for asked in self._open.values() for at in asked if now - at < ANSWER_TIMEOUT_S]
         if waited_for:
-            slow = LONGEST if known is None else 2 * max(known, *waited_for)
-            return since + min(max(slow, SHORTEST), LONGEST) - now
-        return since + (SHORTEST if known is None else min(known, LONGEST)) - now
+            slow = MAX_ANSWER_WAIT_S if known is None else 2 * max(known, *waited_for)
+            return since + min(max(slow, MIN_ANSWER_WAIT_S), MAX_ANSWER_WAIT_S) - now
+        return since + (MIN_ANSWER_WAIT_S if known is None else min(known, MAX_ANSWER_WAIT_S)) - now
 
     def settle(self) -> None:
         """Wait until nothing that the terminal says by itself is under way any more, as far as can be known."""

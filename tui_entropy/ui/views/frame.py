@@ -30,7 +30,7 @@ class Frame:
     following: bool = True
     """The cursor stays on the newest step."""
     tint: Series = SERIES[0]
-    charted: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
+    chart_series: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
     """What the chart shows beside the tint."""
     token: int = 0
     """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_entropy.records.events import Paused
-from tui_entropy.ui.drawing.hysteresis import MARGIN, Levels
+from tui_entropy.ui.drawing.hysteresis import MARGIN, Hysteresis
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.panes.heads import HeadGrid
 from tui_entropy.ui.views.frame import Frame
@@ -17,11 +17,11 @@ from tui_entropy.ui.views.frame import Frame
 
 @given(st.integers(2, 16), st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_what_is_shown_is_at_most_one_step_off_and_the_level_within_its_margin(steps, course):
-    levels, before = Levels(), None
+    levels, before = Hysteresis(), None
     levels.follow("a run", steps)
     for level in course:
         exact = min(int(level * steps), steps - 1)
-        step = min(int(levels.held("a cell", level) * steps), steps - 1)
+        step = min(int(levels.shown_level("a cell", level) * steps), steps - 1)
         assert abs(step - exact) <= 1
         assert step - MARGIN <= level * steps <= step + 1 + MARGIN
         assert step in (before, exact)
@@ -30,19 +30,19 @@ def test_what_is_shown_is_at_most_one_step_off_and_the_level_within_its_margin(s
 
 @given(st.floats(0.1, 0.9), st.lists(st.floats(-0.02, 0.02), max_size=20))
 def test_what_trembles_within_the_margin_does_not_change_its_step(level, noise):
-    levels = Levels()
+    levels = Hysteresis()
     levels.follow("a run", 8)
-    first = int(levels.held("a cell", level) * 8)
+    first = int(levels.shown_level("a cell", level) * 8)
     for off in noise:
-        assert int(levels.held("a cell", level + off) * 8) == first
+        assert int(levels.shown_level("a cell", level + off) * 8) == first
 
 
 def test_of_another_run_nothing_is_held():
-    levels = Levels()
+    levels = Hysteresis()
     for run in (1, 2):
         levels.follow(run, 8)
-        assert levels.held("a cell", 0.49) == 0.49
-        assert int(levels.held("a cell", 0.51) * 8) == 3
+        assert levels.shown_level("a cell", 0.49) == 0.49
+        assert int(levels.shown_level("a cell", 0.51) * 8) == 3
 
 
 def rows(frame: Frame, view: HeadGrid) -> list[object]:
