@@ -14,7 +14,7 @@ BOUND = 20.0
 """Seconds for an answer, on a machine that does other work too. `scripts/fuzz` asks for one within a second."""
 
 
-def fuzz(kind: str, seed: int, actions: int, session: int = 90) -> Answers:
+def fuzz(kind: str, seed: int, actions: int, session: int = 250) -> Answers:
     answers = Answers()
     source = cases(kind, seed, actions, session)
     case = next(source)

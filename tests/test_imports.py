@@ -82,13 +82,17 @@ FIRST = {
 """Side -> what it may bring along and takes long: there before the forks, which so cost a hundredth."""
 
 
+def kind(module: str) -> str:
+    """A side, and with it those that may bring along the same."""
+    return "engine" if side(module) == "analysis" else side(module)
+
+
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """Module -> what importing it loads."""
     found: dict[str, set[str]] = {}
-    for one in sorted({*map(side, OURS)}):
-        kind = "engine" if one in ("engine", "analysis") else one
-        found |= look([name for name in OURS if side(name) == one], FIRST.get(kind, ""))
+    for one in sorted({*map(kind, OURS)}):
+        found |= look([name for name in OURS if kind(name) == one], FIRST.get(one, ""))
     return found
 
 

@@ -34,10 +34,12 @@ def without_times(data: bytes) -> list[dict]:
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
 
 
-def test_two_runs_of_one_command_write_the_same_and_say_how_products_were_taken(tmp_path):
-    folder = small.saved(tmp_path / "model")
+def test_two_runs_of_one_command_write_the_same_and_say_how_products_were_taken(tmp_path, preloaded):
+    folder, fork = small.saved(tmp_path / "model"), tmp_path / "tui-entropy"
+    preloaded.write_command(fork, "tui-entropy")
     options = ["--no-trace", "-p", "hello", "--max-tokens", "12", "--seed", "5", "--temperature", "1.2"]
-    first, second, other = (run(folder, tmp_path, *options, *more) for more in ([], [], ["--products", "rows"]))
+    first, second = (run(folder, tmp_path, *options) for _ in range(2))
+    other = run(folder, tmp_path, *options, "--products", "rows", program=(str(fork),))
     assert [done.returncode for done in (first, second, other)] == [0, 0, 0], first.stderr
     lines = without_times(first.stdout)
     assert len(lines) > 10 and lines == without_times(second.stdout)

@@ -1,6 +1,5 @@
 """Whoever is in control commands what nobody would: each command with extreme values, to a real model."""
 
-import sys
 from pathlib import Path
 
 import hostile
@@ -22,8 +21,8 @@ AGAIN = Write("ABCDEFGHIJ", None, False, 40, Knobs(temperature=1.0, top_k=0, see
 class Commanded:
     """A real engine with a tiny model, and the screen that is in control of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.started = discovery.start([sys.executable, "-m", "tui_entropy.serving.worker"])
+    def __init__(self, folder: Path, program: list[str]) -> None:
+        self.started = discovery.start(program)
         self.screen = Watcher(self.started.socket)
         self.screen.send(Load(ModelSpec(str(saved(folder / "model"))), keep=600))
         self.screen.until(Ready, 120)
@@ -45,11 +44,11 @@ class Commanded:
 
 
 @pytest.fixture(scope="module")
-def commanded(tmp_path_factory):
+def commanded(tmp_path_factory, preloaded):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
-        found = Commanded(tmp_path_factory.mktemp("engine"))
+        found = Commanded(tmp_path_factory.mktemp("engine"), preloaded.words("engine"))
         yield found
         found.started.process.kill()
         found.started.process.wait()

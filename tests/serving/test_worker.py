@@ -188,8 +188,8 @@ def test_one_branches_off_goes_back_and_reconsiders(engine):
     assert ready.rewinds == "by cropping its cache, exact"
 
 
-def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path):
-    other = Engine(tmp_path)
+def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path, preloaded):
+    other = Engine(tmp_path, preloaded.words("engine"))
     other.end.send(Load(ModelSpec(str(tmp_path / "nothing"))))
     failed = other.until(Failed)
     assert failed.fatal and "nothing" in failed.sentence and "\n" not in failed.sentence

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tui_entropy.records.commands import (
@@ -15,17 +16,17 @@ from tui_entropy.records.events import (
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.transport import connection
 
+WORKER = (sys.executable, "-m", "tui_entropy.serving.worker")
 ENDLESS = Write("ABCDEFGHIJ", None, False, 200, Knobs(temperature=1.0, top_k=0, seed=1))
 
 
 class Engine:
     """A screen's end of a real engine process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Sequence[str] = WORKER) -> None:
         self.log = folder / "engine.log"
         path = self.socket = folder / "private" / "engine.sock"
-        command = [sys.executable, "-m", "tui_entropy.serving.worker", str(path), str(self.log)]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*program, str(path), str(self.log)], stdin=subprocess.DEVNULL)
         self.end = self._reached(path)
         self.end.send(Follow())
         self.heard: list = []
