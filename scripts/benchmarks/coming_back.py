@@ -34,7 +34,7 @@ def attach(settings: Settings) -> Iterator[Figure]:
             os.environ[name] = f"{folder}/{name}"
         load = Load(ModelSpec("scripted"), trace=f"{folder}/run.tui", keep=600)
         write = Write("a b c", None, False, tokens, Knobs())
-        engine = client.chosen(client.serve(ENGINE, load, write, lambda _: None))
+        engine = client.select_engine(client.serve(ENGINE, load, write, lambda _: None))
         try:
             _finish(engine.socket)
             forwarded = Path(folder) / "forwarded.sock"

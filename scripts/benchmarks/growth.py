@@ -72,7 +72,7 @@ def of_the_engine(marks: list[int]) -> tuple[Held, float]:
         small.tokenizer(tiny.VOCAB).save_pretrained(f"{folder}/tiny")
         load = Load(ModelSpec(f"{folder}/tiny", device="cpu"), trace=f"{folder}/run.tui", keep=86_400)
         write = Write("The sea", None, False, marks[-1] + 100, Knobs(banned=(model.config.eos_token_id,)))
-        engine = client.chosen(client.serve(discovery.ENGINE, load, write, lambda _: None))
+        engine = client.select_engine(client.serve(discovery.ENGINE, load, write, lambda _: None))
         assert engine.standing is not None
         pid = engine.standing.pid
         try:

@@ -112,16 +112,16 @@ def test_one_that_would_end_at_once_is_not_started():
 
 def test_an_engine_is_chosen_by_how_its_id_begins_and_several_are_listed():
     with pytest.raises(UserError, match="no engine is running"):
-        client.chosen(None)
+        client.select_engine(None)
     first = serving()
-    assert client.chosen(None).id == first
+    assert client.select_engine(None).id == first
     second = serving()
     with pytest.raises(UserError) as several:
-        client.chosen(None)
+        client.select_engine(None)
     assert first in str(several.value) and second in str(several.value)
-    assert client.chosen(second).id == second
+    assert client.select_engine(second).id == second
     with pytest.raises(UserError, match="0 engines"):
-        client.chosen("zzzzz")
+        client.select_engine("zzzzz")
 
 
 def test_one_that_does_not_answer_is_ended_all_the_same(monkeypatch):
@@ -139,7 +139,7 @@ def test_one_that_does_not_answer_is_ended_all_the_same(monkeypatch):
 
 def test_what_comes_from_elsewhere_is_drawn_as_text():
     name = client.serve(FAKE, LOAD.__class__(ModelSpec("\x1b[31mred"), keep=60), None, lambda _: None)
-    assert "\x1b" not in client.table([client.chosen(name)])
+    assert "\x1b" not in client.table([client.select_engine(name)])
 
 
 def test_attaching_over_ssh_runs_it_there_in_a_terminal_with_the_colours_of_this_one(monkeypatch):
@@ -157,12 +157,12 @@ def test_attaching_over_ssh_runs_it_there_in_a_terminal_with_the_colours_of_this
 def test_a_socket_of_another_folder_may_lead_elsewhere(tmp_path):
     assert client.is_forwarded(tmp_path / "x.sock")
     name = serving()
-    assert not client.is_forwarded(client.chosen(name).socket)
+    assert not client.is_forwarded(client.select_engine(name).socket)
 
 
 def test_the_process_behind_a_socket_is_known():
     name = client.serve(FAKE, LOAD, None, lambda _: None)
-    engine = client.chosen(name)
+    engine = client.select_engine(name)
     assert connection.peer(connection.connect(engine.socket).socket)[0] == engine.standing.pid
 
 

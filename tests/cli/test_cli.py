@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tui_entropy.cli import break_options, grouped, vector_option
+from tui_entropy.cli import break_options, vector_option, with_shared_options
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import KNOBS
 from tui_entropy.records.sampling import ORDERS, Knobs
@@ -38,7 +38,7 @@ def knobs_of(*options: str) -> Knobs:
     app = typer.Typer()
 
     @app.command()
-    @grouped
+    @with_shared_options
     def take(*, knobs: Knobs) -> None:
         got.append(knobs)
 

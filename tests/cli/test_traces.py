@@ -13,7 +13,7 @@ from tui_entropy.cli import trace_path
 from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import Ended, Labelled
-from tui_entropy.trace.library import found, listing, merged, new_path, remove, shown
+from tui_entropy.trace.library import branch_texts, describe, listing, new_path, remove, resolve
 
 
 @pytest.fixture
@@ -43,31 +43,31 @@ def test_traces_are_listed_and_found_by_their_names(kept):
     (row,) = [line for line in rows if line.startswith("a ")]
     assert "tiny" in row and row.split()[4:6] == ["2", "5"] and row.endswith("The capital is")
     assert "cannot be read" in next(line for line in rows if line.startswith("odd "))
-    assert found("a") == found("a.tui") == found(str(kept)) == kept
+    assert resolve("a") == resolve("a.tui") == resolve(str(kept)) == kept
     with pytest.raises(UserError, match="there is no trace b"):
-        found("b")
+        resolve("b")
 
 
 def test_a_trace_is_told_with_its_text_and_numbers(kept):
-    text = shown(kept)
+    text = describe(kept)
     assert "run 1 · 3 + 3 tokens" in text and "run 2 · 3 + 2 tokens · ended: stopped" in text
     assert "> The capital is\n w0 w1 w2\n" in text and "mean entropy 0.4 nats" in text
-    assert "run 1 " not in shown(kept, 2)
+    assert "run 1 " not in describe(kept, 2)
     with pytest.raises(UserError, match="no run 7"):
-        shown(kept, 7)
+        describe(kept, 7)
 
 
 def test_a_damaged_trace_is_told_as_far_as_it_can_be_read(kept):
     kept.write_bytes(kept.read_bytes()[:-4096])
-    assert "damaged" in shown(kept) and "> The capital is" in shown(kept)
+    assert "damaged" in describe(kept) and "> The capital is" in describe(kept)
 
 
 def test_a_branch_is_told_from_its_root(kept):
     forest(kept)
-    assert merged(kept).startswith("The capital is w0 w1 w2\n\n---\n\nThe capital is w0 or\n\n---\n\n")
-    assert merged(kept, 3) == "The capital is w0 or else\n"
+    assert branch_texts(kept).startswith("The capital is w0 w1 w2\n\n---\n\nThe capital is w0 or\n\n---\n\n")
+    assert branch_texts(kept, 3) == "The capital is w0 or else\n"
     with pytest.raises(UserError, match="no run 5"):
-        merged(kept, 5)
+        branch_texts(kept, 5)
 
 
 def forest(path) -> None:
@@ -81,7 +81,7 @@ def forest(path) -> None:
 
 def test_the_runs_are_shown_as_a_tree_and_of_a_branch_its_own_words(kept):
     forest(kept)
-    text = shown(kept)
+    text = describe(kept)
     assert text.split("\n\n")[1].splitlines() == [
         "run 1 · 3 tokens · The capital is",
         '  run 2 "otherwise" * · shares 1 · 1 tokens · or',
@@ -89,7 +89,7 @@ def test_the_runs_are_shown_as_a_tree_and_of_a_branch_its_own_words(kept):
         "run 4 · 1 tokens · A new one",
     ]
     assert "run 3 · 3 + 3 tokens" in text and "… from token 3 of run 2 on\n else\n" in text
-    assert shown(kept, 3).endswith("> The capital is\n w0 or else\n") and "run 1 ·" not in shown(kept, 3)
+    assert describe(kept, 3).endswith("> The capital is\n w0 or else\n") and "run 1 ·" not in describe(kept, 3)
     assert listing().splitlines()[1].split()[4:6] == ["4", "6"]
 
 

@@ -30,7 +30,7 @@ def strange(request, tmp_path):
 
 
 def test_only_regular_files_are_opened_and_nothing_is_waited_for(strange):
-    for act in (files.opened, files.bytes_of, files.text_of, files.regular):
+    for act in (files.open_regular, files.bytes_of, files.text_of, files.regular):
         with pytest.raises(OSError):
             act(strange)
     with pytest.raises(OSError):

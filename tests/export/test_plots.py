@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from scripted import started, step
 
 from tui_entropy.export import figure as figure_
-from tui_entropy.export.recorded_run import opened
+from tui_entropy.export.recorded_run import open_recording
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Ended, VectorsChanged
 from tui_entropy.records.settings import Vector
@@ -16,7 +16,7 @@ from tui_entropy.records.settings import Vector
 
 @pytest.mark.parametrize(("bits", "units"), [(False, ("nats", "nats²")), (True, ("bits", "bits²"))])
 def test_the_axes_say_what_they_show_and_in_which_unit(tmp_path, bits, units):
-    figure = figure_.figure(opened(exports.trace(tmp_path / "run.tui"), None, bits))
+    figure = figure_.figure(open_recording(exports.trace(tmp_path / "run.tui"), None, bits))
     entropy, varentropy, surprisal, heads, _, norms = figure.axes
     labels = [axes.get_ylabel() for axes in (entropy, varentropy, surprisal)]
     assert labels == [f"entropy ({units[0]})", f"varentropy ({units[1]})", f"surprisal ({units[0]})"]
@@ -30,7 +30,7 @@ def test_the_axes_say_what_they_show_and_in_which_unit(tmp_path, bits, units):
 def test_marks_stand_before_the_token_they_act_on_even_if_they_look_like_formulas(tmp_path):
     odd = Vector("$\\frac", "file", (1,), 1.0, True)
     steps = [started(), step(0), VectorsChanged(1, 1, (odd,)), step(1)]
-    recording = opened(exports.trace(tmp_path / "run.tui", steps), None, False)
+    recording = open_recording(exports.trace(tmp_path / "run.tui", steps), None, False)
     first = figure_.figure(recording).axes[0]
     assert [line.get_xdata()[0] for line in first.lines] == [1.5]
     assert [text.get_text() for text in first.texts] == ["$\\frac on +1"]
@@ -40,18 +40,18 @@ def test_marks_stand_before_the_token_they_act_on_even_if_they_look_like_formula
 def test_heads_are_the_mean_over_tokens_and_blank_without_attention(tmp_path):
     grid = [[math.log(3), 0.0], [math.nan] * 2, [math.log(3)] * 2]
     one, two = replace(step(0), head_entropy=Grid.of(grid)), replace(step(1), visible_keys=(None,) * 3)
-    recording = opened(exports.trace(tmp_path / "run.tui", [started(), one, two]), None, False)
+    recording = open_recording(exports.trace(tmp_path / "run.tui", [started(), one, two]), None, False)
     picture = figure_.figure(recording).axes[3].images[0].get_array()
     assert picture[0].tolist() == [pytest.approx(1.0), 0.0] and picture.mask[1].all()
 
 
 def test_the_same_run_makes_the_same_svg(tmp_path):
-    recording = opened(exports.trace(tmp_path / "run.tui"), None, False)
+    recording = open_recording(exports.trace(tmp_path / "run.tui"), None, False)
     assert plots_of(recording, tmp_path) == plots_of(recording, tmp_path)
 
 
 def test_a_run_without_a_token_can_be_drawn(tmp_path):
-    recording = opened(exports.trace(tmp_path / "run.tui", [started(), Ended(1, "stopped")]), None, False)
+    recording = open_recording(exports.trace(tmp_path / "run.tui", [started(), Ended(1, "stopped")]), None, False)
     with open(tmp_path / "run.png", "wb") as file:
         figure_.png(recording, file)
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")

@@ -139,18 +139,18 @@ def test_no_message_of_another_client_stops_the_text(writing, message, split):
 
 def test_who_says_what_is_no_message_hears_why_it_is_let_go_after_what_it_said_before(writing):
     rival = Rival(writing.path)
-    rival.say(connection.packed(Stop()) + hostile.texts()[2] + connection.packed(Stop()))
+    rival.say(connection.encode(Stop()) + hostile.texts()[2] + connection.encode(Stop()))
     said = rival.hears(Dismissed)
     assert "cannot be read" in said.sentence and "utf-8" in said.sentence and "\n" not in said.sentence
     other = Rival(writing.path)
-    other.say(connection.packed(Stop()) + hostile.texts()[2])
+    other.say(connection.encode(Stop()) + hostile.texts()[2])
     assert "ctrl+g" in other.hears(Refused).sentence
 
 
 def test_a_number_that_no_command_may_have_is_refused_in_a_sentence_and_the_client_stays(writing):
     rival = Watcher(writing.path, follow=None)
     for n_keys in (10**7, 10**8, -5, 2**63):
-        rival.end.send_packed(connection.packed(AskAttention(1, None, 3, 2, 0, n_keys)))
+        rival.end.send_encoded(connection.encode(AskAttention(1, None, 3, 2, 0, n_keys)))
         assert "n_keys" in rival.until(Refused).sentence
     rival.send(Pause())
     assert "ctrl+g" in rival.until(Refused).sentence
@@ -207,7 +207,7 @@ def test_the_sender_is_told_of_what_no_engine_would_take():
         replace(KEEP, on_leave="sleep"),
     ):
         with pytest.raises(UserError):
-            connection.command(command)
+            connection.encode_command(command)
 
 
 # --- How much ----------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_who_asks_without_reading_costs_a_bounded_amount_and_holds_nothing_up(an
     writing = another()
     before = writing.memory
     rivals = [Rival(writing.path) for _ in range(6)]
-    ask = connection.packed(AskAttention(1, None, 63, 64, 0, 512))
+    ask = connection.encode(AskAttention(1, None, 63, 64, 0, 512))
     for rival in rivals:
         rival.socket.setblocking(False)
     for _ in range(100):
@@ -246,7 +246,7 @@ def test_a_flood_of_changes_of_control_leaves_the_others_connected(another):
     writing = another()
     rival = Rival(writing.path)
     rival.socket.settimeout(1)
-    rival.say(b"".join(map(connection.packed, (Follow(), TakeControl(), Stop(), Follow()))) * 3000)
+    rival.say(b"".join(map(connection.encode, (Follow(), TakeControl(), Stop(), Follow()))) * 3000)
     count = len(writing.screen.heard)
     writing.screen.until(lambda: not writing.screen.standing.in_control)
     rival.close()
@@ -269,7 +269,7 @@ def test_more_clients_than_descriptors_are_turned_away_and_the_owner_gets_in(ano
         with suppress(OSError):
             rivals.append(Rival(writing.path))
             if number % 3 == 0:
-                rivals[-1].say(connection.packed(Follow()))
+                rivals[-1].say(connection.encode(Follow()))
     writing.goes_on()
     owner = Watcher(writing.path)
     owner.until(Standing)

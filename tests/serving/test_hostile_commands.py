@@ -29,7 +29,7 @@ class Commanded:
 
     def survives(self, messages: list[bytes]) -> None:
         for message in messages:
-            self.screen.end.send_packed(message)
+            self.screen.end.send_encoded(message)
         self.screen.heard.clear()
         self.screen.send(Stop(), AGAIN)
         self.screen.until(self.writes, 120)

@@ -43,7 +43,7 @@ from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace import schema
 from tui_entropy.trace.lazy_steps import STEPS_PER_PAGE
 from tui_entropy.trace.reader import Trace
-from tui_entropy.trace.recovery import salvaged
+from tui_entropy.trace.recovery import recover
 from tui_entropy.trace.step_codec import MIND
 
 DOCS = ROOT / "docs" / "trace.md"
@@ -487,7 +487,7 @@ def test_a_trace_from_before_there_were_shadows_is_read_and_salvaged(tmp_path):
     assert not trace.damage and list(trace.steps(1)) == steps
     assert list(trace.log().steps.values(BY_NAME["kl"])) == [None] * 3
     assert list(trace.log().steps.values(BY_NAME["entropy"])) == [step.entropy for step in steps]
-    found = salvaged(path)
+    found = recover(path)
     assert found.execute("SELECT entropy_nats, kl_nats FROM steps ORDER BY step").fetchall() == [
         (step.entropy, None) for step in steps
     ]

@@ -2,7 +2,7 @@
 
 from tui_entropy.cli import engines, models, recordings, writing
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import grouped
+from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.main import main
 from tui_entropy.cli.options import break_options, prepare_engine, prompt_option, trace_path, vector_option
 
@@ -14,10 +14,10 @@ __all__ = [
     "EXIT_CODES",
     "app",
     "break_options",
-    "grouped",
     "main",
     "prepare_engine",
     "prompt_option",
     "trace_path",
     "vector_option",
+    "with_shared_options",
 ]

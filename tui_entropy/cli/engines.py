@@ -47,7 +47,7 @@ def attach(
         if found:
             say(f"Their sockets are {found[0].socket.with_name('ID.sock')}")
         return
-    path = socket or client.chosen(engine).socket
+    path = socket or client.select_engine(engine).socket
     source: dict[str, Any] = {"attach": path, "forwarded": client.is_forwarded(path)}
     start(
         ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **source
@@ -62,6 +62,6 @@ def stop(
     """End a running engine, whoever watches it."""
     from tui_entropy.transport import client, discovery
 
-    for each in discovery.running() if everyone else [client.chosen(engine)]:
+    for each in discovery.running() if everyone else [client.select_engine(engine)]:
         client.stop(each)
         say(f"engine {each.id} has ended")

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
-from tui_entropy.cli.usage import checked
+from tui_entropy.cli.usage import option_check
 from tui_entropy.records.knobs import KNOBS, Knob, read, shown
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 
 
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for every part of a model's name in place of its parameter `spec`, and one for every
     knob in place of `knobs`."""
 
@@ -42,7 +42,7 @@ def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _option(knob: Knob) -> inspect.Parameter:
     default = knob.default if knob.is_number else shown(Knobs(), knob.name)
-    check = checked(lambda value: read(Knobs(), knob.name, str(value)))
+    check = option_check(lambda value: read(Knobs(), knob.name, str(value)))
     option = typer.Option(knob.option, help=knob.about, callback=check)
     return _parameter(knob.name, default, Annotated[type(default), option])
 

@@ -91,7 +91,7 @@ def _failed(error: BaseException) -> int:
         what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
         say(str(UserError(f"{what} cannot be used ({error.strerror}): put that right, or name another")))
         return 3
-    from tui_entropy.core.crash_report import reported
+    from tui_entropy.core.crash_report import write_report
 
-    say(reported(error))
+    say(write_report(error))
     return 1

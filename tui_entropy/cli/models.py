@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import grouped
+from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import prepare_engine
 from tui_entropy.core.streams import put, say
 from tui_entropy.records.model import ModelSpec
@@ -41,7 +41,7 @@ def fetch(
 
 
 @app.command(epilog=EXIT_CODES.replace("the engine failed", "a check or the engine failed"))
-@grouped
+@with_shared_options
 def doctor(
     *,
     spec: ModelSpec,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tui_entropy.cli.usage import checked
+from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.model import COLUMNS, DTYPES, ROWS
 
@@ -69,9 +69,12 @@ SAMPLE_PROMPT = "Write a short story about a lighthouse keeper who finds a lette
 # What every command that loads a model is told of it.
 Name = Annotated[str, typer.Option("--model", help="Hub id, folder, GGUF file, or a name of `models`.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", callback=checked(_device))]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", callback=option_check(_device))]
 Dtype = Annotated[
-    str, typer.Option(help="auto, float32, bfloat16, float16.", callback=checked(_one_of("--dtype", "auto", *DTYPES)))
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16, float16.", callback=option_check(_one_of("--dtype", "auto", *DTYPES))
+    ),
 ]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 Graph = Annotated[
@@ -85,7 +88,7 @@ Products = Annotated[
     typer.Option(
         help="How products of one row or two are taken on a CPU: columns, rows; auto is what was faster when this "
         "model was first loaded here, and kept.",
-        callback=checked(_one_of("--products", "auto", COLUMNS, ROWS)),
+        callback=option_check(_one_of("--products", "auto", COLUMNS, ROWS)),
     ),
 ]
 ChatTemplate = Annotated[str | None, typer.Option(help="Name of the one to use, of a model that has several.")]
@@ -108,7 +111,7 @@ Vectors = Annotated[
     list[str] | None,
     typer.Option(
         help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times.",
-        callback=checked(lambda text: vector_option(text)),
+        callback=option_check(lambda text: vector_option(text)),
     ),
 ]
 
@@ -116,7 +119,7 @@ Breaks = Annotated[
     list[str] | None,
     typer.Option(
         "--break", metavar="EXPR", help="Stop before a token of which this is true, such as 'entropy > 3 bits'; see "
-        "docs/breakpoints.md. May be given several times.", callback=checked(lambda text: break_options([text])),
+        "docs/breakpoints.md. May be given several times.", callback=option_check(lambda text: break_options([text])),
     ),
 ]  # fmt: skip
 Watches = Annotated[
@@ -134,7 +137,7 @@ Keep = Annotated[
     typer.Option(
         envvar="TUI_ENTROPY_KEEP",
         help="How long the engine stays with nobody attached: 90s, 30m, 12h, 0.",
-        callback=checked(_keep),
+        callback=option_check(_keep),
     ),
 ]
 OnLeave = Annotated[
@@ -142,22 +145,23 @@ OnLeave = Annotated[
     typer.Option(
         envvar="TUI_ENTROPY_ON_LEAVE",
         help="What becomes of the text when the last screen is gone, its connection lost too: write, pause, stop.",
-        callback=checked(_on_leave),
+        callback=option_check(_on_leave),
     ),
 ]
 KeptCache = Annotated[
     str,
     typer.Option(
         metavar="SIZE", help="Memory for keys and values beside those of the text that is written, so that branches "
-        "and going back need not read again: 512MiB, 2GiB, 0 for none.", callback=checked(_kept_cache),
+        "and going back need not read again: 512MiB, 2GiB, 0 for none.", callback=option_check(_kept_cache),
     ),
 ]  # fmt: skip
 
 # What every command that draws is told of the looks.
 Theme = Annotated[
-    str, typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.", callback=checked(_theme))
+    str,
+    typer.Option(envvar="TUI_ENTROPY_THEME", help="dark, light, ...; see `themes`.", callback=option_check(_theme)),
 ]
-Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.", callback=checked(_color))]
+Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.", callback=option_check(_color))]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
 Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]

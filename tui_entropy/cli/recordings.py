@@ -9,20 +9,20 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile, number
-from tui_entropy.cli.usage import checked
+from tui_entropy.cli.usage import option_check
 from tui_entropy.core.streams import say
 
 
 def _snapshot(text: str) -> None:
-    from tui_entropy.ui.capture.snapshot import wanted
+    from tui_entropy.ui.capture.snapshot import parse_snapshot
 
-    wanted(text)
+    parse_snapshot(text)
 
 
 def _size(text: str) -> None:
-    from tui_entropy.ui.capture.snapshot import sized
+    from tui_entropy.ui.capture.snapshot import parse_size
 
-    sized(text)
+    parse_size(text)
 
 
 def _format(name: str) -> None:
@@ -36,7 +36,7 @@ def replay(
     file: TraceFile,
     run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
     speed: Annotated[
-        float, typer.Option(min=0.001, max=10000, callback=checked(number), help="2 is twice as fast as it was.")
+        float, typer.Option(min=0.001, max=10000, callback=option_check(number), help="2 is twice as fast as it was.")
     ] = 1.0,
     everything: Annotated[bool, typer.Option("--all", help="Show all of it at once instead of playing it.")] = False,
     first: Annotated[int, typer.Option("--from", min=0, help="Play from this token on.")] = 0,
@@ -45,7 +45,7 @@ def replay(
         typer.Option(
             help="A picture instead of a screen: FILE.svg, .png or .txt, then perhaps @120x36 and :token=80 or "
             ":page=numbers. May be given several times.",
-            callback=checked(_snapshot),
+            callback=option_check(_snapshot),
         ),
     ] = None,
     cast: Annotated[
@@ -53,7 +53,7 @@ def replay(
     ] = None,
     size: Annotated[
         str,
-        typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=checked(_size)),
+        typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=option_check(_size)),
     ] = "120x36",
     theme: Theme = "dark",
     color: Color = "auto",
@@ -62,11 +62,11 @@ def replay(
     diff: Diff = True,
 ) -> None:
     """Show a recording as it was written, without a model."""
-    from tui_entropy.trace.library import found
+    from tui_entropy.trace.library import resolve
     from tui_entropy.ui.app import launch
     from tui_entropy.ui.capture import depict
 
-    path, begin, appearance = found(file), None if everything else first, (theme, color, ascii_only)
+    path, begin, appearance = resolve(file), None if everything else first, (theme, color, ascii_only)
     if snapshot or cast:
         depict.depict(path, run, appearance, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
@@ -84,17 +84,17 @@ def traces() -> None:
 @app.command(epilog=EXIT_CODES)
 def show(file: TraceFile, run: Run = None) -> None:
     """Tell what is in a trace: every run, its numbers as a whole, its text."""
-    from tui_entropy.trace.library import found, shown
+    from tui_entropy.trace.library import describe, resolve
 
-    print(shown(found(file), run), end="")
+    print(describe(resolve(file), run), end="")
 
 
 @app.command(epilog=EXIT_CODES)
 def merge(file: TraceFile, run: Run = None) -> None:
     """Print the text of every branch of a trace, each from the prompt to its own end."""
-    from tui_entropy.trace.library import found, merged
+    from tui_entropy.trace.library import branch_texts, resolve
 
-    print(merged(found(file), run), end="")
+    print(branch_texts(resolve(file), run), end="")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -103,16 +103,17 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
 ) -> None:
     """Remove traces."""
-    from tui_entropy.trace.library import found, remove
+    from tui_entropy.trace.library import remove, resolve
 
-    remove([found(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+    remove([resolve(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
 
 
 @app.command(epilog=EXIT_CODES)
 def export(
     file: TraceFile,
     to: Annotated[
-        str, typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.", callback=checked(_format))
+        str,
+        typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.", callback=option_check(_format)),
     ],
     out: Annotated[
         Path | None,
@@ -123,6 +124,6 @@ def export(
 ) -> None:
     """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
     from tui_entropy.export import registry
-    from tui_entropy.trace.library import found
+    from tui_entropy.trace.library import resolve
 
-    say(registry.export(found(file), to, out, run, bits))
+    say(registry.export(resolve(file), to, out, run, bits))

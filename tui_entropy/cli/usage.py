@@ -24,7 +24,7 @@ def usage_of(error: Any) -> WrongUsage:
     return WrongUsage(f"{found[:1].lower()}{found[1:]}: `{path} --help` tells what there is")
 
 
-def checked(check: Callable[[Any], object]) -> Callable[..., Any]:
+def option_check(check: Callable[[Any], object]) -> Callable[..., Any]:
     """A callback for an option: `check` raises UserError for a value that it cannot have. What was given on the
     command line is looked at whether the command goes on to use it or not; what the environment says, which is there
     for all commands, where it is used."""

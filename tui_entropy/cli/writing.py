@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import grouped
+from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ascii,
@@ -40,7 +40,7 @@ from tui_entropy.records.sampling import Knobs
 
 
 @app.command(epilog=EXIT_CODES)
-@grouped
+@with_shared_options
 def run(
     *,
     spec: ModelSpec,
@@ -92,7 +92,7 @@ def run(
 
 
 @app.command(epilog=EXIT_CODES)
-@grouped
+@with_shared_options
 def serve(
     *,
     spec: ModelSpec,

@@ -22,7 +22,7 @@ MAX_SENTENCE_CHARS = 200
 """Characters of what an error says of itself that go into a sentence."""
 
 
-def reported(error: BaseException, what: str = "tui-entropy") -> str:
+def write_report(error: BaseException, what: str = "tui-entropy") -> str:
     """Write a report, and give the sentence that a person is told. what: failed."""
     kind, said = type(error).__name__, visible(next(iter(str(error).strip().splitlines()), ""), in_table=True)
     brief = f"{kind}: {said[:MAX_SENTENCE_CHARS]}" if said else kind
@@ -33,7 +33,7 @@ def reported(error: BaseException, what: str = "tui-entropy") -> str:
 
 def report_of(error: BaseException) -> Path | None:
     """Write all that is known of a failure; where to, None for nowhere."""
-    return _written("\n".join(_lines(error)))
+    return _write("\n".join(_lines(error)))
 
 
 def _lines(error: BaseException) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _written(text: str) -> Path | None:
+def _write(text: str) -> Path | None:
     """In the folder of logs, or where anything can be written. Only this user can read it: it quotes the command."""
     name = f"failure-{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"
     for folder in (paths.logs(), Path(tempfile.gettempdir())):

@@ -17,7 +17,7 @@ from tui_entropy.core.errors import UserError
 NO_FILE = "not a regular file"
 
 
-def opened(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read its bytes, never waiting for another program. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -28,7 +28,7 @@ def opened(path: Path) -> BinaryIO:
 
 def bytes_of(path: Path) -> bytes:
     """All of a regular file. Raises OSError."""
-    with opened(path) as file:
+    with open_regular(path) as file:
         return file.read()
 
 

@@ -82,7 +82,7 @@ class Narration(SafeText):
     """stderr: what is said there quotes names and values of any length, and stays a sentence."""
 
     def write(self, text: str) -> int:
-        super().write("\n".join(map(_shortened, text.split("\n"))) if len(text) > MAX_LINE_CHARS else text)
+        super().write("\n".join(map(_shorten, text.split("\n"))) if len(text) > MAX_LINE_CHARS else text)
         return len(text)
 
 
@@ -136,7 +136,7 @@ def read_text() -> str:
         raise UserError(f"stdin cannot be read ({refused.strerror}): give the text on it") from refused
 
 
-def _shortened(line: str) -> str:
+def _shorten(line: str) -> str:
     if len(line) <= MAX_LINE_CHARS:
         return line
     return f"{line[: MAX_LINE_CHARS * 2 // 3]} [...] {line[-MAX_LINE_CHARS // 4 :]}"

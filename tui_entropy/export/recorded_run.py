@@ -46,7 +46,7 @@ class Recording:
         return {index: "; ".join(labels) for index, labels in found.items()}
 
 
-def opened(path: Path, run: int | None, bits: bool) -> Recording:
+def open_recording(path: Path, run: int | None, bits: bool) -> Recording:
     """A run of a trace file with all that it goes on from, by default the one that was looked at last. Raises
     UserError."""
     trace = Trace.open(path)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import put
 from tui_entropy.export import cast, csv, figure, html, inif, jsonl_lines, npz, parquet
-from tui_entropy.export.recorded_run import Recording, opened
+from tui_entropy.export.recorded_run import Recording, open_recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def export(path: Path, to: str, out: Path | None = None, run: int | None = None,
         raise UserError(f"{out} is the recording itself; name another file with -o")
     if out == STDOUT and form.binary and sys.stdout.isatty():
         raise UserError(f"--to {to} is no text that a terminal could show: name a file with -o, or redirect stdout")
-    recording = opened(path, run, bits)
+    recording = open_recording(path, run, bits)
     with tempfile.TemporaryFile() as made:
         try:
             form.write(recording, made)

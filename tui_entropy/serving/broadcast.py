@@ -54,7 +54,7 @@ from tui_entropy.serving.limits import (
 from tui_entropy.serving.observer import Client, depends_on, missing_events
 from tui_entropy.trace.schema import SUFFIX
 from tui_entropy.trace.writer import Recorder
-from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, listen, packed, ready
+from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, encode, listen, ready
 
 
 class Broadcaster:
@@ -233,9 +233,9 @@ class Broadcaster:
             self._turn += 1
             next_one = self._control if self._control in missing else missing[self._turn % len(missing)]
             self._with(next_one, self._send_backlog)
-        while sum(each.link.held for each in self._clients) > admission.MAX_PENDING_BYTES and self._make_room(
-            MEMORY_FULL
-        ):
+        while sum(
+            each.link.n_buffered_bytes for each in self._clients
+        ) > admission.MAX_PENDING_BYTES and self._make_room(MEMORY_FULL):
             pass
         if self._news:
             self._tell_standing()
@@ -313,7 +313,7 @@ class Broadcaster:
         others = [client for client in self._clients if client is not self._control]
         if others:
             by_age = sorted(others, key=lambda client: client.follows)
-            self._drop(max(others, key=lambda each: each.link.held) if why else by_age[0], why or FULL)
+            self._drop(max(others, key=lambda each: each.link.n_buffered_bytes) if why else by_age[0], why or FULL)
         return bool(others)
 
     def _standing(self, client: Client) -> Standing:
@@ -334,12 +334,12 @@ class Broadcaster:
     def _tell(self, event: Event) -> None:
         if not (live := [client for client in self._clients if client.live]):
             return
-        message = packed(event)
+        message = encode(event)
         for client in live:
             if depends_on(event) in client.lacks:
                 self._start_backlog(client)
             else:
-                self._send_packed(client, message)
+                self._send_encoded(client, message)
 
     def _tell_standing(self) -> None:
         """To everyone who is level with what happens; who is not yet hears it then."""
@@ -349,11 +349,11 @@ class Broadcaster:
                 self._send(client, self._standing(client))
 
     def _send(self, client: Client, event: Event) -> None:
-        self._send_packed(client, packed(event))
+        self._send_encoded(client, encode(event))
 
-    def _send_packed(self, client: Client, message: bytes) -> None:
+    def _send_encoded(self, client: Client, message: bytes) -> None:
         try:
-            client.link.send_packed(message)
+            client.link.send_encoded(message)
             if client.link.backlog > MAX_BACKLOG_BYTES:
                 client.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
                 self._unfollow(client)

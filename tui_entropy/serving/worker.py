@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from tui_entropy.core.crash_report import reported
+from tui_entropy.core.crash_report import write_report
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
@@ -74,7 +74,7 @@ class Worker:
         self._open = ExitStack()
         self._gauged = 0.0
         self._tidied = 0.0
-        broadcaster.describe = self._described
+        broadcaster.describe = self._describe_status
 
     def serve(self) -> None:
         """Until Quit. A text that is not finished then is stopped."""
@@ -91,16 +91,16 @@ class Worker:
             if isinstance(command, Quit):
                 return False
             question = isinstance(command, QUESTIONS)
-            self._contained(lambda command=command: self.obey(command), question)  # type: ignore[misc]
+            self._run_contained(lambda command=command: self.obey(command), question)  # type: ignore[misc]
         if self._writing:
-            self._contained(self.advance)
+            self._run_contained(self.advance)
         return True
 
     @property
     def _writing(self) -> bool:
         return self.session is not None and self.session.active and self.budget != 0
 
-    def _described(self, standing: Standing) -> Standing:
+    def _describe_status(self, standing: Standing) -> Standing:
         session = self.session
         if session is None:
             state = "failed" if self._failed else "loading" if self._model else "starting"
@@ -197,7 +197,7 @@ class Worker:
         try:
             self.session = self.bring_up(command)
             for vector in command.vectors:
-                self._contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
+                self._run_contained(lambda vector=vector: self.obey(SetVector(vector)))  # type: ignore[misc]
         except Exception as error:
             self._failed = True
             mistake = isinstance(error, UserError)
@@ -219,7 +219,7 @@ class Worker:
         wished = self.broadcaster.overtaking(command.write)
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
             if order not in (None, SetWatches(()), SetBreakpoints(())):
-                self._contained(lambda order=order: self.obey(order))  # type: ignore[misc]
+                self._run_contained(lambda order=order: self.obey(order))  # type: ignore[misc]
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))
@@ -251,7 +251,7 @@ class Worker:
         self.emit(Paused(self.session.state.run_number, reason))
         self.session.look_ahead()
 
-    def _contained(self, act: Callable[[], None], question: bool = False) -> None:
+    def _run_contained(self, act: Callable[[], None], question: bool = False) -> None:
         """A mistake is answered in a sentence; a failure ends the run but neither the process nor the screen. One in
         the answer to a question, which changes nothing, does not even end the run."""
         try:
@@ -303,7 +303,7 @@ def tidy_heap() -> None:
 def _sentence(error: Exception) -> str:
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
         return "the engine ran out of memory: use a shorter prompt, a smaller model or --dtype bfloat16"
-    return reported(error, "the engine")
+    return write_report(error, "the engine")
 
 
 def main(socket_path: Path, log_path: Path, worker: Callable[[Broadcaster], Worker] = Worker) -> None:

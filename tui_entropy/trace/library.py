@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tui_entropy.core import paths, text_table
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.files import opened
+from tui_entropy.core.files import open_regular
 from tui_entropy.metrics.readers import mean
 from tui_entropy.metrics.standard import BY_NAME
 from tui_entropy.records.events import Started
@@ -37,7 +37,7 @@ def new_path(model: str, prompt: str) -> Path:
     return paths.traces() / (name[:80] + SUFFIX)
 
 
-def found(name: str) -> Path:
+def resolve(name: str) -> Path:
     """A path, or the name of one of `traces`. Raises UserError where there is neither."""
     kept = paths.traces()
     for path in (Path(name), kept / name, kept / f"{name}{SUFFIX}"):
@@ -72,7 +72,7 @@ def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
     return (path.stem, when, *cells, words)
 
 
-def shown(path: Path, run: int | None = None) -> str:
+def describe(path: Path, run: int | None = None) -> str:
     """What a person wants to know of a trace: how its runs hang together, and each of them (or only one) with its
     text and the numbers of it as a whole.
 
@@ -153,10 +153,10 @@ def state_of(log: SessionView, live: bool) -> str:
     return log.state if live or log.state not in GOING_ON else "unfinished"
 
 
-def merged(path: Path, run: int | None = None) -> str:
+def branch_texts(path: Path, run: int | None = None) -> str:
     """Each branch of a trace as text, or only one: from the prompt through its parents to its own end.
 
-    Raises UserError as `shown` does.
+    Raises UserError as `describe` does.
     """
     trace = Trace.open(path)
     texts = [_branch(trace, one) for one in (trace.runs if run is None else (trace.checked(run),))]
@@ -182,6 +182,6 @@ def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
 
 def is_trace(path: Path) -> bool:
     """By its first bytes, which a damaged one has too."""
-    with opened(path) as file:
+    with open_regular(path) as file:
         head = file.read(72)
     return head[:16] == MAGIC and int.from_bytes(head[68:], "big") == APPLICATION

@@ -27,8 +27,8 @@ from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import LazySteps
 from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
-from tui_entropy.trace.recovery import salvaged
-from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS, MAX_TOKEN_BYTES, is_sane, lenient_text, opened
+from tui_entropy.trace.recovery import recover
+from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS, MAX_TOKEN_BYTES, is_sane, lenient_text, open_readonly
 from tui_entropy.trace.step_codec import Shape
 
 
@@ -64,13 +64,13 @@ class Trace:
     def open(cls, path: Path) -> Trace:
         """Raises UserError for what is missing, foreign, newer, or too damaged to tell."""
         try:
-            trace = cls(path, opened(path))
+            trace = cls(path, open_readonly(path))
             damage = trace.damage
         except sqlite3.Error as error:
             damage = str(error)
         if not damage:
             return trace
-        trace = cls(path, salvaged(path))
+        trace = cls(path, recover(path))
         trace.damage = damage
         if not trace.runs:
             raise UserError(f"the trace {path} is damaged and nothing in it can be read ({damage})")

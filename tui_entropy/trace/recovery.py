@@ -22,7 +22,7 @@ INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 Row = list[Any]
 
 
-def salvaged(path: Path) -> sqlite3.Connection:
+def recover(path: Path) -> sqlite3.Connection:
     """A database in memory with the rows that were found, which may be none. Raises OSError."""
     found = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     for statement in statements():

@@ -20,14 +20,14 @@ MAX_GRID_NUMBERS = 2**22
 """Of a grid; a model card that asks for more is not ours."""
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def open_readonly(path: Path) -> sqlite3.Connection:
     """Read-only, with a schema that is not trusted.
 
     Raises UserError for what is no trace, or a newer one, and sqlite3.Error for one that is damaged.
     """
     wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
     try:
-        with files.opened(path) as file:
+        with files.open_regular(path) as file:
             head = file.read(72)
     except OSError as refused:
         raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
@@ -39,14 +39,14 @@ def opened(path: Path) -> sqlite3.Connection:
             f"the trace {path} is of version {version} and this tui-entropy reads version {schema.VERSION}: update it"
         )
     try:
-        db = _connected(path, "mode=ro")
+        db = _connect(path, "mode=ro")
     except sqlite3.OperationalError:  # its journal cannot be shared with us: a folder that is not ours
-        db = _connected(path, "mode=ro&immutable=1")
+        db = _connect(path, "mode=ro&immutable=1")
     _guard(db)
     return db
 
 
-def _connected(path: Path, how: str) -> sqlite3.Connection:
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     """Raises sqlite3.Error where not even the schema can be read."""
     uri = f"file:{quote(str(path.absolute()))}?{how}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=2)

@@ -92,7 +92,7 @@ class EngineProcess:
                 self._waiting.append(command)
             return
         try:
-            self._link.send_packed(connection.command(command))
+            self._link.send_encoded(connection.encode_command(command))
         except UserError as mistake:
             said = str(mistake)
             answer = Failed(said, fatal=True) if isinstance(command, Load) else Refused(said)

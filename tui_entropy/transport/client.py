@@ -46,7 +46,7 @@ def _row(engine: Engine) -> tuple[str, ...]:
     return (engine.id, model, now.state, str(now.tokens), str(now.screens), since, str(now.pid))
 
 
-def chosen(wanted: str | None) -> Engine:
+def select_engine(wanted: str | None) -> Engine:
     """The engine whose id begins so, or the only one. Raises UserError, with a list, where that is not one."""
     found = discovery.running()
     fitting = [engine for engine in found if engine.id.startswith(wanted or "")]
@@ -118,7 +118,7 @@ def serve(
     except OSError as refused:
         raise UserError(f"the engine could not be started: {refused}") from refused
     try:
-        end = _reached(started)
+        end = _connect(started)
         _say(end, Follow(guest=True))
         last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
         while True:
@@ -133,14 +133,14 @@ def serve(
                     case _ if isinstance(event, last):
                         return started.id
     except connection.LinkClosed as gone:
-        code = _ended(started)
+        code = _exit_status(started)
         raise UserError(discovery.how_it_ended(code, str(gone), discovery.last_line(started.log))) from None
     except BaseException:
-        _ended(started)
+        _exit_status(started)
         raise
 
 
-def _ended(started: discovery.Started) -> int | None:
+def _exit_status(started: discovery.Started) -> int | None:
     """Its exit status, None if it had to be killed. Nothing of it is left."""
     try:
         return started.process.wait(RETRY_S)
@@ -152,7 +152,7 @@ def _ended(started: discovery.Started) -> int | None:
         discovery.clear(started.socket)
 
 
-def _reached(started: discovery.Started) -> connection.ScreenEnd:
+def _connect(started: discovery.Started) -> connection.ScreenEnd:
     while started.process.poll() is None:
         try:
             return connection.connect(started.socket)
@@ -163,7 +163,7 @@ def _reached(started: discovery.Started) -> connection.ScreenEnd:
 
 def _say(end: connection.ScreenEnd, *commands: Command) -> None:
     for command in commands:
-        end.send_packed(connection.command(command))
+        end.send_encoded(connection.encode_command(command))
     while end.backlog:
         time.sleep(RETRY_S)
         end.flush()

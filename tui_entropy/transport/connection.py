@@ -100,16 +100,16 @@ class Connection(Generic[In, Out]):
         return self.socket.fileno()
 
     @property
-    def held(self) -> int:
+    def n_buffered_bytes(self) -> int:
         """Bytes of memory that it takes: of what came and is not whole, and of what was not taken."""
         return len(self._unread) + self.backlog
 
     def send(self, message: Out) -> None:
         """Queue a message and hand over as much as the socket takes now. Raises LinkClosed."""
-        self.send_packed(packed(message))
+        self.send_encoded(encode(message))
 
-    def send_packed(self, message: bytes) -> None:
-        """The same of what `packed` made, which several links may share."""
+    def send_encoded(self, message: bytes) -> None:
+        """The same of what `encode` made, which several links may share."""
         self._unsent.append(memoryview(message))
         self.backlog += len(message)
         self.flush()
@@ -176,7 +176,7 @@ class Connection(Generic[In, Out]):
         while len(self._unread) - start >= LENGTH.size:
             (size,) = LENGTH.unpack_from(self._unread, start)
             if size > self._largest:
-                return self._broken(messages, f"a message of {size} bytes came, more than {self._largest}")
+                return self._break_off(messages, f"a message of {size} bytes came, more than {self._largest}")
             end = start + LENGTH.size + size
             if len(self._unread) < end:
                 break
@@ -187,15 +187,15 @@ class Connection(Generic[In, Out]):
                 messages.append(self._decoder.decode(memoryview(self._unread)[start + LENGTH.size : end]))
             except msgspec.ValidationError as wrong:
                 if self._reject is None:
-                    return self._broken(messages, f"a message came that is not understood: {wrong}")
+                    return self._break_off(messages, f"a message came that is not understood: {wrong}")
                 messages.append(self._reject(str(wrong)))
             except Exception as garbled:  # no UTF-8, nested too deeply, ...: the decoder raises more than its own
-                return self._broken(messages, f"a message came that cannot be read: {garbled}")
+                return self._break_off(messages, f"a message came that cannot be read: {garbled}")
             start = end
         del self._unread[:start]
         return messages
 
-    def _broken(self, messages: list[In], fault: str) -> list[In]:
+    def _break_off(self, messages: list[In], fault: str) -> list[In]:
         """Read nothing any more. The socket counts as readable from now on, so that this is noticed."""
         self._fault, self._hung_up, self._unread = fault, True, bytearray()
         with suppress(OSError):  # gone already
@@ -207,7 +207,7 @@ EngineEnd = Connection[Command | Rejected, Event]
 ScreenEnd = Connection[Event, Command]
 
 
-def packed(message: object) -> bytes:
+def encode(message: object) -> bytes:
     """A message as it is sent. Text that no UTF-8 can hold, such as half of a pair or an undecodable byte of a file's
     name, is sent with question marks there."""
     try:
@@ -228,10 +228,10 @@ def _encodable(value: Any) -> Any:
     return value
 
 
-def command(message: Command) -> bytes:
-    """What `packed` makes of it. Raises UserError for one that no engine would take."""
+def encode_command(message: Command) -> bytes:
+    """What `encode` makes of it. Raises UserError for one that no engine would take."""
     try:
-        made = packed(message)
+        made = encode(message)
         _commands.decode(memoryview(made)[LENGTH.size :])
     except (OverflowError, msgspec.ValidationError) as error:
         raise UserError(f"no engine can be told this ({error}): give another value") from error
@@ -243,8 +243,8 @@ def command(message: Command) -> bytes:
     return made
 
 
-def commanded(message: bytes) -> Command:
-    """What `command` made a message of. Raises UserError for what is none."""
+def decode_command(message: bytes) -> Command:
+    """What `encode_command` made a message of. Raises UserError for what is none."""
     try:
         made: Command = _commands.decode(memoryview(message)[LENGTH.size :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

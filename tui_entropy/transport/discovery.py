@@ -65,7 +65,7 @@ def start(program: Sequence[str], load: Load | None = None) -> Started:
     """Start an engine that no terminal can reach. program: gets two further arguments, the path of the socket to
     listen on and of its log. load: what it is to do, which it has from the start, whatever becomes of whoever wished
     it; without one it waits for that on its socket. Raises OSError, and UserError for a wish that no engine takes."""
-    order = None if load is None else connection.command(load)
+    order = None if load is None else connection.encode_command(load)
     clear_logs()
     while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
@@ -99,7 +99,7 @@ def order() -> Load | None:
             os.dup2(nothing.fileno(), 0)  # nobody else is to read it
     except OSError:
         return None
-    command = connection.commanded(found) if found else None
+    command = connection.decode_command(found) if found else None
     if command is not None and not isinstance(command, Load):
         raise UserError(f"an engine is given a Load to begin with, and this is a {type(command).__name__}")
     return command

@@ -72,7 +72,7 @@ def watched(monkeypatch, columns: float) -> list[object]:
     tried: list[object] = []
     monkeypatch.setattr(
         products_,
-        "_tried",
+        "_time_one_row",
         lambda way, linear: tried.append(way) or (columns if way is two_row_linear.linear_by_columns else 1.0),
     )
     return tried

@@ -19,7 +19,7 @@ from tui_entropy import engine
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.loading import trial
-from tui_entropy.engine.loading.trial import is_plain, tried
+from tui_entropy.engine.loading.trial import is_plain, verified_architecture
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.tokenization.tokenizer import Codec
 
@@ -37,7 +37,7 @@ def refused(model: PreTrainedModel, *words: str) -> None:
     kind = type(model)
     model.__class__ = type(kind.__name__, (kind,), {"__module__": __name__})  # code of nobody knows whom
     with pytest.raises(UserError) as refusal:
-        tried(loaded(model))
+        verified_architecture(loaded(model))
     assert all(re.search(word, str(refusal.value)) for word in words), refusal.value
 
 
@@ -52,36 +52,36 @@ def wrapped(model: PreTrainedModel, **changed) -> PreTrainedModel:
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_what_reads_on_behind_others_is_read_in_stretches(family):
     found = loaded(tiny.FAMILIES[family]())
-    assert tried(found) == found.architecture and found.architecture.in_stretches
+    assert verified_architecture(found) == found.architecture and found.architecture.in_stretches
 
 
 @pytest.mark.parametrize("family", ["jamba", "zamba"])
 def test_a_scan_that_begins_from_nothing_is_read_whole(family):
-    assert not tried(loaded(families.built(family))).in_stretches
+    assert not verified_architecture(loaded(families.built(family))).in_stretches
 
 
 def test_plain_attention_by_the_library_s_own_code_is_not_tried(monkeypatch):
     plain = ("llama", "qwen3", "mistral", "gpt2", "gemma3_text", "gpt_oss")
     odd = ("bamba", "lfm2", "llama4_text", "gemma4_text", "gemma3n_text", "falcon", "bert", "rwkv", "deepseek_v32")
     assert [is_plain(loaded(families.built(family))) for family in (*plain, *odd)] == [True] * 6 + [False] * 9
-    monkeypatch.setattr(trial, "_judged", None)
-    assert tried(loaded(tiny.llama())).in_stretches
+    monkeypatch.setattr(trial, "_verify_reading", None)
+    assert verified_architecture(loaded(tiny.llama())).in_stretches
 
 
 @pytest.mark.parametrize("family", ["jamba", "bamba"])
 def test_a_verdict_is_kept_until_something_it_hangs_on_changes(family, monkeypatch):
     found, judged = loaded(families.built(family)), []
-    real = trial._judged
-    monkeypatch.setattr(trial, "_judged", lambda found: judged.append(found) or real(found))
-    first = tried(found)
-    assert tried(found) == first and len(judged) == 1
+    real = trial._verify_reading
+    monkeypatch.setattr(trial, "_verify_reading", lambda found: judged.append(found) or real(found))
+    first = verified_architecture(found)
+    assert verified_architecture(found) == first and len(judged) == 1
     (kept,) = (trial.path_of("trials", "")).parent.iterdir()
     kept.write_bytes(b"stretches 7\xff")
-    assert tried(found) == first and len(judged) == 2
+    assert verified_architecture(found) == first and len(judged) == 2
     monkeypatch.setattr(trial.transformers, "__version__", "99")
-    assert tried(found) == first and len(judged) == 3
+    assert verified_architecture(found) == first and len(judged) == 3
     other = replace(found, card=msgspec.structs.replace(found.card, dtype="bfloat16"))
-    assert tried(other) == first and len(judged) == 4
+    assert verified_architecture(other) == first and len(judged) == 4
 
 
 def test_a_verdict_hangs_on_every_file_of_the_engine():
@@ -92,7 +92,7 @@ def test_a_verdict_hangs_on_every_file_of_the_engine():
 
 def test_blocks_whose_rows_are_not_those_of_eager_attention_show_none():
     found = loaded(families.built("bamba"))
-    assert tried(found).attention == (False, True, False, True)
+    assert verified_architecture(found).attention == (False, True, False, True)
     own = found.architecture.attention_modules[3].forward
 
     def other(*args, **kwargs):
@@ -102,7 +102,7 @@ def test_blocks_whose_rows_are_not_those_of_eager_attention_show_none():
 
     found.architecture.attention_modules[3].forward = other
     found.model.config.pad_token_id = 5  # another model
-    wrong = tried(found)
+    wrong = verified_architecture(found)
     assert wrong.attention == (False, True, False, False) and wrong.in_stretches
 
 
@@ -138,4 +138,4 @@ def test_a_model_that_fails_behind_others_is_refused_with_what_it_said():
 def test_weights_that_are_no_numbers_are_not_its_business():
     model = tiny.llama()
     model.model.norm.weight.data[:] = float("nan")
-    assert tried(loaded(model)).in_stretches
+    assert verified_architecture(loaded(model)).in_stretches

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from tui_entropy.engine.decoding.entropix_sampler import DRAWS, asks, decide, draws, seen
+from tui_entropy.engine.decoding.entropix_sampler import DRAWS, asks, decide, decision_inputs, draws
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.metrics.entropix import LN2, WARM_UP
 from tui_entropy.records.sampling import Knobs
@@ -121,7 +121,7 @@ def test_what_is_seen_is_the_last_layer_with_attention():
         "entropy": np.array([1.5]), "varentropy": np.array([0.5]),
         "head_entropy": heads.reshape(-1), "attention": layers.reshape(-1),
     }  # fmt: skip
-    found = seen(numbers, (10, 12, None))
+    found = decision_inputs(numbers, (10, 12, None))
     assert found == pytest.approx(
         {
             "entropy": 1.5, "varentropy": 0.5, "attention_entropy": 3.0, "attention_varentropy": 0.5,
@@ -129,4 +129,4 @@ def test_what_is_seen_is_the_last_layer_with_attention():
         }
     )  # fmt: skip
     none = numbers | {"head_entropy": heads.reshape(-1) * math.nan}
-    assert seen(none, (None, None, None)) == {"entropy": 1.5, "varentropy": 0.5}
+    assert decision_inputs(none, (None, None, None)) == {"entropy": 1.5, "varentropy": 0.5}

@@ -56,28 +56,28 @@ def test_what_was_skipped_fails_nothing():
 
 def test_a_report_is_read_as_it_was_kept():
     found = report_of(GOOD, BAD, PASSED_OVER, costs=(Cost("head grid", 0.002, 0.001, 512.0),))
-    assert report.saved(CARD) is None
+    assert report.load_report(CARD) is None
     report.save(found, CARD)
-    assert report.saved(CARD) == found
+    assert report.load_report(CARD) == found
 
 
 @pytest.mark.parametrize("field", ["name", "revision", "device", "dtype"])
 def test_each_model_revision_device_and_dtype_has_a_report_of_its_own(field):
     report.save(report_of(GOOD), CARD)
-    assert report.saved(replace(CARD, **{field: "other"})) is None
+    assert report.load_report(replace(CARD, **{field: "other"})) is None
 
 
 def test_a_report_of_other_versions_or_of_another_machine_is_not_believed(monkeypatch):
     report.save(report_of(GOOD), CARD)
-    assert report.saved(replace(CARD, versions={"torch": "2.14"})) is None
+    assert report.load_report(replace(CARD, versions={"torch": "2.14"})) is None
     monkeypatch.setattr(report, "machine", lambda: "elsewhere")
-    assert report.saved(CARD) is None
+    assert report.load_report(CARD) is None
 
 
 def test_a_damaged_report_is_none_at_all():
     path = report.save(report_of(GOOD), CARD)
     path.write_bytes(path.read_bytes()[:-20])
-    assert report.saved(CARD) is None
+    assert report.load_report(CARD) is None
 
 
 def test_json_carries_every_verdict_and_a_number_that_is_none_still_fails_when_read():
@@ -85,7 +85,7 @@ def test_json_carries_every_verdict_and_a_number_that_is_none_still_fails_when_r
     plain = json.loads(report.as_json(found))
     assert [check["verdict"] for check in plain["checks"]] == ["pass", "fail"] and plain["passed"] is False
     report.save(found, CARD)
-    assert report.saved(CARD).passed is False
+    assert report.load_report(CARD).passed is False
 
 
 def test_the_tables_show_names_numbers_verdicts_and_reasons_as_they_are():

@@ -11,7 +11,7 @@ from shadow_models import PRESETS, PROMPT, model, pushed, steps
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session import continuations as fans
-from tui_entropy.engine.session.continuations import Row, group_continuations, normalised
+from tui_entropy.engine.session.continuations import Row, group_continuations, normalize_answer
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import AskAttention, SampleContinuations, Write
 from tui_entropy.records.events import SampledContinuations
@@ -92,7 +92,7 @@ def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
     assert sampled.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
     exact = group_continuations(SampleContinuations(1, 0, n=9, same="exact"), rows, llama.codec, 0.1, [])
     assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
-    assert normalised("An  Answer, the\nanswer ") == "answer answer"
+    assert normalize_answer("An  Answer, the\nanswer ") == "answer answer"
     assert all(a.group <= b.group for a, b in pairwise(exact.rows))
 
 

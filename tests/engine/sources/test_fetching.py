@@ -17,7 +17,7 @@ import tiny
 from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sources import hub, resolve
-from tui_entropy.engine.sources.atomic_dir import built
+from tui_entropy.engine.sources.atomic_dir import build_once
 from tui_entropy.engine.sources.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
 from tui_entropy.engine.sources.resolve import Weights, fetch, weights_of
 from tui_entropy.records.events import Progress
@@ -138,7 +138,7 @@ def test_a_process_that_is_killed_outright_leaves_a_lock_that_does_not_hold(tmp_
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code, str(target)) == -9
     assert not target.exists()
     began = time.monotonic()
-    built(target, lambda folder: (folder / "whole").touch())
+    build_once(target, lambda folder: (folder / "whole").touch())
     assert [path.name for path in target.iterdir()] == ["whole"]
     assert time.monotonic() - began < 5
 
@@ -147,11 +147,11 @@ def test_a_target_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -
     target = tmp_path / "model"
     pid = os.fork()
     if pid == 0:
-        built(target, lambda folder: (time.sleep(0.5), (folder / "theirs").touch()))
+        build_once(target, lambda folder: (time.sleep(0.5), (folder / "theirs").touch()))
         os._exit(0)
     while not (tmp_path / ".model.partial").exists():
         time.sleep(0.01)
-    built(target, lambda folder: pytest.fail("made twice"))
+    build_once(target, lambda folder: pytest.fail("made twice"))
     os.waitpid(pid, 0)
     assert [path.name for path in target.iterdir()] == ["theirs"]
 

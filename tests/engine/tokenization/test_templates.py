@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.tokenization.bounded import Unfinished, bounded
+from tui_entropy.engine.tokenization.bounded import Unfinished, run_bounded
 from tui_entropy.engine.tokenization.chat_templates import ChatTemplate
 from tui_entropy.engine.tokenization.tokenizer import Codec
 
@@ -127,8 +127,8 @@ def test_any_of_many_templates_gives_a_text_or_a_sentence(source):
 def test_work_that_ends_its_process_is_told_and_leaves_nothing():
     before = psutil.Process().children()
     with pytest.raises(Unfinished, match="ended its process"):
-        bounded(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run_bounded(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(Unfinished, match="ended its process"):
-        bounded(lambda: 1 / 0)
-    assert bounded(lambda: {"a": [1, None]}) == {"a": [1, None]}
+        run_bounded(lambda: 1 / 0)
+    assert run_bounded(lambda: {"a": [1, None]}) == {"a": [1, None]}
     assert psutil.Process().children() == before

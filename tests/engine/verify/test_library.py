@@ -97,7 +97,7 @@ def test_a_program_that_follows_no_way_fails(monkeypatch):
     """Eager attention is nearer to sdpa than what is wrong is to either."""
     loaded = loaded_of(falcon())
     honest = library.read
-    monkeypatch.setattr(library, "read", lambda *given: honest(*given).roll(1, -1))
+    monkeypatch.setattr(library, "forward_logits", lambda *given: honest(*given).roll(1, -1))
     followed = compared(loaded).checks[2]
     assert followed.verdict == FAIL and verdicts(loaded)[library.ATTENTIONS] == NOTED
 

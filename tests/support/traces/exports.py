@@ -8,7 +8,7 @@ from typing import BinaryIO
 from msgspec.structs import replace
 from scripted import HEADS, LAYERS, PROMPT, started, step
 
-from tui_entropy.export.recorded_run import Recording, opened
+from tui_entropy.export.recorded_run import Recording, open_recording
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Ended, Event, KnobsChanged, PromptScores, Ready
 from tui_entropy.records.model import ModelCard
@@ -49,5 +49,5 @@ def trace(path: Path, *runs: Iterable[Event], card: ModelCard = CARD) -> Path:
 
 def exported(write: Callable[[Recording, BinaryIO], None], path: Path, run: int | None = None) -> bytes:
     file = io.BytesIO()
-    write(opened(path, run, False), file)
+    write(open_recording(path, run, False), file)
     return file.getvalue()

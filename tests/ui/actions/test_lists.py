@@ -13,7 +13,7 @@ from tui_entropy.records.events import BreakpointsChanged, Paused, WatchesChange
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.app.app import InspectorApp
-from tui_entropy.ui.dialogs.ask_line import spelled
+from tui_entropy.ui.dialogs.ask_line import unescape
 
 FAKE = [sys.executable, str(FAKE_ENGINE), "--layers", "6", "--heads", "4"]
 TWO = (Breakpoint(1, "entropy > 3 bits", hits=2), Breakpoint(4, "step % 50 == 0"))
@@ -150,7 +150,7 @@ async def test_a_question_over_a_page_goes_with_it():
     ("text", "meant"), [("a\\nb", "a\nb"), ("\\t", "\t"), ("\\\\n", "\\n"), ("C:\\x", "C:\\x"), ("\\", "\\")]
 )
 def test_a_backslash_spells_what_cannot_be_typed(text, meant):
-    assert spelled(text) == meant
+    assert unescape(text) == meant
 
 
 # --- With an engine --------------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
             done = db.execute("UPDATE events SET json = replace(json, ?, ?) WHERE instr(json, ?)", words)
             assert done.rowcount, said
     for wish in ("a.txt@200x60:token=30", "a.txt@80x24", *(f"a.txt@200x60:page={page}" for page in PAGES)):
-        snapshot.draw(Trace.open(copy), 1, [snapshot.wanted(str(tmp_path / wish))], Paint())
+        snapshot.draw(Trace.open(copy), 1, [snapshot.parse_snapshot(str(tmp_path / wish))], Paint())
         text = (tmp_path / "a.txt").read_text()
         assert len(text) > 300 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 

@@ -198,7 +198,7 @@ def test_a_film_is_asciicast_2_in_true_time_with_a_marker_at_every_token(replay,
 
 
 def test_a_size_is_columns_by_rows():
-    assert snapshot.sized("80x24") == (80, 24)
+    assert snapshot.parse_size("80x24") == (80, 24)
     for wrong in ("80", "x", "-1x5", "80x24x3", "99999x10"):
         with pytest.raises(UserError, match="is no size"):
-            snapshot.sized(wrong)
+            snapshot.parse_size(wrong)

@@ -20,10 +20,10 @@ from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.actions.engine_link import WATCHING
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.keys.branch_choice import BranchesState
-from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, named
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names
 from tui_entropy.ui.keys.lane_choices import choices
 from tui_entropy.ui.keys.needs import offered
-from tui_entropy.ui.panes.hints import acting, hint, wanted
+from tui_entropy.ui.panes.hints import acting, hint, useful_keys
 
 STATES: dict[str, list[Any]] = {
     "starting": [Progress("starting the engine")],
@@ -64,7 +64,7 @@ async def refused_on(app: Any, pilot: Any, places: Any, cursors: Any = (True, Fa
                 await go(app, pilot, place)
 
             await back()
-            for key in [one for listed in wanted(app.frame) for one in acting(app.frame, listed)]:
+            for key in [one for listed in useful_keys(app.frame) for one in acting(app.frame, listed)]:
                 await back()
                 app.notices.refused = False
                 await app.run_action(key.action)
@@ -93,7 +93,7 @@ async def test_at_the_end_of_a_text_the_footer_leads_on():
     async with app.run_test(size=(120, 36)) as pilot:
         app.take(STATES["ended"])
         await settled(app, pilot)
-        offered = [key.id for key in wanted(app.frame)]
+        offered = [key.id for key in useful_keys(app.frame)]
         assert offered[:2] == ["again", "prompt"] and not {"pause", "step", "stop", "sentence"} & set(offered)
 
 
@@ -126,7 +126,7 @@ async def test_of_two_opposite_keys_the_footer_names_the_one_that_acts(file):
     for run in (1, 2, 3):
         app = ReplayApp(Playback(Trace.open(file), run=run, first=None))
         async with app.run_test(size=(120, 36)):
-            key = next(key for key in wanted(app.frame) if key.id == "replay.before")
+            key = next(key for key in useful_keys(app.frame) if key.id == "replay.before")
             (name, style), _ = hint(app.frame, key)
             shown[run] = name, style.meta["@click"]
     assert shown == {1: (") ", "app.run(1)"), 2: ("( ) ", "app.run(-1)"), 3: ("( ", "app.run(-1)")}
@@ -184,7 +184,7 @@ async def named_in_vain(app: Any, pilot: Any) -> tuple[list[str], int]:
             app.show(row=len(choices(app.frame)) - 1)
         await settled(app, pilot)
         here = [key for key in KEYS if holds(key.where or app.place, app.place) and offered(app.frame, key)]
-        acting_here = {name for key in here for name in named(key.keys).split()}
+        acting_here = {name for key in here for name in key_names(key.keys).split()}
         for row in screen_text(app).splitlines()[:-1]:  # the last one is the footer
             for found in NAMED.finditer(row):
                 n += 1

@@ -17,8 +17,8 @@ from tui_entropy.ui.app.replay_app import PlayActions
 from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys import knob_steps
-from tui_entropy.ui.keys.keymap import KEYS, PAGES, keymap, named
-from tui_entropy.ui.panes.hints import BY_ID, PAIRS, Hints, wanted
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, key_names, keymap
+from tui_entropy.ui.panes.hints import BY_ID, PAIRS, Hints, useful_keys
 from tui_entropy.ui.protocol.actions import Actions, table_of
 from tui_entropy.ui.views.frame import Frame
 
@@ -56,14 +56,14 @@ def test_every_key_is_in_the_help():
     text = help_text(Frame(SessionView(), Paint())).plain
     for key in KEYS:
         if key.shown:
-            assert f"{named(key.keys):<26}{key.label}" in text
+            assert f"{key_names(key.keys):<26}{key.label}" in text
 
 
 def test_the_footer_offers_a_restart_when_the_engine_is_gone_and_the_end_when_looking_back():
     gone = SessionView(state="lost")
-    assert wanted(Frame(gone, Paint()))[0].id == "restart"
-    assert wanted(Frame(SessionView(), Paint(), following=False))[0].id == "follow"
-    assert {key.where for key in wanted(Frame(SessionView(), Paint(), place="prompt"))} == {"prompt"}
+    assert useful_keys(Frame(gone, Paint()))[0].id == "restart"
+    assert useful_keys(Frame(SessionView(), Paint(), following=False))[0].id == "follow"
+    assert {key.where for key in useful_keys(Frame(SessionView(), Paint(), place="prompt"))} == {"prompt"}
 
 
 @pytest.mark.parametrize("place", ["", "knobs", "ask", *PAGES])
@@ -71,9 +71,9 @@ def test_in_ascii_a_footer_names_keys_in_words_and_both_of_a_pair(place):
     frame = Frame(made.log(30), Paint(color="mono", ascii=True), place=place, following=False, cursor=5)
     (row,) = rows(Hints(), frame.log, 400, 1, paint=frame.paint, place=place, following=False, cursor=5)
     assert row.isascii()
-    for key in wanted(frame):
+    for key in useful_keys(frame):
         if key.id in PAIRS:
-            both = [named(BY_ID[one].keys.split(",")[0], True) for one in (key.id, PAIRS[key.id])]
+            both = [key_names(BY_ID[one].keys.split(",")[0], True) for one in (key.id, PAIRS[key.id])]
             assert " ".join(both) in row
 
 

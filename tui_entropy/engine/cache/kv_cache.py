@@ -41,8 +41,8 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         key_room, value_room = self._rooms
-        key_room, self.keys = appended(key_room, self.keys, key_states, self.expected)
-        value_room, self.values = appended(value_room, self.values, value_states, self.expected)
+        key_room, self.keys = append(key_room, self.keys, key_states, self.expected)
+        value_room, self.values = append(value_room, self.values, value_states, self.expected)
         self._rooms = key_room, value_room
         return self.keys, self.values
 
@@ -57,7 +57,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def concat_batch(self, other: PreallocatedLayer) -> PreallocatedLayer:
         pairs = zip(self._held, other._held, strict=True)
-        (key_room, keys), (value_room, values) = (appended(None, None, torch.cat(pair)) for pair in pairs)
+        (key_room, keys), (value_room, values) = (append(None, None, torch.cat(pair)) for pair in pairs)
         return PreallocatedLayer.of(keys, values, (key_room, value_room))
 
     @property
@@ -127,7 +127,7 @@ class PreallocatedCache(DynamicCache):
         return made
 
 
-def appended(room: Tensor | None, held: Tensor | None, new: Tensor, expected: int = 0) -> tuple[Tensor, Tensor]:
+def append(room: Tensor | None, held: Tensor | None, new: Tensor, expected: int = 0) -> tuple[Tensor, Tensor]:
     """Put (batch, heads, n, width) behind what is held, in place where `held` begins the room and the rest fits.
 
     expected: tokens that a new room is made for at least. Returns the room, and the part of it that is filled. What

@@ -104,14 +104,14 @@ class GraphForward:
         """What it returns is written over by the next one."""
         n_rows, n_columns = len(ids), columns_for(position + 1)
         rooms = [layer.room(n_columns, n_rows) for layer in cache.rooms]
-        inputs = self._filled(ids, position, under)
+        inputs = self._fill(ids, position, under)
         addresses = tuple(room.data_ptr() for pair in rooms for room in pair)
         passed = self.graphs.run(("pass", n_rows, n_columns, addresses), lambda: self._pass(inputs, rooms))
         for layer in cache.rooms:
             layer.hold(position + 1)
         return passed
 
-    def _filled(self, ids: Tensor, position: int, under: Sequence[Offsets]) -> Inputs:
+    def _fill(self, ids: Tensor, position: int, under: Sequence[Offsets]) -> Inputs:
         n_rows, architecture = len(ids), self.loaded.architecture
         if n_rows not in self._inputs:
             like = architecture.unembedding.get_parameter("weight")

@@ -73,13 +73,13 @@ class GraphSampling:
         self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: SequenceView
     ) -> tuple[tuple[str, ...], Numbers]:
         """The stages that are on, and all numbers of the step (see step_record), on the host."""
-        asked = self._filled(logits, measures, stream, now, sequence)
+        asked = self._fill(logits, measures, stream, now, sequence)
         knobs, on = now.knobs, stages(now.knobs)
         key = ("choice", on, is_dynamic(knobs), knobs.order, knobs.n_candidates, len(now.watched))
         flat, sizes = self._graphs.run(key, lambda: _chosen(asked, on, knobs))
         return on, unpack(flat, sizes)
 
-    def _filled(
+    def _fill(
         self, logits: Tensor, measures: HeadStatistics, stream_: Tensor, now: Controls, sequence: SequenceView
     ) -> GraphInputs:
         knobs, position = now.knobs, sequence.n_tokens - sequence.position_offset

@@ -62,7 +62,9 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
     belief |= tracked_token_metrics(logits, logp, now.watched)
     decision = None
     if now.knobs.adaptive != "off":
-        seen = entropix_sampler.seen(whole(to_host(belief), logits, sequence), probes.attention.visible_keys())
+        seen = entropix_sampler.decision_inputs(
+            whole(to_host(belief), logits, sequence), probes.attention.visible_keys()
+        )
         newest = int(sequence.ids[-1]) if sequence.n_written else None
         may_ask = now.clarifier not in (None, newest)
         decision = entropix_sampler.decide(now.knobs, seen, sequence.running_stats, may_ask)

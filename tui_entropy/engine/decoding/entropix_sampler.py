@@ -50,7 +50,7 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: RunningStats, may_as
     return Decision(variant, where, ", ".join(filter(None, (_changes(knobs, acting), best))) or "as set", saw, acting)
 
 
-def seen(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
+def decision_inputs(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
     """What a decision reads, of the numbers of `step_record.model_metrics` on the host. Attention is that of the last
     layer that has it, over its visible keys; without any it is left out."""
     known = {"entropy": float(numbers["entropy"][0]), "varentropy": float(numbers["varentropy"][0])}

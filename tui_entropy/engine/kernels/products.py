@@ -58,11 +58,11 @@ def path_of(card: ModelCard) -> Path:
 def faster(layers: list[nn.Linear]) -> str:
     """Which of the two this processor and its library do faster, found by trying the largest product."""
     largest = max(layers, key=lambda module: module.weight.numel())
-    by_columns = _tried(linear_by_columns, largest) < CLEARLY * _tried(nn.Linear.forward, largest)
+    by_columns = _time_one_row(linear_by_columns, largest) < CLEARLY * _time_one_row(nn.Linear.forward, largest)
     return COLUMNS if by_columns else ROWS
 
 
-def _tried(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> float:
+def _time_one_row(way: Callable[[nn.Linear, Tensor], Tensor], module: nn.Linear) -> float:
     """Seconds that one row takes, the best of several."""
     row, seconds = torch.ones(1, 1, module.in_features), []
     for _ in range(5):

@@ -33,9 +33,9 @@ from tui_entropy.core.files import NO_FILE
 from tui_entropy.engine.architecture.architecture import Architecture, architecture_of, parts_of, usual
 from tui_entropy.engine.kernels.products import check as check_products
 from tui_entropy.engine.kernels.products import products
-from tui_entropy.engine.loading.trial import tried
+from tui_entropy.engine.loading.trial import verified_architecture
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.reliability.report import saved
+from tui_entropy.engine.reliability.report import load_report
 from tui_entropy.engine.reliability.trust import trust
 from tui_entropy.engine.sources import model_files
 from tui_entropy.engine.sources.reading import reading, said_by
@@ -90,9 +90,9 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
     card = _card(weights, model, codec, architecture)
     card = replace(card, products=products(model, card, spec.products))
-    architecture = tried(Loaded(model, codec, architecture, card))
+    architecture = verified_architecture(Loaded(model, codec, architecture, card))
     card = replace(card, attention=architecture.attention)
-    card = replace(card, trust=trust(architecture, card, saved(card)))
+    card = replace(card, trust=trust(architecture, card, load_report(card)))
     return Loaded(model, codec, architecture, card, spec.graph)
 
 

@@ -47,7 +47,7 @@ ROWS_EXACT = 1e-3
 STRETCHED, WHOLE = "stretches", "whole"
 
 
-def tried(loaded: Loaded) -> Architecture:
+def verified_architecture(loaded: Loaded) -> Architecture:
     """Its architecture as it was found: with `in_stretches`, and without the attention rows of blocks where they are
     not what the model's own formula gives. What was found once is kept for this model, library and program.
 
@@ -59,7 +59,7 @@ def tried(loaded: Loaded) -> Architecture:
     path = path_of("trials", *_about(loaded))
     said = kept(path, check) if _of_library(loaded) else None
     if said is None:
-        architecture = _judged(loaded)
+        architecture = _verify_reading(loaded)
         rowless = _rowless(replace(loaded, architecture=architecture))
         said = " ".join([STRETCHED if architecture.in_stretches else WHOLE, *map(str, rowless)])
         if _of_library(loaded):
@@ -109,7 +109,7 @@ def _is_verdict(n_layers: int, said: str) -> bool:
 
 
 @torch.inference_mode()
-def _judged(loaded: Loaded) -> Architecture:
+def _verify_reading(loaded: Loaded) -> Architecture:
     """Its architecture, with `in_stretches` as it was found. Raises UserError where reading by parts fails."""
     architecture, bound = loaded.architecture, ROUNDING.get(loaded.model.dtype, EXACT)
     ids = _text(loaded)

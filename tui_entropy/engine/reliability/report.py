@@ -116,7 +116,7 @@ def save(report: Report, card: ModelCard) -> Path:
     return path
 
 
-def saved(card: ModelCard) -> Report | None:
+def load_report(card: ModelCard) -> Report | None:
     """What was found here with these very versions, if it was ever asked and can still be read."""
     try:
         report = msgspec.json.decode(bytes_of(path_of(card)), type=Report)

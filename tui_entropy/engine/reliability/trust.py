@@ -20,7 +20,7 @@ UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 def trust(architecture: Architecture, card: ModelCard, report: Report | None) -> dict[str, Trust]:
     """Group (of TRUSTED) -> what its numbers are worth, and each of NUMBERS that is worth something else. report: of
     this model, machine and these versions."""
-    groups = {group: missing(group, architecture) or judged(group, card.dtype, report) for group in TRUSTED}
+    groups = {group: missing(group, architecture) or trust_of_group(group, card.dtype, report) for group in TRUSTED}
     there = {group for group, each in groups.items() if each.level != "unavailable"}
     return groups if report is None else groups | of_numbers(report, there)
 
@@ -51,7 +51,7 @@ def missing(group: str, architecture: Architecture) -> Trust | None:
     return None
 
 
-def judged(group: str, dtype: str, report: Report | None) -> Trust:
+def trust_of_group(group: str, dtype: str, report: Report | None) -> Trust:
     """What doctor found, or what holds by construction: float32 is taken as exact, smaller types are not."""
     level = "exact" if dtype == "float32" else "approximate"
     rounded = "" if level == "exact" else f"computed in {dtype}; "

@@ -111,12 +111,16 @@ def sample_continuations(
         )
         for first in range(0, ask.n, together):
             last = min(first + together, ask.n)
-            rows += written(loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length)
+            rows += write_continuations(
+                loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length
+            )
     newest = torch.cat([before.prompt, before.written])[-CONTEXT_TOKENS:].tolist()
     return group_continuations(ask, rows, loaded.codec, time.perf_counter() - began, newest)
 
 
-def written(loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int) -> list[Row]:
+def write_continuations(
+    loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int
+) -> list[Row]:
     """What each seed writes after the text, until an end of text or that many tokens, all in one batch."""
     eos_ids = loaded.codec.eos_ids
     cache = before.times(len(seeds))
@@ -163,7 +167,7 @@ def group_continuations(
         TextStream(codec, before).spell(i for i in row.token_ids if i not in codec.eos_ids).decode("utf-8", "replace")
         for row in rows
     ]
-    keys = texts if ask.same == "exact" else [normalised(text) for text in texts]
+    keys = texts if ask.same == "exact" else [normalize_answer(text) for text in texts]
     groups = Counter(keys).most_common()
     place = {key: nth for nth, (key, _) in enumerate(groups)}
     shares = [count / len(rows) for _, count in groups]
@@ -175,6 +179,6 @@ def group_continuations(
     return SampledContinuations(ask.run, ask.step, continuations, ask.tokens, ask.same, entropy, seconds)
 
 
-def normalised(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """Without case, punctuation, articles and runs of space, as answers are compared (Rajpurkar et al. 2016)."""
     return " ".join(word for word in text.lower().translate(TO_SPACE).split() if word not in ARTICLES)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tui_entropy.core.errors import UserError
 
 
-def built(target: Path, build: Callable[[Path], None]) -> Path:
+def build_once(target: Path, build: Callable[[Path], None]) -> Path:
     """`target`, made by `build` if it is not there yet.
 
     `build` is given an empty folder beside it, which takes the name of the target once it is whole. However it is

@@ -15,7 +15,7 @@ POLL_S = 0.1
 MEGA = 1e6
 
 
-def watched(
+def download_with_progress(
     command: Sequence[str],
     folder: Path,
     total: int,

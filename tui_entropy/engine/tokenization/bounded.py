@@ -30,7 +30,7 @@ class Unfinished(Exception):
     """The work went beyond its bounds, or its process died: how, in a phrase."""
 
 
-def bounded(work: Callable[[], Any]) -> Any:
+def run_bounded(work: Callable[[], Any]) -> Any:
     """What `work` gives, which JSON can hold. Whatever it does or raises stays with its process.
 
     Raises Unfinished.

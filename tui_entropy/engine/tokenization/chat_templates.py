@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.tokenization.bounded import Unfinished, bounded
+from tui_entropy.engine.tokenization.bounded import Unfinished, run_bounded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -96,7 +96,7 @@ class ChatTemplate:
         """Of each conversation the text, or why there is none. Raises Unfinished."""
         return [
             (text, refusal)
-            for text, refusal in bounded(lambda: [self._text(messages, opening) for messages in conversations])
+            for text, refusal in run_bounded(lambda: [self._text(messages, opening) for messages in conversations])
         ]
 
     def _text(self, messages: Messages, opening: bool) -> tuple[str | None, str]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.records.commands import SetBreakpoints, SetWatches
 from tui_entropy.records.settings import Breakpoint, Watch
-from tui_entropy.ui.dialogs.ask_line import spelled
+from tui_entropy.ui.dialogs.ask_line import unescape
 from tui_entropy.ui.drawing.glyphs import visible_bytes
 from tui_entropy.ui.protocol.actions import EngineActions
 from tui_entropy.ui.protocol.remark import Remark
@@ -41,7 +41,7 @@ class ListActions(EngineActions):
                 "stop before a token when", self._put(at, breakpoint_of(now, rows)), text_of(now), self._condition
             )
         else:
-            self.app.ask("watch the text", self._put(at, spelled), text_of(now), self._watchable)
+            self.app.ask("watch the text", self._put(at, unescape), text_of(now), self._watchable)
 
     def _put(self, at: int, made: Callable[[str], Any]) -> Callable[[str], None]:
         """Takes an answer as the row at that place."""
@@ -83,7 +83,7 @@ class ListActions(EngineActions):
     def _watchable(self, typed: str) -> Remark:
         if not typed:
             return Remark("type the text, with the space in front that most words have; \\n is a newline", 0)
-        return Remark(f"follows {visible_bytes(spelled(typed).encode(), self.app.frame.paint.ascii)}")
+        return Remark(f"follows {visible_bytes(unescape(typed).encode(), self.app.frame.paint.ascii)}")
 
 
 def text_of(row: Breakpoint | Watch | None) -> str:

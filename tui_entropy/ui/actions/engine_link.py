@@ -113,7 +113,7 @@ class EngineLink(Actions[EngineHost]):
     def _come_back(self, now: Standing) -> None:
         """To everything that happened meanwhile: from the record where it can be read, the rest from the engine."""
         log, seq = SessionView(), 0
-        if record := self._recorded(now.trace):
+        if record := self._open_record(now.trace):
             log, seq = record.latest()
         self.app.tell(Follow(seq))
         self.app.requests.adopt(now, log.trace)
@@ -134,7 +134,7 @@ class EngineLink(Actions[EngineHost]):
         log = self.app.frame.log
         shown = {view.started.run for view in (log.run, log.twin) if view}
         left = (self._at_hand - shown) & log.runs.keys()
-        if left and (record := self._recorded(log.trace or (self.standing.trace if self.standing else ""))):
+        if left and (record := self._open_record(log.trace or (self.standing.trace if self.standing else ""))):
             for run in left:
                 steps = LazySteps(record, run)
                 if len(steps) >= len(log.runs[run].steps):  # it may not have been written down yet
@@ -142,7 +142,7 @@ class EngineLink(Actions[EngineHost]):
                     self._at_hand -= {run}
         self._at_hand |= shown
 
-    def _recorded(self, path: str) -> Trace | None:
+    def _open_record(self, path: str) -> Trace | None:
         """The engine's record, where it can be read from here."""
         from tui_entropy.trace.reader import Trace
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 from tui_entropy.records.commands import Advance, Branch, Continue, Pause, Stop
 from tui_entropy.ui.actions.knobs import KnobActions
 from tui_entropy.ui.actions.prompt import PromptActions
-from tui_entropy.ui.dialogs.ask_line import number, spelled
+from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.drawing.glyphs import visible_bytes, visible_token
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GOING, GONE
@@ -136,14 +136,14 @@ class StepActions(EngineActions):
         frame, step = self.app.frame, self.app.frame.step
         if self._may_branch and step is not None:
             here = [c.token_id for c in step.candidates if c.cut == "banned" and c.token_id not in frame.knobs.banned]
-            token_id, name = self._meant
+            token_id, name = self._chosen_token
             self._branch(ban=tuple(dict.fromkeys([*(here if frame.held_up else []), token_id])))
             self.app.say(f"{name} is banned at step {step.index + 1}; X bans from there on")
 
     def action_ban_on(self) -> None:
         if not self._may_branch:
             return
-        knobs, (token_id, name) = self.app.frame.knobs, self._meant
+        knobs, (token_id, name) = self.app.frame.knobs, self._chosen_token
         allowed = tuple(one for one in knobs.banned if one != token_id)
         ban = allowed == knobs.banned
         self._knobs.set(changed(knobs, banned=(*allowed, token_id) if ban else allowed))
@@ -152,7 +152,7 @@ class StepActions(EngineActions):
         self.app.say(f"{name} is {'banned from here on; X on it' if ban else 'allowed again; X'} undoes that")
 
     @property
-    def _meant(self) -> tuple[int, str]:
+    def _chosen_token(self) -> tuple[int, str]:
         """Id and name of the chosen candidate, else of the token that is there."""
         chosen = self.app.frame.candidate or self.app.frame.step
         assert chosen
@@ -168,10 +168,10 @@ class StepActions(EngineActions):
         def check(typed: str) -> Remark:
             if not typed:
                 return Remark("type what is written there, a space in front of a word too; \\n is a newline", 0)
-            return Remark(f"writes {visible_bytes(spelled(typed).encode(), frame.paint.ascii)}")
+            return Remark(f"writes {visible_bytes(unescape(typed).encode(), frame.paint.ascii)}")
 
         self.app.ask(
             f"force from step {frame.cursor + 1} on:",
-            lambda typed: self.app.tell(changed(wanted, text=spelled(typed))),
+            lambda typed: self.app.tell(changed(wanted, text=unescape(typed))),
             check=check,
         )

@@ -33,7 +33,7 @@ class WhatIf:
         if self._usual is None and frame.log.state == "paused" and not frame.following:
             self._usual = knobs
 
-    def supposed(self, frame: Frame) -> Frame:
+    def with_preview(self, frame: Frame) -> Frame:
         """The frame with the answer to what it asks, where it asks and there is one."""
         if frame.following or frame.log.state != "paused":
             self._usual = None
@@ -54,7 +54,7 @@ class WhatIf:
             self._pending = question
             self._app.tell(question)
 
-    def reconsidered(self, step: Step | None) -> None:
+    def on_preview(self, step: Step | None) -> None:
         """The answer to what was asked; None where something was refused, which is not asked again."""
         asked, self._pending = self._pending, None
         if asked and (step is None or (asked.run, asked.step) == (step.run, step.index)):

@@ -214,13 +214,13 @@ class InspectorApp(Viewer):
                 self.link.stand(event)
             case Refused():
                 self.frame = replace(self.frame, vectors=log.set_vectors)
-                self.attention_requests.answered()
-                self.what_if.reconsidered(None)
+                self.attention_requests.on_answer()
+                self.what_if.on_preview(None)
                 self.say(event.sentence)
             case AttentionRows():
-                self.attention_requests.answered()
+                self.attention_requests.on_answer()
             case Reconsidered():
-                self.what_if.reconsidered(event.step)
+                self.what_if.on_preview(event.step)
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
@@ -251,11 +251,11 @@ class InspectorApp(Viewer):
     def go_to_run(self, run: int) -> None:
         self.tell(Go(run))
 
-    def completed(self, frame: Frame) -> Frame:
+    def with_answers(self, frame: Frame) -> Frame:
         """With the answer to what it asks, where it asks and there is one."""
-        return self.what_if.supposed(frame)
+        return self.what_if.with_preview(frame)
 
-    def all_shown(self) -> None:
+    def on_all_shown(self) -> None:
         """Every pane shows the newest frame: what it lacks is asked for."""
         self.attention_requests.ask()
         self.what_if.ask()

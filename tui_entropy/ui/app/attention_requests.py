@@ -31,7 +31,7 @@ class AttentionRequests:
         self._newest, self._pending_since = (frame.log.run_number, wanted), now
         self._app.tell(wanted)
 
-    def answered(self) -> None:
+    def on_answer(self) -> None:
         """Or refused: the next may be asked."""
         self._pending_since = -math.inf
 

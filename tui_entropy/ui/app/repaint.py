@@ -27,14 +27,14 @@ class Painted(Protocol):
     def take_in(self) -> bool: ...
     def show(self, **changes: Any) -> None: ...
     def call_later(self, callback: Callable[..., Any], *args: Any) -> bool: ...
-    def all_shown(self) -> None: ...
+    def on_all_shown(self) -> None: ...
 
 
 class RepaintScheduler:
     """Knows what is due and sets one timer for it. Nothing due, no timer.
 
     The app has what is to be painted: `take_in` folds what has come into its frame, `show` paints the light panes,
-    `views` are all of them, and `all_shown` is called once every pane shows the newest frame.
+    `views` are all of them, and `on_all_shown` is called once every pane shows the newest frame.
     """
 
     def __init__(self, app: Painted) -> None:
@@ -133,7 +133,7 @@ class RepaintScheduler:
         if self._to_show:
             self._arm(self._now + LIGHT)
         else:
-            self._all_shown()
+            self._on_all_shown()
 
     def _show_next(self) -> None:
         if self._to_show:
@@ -141,8 +141,8 @@ class RepaintScheduler:
         if self._to_show:
             self._app.call_later(self._show_next)
         else:
-            self._all_shown()
+            self._on_all_shown()
 
-    def _all_shown(self) -> None:
+    def _on_all_shown(self) -> None:
         self.pacer.wanted = True
-        self._app.all_shown()
+        self._app.on_all_shown()

@@ -30,7 +30,7 @@ from tui_entropy.ui.dialogs.failure import ClosesOnFailure
 from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import Theme, available, load, textual_theme
-from tui_entropy.ui.keys.keymap import KEYS, bindings, named
+from tui_entropy.ui.keys.keymap import KEYS, bindings, key_names
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.quadrants import Quadrants
 from tui_entropy.ui.panes.attention import AttentionMap
@@ -176,7 +176,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         frame = replace(frame, cursor=cursor if last >= 0 else None)
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
-        self.frame = frame = self.notices.true_in(self.completed(replace(frame, lacking=self.lacking)))
+        self.frame = frame = self.notices.true_in(self.with_answers(replace(frame, lacking=self.lacking)))
         if self.page is not None:
             self.page.set_class(bool(frame.notice), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so
@@ -188,7 +188,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         moved = not frame.following and before.cursor != frame.cursor
         self.repaints.heavy_soon(at_once=looked or moved)
 
-    def completed(self, frame: Frame) -> Frame:
+    def with_answers(self, frame: Frame) -> Frame:
         """The frame with what is known of it elsewhere."""
         return frame
 
@@ -196,7 +196,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         """What has come goes into the log; whether anything had."""
         return False
 
-    def all_shown(self) -> None:
+    def on_all_shown(self) -> None:
         """Every pane shows the newest frame."""
 
     # --- What its parts ask for ------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             if key.where in ("", "usual") and key.action != "command_palette":
                 label = key.label[0].upper() + key.label[1:]
                 yield SystemCommand(
-                    label, f"{key.group} · {named(key.keys)}", lambda key=key: self.run_action(key.action)
+                    label, f"{key.group} · {key_names(key.keys)}", lambda key=key: self.run_action(key.action)
                 )
         for name in self.theme_names():
             yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))

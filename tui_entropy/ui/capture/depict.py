@@ -35,8 +35,8 @@ def depict(
     from tui_entropy.ui.drawing.theme import load
 
     paint = Paint(load(theme), mode, ascii_only)
-    usual = snapshot.sized(size)
-    snapshot.draw(trace, run, [snapshot.wanted(text, usual) for text in snapshots], paint)
+    usual = snapshot.parse_size(size)
+    snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint)
     if cast:
         clock = film.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)

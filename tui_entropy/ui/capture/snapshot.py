@@ -48,7 +48,7 @@ class Snapshot:
     """One of keymap.PAGES in place of the usual screen."""
 
 
-def wanted(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
+def parse_snapshot(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
     """FILE[@WxH][:token=N,page=NAME] -> what to picture, of this size where none is named. Raises UserError."""
     found = SPEC.fullmatch(text or " ")
     assert found  # `.+?` takes whatever the rest does not
@@ -61,11 +61,11 @@ def wanted(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
             f":token=80 or :page= one of {', '.join(PAGES)}"
         )
     if found["width"]:
-        size = sized(f"{found['width']}x{found['height']}")
+        size = parse_size(f"{found['width']}x{found['height']}")
     return Snapshot(file, size, int(token) if token else None, page)
 
 
-def sized(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
     """'120x36' -> columns and rows. Raises UserError."""
     found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
     size = (int(found[1]), int(found[2])) if found else (0, 0)
@@ -120,7 +120,7 @@ def as_png(svg: str) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, monospace_family="DejaVu Sans Mono"))
 
 
-def encoded(file: Path, rows: Sequence[Strip], dark: bool) -> bytes:
+def encode(file: Path, rows: Sequence[Strip], dark: bool) -> bytes:
     """In the format that its name ends in. Raises UserError."""
     drawn = as_text(rows) if file.suffix == ".txt" else as_svg(rows, dark=dark)
     return as_png(drawn) if file.suffix == ".png" else drawn.encode()
@@ -173,7 +173,7 @@ async def picture(app: ReplayApp, wish: Snapshot) -> bytes:
             app.open_page(wish.page)
             await pilot.pause()
         app.come_to()
-        return encoded(wish.file, screen(app), app.frame.paint.theme.dark)
+        return encode(wish.file, screen(app), app.frame.paint.theme.dark)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 
-def spelled(typed: str) -> str:
+def unescape(typed: str) -> str:
     """What was meant: `\\n` is a newline, `\\t` a tab, `\\\\` a backslash. Any other backslash is one."""
     parts = typed.split("\\\\")
     return "\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts)

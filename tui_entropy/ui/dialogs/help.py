@@ -15,7 +15,7 @@ from textual.widgets import Static
 from tui_entropy.metrics.standard import SERIES
 from tui_entropy.records.model import TRUSTED
 from tui_entropy.ui.drawing.glyphs import visible
-from tui_entropy.ui.keys.keymap import KEYS, named
+from tui_entropy.ui.keys.keymap import KEYS, key_names
 from tui_entropy.ui.protocol.dispatch import ClosedOnce
 from tui_entropy.ui.views.frame import Frame
 
@@ -43,7 +43,7 @@ def help_text(frame: Frame) -> Text:
         text.append(f"\n{group}\n", paint.title)
         for key in keys:
             if key.shown:
-                text.append(f"  {named(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}", paint.number)
+                text.append(f"  {key_names(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}", paint.number)
                 text.append(f"{key.label}\n")
     text.append("\nWhat the numbers mean\n", paint.title)
     for distribution, about in ABOUT.items():

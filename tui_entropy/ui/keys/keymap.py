@@ -243,7 +243,7 @@ NAMES = {
 }  # fmt: skip
 
 
-def named(keys: str, ascii_only: bool = False) -> str:
+def key_names(keys: str, ascii_only: bool = False) -> str:
     """Keys as a person reads them: 'shift+left,ctrl+left' is 'shift+← ctrl+←'."""
     words = []
     for key in keys.split(","):

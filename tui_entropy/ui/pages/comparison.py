@@ -18,7 +18,7 @@ from tui_entropy.ui.keys.lane_choices import choices, shadow_set
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import wrapped
+from tui_entropy.ui.views.wording import wrap
 
 KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
 RECENT_STEPS = 32
@@ -35,7 +35,7 @@ class Lanes(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
         head = [self.heading(frame, "lanes", [_running(frame), *frame.where_of_all], width)]
-        summary = [line for whole in _summary(frame, width) for line in wrapped(whole, width)]
+        summary = [line for whole in _summary(frame, width) for line in wrap(whole, width)]
         listed = _choices(frame, max(height // 3, 1))
         lines = [[(_what(frame), paint.dim)], *listed, [], *summary, []]
         room = height - len(head) - len(lines)

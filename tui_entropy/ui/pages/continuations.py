@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import wrapped
+from tui_entropy.ui.views.wording import wrap
 
 SHARE, NUMBER = 12, 14
 
@@ -118,7 +118,7 @@ def _about(frame: Frame, lines: list[Continuation], width: int) -> list[Strip]:
     said = visible(row.text, paint.ascii, True)
     parts: list[Part] = [("chosen: ", paint.dim), (said, paint.base), (f"  p {p:.2g}", paint.number)]
     parts.append((f" model, {len(row.token_ids)} tokens, {'ends there' if row.ended else 'goes on'}", paint.dim))
-    return [paint.row([], width), *(paint.row(line, width) for line in islice(wrapped(parts, width), 4))]
+    return [paint.row([], width), *(paint.row(line, width) for line in islice(wrap(parts, width), 4))]
 
 
 NEVER = "Several short continuations from the token under the cursor, grouped by what they say."

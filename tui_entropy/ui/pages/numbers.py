@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import state, wrapped
+from tui_entropy.ui.views.wording import state, wrap
 
 OF, UNIT = 12, 8
 CHUNK = 512
@@ -147,7 +147,7 @@ def _perplexities(frame: Frame, width: int) -> Strip:
 def _about(frame: Frame, width: int) -> Iterator[Strip]:
     """What the chosen number means, and how far it can be believed."""
     paint, series = frame.paint, frame.of(NumbersState).chosen
-    for line in wrapped([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
+    for line in wrap([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
         yield paint.row(line, width)
     trust = frame.trust_of(series)
     if trust:

@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import decided, thresholds, wrapped
+from tui_entropy.ui.views.wording import decision_text, thresholds, wrap
 
 AXIS = 8
 """Cells left of the field."""
@@ -87,7 +87,7 @@ class Quadrants(View):
             adaptive = " A: adaptive sampling." if acts(frame, "adaptive") else ""
             hint = why or f"Entropy against varentropy of every step, once a token is written.{adaptive}"
             return [heading, *paint.hint(hint, width)][:height]
-        below = list(wrapped(decided(frame, step.decision), width)) if step.decision else [_off(frame)]
+        below = list(wrap(decision_text(frame, step.decision), width)) if step.decision else [_off(frame)]
         below = below[: max((height - 3) // 6, 1)]
         self._follow(frame, first, last)
         field = Field(

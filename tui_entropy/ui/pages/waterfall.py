@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.glyphs import fitted, visible_token
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import SUPPOSED, Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import decided, wrapped
+from tui_entropy.ui.views.wording import decision_text, wrap
 
 STAGE, NUMBER, CELL = 22, 9, 13
 ENDS = {"banned": "banned", "forced": "another one was forced"}
@@ -132,7 +132,7 @@ def _order(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
     """The order that is asked for, with the stage that the keys move; those that were off are dim."""
     paint, knobs = frame.paint, frame.knobs
     if step.decision:
-        yield from wrapped(decided(frame, step.decision), width)
+        yield from wrap(decision_text(frame, step.decision), width)
         yield []
     yield [("order from the next token on: ", paint.title), (knobs.order_name, paint.accent)]
     on, here = {stage.name for stage in step.stages}, frame.of(WaterfallState).stage
@@ -140,7 +140,7 @@ def _order(frame: Frame, step: Step, width: int) -> Iterator[list[Part]]:
     for n, stage in enumerate(knobs.order):
         style = paint.selected if n == here else paint.base if stage in on else paint.dim
         parts += [(f"{n + 1}\u00a0{paint.ours(named(stage)).replace(' ', '-')}", style), ("  ", paint.base)]
-    yield from ([(text.replace("\u00a0", " "), style) for text, style in line] for line in wrapped(parts, width))
+    yield from ([(text.replace("\u00a0", " "), style) for text, style in line] for line in wrap(parts, width))
     yield [("dim: off at this step; , and . choose a stage, < and > move it earlier or later", paint.dim)]
 
 

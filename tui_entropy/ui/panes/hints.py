@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui_entropy.records.knobs import BY_NAME as KNOB
 from tui_entropy.ui.drawing.glyphs import cells, visible
 from tui_entropy.ui.drawing.paint import Part
-from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, named
+from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, key_names
 from tui_entropy.ui.keys.needs import offered
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
@@ -57,7 +57,7 @@ class Hints(View, can_focus=False):
     def _keys(self, frame: Frame, width: int) -> Strip:
         always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always if acting(frame, key) for part in hint(frame, key)]
-        left = [part for key in wanted(frame) for part in hint(frame, key)]
+        left = [part for key in useful_keys(frame) for part in hint(frame, key)]
         about: list[Part] = []
         if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
             about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
@@ -65,9 +65,9 @@ class Hints(View, can_focus=False):
         return frame.paint.row([*about, *whole(left, room)], width, right)
 
 
-def wanted(frame: Frame) -> list[Key]:
+def useful_keys(frame: Frame) -> list[Key]:
     """The keys that help now, the most useful first. None of them would be refused."""
-    return [key for key in _listed(frame) if acting(frame, key)]
+    return [key for key in _keys_here(frame) if acting(frame, key)]
 
 
 def acting(frame: Frame, key: Key) -> list[Key]:
@@ -76,7 +76,7 @@ def acting(frame: Frame, key: Key) -> list[Key]:
     return [one for one in both if offered(frame, one)]
 
 
-def _listed(frame: Frame) -> list[Key]:
+def _keys_here(frame: Frame) -> list[Key]:
     if frame.place:
         own = [key for key in KEYS if key.hint and key.where not in ("", "usual") and holds(key.where, frame.place)]
         return [*own, *(BY_ID[name] for name in ALSO.get(frame.place, ()))]
@@ -98,7 +98,7 @@ def hint(frame: Frame, key: Key) -> list[Part]:
 
 def _spelled(frame: Frame, keys: list[Key]) -> str:
     """The first key of each; of the vectors as many as there are."""
-    spelled = " ".join(named(key.keys.split(",")[0], frame.paint.ascii) for key in keys)
+    spelled = " ".join(key_names(key.keys.split(",")[0], frame.paint.ascii) for key in keys)
     n = min(len(frame.vectors), 9)
     return f"{spelled}-{n}" if keys[0].id == "vector.1" and n > 1 else spelled
 

@@ -32,7 +32,7 @@ def state(frame: Frame, step: Step) -> Iterator[list[Part]]:
         yield [("quadrant ", paint.dim), (step.decision.quadrant, paint.accent)]
 
 
-def decided(frame: Frame, decision: Decision) -> list[Part]:
+def decision_text(frame: Frame, decision: Decision) -> list[Part]:
     """What the adaptive sampler did, and then every number that it saw: text that may be wrapped."""
     paint = frame.paint
     parts = [
@@ -56,7 +56,7 @@ def thresholds(decision: Decision | None) -> tuple[str, Thresholds]:
     return decision.variant, Thresholds(low, high, asking, resampling, varentropy_low, varentropy_high)
 
 
-def wrapped(parts: list[Part], width: int) -> Iterator[list[Part]]:
+def wrap(parts: list[Part], width: int) -> Iterator[list[Part]]:
     """Lines of whole words."""
     line: list[Part] = []
     room = width

@@ -17,7 +17,7 @@ from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
-from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, N_SINGLE, allowed, read, worst
+from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, N_SINGLE, allowed, forward_logits, worst
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.events import AttentionRows
 
@@ -41,7 +41,7 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     with attention_probe(loaded.model, loaded.architecture, keep=n) as probe:
         cache = new_cache(loaded.model, loaded.architecture)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
-            read(loaded.model, stretch, cache)
+            forward_logits(loaded.model, stretch, cache)
             newest = torch.stack([of_block[:, probe.attention_state.newest] for of_block in maps.values()])
             entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
             found = probe.head_statistics()
@@ -112,7 +112,7 @@ def eager_maps(loaded: Loaded, ids: Tensor) -> dict[int, Tensor] | str:
     with eager(loaded.architecture.decoder), ExitStack() as hooks:
         for module in modules.values():
             hooks.callback(module.register_forward_hook(keep).remove)
-        read(loaded.model, ids)
+        forward_logits(loaded.model, ids)
     maps = {
         index: weights[0].cpu().double() for index, m in modules.items() if (weights := attentions.get(m)) is not None
     }

@@ -44,14 +44,14 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, events.append, KEPT_BYTES)
         session.begin(Write(REPEATING, None, False, BEFORE + AFTER, knobs))
-        first = written(session, BEFORE)
+        first = write_steps(session, BEFORE)
         best, second, *_ = (one.token_id for one in first[STEP][0].candidates)
         session.branch(Branch(1, STEP, (second,)))
-        forced = [*first[:STEP], *written(session, AFTER)]
+        forced = [*first[:STEP], *write_steps(session, AFTER)]
         session.branch(Branch(1, STEP, ban=(best, second)))
-        barred = [*first[:STEP], *written(session, AFTER)]
+        barred = [*first[:STEP], *write_steps(session, AFTER)]
         session.go(1)
-        first += written(session, AFTER)
+        first += write_steps(session, AFTER)
     prompt = [
         piece.token_id for event in events if isinstance(event, Started) and event.run == 1 for piece in event.pieces
     ]
@@ -64,7 +64,7 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     yield from tally.checks()
 
 
-def written(session: Session, n: int) -> list[StepAndLogits]:
+def write_steps(session: Session, n: int) -> list[StepAndLogits]:
     """That many more steps of the run that is written."""
     steps = []
     for _ in range(n):

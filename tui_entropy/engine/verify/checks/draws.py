@@ -22,7 +22,7 @@ from tui_entropy.engine.sampling.chain import apply, draw
 from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.verify.evidence.compare import Tally, allowed, read
+from tui_entropy.engine.verify.evidence.compare import Tally, allowed, forward_logits
 from tui_entropy.engine.verify.evidence.told import TIMES
 from tui_entropy.engine.verify.evidence.written import OFF
 from tui_entropy.engine.verify.second import belief, entropix, history, noise
@@ -41,7 +41,7 @@ def draws(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         Check, "draws of many seeds", "sampling", f"chi-square of {N_DRAWS} seeds at one position",
         "chi-square", proves=("draw", "final distribution"),
     )  # fmt: skip
-    rows = read(loaded.model, ids).cpu()
+    rows = forward_logits(loaded.model, ids).cpu()
     logits = max(rows, key=lambda row: belief.entropy(belief.log_softmax(row.numpy())))
     nobody = torch.empty(0, dtype=torch.long)
     scores = apply(replace(OFF, top_k=N_OUTCOMES), logits, SamplingContext(nobody, nobody, 0)).scores
@@ -85,11 +85,11 @@ def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         tally.share("adaptive samplers", decision.quadrant == quadrant, True, 0.0)
         for name, value in wanted.items():
             tally.share("adaptive samplers", float(getattr(decision.knobs, name)), float(value), 1e-9)
-    asked(loaded, read(loaded.model, ids)[-1], ids, tally)
+    clarifier_choice(loaded, forward_logits(loaded.model, ids)[-1], ids, tally)
     yield from tally.checks()
 
 
-def asked(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) -> None:
+def clarifier_choice(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) -> None:
     """The loop's own choice where a sampler asks, and where it draws several times."""
     sequence, logp = TokenSequence(loaded, ids.tolist(), 1), log_probs(logits)
     clarifier = int(logits.argsort()[-3])
@@ -107,7 +107,7 @@ def asked(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) -> None:
         knobs = replace(OFF, seed=seed)
         several = Decision("S1", "adaptive", "", {}, knobs)
         _, token = sample_token(logits, logp, Controls(knobs, {}), sequence, ids, several)
-        may = [noise.drawn(scores, seed + (n << 32), len(ids), close) for n in range(5)]
+        may = [noise.possible_draws(scores, seed + (n << 32), len(ids), close) for n in range(5)]
         best = max(float(belief64[list(tokens)].max()) for tokens in may)
         tally.add("best of draws", float(abs(float(belief64[int(token)]) - best) > close), 0.0)
 

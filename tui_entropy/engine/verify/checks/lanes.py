@@ -161,7 +161,7 @@ def compare(
     would = chain.chain(compare, knobs, before)[-1]
     mine = chain.chain(logits[0], knobs, before)[-1]
     if not would.doubtful:
-        may = noise.drawn(would.scores, knobs.seed, step.position, allowed(torch.float32, size))
+        may = noise.possible_draws(would.scores, knobs.seed, step.position, allowed(torch.float32, size))
         by_lane = BY_NAME["by lane"].read(step)
         if len(may) == 1:
             tally.add("by lane", gap(by_lane, float(next(iter(may)) != token)), 0.0)
@@ -189,7 +189,7 @@ def compare_fan(
                 prompt, written + row.token_ids[:at], len(text) + at, banned=frozenset(knobs.banned)
             )
             final = chain.chain(row_logits, knobs, before)[-1]
-            may = noise.drawn(final.scores, knobs.seed + nth, len(text) + at, 4 * bound)
+            may = noise.possible_draws(final.scores, knobs.seed + nth, len(text) + at, 4 * bound)
             if not final.doubtful:
                 tally.add("draws of a fan", float(token not in may), 0.0)
         decoded = b"".join(loaded.codec.token_bytes(token) for token in row.token_ids if token not in knobs.banned)

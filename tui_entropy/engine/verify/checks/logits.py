@@ -30,7 +30,7 @@ from tui_entropy.engine.verify.evidence.compare import (
     PLAIN_PASS,
     allowed,
     entropy64,
-    read,
+    forward_logits,
     same_again,
     worst,
 )
@@ -44,7 +44,7 @@ STATES_BYTES = 1 << 30
 def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The residual stream after the last block is what the logits are made of."""
     with final_residual(loaded.architecture) as held:
-        logits = read(loaded.model, ids)
+        logits = forward_logits(loaded.model, ids)
     lens = unembed(loaded.model, loaded.architecture, held.residual)
     compared = "unembedded output of the last block against the model's logits"
     bound = allowed(loaded.model.dtype, logits.abs().max())
@@ -53,12 +53,12 @@ def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The first and the last tokens by themselves; those between them at once, of a model that can be read so."""
-    wanted = read(loaded.model, ids)
+    wanted = forward_logits(loaded.model, ids)
     cache = new_cache(loaded.model, loaded.architecture)
     between = len(ids) - 2 * N_SINGLE
     stretches = [1] * N_SINGLE + ([between] if loaded.architecture.in_stretches else [1] * between) + [1] * N_SINGLE
     with instruments(loaded):
-        found = torch.cat([read(loaded.model, part, cache) for part in torch.split(ids, stretches)])
+        found = torch.cat([forward_logits(loaded.model, part, cache) for part in torch.split(ids, stretches)])
     compared = "most of it token by token, watched, against one pass, not watched"
     bound = allowed(loaded.model.dtype, wanted.abs().max())
     yield Check(
@@ -87,7 +87,7 @@ def revisited_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def precision(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """What float32 does to the entropy of given logits, and what a smaller dtype does to the whole model's."""
-    logits = read(loaded.model, ids)
+    logits = forward_logits(loaded.model, ids)
     size = math.log(logits.shape[-1])
     entropy, _ = surprisal_moments(log_probs(logits))
     compared = "float32 against float64, of the same logits"
@@ -104,7 +104,7 @@ def precision(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         yield check(skipped=f"a float32 copy takes {n_bytes / 2**30:.1f} GiB, more than half of what is free")
     else:
         wide: PreTrainedModel = copy.deepcopy(loaded.model).float()  # type: ignore[no-untyped-call]
-        exact = entropy64(read(wide, ids))
+        exact = entropy64(forward_logits(wide, ids))
         yield check(worst(entropy, exact), allowed(dtype, size))
 
 

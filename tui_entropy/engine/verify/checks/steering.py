@@ -15,7 +15,7 @@ from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.steering.control_vector import ControlVector, offsets, setting
-from tui_entropy.engine.verify.evidence.compare import allowed, read, same_again, worst
+from tui_entropy.engine.verify.evidence.compare import allowed, forward_logits, same_again, worst
 
 STRENGTH = 0.5
 N_BESIDE = 3
@@ -30,7 +30,7 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         def passed(push: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
             """(n, vocab) logits, and (n_layers, d_model) residual stream of the newest token."""
             probes.steering.set(push)
-            logits = read(loaded.model, ids, new_cache(loaded.model, loaded.architecture))
+            logits = forward_logits(loaded.model, ids, new_cache(loaded.model, loaded.architecture))
             return logits, torch.stack([v[0, 0] for v in probes.residual.vectors if v is not None])
 
         logits, plain = passed({})

@@ -60,15 +60,15 @@ def vector_files(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         files = write(Path(folder), directions)
         for kind, path in files.items():
             if kind != "GGUF" or numbers != [0]:
-                steered(loaded, {path: STRENGTH}, directions, None, tally, f"vector file, {kind}")
+                steered_logits(loaded, {path: STRENGTH}, directions, None, tally, f"vector file, {kind}")
         some = {number: direction for number, direction in directions.items() if number + 1 <= numbers[0] + 1}
         if n_layers > 1:
             limits = 1, numbers[0] + 1
-            steered(loaded, {files["safetensors"]: STRENGTH}, some, limits, tally, "vector of some blocks")
+            steered_logits(loaded, {files["safetensors"]: STRENGTH}, some, limits, tally, "vector of some blocks")
         if numbers != [0]:
             both = dict(zip(files.values(), (STRENGTH, 0.5), strict=True))
-            steered(loaded, both, directions, None, tally, "two vectors")
-        written(Path(folder), directions, tally)
+            steered_logits(loaded, both, directions, None, tally, "two vectors")
+        written_files(Path(folder), directions, tally)
     yield from tally.checks()
 
 
@@ -85,7 +85,7 @@ def write(folder: Path, directions: Directions) -> dict[str, Path]:
     return {"GGUF": folder / "made.gguf", "safetensors": folder / "other.safetensors"}
 
 
-def steered(
+def steered_logits(
     loaded: Loaded,
     files: Mapping[Path, float],
     wanted: Directions,
@@ -118,7 +118,7 @@ def steered(
         tally.add(row, float("nan"), bound)
 
 
-def written(folder: Path, directions: Directions, tally: Tally) -> None:
+def written_files(folder: Path, directions: Directions, tally: Tally) -> None:
     """What we write, as gguf and safetensors read it; and what we read of it again."""
     vector = ControlVector("written", {number + 1: direction for number, direction in directions.items()})
     save_safetensors(vector, folder / "ours.safetensors")

@@ -21,7 +21,15 @@ from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.sampling.chain import apply, draw
 from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.session.session import Session
-from tui_entropy.engine.verify.evidence.compare import N_SINGLE, PLAIN_PASS, PROMPT, allowed, entropy64, read, worst
+from tui_entropy.engine.verify.evidence.compare import (
+    N_SINGLE,
+    PLAIN_PASS,
+    PROMPT,
+    allowed,
+    entropy64,
+    forward_logits,
+    worst,
+)
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Event, Started
 from tui_entropy.records.sampling import Knobs
@@ -33,7 +41,7 @@ def written_steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     prompt, steps = write(loaded)
     _, again = write(loaded)
     text = [step.token_id for step in steps]
-    logits = read(loaded.model, torch.tensor(prompt + text, device=ids.device))[len(prompt) - 1 : -1].cpu()
+    logits = forward_logits(loaded.model, torch.tensor(prompt + text, device=ids.device))[len(prompt) - 1 : -1].cpu()
     logp = logits.double().log_softmax(-1)
     wanted = torch.stack([entropy64(logits), -logp.gather(-1, torch.tensor(text)[:, None])[:, 0]])
     found = torch.tensor([[step.entropy for step in steps], [step.surprisal for step in steps]])

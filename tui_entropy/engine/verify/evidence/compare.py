@@ -42,7 +42,7 @@ def worst(found: Tensor, wanted: Tensor) -> float:
     return float((found.cpu().double() - wanted.cpu().double()).abs().max())
 
 
-def read(model: PreTrainedModel, ids: Tensor, cache: Cache | None = None) -> Tensor:
+def forward_logits(model: PreTrainedModel, ids: Tensor, cache: Cache | None = None) -> Tensor:
     """(n,) ids -> (n, vocab) float32 logits, as the model alone gives them."""
     logits: Tensor = forward.read(model, cache, ids[None]).logits[0]
     return logits.float()
@@ -53,7 +53,7 @@ def same_again(loaded: Loaded, ids: Tensor, size: float | Tensor) -> float:
 
     Some kernels of accelerators add in any order; then it is what rounding explains.
     """
-    repeats = torch.equal(read(loaded.model, ids), read(loaded.model, ids))
+    repeats = torch.equal(forward_logits(loaded.model, ids), forward_logits(loaded.model, ids))
     return 0.0 if repeats else allowed(loaded.model.dtype, size)
 
 

@@ -19,7 +19,7 @@ from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import EAGER, FAIL, ONE_PASS, Check
-from tui_entropy.engine.verify.evidence.compare import N_SINGLE, allowed, read, worst
+from tui_entropy.engine.verify.evidence.compare import N_SINGLE, allowed, forward_logits, worst
 
 N_READ = 96
 """Tokens of the text: more than other checks read, since what keeps a part of its keys differs once that is full."""
@@ -55,13 +55,13 @@ def library(loaded: Loaded, ids: Tensor) -> Library:
     try:
         decoded, whole = by_generate(model, text), at_once(model, text)
     except Exception as error:  # of whatever model, whose code is anybody's
-        return Library(tuple(_unchecked(name, error) for name in COMPARED))
+        return Library(tuple(_unchecked_row(name, error) for name in COMPARED))
     bound = allowed(model.dtype, max(float(logits.abs().max()) for logits in (found, decoded, whole)))
     passes = compare_ways(PASSES, found, {"generate": decoded, ONE_PASS: whole}, bound)
     try:
         attentions = by_both_attentions(loaded, text, found, decoded, bound)
     except Exception as error:  # likewise
-        attentions = _unchecked(ATTENTIONS, error), None
+        attentions = _unchecked_row(ATTENTIONS, error), None
     followed = Check(FOLLOWED, "logits", COMPARED[FOLLOWED], "nats", apart(found, decoded), bound)
     unfollowed = frozenset(way for _, way in (passes, attentions) if way)
     return Library((passes[0], attentions[0], followed), unfollowed)
@@ -73,7 +73,7 @@ def by_both_attentions(
     """decoded: by generate with the attention that the model has."""
     attention = str(loaded.architecture.decoder.config._attn_implementation)
     if attention == "eager" and not loaded.model._supports_sdpa:
-        return _skipped(ATTENTIONS, "transformers has one attention for it"), None
+        return _skipped_row(ATTENTIONS, "transformers has one attention for it"), None
     other = "sdpa attention" if attention == "eager" else EAGER
     turned = by_generate(twin(loaded.model, other.split()[0]), text)
     return compare_ways(ATTENTIONS, found, {f"{attention} attention": decoded, other: turned}, bound)
@@ -102,7 +102,9 @@ def as_the_program(loaded: Loaded, text: Tensor) -> Tensor:
     """(n,) ids -> (N_SINGLE, vocab) logits of what follows each of the last tokens but the newest."""
     cache, stretches = new_cache(loaded.model, loaded.architecture), [len(text) - N_SINGLE] + [1] * (N_SINGLE - 1)
     with instruments(loaded, keep=0):
-        return torch.cat([read(loaded.model, part, cache)[-1:] for part in torch.split(text[:-1], stretches)])
+        return torch.cat(
+            [forward_logits(loaded.model, part, cache)[-1:] for part in torch.split(text[:-1], stretches)]
+        )
 
 
 def at_once(model: PreTrainedModel, text: Tensor) -> Tensor:
@@ -136,10 +138,10 @@ def twin(model: PreTrainedModel, attention: str) -> PreTrainedModel:
     return made
 
 
-def _unchecked(name: str, error: Exception) -> Check:
+def _unchecked_row(name: str, error: Exception) -> Check:
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return _skipped(name, f"transformers cannot: {said}")
+    return _skipped_row(name, f"transformers cannot: {said}")
 
 
-def _skipped(name: str, why: str) -> Check:
+def _skipped_row(name: str, why: str) -> Check:
     return Check(name, "logits", COMPARED[name], "nats", skipped=why)

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
-from tui_entropy.engine.verify.evidence.compare import read
+from tui_entropy.engine.verify.evidence.compare import forward_logits
 from tui_entropy.engine.verify.second.belief import Floats
 
 HIDDEN = -1e29
@@ -79,7 +79,7 @@ def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = No
         for index, module in modules.items():
             hooks.callback(module.register_forward_pre_hook(lambda _, args, at=index: watch.begin(at)).remove)
             hooks.callback(module.register_forward_hook(lambda _, args, out, at=index: attended(at, out)).remove)
-        logits = read(loaded.model, ids).cpu()
+        logits = forward_logits(loaded.model, ids).cpu()
     weights = {index: _float64(given[0]) for index, given in attentions.items() if given is not None}
     missing = "" if modules and len(weights) == len(modules) else NO_WEIGHTS if modules else NO_ATTENTION
     scores = {index: _score(given[0], getattr(modules[index], "sinks", None)) for index, given in watch.given.items()}

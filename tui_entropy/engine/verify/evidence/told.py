@@ -37,8 +37,8 @@ def tell_fields(loaded: Loaded, text: Text, tally: Tally) -> None:
         stages(seen, tally)
         draw(seen, tally)
         places(seen, text, tally)
-        judged(seen, tally)
-        followed(seen, text.followed, tally)
+        running_statistics(seen, tally)
+        tracked_tokens(seen, text.followed, tally)
         decision(seen, loaded.model.dtype, tally)
         blocks(seen, loaded.model.dtype, tally)
         if not text.plainly.missing:
@@ -181,7 +181,10 @@ def draw(seen: Seen, tally: Tally) -> None:
     n = 5 if seen.decided[0] == "adaptive" else 1
     size = max(1.0, float(np.abs(seen.final.scores[seen.final.scores > -np.inf]).max()))
     close = allowed(torch.float32, size)
-    may = [noise.drawn(seen.final.scores, seen.knobs.seed + (i << 32), seen.before.position, close) for i in range(n)]
+    may = [
+        noise.possible_draws(seen.final.scores, seen.knobs.seed + (i << 32), seen.before.position, close)
+        for i in range(n)
+    ]
     sure = {next(iter(tokens)) for tokens in may if len(tokens) == 1}
     best = max((seen.logp[token] for token in sure), default=-math.inf)
     drawn = seen.step.token_id in frozenset().union(*may) and seen.logp[seen.step.token_id] >= best - close
@@ -196,7 +199,7 @@ def places(seen: Seen, text: Text, tally: Tally) -> None:
     tally.add("mirostat bound", gap(seen.step.mirostat_mu, mu), allowed(torch.float32, 32))
 
 
-def judged(seen: Seen, tally: Tally) -> None:
+def running_statistics(seen: Seen, tally: Tally) -> None:
     step, norms = seen.step, [earlier.blocks.column(2) for earlier in seen.earlier]
     attends = any(keys is not None for keys in step.visible_keys)
     wanted = history.state(step.entropy_z, step.attention_z, len(seen.earlier), attends)
@@ -205,7 +208,7 @@ def judged(seen: Seen, tally: Tally) -> None:
     tally.add("stray blocks", float(len(set(step.strays) ^ set(strays))), 0.0)
 
 
-def followed(seen: Seen, ids: tuple[int, ...], tally: Tally) -> None:
+def tracked_tokens(seen: Seen, ids: tuple[int, ...], tally: Tally) -> None:
     """ids: of the tokens that are followed."""
     size = float(np.abs(seen.logits).max())
     tally.share("followed tokens", tuple(one.token_id for one in seen.step.watched) == ids, True, 0.0)

@@ -69,15 +69,15 @@ class Left:
 def chain(logits: npt.ArrayLike, knobs: Knobs, before: Before) -> list[Left]:
     """The logits as they are, by the name '', and what each stage that acts left."""
     left = [Left("", np.asarray(logits, dtype=np.float64), 1.0, False)]
-    if before.banned and (kept := _allowed(left[0].scores, before.banned)).any():
-        left.append(_narrowed(left[-1], "banned", kept, math.inf))
+    if before.banned and (kept := _without_banned(left[0].scores, before.banned)).any():
+        left.append(_narrow(left[-1], "banned", kept, math.inf))
     for stage in acting(knobs):
         if stage in RESCORED and not (stage == "temperature" and knobs.temperature < 1e-3):
             scores = RESCORED[stage](left[-1].scores, knobs, before)
             left.append(Left(stage, scores, 1.0, left[-1].doubtful))
         else:
             kept, distance = KEPT[stage](left[-1].scores, knobs, before)
-            left.append(_narrowed(left[-1], stage, kept, distance))
+            left.append(_narrow(left[-1], stage, kept, distance))
     if before.only:
         stage, token = before.only
         alone = np.full_like(left[0].scores, -np.inf)
@@ -127,20 +127,20 @@ def _repetition(scores: Floats, knobs: Knobs, before: Before) -> Floats:
     return changed
 
 
-def _counted(knobs: Knobs, before: Before) -> tuple[int, ...]:
+def _penalized_tokens(knobs: Knobs, before: Before) -> tuple[int, ...]:
     return before.newest(knobs.penalty_last_n) if knobs.penalty_last_n else before.written
 
 
 def _frequency(scores: Floats, knobs: Knobs, before: Before) -> Floats:
     changed = scores.copy()
-    for token in _counted(knobs, before):
+    for token in _penalized_tokens(knobs, before):
         changed[token] -= knobs.frequency_penalty
     return changed
 
 
 def _presence(scores: Floats, knobs: Knobs, before: Before) -> Floats:
     changed = scores.copy()
-    for token in set(_counted(knobs, before)):
+    for token in set(_penalized_tokens(knobs, before)):
         changed[token] -= knobs.presence_penalty
     return changed
 
@@ -270,13 +270,13 @@ def _nearest(values: Floats, edge: float) -> float:
     return float(apart.min(initial=math.inf))
 
 
-def _allowed(scores: Floats, banned: frozenset[int]) -> Bools:
+def _without_banned(scores: Floats, banned: frozenset[int]) -> Bools:
     kept = scores > -np.inf
     kept[[token for token in banned if token < len(scores)]] = False
     return kept
 
 
-def _narrowed(before: Left, stage: str, kept: Bools, distance: float) -> Left:
+def _narrow(before: Left, stage: str, kept: Bools, distance: float) -> Left:
     mass = float(np.exp(before.logp[kept]).sum())
     scores = np.where(kept, before.scores, -np.inf)
     return Left(stage, scores, mass, before.doubtful or distance < CLOSE)

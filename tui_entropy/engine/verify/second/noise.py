@@ -50,7 +50,7 @@ REACH = 26.0
 """Noise lies between -3 and 23: a token further below the best than this can not win."""
 
 
-def drawn(scores: Floats, seed: int, position: int, close: float) -> frozenset[int]:
+def possible_draws(scores: Floats, seed: int, position: int, close: float) -> frozenset[int]:
     """The tokens that softmax(scores) may give: the winner, and those whose score with its noise is nearer to the
     winner's than `close`."""
     alive = np.flatnonzero(scores > scores.max() - REACH)
