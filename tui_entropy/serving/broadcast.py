@@ -143,8 +143,8 @@ class Broadcaster:
     # --- Hearing ---------------------------------------------------------------------------------------------
 
     def hear(self, wait: bool) -> Iterator[Command]:
-        """What the engine is to do, waiting for something if told to. Leaving is heard as what was set for it. Of the
-        questions of those who only watch one at a time, so that they do not hold up the text."""
+        """Commands for the engine, waiting for one if `wait`. A leaving is heard as the command that was set for it.
+        Of the questions of those who only watch one at a time, so that they do not hold up the text."""
         if self._order:
             self._heed_order(self._order)
         self._exchange(self._patience() if wait and not self._heard else 0)
@@ -166,8 +166,8 @@ class Broadcaster:
             yield Quit()
 
     def _heed_order(self, order: Load) -> None:
-        """What it was started for is done first. Whoever started it is about to come, and is waited for a moment, so
-        that it hears of everything."""
+        """Obey the load command that it was started with, before any other. Whoever started it is about to come, and
+        is waited for a moment, so that it hears of everything."""
         end = time.monotonic() + STARTER_TIMEOUT_S
         while self._awaited and (left := end - time.monotonic()) > 0:
             self._exchange(left)
@@ -361,7 +361,7 @@ class Broadcaster:
             self._drop(client)
 
     def _drop(self, client: Client, why: str = "") -> None:
-        """It hung up, or is hung up on; then it hears why, if it listens."""
+        """Close the link of a client. Where a reason is given, it is sent first."""
         if client not in self._clients:
             return
         self._clients.remove(client)

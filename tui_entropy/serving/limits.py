@@ -1,4 +1,4 @@
-"""What screens may cost an engine, how long they are waited for, and what they are told when let go."""
+"""Limits of screens on an engine: bytes, timeouts, and the sentences for those that are let go."""
 
 from __future__ import annotations
 

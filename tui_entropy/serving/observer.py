@@ -47,7 +47,7 @@ def depends_on(event: Event) -> int | None:
 
 
 def missing_events(client: Client, recorder: Recorder, after: int) -> Iterator[Event]:
-    """What was recorded after a seq, until nothing has happened since the record was looked at last.
+    """The backlog of a client: events recorded after a seq, until nothing has come since the record was last read.
 
     It goes on from what the watcher lacks: where an event needs a run that it was not told, all is told from the
     beginning once more.

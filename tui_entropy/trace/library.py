@@ -1,4 +1,4 @@
-"""What the commands for traces print and do: list, show, remove, and the text of branches."""
+"""The commands for traces: list, show, remove, and the text of branches."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
 
 
 def describe(path: Path, run: int | None = None) -> str:
-    """What a person wants to know of a trace: how its runs hang together, and each of them (or only one) with its
-    text and the numbers of it as a whole.
+    """A trace in words and numbers: how its runs hang together, and each of them (or only one) with its text and the
+    numbers of it as a whole.
 
     Raises UserError where the file, or the run in it, is none.
     """
@@ -112,7 +112,7 @@ def tree(trace: Trace) -> Iterator[str]:
 
 
 def _summary(trace: Trace, run: RunView) -> str:
-    """Of a branch the first words that are its own, of any other those of its prompt."""
+    """A run in one line, with the first words of its own text for a branch, and of its prompt for any other."""
     number, lineage = run.started.run, trace.lineage(run.started.run)
     own, branch = lineage[-1], len(lineage) > 1
     called = f'run {number} "{run.name}"' if run.name else f"run {number}"
@@ -149,7 +149,7 @@ def _about(trace: Trace, log: SessionView, live: bool, whole: bool) -> Iterator[
 
 
 def state_of(log: SessionView, live: bool) -> str:
-    """Of a run in a file, which may go on only as long as somebody writes it."""
+    """The state of a run in a file, which may go on only as long as somebody writes it."""
     return log.state if live or log.state not in GOING_ON else "unfinished"
 
 

@@ -145,7 +145,7 @@ class Trace:
             yield seq, wall, event
 
     def _beginning(self, run: int) -> Started:
-        """Of a run whose own event is damaged: the prompt, as other tables have it."""
+        """The start of a run whose own event is damaged, with the prompt as other tables have it."""
         query = "SELECT prompt, system, chat, parent_run, parent_step FROM branches WHERE run = ?"
         prompt, system, chat, parent, shared = next(self._rows(query, (run,)), ("", None, 0, None, None))
         tokens = self._rows("SELECT token_id, bytes, text FROM prompt_tokens WHERE run = ? ORDER BY position", (run,))
@@ -158,7 +158,7 @@ class Trace:
         return Started(run, *words, tuple(pieces), Knobs(), (), 0, *origin)
 
     def n_steps(self, run: int) -> int:
-        """Those that it shares included; those that have come since are looked for."""
+        """The number of its steps, those that it shares included; those that have come since are looked for."""
         if run not in self._own:
             self._look()
         first, seqs = self._own.setdefault(run, (0, array("q")))
@@ -177,7 +177,7 @@ class Trace:
         return first + len(seqs) or self.n_steps(run)
 
     def n_written(self, run: int) -> int:
-        """Those that it wrote itself."""
+        """The number of steps that it wrote itself."""
         return len(self._own[run][1])
 
     def reached(self, run: int, seq: int) -> int:
@@ -198,7 +198,7 @@ class Trace:
         return seqs[part.first - first : part.last - first]
 
     def _parts(self, run: int, wanted: range) -> Iterator[Stretch]:
-        """Which run wrote the wanted steps of this one."""
+        """The stretches of the wanted steps, each with the run that wrote it."""
         for owner, first, last in self.lineage(run):
             first, last = max(first, wanted.start), min(last, wanted.stop)
             if first < last:
@@ -244,7 +244,7 @@ class Trace:
         return found
 
     def texts(self, run: int, first: int = 0, last: int | None = None) -> list[str]:
-        """What each step completes."""
+        """The text that each step completes."""
         wanted = self._wanted(run, first, last)
         found = [""] * len(wanted)
         for at, (text,) in self._along(run, wanted, ("text",)):
@@ -275,8 +275,8 @@ class Trace:
         return found
 
     def log(self, run: int | None = None) -> SessionView:
-        """What a screen knew at the end: of every run, of which it looked at the one that it was at last, or at this
-        one as it was when it was left. Steps are read as they are asked for.
+        """The session as a screen had it at the end, with every run. It looks at the run that was looked at last, or
+        at this one as it was when it was left. Steps are read as they are asked for.
 
         Raises UserError where there is no such run.
         """
@@ -356,7 +356,7 @@ class Trace:
                     yield row[0] - wanted.start, row[1:]
 
     def _names(self, table: str) -> list[str]:
-        """Those that the file has, which may be more than we know or fewer."""
+        """The columns that the file has, which may be more than we know or fewer."""
         if table not in self._columns:
             described = self._db.execute(f"SELECT * FROM {table} LIMIT 0").description
             self._columns[table] = [name for name, *_ in described]

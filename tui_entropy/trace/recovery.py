@@ -1,4 +1,4 @@
-"""What is left of a damaged trace: every row on every page that can still be read, without the trees that hold them.
+"""Recovery of a damaged trace: every row on every page that can still be read, without the trees that hold them.
 
 Follows https://www.sqlite.org/fileformat2.html, sections 1.6 (b-tree pages), 2.1 (records) and 1.7 (overflow).
 """
@@ -42,7 +42,7 @@ def _named(table: str, row: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _table(row: Row) -> str | None:
-    """Which table a row is of, by its length and by what its values are."""
+    """The table that a row is of, by its length and by what its values are."""
     for table, columns in TABLES.items():
         if 0 <= len(columns) - len(row) <= LATER.get(table, 0) and all(
             _fits(kind, value) for kind, value in _named(table, row)

@@ -180,14 +180,14 @@ class Recorder:
                 return
 
     def _is_there(self) -> bool:
-        """Whether the name still leads to the file that is written."""
+        """True while the name still leads to the file that is written."""
         try:
             return self.path is not None and _identity(self.path) == self._identity
         except OSError:
             return False
 
     def _next_batch(self) -> list[tuple[float, Event]]:
-        """What has come, once there is something and it may be written. Empty at the end."""
+        """The events to write next, once there are some and they may be written. Empty at the end."""
         with self._changed:
             self._busy = False
             self._changed.notify_all()
@@ -274,7 +274,7 @@ INSERTIONS = {table: schema.insertion(table) for table in schema.TABLES}
 
 
 def has_writer(path: Path) -> bool:
-    """Whether another process than this one records in a file. Asked before this one opens it: what closes a file
+    """True while another process than this one records in a file. Asked before this one opens it: what closes a file
     gives up every lock that its process has on it."""
     try:
         with path.open("r+b") as file:
@@ -287,7 +287,7 @@ def has_writer(path: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Of the file that a name leads to. Raises OSError."""
+    """Device and inode of the file that a name leads to. Raises OSError."""
     found = path.stat()
     return found.st_dev, found.st_ino
 

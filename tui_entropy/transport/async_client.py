@@ -54,7 +54,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of an engine that was started here."""
+        """The process id of an engine that was started here."""
         return self._process.pid if self._process else None
 
     def start(self, load: Load | None = None) -> None:
@@ -168,7 +168,7 @@ class EngineProcess:
                 self._rest = self._loop.call_later(RECEIVE_REST_S, self._listen)
 
     def _cut_off(self) -> None:
-        """It takes nothing any more, and may have said why."""
+        """The engine has closed the link, and may have said why."""
         self._read()
         if self._link is not None:
             self._hung_up("")

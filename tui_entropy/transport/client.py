@@ -175,5 +175,5 @@ def over_ssh(host: str, program: str, arguments: Sequence[str]) -> list[str]:
 
 
 def is_forwarded(socket: Path) -> bool:
-    """Whether the engine behind a socket may be on another machine, so that its files cannot be read from here."""
+    """True where the engine behind a socket may be on another machine, so that its files cannot be read from here."""
     return socket.absolute().parent.resolve() != paths.sockets().resolve()

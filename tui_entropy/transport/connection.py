@@ -109,7 +109,7 @@ class Connection(Generic[In, Out]):
         self.send_encoded(encode(message))
 
     def send_encoded(self, message: bytes) -> None:
-        """The same of what `encode` made, which several links may share."""
+        """Send a message that is encoded already, which several links may share."""
         self._unsent.append(memoryview(message))
         self.backlog += len(message)
         self.flush()
@@ -229,7 +229,7 @@ def _encodable(value: Any) -> Any:
 
 
 def encode_command(message: Command) -> bytes:
-    """What `encode` makes of it. Raises UserError for one that no engine would take."""
+    """A command as it is sent. Raises UserError for one that no engine would take."""
     try:
         made = encode(message)
         _commands.decode(memoryview(made)[LENGTH.size :])
@@ -244,7 +244,7 @@ def encode_command(message: Command) -> bytes:
 
 
 def decode_command(message: bytes) -> Command:
-    """What `encode_command` made a message of. Raises UserError for what is none."""
+    """The command in a message of `encode_command`. Raises UserError for what is none."""
     try:
         made: Command = _commands.decode(memoryview(message)[LENGTH.size :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

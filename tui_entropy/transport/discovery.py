@@ -111,7 +111,7 @@ def _new_id() -> str:
 
 
 def log_of(socket: Path) -> Path:
-    """What that engine and its libraries say."""
+    """The log file of an engine: what it and its libraries print."""
     return paths.logs() / f"engine-{socket.stem}.log"
 
 
@@ -233,7 +233,7 @@ def last_line(file: Path) -> str:
 
 
 def staying(keep: str, on_leave: str, kept_cache: str = "1GiB") -> Staying:
-    """What is asked of an engine that stays. Raises UserError."""
+    """The lifetime options of an engine that stays, from what a person typed. Raises UserError."""
     if on_leave not in ON_LEAVE:
         raise UserError(f"--on-leave {on_leave}: wanted one of {', '.join(ON_LEAVE)}")
     return {"keep": seconds(keep), "on_leave": on_leave, "kept_cache": n_bytes(kept_cache)}

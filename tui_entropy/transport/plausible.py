@@ -1,5 +1,5 @@
-"""What an engine says held against itself: a record of the right types whose parts do not fit each other is none that
-an engine of ours would send, and no view could draw it."""
+"""Plausibility of events: a record of the right types whose parts do not fit each other is none that an engine of
+ours would send, and no view could draw it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDING_TOLERANCE = 0.01
 
 
 def contradiction(event: Event, card: ModelCard | None) -> str:
-    """What does not fit, in a phrase; empty if all does. card: of the model that is said to be loaded."""
+    """The contradiction in an event, in a phrase; empty where there is none. card: of the model that it is of."""
     match event:
         case Step():
             return _of_step(event, card)
@@ -50,7 +50,7 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
 
 
 def _are_numbers(step: Step) -> bool:
-    """Whether what has no place for unknown is known, and in its range. Only in grids unknown is a NaN."""
+    """True where every number that cannot be unknown is one, and in its range. Only in grids unknown is a NaN."""
     nats = (step.entropy, step.varentropy, step.surprisal, step.uniform_kl, step.final_entropy)
     others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
     unknown = (step.logit_margin, step.prob_margin, step.entropy_z, step.attention_z, step.mirostat_mu)

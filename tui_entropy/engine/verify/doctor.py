@@ -64,7 +64,7 @@ def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:
 
 
 def condition(model: PreTrainedModel) -> dict[str, str]:
-    """What a probe could leave behind: the attention in use, hooks, training mode."""
+    """The state of a model that a probe could leave changed: the attention in use, hooks, training mode."""
     decoder = decoder_of(model)
     modules = list(model.modules())
     hooks = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)

@@ -100,7 +100,7 @@ class InspectorApp(Viewer):
         self.give(*self.parts())
 
     def parts(self) -> Iterable[Actions[Any]]:
-        """What keys do on any log, and what they do with an engine."""
+        """The actions of keys: on any log, and with an engine."""
         yield from super().parts()
         yield from (self.link, self.knobs, self.prompts, self.continuations, VectorActions(self), WriteActions(self))
         yield from (
@@ -234,7 +234,7 @@ class InspectorApp(Viewer):
 
     @property
     def orders(self) -> Load:
-        """What a new engine is told."""
+        """The load command of a new engine."""
         return self.requests.of_new_engine(self.frame)
 
     def tell(self, command: Command) -> None:

@@ -13,7 +13,7 @@ ANSWER_TIMEOUT_S = 2.0
 
 
 class AttentionRequests:
-    """What the attention view was asked for last, and whether that is answered."""
+    """The last request of the attention view, and whether it is answered."""
 
     def __init__(self, app: EngineHost, view: AttentionMap) -> None:
         self._app, self._view = app, view
@@ -36,5 +36,5 @@ class AttentionRequests:
         self._pending_since = -math.inf
 
     def forget(self) -> None:
-        """What was asked before is no answer to what is asked from now on."""
+        """Forget the last request: its answer is none to what is asked from now on."""
         self._newest = None

@@ -85,7 +85,7 @@ def replay(
 
 
 def driver(diff: bool) -> type[Driver] | None:
-    """What sends to the terminal; None, for Textual's choice, where ours cannot run."""
+    """The driver of the terminal; None, for Textual's choice, where ours cannot run."""
     if sys.platform == "win32":
         return None
     from tui_entropy.ui.terminal.driver import DiffingDriver, PlainDriver

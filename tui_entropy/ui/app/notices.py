@@ -19,7 +19,7 @@ def always(frame: Frame) -> bool:
 
 
 class Notices:
-    """What is said at the moment, and how long that stays. On a page a notice has a line of its own over the key
+    """The notice that is shown, and how long it stays. On a page a notice has a line of its own over the key
     hints, elsewhere it stands in their place: it goes when something with keys of its own is opened."""
 
     def __init__(self, app: Host) -> None:
@@ -31,7 +31,7 @@ class Notices:
         """The last one was a refusal."""
 
     def say(self, sentence: str, seconds: float = NOTICE_S, holds: Holds = always) -> None:
-        """What was done, or what there is to know, for a while.
+        """Show a notice for a while: what was done, or what there is to know.
 
         holds: whether it is still true, asked of every frame.
         """

@@ -39,7 +39,7 @@ class ReplayApp(Viewer):
         self.give(*self.parts())
 
     def parts(self) -> Iterable[Actions[Any]]:
-        """What keys do on any log, and how it is played."""
+        """The actions of keys: on any log, and for playing it."""
         return *super().parts(), PlayActions(self)
 
     def lack(self, action: str) -> None:

@@ -86,7 +86,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.use_theme(self.frame.paint.theme)
 
     def parts(self) -> Iterable[Actions[Any]]:
-        """What keys do on any log."""
+        """The actions of keys that there are on any log."""
         looking, panes, strip = LookActions(self), PaneActions(self), KnobStripActions(self)
         return self.questions, self.pages, looking, panes, strip, BranchPageActions(self), LaneOptions(self)
 
@@ -134,7 +134,7 @@ class Viewer(ClosesOnFailure, Dispatch):
 
     @property
     def parting(self) -> str:
-        """What to tell whoever left; empty for nothing."""
+        """The last words for a person who left; empty for none."""
         return ""
 
     @property
@@ -163,7 +163,7 @@ class Viewer(ClosesOnFailure, Dispatch):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """Those that can be seen: of the page that is open, else of the usual screen."""
+        """The views that can be seen: of the page that is open, else of the usual screen."""
         return self.page.views if self.page else self.panes
 
     def show(self, **changes: Any) -> None:
@@ -193,7 +193,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         return frame
 
     def take_in(self) -> bool:
-        """What has come goes into the log; whether anything had."""
+        """Put what has come into the log. Returns whether anything had."""
         return False
 
     def on_all_shown(self) -> None:
@@ -207,8 +207,8 @@ class Viewer(ClosesOnFailure, Dispatch):
 
     @property
     def place(self) -> str:
-        """What is asked, the page that is open, or the pane with keys of its own that has the focus; none while help
-        or the palette is open over it."""
+        """The name of what keys act on: the question, the page that is open, or the pane with keys of its own that
+        has the focus; none while help or the palette is open over it."""
         if self.questions.asking:
             return "ask"
         if self.page is not None and self.screen is self.page:
@@ -269,7 +269,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.go_to(message.index)
 
     def on_token_stream_scrolled(self, message: TokenStream.Scrolled) -> None:
-        """Of two lanes side by side the other one follows."""
+        """Scroll the other one of two lanes side by side."""
         for stream in self.base.query(TokenStream):
             if stream is not message.stream:
                 stream.begin_with(message.step)

@@ -79,20 +79,20 @@ class Frame:
     """What each page keeps of its own: the class of its record -> the record, as `of` and `put` have it."""
 
     def of(self, record: type[Record]) -> Record:
-        """What a page keeps, in the record that is defined beside it; with its defaults at first."""
+        """The state of a page, in the record that is defined beside it; with its defaults at first."""
         kept = self.pages.get(record)
         return kept if isinstance(kept, record) else record()
 
     def put(self, record: type[Record], **values: Any) -> dict[str, Any]:
-        """What changes of a frame where a page keeps something else."""
+        """The changes of a frame that set values of a page's state."""
         before = self.of(record)
         after = replace(before, **values)  # type: ignore[type-var]
         return {"pages": self.pages if after == before else {**self.pages, record: after}}
 
     @property
     def fitted(self) -> Frame:
-        """The same on what its log holds by now: that grows, and begins another text, after a frame was made, whose
-        cursor may then stand where no step is."""
+        """The frame on its log as it is now, with the cursor on a step: a log grows, and begins another text, after a
+        frame was made."""
         last = self.last
         if self.cursor is None or self.cursor <= last:
             return self
@@ -107,7 +107,7 @@ class Frame:
 
     @property
     def seen(self) -> Step | None:
-        """The same, as it would be with other knobs where that is asked."""
+        """The step at the cursor, as it would be with other knobs where that is asked."""
         return self.what_if or self.step
 
     @property
@@ -127,7 +127,8 @@ class Frame:
         return step.candidates[self.token - 1] if step and 0 < self.token <= len(step.candidates) else None
 
     def selecting(self, by: int) -> dict[str, Any]:
-        """What changes where another candidate is chosen. The cursor stays: nobody chooses from a list that runs."""
+        """The changes of a frame that choose another candidate. The cursor stays: nobody chooses from a
+        list that runs."""
         if (step := self.seen) is None:
             return {}
         rests = self.log.state not in ("reading", "writing")
@@ -143,12 +144,12 @@ class Frame:
 
     @property
     def where_of_all(self) -> list[str]:
-        """The same, and how many are written."""
+        """Where the cursor is, for a heading, and how many steps are written."""
         return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
 
     @property
     def beside(self) -> Frame:
-        """The same of the lane that is written beside; this frame where there is none."""
+        """The frame of the lane that is written beside; this frame where there is none."""
         twin = self.log.twin
         if twin is None:
             return self
@@ -165,7 +166,7 @@ class Frame:
         return self.log.card.trust.get(group) if self.log.card else None
 
     def trust_of(self, series: Series) -> Trust | None:
-        """The same of one series, where something else is known of it than of its group."""
+        """The reliability of one series, where something else is known of it than of its group."""
         return self.trust(f"series {series.name}") or self.trust(GROUPS.get(series.distribution, ""))
 
 

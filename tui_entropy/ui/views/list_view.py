@@ -25,7 +25,7 @@ class Rows(View):
 
     @abstractmethod
     def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
-        """What stands in a row, right of its mark."""
+        """The text of a row, right of its mark."""
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
         return {"row": min(max(frame.row + by, 0), self._last(frame))}

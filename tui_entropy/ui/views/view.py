@@ -100,7 +100,7 @@ class View(Widget):
         """At most `height` strips of at most `width` cells, titles included. Missing rows are blank."""
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        """What changes of a frame when a person goes `by` rows down; nothing where a view has no rows."""
+        """The changes of a frame when a person goes `by` rows down; none where a view has no rows."""
         return {}
 
     def heading(
@@ -164,7 +164,8 @@ class View(Widget):
         )
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """What it draws has glyphs for controls, and ASCII where that is wanted but for a model's own words."""
+        """Textual's filters without ours: a view draws glyphs for controls itself, and ASCII where that is wanted but
+        for a model's own words."""
         return [each for each in super().get_line_filters() if not isinstance(each, InAscii | WithoutControls)]
 
     def on_resize(self) -> None:

@@ -1,4 +1,4 @@
-"""What is made of a step: the state of the model, and the decision of the adaptive sampler, in words."""
+"""A step in words: the state of the model, and the decision of the adaptive sampler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def state(frame: Frame, step: Step) -> Iterator[list[Part]]:
 
 
 def decision_text(frame: Frame, decision: Decision) -> list[Part]:
-    """What the adaptive sampler did, and then every number that it saw: text that may be wrapped."""
+    """The decision of the adaptive sampler, and then every number that it saw: text that may be wrapped."""
     paint = frame.paint
     parts = [
         (f"adaptive {decision.variant}: ", paint.dim),

@@ -23,7 +23,8 @@ from tui_entropy.records.events import AttentionRows
 
 
 def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
-    """Of every block, head and position, where most of the prompt is read at once and the last tokens one by one."""
+    """Attention rows of every block, head and position, where most of the prompt is read at once and the last tokens
+    one by one."""
     sums = partial(Check, "attention row sums", "attention", "each row against one, or one minus its sink", "share")
     against = partial(Check, rests_on=EAGER_PASS)
     rows = partial(against, "attention rows", "attention", "weights against the model's own eager ones", "share")

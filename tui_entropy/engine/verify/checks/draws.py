@@ -113,7 +113,7 @@ def clarifier_choice(loaded: Loaded, logits: Tensor, ids: Tensor, tally: Tally) 
 
 
 def long_texts(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
-    """What a step is judged by, over more steps than any window holds; made up, since no model is asked for it."""
+    """Running statistics over more steps than any window holds, of made-up numbers: no model is asked for them."""
     tally = Tally()
     numbers = ("entropy_z", "attention_z", "perplexity", "window_perplexity")
     judgement = "z-scores, perplexities, strays and states of a made-up text, against statistics in plain Python"

@@ -86,7 +86,7 @@ def revisited_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 
 def precision(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
-    """What float32 does to the entropy of given logits, and what a smaller dtype does to the whole model's."""
+    """The error that float32 brings into the entropy of given logits, and a smaller dtype into the whole model's."""
     logits = forward_logits(loaded.model, ids)
     size = math.log(logits.shape[-1])
     entropy, _ = surprisal_moments(log_probs(logits))

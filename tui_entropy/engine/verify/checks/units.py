@@ -41,5 +41,5 @@ def units(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 
 def _ending(column: str) -> str:
-    """Of the name of a column."""
+    """The unit at the end of a column's name; empty where it has none."""
     return next((ending for _, _, ending in UNIT_NAMES.values() if ending and column.endswith(ending)), "")

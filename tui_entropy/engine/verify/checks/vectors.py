@@ -119,7 +119,7 @@ def steered_logits(
 
 
 def written_files(folder: Path, directions: Directions, tally: Tally) -> None:
-    """What we write, as gguf and safetensors read it; and what we read of it again."""
+    """Vector files that we write, read by gguf and safetensors, and read by us again."""
     vector = ControlVector("written", {number + 1: direction for number, direction in directions.items()})
     save_safetensors(vector, folder / "ours.safetensors")
     from safetensors.numpy import load_file

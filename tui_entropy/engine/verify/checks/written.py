@@ -1,4 +1,4 @@
-"""What is written: the steps that the loop tells, its sampling chain, and that the same seed writes the same text."""
+"""Checks of a written text: its steps, its sampling chain, and that the same seed writes it again."""
 
 from __future__ import annotations
 

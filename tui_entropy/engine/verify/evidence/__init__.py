@@ -1,1 +1,1 @@
-"""What is checked: texts written for it, what was told of them, and plain passes over them."""
+"""The evidence that checks look at: texts written for it, their steps, and plain passes over them."""

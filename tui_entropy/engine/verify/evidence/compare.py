@@ -1,4 +1,4 @@
-"""What is read for the checks, and what two ways to a number may differ by."""
+"""The comparison of two ways to a number: what both read, and the bound of their difference."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Tally:
         self._rows[name][1].append((difference, bound))
 
     def share(self, name: str, found: Any, wanted: Any, bound: float) -> None:
-        """The same for a row of numbers in many units, as a share of what each is allowed."""
+        """Add a difference as a share of the bound, for rows with numbers in many units."""
         difference = gap(found, wanted)
         self.add(name, difference / bound if bound else math.inf if difference else 0.0, 1.0)
 

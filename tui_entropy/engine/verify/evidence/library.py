@@ -33,14 +33,14 @@ COMPARED = {
 
 @dataclass(frozen=True)
 class Library:
-    """What came of it."""
+    """The verdict on transformers against itself: checks, and the ways that are not followed."""
 
     checks: tuple[Check, ...]
     unfollowed: frozenset[str] = frozenset()
     """Ways of transformers, such as ONE_PASS and EAGER, that differ from the one that is followed."""
 
     def judged(self, check: Check) -> Check:
-        """What fails against a way that is not followed has proven nothing, and refuted nothing."""
+        """The check as it counts: a failure against a way that is not followed proves nothing and refutes nothing."""
         ways = [way for way in check.rests_on if way in self.unfollowed]
         if check.verdict != FAIL or not ways:
             return check
@@ -108,13 +108,13 @@ def as_the_program(loaded: Loaded, text: Tensor) -> Tensor:
 
 
 def at_once(model: PreTrainedModel, text: Tensor) -> Tensor:
-    """The same by a plain call."""
+    """Logits of the last tokens by one plain call."""
     logits: Tensor = model(input_ids=text[None, :-1], use_cache=False).logits
     return logits[0, -N_SINGLE:].float()
 
 
 def by_generate(model: PreTrainedModel, text: Tensor) -> Tensor:
-    """The same while transformers writes these very tokens with its cache."""
+    """Logits of the last tokens while `generate` writes these very tokens with its cache."""
     wanted = text.tolist()
     setting = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=N_SINGLE, min_new_tokens=N_SINGLE, do_sample=False, disable_compile=True, pad_token_id=0,
@@ -127,7 +127,7 @@ def by_generate(model: PreTrainedModel, text: Tensor) -> Tensor:
 
 
 def twin(model: PreTrainedModel, attention: str) -> PreTrainedModel:
-    """The same weights under another attention from the start: some families choose their code by it when built."""
+    """A model of the same weights under another attention from the start: some families choose their code by it."""
     with no_init_weights():
         made: PreTrainedModel = type(model)._from_config(  # type: ignore[no-untyped-call]
             copy.deepcopy(model.config), attn_implementation=attention, dtype=model.dtype

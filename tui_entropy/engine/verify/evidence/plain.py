@@ -25,7 +25,7 @@ SOFTMAX = (nn.functional.softmax, torch.softmax, Tensor.softmax)
 
 @dataclass(frozen=True)
 class Plain:
-    """What a pass over n tokens showed."""
+    """The logits, attention and residual stream of one plain pass over n tokens."""
 
     logits: Tensor
     """(n, vocab) float32, on the CPU."""
@@ -90,7 +90,7 @@ NO_WEIGHTS = "the model's eager attention tells no weights"
 
 
 class _Softmaxes(TorchFunctionMode):
-    """What attention modules give to a softmax, n queries by their keys: the scores, as the model's file has them."""
+    """Records attention scores, n queries by their keys: the inputs of softmax, as the model's file computes them."""
 
     def __init__(self, n: int) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ def tell_fields(loaded: Loaded, text: Text, tally: Tally) -> None:
 
 
 def rows(tally: Tally) -> None:
-    """Of the report, in its order."""
+    """Declare the rows of the report, in its order."""
     each = ["step.stages", "step.stage_probs", "stage.survivors", "stage.mass", "stage.entropy"]
     for stage in STAGES:
         tally.row(f"stage {stage}", "sampling", CHAIN, TIMES, [f"stage {stage}", *each])
@@ -221,7 +221,7 @@ def tracked_tokens(seen: Seen, ids: tuple[int, ...], tally: Tally) -> None:
 
 
 def decision(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
-    """What an adaptive sampler saw, in the model's dtype where it is of attention, and what followed."""
+    """The decision of an adaptive sampler: its inputs, those of attention in the model's dtype, and its action."""
     step, decision = seen.step, seen.step.decision
     tally.share("decision", decision is None, seen.knobs.adaptive == "off", 0.0)
     if decision is None:
@@ -283,7 +283,7 @@ def grids(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
 
 
 def words(loaded: Loaded, text: Text, tally: Tally) -> None:
-    """What was told of the tokens, one after the other, against all of them decoded at once."""
+    """The text of the tokens, one after the other, against all of them decoded at once."""
     prompt = [piece.token_id for piece in text.started.pieces]
     written = [step.token_id for step in text.steps]
     decode = loaded.codec.tokenizer.decode
@@ -306,7 +306,7 @@ def _bytes(steps: Iterable[Step]) -> list[bytes]:
 
 
 def seconds(text: Text, tally: Tally) -> None:
-    """What is told lies between what is inside it and what it is inside of."""
+    """Times: each lies between the sum of its parts and the whole that it is part of."""
     before = all_outside = 0.0
     shares = []
     for seen in text.seen:

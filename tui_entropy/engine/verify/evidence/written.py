@@ -77,7 +77,7 @@ class Seen:
 
     @cached_property
     def left(self) -> list[chain.Left]:
-        """What each stage left, by the definitions."""
+        """The result of each sampling stage, by the definitions."""
         return chain.chain(self.logits, replace(self.knobs, **self.decided[1]), self.before)
 
     @property
@@ -94,7 +94,7 @@ class Seen:
 
     @cached_property
     def scores(self) -> dict[int, Floats]:
-        """The same before the softmax."""
+        """Attention scores per block: the rows before the softmax."""
         assert self.plainly is not None
         at = self.step.position - 1
         return {index: self.plainly.scores[index][:, at, : at + 1][:, self.visible(index)] for index in self.rows}
@@ -110,7 +110,7 @@ class Seen:
 
 @dataclass
 class Text:
-    """What was written, as seen."""
+    """A written text with the evidence for each of its steps."""
 
     started: Started
     seen: list[Seen] = field(default_factory=list)
@@ -197,7 +197,7 @@ def _mu(written: Sequence[Seen]) -> float | None:
 
 
 def _breakers(loaded: Loaded, knobs: Knobs, ids: Sequence[int]) -> frozenset[int]:
-    """Of these tokens those that the tokenizer writes with one of the texts that end a repetition."""
+    """The DRY sequence breakers among these tokens: the tokenizer writes them with one of the breaker texts."""
     if not knobs.dry_multiplier:
         return frozenset()
     texts = {token: str(loaded.codec.tokenizer.decode([token])) for token in set(ids)}

@@ -25,7 +25,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Before:
-    """What the stages know beside the logits."""
+    """The inputs of the stages beside the logits."""
 
     prompt: tuple[int, ...]
     written: tuple[int, ...]
@@ -44,7 +44,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Left:
-    """What a stage left."""
+    """The result of one stage."""
 
     stage: str
     scores: Floats
@@ -212,7 +212,7 @@ def _min_p(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, float]:
 
 
 def _typical(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, float]:
-    """Those whose surprisal is nearest to its mean, as many as reach the mass together."""
+    """Typical sampling: the tokens whose surprisal is nearest to its mean, as many as reach the mass together."""
     logp = log_softmax(scores)
     off = np.abs(-logp - entropy(logp))
     order = np.argsort(off, kind="stable")
@@ -246,7 +246,7 @@ def _xtc(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, float]:
 
 
 def _mirostat(scores: Floats, knobs: Knobs, before: Before) -> tuple[Bools, float]:
-    """Those of a surprisal up to mu bits, and the best in any case."""
+    """Mirostat 2: the tokens of a surprisal up to mu bits, and the best in any case."""
     bits = -log_softmax(scores) / math.log(2)
     mu = 2 * knobs.mirostat_tau if before.mu is None else before.mu
     return (bits <= mu) | (np.arange(len(scores)) == scores.argmax()), _nearest(bits, mu)

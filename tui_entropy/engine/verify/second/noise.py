@@ -59,7 +59,8 @@ def possible_draws(scores: Floats, seed: int, position: int, close: float) -> fr
 
 
 def chi_square(counts: npt.NDArray[np.int64], shares: Floats) -> tuple[float, int]:
-    """Of how often each outcome came, and the degrees of freedom. Those expected less than five times go together."""
+    """Chi-square of how often each outcome came, and its degrees of freedom. Outcomes expected less than five times
+    are pooled."""
     n = counts.sum()
     often = shares * n >= 5
     seen = np.append(counts[often], n - counts[often].sum())
@@ -71,6 +72,6 @@ def chi_square(counts: npt.NDArray[np.int64], shares: Floats) -> tuple[float, in
 
 
 def chi_square_bound(freedom: int, deviations: float = 4.75) -> float:
-    """What chi-square exceeds once in a million times. Source: Wilson and Hilferty 1931."""
+    """The value that chi-square exceeds once in a million times. Source: Wilson and Hilferty 1931."""
     part = 2 / (9 * freedom)
     return float(freedom * (1 - part + deviations * math.sqrt(part)) ** 3)
