@@ -96,7 +96,7 @@ def test_roberta_counts_positions_otherwise_where_it_is_not_told_them_and_genera
 def test_a_program_that_follows_no_way_fails(monkeypatch):
     """Eager attention is nearer to sdpa than what is wrong is to either."""
     loaded = loaded_of(falcon())
-    honest = library.read
+    honest = library.forward_logits
     monkeypatch.setattr(library, "forward_logits", lambda *given: honest(*given).roll(1, -1))
     followed = compared(loaded).checks[2]
     assert followed.verdict == FAIL and verdicts(loaded)[library.ATTENTIONS] == NOTED
@@ -108,7 +108,7 @@ def test_a_program_that_reads_something_else_where_transformers_agrees_with_itse
 
     def one_more(*given):
         cache = honest(*given)
-        library.read(loaded.model, torch.tensor([5]), cache)
+        library.forward_logits(loaded.model, torch.tensor([5]), cache)
         return cache
 
     monkeypatch.setattr(library, "new_cache", one_more)
