@@ -21,7 +21,7 @@ from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import COLUMNS, ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
@@ -41,7 +41,7 @@ def loaded_model(settings: Settings) -> Loaded:
 
 def prompt_ids(loaded: Loaded, length: int) -> list[int]:
     """English of that many tokens."""
-    ids = loaded.codec.encode(" ".join(series.meaning for series in SERIES), None, chat=False)
+    ids = loaded.codec.encode(" ".join(series.meaning for series in METRICS), None, chat=False)
     return (ids * (length // len(ids) + 1))[:length]
 
 

@@ -8,13 +8,14 @@ from cards import CARD
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from numbers_of_steps import with_numbers
 from places import ROOT
 from scripted import step
 
 from tui_entropy.breakpoints.condition import ConditionError
 from tui_entropy.breakpoints.parser import MAX_CHARS, MAX_NESTING, TEXT_TAIL_CHARS, parse
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Watch
@@ -23,7 +24,9 @@ from tui_entropy.records.step import Decision, Shadow, Step, Watched
 MANUAL = ROOT / "docs" / "breakpoints.md"
 SHADOW = Shadow(0.5, 0.1, 0.1, 0.4, 0.9, 2, 7, b" \xff", 7, b" \xff")
 STEP = replace(
-    step(2), entropy=3.2 * LN2, varentropy=1.5 * LN2**2, surprisal=2 * LN2, rank=4, state="Uncertain", shadow=SHADOW
+    with_numbers(step(2), entropy=3.2 * LN2, varentropy=1.5 * LN2**2, surprisal=2 * LN2, rank=4.0),
+    state="Uncertain",
+    shadow=SHADOW,
 )
 
 
@@ -88,7 +91,7 @@ def test_the_canonical_form_shows_every_unit(typed, canonical):
     assert parse(typed).canonical() == canonical == parse(canonical).canonical()
 
 
-@pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
 def test_every_series_has_a_name_and_is_compared_in_the_unit_that_is_shown(series):
     at = replace(step(20), shadow=SHADOW)
     name, value = series.name.replace(" ", "_"), series.value(at, bits=True)
@@ -129,7 +132,7 @@ def test_a_watched_text_counts_before_a_candidate_and_outside_of_them():
 def test_the_quadrant_is_the_one_of_the_decision_or_of_the_usual_thresholds():
     decided = replace(STEP, decision=Decision("own", "asking", "as set", {}, Knobs()))
     assert holds('quadrant == "asking"', decided) and not holds('quadrant == "asking"')
-    assert holds('quadrant == "resampling"', replace(STEP, entropy=6 * LN2, varentropy=9 * LN2**2))
+    assert holds('quadrant == "resampling"', with_numbers(STEP, entropy=6 * LN2, varentropy=9 * LN2**2))
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from tui_entropy.breakpoints.parser import parse
 from tui_entropy.export import csv as csv_
 from tui_entropy.export import inif, jsonl_lines, npz
 from tui_entropy.export import parquet as parquet_export
-from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SERIES
-from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES
+from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, METRICS, SCORES
+from tui_entropy.records.step import ATTENTION, BLOCKS
 from tui_entropy.trace import jsonl, schema
 
 ENDS = {"nats": "_nats", "nats²": "_nats2", "logits": "_logits", "s": "_seconds", "L2": "_l2", "sd": "_z", "": ""}
@@ -58,14 +58,14 @@ WRITINGS = ["trace", "csv", "jsonl", "npz", "inif", "parquet"]
 def test_every_series_has_the_same_name_in_it(written, writing):
     steps, prompt = written[writing]
     absent = (*SHADOWED, "entropy z", "attention z") if writing == "inif" else ()  # there unknown is left out
-    assert {one.column for one in SERIES if one.name not in absent} <= set(steps)
+    assert {one.column for one in METRICS if one.name not in absent} <= set(steps)
     assert {BY_NAME[score.replace("_", " ")].column for score in SCORES} <= set(prompt)
 
 
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_no_number_is_there_under_another_name(written, writing):
     """The name of a series without its unit, or with another one, is nobody's."""
-    plain = {one.name.replace(" ", "_"): one.column for one in SERIES}
+    plain = {one.name.replace(" ", "_"): one.column for one in METRICS}
     for name in written[writing][0]:
         stem = next(
             (stem for stem in (name, *(name.removesuffix(end) for end in ENDS.values())) if stem in plain), None
@@ -74,13 +74,13 @@ def test_no_number_is_there_under_another_name(written, writing):
         assert stem is None or name in (plain[stem], *tables), f"{name} is {plain[stem]} elsewhere"
 
 
-@pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
 def test_its_name_ends_in_its_unit_which_the_header_and_the_documentation_say(series):
     unit = series.unit(bits=False)
     assert series.column.endswith(ENDS[unit])
     assert jsonl.UNITS[series.column] == unit or not unit
     assert f"`{series.column}`" in DOCUMENTED
-    assert schema.SERIES_COLUMNS[series.name] == series.column
+    assert series.column in schema.STEP
 
 
 @pytest.mark.parametrize("writing", ["jsonl", "npz"])
@@ -98,7 +98,7 @@ def test_a_unit_is_told_of_every_number_of_a_line(written):
     assert set(written["jsonl"][0]) - ids - parts <= jsonl.UNITS.keys()
 
 
-@pytest.mark.parametrize("series", [one for one in SERIES if one.kind == "logits"], ids=lambda series: series.name)
+@pytest.mark.parametrize("series", [one for one in METRICS if one.kind == "logits"], ids=lambda series: series.name)
 def test_a_breakpoint_may_name_it_as_files_do(series):
     name = series.name.replace(" ", "_")
     assert parse(f"{series.column} > 2").canonical() == parse(f"{name} > 2").canonical()

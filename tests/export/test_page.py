@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from scripted import started, step
 
 from tui_entropy.export import html
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import Candidate
 
@@ -60,7 +60,7 @@ def test_it_has_every_token_and_every_series_with_unknown_as_null(tmp_path):
     assert [token[0] for token in page_data["tokens"]] == ["The", " capital", " is", *exports.WORDS]
     assert page_data["prompt"] == 3 and page_data["marks"] == [[4, "T 0.7→1.2"]]
     series = {one["name"]: one for one in page_data["series"]}
-    assert list(series) == [one.name for one in SERIES]
+    assert list(series) == [one.name for one in METRICS]
     assert series["entropy"]["values"][:4] == [None, 0.125, 0.25, step(0).entropy]
     assert series["entropy"]["units"] == ["nats", "bits"] and series["entropy"]["bit"] == pytest.approx(math.log(2))
     assert series["final entropy"]["values"][2] is None

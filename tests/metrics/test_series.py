@@ -4,22 +4,23 @@ import math
 
 import pytest
 from msgspec.structs import replace
+from numbers_of_steps import with_numbers
 from scripted import step
 
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.step import SCORES, Shadow, normalised
+from tui_entropy.records.step import Shadow, normalised
 
 
 def test_bits_and_nats_are_the_same_information():
-    coin = replace(step(0), entropy=math.log(2), varentropy=math.log(2) ** 2)
+    coin = with_numbers(step(0), entropy=math.log(2), varentropy=math.log(2) ** 2)
     assert BY_NAME["entropy"].value(coin, bits=True) == pytest.approx(1.0)
     assert BY_NAME["entropy"].value(coin, bits=False) == pytest.approx(math.log(2))
     assert BY_NAME["varentropy"].value(coin, bits=True) == pytest.approx(1.0)
     assert BY_NAME["varentropy"].unit(bits=True) == "bits²"
 
 
-@pytest.mark.parametrize("series", SERIES, ids=lambda series: series.name)
+@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
 def test_every_series_reads_a_step_and_says_what_it_means(series):
     mind = Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"a", 8, b"b")
     late = replace(step(20), shadow=mind)  # past the warm-up
@@ -38,7 +39,7 @@ def test_head_entropy_is_normalised_by_what_each_layer_can_see_and_skips_layers_
 
 
 def test_what_the_prompt_has_too_is_named_as_the_engine_names_it():
-    assert [series.prompt for series in SERIES if series.prompt] == list(SCORES)
+    assert [series.prompt for series in METRICS if series.prompt] == list(SCORES)
 
 
 def test_entropix_sums_up_the_last_layer_that_has_attention():
@@ -68,7 +69,7 @@ def test_normalised_is_unknown_where_one_key_is_visible():
 
 def test_a_change_is_that_of_this_lane_from_its_shadow():
     shadowed = replace(
-        step(0), entropy=1.0, surprisal=3.0, shadow=Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"", 8, b"")
+        with_numbers(step(0), entropy=1.0, surprisal=3.0), shadow=Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"", 8, b"")
     )
     names = ("kl", "entropy change", "surprisal change")
     assert [BY_NAME[name].read(shadowed) for name in names] == [0.5, -0.25, 0.5]

@@ -6,7 +6,7 @@ from cards import CARD
 from msgspec.structs import replace
 from scripted import logged, started, step
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import (
     Continued,

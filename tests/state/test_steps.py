@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from scripted import step
 
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.state.step_store import OPEN, StepStore
 
@@ -29,7 +29,7 @@ def test_every_step_comes_back_as_it_went_in_however_long_ago():
 
 def test_what_is_read_along_the_text_is_what_the_steps_say():
     steps = filled(10)
-    for series in SERIES:
+    for series in METRICS:
         assert list(steps.values(series, 2, 6)) == [series.read(step(i)) for i in range(2, 6)]
     assert steps.texts == [" Paris"] * 10 and list(steps.at) == [step(i).at for i in range(10)]
 

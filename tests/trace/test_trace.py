@@ -20,7 +20,7 @@ from scripted import logged, started
 from trace_contents import comparable, known
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics.registry import BY_NAME, COMPUTED, METRICS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import (
     Continued,
@@ -78,7 +78,7 @@ def alike(one: StepStore, other: StepStore) -> bool:
     """In everything that is read along the text."""
     return (
         (one.texts, one.at, one.strays) == (other.texts, other.at, other.strays)
-        and all(list(one.values(series)) == list(other.values(series)) for series in SERIES)
+        and all(list(one.values(series)) == list(other.values(series)) for series in METRICS)
         and all(one.norms(block) == other.norms(block) for block in (1, 2, 3))
     )
 
@@ -97,7 +97,7 @@ def whole(log: SessionView) -> dict[int, dict[str, object]]:
     for run, one in log.runs.items():
         scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
         steps = one.steps
-        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in SERIES)
+        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in METRICS)
         fields = {name: getattr(one, name) for name in RunView.__slots__}
         contents[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
         contents[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
@@ -198,9 +198,10 @@ def steps(draw: st.DrawFn) -> Step:
         on_device(0),
         text=draw(st.text()),
         data=draw(st.binary()),
-        entropy=draw(numbers),
-        rank=draw(st.integers(1, 2**24)),
-        logit_margin=draw(st.none() | numbers),
+        numbers=tuple(
+            float(draw(st.integers(1, 2**24))) if metric.kind == "count" else draw(st.none() | numbers)
+            for metric in COMPUTED
+        ),
         entropy_z=draw(st.none() | numbers),
         mirostat_mu=draw(st.none() | numbers),
         perplexity=draw(st.just(math.inf) | numbers),
@@ -227,7 +228,9 @@ def test_every_step_comes_out_as_it_went_in(tmp_path_factory, made):
 
 def test_unknown_stays_unknown(tmp_path):
     unknown = Grid.of([[math.nan] * 2] * 3)
-    gap = replace(on_device(0), head_entropy=unknown, visible_keys=(None,) * 3, entropy=math.nan)
+    gap = replace(
+        on_device(0), head_entropy=unknown, visible_keys=(None,) * 3, numbers=(None, *on_device(0).numbers[1:])
+    )
     trace = Trace.open(recorded(tmp_path / "a.tui", [Ready(CARD), started(), gap]))
     assert comparable(trace.step(1, 0)) == comparable(gap) and math.isnan(trace.column(1, "head_entropy")[0])
 
@@ -407,7 +410,7 @@ def look_at_everything(trace: Trace) -> int:
                 made.blocks.rows()
             )
         n += len(log.steps)
-        assert all(len(list(log.steps.values(series))) == len(log.steps) for series in SERIES)
+        assert all(len(list(log.steps.values(series))) == len(log.steps) for series in METRICS)
         log.steps.norms(1)
         trace.lineage(run)
     return n

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tui_entropy.metrics.entropix import QUADRANTS, THRESHOLDS, quadrant
-from tui_entropy.metrics.metric import LN2, Series
+from tui_entropy.metrics.metric import LN2, Metric
 from tui_entropy.metrics.readers import mean
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.settings import Watch
 from tui_entropy.records.step import BLOCKS, STATES, Shadow, Step, normalised
 
@@ -138,7 +138,7 @@ def place(step: Step) -> str:
     return step.decision.quadrant if step.decision else quadrant(THRESHOLDS["S1"], step.entropy, step.varentropy)
 
 
-def of_series(series: Series) -> Name:
+def of_series(series: Metric) -> Name:
     """What is 0 or 1 along the text is true or false here."""
     if series.name in ("flip", "by lane"):
         return Name("truth", lambda step: None if (value := series.read(step)) is None else value > 0)
@@ -165,9 +165,9 @@ NAMES = {
     "final_prob": Name("number", lambda step: step.final_prob),
     "kl": Name("information", shadowed(lambda _, shadow: shadow.kl)),
     "shadow_entropy": Name("information", shadowed(lambda _, shadow: shadow.entropy)),
-} | {one.name.replace(" ", "_"): of_series(one) for one in SERIES}
+} | {one.name.replace(" ", "_"): of_series(one) for one in METRICS}
 """Everything without an index, `text` of the moment and not of the step."""
-NAMES_IN_FILES = {one.column: name for one in SERIES if (name := one.name.replace(" ", "_")) != one.column}
+NAMES_IN_FILES = {one.column: name for one in METRICS if (name := one.name.replace(" ", "_")) != one.column}
 """What files call them, which is understood too."""
 INDEXED = {
     "head": "a layer and perhaps a head, such as head[5,3]",

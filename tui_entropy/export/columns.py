@@ -7,14 +7,14 @@ from typing import Any
 
 from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.readers import told
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import Step
 
 FIRST: dict[str, type] = {"part": str, "step": int, "position": int, "token_id": int, "text": str, "bytes": bytes}
 LAST: dict[str, type] = {
     "final_prob": float, "mirostat_mu_bits": float, "state": str, "at_seconds": float, "changed": str, "run": int,
 }  # fmt: skip
-COLUMNS = FIRST | {series.column: int if series.kind == "count" else float for series in SERIES} | LAST
+COLUMNS = FIRST | {series.column: int if series.kind == "count" else float for series in METRICS} | LAST
 """part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act from
 this token on; run is the one that wrote it, of a branch up to where it begins one that it goes on from. Everything is
 None where it is unknown, or where a token of the prompt does not have it."""
@@ -24,15 +24,15 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     """For each token its step, None in the prompt, and its values of COLUMNS."""
     yield from _prompt(recording)
     log, labels = recording.log, recording.labels
-    for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, SERIES), strict=True):
+    for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, METRICS), strict=True):
         token = ("written", step.index + 1, step.position, step.token_id, step.text, step.data)
         rest = (step.final_prob, step.mirostat_mu, step.state, step.at, labels.get(step.index), run)
-        yield step, (*token, *map(told, SERIES, values), *rest)
+        yield step, (*token, *map(told, METRICS, values), *rest)
 
 
 def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
     scores = recording.log.prompt_scores
     for position, piece in enumerate(recording.started.pieces):
         token = ("prompt", None, position, piece.token_id, piece.text, piece.data)
-        values = (told(one, scores[one.prompt][position] if one.prompt else None) for one in SERIES)
+        values = (told(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
         yield None, (*token, *values, *[None] * (len(LAST) - 1), recording.lineage[0].run)

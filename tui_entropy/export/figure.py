@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.core.escape import visible
 from tui_entropy.export.recorded_run import Recording
-from tui_entropy.metrics.metric import Series
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.step import normalised
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def figure(recording: Recording) -> Figure:
     return drawn
 
 
-def _along(axes: Axes, recording: Recording, series: Series) -> None:
+def _along(axes: Axes, recording: Recording, series: Metric) -> None:
     """A bar for each written token; none where it is unknown."""
     bits = recording.bits
     values = (series.shown(value, bits) for value in recording.log.steps.values(series))

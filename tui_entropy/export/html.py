@@ -19,8 +19,8 @@ import msgspec
 from tui_entropy.core.dates import moment
 from tui_entropy.core.escape import visible
 from tui_entropy.export.recorded_run import Recording
-from tui_entropy.metrics.metric import Series
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step, normalised
@@ -59,7 +59,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         ],
         "steps": steps,
         "names": list(names),
-        "series": [_series(series, recording) for series in SERIES],
+        "series": [_series(series, recording) for series in METRICS],
         "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
     }
 
@@ -97,7 +97,7 @@ def _letter(share: float | None) -> str:
     return "_" if share is None else LEVELS[round(share * (len(LEVELS) - 1))]
 
 
-def _series(series: Series, recording: Recording) -> dict[str, Any]:
+def _series(series: Metric, recording: Recording) -> dict[str, Any]:
     log = recording.log
     scores = log.prompt_scores.get(series.prompt, [None] * len(recording.started.pieces))
     return {

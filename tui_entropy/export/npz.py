@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.export.recorded_run import Recording
-from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, SERIES
+from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
 from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import Candidate, Piece, Step
 from tui_entropy.trace import jsonl
@@ -39,14 +39,14 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 def _prompt(recording: Recording) -> Arrays:
     scores = recording.log.prompt_scores
-    named = {series.column: list(scores[series.prompt]) for series in SERIES if series.prompt in scores}
+    named = {series.column: list(scores[series.prompt]) for series in METRICS if series.prompt in scores}
     return _arrays({**_columns(map(_token, recording.started.pieces)), **named}, "prompt_")
 
 
 def _written(recording: Recording) -> Arrays:
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.knob_changes)
-    series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in SERIES}
+    series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in METRICS}
     return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
 
 

@@ -1,11 +1,14 @@
-"""Series: one number along the text, with its name, unit, distribution and scale."""
+"""Metric: one number for each token, with its name, unit, distribution and scale, and the two ways to have it.
+
+Nothing here imports torch or numpy: a tensor or an array brings its operators with it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from tui_entropy.records.step import Step
 
@@ -19,28 +22,134 @@ UNIT_ENDS = {
 Kind = Literal["information", "information²", "count", "share", "number", "logits", "norm", "sd", "seconds"]
 
 
+def unread(step: Step) -> float | None:
+    raise AssertionError("the registry says where it is read")
+
+
+class StepTensors(Protocol):
+    """The tensors of one step, or of several positions of a prompt, that a metric is computed from."""
+
+    @property
+    def logits(self) -> Any:
+        """(..., vocab) float32 of the model."""
+
+    @property
+    def logp(self) -> Any:
+        """(..., vocab) float32, ln p."""
+
+    @property
+    def best(self) -> Any:
+        """(..., k) ln p of the most probable tokens, in order; at least two, where the vocabulary has two."""
+
+    @property
+    def token(self) -> Any:
+        """(...,) int64 ids of the tokens that came next. Only a metric `of_token` may look at them."""
+
+    @property
+    def moments(self) -> tuple[Any, Any]:
+        """(...,) mean and variance of the surprisal under the model: nats, nats squared."""
+
+    @property
+    def surprisal(self) -> Any:
+        """(...,) nats, of the token."""
+
+    @property
+    def rank(self) -> Any:
+        """(...,) of the token, 1 for the most probable; ties share the better one."""
+
+    @property
+    def margins(self) -> tuple[Any, Any]:
+        """(...,) what the most probable token is ahead of the second, as logits and as probability."""
+
+
+class Belief(Protocol):
+    """A row of logits in float64 on the host, for a check: arrays of numpy."""
+
+    @property
+    def logits(self) -> Any:
+        """(vocab,)."""
+
+    @property
+    def token(self) -> int:
+        """The token that came next."""
+
+    @property
+    def close(self) -> float:
+        """How far logits may be apart that the first way cannot tell apart."""
+
+    @property
+    def size(self) -> float:
+        """The largest of the logits, without its sign: what rounding acts on."""
+
+    @property
+    def surprisals(self) -> Any:
+        """(vocab,) -ln p."""
+
+    @property
+    def p(self) -> Any:
+        """(n,) probabilities of the tokens that are possible at all."""
+
+    @property
+    def nats(self) -> Any:
+        """(n,) -ln p of the same."""
+
+
+class Expected(NamedTuple):
+    """What a check says that a number should be, before rounding."""
+
+    least: float | None
+    """None for what is unknown by the definition too."""
+    most: float | None
+    """Where one value alone is right, that of `least`."""
+    size: float
+    """How large the numbers are that rounding acts on; 0 where there is nothing to be rounded."""
+
+
+def exactly(value: float | None, size: float) -> Expected:
+    return Expected(value, value, size)
+
+
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One number per step. Information is read in nats and shown in bits or nats."""
+class Metric:
+    """One number per token. Information is read in nats and shown in bits or nats."""
 
     name: str
     kind: Kind
     distribution: str
     """Which distribution it describes: 'model', 'final', 'attention', or '' for none."""
-    read: Callable[[Step], float | None]
     ceiling: float
     """The value (in nats where it is information) at which colour and bars are full."""
     meaning: str
     """What it means, what high and low suggest, and what it does not mean."""
-    prompt: str = ""
-    """Its name among SCORES, where tokens of the prompt have it too."""
+    read: Callable[[Step], float | None] = unread
+    """Off the record of a step. A metric that is computed is read off `Step.numbers`, where the registry gives it a
+    place."""
+    compute: Callable[[StepTensors], Any] | None = None
+    """(...,) on the device, of the tensors of a step; NaN is unknown. None for what follows from the record."""
+    of_token: bool = False
+    """Whether it is computed of the token that came next, too."""
+    on_prompt: bool = False
+    """Whether tokens of the prompt have it too."""
+    check: Callable[[Belief], Expected] | None = None
+    """Another way to it, in float64, for doctor and for tests: without a line of the first. One that is computed must
+    have it; the checks of the others are in `engine/verify/checks/`."""
+
+    @property
+    def field(self) -> str:
+        """Its name as one word: in conditions, and among the scores of a prompt."""
+        return self.name.replace(" ", "_")
+
+    @property
+    def prompt(self) -> str:
+        """Its name among SCORES, where tokens of the prompt have it too."""
+        return self.field if self.on_prompt else ""
 
     @property
     def column(self) -> str:
         """Its name in every file, with its unit: traces, tables, arrays, JSON lines. The head varentropies themselves
         are there too."""
         mean = "mean_" if self.name == "head varentropy" else ""
-        return mean + self.name.replace(" ", "_") + UNIT_ENDS.get(self.kind, "")
+        return mean + self.field + UNIT_ENDS.get(self.kind, "")
 
     def value(self, step: Step, bits: bool) -> float | None:
         """In the unit of `unit`. None where the step does not have it."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from tui_entropy.metrics.metric import LARGEST, Series
+from tui_entropy.metrics.metric import LARGEST, Metric
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import ATTENTION, BLOCKS, Shadow, Step, log_visible
 
 
-def told(series: Series, value: float | None) -> float | int | None:
+def told(series: Metric, value: float | None) -> float | int | None:
     """What `read` gave, as files have it: a count is whole, and None is unknown."""
     if value is None or math.isnan(value):
         return None

@@ -15,7 +15,7 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard, ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector, Watch
-from tui_entropy.records.step import Piece, Step
+from tui_entropy.records.step import NAMED, Piece, Step
 
 # --- What happens: events ------------------------------------------------------------------------------------
 
@@ -78,7 +78,9 @@ class PromptScores(Struct, frozen=True, tag="prompt-scores"):
     first: int
     """Context position of the first token scored."""
     scores: Grid
-    """(n, len(SCORES)) for the tokens at first, first + 1, ..."""
+    """(n, len(names)) for the tokens at first, first + 1, ..."""
+    names: tuple[str, ...] = NAMED
+    """Of the metrics; named and meant as those of steps."""
 
 
 class Proposed(Struct, frozen=True, tag="proposed"):

@@ -20,12 +20,6 @@ class Piece(Struct, frozen=True, array_like=True):
     """What this token completes, decoded; empty while a character is still open."""
 
 
-SCORES = (
-    "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl",
-)  # fmt: skip
-"""What is told of every token of the prompt. Named and meant as the fields of Step; model, nats."""
-
-
 class Stage(Struct, frozen=True, array_like=True):
     """What a stage of the sampling chain did at one step."""
 
@@ -129,20 +123,9 @@ class Step(Struct, frozen=True, tag="step"):
     data: bytes
     text: str
     """What this token completes, decoded; empty while a character is still open."""
-    entropy: float
-    """Model, nats."""
-    varentropy: float
-    """Model, nats squared."""
-    surprisal: float
-    """Model, nats, of the written token."""
-    rank: int
-    """Model; 1 is the most probable."""
-    logit_margin: float | None
-    """Model: logit of the most probable token minus that of the second. None with a vocabulary of one."""
-    prob_margin: float | None
-    """Model: the same difference of probabilities."""
-    uniform_kl: float
-    """KL(model || uniform) = ln vocab - entropy, nats."""
+    numbers: tuple[float | None, ...]
+    """What was computed of the model's distribution and of the written token, one for each of
+    `metrics.registry.COMPUTED`, whose first ones are NAMED here. None is unknown."""
     perplexity: float
     """Model: exp of the mean surprisal of the written tokens so far, this one included."""
     window_perplexity: float
@@ -188,9 +171,53 @@ class Step(Struct, frozen=True, tag="step"):
     """None where no shadow runs."""
 
     @property
+    def entropy(self) -> float:
+        """Model, nats."""
+        return _or_nan(self.numbers[0])
+
+    @property
+    def varentropy(self) -> float:
+        """Model, nats squared."""
+        return _or_nan(self.numbers[1])
+
+    @property
+    def surprisal(self) -> float:
+        """Model, nats, of the written token."""
+        return _or_nan(self.numbers[2])
+
+    @property
+    def rank(self) -> int:
+        """Model, of the written token; 1 is the most probable, 0 is unknown."""
+        rank = _or_nan(self.numbers[3])
+        return int(rank) if math.isfinite(rank) else 0
+
+    @property
+    def logit_margin(self) -> float | None:
+        """Model: logit of the most probable token minus that of the second. None with a vocabulary of one."""
+        return self.numbers[4]
+
+    @property
+    def prob_margin(self) -> float | None:
+        """Model: the same difference of probabilities."""
+        return self.numbers[5]
+
+    @property
+    def uniform_kl(self) -> float:
+        """KL(model || uniform) = ln vocab - entropy, nats."""
+        return _or_nan(self.numbers[6])
+
+    @property
     def forced(self) -> bool:
         """Whether it was written whatever the model said."""
         return bool(self.stages) and self.stages[-1].name == "forced"
+
+
+NAMED = "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl"
+"""The numbers of a step that are read by name, in their order."""
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def log_visible(keys: int | None) -> float | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.events import (
     Ended,
     Event,
@@ -26,7 +27,7 @@ from tui_entropy.records.events import (
 from tui_entropy.records.knobs import KNOBS, brief
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector, Watch
-from tui_entropy.records.step import SCORES, Step
+from tui_entropy.records.step import Step
 from tui_entropy.state.step_store import StepStore
 
 State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
@@ -116,8 +117,9 @@ class RunView:
                 self.prefilled = event
             case PromptScores():
                 for at, row in enumerate(event.scores.rows(), event.first):
-                    for name, value in zip(SCORES, row, strict=True):
-                        self.prompt_scores[name][at] = value
+                    for name, value in zip(event.names, row, strict=True):
+                        if name in self.prompt_scores:
+                            self.prompt_scores[name][at] = value
             case SettingsPending():
                 self.pending = event
             case KnobsChanged():

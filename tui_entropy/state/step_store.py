@@ -10,8 +10,8 @@ from typing import overload
 
 import msgspec
 
-from tui_entropy.metrics.metric import Series
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import BLOCKS, Step
 
 OPEN = 64
@@ -38,7 +38,7 @@ class StepStore(Sequence[Step]):
         """n_layers per step."""
         self._packed: list[bytes] = []
         self._open: OrderedDict[int, Step] = OrderedDict()
-        self._columns = {series.name: array("d") for series in SERIES}
+        self._columns = {series.name: array("d") for series in METRICS}
 
     def append(self, step: Step) -> None:
         self._keep_open(len(self), step)
@@ -48,7 +48,7 @@ class StepStore(Sequence[Step]):
         self.at.append(step.at)
         self.strays.append(step.strays)
         self._norms.extend(step.blocks.column(NORM))
-        for series in SERIES:
+        for series in METRICS:
             value = series.read(step)
             self._columns[series.name].append(math.nan if value is None else value)
 
@@ -61,7 +61,7 @@ class StepStore(Sequence[Step]):
         part._columns = {name: column[:n] for name, column in self._columns.items()}
         return part
 
-    def values(self, series: Series, first: int = 0, last: int | None = None) -> Iterator[float | None]:
+    def values(self, series: Metric, first: int = 0, last: int | None = None) -> Iterator[float | None]:
         """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""
         return (None if math.isnan(value) else value for value in self._column(series.name, first, last))
 

@@ -16,7 +16,7 @@ import msgspec
 
 from tui_entropy.core.escape import plain_json
 from tui_entropy.metrics.readers import told
-from tui_entropy.metrics.standard import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, SCORE_COLUMNS, SERIES
+from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, METRICS, SCORE_COLUMNS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import (
     BreakpointsChanged,
@@ -31,7 +31,7 @@ from tui_entropy.records.events import (
     WatchesChanged,
 )
 from tui_entropy.records.model import ModelCard
-from tui_entropy.records.step import PERPLEXITY_WINDOW, SCORES, Shadow, Step
+from tui_entropy.records.step import PERPLEXITY_WINDOW, Shadow, Step
 from tui_entropy.state.session_view import SessionView
 
 
@@ -121,7 +121,8 @@ def branch(started: Started) -> bytes:
 
 def prompt(stretch: PromptScores) -> bytes:
     """{"prompt": {...}}: a list per score, for the prompt's tokens from `first` on. The first of all has none."""
-    scores = dict(zip(map(SCORE_COLUMNS.get, SCORES), _columns(stretch.scores), strict=True))
+    names = [SCORE_COLUMNS.get(name, name) for name in stretch.names]
+    scores = dict(zip(names, _columns(stretch.scores), strict=True))
     return msgspec.json.encode({"prompt": {"first": stretch.first, **scores}})
 
 
@@ -136,7 +137,7 @@ def watches(changed: WatchesChanged) -> bytes:
 
 def step(record: Step) -> bytes:
     """One line for one written token."""
-    series = {one.column: _finite(told(one, one.read(record))) for one in SERIES}
+    series = {one.column: _finite(told(one, one.read(record))) for one in METRICS}
     layers = dict(zip(ATTENTION_COLUMNS, _columns(record.attention), strict=True))
     blocks = dict(zip(BLOCK_COLUMNS, _columns(record.blocks), strict=True))
     return msgspec.json.encode(
@@ -233,7 +234,7 @@ def end(log: SessionView, reason: str, failed: bool = False) -> bytes:
     )
 
 
-UNITS = {one.column: one.unit(bits=False) or one.kind for one in SERIES} | {
+UNITS = {one.column: one.unit(bits=False) or one.kind for one in METRICS} | {
     "attention_spread_nats2": "nats²",
     "attention_disagreement": "share, total variation",
     "attention_interaction_logits": "logits",

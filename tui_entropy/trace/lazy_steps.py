@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import Step
 from tui_entropy.state.step_store import StepStore
-from tui_entropy.trace.schema import SERIES_COLUMNS
 from tui_entropy.trace.step_codec import Shape
 
 STEPS_PER_PAGE = 512
@@ -111,7 +111,7 @@ class LazySteps(StepStore):
         found = array("d")
         for page, start, stop in _pages(first, min(last, self._recorded)):
             if page not in self._pages:
-                names = list(SERIES_COLUMNS.values())
+                names = [metric.column for metric in METRICS]
                 self._pages[page] = self._trace.columns(self._run, names, page * STEPS_PER_PAGE, self._end(page))
             found += self._pages[page][_PLACE[name]][start:stop]
         return found + self._tail._column(name, max(first - self._recorded, 0), max(last - self._recorded, 0))
@@ -125,7 +125,7 @@ class LazySteps(StepStore):
         return self._tail[index - self._recorded]
 
 
-_PLACE = {name: place for place, name in enumerate(SERIES_COLUMNS)}
+_PLACE = {metric.name: place for place, metric in enumerate(METRICS)}
 
 
 def _pages(first: int, last: int) -> Iterator[tuple[int, int, int]]:

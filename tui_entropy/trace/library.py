@@ -11,7 +11,7 @@ from tui_entropy.core import paths, text_table
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import open_regular
 from tui_entropy.metrics.readers import mean
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import Started
 from tui_entropy.records.model import ModelCard
 from tui_entropy.state.run_view import RunView

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tui_entropy.metrics.standard import SCORE_COLUMNS, SERIES
-from tui_entropy.records.step import SCORES
+from tui_entropy.metrics.comparison import COMPARISON
+from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORE_COLUMNS
 
 APPLICATION = 0x74756965
 """What `PRAGMA application_id` says: the letters 'tuie'."""
@@ -15,23 +15,29 @@ PAGE = 2**10
 MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
 
-SERIES_COLUMNS = {series.name: series.column for series in SERIES}
-SCALARS = {
-    field: SERIES_COLUMNS[field.replace("_", " ")]
-    for field in (*SCORES, "perplexity", "window_perplexity", "final_entropy", "entropy_z", "attention_z")
-} | {
-    "forward_seconds": SERIES_COLUMNS["forward pass"],
-    "sample_seconds": SERIES_COLUMNS["sampling"],
+FIELDS = {
+    "perplexity": "perplexity",
+    "window_perplexity": "window perplexity",
+    "final_entropy": "final entropy",
+    "entropy_z": "entropy z",
+    "attention_z": "attention z",
+    "forward_seconds": "forward pass",
+    "sample_seconds": "sampling",
+}
+"""A field of Step that is one number -> the metric that it is."""
+SCALARS = {field: BY_NAME[name].column for field, name in FIELDS.items()} | {
     "final_prob": "final_prob",
     "at": "at_seconds",
     "mirostat_mu": "mirostat_mu_bits",
 }
-"""A field of Step that is one number -> its column."""
-OPTIONAL = {"logit_margin", "prob_margin", "entropy_z", "attention_z", "mirostat_mu"}
+"""The same, and those that are no metric -> its column."""
+OPTIONAL = {"entropy_z", "attention_z", "mirostat_mu"}
 """Of these fields unknown is None, of the others NaN."""
 
-SHADOWED = tuple(SERIES_COLUMNS[name] for name in ("kl", "entropy change", "surprisal change", "flip", "by lane"))
-"""Columns that the first traces did not have."""
+FIRST = tuple(metric.column for metric in METRICS if metric not in COMPARISON)
+ADDED = tuple(metric.column for metric in COMPARISON)
+"""Columns that the first traces did not have: readers go by names, and `recovery` by the order where a file's own
+names are damaged."""
 
 STEP = {
     "seq": "INTEGER PRIMARY KEY",
@@ -42,11 +48,7 @@ STEP = {
     "token_id": "INTEGER",
     "text": "TEXT",
     "bytes": "BLOB",
-    **{
-        name: "INTEGER" if series.kind == "count" else "REAL"
-        for series in SERIES
-        if (name := series.column) not in SHADOWED
-    },
+    **{one.column: "INTEGER" if one.kind == "count" else "REAL" for one in METRICS if one.column in FIRST},
     "final_prob": "REAL",
     "at_seconds": "REAL",
     "mirostat_mu_bits": "REAL",
@@ -54,7 +56,7 @@ STEP = {
     "stages": "TEXT",
     "stray_blocks": "TEXT",
     "decision": "TEXT",
-    **dict.fromkeys(SHADOWED, "REAL"),
+    **dict.fromkeys(ADDED, "REAL"),
 }
 BLOBS = {
     "blocks": "<f4",
@@ -73,7 +75,7 @@ BLOBS = {
 }
 """A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
 a chain of pages."""
-LATER = {"steps": len(SHADOWED), "arrays": 2}
+LATER = {"steps": len(ADDED), "arrays": 2}
 """How many columns at the end of a table the first traces did not have."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 
@@ -129,5 +131,5 @@ def insertion(table: str) -> str:
     return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
-NUMBERS = [name for name in SERIES_COLUMNS.values() if name not in SHADOWED]
-NUMBERS += ["final_prob", "at_seconds", "mirostat_mu_bits"]
+NUMBERS = (*FIRST, "final_prob", "at_seconds", "mirostat_mu_bits")
+"""Columns of `steps` that stand together."""

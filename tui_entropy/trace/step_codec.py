@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import COMPUTED, METRICS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import ATTENTION, BLOCKS, STATES, Candidate, Decision, Shadow, Stage, Step, Watched
-from tui_entropy.trace.schema import BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS, SERIES_COLUMNS, SHADOWED
+from tui_entropy.trace.schema import ADDED, BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS
 
 # --- A step as two rows --------------------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ MIND = ("kl", "js", "final_js", "entropy", "surprisal", "rank", "top_id", "would
 
 def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
     """The row of `steps`, in the order of STEP."""
-    values = {SERIES_COLUMNS[series.name]: series.read(step) for series in SERIES}
+    values: dict[str, Any] = {metric.column: metric.read(step) for metric in METRICS}
     values |= {name: getattr(step, field) for field, name in SCALARS.items()}
     return (
         seq,
@@ -65,7 +65,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         ",".join(stage_names(step)),
         json.dumps(step.strays) if step.strays else None,
         None if step.decision is None else _told(step.decision),
-        *(values[name] for name in SHADOWED),
+        *(values[name] for name in ADDED),
     )
 
 
@@ -138,7 +138,7 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
     )
     candidates = _candidates(row, names, token_bytes)
     keys = [None if n < 0 else n for n in _numbers(row, "visible_keys")]
-    numbers = {field: _number(row.get(name), field) for field, name in SCALARS.items()}
+    scalars = {field: _number(row.get(name), field) for field, name in SCALARS.items()}
     state = of(str, row.get("state"), "")
     return Step(
         run=run,
@@ -147,8 +147,8 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         token_id=of(int, row.get("token_id"), 0),
         data=of(bytes, row.get("bytes"), b""),
         text=of(str, row.get("text"), ""),
-        rank=_count(numbers.pop("rank")),
-        **numbers,
+        numbers=tuple(_known(row.get(metric.column)) for metric in COMPUTED),
+        **scalars,
         candidates=candidates,
         stages=stages,
         stage_probs=_grid(row, "stage_probs", (n_stages, 1 + len(candidates))),
@@ -242,6 +242,10 @@ def _numbers(row: Known, name: str) -> array[Any]:
     if isinstance(data, bytes) and len(data) % numbers.itemsize == 0:
         numbers.frombytes(data)
     return numbers
+
+
+def _known(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _number(value: object, field: str) -> Any:

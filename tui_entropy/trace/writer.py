@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from tui_entropy import __version__
 from tui_entropy.core.errors import UserError
-from tui_entropy.metrics.standard import SCORE_COLUMNS
+from tui_entropy.metrics.registry import SCORE_COLUMNS
 from tui_entropy.records.events import (
     AttentionRows,
     Event,
@@ -31,7 +31,7 @@ from tui_entropy.records.events import (
     Reconsidered,
     Started,
 )
-from tui_entropy.records.step import SCORES, Step
+from tui_entropy.records.step import Step
 from tui_entropy.trace import schema, step_codec
 
 UNKEPT = (Progress, Memory, AttentionRows, Proposed, Reconsidered)
@@ -230,7 +230,7 @@ class Recorder:
             case Started():
                 origin = event.run, event.parent, None if event.parent is None else event.shared
                 self._put("branches", (*origin, "", 0, event.prompt, event.system, event.chat, wall, 0))
-                unscored = (None,) * len(SCORES)
+                unscored = (None,) * len(SCORE_COLUMNS)
                 for position, piece in enumerate(event.pieces):
                     token_columns = (event.run, position, piece.token_id, piece.text, piece.data)
                     self._put("prompt_tokens", (*token_columns, *unscored))
@@ -238,7 +238,7 @@ class Recorder:
                 query = "UPDATE branches SET name = ?, starred = ?, deleted = ? WHERE run = ?"
                 self._execute(query, (event.name, event.starred, event.deleted, event.branch))
             case PromptScores():
-                names = ", ".join(f"{name} = ?" for name in SCORE_COLUMNS.values())
+                names = ", ".join(f"{SCORE_COLUMNS[name]} = ?" for name in event.names)
                 for position, row in enumerate(event.scores.rows(), event.first):
                     query = f"UPDATE prompt_tokens SET {names} WHERE run = ? AND position = ?"
                     self._execute(query, (*row, event.run, position))

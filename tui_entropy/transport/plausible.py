@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from math import isfinite
 
+from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.events import AttentionRows, Event, PromptScores, Proposed, Ready, Reconsidered
 from tui_entropy.records.model import ModelCard
-from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Step
+from tui_entropy.records.step import ATTENTION, BLOCKS, Step
 
+N_COMPUTED = len(COMPUTED)
 ROUNDING_TOLERANCE = 0.01
 """By which rounding may lead out of a range; more than it does in any dtype."""
 
@@ -21,7 +23,8 @@ def contradiction(event: Event, card: ModelCard | None) -> str:
         case Proposed() | Reconsidered():
             return _of_step(event.step, card)
         case PromptScores():
-            return "" if len(event.scores.shape) == 2 and event.scores.shape[1] == len(SCORES) else "prompt scores"
+            fits = len(event.scores.shape) == 2 and event.scores.shape[1] == len(event.names)
+            return "" if fits else "prompt scores"
         case AttentionRows():
             n = len(event.queries)
             fits = len(event.weights.shape) == 2 and event.weights.shape[0] == n == len(event.elsewhere)
@@ -33,8 +36,10 @@ def contradiction(event: Event, card: ModelCard | None) -> str:
 
 def _of_step(step: Step, card: ModelCard | None) -> str:
     shape = (card.n_layers, card.n_heads) if card else step.head_entropy.shape
-    if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0 or step.rank < 1:
+    if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0:
         return "a step"
+    if len(step.numbers) != N_COMPUTED or step.rank < 1:
+        return "numbers"
     found_and_fitting = (
         ("head entropies", step.head_entropy.shape, shape),
         ("head varentropies", step.head_varentropy.shape, shape),
@@ -51,10 +56,10 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
 
 def _are_numbers(step: Step) -> bool:
     """True where every number that cannot be unknown is one, and in its range. Only in grids unknown is a NaN."""
-    nats = (step.entropy, step.varentropy, step.surprisal, step.uniform_kl, step.final_entropy)
+    always = (step.entropy, step.varentropy, step.surprisal, step.final_entropy)
     others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
-    unknown = (step.logit_margin, step.prob_margin, step.entropy_z, step.attention_z, step.mirostat_mu)
-    if not all(map(isfinite, (*nats, *others, *(number for number in unknown if number is not None)))):
+    unknown = (*step.numbers, step.entropy_z, step.attention_z, step.mirostat_mu)
+    if not all(map(isfinite, (*always, *others, *(number for number in unknown if number is not None)))):
         return False
     for candidate in step.candidates:  # a loop, since this is asked of every step
         if not (

@@ -17,10 +17,10 @@ from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds, quadrant
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME, SCORES
 from tui_entropy.records.events import Prefilled, PromptScores
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import SCORES, Step
+from tui_entropy.records.step import Step
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)

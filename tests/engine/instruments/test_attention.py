@@ -14,7 +14,7 @@ from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments import attention, attention_functions
 from tui_entropy.engine.instruments.attention import attention_probe
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.step import ATTENTION

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
 from tui_entropy.engine.instruments.tensor_metrics import (
     disagreement,
     entropy,
@@ -27,8 +28,8 @@ from tui_entropy.engine.instruments.tensor_metrics import (
     spread,
     surprisal,
     surprisal_moments,
-    uniform_kl,
 )
+from tui_entropy.metrics.registry import BY_NAME
 
 NUMBERS = st.floats(-50, 50, width=32)
 LOGITS = arrays("float32", st.integers(1, 40), elements=NUMBERS).map(torch.from_numpy)
@@ -144,7 +145,7 @@ def test_edges_give_numbers(logits: list[float]) -> None:
     n_best = sum(x == max(logits) for x in logits)
     assert h.item() == pytest.approx(math.log(n_best), abs=1e-6) and v.item() == pytest.approx(0, abs=1e-6)
     assert entropy(logp).item() == pytest.approx(h.item(), abs=1e-6)
-    assert uniform_kl(h, len(logits)).item() == pytest.approx(math.log(len(logits) / n_best), abs=1e-6)
+    assert uniform_kl(row).item() == pytest.approx(math.log(len(logits) / n_best), abs=1e-6)
     assert kl(logp, logq).item() == pytest.approx(math.log(len(logits) / n_best), abs=1e-6)
     assert kl(logp, logp).item() == js(logp, logp).item() == 0
     assert 0 <= js(logp, logq).item() <= math.log(2) + 1e-7
@@ -196,11 +197,14 @@ def test_kl_is_infinite_where_the_second_has_no_room_and_js_is_not() -> None:
     assert js(apart[0], apart[1]).item() == pytest.approx(math.log(2))
 
 
+def uniform_kl(logits: torch.Tensor) -> torch.Tensor:
+    return computed(BY_NAME["uniform kl"], StepTensors(logits))
+
+
 @given(LOGITS)
 def test_uniform_kl_is_the_divergence_from_the_uniform(logits: torch.Tensor) -> None:
     logp = log_probs(logits)
-    of_entropy = uniform_kl(entropy(logp), len(logits)).item()
-    assert of_entropy == pytest.approx(kl(logp, log_probs(torch.zeros_like(logits))).item(), abs=1e-4)
+    assert uniform_kl(logits).item() == pytest.approx(kl(logp, log_probs(torch.zeros_like(logits))).item(), abs=1e-4)
 
 
 def test_perplexity_is_the_number_of_equal_choices_and_always_a_number() -> None:

@@ -11,7 +11,7 @@ from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments import prompt_scores
 from tui_entropy.engine.instruments.prompt_scores import final_residual, scores
 from tui_entropy.engine.steering.hooks import steering
-from tui_entropy.records.step import SCORES
+from tui_entropy.metrics.registry import SCORES
 
 N = 23
 

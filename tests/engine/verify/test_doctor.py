@@ -27,7 +27,7 @@ from tui_entropy.engine.steering.hooks import Steering
 from tui_entropy.engine.verify import costs, doctor
 from tui_entropy.engine.verify.checks import attention, logits, steering, written
 from tui_entropy.engine.verify.evidence import compare, library
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.sampling import Knobs
 
 CHECKS = {
@@ -66,7 +66,7 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     stages = []
     found = doctor.doctor(family, lambda progress: stages.append(progress.stage))
     assert {check.name for check in found.checks} >= CHECKS | {
-        series.name for series in SERIES if series.distribution
+        series.name for series in METRICS if series.distribution
     }
     left_out = {check.name: check.skipped for check in found.checks if check.verdict != report.PASS}
     assert left_out.pop("attentions of transformers", "one attention").endswith(

@@ -2,6 +2,7 @@
 come of it see it."""
 
 import math
+from dataclasses import replace as with_parts
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 from planted import SHORT, acting, failing, written_under
 
 from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
+from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.sampling import chain, stages
@@ -18,8 +20,9 @@ from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_
 from tui_entropy.engine.verify.checks import vectors as vectors_  # fmt: skip
+from tui_entropy.metrics.registry import COMPUTED, METRICS, SCORES
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.step import BLOCKS, SCORES
+from tui_entropy.records.step import BLOCKS
 from tui_entropy.state import session_view
 
 
@@ -34,13 +37,13 @@ def moved(patch, module, name, by):
 
 
 def varentropy_one_and_a_half(patch):
-    honest = step_record.surprisal_moments
-    patch.setattr(step_record, "surprisal_moments", lambda logp: (honest(logp)[0], honest(logp)[1] * 1.5))
+    honest = step_tensors.surprisal_moments
+    patch.setattr(step_tensors, "surprisal_moments", lambda logp: (honest(logp)[0], honest(logp)[1] * 1.5))
 
 
 def margins_larger(patch):
-    honest = step_record.margins
-    patch.setattr(step_record, "margins", lambda logp: (honest(logp)[0] * 1.2, honest(logp)[1]))
+    honest = step_tensors.margins
+    patch.setattr(step_tensors, "margins", lambda logp: (honest(logp)[0] * 1.2, honest(logp)[1]))
 
 
 def candidates_less_likely(patch):
@@ -296,9 +299,9 @@ OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
     (varentropy_one_and_a_half, steps.steps, {"varentropy", "decision"}),
-    (lambda patch: moved(patch, step_record, "rank", 1), steps.steps, {"rank", "followed tokens"}),
+    (lambda patch: moved(patch, step_tensors, "rank", 1), steps.steps, {"rank"}),
     (margins_larger, steps.steps, {"logit margin"}),
-    (lambda patch: moved(patch, step_record, "uniform_kl", 0.3), steps.steps, {"uniform kl"}),
+    (lambda patch: moved(patch, step_record, "rank", 1), steps.steps, {"followed tokens"}),
     (candidates_less_likely, steps.steps, {"candidates"}),
     (interaction_twice, steps.steps,
      {"interaction strength", "entropix interaction strength", "attention of blocks", "decision"}),
@@ -359,6 +362,19 @@ def test_an_edge_by_the_deviation_of_a_sample_fails(monkeypatch):
     deviation_of_a_sample(monkeypatch)
     written_under(monkeypatch, acting("top_n_sigma"))
     assert "stage top_n_sigma" in failing(steps.steps)
+
+
+@pytest.mark.parametrize("name", [metric.name for metric in COMPUTED])
+def test_a_metric_that_is_computed_otherwise_fails_its_row_and_no_other_metric(name, monkeypatch):
+    wrong = tuple(
+        with_parts(one, compute=lambda at, one=one: one.compute(at) * 1.5 + 0.3) if one.name == name else one
+        for one in COMPUTED
+    )
+    monkeypatch.setattr(step_record, "COMPUTED", wrong)
+    written_under(monkeypatch, [1])
+    found = failing(steps.steps) & {metric.name for metric in METRICS}
+    follows = {"surprisal": {"perplexity", "window perplexity"}, "entropy": {"entropy z"}}
+    assert found - follows.get(name, set()) == {name}
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -30,12 +30,12 @@ from tui_entropy.engine.sampling import chain, distribution, stages
 from tui_entropy.engine.session import continuations, shadow
 from tui_entropy.engine.verify import second
 from tui_entropy.engine.verify.checks import draws, lanes, steps, units
-from tui_entropy.metrics import standard
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics import registry
+from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
 from tui_entropy.records.events import Continuation, SampledContinuations
 from tui_entropy.records.sampling import ORDERS
-from tui_entropy.records.step import ATTENTION, BLOCKS, SCORES, Candidate, Decision, Shadow, Stage, Step, Watched
+from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
 
 # --- Whole ---------------------------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ EVERY_NUMBER = (
     *fields(Shadow, "shadow"),
     *fields(Continuation, "fan"),
     *fields(SampledContinuations, "fanned"),
-    *(f"unit {one.name}" for one in SERIES),
+    *(f"unit {one.name}" for one in METRICS),
     *(
         "branch.logits",
         "branch.steps",
@@ -214,14 +214,14 @@ def test_a_field_of_a_fan_likewise(name, monkeypatch):
     assert failing(lanes.lanes) & (rows_that_prove(f"fan.{name}") | rows_that_prove(f"fanned.{name}"))
 
 
-@pytest.mark.parametrize("name", [one.name for one in SERIES])
+@pytest.mark.parametrize("name", [one.name for one in METRICS])
 def test_a_series_that_reads_something_else_fails_its_row_and_no_other_series(name, monkeypatch):
     given(monkeypatch, healthy_text())
     wrong = with_parts(BY_NAME[name], read=lambda step: _spoilt_number(BY_NAME_BEFORE[name].read(step)))
-    monkeypatch.setitem(standard.BY_NAME, name, wrong)
+    monkeypatch.setitem(registry.BY_NAME, name, wrong)
     examined = lanes.lanes if name in lanes.OF_LANES else steps.steps
     rows = rows_that_prove(f"series {name}")
-    others = {row for other in SERIES if other.name != name for row in rows_that_prove(f"series {other.name}")}
+    others = {row for other in METRICS if other.name != name for row in rows_that_prove(f"series {other.name}")}
     found = failing(examined)
     assert found & rows and not (found & others) - {"attention z"}
 
@@ -233,19 +233,19 @@ def _spoilt_number(value):
     return None if value is None else value * 1.5 + 0.3
 
 
-@pytest.mark.parametrize("name", [one.name for one in SERIES if one.kind.startswith("information")])
+@pytest.mark.parametrize("name", [one.name for one in METRICS if one.kind.startswith("information")])
 def test_a_series_in_the_wrong_unit_fails_its_row(name, monkeypatch):
     given(monkeypatch, healthy_text())
-    monkeypatch.setitem(standard.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
+    monkeypatch.setitem(registry.BY_NAME, name, with_parts(BY_NAME[name], kind="number"))
     examined = lanes.lanes if name in lanes.OF_LANES else steps.steps
     assert name in failing(examined)
 
 
-@pytest.mark.parametrize("name", [one.name for one in SERIES])
+@pytest.mark.parametrize("name", [one.name for one in METRICS])
 def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
     kind = "seconds" if BY_NAME[name].kind != "seconds" else "information"
-    wrong = [with_parts(one, kind=kind) if one.name == name else one for one in SERIES]
-    monkeypatch.setattr(units, "SERIES", wrong)
+    wrong = [with_parts(one, kind=kind) if one.name == name else one for one in METRICS]
+    monkeypatch.setattr(units, "METRICS", wrong)
     assert failing(units.units) == {"units"}
 
 

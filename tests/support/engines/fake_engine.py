@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from fake_lanes import Lanes
 from msgspec.structs import replace
+from numbers_of_steps import numbers, with_numbers
 
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
@@ -119,13 +120,15 @@ def step(
         token_id=1000 + rank,
         data=data[rank - 1],
         text=data[rank - 1].decode(),
-        entropy=entropy,
-        varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
-        surprisal=surprisals[rank - 1],
-        rank=rank,
-        logit_margin=surprisals[1] - surprisals[0],
-        prob_margin=probabilities[0] - probabilities[1],
-        uniform_kl=math.log(49152) - entropy,
+        numbers=numbers(
+            entropy=entropy,
+            varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
+            surprisal=surprisals[rank - 1],
+            rank=float(rank),
+            logit_margin=surprisals[1] - surprisals[0],
+            prob_margin=probabilities[0] - probabilities[1],
+            uniform_kl=math.log(49152) - entropy,
+        ),
         perplexity=3 + math.sin(index / 20),
         window_perplexity=3 + math.sin(index / 5),
         final_entropy=entropy / 2,
@@ -203,12 +206,10 @@ def shaped(
     rank = candidates.index(token) + 1
     surprisals = [(token_id, 0.5 + token_id % 7 + made.index % 5) for token_id in watched]
     return replace(
-        made,
+        with_numbers(made, surprisal=-token.logprob, rank=float(rank)),
         token_id=token.token_id,
         data=token.data,
         text=token.data.decode(),
-        surprisal=-token.logprob,
-        rank=rank,
         final_prob=token.final_prob,
         candidates=candidates,
         stages=tuple(stages),

@@ -2,6 +2,8 @@
 
 import math
 
+from numbers_of_steps import numbers
+
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Event, Started
 from tui_entropy.records.sampling import Knobs
@@ -26,13 +28,15 @@ def step(index: int, word: str = " Paris", run: int = 1) -> Step:
         token_id=100 + index,
         data=word.encode(),
         text=word,
-        entropy=share,
-        varentropy=share / 2,
-        surprisal=share * 2,
-        rank=1 + index % 3,
-        logit_margin=share * 3,
-        prob_margin=share / 4,
-        uniform_kl=9 - share,
+        numbers=numbers(
+            entropy=share,
+            varentropy=share / 2,
+            surprisal=share * 2,
+            rank=1.0 + index % 3,
+            logit_margin=share * 3,
+            prob_margin=share / 4,
+            uniform_kl=9 - share,
+        ),
         perplexity=3.0,
         window_perplexity=2.0,
         final_entropy=share / 3,

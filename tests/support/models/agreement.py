@@ -29,10 +29,11 @@ from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import SCORES, Step
+from tui_entropy.records.step import Step
 
 N_WRITTEN = 4
 SHORT = 100

@@ -12,7 +12,7 @@ import made
 from inspectors import HEADS, LAYERS, begun, ready, settled, up
 from msgspec.structs import replace as changed
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.commands import (
     SampleContinuations,
     SetVector,

@@ -7,6 +7,8 @@ import random
 import re
 import struct
 
+from numbers_of_steps import numbers
+
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import AttentionRows, KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
 from tui_entropy.records.model import ModelCard
@@ -61,11 +63,15 @@ def step(index: int = 0, text: str | bytes = " word", position: int | None = Non
     )  # fmt: skip
     at = 40 + index if position is None else position
     shares = [[luck.random() ** 2 * math.log(at) for _ in range(HEADS)] for _ in range(LAYERS)]
+    of_model = dict(
+        entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1.0,
+        logit_margin=-math.log(max(1 - first, 1e-9)), prob_margin=first * first, uniform_kl=math.log(49152) - entropy,
+    )  # fmt: skip
+    of_model |= {name: fields.pop(name) for name in tuple(fields) if name in of_model}
     made = dict(
-        run=1, index=index, position=at, token_id=100, data=data, text=data.decode("utf-8", "replace"),
-        entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1,
-        logit_margin=-math.log(max(1 - first, 1e-9)), prob_margin=first * first,
-        uniform_kl=math.log(49152) - entropy, perplexity=4.2 + math.sin(index),
+        numbers=numbers(**of_model), run=1, index=index, position=at, token_id=100, data=data,
+        text=data.decode("utf-8", "replace"),
+        perplexity=4.2 + math.sin(index),
         window_perplexity=4.0 + math.cos(index),
         final_entropy=entropy / 2, final_prob=first / 0.95, candidates=candidates,
         stages=(Stage("temperature", 49152, 1.0, entropy / 1.5), Stage("top_k", 40, 0.98, entropy / 1.8),

@@ -39,7 +39,7 @@ def step(run: int, index: int, other: bool = False, word: bytes = b"", **fields:
     first, second = replace(first, token_id=1000 + index), replace(second, token_id=2000 + index, data=b" else")
     token, rank = (second, 2) if other else (first, 1)
     common = dict(
-        run=run, token_id=token.token_id, rank=rank, surprisal=-token.logprob, final_prob=token.final_prob,
+        run=run, token_id=token.token_id, rank=float(rank), surprisal=-token.logprob, final_prob=token.final_prob,
         candidates=(first, second, *rest),
     )  # fmt: skip
     return made.step(index, token.data, **(common | fields))  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from scripted import HEADS, LAYERS, PROMPT, started, step
 
 from tui_entropy.export.recorded_run import Recording, open_recording
+from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Ended, Event, KnobsChanged, PromptScores, Ready
 from tui_entropy.records.model import ModelCard
-from tui_entropy.records.step import SCORES
 from tui_entropy.trace.writer import Recorder
 
 CARD = ModelCard(

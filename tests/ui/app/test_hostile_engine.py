@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from inspectors import settled
 from msgspec.structs import replace
+from numbers_of_steps import with_numbers
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import Load, Write
@@ -66,9 +67,9 @@ def test_a_grid_that_is_none_is_no_message():
 
 
 FLOATS = {
-    "scalar": lambda step, odd: replace(step, entropy=odd),
+    "scalar": lambda step, odd: with_numbers(step, entropy=odd),
     "time": lambda step, odd: replace(step, at=odd),
-    "unknown": lambda step, odd: replace(step, logit_margin=odd),
+    "unknown": lambda step, odd: with_numbers(step, logit_margin=odd),
     "candidate": lambda step, odd: replace(step, candidates=(replace(step.candidates[0], logprob=odd),) * 20),
     "share": lambda step, odd: replace(step, candidates=(replace(step.candidates[0], final_prob=odd),) * 20),
     "stage": lambda step, odd: replace(step, stages=(replace(step.stages[0], entropy=odd),) * 3),

@@ -69,7 +69,7 @@ def test_nothing_that_a_model_or_a_person_wrote_is_a_command(view):
 
 def test_the_mean_of_a_series_is_of_what_is_written():
     """Also where a stretch of the text is complete but for the step that is held up."""
-    from tui_entropy.metrics.standard import BY_NAME
+    from tui_entropy.metrics.registry import BY_NAME
     from tui_entropy.ui.pages.numbers import CHUNK, Numbers
 
     pane, log = Numbers(), stopped(CHUNK - 1)

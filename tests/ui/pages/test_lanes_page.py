@@ -14,7 +14,7 @@ from made_frames import PAINTS, SIZES, frame_of
 from msgspec.structs import replace
 from shown_logs import shown
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
 from tui_entropy.records.events import Refused, ShadowChanged, VectorsChanged
 from tui_entropy.records.model import ModelSpec

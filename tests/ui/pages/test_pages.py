@@ -10,7 +10,7 @@ from inspectors import begun, screen_text, settled, up, writing
 from made_frames import PAINTS, frame_of
 
 from tui_entropy.metrics.entropix import QUADRANTS, THRESHOLDS
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.commands import SetKnobs
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.model import Trust
@@ -111,7 +111,7 @@ async def test_a_page_that_opens_while_panes_are_being_drawn_is_drawn_too():
 def test_every_series_is_listed_with_its_distribution_and_unit():
     for bits in (True, False):
         shown = rows(Numbers(), made.log(20), 120, 40, bits=bits)
-        for series in SERIES:
+        for series in METRICS:
             (row,) = [row for row in shown if row[4:].startswith(series.name.ljust(29))]
             assert row[34:].startswith(series.distribution) and row[54:62].strip() == series.unit(bits)
 
@@ -142,7 +142,7 @@ def test_perplexity_of_the_prompt_is_the_exponential_of_its_mean_surprisal():
 
 
 def test_the_chosen_row_is_in_view_with_its_meaning_on_every_size():
-    for series in SERIES:
+    for series in METRICS:
         shown = rows(Numbers(), made.log(9), 80, 22, chosen=series)
         assert sum(row.startswith("▶") and series.name[:22] in row for row in shown) == 1
         assert " ".join(" ".join(shown).split()).endswith(" ".join(series.meaning.split()))
@@ -353,7 +353,7 @@ def test_a_view_that_cannot_be_had_says_why(view, group):
 
 def test_help_has_every_number_in_a_section_and_the_four_quadrants():
     text = help_text(frame_of(made.log(1))).plain
-    for series in SERIES:
+    for series in METRICS:
         assert f"  {series.name} {series.unit(True)}\n    {series.meaning}\n" in text
     for name in QUADRANTS:
         assert f"{name}: " in text

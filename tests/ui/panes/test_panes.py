@@ -9,7 +9,7 @@ from made_frames import frame_of
 from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import AttentionRows, Failed, Memory, Paused, Prefilled, Progress
 from tui_entropy.records.sampling import ORDERS, Knobs
 from tui_entropy.records.step import Candidate

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import PromptScores
 from tui_entropy.state.run_view import Mark
 from tui_entropy.state.session_view import SessionView

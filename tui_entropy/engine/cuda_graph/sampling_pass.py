@@ -119,5 +119,5 @@ def _chosen(asked: GraphInputs, on: tuple[str, ...], knobs: Knobs) -> tuple[Tens
     past = SamplingContext(no_tokens, no_tokens, 0, mu, uniform=uniform)
     chained = chain(on, replace(knobs, **held), asked.logits, past, narrows=False)
     token = draw_of_all(chained.scores, asked.noise)
-    numbers = numbers | choice_metrics(logp, numbers["ids"], chained, token)
+    numbers = numbers | choice_metrics(asked.logits, logp, numbers["ids"], chained, token)
     return pack(numbers), {name: tensor.numel() for name, tensor in numbers.items()}

@@ -70,7 +70,7 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
         decision = entropix_sampler.decide(now.knobs, seen, sequence.running_stats, may_ask)
     forced = sequence.forced[0] if sequence.forced else None
     drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced)
-    numbers = belief | choice_metrics(logp, belief["ids"], *drawn)
+    numbers = belief | choice_metrics(logits, logp, belief["ids"], *drawn)
     if sequence.shadow is not None:
         numbers |= sequence.shadow.compare(now, sequence, Choice(logp, belief["ids"], *drawn, decision))
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision

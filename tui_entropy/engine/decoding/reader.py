@@ -16,6 +16,7 @@ from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import PromptScores
 
@@ -77,4 +78,4 @@ def read(
         refuse(
             unembed(loaded.model, loaded.architecture, fresh[at : at + 1])[0], f"after prompt token {first + at + 1}"
         )
-    return logits[0], PromptScores(run, first + 1, Grid.of(table))
+    return logits[0], PromptScores(run, first + 1, Grid.of(table), SCORES)

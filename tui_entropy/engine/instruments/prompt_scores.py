@@ -12,16 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.instruments.tensor_metrics import (
-    log_probs,
-    margins,
-    rank,
-    surprisal,
-    surprisal_moments,
-    uniform_kl,
-)
+from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
 from tui_entropy.engine.instruments.unembed import unembed
-from tui_entropy.records.step import SCORES
+from tui_entropy.metrics.registry import METRICS
 
 SLICE_BYTES = 48 << 20
 """Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
@@ -78,16 +71,5 @@ def scores(model: PreTrainedModel, architecture: Architecture, residual: Tensor,
 
 def _scores(logits: Tensor, targets: Tensor) -> Tensor:
     """(n, vocab) float32 and (n,) -> (n, len(SCORES))."""
-    logp = log_probs(logits)
-    entropy, varentropy = surprisal_moments(logp)
-    logit_margin, prob_margin = margins(logp)
-    columns = {
-        "entropy": entropy,
-        "varentropy": varentropy,
-        "surprisal": surprisal(logp, targets),
-        "rank": rank(logp, targets).float(),
-        "logit_margin": logit_margin,
-        "prob_margin": prob_margin,
-        "uniform_kl": uniform_kl(entropy, logp.shape[-1]),
-    }
-    return torch.stack([columns[name] for name in SCORES], -1)
+    tensors = StepTensors(logits, token=targets)
+    return torch.stack([computed(metric, tensors).float() for metric in METRICS if metric.on_prompt], -1)

@@ -69,11 +69,6 @@ def margins(logp: Tensor) -> tuple[Tensor, Tensor]:
     return apart.masked_fill(apart == math.inf, math.nan), first.exp() - second.exp()
 
 
-def uniform_kl(entropy: Tensor, vocab: int) -> Tensor:
-    """KL(p || uniform) = ln vocab - H(p), at least 0. entropy: (...,) nats. Returns (...,) nats."""
-    return (math.log(vocab) - entropy).clamp(min=0)
-
-
 def kl(logp: Tensor, logq: Tensor) -> Tensor:
     """KL(p || q) = sum p (ln p - ln q), at least 0, +inf where q has no room for what p holds possible.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.step import SCORES
+from tui_entropy.metrics.registry import SCORES
 
 
 class NotFinite(UserError):

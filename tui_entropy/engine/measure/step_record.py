@@ -13,18 +13,12 @@ from torch import Tensor
 
 from tui_entropy.engine.instruments.head_measures import HeadStatistics
 from tui_entropy.engine.instruments.residual import block_stats
-from tui_entropy.engine.instruments.tensor_metrics import (
-    log_probs,
-    margins,
-    normalised_entropy,
-    rank,
-    surprisal,
-    surprisal_moments,
-    uniform_kl,
-)
+from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
+from tui_entropy.engine.instruments.tensor_metrics import log_probs, normalised_entropy, rank
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.sampling.distribution import ChainResult
 from tui_entropy.engine.tokenization.tokenizer import TextStream
+from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import BLOCKS, Candidate, Stage, Step, Watched
 
@@ -45,14 +39,9 @@ def model_metrics(
     assert logits.numel() < LARGEST_EXACT
     logp = log_probs(logits)
     best, ids = logp.topk(min(max(k, 2), logp.numel()))
-    mean, variance = surprisal_moments(logp)
-    logit_margin, prob_margin = margins(best)
+    tensors = StepTensors(logits, logp, best)
     return logp, {
-        "entropy": mean,
-        "varentropy": variance,
-        "logit_margin": logit_margin,
-        "prob_margin": prob_margin,
-        "uniform_kl": uniform_kl(mean, logp.numel()),
+        **{metric.field: computed(metric, tensors) for metric in COMPUTED if not metric.of_token},
         "ids": ids[:k],
         "logprobs": best[:k],
         "head_entropy": attention.entropy,
@@ -62,13 +51,16 @@ def model_metrics(
     }
 
 
-def choice_metrics(logp: Tensor, ids: Tensor, chained: ChainResult, token: Tensor) -> dict[str, Tensor]:
-    """What became of it. logp: (vocab,) of the model. ids: (n,) candidates. token: 0-d id that was drawn."""
+def choice_metrics(
+    logits: Tensor, logp: Tensor, ids: Tensor, chained: ChainResult, token: Tensor
+) -> dict[str, Tensor]:
+    """What became of it. logits: (vocab,) float32 of the model, logp: ln p of them. ids: (n,) candidates. token: 0-d
+    id that was drawn."""
     watched = torch.cat([token.reshape(1), ids])
+    tensors = StepTensors(logits, logp, token=token)
     return {
+        **{metric.field: computed(metric, tensors) for metric in COMPUTED if metric.of_token},
         "token_id": token,
-        "surprisal": surprisal(logp, token),
-        "rank": rank(logp, token),
         "cut": chained.removed_by(ids),
         "stages": chained.summary(),
         "stage_probs": chained.probs(watched),
@@ -130,13 +122,7 @@ def step_record(
         token_id=token_id,
         data=text.adds(token_id),
         text=text.peek(token_id),
-        entropy=entropy,
-        varentropy=float(numbers["varentropy"][0]),
-        surprisal=surprisal,
-        rank=int(numbers["rank"][0]),
-        logit_margin=_known(numbers["logit_margin"][0]),
-        prob_margin=_known(numbers["prob_margin"][0]),
-        uniform_kl=float(numbers["uniform_kl"][0]),
+        numbers=tuple(_known(numbers[metric.field][0]) for metric in COMPUTED),
         final_entropy=summary[-1][2] if stages else entropy,
         final_prob=float(final[0]),
         candidates=_candidates(numbers, final[1:].tolist(), stages, text),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.reliability.report import FAIL, IN_DTYPE, NOTED, PASS, Check, Report
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED, ModelCard, Trust
 from tui_entropy.records.sampling import ORDERS
 
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
 STAGES = (*ORDERS["hf"], "banned", "forced", "adaptive")
 """Of the sampling chain, with those that no knob of the order switches on."""
-NUMBERS = (*(f"series {series.name}" for series in SERIES), *(f"stage {stage}" for stage in STAGES))
+NUMBERS = (*(f"series {series.name}" for series in METRICS), *(f"stage {stage}" for stage in STAGES))
 """What has a mark of its own, as `Check.proves` names it."""
 UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 

@@ -16,14 +16,8 @@ from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments.attention import attention_probe
 from tui_entropy.engine.instruments.prompt_scores import scores
 from tui_entropy.engine.instruments.residual import block_stats, residual_probe
-from tui_entropy.engine.instruments.tensor_metrics import (
-    log_probs,
-    margins,
-    rank,
-    surprisal,
-    surprisal_moments,
-    uniform_kl,
-)
+from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
+from tui_entropy.engine.instruments.tensor_metrics import log_probs
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.forward import forward
@@ -32,6 +26,7 @@ from tui_entropy.engine.reliability.report import Cost
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
 from tui_entropy.engine.sampling.chain import apply, draw
 from tui_entropy.engine.sampling.distribution import SamplingContext
+from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.model import COLUMNS
 from tui_entropy.records.sampling import Knobs
@@ -111,11 +106,12 @@ class _Watch:
         past = SamplingContext(self.ids, self.ids[:0], len(self.ids))
 
         def metrics() -> None:
-            mean, _ = surprisal_moments(log_probs(logits))
-            surprisal(logp, token), rank(logp, token), uniform_kl(mean, logp.numel())
+            tensors = StepTensors(logits, token=token)
+            for metric in COMPUTED:
+                computed(metric, tensors)
 
         def candidates() -> None:
-            margins(logp.topk(min(knobs.n_candidates, logp.numel())).values)
+            logp.topk(min(knobs.n_candidates, logp.numel()))
 
         def chain() -> None:
             chained = apply(knobs, logits, past)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.ui.dialogs.ask_line import number
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.protocol.actions import Actions

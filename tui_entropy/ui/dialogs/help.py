@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED
 from tui_entropy.ui.drawing.glyphs import visible
 from tui_entropy.ui.keys.keymap import KEYS, key_names
@@ -48,7 +48,7 @@ def help_text(frame: Frame) -> Text:
     text.append("\nWhat the numbers mean\n", paint.title)
     for distribution, about in ABOUT.items():
         text.append(f"\n  {about}\n", paint.title)
-        for series in SERIES:
+        for series in METRICS:
             if series.distribution == distribution:
                 text.append(f"  {series.name} ", paint.number)
                 text.append(f"{paint.ours(series.unit(frame.bits))}\n", paint.dim)

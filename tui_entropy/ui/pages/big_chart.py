@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from textual.strip import Strip
 
-from tui_entropy.metrics.metric import Series
+from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
@@ -25,7 +25,7 @@ class BigChart(View):
         super().__init__(id=id)
         self._key: object = None
         self._strips: list[Strip] = []
-        self._points: dict[Series, Points] = {}
+        self._points: dict[Metric, Points] = {}
         self._text: object = None
         """What those points are of; a cursor that moves needs no others."""
 
@@ -48,7 +48,7 @@ class BigChart(View):
             self._strips = [heading, *(Strip(line.render(console, end="")).crop(0, width) for line in lines)]
         return self._strips[:height]
 
-    def _curves(self, frame: Frame, width: int, height: int) -> dict[Series, Points]:
+    def _curves(self, frame: Frame, width: int, height: int) -> dict[Metric, Points]:
         """The charted series and the tint, as many as there is room for."""
         text = id(frame.log.steps), len(frame.log.steps), width, frame.bits
         if text != self._text:
@@ -58,7 +58,7 @@ class BigChart(View):
         return {series: self._points[series] for series in shown}
 
 
-def picture(frame: Frame, curves: Mapping[Series, Points], width: int, height: int) -> Text:
+def picture(frame: Frame, curves: Mapping[Metric, Points], width: int, height: int) -> Text:
     """The curves over the steps of this run, one below the other."""
     import plotext
 
@@ -91,7 +91,7 @@ COLORS = ("cyan+", "green+", "magenta+")
 PLAIN_FRAME = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
 
 
-def points(frame: Frame, series: Series, most: int) -> Points:
+def points(frame: Frame, series: Metric, most: int) -> Points:
     """The numbers of the steps that have it, counted from 1, and its values in the unit shown. Of more than `most`
     steps the greatest of each of so many stretches, so that a peak shows however long the text is."""
     values = [(series.shown(raw, frame.bits), n) for n, raw in enumerate(frame.log.steps.values(series), 1)]

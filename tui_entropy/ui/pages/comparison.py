@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.step import Step
 from tui_entropy.ui.drawing.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, figure

@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from tui_entropy.metrics.metric import LN2
 from tui_entropy.metrics.readers import mean
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.step import ATTENTION, BLOCKS, Step
 from tui_entropy.ui.drawing.paint import Part, figure
@@ -155,7 +155,7 @@ def _foot(frame: Frame, step: Step, width: int) -> list[Strip]:
     """The heads of the last layer as Entropix sums them up."""
     paint = frame.paint
     groups: list[str | list[Part]] = []
-    for series in SERIES:
+    for series in METRICS:
         if series.name.startswith("entropix"):
             name, unit = series.name.removeprefix("entropix "), paint.ours(series.unit(frame.bits))
             value = figure(series.value(step, frame.bits))

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from textual.strip import Strip
 
-from tui_entropy.metrics.metric import Series
-from tui_entropy.metrics.standard import SERIES
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import METRICS
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
@@ -32,7 +32,7 @@ class Running:
     def __init__(self) -> None:
         self._kept: list[Moments] = [(0, 0.0, 0.0)]
 
-    def over(self, steps: StepStore, series: Series, n: int) -> tuple[float, float]:
+    def over(self, steps: StepStore, series: Metric, n: int) -> tuple[float, float]:
         """Mean and deviation of the first n steps; NaN where all are unknown."""
         while len(self._kept) <= n // CHUNK:
             first = (len(self._kept) - 1) * CHUNK
@@ -59,7 +59,7 @@ def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
 class NumbersState:
     """What the page of numbers keeps."""
 
-    chosen: Series = SERIES[0]
+    chosen: Metric = METRICS[0]
     """The row that its keys act on."""
 
 
@@ -77,7 +77,7 @@ class Numbers(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
-            self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in SERIES}
+            self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in METRICS}
         where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
@@ -87,17 +87,17 @@ class Numbers(View):
         title += f"{'mean':>{cell}}{'std':>{cell}}"
         title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
-        first = min(max(SERIES.index(frame.of(NumbersState).chosen) - room // 2, 0), max(len(SERIES) - room, 0))
-        rows = [self._row(frame, series, name, cell, wide) for series in SERIES[first : first + room]]
+        first = min(max(METRICS.index(frame.of(NumbersState).chosen) - room // 2, 0), max(len(METRICS) - room, 0))
+        rows = [self._row(frame, series, name, cell, wide) for series in METRICS[first : first + room]]
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        at = min(max(SERIES.index(frame.of(NumbersState).chosen) + by, 0), len(SERIES) - 1)
-        return frame.put(NumbersState, chosen=SERIES[at])
+        at = min(max(METRICS.index(frame.of(NumbersState).chosen) + by, 0), len(METRICS) - 1)
+        return frame.put(NumbersState, chosen=METRICS[at])
 
-    def _row(self, frame: Frame, series: Series, name: int, cell: int, wide: int) -> Strip:
+    def _row(self, frame: Frame, series: Metric, name: int, cell: int, wide: int) -> Strip:
         paint = frame.paint
         written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
         here = series == frame.of(NumbersState).chosen
@@ -125,7 +125,7 @@ class Numbers(View):
         )
 
 
-def _course(frame: Frame, series: Series, wide: int) -> str:
+def _course(frame: Frame, series: Metric, wide: int) -> str:
     """The newest values up to the cursor, drawn from the least to the most of them."""
     if wide < 3 or frame.cursor is None:
         return ""

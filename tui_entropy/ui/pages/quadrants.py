@@ -12,7 +12,7 @@ from textual.strip import Strip
 
 from tui_entropy.metrics.entropix import Thresholds
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import probability_of
 from tui_entropy.records.step import Candidate, Shadow, Step
 from tui_entropy.state.run_view import SHORT_NAMES

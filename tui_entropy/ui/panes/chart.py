@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual import events
 from textual.strip import Strip
 
-from tui_entropy.metrics.metric import Series
+from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.drawing.bands import Band, bands, forks
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
@@ -54,7 +54,7 @@ class Chart(View, can_focus=True):
         if LABEL <= event.x < LABEL + columns and 0 <= index <= self.frame.last:
             self.post_message(self.CursorAsked(index))
 
-    def _spark(self, frame: Frame, series: Series, first: int, columns: int, high: int) -> list[Strip]:
+    def _spark(self, frame: Frame, series: Metric, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
         levels = [series.level(raw) for raw in frame.log.steps.values(series, first, first + columns)]
         at = -1 if frame.cursor is None else frame.cursor - first
@@ -148,7 +148,7 @@ def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
     return [*frame.where, f"one column per token, {first + 1} to {last} shown"]
 
 
-def _shown(frame: Frame, height: int) -> list[Series]:
+def _shown(frame: Frame, height: int) -> list[Metric]:
     """Those that a person chose, and the tint where it is another, as far as there are rows for them."""
     return list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height - (2 if height > 3 else 1), 1)]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from tui_entropy.metrics.metric import Series
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.model import Trust
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
@@ -29,8 +29,8 @@ class Frame:
     """The step that every pane shows; None before the first."""
     following: bool = True
     """The cursor stays on the newest step."""
-    tint: Series = SERIES[0]
-    chart_series: tuple[Series, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
+    tint: Metric = METRICS[0]
+    chart_series: tuple[Metric, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
     """What the chart shows beside the tint."""
     token: int = 0
     """What is chosen at the step under the cursor: 0 is the written token, n the n-th candidate."""
@@ -165,7 +165,7 @@ class Frame:
         """How far a group of numbers (TRUSTED) can be believed; None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None
 
-    def trust_of(self, series: Series) -> Trust | None:
+    def trust_of(self, series: Metric) -> Trust | None:
         """The reliability of one series, where something else is known of it than of its group."""
         return self.trust(f"series {series.name}") or self.trust(GROUPS.get(series.distribution, ""))
 

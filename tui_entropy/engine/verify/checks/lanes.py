@@ -24,7 +24,7 @@ from tui_entropy.engine.verify.evidence.told import CLOCK, TIMES
 from tui_entropy.engine.verify.evidence.written import OFF, clock
 from tui_entropy.engine.verify.second import belief, chain, noise
 from tui_entropy.engine.verify.second.belief import Floats
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.commands import SampleContinuations, Write
 from tui_entropy.records.events import Event, SampledContinuations, Started
 from tui_entropy.records.sampling import Knobs

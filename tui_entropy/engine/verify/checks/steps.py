@@ -20,7 +20,8 @@ from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
 from tui_entropy.engine.verify.evidence.told import tell_fields
 from tui_entropy.engine.verify.evidence.written import Seen, Text, watched
 from tui_entropy.engine.verify.second import belief, heads, history
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.metric import Metric
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 
 Found = tuple[float | None, float]
 """A number by the second way, and how large the numbers are that rounding acts on in it."""
@@ -46,12 +47,6 @@ class Way:
 
 def vocab(seen: Seen) -> float:
     return math.log(len(seen.logits))
-
-
-def rank(seen: Seen) -> Found:
-    """Where float32 cannot tell two tokens apart, the rank that is nearer to what was told."""
-    best, worst = belief.ranks(seen.logits, seen.step.token_id, 1e-6 * float(np.abs(seen.logits).max()))
-    return float(min(max(seen.step.rank, best), worst)), 0.0
 
 
 def last_rows(seen: Seen) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -126,24 +121,11 @@ def perplexity(mean: Callable[[list[float]], float]) -> Callable[[Seen], Found]:
     return value
 
 
-LOGITS = partial(Way, "logits", SAME_LOGITS)
 HEADS = partial(Way, "heads", PLAIN, exactly=False)
 RESIDUAL = partial(Way, "residual", PLAIN, exactly=False)
 BEFORE = partial(Way, compared=EARLIER)
 
 WAYS: dict[str, Way] = {
-    "entropy": LOGITS(lambda seen: (belief.entropy(seen.logp), vocab(seen)), "nats", 1),
-    "varentropy": LOGITS(lambda seen: (belief.varentropy(seen.logp), vocab(seen) ** 2), "nats²", 2),
-    "surprisal": LOGITS(
-        lambda seen: (-float(seen.logp[seen.step.token_id]), float(-seen.logp[seen.step.token_id]) + vocab(seen)),
-        "nats", 1,
-    ),
-    "rank": LOGITS(rank, "places"),
-    "logit margin": LOGITS(lambda seen: (belief.logit_margin(seen.logits), np.abs(seen.logits).max()), "logits"),
-    "prob margin": LOGITS(lambda seen: (belief.prob_margin(seen.logp), 1.0), "share"),
-    "uniform kl": LOGITS(
-        lambda seen: (float(np.exp(seen.logp) @ (seen.logp + vocab(seen))), vocab(seen)), "nats", 1
-    ),
     "perplexity": BEFORE("logits", value=perplexity(history.perplexity)),
     "window perplexity": BEFORE("logits", value=perplexity(history.window_perplexity)),
     "final entropy": Way(
@@ -196,7 +178,39 @@ WAYS: dict[str, Way] = {
         "heads", unit="sd", value=z(shares_before, lambda seen: BY_NAME["head entropy"].read(seen.step))
     ),
 }  # fmt: skip
-"""Every series but those of lanes and of time, which have checks of their own."""
+"""Every metric but those that bring a check of their own, those of lanes, and those of time."""
+UNITS = {"information": ("nats", 1), "information²": ("nats²", 2), "logits": ("logits", 0), "share": ("share", 0)}
+"""By kind: the unit of a row, and the power of ln 2 that parts nats from bits."""
+FLOAT32 = 1e-6
+"""Of the largest logit: how far two may be apart that float32 cannot tell apart."""
+
+
+def own_check(metric: Metric) -> Way:
+    """The way of a metric that brings its check."""
+    assert metric.check is not None
+    check = metric.check
+
+    def value(seen: Seen) -> Found:
+        at = belief.Belief(seen.logits, seen.step.token_id, FLOAT32 * float(np.abs(seen.logits).max()))
+        least, most, size = check(at)
+        told = metric.read(seen.step)
+        if told is None or least is None or most is None:
+            return least, size
+        return min(max(told, least), most), size
+
+    unit, power = UNITS.get(metric.kind, ("places" if metric.kind == "count" else metric.kind, 0))
+    return Way("logits", SAME_LOGITS, value, unit, power)
+
+
+def ways() -> dict[str, Way]:
+    """Name of a metric -> how it is had a second time, in the order of the metrics."""
+    return {
+        metric.name: own_check(metric) if metric.check else WAYS[metric.name]
+        for metric in METRICS
+        if metric.check or metric.name in WAYS
+    }
+
+
 OF_ATTENTION = {"heads"}
 
 
@@ -212,9 +226,9 @@ def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 
 def compare_series(text: Text, dtype: torch.dtype, tally: Tally) -> None:
-    """Every series of `WAYS` in nats and in bits."""
+    """Every metric that has a second way, in nats and in bits."""
     assert text.plainly is not None
-    for name, way in WAYS.items():
+    for name, way in ways().items():
         series = BY_NAME[name]
         field = f"step.{name.replace(' ', '_')}"
         tally.row(name, way.group, way.compared, way.unit or "number", [f"series {name}", field])

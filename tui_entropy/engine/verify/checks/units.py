@@ -9,8 +9,8 @@ from torch import Tensor
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.verify.checks.lanes import OF_LANES
-from tui_entropy.engine.verify.checks.steps import WAYS
-from tui_entropy.metrics.standard import BY_NAME, SERIES
+from tui_entropy.engine.verify.checks.steps import ways
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 
 UNIT_NAMES = {
     "nats": ("nats", "bits", "_nats"),
@@ -28,10 +28,10 @@ OF_TIME = "forward pass", "sampling"
 
 def units(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A number in the wrong unit is a wrong number."""
-    known = {name: way.unit for name, way in WAYS.items()}
+    known = {name: way.unit for name, way in ways().items()}
     known |= {name: "nats" if power else "tokens" for name, power in OF_LANES.items()} | dict.fromkeys(OF_TIME, "s")
     wrong = 0
-    for series in SERIES:
+    for series in METRICS:
         in_nats, in_bits, ending = UNIT_NAMES.get(known.get(series.name, "none is known"), NONE)
         called = series.unit(bits=False), series.unit(bits=True), _ending(series.column)
         wrong += series.name not in known or called != (in_nats, in_bits, ending)

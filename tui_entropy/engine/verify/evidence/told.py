@@ -13,7 +13,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.evidence.written import Seen, Text
 from tui_entropy.engine.verify.second import belief, chain, entropix, heads, history, noise
-from tui_entropy.metrics.standard import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, Decision, Step, Watched
 

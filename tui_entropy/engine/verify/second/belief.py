@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,34 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
     with np.errstate(divide="ignore"):
         logp: Floats = row - row.max() - np.log(np.exp(row - row.max()).sum())
     return logp
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a check of a metric looks at (metrics/metric.py)."""
+
+    logits: Floats
+    """(vocab,)."""
+    token: int
+    """The one that came next."""
+    close: float
+    """How far logits may be apart that float32, or another pass, cannot tell apart."""
+
+    @cached_property
+    def size(self) -> float:
+        return float(np.abs(self.logits).max())
+
+    @cached_property
+    def surprisals(self) -> Floats:
+        return -log_softmax(self.logits)
+
+    @cached_property
+    def nats(self) -> Floats:
+        return self.surprisals[self.surprisals < np.inf]
+
+    @cached_property
+    def p(self) -> Floats:
+        return np.exp(-self.nats)
 
 
 def surprisals(logp: Floats) -> tuple[Floats, Floats]:
