@@ -41,7 +41,7 @@ def loaded_model(settings: Settings) -> Loaded:
 
 def prompt_ids(loaded: Loaded, length: int) -> list[int]:
     """English of that many tokens."""
-    ids = loaded.codec.encode(" ".join(series.meaning for series in METRICS), None, chat=False)
+    ids = loaded.codec.encode(" ".join(metric.meaning for metric in METRICS), None, chat=False)
     return (ids * (length // len(ids) + 1))[:length]
 
 

@@ -91,12 +91,12 @@ def test_the_canonical_form_shows_every_unit(typed, canonical):
     assert parse(typed).canonical() == canonical == parse(canonical).canonical()
 
 
-@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
-def test_every_series_has_a_name_and_is_compared_in_the_unit_that_is_shown(series):
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_series_has_a_name_and_is_compared_in_the_unit_that_is_shown(metric):
     at = replace(step(20), shadow=SHADOW)
-    name, value = series.name.replace(" ", "_"), series.value(at, bits=True)
+    name, value = metric.name.replace(" ", "_"), metric.value(at, bits=True)
     assert value is not None
-    if series.name in ("flip", "by lane"):
+    if metric.name in ("flip", "by lane"):
         assert holds(name if value else f"not {name}", at)
         return
     assert holds(f"{name} > {value - 0.001!r} and {name} < {value + 0.001!r}", at)

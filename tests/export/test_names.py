@@ -74,13 +74,13 @@ def test_no_number_is_there_under_another_name(written, writing):
         assert stem is None or name in (plain[stem], *tables), f"{name} is {plain[stem]} elsewhere"
 
 
-@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
-def test_its_name_ends_in_its_unit_which_the_header_and_the_documentation_say(series):
-    unit = series.unit(bits=False)
-    assert series.column.endswith(ENDS[unit])
-    assert jsonl.UNITS[series.column] == unit or not unit
-    assert f"`{series.column}`" in DOCUMENTED
-    assert series.column in schema.STEP
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_its_name_ends_in_its_unit_which_the_header_and_the_documentation_say(metric):
+    unit = metric.unit(bits=False)
+    assert metric.column.endswith(ENDS[unit])
+    assert jsonl.UNITS[metric.column] == unit or not unit
+    assert f"`{metric.column}`" in DOCUMENTED
+    assert metric.column in schema.STEP
 
 
 @pytest.mark.parametrize("writing", ["jsonl", "npz"])
@@ -98,7 +98,7 @@ def test_a_unit_is_told_of_every_number_of_a_line(written):
     assert set(written["jsonl"][0]) - ids - parts <= jsonl.UNITS.keys()
 
 
-@pytest.mark.parametrize("series", [one for one in METRICS if one.kind == "logits"], ids=lambda series: series.name)
-def test_a_breakpoint_may_name_it_as_files_do(series):
-    name = series.name.replace(" ", "_")
-    assert parse(f"{series.column} > 2").canonical() == parse(f"{name} > 2").canonical()
+@pytest.mark.parametrize("metric", [one for one in METRICS if one.kind == "logits"], ids=lambda metric: metric.name)
+def test_a_breakpoint_may_name_it_as_files_do(metric):
+    name = metric.name.replace(" ", "_")
+    assert parse(f"{metric.column} > 2").canonical() == parse(f"{name} > 2").canonical()

@@ -20,14 +20,14 @@ def test_bits_and_nats_are_the_same_information():
     assert BY_NAME["varentropy"].unit(bits=True) == "bits²"
 
 
-@pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
-def test_every_series_reads_a_step_and_says_what_it_means(series):
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_series_reads_a_step_and_says_what_it_means(metric):
     mind = Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"a", 8, b"b")
     late = replace(step(20), shadow=mind)  # past the warm-up
-    value, level = series.value(late, bits=True), series.level(series.read(late))
+    value, level = metric.value(late, bits=True), metric.level(metric.read(late))
     assert value is not None and math.isfinite(value)
     assert level is not None and 0 <= level <= 1
-    assert series.meaning.count(".") >= 2
+    assert metric.meaning.count(".") >= 2
 
 
 def test_head_entropy_is_normalised_by_what_each_layer_can_see_and_skips_layers_without_attention():
@@ -39,7 +39,7 @@ def test_head_entropy_is_normalised_by_what_each_layer_can_see_and_skips_layers_
 
 
 def test_what_the_prompt_has_too_is_named_as_the_engine_names_it():
-    assert [series.prompt for series in METRICS if series.prompt] == list(SCORES)
+    assert [metric.prompt for metric in METRICS if metric.prompt] == list(SCORES)
 
 
 def test_entropix_sums_up_the_last_layer_that_has_attention():

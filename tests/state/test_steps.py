@@ -29,8 +29,8 @@ def test_every_step_comes_back_as_it_went_in_however_long_ago():
 
 def test_what_is_read_along_the_text_is_what_the_steps_say():
     steps = filled(10)
-    for series in METRICS:
-        assert list(steps.values(series, 2, 6)) == [series.read(step(i)) for i in range(2, 6)]
+    for metric in METRICS:
+        assert list(steps.values(metric, 2, 6)) == [metric.read(step(i)) for i in range(2, 6)]
     assert steps.texts == [" Paris"] * 10 and list(steps.at) == [step(i).at for i in range(10)]
 
 

@@ -78,7 +78,7 @@ def alike(one: StepStore, other: StepStore) -> bool:
     """In everything that is read along the text."""
     return (
         (one.texts, one.at, one.strays) == (other.texts, other.at, other.strays)
-        and all(list(one.values(series)) == list(other.values(series)) for series in METRICS)
+        and all(list(one.values(metric)) == list(other.values(metric)) for metric in METRICS)
         and all(one.norms(block) == other.norms(block) for block in (1, 2, 3))
     )
 
@@ -97,7 +97,7 @@ def whole(log: SessionView) -> dict[int, dict[str, object]]:
     for run, one in log.runs.items():
         scores = {name: [None if math.isnan(v) else v for v in column] for name, column in one.prompt_scores.items()}
         steps = one.steps
-        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(series)) for series in METRICS)
+        columns = steps.texts, steps.ids, steps.at, steps.strays, *(list(steps.values(metric)) for metric in METRICS)
         fields = {name: getattr(one, name) for name in RunView.__slots__}
         contents[run] = fields | {"steps": list(steps), "prompt_scores": scores, "columns": columns}
         contents[run]["norms"] = [steps.norms(block) for block in (1, 2, 3)]
@@ -410,7 +410,7 @@ def look_at_everything(trace: Trace) -> int:
                 made.blocks.rows()
             )
         n += len(log.steps)
-        assert all(len(list(log.steps.values(series))) == len(log.steps) for series in METRICS)
+        assert all(len(list(log.steps.values(metric))) == len(log.steps) for metric in METRICS)
         log.steps.norms(1)
         trace.lineage(run)
     return n

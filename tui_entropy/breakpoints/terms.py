@@ -138,11 +138,11 @@ def place(step: Step) -> str:
     return step.decision.quadrant if step.decision else quadrant(THRESHOLDS["S1"], step.entropy, step.varentropy)
 
 
-def of_series(series: Metric) -> Name:
+def of_series(metric: Metric) -> Name:
     """What is 0 or 1 along the text is true or false here."""
-    if series.name in ("flip", "by lane"):
-        return Name("truth", lambda step: None if (value := series.read(step)) is None else value > 0)
-    return Name(series.kind if series.kind in SHOWN_IN else "number", series.read)
+    if metric.name in ("flip", "by lane"):
+        return Name("truth", lambda step: None if (value := metric.read(step)) is None else value > 0)
+    return Name(metric.kind if metric.kind in SHOWN_IN else "number", metric.read)
 
 
 class Name(NamedTuple):

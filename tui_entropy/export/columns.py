@@ -14,7 +14,7 @@ FIRST: dict[str, type] = {"part": str, "step": int, "position": int, "token_id":
 LAST: dict[str, type] = {
     "final_prob": float, "mirostat_mu_bits": float, "state": str, "at_seconds": float, "changed": str, "run": int,
 }  # fmt: skip
-COLUMNS = FIRST | {series.column: int if series.kind == "count" else float for series in METRICS} | LAST
+COLUMNS = FIRST | {metric.column: int if metric.kind == "count" else float for metric in METRICS} | LAST
 """part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act from
 this token on; run is the one that wrote it, of a branch up to where it begins one that it goes on from. Everything is
 None where it is unknown, or where a token of the prompt does not have it."""

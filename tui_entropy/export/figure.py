@@ -66,16 +66,16 @@ def figure(recording: Recording) -> Figure:
     return drawn
 
 
-def _along(axes: Axes, recording: Recording, series: Metric) -> None:
+def _along(axes: Axes, recording: Recording, metric: Metric) -> None:
     """A bar for each written token; none where it is unknown."""
     bits = recording.bits
-    values = (series.shown(value, bits) for value in recording.log.steps.values(series))
+    values = (metric.shown(value, bits) for value in recording.log.steps.values(metric))
     shown = [math.nan if value is None else value for value in values]
     many = len(shown) > 5000  # a picture within the SVG is smaller than so many edges
     axes.fill_between(range(1, len(shown) + 1), shown, step="mid", color=INK, linewidth=0, rasterized=many)
     axes.set_ylim(bottom=0)
     axes.set_xlim(0.5, max(len(shown), 1) + 0.5)
-    axes.set_ylabel(f"{series.name} ({series.unit(bits)})")
+    axes.set_ylabel(f"{metric.name} ({metric.unit(bits)})")
 
 
 def _marks(axes: Axes, recording: Recording, named: bool) -> None:

@@ -59,7 +59,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         ],
         "steps": steps,
         "names": list(names),
-        "series": [_series(series, recording) for series in METRICS],
+        "series": [_series(metric, recording) for metric in METRICS],
         "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
     }
 
@@ -97,17 +97,17 @@ def _letter(share: float | None) -> str:
     return "_" if share is None else LEVELS[round(share * (len(LEVELS) - 1))]
 
 
-def _series(series: Metric, recording: Recording) -> dict[str, Any]:
+def _series(metric: Metric, recording: Recording) -> dict[str, Any]:
     log = recording.log
-    scores = log.prompt_scores.get(series.prompt, [None] * len(recording.started.pieces))
+    scores = log.prompt_scores.get(metric.prompt, [None] * len(recording.started.pieces))
     return {
-        "name": series.name,
-        "of": series.distribution,
-        "units": [series.unit(bits=False), series.unit(bits=True)],
-        "bit": series.ceiling / series.top(bits=True),
-        "ceiling": series.ceiling,
-        "meaning": series.meaning,
-        "values": [_short(value) for values in (scores, log.steps.values(series)) for value in values],
+        "name": metric.name,
+        "of": metric.distribution,
+        "units": [metric.unit(bits=False), metric.unit(bits=True)],
+        "bit": metric.ceiling / metric.top(bits=True),
+        "ceiling": metric.ceiling,
+        "meaning": metric.meaning,
+        "values": [_short(value) for values in (scores, log.steps.values(metric)) for value in values],
     }
 
 

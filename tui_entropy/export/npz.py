@@ -39,7 +39,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 def _prompt(recording: Recording) -> Arrays:
     scores = recording.log.prompt_scores
-    named = {series.column: list(scores[series.prompt]) for series in METRICS if series.prompt in scores}
+    named = {metric.column: list(scores[metric.prompt]) for metric in METRICS if metric.prompt in scores}
     return _arrays({**_columns(map(_token, recording.started.pieces)), **named}, "prompt_")
 
 

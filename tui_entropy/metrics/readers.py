@@ -10,11 +10,11 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import ATTENTION, BLOCKS, Shadow, Step, log_visible
 
 
-def told(series: Metric, value: float | None) -> float | int | None:
+def told(metric: Metric, value: float | None) -> float | int | None:
     """What `read` gave, as files have it: a count is whole, and None is unknown."""
     if value is None or math.isnan(value):
         return None
-    if series.kind != "count":
+    if metric.kind != "count":
         return value
     return int(value) if abs(value) < LARGEST else None
 

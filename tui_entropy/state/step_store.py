@@ -23,7 +23,7 @@ _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Step)
 
 
 class StepStore(Sequence[Step]):
-    """Grows at its end. What is read along the text (words, series, time) is kept as columns beside the records."""
+    """Grows at its end. What is read along the text (words, metric, time) is kept as columns beside the records."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -38,7 +38,7 @@ class StepStore(Sequence[Step]):
         """n_layers per step."""
         self._packed: list[bytes] = []
         self._open: OrderedDict[int, Step] = OrderedDict()
-        self._columns = {series.name: array("d") for series in METRICS}
+        self._columns = {metric.name: array("d") for metric in METRICS}
 
     def append(self, step: Step) -> None:
         self._keep_open(len(self), step)
@@ -48,9 +48,9 @@ class StepStore(Sequence[Step]):
         self.at.append(step.at)
         self.strays.append(step.strays)
         self._norms.extend(step.blocks.column(NORM))
-        for series in METRICS:
-            value = series.read(step)
-            self._columns[series.name].append(math.nan if value is None else value)
+        for metric in METRICS:
+            value = metric.read(step)
+            self._columns[metric.name].append(math.nan if value is None else value)
 
     def first(self, n: int) -> StepStore:
         """The first n of them, to be gone on with otherwise. What was recorded of a step is shared."""
@@ -61,9 +61,9 @@ class StepStore(Sequence[Step]):
         part._columns = {name: column[:n] for name, column in self._columns.items()}
         return part
 
-    def values(self, series: Metric, first: int = 0, last: int | None = None) -> Iterator[float | None]:
-        """The series as `series.read` gives it (nats where it is information), for steps first ... last - 1."""
-        return (None if math.isnan(value) else value for value in self._column(series.name, first, last))
+    def values(self, metric: Metric, first: int = 0, last: int | None = None) -> Iterator[float | None]:
+        """The series as `metric.read` gives it (nats where it is information), for steps first ... last - 1."""
+        return (None if math.isnan(value) else value for value in self._column(metric.name, first, last))
 
     def _column(self, name: str, first: int, last: int | None) -> array[float]:
         return self._columns[name][first:last]

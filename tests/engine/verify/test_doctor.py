@@ -66,7 +66,7 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     stages = []
     found = doctor.doctor(family, lambda progress: stages.append(progress.stage))
     assert {check.name for check in found.checks} >= CHECKS | {
-        series.name for series in METRICS if series.distribution
+        metric.name for metric in METRICS if metric.distribution
     }
     left_out = {check.name: check.skipped for check in found.checks if check.verdict != report.PASS}
     assert left_out.pop("attentions of transformers", "one attention").endswith(

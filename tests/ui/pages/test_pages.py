@@ -111,17 +111,17 @@ async def test_a_page_that_opens_while_panes_are_being_drawn_is_drawn_too():
 def test_every_series_is_listed_with_its_distribution_and_unit():
     for bits in (True, False):
         shown = rows(Numbers(), made.log(20), 120, 40, bits=bits)
-        for series in METRICS:
-            (row,) = [row for row in shown if row[4:].startswith(series.name.ljust(29))]
-            assert row[34:].startswith(series.distribution) and row[54:62].strip() == series.unit(bits)
+        for metric in METRICS:
+            (row,) = [row for row in shown if row[4:].startswith(metric.name.ljust(29))]
+            assert row[34:].startswith(metric.distribution) and row[54:62].strip() == metric.unit(bits)
 
 
 def test_mean_and_deviation_are_those_of_the_steps_up_to_the_cursor():
-    log, series = made.log(60), BY_NAME["varentropy"]
+    log, metric = made.log(60), BY_NAME["varentropy"]
     view = Numbers()
     view.draw(frame_of(log), 120, 40)
     for cursor in (59, 7, 0):
-        values = [series.value(log.steps[at], True) for at in range(cursor + 1)]
+        values = [metric.value(log.steps[at], True) for at in range(cursor + 1)]
         (row,) = [row for row in rows(view, log, 120, 40, cursor=cursor) if row[4:].startswith("varentropy")]
         now, _, mean, deviation = row[45:80].split()
         assert (now, mean, deviation) == tuple(f"{x:.2f}" for x in (values[-1], fmean(values), pstdev(values)))
@@ -142,10 +142,10 @@ def test_perplexity_of_the_prompt_is_the_exponential_of_its_mean_surprisal():
 
 
 def test_the_chosen_row_is_in_view_with_its_meaning_on_every_size():
-    for series in METRICS:
-        shown = rows(Numbers(), made.log(9), 80, 22, chosen=series)
-        assert sum(row.startswith("▶") and series.name[:22] in row for row in shown) == 1
-        assert " ".join(" ".join(shown).split()).endswith(" ".join(series.meaning.split()))
+    for metric in METRICS:
+        shown = rows(Numbers(), made.log(9), 80, 22, chosen=metric)
+        assert sum(row.startswith("▶") and metric.name[:22] in row for row in shown) == 1
+        assert " ".join(" ".join(shown).split()).endswith(" ".join(metric.meaning.split()))
 
 
 async def test_a_number_is_chosen_tints_the_text_and_goes_into_the_chart_and_out():
@@ -156,7 +156,7 @@ async def test_a_number_is_chosen_tints_the_text_and_goes_into_the_chart_and_out
         assert app.frame.tint.name == "surprisal" and app.frame.chart_series[-1].name == "surprisal"
         await pilot.press("up", "space", "escape")
         await settled(app, pilot)
-        assert [series.name for series in app.frame.chart_series] == ["entropy", "surprisal"]
+        assert [metric.name for metric in app.frame.chart_series] == ["entropy", "surprisal"]
         assert "tint: surprisal" in screen_text(app)
         await pilot.press("c")
         assert app.frame.tint.name == "rank"
@@ -353,7 +353,7 @@ def test_a_view_that_cannot_be_had_says_why(view, group):
 
 def test_help_has_every_number_in_a_section_and_the_four_quadrants():
     text = help_text(frame_of(made.log(1))).plain
-    for series in METRICS:
-        assert f"  {series.name} {series.unit(True)}\n    {series.meaning}\n" in text
+    for metric in METRICS:
+        assert f"  {metric.name} {metric.unit(True)}\n    {metric.meaning}\n" in text
     for name in QUADRANTS:
         assert f"{name}: " in text

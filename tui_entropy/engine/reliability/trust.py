@@ -12,7 +12,7 @@ from tui_entropy.records.sampling import ORDERS
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
 STAGES = (*ORDERS["hf"], "banned", "forced", "adaptive")
 """Of the sampling chain, with those that no knob of the order switches on."""
-NUMBERS = (*(f"series {series.name}" for series in METRICS), *(f"stage {stage}" for stage in STAGES))
+NUMBERS = (*(f"series {metric.name}" for metric in METRICS), *(f"stage {stage}" for stage in STAGES))
 """What has a mark of its own, as `Check.proves` names it."""
 UNPROVEN = "by construction; `tui-entropy doctor` proves it on this machine"
 

@@ -42,7 +42,7 @@ class PageActions(Actions[Host]):
 
     def action_chart_chosen(self) -> None:
         plotted, chosen = self.app.frame.chart_series, self.app.frame.of(NumbersState).chosen
-        without = tuple(series for series in plotted if series != chosen)
+        without = tuple(metric for metric in plotted if metric != chosen)
         self.app.show(chart_series=without if chosen in plotted else (*plotted, chosen))
 
     def action_stage(self, by: int) -> None:

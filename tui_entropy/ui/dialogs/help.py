@@ -48,11 +48,11 @@ def help_text(frame: Frame) -> Text:
     text.append("\nWhat the numbers mean\n", paint.title)
     for distribution, about in ABOUT.items():
         text.append(f"\n  {about}\n", paint.title)
-        for series in METRICS:
-            if series.distribution == distribution:
-                text.append(f"  {series.name} ", paint.number)
-                text.append(f"{paint.ours(series.unit(frame.bits))}\n", paint.dim)
-                text.append(f"    {paint.ours(series.meaning)}\n")
+        for metric in METRICS:
+            if metric.distribution == distribution:
+                text.append(f"  {metric.name} ", paint.number)
+                text.append(f"{paint.ours(metric.unit(frame.bits))}\n", paint.dim)
+                text.append(f"    {paint.ours(metric.meaning)}\n")
     for title, lines in (("The state of the model", STATE), ("The four quadrants", QUADRANTS)):
         text.append(f"\n{title}\n", paint.title).append("".join(f"  {line}\n" for line in lines))
     _trust(text, frame)

@@ -54,8 +54,8 @@ class BigChart(View):
         if text != self._text:
             self._text, self._points = text, {}
         shown = list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height // 6, 1)]
-        self._points |= {series: points(frame, series, 2 * width) for series in shown if series not in self._points}
-        return {series: self._points[series] for series in shown}
+        self._points |= {metric: points(frame, metric, 2 * width) for metric in shown if metric not in self._points}
+        return {metric: self._points[metric] for metric in shown}
 
 
 def picture(frame: Frame, curves: Mapping[Metric, Points], width: int, height: int) -> Text:
@@ -70,10 +70,10 @@ def picture(frame: Frame, curves: Mapping[Metric, Points], width: int, height: i
     plotext.limitsize(False, False)
     plotext.plotsize(width, height)
     plotext.subplots(len(curves), 1)
-    for row, (series, (positions, values)) in enumerate(curves.items(), 1):
+    for row, (metric, (positions, values)) in enumerate(curves.items(), 1):
         plot = plotext.subplot(row, 1)
         plot.theme("clear")
-        plot.title(paint.ours(f"{series.name} {series.unit(frame.bits)}".rstrip()))
+        plot.title(paint.ours(f"{metric.name} {metric.unit(frame.bits)}".rstrip()))
         for mark in frame.log.marks:
             plot.vline(mark.index + 1, "orange")
         if frame.cursor is not None and not frame.following:
@@ -91,10 +91,10 @@ COLORS = ("cyan+", "green+", "magenta+")
 PLAIN_FRAME = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
 
 
-def points(frame: Frame, series: Metric, most: int) -> Points:
+def points(frame: Frame, metric: Metric, most: int) -> Points:
     """The numbers of the steps that have it, counted from 1, and its values in the unit shown. Of more than `most`
     steps the greatest of each of so many stretches, so that a peak shows however long the text is."""
-    values = [(series.shown(raw, frame.bits), n) for n, raw in enumerate(frame.log.steps.values(series), 1)]
+    values = [(metric.shown(raw, frame.bits), n) for n, raw in enumerate(frame.log.steps.values(metric), 1)]
     known = [(value, index) for value, index in values if value is not None]
     stretch = -(-len(known) // most) or 1
     peaks = [max(known[first : first + stretch]) for first in range(0, len(known), stretch)]

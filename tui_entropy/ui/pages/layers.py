@@ -155,10 +155,10 @@ def _foot(frame: Frame, step: Step, width: int) -> list[Strip]:
     """The heads of the last layer as Entropix sums them up."""
     paint = frame.paint
     groups: list[str | list[Part]] = []
-    for series in METRICS:
-        if series.name.startswith("entropix"):
-            name, unit = series.name.removeprefix("entropix "), paint.ours(series.unit(frame.bits))
-            value = figure(series.value(step, frame.bits))
+    for metric in METRICS:
+        if metric.name.startswith("entropix"):
+            name, unit = metric.name.removeprefix("entropix "), paint.ours(metric.unit(frame.bits))
+            value = figure(metric.value(step, frame.bits))
             groups.append([(f"{name} ", paint.dim), (value, paint.number), (f" {unit}".rstrip(), paint.dim)])
     first, second = (groups, []) if width >= 150 else (groups[:2], groups[2:])
     name = "entropix, last layer" if width >= 100 else "entropix"

@@ -32,13 +32,13 @@ class Running:
     def __init__(self) -> None:
         self._kept: list[Moments] = [(0, 0.0, 0.0)]
 
-    def over(self, steps: StepStore, series: Metric, n: int) -> tuple[float, float]:
+    def over(self, steps: StepStore, metric: Metric, n: int) -> tuple[float, float]:
         """Mean and deviation of the first n steps; NaN where all are unknown."""
         while len(self._kept) <= n // CHUNK:
             first = (len(self._kept) - 1) * CHUNK
-            self._kept.append(_merged(self._kept[-1], steps.values(series, first, first + CHUNK)))
+            self._kept.append(_merged(self._kept[-1], steps.values(metric, first, first + CHUNK)))
         at = n // CHUNK
-        count, mean, squares = _merged(self._kept[at], steps.values(series, at * CHUNK, n))
+        count, mean, squares = _merged(self._kept[at], steps.values(metric, at * CHUNK, n))
         return (mean, math.sqrt(squares / count)) if count else (math.nan, math.nan)
 
 
@@ -77,7 +77,7 @@ class Numbers(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
-            self._steps, self._so_far = frame.log.steps, {series.name: Running() for series in METRICS}
+            self._steps, self._so_far = frame.log.steps, {metric.name: Running() for metric in METRICS}
         where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
@@ -88,7 +88,7 @@ class Numbers(View):
         title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
         first = min(max(METRICS.index(frame.of(NumbersState).chosen) - room // 2, 0), max(len(METRICS) - room, 0))
-        rows = [self._row(frame, series, name, cell, wide) for series in METRICS[first : first + room]]
+        rows = [self._row(frame, metric, name, cell, wide) for metric in METRICS[first : first + room]]
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
@@ -97,39 +97,39 @@ class Numbers(View):
         at = min(max(METRICS.index(frame.of(NumbersState).chosen) + by, 0), len(METRICS) - 1)
         return frame.put(NumbersState, chosen=METRICS[at])
 
-    def _row(self, frame: Frame, series: Metric, name: int, cell: int, wide: int) -> Strip:
+    def _row(self, frame: Frame, metric: Metric, name: int, cell: int, wide: int) -> Strip:
         paint = frame.paint
         written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
-        here = series == frame.of(NumbersState).chosen
-        value = None if frame.step is None else series.value(frame.step, frame.bits)
-        now = f"{value:.0f}" if series.kind == "count" and value is not None else figure(value)
-        mean, deviation = self._so_far[series.name].over(frame.log.steps, series, written)
-        uses = ("t" if series == frame.tint else " ") + ("c" if series in frame.chart_series else " ")
-        trust = frame.trust_of(series)
-        unit = paint.ours(series.unit(frame.bits))
+        here = metric == frame.of(NumbersState).chosen
+        value = None if frame.step is None else metric.value(frame.step, frame.bits)
+        now = f"{value:.0f}" if metric.kind == "count" and value is not None else figure(value)
+        mean, deviation = self._so_far[metric.name].over(frame.log.steps, metric, written)
+        uses = ("t" if metric == frame.tint else " ") + ("c" if metric in frame.chart_series else " ")
+        trust = frame.trust_of(metric)
+        unit = paint.ours(metric.unit(frame.bits))
         return paint.row(
             [
                 (paint.drawn if here else " ", paint.accent),
                 (f"{uses} ", paint.accent),
-                (fitted(series.name, name, paint.ascii), paint.selected if here else paint.base),
-                (f" {series.distribution:<10}", paint.dim),
+                (fitted(metric.name, name, paint.ascii), paint.selected if here else paint.base),
+                (f" {metric.distribution:<10}", paint.dim),
                 (paint.trusted[trust.level][0].strip() if trust else " ", paint.dim),
                 (now.rjust(cell), paint.number),
                 (f" {unit}".ljust(UNIT), paint.dim),
-                (figure(series.shown(mean, frame.bits)).rjust(cell), paint.base),
-                (figure(series.shown(deviation, frame.bits)).rjust(cell), paint.base),
+                (figure(metric.shown(mean, frame.bits)).rjust(cell), paint.base),
+                (figure(metric.shown(deviation, frame.bits)).rjust(cell), paint.base),
                 ("  ", paint.base),
-                (_course(frame, series, wide), paint.model),
+                (_course(frame, metric, wide), paint.model),
             ],
             4 + name + OF + 3 * cell + UNIT + 2 + wide,
         )
 
 
-def _course(frame: Frame, series: Metric, wide: int) -> str:
+def _course(frame: Frame, metric: Metric, wide: int) -> str:
     """The newest values up to the cursor, drawn from the least to the most of them."""
     if wide < 3 or frame.cursor is None:
         return ""
-    values = list(frame.log.steps.values(series, max(frame.cursor + 1 - wide, 0), frame.cursor + 1))
+    values = list(frame.log.steps.values(metric, max(frame.cursor + 1 - wide, 0), frame.cursor + 1))
     return frame.paint.course(values)
 
 
@@ -146,9 +146,9 @@ def _perplexities(frame: Frame, width: int) -> Strip:
 
 def _about(frame: Frame, width: int) -> Iterator[Strip]:
     """What the chosen number means, and how far it can be believed."""
-    paint, series = frame.paint, frame.of(NumbersState).chosen
-    for line in wrap([(f"{series.name}: ", paint.accent), (paint.ours(series.meaning), paint.base)], width):
+    paint, metric = frame.paint, frame.of(NumbersState).chosen
+    for line in wrap([(f"{metric.name}: ", paint.accent), (paint.ours(metric.meaning), paint.base)], width):
         yield paint.row(line, width)
-    trust = frame.trust_of(series)
+    trust = frame.trust_of(metric)
     if trust:
         yield from paint.hint(f"{trust.level}: {visible(trust.reason, paint.ascii, True)}", width)

@@ -173,9 +173,9 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
     paint = frame.paint
 
     def measured(name: str) -> list[Part]:
-        series = BY_NAME[name]
-        unit = paint.ours(series.unit(frame.bits))
-        number = figure(series.value(step, frame.bits))
+        metric = BY_NAME[name]
+        unit = paint.ours(metric.unit(frame.bits))
+        number = figure(metric.value(step, frame.bits))
         return [(f"{name} ", paint.dim), (number, paint.number), (f" {unit}".rstrip(), paint.dim)]
 
     yield measured("entropy")

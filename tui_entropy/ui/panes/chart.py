@@ -39,9 +39,9 @@ class Chart(View, can_focus=True):
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
             return [*rows, *paint.hint(hint, width)][:height]
         room = height - len(rows) - 1
-        for n, series in enumerate(shown):
+        for n, metric in enumerate(shown):
             high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)
-            rows += self._spark(frame, series, first, columns, max(high, 1))
+            rows += self._spark(frame, metric, first, columns, max(high, 1))
         rows.append(self._marks(frame, first, columns, [] if names else on))
         rows += [_band(frame, [band for band in on if band.name == name], first, columns) for name in names]
         return [row.crop(0, width) for row in rows[: height + len(names)]]
@@ -54,24 +54,24 @@ class Chart(View, can_focus=True):
         if LABEL <= event.x < LABEL + columns and 0 <= index <= self.frame.last:
             self.post_message(self.CursorAsked(index))
 
-    def _spark(self, frame: Frame, series: Metric, first: int, columns: int, high: int) -> list[Strip]:
+    def _spark(self, frame: Frame, metric: Metric, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
-        levels = [series.level(raw) for raw in frame.log.steps.values(series, first, first + columns)]
+        levels = [metric.level(raw) for raw in frame.log.steps.values(metric, first, first + columns)]
         at = -1 if frame.cursor is None else frame.cursor - first
         if frame.held_up and frame.step:
-            levels.append(series.level(series.read(frame.step)))
-        unit = paint.ours(series.unit(frame.bits))
-        value = None if frame.step is None else series.value(frame.step, frame.bits)
+            levels.append(metric.level(metric.read(frame.step)))
+        unit = paint.ours(metric.unit(frame.bits))
+        value = None if frame.step is None else metric.value(frame.step, frame.bits)
         strips = []
         for row in reversed(range(high)):
             line = "".join(paint.spark(level, row, high) for level in levels).ljust(columns)
             label: Part = (" " * LABEL, paint.base)
             right: Part = ("", paint.dim)
             if row == high - 1:
-                label = (fitted(series.name, LABEL - 1, paint.ascii) + " ", paint.title)
+                label = (fitted(metric.name, LABEL - 1, paint.ascii) + " ", paint.title)
                 right = (f" {figure(value)} {unit}", paint.number)
             elif row == 0 and high > 1:
-                right = (f" full {series.top(frame.bits):.3g} {unit}", paint.dim)
+                right = (f" full {metric.top(frame.bits):.3g} {unit}", paint.dim)
             if 0 <= at < columns:
                 parts = [
                     label,

@@ -165,9 +165,9 @@ class Frame:
         """How far a group of numbers (TRUSTED) can be believed; None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None
 
-    def trust_of(self, series: Metric) -> Trust | None:
-        """The reliability of one series, where something else is known of it than of its group."""
-        return self.trust(f"series {series.name}") or self.trust(GROUPS.get(series.distribution, ""))
+    def trust_of(self, metric: Metric) -> Trust | None:
+        """The reliability of one metric, where something else is known of it than of its group."""
+        return self.trust(f"series {metric.name}") or self.trust(GROUPS.get(metric.distribution, ""))
 
 
 GROUPS = {"model": "logits", "final": "sampling", "attention": "heads", "residual": "residual"}

@@ -138,9 +138,9 @@ def compare(
         "surprisal change": (float(q[token] - p[token]), step.surprisal - shadow.surprisal),
     }
     for name, (value, _) in wanted.items():
-        series = BY_NAME[name]
-        in_bits = series.value(step, bits=True)
-        tally.add(name, gap(series.read(step), value), bound)
+        metric = BY_NAME[name]
+        in_bits = metric.value(step, bits=True)
+        tally.add(name, gap(metric.read(step), value), bound)
         tally.add(name, math.inf if in_bits is None else gap(in_bits * math.log(2), value), bound)
     if min(np.diff(np.sort(row)[-2:])[0] for row in (p, q)) > 2 * bound:
         tally.add("flip", gap(BY_NAME["flip"].read(step), float(p.argmax() != q.argmax())), 0.0)

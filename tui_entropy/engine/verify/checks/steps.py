@@ -229,7 +229,7 @@ def compare_series(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     """Every metric that has a second way, in nats and in bits."""
     assert text.plainly is not None
     for name, way in ways().items():
-        series = BY_NAME[name]
+        metric = BY_NAME[name]
         field = f"step.{name.replace(' ', '_')}"
         tally.row(name, way.group, way.compared, way.unit or "number", [f"series {name}", field])
         tally.rests_on[name] = () if way.exactly else EAGER_PASS
@@ -244,8 +244,8 @@ def compare_series(text: Text, dtype: torch.dtype, tally: Tally) -> None:
             if name == "final entropy" and wanted is None:
                 continue
             bound = allowed(torch.float32 if way.exactly else dtype, size)
-            found = [series.read(seen.step), series.value(seen.step, bits=False)]
-            in_bits = series.value(seen.step, bits=True)
+            found = [metric.read(seen.step), metric.value(seen.step, bits=False)]
+            in_bits = metric.value(seen.step, bits=True)
             found.append(None if in_bits is None else in_bits * math.log(2) ** way.power)
             for each in found:
                 if each is None or wanted is None:

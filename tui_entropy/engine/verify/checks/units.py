@@ -31,10 +31,10 @@ def units(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     known = {name: way.unit for name, way in ways().items()}
     known |= {name: "nats" if power else "tokens" for name, power in OF_LANES.items()} | dict.fromkeys(OF_TIME, "s")
     wrong = 0
-    for series in METRICS:
-        in_nats, in_bits, ending = UNIT_NAMES.get(known.get(series.name, "none is known"), NONE)
-        called = series.unit(bits=False), series.unit(bits=True), _ending(series.column)
-        wrong += series.name not in known or called != (in_nats, in_bits, ending)
+    for metric in METRICS:
+        in_nats, in_bits, ending = UNIT_NAMES.get(known.get(metric.name, "none is known"), NONE)
+        called = metric.unit(bits=False), metric.unit(bits=True), _ending(metric.column)
+        wrong += metric.name not in known or called != (in_nats, in_bits, ending)
     against = "names on screen and in files, against the unit of each second way"
     proves = [f"unit {name}" for name in BY_NAME]
     yield Check("units", "logits", against, "series", float(wrong), 0.0, proves=tuple(proves))
