@@ -494,3 +494,21 @@ def test_a_trace_from_before_there_were_shadows_is_read_and_salvaged(tmp_path):
     assert found.execute("SELECT entropy_nats, kl_nats FROM steps ORDER BY step").fetchall() == [
         (step.entropy, None) for step in steps
     ]
+
+
+@pytest.mark.parametrize("column", ["varentropy_nats2", "state", "flip"])
+def test_columns_are_known_by_their_names_where_a_damaged_file_has_others_than_we_have(tmp_path, column):
+    """One fewer, and one more than we know."""
+    path = recorded(tmp_path / "other.tui", events := session(3))
+    db = sqlite3.connect(path)
+    db.execute("DROP VIEW tokens")
+    db.execute(f"ALTER TABLE steps DROP COLUMN {column}")
+    db.execute("ALTER TABLE steps ADD COLUMN of_a_later_version REAL")
+    db.commit()
+    db.execute("VACUUM")
+    db.close()
+    found = (
+        recover(path).execute(f"SELECT surprisal_nats, rank, stages, {column} FROM steps ORDER BY step").fetchall()
+    )
+    steps = [event for event in events if isinstance(event, Step)]
+    assert found == [(one.surprisal, one.rank, "top_k,top_p", None) for one in steps]

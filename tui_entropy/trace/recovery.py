@@ -5,6 +5,7 @@ Follows https://www.sqlite.org/fileformat2.html, sections 1.6 (b-tree pages), 2.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ LEAF = 0x0D
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Serial type -> bytes of the integer."""
 
+ROWID = "INTEGER PRIMARY KEY"
+RULE = re.compile(r", (?:UNIQUE|PRIMARY KEY)\(")
+"""Behind the columns in the statement that makes a table."""
+
 Row = list[Any]
 
 
@@ -29,26 +34,37 @@ def recover(path: Path) -> sqlite3.Connection:
         found.execute(statement)
     with found:
         found.execute("BEGIN")
-        for rowid, row in _rows(bytes_of(path)):
-            if (table := _table(row)) is not None:
-                values = [rowid if kind == "INTEGER PRIMARY KEY" else value for kind, value in _named(table, row)]
-                found.execute(insertion(table), values)
+        data = bytes_of(path)
+        layouts = {table: tuple(columns) for table, columns in TABLES.items()}
+        for _, row in _rows(data, b"CREATE TABLE "):
+            layouts |= _layout(row)
+        for rowid, row in _rows(data):
+            for table, names in layouts.items():
+                if (values := _values(table, names, row)) is not None:
+                    own = [rowid if kind == ROWID else values.get(name) for name, kind in TABLES[table].items()]
+                    found.execute(insertion(table), own)
+                    break
     return found
 
 
-def _named(table: str, row: Row) -> Iterator[tuple[str, Any]]:
-    columns = TABLES[table]
-    return zip(columns.values(), row + [None] * (len(columns) - len(row)), strict=True)
+def _layout(row: Row) -> dict[str, tuple[str, ...]]:
+    """Table -> the names of its columns in this file, which may be more than we know, or fewer. They are told by the
+    row of SQLite's own table that says how it was made."""
+    match row:
+        case ["table", str(table), _, _, str(statement)] if table in TABLES:
+            columns = RULE.split(statement.partition("(")[2])[0]
+            return {table: tuple(part.split(" ")[0] for part in columns.split(", "))}
+    return {}
 
 
-def _table(row: Row) -> str | None:
-    """The table that a row is of, by its length and by what its values are."""
-    for table, columns in TABLES.items():
-        if 0 <= len(columns) - len(row) <= LATER.get(table, 0) and all(
-            _fits(kind, value) for kind, value in _named(table, row)
-        ):
-            return table
-    return None
+def _values(table: str, names: tuple[str, ...], row: Row) -> dict[str, Any] | None:
+    """Column -> value, if a row can be of this table: by its length and by what its values are."""
+    missing = len(names) - len(row)
+    if not 0 <= missing <= LATER.get(table, 0):
+        return None
+    values = dict(zip(names, row + [None] * missing, strict=True))
+    fits = all(_fits(kind, values.get(name)) for name, kind in TABLES[table].items())
+    return values if fits else None
 
 
 def _fits(kind: str, value: object) -> bool:
@@ -63,15 +79,15 @@ def _fits(kind: str, value: object) -> bool:
             return isinstance(value, bytes | None)
 
 
-def _rows(data: bytes) -> Iterator[tuple[int, Row]]:
-    """(rowid, values) of every row on every leaf."""
+def _rows(data: bytes, holding: bytes = b"") -> Iterator[tuple[int, Row]]:
+    """(rowid, values) of every row on every leaf that holds these bytes."""
     (size,) = struct.unpack_from(">H", data.ljust(18, b"\0"), 16)
     if size not in (2**n for n in range(9, 16)):
         size = 2**16 if size == 1 else PAGE
     for start in range(0, len(data), size):
         page = memoryview(data)[start : start + size]
         head = 0 if start else 100
-        if len(page) < size or page[head] != LEAF:
+        if len(page) < size or page[head] != LEAF or data.find(holding, start, start + size) < 0:
             continue
         (count,) = struct.unpack_from(">H", page, head + 3)
         for cell in range(min(count, (size - head - 8) // 2)):

@@ -19,8 +19,8 @@ from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.cache.kv_cache import PreallocatedLayer
 from tui_entropy.engine.cuda_graph import forward_pass as captured
 from tui_entropy.engine.decoding import choose, instruments
+from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe, _Layer
-from tui_entropy.engine.measure import step_record
 from tui_entropy.engine.models import forward
 from tui_entropy.engine.reliability import report
 from tui_entropy.engine.steering.hooks import Steering
@@ -214,7 +214,7 @@ def entropy_in_bits(patch):
 
 
 def steps_in_bits(patch):
-    patch.setattr(step_record, "surprisal_moments", _in_bits)
+    patch.setattr(step_tensors, "surprisal_moments", _in_bits)
 
 
 def _in_bits(logp):

@@ -230,7 +230,7 @@ def compare_series(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     assert text.plainly is not None
     for name, way in ways().items():
         metric = BY_NAME[name]
-        field = f"step.{name.replace(' ', '_')}"
+        field = "step.numbers" if metric.compute else f"step.{metric.field}"
         tally.row(name, way.group, way.compared, way.unit or "number", [f"series {name}", field])
         tally.rests_on[name] = () if way.exactly else EAGER_PASS
         if way.group in OF_ATTENTION and text.plainly.missing:
