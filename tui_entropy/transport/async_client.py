@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,8 +18,6 @@ RECEIVE_REST_S = 0.01
 not for each token."""
 CONNECT_RETRY_S = 0.005
 """Between two tries to reach an engine that does not listen yet."""
-START_TIMEOUT_S = 60.0
-"""An engine that has not begun to listen by then never will."""
 STOP_TIMEOUT_S = 0.7
 """For an engine to go when asked, and again when told."""
 
@@ -40,7 +35,7 @@ class EngineProcess:
         self.command = tuple(command)
         """Started with two further arguments: the path of the socket to listen on, and of the log file."""
         self._on_events, self._on_lost = on_events, on_lost
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: discovery.Started | None = None
         """None where somebody else started it."""
         self._link: connection.ScreenEnd | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -50,12 +45,12 @@ class EngineProcess:
         self._waiting: list[Command] = []
         self._stays = False
         """An engine that was started here goes on without this screen."""
-        self._socket = self.log = Path()
+        self.log = Path()
 
     @property
     def pid(self) -> int | None:
         """The process id of an engine that was started here."""
-        return self._process.pid if self._process else None
+        return self._started.process.pid if self._started else None
 
     def start(self, load: Load | None = None) -> None:
         """Start a fresh engine, which has its orders from the start; one that was started here and still runs is
@@ -63,7 +58,7 @@ class EngineProcess:
         self._end(at_once=True)
         self._loop = asyncio.get_running_loop()
         try:
-            started = discovery.start(self.command, load)
+            self._started = discovery.start(self.command, load)
         except UserError as mistake:
             answer = Failed(str(mistake), fatal=True)
             self._loop.call_soon(lambda: self._on_events([answer]))
@@ -71,13 +66,13 @@ class EngineProcess:
         except OSError as refused:
             self._loop.call_soon(self._on_lost, f"the engine could not be started: {refused}")
             return
-        self._process, self._socket, self.log = started.process, started.socket, started.log
+        self.log = self._started.log
         self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
-        self._knock(self._loop.time() + START_TIMEOUT_S)
+        self._knock()
 
     def attach(self, socket: Path) -> None:
         """Reach an engine that runs. It says how it stands, and more only to a `Follow`."""
-        self._loop, self._socket, self.log = asyncio.get_running_loop(), socket, discovery.log_of(socket)
+        self._loop, self.log = asyncio.get_running_loop(), discovery.log_of(socket)
         try:
             self._meet(connection.connect(socket))
         except OSError as refused:
@@ -88,7 +83,7 @@ class EngineProcess:
     def send(self, command: Command) -> None:
         """Sent now, or as soon as the engine listens. With no engine it is dropped."""
         if self._link is None:
-            if self._process is not None:
+            if self._started is not None:
                 self._waiting.append(command)
             return
         try:
@@ -113,7 +108,7 @@ class EngineProcess:
         """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
         reached = self._link is not None
         self.send(Quit())
-        self._linger(until_it_hangs_up=True)
+        self._linger(until_hung_up=True)
         self._end(at_once=not reached)
 
     def leave(self) -> None:
@@ -124,22 +119,23 @@ class EngineProcess:
         self._linger()
         self._part()
 
-    def _linger(self, until_it_hangs_up: bool = False) -> None:
+    def _linger(self, until_hung_up: bool = False) -> None:
         """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
-        end = time.monotonic() + STOP_TIMEOUT_S
-        with contextlib.suppress(connection.LinkClosed):
-            while self._link and (until_it_hangs_up or self._link.backlog) and time.monotonic() < end:
-                self._link.receive(CONNECT_RETRY_S)
+        if self._link is not None:
+            with contextlib.suppress(connection.LinkClosed):
+                self._link.linger(STOP_TIMEOUT_S, until_hung_up)
 
-    def _knock(self, deadline: float) -> None:
-        assert self._process is not None
+    def _knock(self) -> None:
+        assert self._started is not None
         try:
-            self._meet(connection.connect(self._socket, patience=0))
-        except OSError:
-            if self._process.poll() is None and self._loop.time() < deadline:
-                self._timer = self._loop.call_later(CONNECT_RETRY_S, self._knock, deadline)
-            else:
-                self._hung_up("it never began to listen")
+            end = self._started.reach()
+        except connection.LinkClosed as gone:
+            self._hung_up(str(gone))
+            return
+        if end is None:
+            self._timer = self._loop.call_later(CONNECT_RETRY_S, self._knock)
+        else:
+            self._meet(end)
 
     def _meet(self, end: connection.ScreenEnd) -> None:
         self._link = end
@@ -158,7 +154,7 @@ class EngineProcess:
             return
         if events and isinstance(events[-1], Dismissed):
             self._part()
-            self._process = None
+            self._started = None
             self._on_lost(events[-1].sentence)
         elif events:
             self._on_events(events)
@@ -195,8 +191,8 @@ class EngineProcess:
         self._timer = self._loop.call_later(0.05, self._report, why, 10)
 
     def _report(self, why: str, patience: int) -> None:
-        code = self._process.poll() if self._process else None
-        if self._process and code is None and patience:
+        code = self._started.process.poll() if self._started else None
+        if self._started and code is None and patience:
             self._timer = self._loop.call_later(0.05, self._report, why, patience - 1)
             return
         last = discovery.last_line(self.log)
@@ -217,16 +213,6 @@ class EngineProcess:
     def _end(self, at_once: bool) -> None:
         """Leave nothing behind: no process, no socket."""
         self._part()
-        process, self._process = self._process, None
-        if process is None:
-            return
-        polite = [] if at_once else [signal.SIGTERM]
-        for force in [*polite, signal.SIGKILL]:
-            try:
-                process.wait(0 if at_once else STOP_TIMEOUT_S)
-                break
-            except subprocess.TimeoutExpired:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, force)
-        process.wait()
-        discovery.clear(self._socket)
+        started, self._started = self._started, None
+        if started is not None:
+            started.end(*(() if at_once else (STOP_TIMEOUT_S, signal.SIGTERM)))

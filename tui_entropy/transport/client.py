@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from tui_entropy.core import paths, text_table
 from tui_entropy.core.dates import moment
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.commands import Command, Follow, Load, Quit, TakeControl, Write
+from tui_entropy.records.commands import Follow, Load, Quit, TakeControl, Write
 from tui_entropy.records.events import BreakpointsChanged, Failed, Progress, Ready, Refused, Started, WatchesChanged
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.transport import connection, discovery
@@ -71,16 +70,14 @@ def stop(engine: Engine) -> None:
         _kill(engine, discovery.process_of(engine.socket))
         return
     pid = engine.standing.pid if engine.standing else connection.peer(end.socket)[0]
-    with suppress(connection.LinkClosed):
-        _say(end, TakeControl(), Quit())
+    with closing(end), suppress(connection.LinkClosed):
+        end.send(TakeControl())
+        end.send(Quit())
         for force in (None, signal.SIGTERM, signal.SIGKILL):
             if force and pid:
                 with suppress(ProcessLookupError):
                     os.kill(pid, force)
-            limit = time.monotonic() + STOP_TIMEOUT_S
-            while time.monotonic() < limit:
-                end.receive(RETRY_S)
-    end.close()
+            end.linger(STOP_TIMEOUT_S, until_hung_up=True)
     discovery.clear(engine.socket)
 
 
@@ -118,55 +115,28 @@ def serve(
     except OSError as refused:
         raise UserError(f"the engine could not be started: {refused}") from refused
     try:
-        end = _connect(started)
-        _say(end, Follow(guest=True))
-        last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
-        while True:
-            for event in end.receive(None):
-                match event:
-                    case Progress():
-                        on_progress(event)
-                    case Refused(notice=True):
-                        on_notice(event.sentence)
-                    case Failed() | Refused():
-                        raise UserError(event.sentence)
-                    case _ if isinstance(event, last):
-                        return started.id
+        while (end := started.reach()) is None:
+            time.sleep(RETRY_S)
+        with closing(end):
+            end.send(Follow(guest=True))
+            last = Started if write else BreakpointsChanged if breakpoints else WatchesChanged if watches else Ready
+            while True:
+                for event in end.receive(None):
+                    match event:
+                        case Progress():
+                            on_progress(event)
+                        case Refused(notice=True):
+                            on_notice(event.sentence)
+                        case Failed() | Refused():
+                            raise UserError(event.sentence)
+                        case _ if isinstance(event, last):
+                            return started.id
     except connection.LinkClosed as gone:
-        code = _exit_status(started)
+        code = started.end(RETRY_S)
         raise UserError(discovery.how_it_ended(code, str(gone), discovery.last_line(started.log))) from None
     except BaseException:
-        _exit_status(started)
+        started.end(RETRY_S)
         raise
-
-
-def _exit_status(started: discovery.Started) -> int | None:
-    """Its exit status, None if it had to be killed. Nothing of it is left."""
-    try:
-        return started.process.wait(RETRY_S)
-    except subprocess.TimeoutExpired:
-        started.process.kill()
-        started.process.wait()
-        return None
-    finally:
-        discovery.clear(started.socket)
-
-
-def _connect(started: discovery.Started) -> connection.ScreenEnd:
-    while started.process.poll() is None:
-        try:
-            return connection.connect(started.socket)
-        except OSError:
-            time.sleep(RETRY_S)
-    raise connection.LinkClosed
-
-
-def _say(end: connection.ScreenEnd, *commands: Command) -> None:
-    for command in commands:
-        end.send_encoded(connection.encode_command(command))
-    while end.backlog:
-        time.sleep(RETRY_S)
-        end.flush()
 
 
 def over_ssh(host: str, program: str, arguments: Sequence[str]) -> list[str]:

@@ -151,6 +151,13 @@ class Connection(Generic[In, Out]):
             raise LinkClosed(self._fault)
         return messages
 
+    def linger(self, seconds: float, until_hung_up: bool = False) -> None:
+        """Wait, at most so long, until the other side has taken all that was sent, and where wanted until it hangs
+        up, whatever it says meanwhile. Raises LinkClosed when it does."""
+        end = time.monotonic() + seconds
+        while (self.backlog or until_hung_up) and (left := end - time.monotonic()) > 0:
+            self.receive(left)
+
     def close(self) -> None:
         self.socket.close()
 

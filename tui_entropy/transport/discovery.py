@@ -13,7 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -29,6 +30,8 @@ ENGINE = (sys.executable, "-m", "tui_entropy.serving.worker")
 SUFFIX = ".sock"
 STATUS_TIMEOUT_S = 1.0
 """Seconds for an engine to say how it stands. One that loads a model may need longer."""
+START_TIMEOUT_S = 60.0
+"""An engine that has not begun to listen by then never will."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,41 @@ class Engine:
 
 @dataclass(frozen=True)
 class Started:
+    """One that was started here."""
+
     process: subprocess.Popen[bytes]
     socket: Path
     """Where it is going to listen."""
     log: Path
+    at: float = field(default_factory=time.monotonic)
 
     @property
     def id(self) -> str:
         return self.socket.stem
+
+    def reach(self) -> connection.ScreenEnd | None:
+        """The link to it; None while it does not listen yet. Raises LinkClosed once it never will."""
+        try:
+            return connection.connect(self.socket, patience=0)
+        except OSError:
+            if self.process.poll() is None and time.monotonic() < self.at + START_TIMEOUT_S:
+                return None
+            raise connection.LinkClosed("it never began to listen") from None
+
+    def end(self, grace: float = 0.0, *signals: int) -> int | None:
+        """Leave nothing of it: no process, no socket. grace: seconds for it to end by itself, and again after each of
+        the signals; then it is killed. Returns its exit status, None if it was killed."""
+        try:
+            for force in (*signals, signal.SIGKILL):
+                try:
+                    return self.process.wait(grace)
+                except subprocess.TimeoutExpired:
+                    with suppress(ProcessLookupError):
+                        os.killpg(self.process.pid, force)
+            self.process.wait()
+            return None
+        finally:
+            clear(self.socket)
 
 
 def command() -> tuple[str, ...]:
