@@ -4,28 +4,20 @@ import math
 from itertools import pairwise
 
 import pytest
-from lane_runs import HOT, alone
+from lane_runs import HOT, alone, begun, write
 from msgspec.structs import replace
-from shadow_models import PRESETS, PROMPT, model, pushed, steps
+from shadow_models import PRESETS, PROMPT, model, steps
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session import continuations as fans
 from tui_entropy.engine.session.continuations import Row, group_continuations, normalize_answer
-from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import AskAttention, SampleContinuations, Write
 from tui_entropy.records.events import SampledContinuations
 
 
 def spread(loaded, ask, written=4, n=20, knobs=HOT):
     """The fan, and what was written around it."""
-    events = []
-    with instruments(loaded) as probes:
-        session = Session(loaded, probes, events.append)
-        pushed(session)
-        session.begin(Write(PROMPT, None, False, n, knobs))
-        while session.state.n_written < written:
-            session.advance()
+    with begun(loaded, n, knobs, at=written) as (session, events):
         session.look_ahead()
         row = AskAttention(2, 1, len(PROMPT) + 1, 2, 0, 30)
         before = session.attention(row), session.state.proposed
@@ -33,8 +25,7 @@ def spread(loaded, ask, written=4, n=20, knobs=HOT):
         session.set_knobs(replace(knobs, n_candidates=7))
         session.set_knobs(knobs)
         assert (session.attention(row), session.state.proposed) == before
-        while session.active:
-            session.advance()
+        write(session)
     return next(event for event in events if isinstance(event, SampledContinuations)), steps(events)
 
 
@@ -103,22 +94,16 @@ def test_a_step_that_is_not_there_is_refused(llama):
 
 
 def test_it_spreads_from_any_run_that_there_was(family):
-    events = []
-    with instruments(family) as probes:
-        session = Session(family, probes, events.append)
-        pushed(session)
-        for prompt in (PROMPT, "KLMNOP"):
-            session.begin(Write(prompt, None, False, 10, HOT))
-            while session.state.n_written < 6:
-                session.advance()
+    with begun(family, 10, at=6) as (session, events):
+        session.begin(Write("KLMNOP", None, False, 10, HOT))
+        write(session, 6)
         session.look_ahead()
         proposed = session.state.proposed
         session.sample_continuations(SampleContinuations(1, 3, n=2, tokens=3))
         session.set_knobs(replace(HOT, n_candidates=7))
         session.set_knobs(HOT)
         assert session.state.proposed == proposed
-        while session.active:
-            session.advance()
+        write(session)
     (sampled,) = (event for event in events if isinstance(event, SampledContinuations))
     first, second = ([one.token_id for one in steps(events) if one.run == run] for run in (1, 2))
     assert list(sampled.rows[0].token_ids) == first[3:6] and sampled.run == 1

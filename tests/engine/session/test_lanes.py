@@ -1,9 +1,11 @@
 """Two lanes that write side by side are each what they would be alone, and share their luck."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 
 import pytest
-from lane_runs import HOT, alone
+from lane_runs import HOT, alone, begun, write
 from shadow_models import LONGER, OTHER, PRESETS, PROMPT, model, pushed, steps
 
 from tui_entropy.core.errors import UserError
@@ -16,19 +18,15 @@ from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
 
 
-def begun(loaded, probes, lane, n=12, knobs=HOT, at=0) -> tuple[Session, list[Event]]:
-    """A session that writes two lanes, from before step `at` on."""
-    events: list[Event] = []
-    session = Session(loaded, probes, events.append)
-    pushed(session)
-    session.begin(Write(PROMPT, None, False, n, knobs))
-    while session.state.n_written < at:
-        session.advance()
-    session.look_ahead()
-    while session.state.proposed is None:
-        session.advance() if session.reading else session.look_ahead()
-    session.begin_twin(Twin(session.state.run_number, at, lane))
-    return session, events
+@contextmanager
+def two_lanes(loaded, lane, n=12, knobs=HOT, at=0) -> Iterator[tuple[Session, list[Event]]]:
+    """A session that writes two lanes, from before step `at` on, and all that it tells."""
+    with begun(loaded, n, knobs, at=at) as (session, events):
+        session.look_ahead()
+        while session.state.proposed is None:
+            session.advance() if session.reading else session.look_ahead()
+        session.begin_twin(Twin(session.state.run_number, at, lane))
+        yield session, events
 
 
 def of(events, run) -> list[Step]:
@@ -47,8 +45,7 @@ def like(ours: list[Step], theirs: list[Step]) -> bool:
 
 
 def test_each_lane_writes_what_it_would_alone_with_numbers_of_its_own(family):
-    with instruments(family) as probes:
-        session, events = begun(family, probes, Lane("no vectors", vectors=()))
+    with two_lanes(family, Lane("no vectors", vectors=())) as (session, events):
         while session.active:
             session.advance()
             assert len(session.state.sequence.batch) == (2 if family.architecture.croppable and session.active else 1)
@@ -67,10 +64,8 @@ def test_lanes_that_are_alike_never_part_and_others_part_where_single_runs_do(ll
     assert together < 30
     for lane in (Lane("same"), Lane("no vectors", vectors=())):
         for knobs in (HOT, PRESETS["greedy"]):
-            with instruments(llama) as probes:
-                session, events = begun(llama, probes, lane, 30, knobs)
-                while session.active:
-                    session.advance()
+            with two_lanes(llama, lane, 30, knobs) as (session, events):
+                write(session)
             first, second = ([step.token_id for step in of(events, run)] for run in (1, 2))
             if lane.vectors is None:
                 assert first == second
@@ -80,26 +75,21 @@ def test_lanes_that_are_alike_never_part_and_others_part_where_single_runs_do(ll
 
 @pytest.mark.parametrize("prompt", [OTHER, LONGER])
 def test_another_prompt_has_a_row_or_a_pass_of_its_own_and_the_same_luck(llama, prompt):
-    with instruments(llama) as probes:
-        session, events = begun(llama, probes, Lane("other", prompt=prompt, knobs=PRESETS["greedy"]))
+    with two_lanes(llama, Lane("other", prompt=prompt, knobs=PRESETS["greedy"])) as (session, events):
         while session.active:
             session.advance()
             assert len(session.state.sequence.batch) == (2 if prompt == OTHER and session.active else 1)
     assert like(of(events, 1), alone(llama))
     assert like(of(events, 2), alone(llama, knobs=PRESETS["greedy"], prompt=prompt))
-    with instruments(llama) as probes:
-        session, events = begun(
-            llama, probes, Lane("other", prompt=prompt), knobs=Knobs(temperature=100, top_k=0, top_p=1)
-        )
-        while session.active:
-            session.advance()
+    nearly_even = Knobs(temperature=100, top_k=0, top_p=1)
+    with two_lanes(llama, Lane("other", prompt=prompt), knobs=nearly_even) as (session, events):
+        write(session)
     alike = sum(a.token_id == b.token_id for a, b in zip(of(events, 1), of(events, 2), strict=True))
     assert alike >= 9  # of 12, where nearly all is luck
 
 
 def test_from_the_middle_of_a_text_and_at_a_stop(llama):
-    with instruments(llama) as probes:
-        session, events = begun(llama, probes, Lane("no vectors", vectors=()), at=5)
+    with two_lanes(llama, Lane("no vectors", vectors=()), at=5) as (session, events):
         assert [event.run for event in events if isinstance(event, Proposed)][-2:] == [1, 2]
         session.advance()
         session.look_ahead()
@@ -114,8 +104,7 @@ def test_from_the_middle_of_a_text_and_at_a_stop(llama):
                 before.blocks,
                 before.head_entropy,
             )
-        while session.active:
-            session.advance()
+        write(session)
     assert [step.index for step in of(events, 2)] == list(range(5, 12)) == [s.index for s in of(events, 1)[5:]]
     assert of(events, 1)[6] == again[0] and of(events, 2)[1] == again[1]
     assert [step.token_id for step in of(events, 1)[:6]] == [step.token_id for step in alone(llama)[:6]]
@@ -131,10 +120,8 @@ def test_one_lane_ends_and_the_other_goes_on(prompt, who):
     texts = {run: [step.token_id for step in single] for run, single in singles.items()}
     end = next(token for token in texts[who] if token not in texts[3 - who])
     object.__setattr__(plain.codec, "eos_ids", frozenset({end}))
-    with instruments(plain) as probes:
-        session, events = begun(plain, probes, lane, 20, greedy)
-        while session.active:
-            session.advance()
+    with two_lanes(plain, lane, 20, greedy) as (session, events):
+        write(session)
     stop = texts[who].index(end) + 1
     assert like(of(events, who), singles[who][:stop]) and like(of(events, 3 - who), singles[3 - who])
     ends = {event.run: event.reason for event in events if isinstance(event, Ended)}
@@ -142,8 +129,7 @@ def test_one_lane_ends_and_the_other_goes_on(prompt, who):
 
 
 def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
-    with instruments(llama) as probes:
-        session, events = begun(llama, probes, Lane("no vectors", vectors=()))
+    with two_lanes(llama, Lane("no vectors", vectors=())) as (session, events):
         session.advance()
         with pytest.raises(UserError, match="third"):
             session.set_shadow(Lane("a third"))
@@ -154,20 +140,17 @@ def test_stop_ends_both_and_what_cannot_be_is_refused(llama):
         session.stop()
         assert not session.active and len(session.state.sequence.batch) == 1
         session.begin(Write(PROMPT, None, False, 3, HOT))
-        while session.active:
-            session.advance()
+        write(session)
     assert {event.run for event in events if isinstance(event, Ended)} == {1, 2, 3}
     assert not any(isinstance(event, Paused | ShadowChanged) for event in events)
 
 
 def test_from_an_earlier_step_the_first_lane_is_a_branch_and_both_are_runs_to_go_to(family):
-    with instruments(family) as probes:
-        session, events = begun(family, probes, Lane("unused"), at=0)
+    with two_lanes(family, Lane("unused"), at=0) as (session, events):
         session.stop()
         events.clear()
         session.begin_twin(Twin(1, 0, Lane("no vectors", vectors=())))
-        while session.active:
-            session.advance()
+        write(session)
         begins = [(e.run, e.parent, e.shared, e.twin_of) for e in events if isinstance(e, Started)]
         assert begins == [(3, 1, 0, None), (4, 3, 0, 3)]
         session.go(4)
@@ -182,15 +165,12 @@ def test_a_shadow_goes_along_to_a_branch_and_back(family):
         pushed(session)
         session.set_shadow(Lane("no vectors", vectors=()))
         session.begin(Write(PROMPT, None, False, 12, HOT))
-        while session.state.n_written < 8:
-            session.advance()
+        write(session, 8)
         session.branch(Branch(1, 4))
-        while session.state.n_written < 10:
-            session.advance()
+        write(session, 10)
         session.go(1)
         assert session.state.proposed is not None and session.state.proposed.shadow is not None
-        while session.active:
-            session.advance()
+        write(session)
     shadow_changes = [
         (change.run, change.index, change.lane.name) for change in events if isinstance(change, ShadowChanged)
     ]

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from lane_runs import write
 from msgspec.structs import replace
 from shadow_models import LONGER, OTHER, PRESETS, PROMPT, pushed, steps
 
@@ -140,8 +141,7 @@ def test_a_strength_of_nothing_takes_no_row(llama):
         session.state.vectors = ()
         session.set_shadow(Lane("strength 0", vectors=(vector,)))
         session.begin(Write(PROMPT, None, False, 6, Knobs()))
-        while session.active:
-            session.advance()
+        write(session)
     assert shadow_changes(events)[0].how == SAME_LOGITS
     assert all(step.shadow.kl == 0 and step.shadow.would_id == step.token_id for step in steps(events))
 
@@ -168,8 +168,7 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
     with instruments(family) as probes:
         session = Session(family, probes, events.append)
         session.begin(Write(PROMPT, None, False, 12, PRESETS["hot"]))
-        while session.state.n_written < 4:
-            session.advance()
+        write(session, 4)
         session.look_ahead()
         assert session.state.proposed.shadow is None
         session.set_shadow(Lane("longer", prompt=LONGER))
@@ -177,8 +176,7 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
         session.set_shadow(Lane("other", prompt=OTHER))
         proposed = session.state.proposed
         assert proposed.shadow.kl > 0
-        while session.state.n_written < 8:
-            session.advance()
+        write(session, 8)
         session.look_ahead()
         session.set_shadow(None)
         assert session.state.proposed.shadow is None and all(
@@ -186,8 +184,7 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
             for layer in session.state.sequence.cache.layers
             if getattr(layer, "keys", None) is not None
         )
-        while session.active:
-            session.advance()
+        write(session)
     assert [step.token_id for step in steps(events)] == [step.token_id for step in alone]
     assert steps(events)[4] == proposed
     assert [(change.index, change.lane and change.lane.name) for change in shadow_changes(events)] == [
@@ -202,8 +199,7 @@ def test_it_follows_to_the_next_prompt_and_ends_where_its_own_prompt_leaves_no_r
         session.set_shadow(Lane("long", prompt="x" * 250))
         for _ in range(2):
             session.begin(Write(PROMPT, None, False, 10, Knobs()))
-            while session.active:
-                session.advance()
+            write(session)
         with pytest.raises(UserError, match="shorten"):
             session.set_shadow(Lane("too long", prompt="x" * 300))
         with pytest.raises(UserError):

@@ -1,4 +1,7 @@
-"""Runs of small models that lanes are compared with."""
+"""Sessions of small models that have begun a text under a vector, and runs that lanes are compared with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from shadow_models import PRESETS, PROMPT, pushed, steps
 
@@ -11,13 +14,26 @@ from tui_entropy.records.step import Step
 HOT = PRESETS["hot"]
 
 
-def alone(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT) -> list[Step]:
+@contextmanager
+def begun(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT, at=0) -> Iterator[tuple[Session, list[Event]]]:
+    """A session that has written `at` tokens of a text of n, and all that it tells."""
     events: list[Event] = []
     with instruments(loaded) as probes:
         session = Session(loaded, probes, events.append)
         pushed(session)
         session.state.vectors = session.state.vectors if vectors is None else vectors
         session.begin(Write(prompt, None, False, n, knobs))
-        while session.active:
-            session.advance()
+        write(session, at)
+        yield session, events
+
+
+def write(session: Session, to: int | None = None) -> None:
+    """Up to a number of tokens, or to the end of the text."""
+    while session.active if to is None else session.state.n_written < to:
+        session.advance()
+
+
+def alone(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT) -> list[Step]:
+    with begun(loaded, n, knobs, vectors, prompt) as (session, events):
+        write(session)
     return steps(events)
