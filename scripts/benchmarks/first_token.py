@@ -12,7 +12,7 @@ from time import perf_counter
 
 from engine import generate, loaded_model
 from figures import Figure, Settings, in_turns, ratio, spread
-from screen import COMMAND, STATE, inspector
+from screen import COMMAND, inspector, state
 from terminal import Terminal, environment
 
 from tui_entropy.engine.models.loaded import Loaded
@@ -64,7 +64,7 @@ def _shown(settings: Settings) -> float:
 
 def _said(command: Sequence[str]) -> float:
     """Seconds until the first byte on stdout."""
-    began, env = perf_counter(), environment({"XDG_STATE_HOME": STATE.name})
+    began, env = perf_counter(), environment({"XDG_STATE_HOME": state()})
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as process:
         assert process.stdout is not None and process.stdout.read(1), f"{command[0]} said nothing"
         taken = perf_counter() - began

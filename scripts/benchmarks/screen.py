@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
+import functools
 import random
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -25,11 +28,17 @@ COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
 WIDTH, HEIGHT = 200, 60
 TITLE = "knobs"
 """Shown by the first painted screen, whatever state the engine is in."""
-STATE = tempfile.TemporaryDirectory(prefix="tui-entropy-bench-")
-"""What the program remembers is not the user's while it is measured."""
 CONTEXT = re.compile(r"context (\d+)")
 MINIMAL = "from textual.app import App\nfrom textual.widgets import Static\nclass A(App):\n def compose(self):\n  "
 MINIMAL += "yield Static('painted')\n BINDINGS = [('q', 'quit', '')]\nA().run()"
+
+
+@functools.cache
+def state() -> str:
+    """A folder, gone at the end: what the program remembers is not the user's while it is measured."""
+    folder = tempfile.mkdtemp(prefix="tui-entropy-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def inspector(
@@ -44,7 +53,7 @@ def inspector(
     command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
     command += flags
     fake = f"{sys.executable} {FAKE_ENGINE} --rate {rate}"
-    env = {"XDG_STATE_HOME": STATE.name} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
+    env = {"XDG_STATE_HOME": state()} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
     return Terminal(command, *size, env=env, link=link)
 
 
@@ -231,7 +240,7 @@ ReplayApp(Playback(Trace.open(Path(sys.argv[1])), first=None), driver_class=Diff
 
 def redraw(settings: Settings) -> Iterator[Figure]:
     """Bytes of a full redraw in which nothing changed, and of what opens over the screen."""
-    file = recorded(Path(STATE.name) / "redrawn.tui")
+    file = recorded(Path(state()) / "redrawn.tui")
     with Terminal([sys.executable, "-c", REPAINTER, str(file)], WIDTH, HEIGHT) as terminal:
         terminal.wait_for("step 40 of 40")
         yield Figure("bytes of a full redraw, nothing changed", _sent_for(terminal, "?"), "bytes", "<= 100")

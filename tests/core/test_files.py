@@ -1,6 +1,7 @@
 """Files: regular ones only, and nothing that another user put in the way is followed."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,8 @@ def strange(request, tmp_path):
         case "pipe":
             os.mkfifo(path)
         case "socket":
-            import socket
-
-            socket.socket(socket.AF_UNIX).bind(os.fspath(path))
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(os.fspath(path))
         case "folder":
             path.mkdir()
         case "device":

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -15,13 +16,16 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.transport import connection
 
 
+@pytest.fixture
 def ends():
+    """Of an engine and of a screen."""
     left, right = socket.socketpair()
-    return connection.Connection(left, Command), connection.Connection(right, Event)
+    with left, right:
+        yield connection.Connection(left, Command), connection.Connection(right, Event)
 
 
-def test_what_is_sent_arrives_in_order_and_typed():
-    engine, screen = ends()
+def test_what_is_sent_arrives_in_order_and_typed(ends):
+    engine, screen = ends
     screen.send(SetKnobs(Knobs(temperature=0.5)))
     screen.send(Pause())
     assert engine.receive(1) == [SetKnobs(Knobs(temperature=0.5)), Pause()]
@@ -29,13 +33,13 @@ def test_what_is_sent_arrives_in_order_and_typed():
     assert screen.receive(1) == [Progress("loading", 1, 2)]
 
 
-def test_nothing_waits_when_nothing_came():
-    engine, _screen = ends()
+def test_nothing_waits_when_nothing_came(ends):
+    engine, _screen = ends
     assert engine.receive(0) == []
 
 
-def test_a_message_larger_than_the_socket_takes_does_not_block_the_sender():
-    engine, screen = ends()
+def test_a_message_larger_than_the_socket_takes_does_not_block_the_sender(ends):
+    engine, screen = ends
     sentence = "x" * 5_000_000
     engine.send(Refused(sentence))
     assert engine.backlog > 0
@@ -46,8 +50,8 @@ def test_a_message_larger_than_the_socket_takes_does_not_block_the_sender():
     assert got == [Refused(sentence)] and engine.backlog == 0
 
 
-def test_last_words_are_heard_then_the_link_is_closed():
-    engine, screen = ends()
+def test_last_words_are_heard_then_the_link_is_closed(ends):
+    engine, screen = ends
     engine.send(Refused("bye"))
     engine.close()
     assert screen.receive(1) == [Refused("bye")]
@@ -58,25 +62,27 @@ def test_last_words_are_heard_then_the_link_is_closed():
 @given(st.binary(min_size=1, max_size=64))
 def test_garbage_closes_the_link_and_runs_nothing(garbage):
     left, right = socket.socketpair()
-    end = connection.Connection(right, Event)
-    left.send(connection.LENGTH.pack(len(garbage)) + garbage)
-    left.close()
-    with pytest.raises(connection.LinkClosed):
-        while True:
-            end.receive(1)
+    with left, right:
+        left.send(connection.LENGTH.pack(len(garbage)) + garbage)
+        left.close()
+        end = connection.Connection(right, Event)
+        with pytest.raises(connection.LinkClosed):
+            while True:
+                end.receive(1)
 
 
 def test_only_this_user_can_open_the_socket(tmp_path):
     path = tmp_path / "private" / "engine.sock"
-    server = connection.listen(path)
-    assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
     screens = []
-    thread = threading.Thread(target=lambda: screens.append(connection.connect(path)))
-    thread.start()
-    thread.join()
-    engine = connection.accept(server)
-    screens[0].send(Pause())
-    assert engine.receive(1) == [Pause()]
+    with connection.listen(path) as server:
+        assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
+        thread = threading.Thread(target=lambda: screens.append(connection.connect(path)))
+        thread.start()
+        thread.join()
+        engine = connection.accept(server)
+    with closing(engine), closing(screens[0]):
+        screens[0].send(Pause())
+        assert engine.receive(1) == [Pause()]
 
 
 def test_a_folder_that_others_can_open_is_refused_in_a_sentence(tmp_path):

@@ -24,7 +24,8 @@ def wanted(tokens: int = 100_000, **knobs: float) -> Write:
 
 
 class Watcher:
-    """A screen's end. follow: the last event that it knows; None to follow nothing."""
+    """A screen's end, which hangs up when nobody has it any more. follow: the last event that it knows; None to
+    follow nothing."""
 
     def __init__(self, socket: Path, follow: int | None = 0, guest: bool = False) -> None:
         deadline = time.monotonic() + 20
@@ -74,6 +75,10 @@ class Watcher:
 
     def close(self) -> None:
         self.end.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "end"):
+            self.close()
 
 
 def started(*options: str) -> discovery.Started:

@@ -37,6 +37,8 @@ KEYS = {
     "pagedown": "\x1b[6~",
     "delete": "\x1b[3~",
     "shift+tab": "\x1b[Z",
+    "shift+left": "\x1b[1;2D",
+    "shift+right": "\x1b[1;2C",
     "f1": "\x1bOP",
     "escape": "\x1b",
     "enter": "\r",
