@@ -80,5 +80,5 @@ def quoted(text: str) -> str:
 def nearest(word: str, known_words: Iterable[str]) -> str:
     import difflib
 
-    found = difflib.get_close_matches(word.lower(), {one.lower(): one for one in known_words}, 1)
-    return f": did you mean {next(one for one in known_words if one.lower() == found[0])}?" if found else ""
+    matches = difflib.get_close_matches(word.lower(), {one.lower(): one for one in known_words}, 1)
+    return f": did you mean {next(one for one in known_words if one.lower() == matches[0])}?" if matches else ""

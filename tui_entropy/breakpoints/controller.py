@@ -84,18 +84,18 @@ class BreakpointController:
             raise UserError(f"nothing can be run to that is called {until!r}: take one of {', '.join(UNTIL[1:])}")
         self._until, self._since = until, ""
 
-    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+    def set_breakpoints(self, breakpoints: Sequence[Breakpoint]) -> None:
         """All that there are to be. Raises UserError, with the expression and a caret, and then none is changed."""
-        if len({one.id for one in wanted}) < len(wanted):
+        if len({one.id for one in breakpoints}) < len(breakpoints):
             raise UserError("two of these breakpoints have the same number: give each one of its own")
         try:
-            conditions = {one.id: parse(one.expression, self.card) for one in wanted}
+            conditions = {one.id: parse(one.expression, self.card) for one in breakpoints}
         except ConditionError as mistake:
             raise UserError(str(mistake), mistake.place()) from None
         self._watch(self._asked, conditions.values())
         same = {id for id, was in self._conditions.items() if id in conditions and conditions[id].text == was.text}
         self._conditions, self._judged, self._were = conditions, None, self._were & same
-        self._tell(replace(one, note="") if one.enabled else one for one in wanted)
+        self._tell(replace(one, note="") if one.enabled else one for one in breakpoints)
 
     def set_watches(self, texts: Iterable[str]) -> None:
         """All that are to be followed. Raises UserError for one of no token, and then none is changed."""

@@ -109,24 +109,24 @@ class Parser:
             if text[at].isspace():
                 at += 1
                 continue
-            found = TOKEN.match(text, at)
-            if found is None:
+            match = TOKEN.match(text, at)
+            if match is None:
                 if text[at] in "\"'":
                     raise self.wrong(f"the text that begins here has no closing {text[at]}", at)
                 instead = f": write {INSTEAD[text[at]]}" if text[at] in INSTEAD else ""
                 raise self.wrong(f"{text[at]!r} has no meaning here{instead}", at)
-            yield Token(found.lastgroup or "", found[0], at)
-            at = found.end()
+            yield Token(match.lastgroup or "", match[0], at)
+            at = match.end()
         yield Token("end", "", len(text))
 
     def take(self, text: str = "") -> Token:
         """The token that is now, which must be this one if one is given."""
-        taken = self.now
-        if text and taken.text != text:
-            found = f"{taken.text} stands here" if taken.text else "the expression ends"
+        token = self.now
+        if text and token.text != text:
+            found = f"{token.text} stands here" if token.text else "the expression ends"
             raise self.wrong(f"{found} where {text} was wanted")
-        self.now = next(self._tokens, taken)
-        return taken
+        self.now = next(self._tokens, token)
+        return token
 
     def expression(self, least: int) -> Term:
         """A term whose operators all bind at least as tightly as that level."""
@@ -176,8 +176,8 @@ class Parser:
         return number(value, token.at, self.take().text)
 
     def _unquoted(self, token: Token) -> str:
-        def meant(found: re.Match[str]) -> str:
-            what = found[1]
+        def meant(match: re.Match[str]) -> str:
+            what = match[1]
             if what[0] not in "xuU":
                 return LETTERS.get(what, what)
             code = int(what[1:], 16)
@@ -323,8 +323,8 @@ class Parser:
             with warnings.catch_warnings(action="ignore"):
                 search: Callable[..., object] = regex.compile(pattern).search
         except Exception as error:  # its parser raises more than its own errors
-            said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise self.wrong(f"this is no regular expression: {said}", at) from None
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise self.wrong(f"this is no regular expression: {reason}", at) from None
         return search
 
     def truth(self, term: Term) -> Term:

@@ -43,9 +43,9 @@ def attach(
         except OSError as missing:
             raise UserError(f"ssh could not be started: {missing}") from missing
     if show:
-        print(client.table(found := discovery.running()), end="")
-        if found:
-            say(f"Their sockets are {found[0].socket.with_name('ID.sock')}")
+        print(client.table(engines := discovery.running()), end="")
+        if engines:
+            say(f"Their sockets are {engines[0].socket.with_name('ID.sock')}")
         return
     path = socket or client.select_engine(engine).socket
     source: dict[str, Any] = {"attach": path, "forwarded": client.is_forwarded(path)}

@@ -20,15 +20,15 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     knob in place of `knobs`."""
 
     def typed(**given: Any) -> None:
-        for name, (options, made) in taken.items():
+        for name, (options, made) in groups.items():
             given[name] = made({option.name: given.pop(option.name) for option in options})
         command(**given)
 
     signature = inspect.signature(command, eval_str=True)
-    taken = {name: GROUPS[name] for name in signature.parameters if name in GROUPS}
+    groups = {name: GROUPS[name] for name in signature.parameters if name in GROUPS}
     parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
-        parameters += taken[parameter.name][0] if parameter.name in taken else [parameter]
+        parameters += groups[parameter.name][0] if parameter.name in groups else [parameter]
     typed.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
@@ -47,9 +47,9 @@ def _option(knob: Knob) -> inspect.Parameter:
     return _parameter(knob.name, default, Annotated[type(default), option])
 
 
-def _knobs(given: dict[str, Any]) -> Knobs:
+def _knobs(options: dict[str, Any]) -> Knobs:
     knobs = Knobs()
-    for name, value in given.items():
+    for name, value in options.items():
         knobs = read(knobs, name, str(value))
     return knobs
 

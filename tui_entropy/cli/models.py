@@ -56,13 +56,13 @@ def doctor(
 
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
-    found = examined(loaded, narrator.progress)
-    narrator.done(f"kept in {report.save(found, loaded.card)}")
+    doctor_report = examined(loaded, narrator.progress)
+    narrator.done(f"kept in {report.save(doctor_report, loaded.card)}")
     if as_json:
-        put(report.as_json(found))
+        put(report.as_json(doctor_report))
     else:
-        report.show(found)
-    raise typer.Exit(0 if found.passed else 1)
+        report.show(doctor_report)
+    raise typer.Exit(0 if doctor_report.passed else 1)
 
 
 @app.command(epilog=EXIT_CODES)

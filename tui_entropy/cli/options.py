@@ -180,13 +180,13 @@ def prompt_option(text: str | None) -> str | None:
     return read_text() if text == "-" else text
 
 
-def trace_path(given: Path | None, model: str, prompt: str) -> Path:
+def trace_path(path: Path | None, model: str, prompt: str) -> Path:
     """Where to record. Raises UserError for a file that is there already."""
     from tui_entropy.trace.library import new_path
 
-    if given is not None and given.exists():
-        raise UserError(f"--trace {given} is there already: give another name, or remove it with `tui-entropy rm`")
-    return given or new_path(model, prompt)
+    if path is not None and path.exists():
+        raise UserError(f"--trace {path} is there already: give another name, or remove it with `tui-entropy rm`")
+    return path or new_path(model, prompt)
 
 
 VECTOR = re.compile(
@@ -199,16 +199,16 @@ def vector_option(text: str) -> Vector:
     """FILE:STRENGTH[:FIRST-LAST] -> Vector, switched on. Raises UserError."""
     from tui_entropy.records.settings import Vector
 
-    found = VECTOR.fullmatch(text)
-    if found is None or not isfinite(float(found["strength"])):
+    match = VECTOR.fullmatch(text)
+    if match is None or not isfinite(float(match["strength"])):
         raise UserError(f"--vector {text}: wanted FILE:STRENGTH[:FIRST-LAST], such as warm.gguf:0.8:10-20")
     return Vector(
-        name=Path(found["source"]).stem,
-        source=found["source"],
-        strength=float(found["strength"]),
+        name=Path(match["source"]).stem,
+        source=match["source"],
+        strength=float(match["strength"]),
         on=True,
-        first=int(found["first"]) if found["first"] else None,
-        last=int(found["last"]) if found["last"] else None,
+        first=int(match["first"]) if match["first"] else None,
+        last=int(match["last"]) if match["last"] else None,
     )
 
 

@@ -18,10 +18,10 @@ class WrongUsage(UserError):
 
 def usage_of(error: Any) -> WrongUsage:
     """A usage error of the library that parses the command line, as one of ours."""
-    found = " ".join(error.format_message().split()).rstrip(".")
-    found = found.replace(". Did you mean ", ", did you mean ").rstrip("?.")
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace(". Did you mean ", ", did you mean ").rstrip("?.")
     path = error.ctx.command_path if error.ctx else "tui-entropy"
-    return WrongUsage(f"{found[:1].lower()}{found[1:]}: `{path} --help` tells what there is")
+    return WrongUsage(f"{message[:1].lower()}{message[1:]}: `{path} --help` tells what there is")
 
 
 def option_check(check: Callable[[Any], object]) -> Callable[..., Any]:

@@ -26,10 +26,10 @@ def path_of(kind: str, *about: object) -> Path:
 def kept(path: Path, check: Check) -> str | None:
     try:
         with path.open("rb") as file:
-            said = file.read(MAX_FILE_BYTES).decode("ascii").strip()
+            value = file.read(MAX_FILE_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return said if check(said) else None
+    return value if check(value) else None
 
 
 def keep(path: Path, word: str, check: Check) -> str:
@@ -37,16 +37,16 @@ def keep(path: Path, word: str, check: Check) -> str:
     the word holds for this program alone."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{word}\n")
             try:
-                os.link(made, path)
+                os.link(temporary, path)
             except FileExistsError:
                 if first := kept(path, check):
                     return first
-                os.replace(made, path)
+                os.replace(temporary, path)
         finally:
-            Path(made).unlink(missing_ok=True)
+            Path(temporary).unlink(missing_ok=True)
     return word

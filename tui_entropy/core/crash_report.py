@@ -24,8 +24,8 @@ MAX_SENTENCE_CHARS = 200
 
 def write_report(error: BaseException, what: str = "tui-entropy") -> str:
     """Write a report, and give the sentence that a person is told. what: failed."""
-    kind, said = type(error).__name__, visible(next(iter(str(error).strip().splitlines()), ""), in_table=True)
-    brief = f"{kind}: {said[:MAX_SENTENCE_CHARS]}" if said else kind
+    kind, message = type(error).__name__, visible(next(iter(str(error).strip().splitlines()), ""), in_table=True)
+    brief = f"{kind}: {message[:MAX_SENTENCE_CHARS]}" if message else kind
     file = report_of(error)
     where = f"the report {file} tells all that is known of it" if file else "no report of it could be written"
     return f"{what} failed, which is a fault of the program ({brief}): {where}"

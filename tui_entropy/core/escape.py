@@ -43,7 +43,7 @@ def visible(text: str, ascii: bool = False, in_table: bool = False) -> str:
 def plain_json(encoded: bytes) -> bytes:
     """JSON, in UTF-8 and with C0 escaped as JSON demands, with all else that a terminal would obey as \\u too: the
     same values, and safe to `cat`."""
-    return OBEYED.sub(lambda found: json_escape(found[0].decode()).encode(), encoded)
+    return OBEYED.sub(lambda match: json_escape(match[0].decode()).encode(), encoded)
 
 
 def json_escape(text: str) -> str:

@@ -50,8 +50,8 @@ def kept_open(path: Path, flags: int) -> int:
     Raises OSError where the name is a link, or the file is somebody else's.
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
         os.close(descriptor)
         raise OSError(errno.EPERM, "not a file of this user", os.fspath(path))
     os.fchmod(descriptor, 0o600)
@@ -62,18 +62,18 @@ def private(folder: Path) -> Path:
     """The folder, made if it is not there. Raises UserError where others can open it or say where it leads."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as refused:
         raise UserError(
             f"the folder {folder} cannot be made ({refused.strerror}): the engine's socket needs one of its own, set "
             "XDG_RUNTIME_DIR to a private folder"
         ) from refused
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise UserError(
             f"{folder} is a link or belongs to another user, and the engine's socket needs a folder of its own: "
             "remove it or set XDG_RUNTIME_DIR to a private folder"
         )
-    if found.st_mode & 0o077:
+    if status.st_mode & 0o077:
         raise UserError(
             f"the folder {folder} can be opened by others; the engine's socket needs one of its own: "
             f"`chmod 700 {folder}` or set XDG_RUNTIME_DIR to a private folder"

@@ -38,7 +38,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
         "script": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "data": msgspec.json.encode(_data(recording)).decode().replace("<", "\\u003c"),
     }
-    file.write(re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], page).encode("utf-8", "replace"))
+    file.write(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page).encode("utf-8", "replace"))
 
 
 def _data(recording: Recording) -> dict[str, Any]:

@@ -66,33 +66,33 @@ def export(path: Path, to: str, out: Path | None = None, run: int | None = None,
     if out == STDOUT and form.binary and sys.stdout.isatty():
         raise UserError(f"--to {to} is no text that a terminal could show: name a file with -o, or redirect stdout")
     recording = open_recording(path, run, bits)
-    with tempfile.TemporaryFile() as made:
+    with tempfile.TemporaryFile() as content:
         try:
-            form.write(recording, made)
+            form.write(recording, content)
         except ModuleNotFoundError as missing:
             if not form.extra:
                 raise
             raise UserError(
                 f"--to {to} needs {missing.name}, which is not installed: pip install 'tui-entropy[{form.extra}]'"
             ) from missing
-        made.seek(0)
+        content.seek(0)
         try:
-            _deliver(made, out)
+            _deliver(content, out)
         except OSError as problem:
             raise UserError(f"{out} cannot be written: {problem.strerror}; name another file with -o") from problem
     where = "stdout" if out == STDOUT else out
     return f"run {recording.started.run}, {len(recording.log.steps)} tokens, written to {where}"
 
 
-def _deliver(made: BinaryIO, out: Path) -> None:
+def _deliver(content: BinaryIO, out: Path) -> None:
     if out == STDOUT:
-        while block := made.read(BLOCK):
+        while block := content.read(BLOCK):
             put(block)
         sys.stdout.flush()
         return
     with open(out, "wb") as plain:
         if out.suffix not in ZIPPED:
-            shutil.copyfileobj(made, plain)
+            shutil.copyfileobj(content, plain)
             return
         with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as zipped:
-            shutil.copyfileobj(made, zipped)
+            shutil.copyfileobj(content, zipped)

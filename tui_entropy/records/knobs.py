@@ -261,8 +261,8 @@ def check(knobs: Knobs, vocab: int | None = None) -> None:
     if sorted(knobs.order) != sorted(stages):
         wrong = [stage for stage in knobs.order if stage not in stages or knobs.order.count(stage) > 1]
         missing = [stage for stage in stages if stage not in knobs.order]
-        found = f"has {wrong[0]!r}, unknown or twice" if wrong else f"lacks {missing[0]!r}"
+        problem = f"has {wrong[0]!r}, unknown or twice" if wrong else f"lacks {missing[0]!r}"
         raise UserError(
-            f"the order of sampling stages {found}: name each of {', '.join(stages)} once, "
+            f"the order of sampling stages {problem}: name each of {', '.join(stages)} once, "
             f"or take a preset ({', '.join(ORDERS)})"
         )

@@ -185,7 +185,7 @@ class Broadcaster:
 
     def overtaking(self, wish: Write | None) -> Write | None:
         """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
-        kept = deque[tuple[Client | None, Command]]()
+        commands = deque[tuple[Client | None, Command]]()
         for client, command in self._heard:
             match command:
                 case Write():
@@ -193,11 +193,11 @@ class Broadcaster:
                 case SetKnobs() if wish:
                     wish = replace(wish, knobs=command.knobs)
                 case _:
-                    kept.append((client, command))
+                    commands.append((client, command))
                     continue
             if client:
                 client.waiting -= 1
-        self._heard = kept
+        self._heard = commands
         return wish
 
     def settle(self, load: Load) -> None:

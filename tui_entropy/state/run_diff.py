@@ -95,15 +95,15 @@ Way = tuple["Way | None", Match]
 
 def _in_common(one: Sequence[int], other: Sequence[int]) -> list[Match]:
     """In order; none goes on where the one before it ends."""
-    found: list[Match] = []
+    matches: list[Match] = []
     x = y = 0
     while x < len(one) and y < len(other):
         x, y, way = _furthest(one, other, x, y)
-        place = len(found)
+        place = len(matches)
         while way is not None:
             way, match = way
-            found.insert(place, match)
-    return found
+            matches.insert(place, match)
+    return matches
 
 
 def _furthest(one: Sequence[int], other: Sequence[int], x0: int, y0: int) -> tuple[int, int, Way | None]:

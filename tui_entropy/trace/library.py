@@ -39,11 +39,13 @@ def new_path(model: str, prompt: str) -> Path:
 
 def resolve(name: str) -> Path:
     """A path, or the name of one of `traces`. Raises UserError where there is neither."""
-    kept = paths.traces()
-    for path in (Path(name), kept / name, kept / f"{name}{SUFFIX}"):
+    folder = paths.traces()
+    for path in (Path(name), folder / name, folder / f"{name}{SUFFIX}"):
         if path.is_file():
             return path
-    raise UserError(f"there is no trace {name}: `tui-entropy traces` lists those in {kept}, any other needs its path")
+    raise UserError(
+        f"there is no trace {name}: `tui-entropy traces` lists those in {folder}, any other needs its path"
+    )
 
 
 def listing() -> str:

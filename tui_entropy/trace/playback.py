@@ -216,7 +216,7 @@ def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, f
         beyond = trace.seqs(part.run)[part.last :]
         ends[part.run] = left = min(left, beyond[0]) if beyond else left
         left = min(left, began.get(part.run, math.inf))
-    found: list[tuple[int, float, Event]] = []
+    timeline: list[tuple[int, float, Event]] = []
     at: int | None = None
     for seq, wall, event in events:
         if isinstance(event, Started) and event.run in ends and event.run not in twins:
@@ -229,5 +229,5 @@ def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, f
             event = Ready(trace.card, event.vectors)  # the one that every step has its shape from
         whose = getattr(event, "run", at)
         if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | AttentionRows | Labelled):
-            found.append((seq, wall, event))
-    return found
+            timeline.append((seq, wall, event))
+    return timeline

@@ -116,14 +116,14 @@ class Trace:
 
         Root and run are among them also where they wrote none.
         """
-        found: list[Stretch] = []
+        stretches: list[Stretch] = []
         last = self._n_known(run)
         while True:
             first, parent = self._own[run][0], self._parents.get(run)
-            if first < last or not found or parent is None:
-                found.append(Stretch(run, min(first, last), last))
+            if first < last or not stretches or parent is None:
+                stretches.append(Stretch(run, min(first, last), last))
             if parent is None:
-                return found[::-1]
+                return stretches[::-1]
             run, last = parent, min(first, last)
 
     def events(self, run: int | None = None) -> Iterator[tuple[int, float, Event]]:
@@ -188,10 +188,10 @@ class Trace:
     def seqs(self, run: int) -> array[int]:
         """The seq of each step of a run, the first step first."""
         self.n_steps(run)
-        found = array("q")
+        seqs = array("q")
         for part in self.lineage(run):
-            found.extend(self._seqs(part))
-        return found
+            seqs.extend(self._seqs(part))
+        return seqs
 
     def _seqs(self, part: Stretch) -> array[int]:
         first, seqs = self._own[part.run]
@@ -236,20 +236,20 @@ class Trace:
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
                 return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
-        found = [array("d", [math.nan]) * len(wanted) for _ in names]
+        columns = [array("d", [math.nan]) * len(wanted) for _ in names]
         for at, row in rows:
-            for numbers, value in zip(found, row, strict=True):
+            for numbers, value in zip(columns, row, strict=True):
                 if isinstance(value, int | float):
                     numbers[at] = value
-        return found
+        return columns
 
     def texts(self, run: int, first: int = 0, last: int | None = None) -> list[str]:
         """The text that each step completes."""
         wanted = self._wanted(run, first, last)
-        found = [""] * len(wanted)
+        texts = [""] * len(wanted)
         for at, (text,) in self._along(run, wanted, ("text",)):
-            found[at] = step_codec.of(str, text, "")
-        return found
+            texts[at] = step_codec.of(str, text, "")
+        return texts
 
     def outline(self, run: int, n: int) -> tuple[list[str], array[int], array[float], list[tuple[int, ...]]]:
         """Text, token id, seconds of work and strays of the first n steps of a run, as Steps keeps them."""
@@ -268,11 +268,11 @@ class Trace:
         """(steps, n_layers) L2 norms of the residual stream after each block, as one row; NaN where unknown."""
         n_layers = self.shape.n_layers
         wanted = self._wanted(run, first, last)
-        found = array("f", [math.nan]) * (len(wanted) * n_layers)
+        norms = array("f", [math.nan]) * (len(wanted) * n_layers)
         for at, (data,) in self._along(run, wanted, ("blocks",), "steps JOIN arrays USING (seq)"):
             if isinstance(data, bytes) and len(data) == 4 * n_layers * len(BLOCKS):
-                found[at * n_layers : (at + 1) * n_layers] = array("f", data)[BLOCKS.index("norm") :: len(BLOCKS)]
-        return found
+                norms[at * n_layers : (at + 1) * n_layers] = array("f", data)[BLOCKS.index("norm") :: len(BLOCKS)]
+        return norms
 
     def log(self, run: int | None = None) -> SessionView:
         """The session as a screen had it at the end, with every run. It looks at the run that was looked at last, or

@@ -25,15 +25,15 @@ def open_readonly(path: Path) -> sqlite3.Connection:
 
     Raises UserError for what is no trace, or a newer one, and sqlite3.Error for one that is damaged.
     """
-    wanted = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
+    advice = f"give a {schema.SUFFIX} file, see `tui-entropy traces`"
     try:
         with files.open_regular(path) as file:
             head = file.read(72)
     except OSError as refused:
-        raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {wanted}") from None
+        raise UserError(f"the trace {path} cannot be opened ({refused.strerror}): {advice}") from None
     application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
     if head[:16] != schema.MAGIC or application != schema.APPLICATION:
-        raise UserError(f"{path} is no trace of tui-entropy: {wanted}")
+        raise UserError(f"{path} is no trace of tui-entropy: {advice}")
     if version != schema.VERSION:
         raise UserError(
             f"the trace {path} is of version {version} and this tui-entropy reads version {schema.VERSION}: update it"

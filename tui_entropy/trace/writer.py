@@ -288,8 +288,8 @@ def has_writer(path: Path) -> bool:
 
 def _identity(path: Path) -> tuple[int, int]:
     """Device and inode of the file that a name leads to. Raises OSError."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _fresh(path: Path) -> Path:

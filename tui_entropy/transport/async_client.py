@@ -89,8 +89,8 @@ class EngineProcess:
         try:
             self._link.send_encoded(connection.encode_command(command))
         except UserError as mistake:
-            said = str(mistake)
-            answer = Failed(said, fatal=True) if isinstance(command, Load) else Refused(said)
+            sentence = str(mistake)
+            answer = Failed(sentence, fatal=True) if isinstance(command, Load) else Refused(sentence)
             self._loop.call_soon(lambda: self._on_events([answer]))
             return
         except connection.LinkClosed:

@@ -27,9 +27,9 @@ STOP_TIMEOUT_S = 3.0
 """Seconds for an engine to end when asked, and again when told."""
 
 
-def table(found: Iterable[Engine]) -> str:
+def table(engines: Iterable[Engine]) -> str:
     """One row for each engine, under a heading; a sentence where there is none."""
-    rows = [("id", "model", "state", "tokens", "screens", "since", "pid"), *map(_row, found)]
+    rows = [("id", "model", "state", "tokens", "screens", "since", "pid"), *map(_row, engines)]
     if len(rows) == 1:
         return "No engine is running.\n"
     return "".join(f"{line}\n" for line in text_table.lines(rows))
@@ -45,18 +45,20 @@ def _row(engine: Engine) -> tuple[str, ...]:
     return (engine.id, model, now.state, str(now.tokens), str(now.screens), since, str(now.pid))
 
 
-def select_engine(wanted: str | None) -> Engine:
+def select_engine(prefix: str | None) -> Engine:
     """The engine whose id begins so, or the only one. Raises UserError, with a list, where that is not one."""
-    found = discovery.running()
-    fitting = [engine for engine in found if engine.id.startswith(wanted or "")]
+    engines = discovery.running()
+    fitting = [engine for engine in engines if engine.id.startswith(prefix or "")]
     if len(fitting) == 1:
         return fitting[0]
-    if not found:
+    if not engines:
         raise UserError(
             "no engine is running: `tui-entropy` starts one, `tui-entropy serve --headless` without a screen"
         )
-    what = f"{len(found)} engines are running" if wanted is None else f"{wanted} is the id of {len(fitting)} engines"
-    raise UserError(f"{what}: give the id of one of these", table(found).rstrip())
+    what = (
+        f"{len(engines)} engines are running" if prefix is None else f"{prefix} is the id of {len(fitting)} engines"
+    )
+    raise UserError(f"{what}: give the id of one of these", table(engines).rstrip())
 
 
 def stop(engine: Engine) -> None:

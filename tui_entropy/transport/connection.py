@@ -238,25 +238,25 @@ def _encodable(value: Any) -> Any:
 def encode_command(message: Command) -> bytes:
     """A command as it is sent. Raises UserError for one that no engine would take."""
     try:
-        made = encode(message)
-        _commands.decode(memoryview(made)[LENGTH.size :])
+        encoded = encode(message)
+        _commands.decode(memoryview(encoded)[LENGTH.size :])
     except (OverflowError, msgspec.ValidationError) as error:
         raise UserError(f"no engine can be told this ({error}): give another value") from error
-    if len(made) > MAX_COMMAND_BYTES:
+    if len(encoded) > MAX_COMMAND_BYTES:
         raise UserError(
-            f"this has {len(made) / 2**20:.0f} MiB, and an engine is told at most {MAX_COMMAND_BYTES / 2**20:.0f} "
+            f"this has {len(encoded) / 2**20:.0f} MiB, and an engine is told at most {MAX_COMMAND_BYTES / 2**20:.0f} "
             "at a time: give a shorter text"
         )
-    return made
+    return encoded
 
 
 def decode_command(message: bytes) -> Command:
     """The command in a message of `encode_command`. Raises UserError for what is none."""
     try:
-        made: Command = _commands.decode(memoryview(message)[LENGTH.size :])
+        command: Command = _commands.decode(memoryview(message)[LENGTH.size :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"this is nothing that an engine can be told ({error})") from error
-    return made
+    return command
 
 
 def ready(
@@ -266,18 +266,18 @@ def ready(
 
     One that the other side has closed is both. In place of select, which knows no descriptor above 1023.
     """
-    wanted: dict[int, int] = {}
+    masks: dict[int, int] = {}
     for mask, ends in ((select.POLLIN, reading), (select.POLLOUT, writing)):
         for end in ends:
-            wanted[end.fileno()] = wanted.get(end.fileno(), 0) | mask
+            masks[end.fileno()] = masks.get(end.fileno(), 0) | mask
     poll = select.poll()
-    for descriptor, mask in wanted.items():
+    for descriptor, mask in masks.items():
         poll.register(descriptor, mask)
-    found = poll.poll(None if timeout is None else min(max(timeout, 0), MAX_WAIT_S) * 1000)
+    polled = poll.poll(None if timeout is None else min(max(timeout, 0), MAX_WAIT_S) * 1000)
     gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
     return (
-        {each for each, events in found if events & (select.POLLIN | gone) and wanted[each] & select.POLLIN},
-        {each for each, events in found if events & (select.POLLOUT | gone) and wanted[each] & select.POLLOUT},
+        {each for each, events in polled if events & (select.POLLIN | gone) and masks[each] & select.POLLIN},
+        {each for each, events in polled if events & (select.POLLOUT | gone) and masks[each] & select.POLLOUT},
     )
 
 

@@ -99,12 +99,12 @@ def start(program: Sequence[str], load: Load | None = None) -> Started:
     clear_logs()
     while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
-    with open(opened_log(log := log_of(socket)), "wb") as output, _nameless() as given:
-        given.write(order or b"")
-        given.seek(0)
+    with open(opened_log(log := log_of(socket)), "wb") as output, _nameless() as stdin:
+        stdin.write(order or b"")
+        stdin.seek(0)
         process = subprocess.Popen(
             [*program, str(socket), str(log)],
-            stdin=given if order else subprocess.DEVNULL,
+            stdin=stdin if order else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # neither ctrl-C nor the end of the terminal is for it
@@ -124,12 +124,12 @@ def order() -> Load | None:
     try:
         if not stat.S_ISREG(os.fstat(0).st_mode):
             return None
-        with open(0, "rb", closefd=False) as given, open(os.devnull, "rb") as nothing:
-            found = given.read(connection.MAX_COMMAND_BYTES + 1)
+        with open(0, "rb", closefd=False) as stdin, open(os.devnull, "rb") as nothing:
+            encoded = stdin.read(connection.MAX_COMMAND_BYTES + 1)
             os.dup2(nothing.fileno(), 0)  # nobody else is to read it
     except OSError:
         return None
-    command = connection.decode_command(found) if found else None
+    command = connection.decode_command(encoded) if encoded else None
     if command is not None and not isinstance(command, Load):
         raise UserError(f"an engine is given a Load to begin with, and this is a {type(command).__name__}")
     return command
@@ -175,19 +175,19 @@ def running() -> list[Engine]:
     if not folder.is_dir():
         return []
     files.private(folder)
-    found = []
+    engines = []
     for socket in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
         if not _ours(socket):
             continue
         try:
-            found.append(Engine(socket, ask(socket)))
+            engines.append(Engine(socket, ask(socket)))
         except ConnectionRefusedError:
             clear(socket)
         except FileNotFoundError:
             pass  # ended meanwhile
         except OSError:
-            found.append(Engine(socket, None))
-    return found
+            engines.append(Engine(socket, None))
+    return engines
 
 
 def process_of(socket: Path) -> int | None:
@@ -230,10 +230,10 @@ def _age(socket: Path) -> float:
 
 def _ours(socket: Path) -> bool:
     try:
-        found = socket.lstat()
+        status = socket.lstat()
     except FileNotFoundError:
         return False
-    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid()
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid()
 
 
 def how_it_ended(code: int | None, why: str, last: str) -> str:

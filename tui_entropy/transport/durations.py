@@ -13,24 +13,24 @@ UNITS = {"h": 3600, "m": 60, "s": 1}
 
 def seconds(text: str) -> float:
     """'30m', '12h', '90s' or '0' -> seconds. Raises UserError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])|0", text)
+    if match is None:
         raise UserError(f"--keep {text}: wanted a time such as 90s, 30m or 12h, or 0 to end with the last screen")
-    wanted = float(found[1]) * UNITS[found[2]] if found[1] else 0.0
-    if wanted > LONGEST_STAY:
+    value = float(match[1]) * UNITS[match[2]] if match[1] else 0.0
+    if value > LONGEST_STAY:
         raise UserError(f"--keep {text} is longer than {LONGEST_STAY / UNITS['h']:.0f}h: give at most that")
-    return wanted
+    return value
 
 
 def n_bytes(text: str) -> int:
     """'512MiB', '1.5GiB' or '0' -> bytes. Raises UserError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG])iB|0", text)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG])iB|0", text)
+    if match is None:
         raise UserError(f"--kept-cache {text}: wanted a size such as 512MiB or 1.5GiB, or 0 to keep nothing")
-    wanted = float(found[1]) * 1024 ** (1 + "KMG".index(found[2])) if found[1] else 0
-    if wanted > MOST_BYTES:
+    value = float(match[1]) * 1024 ** (1 + "KMG".index(match[2])) if match[1] else 0
+    if value > MOST_BYTES:
         raise UserError(f"--kept-cache {text} is more than {MOST_BYTES >> 30}GiB: give at most that")
-    return int(wanted)
+    return int(value)
 
 
 def duration(seconds: float) -> str:

@@ -48,8 +48,8 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
         ("visible keys", len(step.visible_keys), shape[0]),
         ("stages", step.stage_probs.shape, (len(step.stages), 1 + len(step.candidates))),
     )
-    for name, found, fitting in found_and_fitting:
-        if found != fitting:
+    for name, actual, fitting in found_and_fitting:
+        if actual != fitting:
             return name
     return "" if _are_numbers(step) else "numbers"
 

@@ -169,8 +169,8 @@ def architecture_of(model: PreTrainedModel) -> Architecture:
     config, decoder, blocks, embedding, unembedding, kinds, n_each = parts_of(model)
     argument = cache_argument(model)
     # Of a cache with a layer for each entry of its config the library makes too few for some decoders of translators.
-    given = {CACHE: PreallocatedCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
-    seen = look(model, decoder, blocks, given)
+    arguments = {CACHE: PreallocatedCache()} if argument == CACHE and CROPPABLE.issuperset(kinds) else {}
+    seen = look(model, decoder, blocks, arguments)
     cache = seen.caches.get(argument)
     own_cache = cache is not None and not isinstance(cache, Cache)
     if own_cache:

@@ -38,15 +38,15 @@ class LongestLayer(Cache):
 
     @property
     def _first(self) -> int:
-        kept = (index for index, layer in enumerate(self.layers) if getattr(layer, "keys", None) is not None)
-        return next(kept, 0)
+        lengths = (index for index, layer in enumerate(self.layers) if getattr(layer, "keys", None) is not None)
+        return next(lengths, 0)
 
 
 def of_own_kind(kind: type[Cache], expected: int) -> Cache:
     """An empty one of a class that a model brings and takes no other. expected: tokens that are known to come."""
-    made: Cache = type(kind.__name__, (LongestLayer, kind), {})()
-    made.layer_class_to_replicate = partial(PreallocatedLayer, expected)  # type: ignore[assignment]
-    return made
+    cache: Cache = type(kind.__name__, (LongestLayer, kind), {})()
+    cache.layer_class_to_replicate = partial(PreallocatedLayer, expected)  # type: ignore[assignment]
+    return cache
 
 
 class IdsCache(PreallocatedCache, OwnCache):

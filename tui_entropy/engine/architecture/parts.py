@@ -147,9 +147,9 @@ def _read_one(model: PreTrainedModel, given: Mapping[str, Any]) -> ModelOutput:
     try:
         out: ModelOutput = model(input_ids=ids, use_cache=True, **given)
     except Exception as error:  # of whatever model, whose code is anybody's
-        said = str(error).strip().split("\n", 1)[0][:200]
+        reason = str(error).strip().split("\n", 1)[0][:200]
         raise UserError(
-            f"{type(model).__name__} does not read text by itself ({type(error).__name__}: {said}); this "
+            f"{type(model).__name__} does not read text by itself ({type(error).__name__}: {reason}); this "
             "architecture is not supported"
         ) from error
     return out

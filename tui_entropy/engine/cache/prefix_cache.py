@@ -73,18 +73,18 @@ class PrefixCache:
     def segment(self, position: int, prefix_ids: Sequence[int], most: int) -> tuple[KVSlices, int] | None:
         """Keys and values from a position on, at most up to another, as far as they are those of a sequence with
         these prefix ids: views, and up to which position. None where nothing is kept of the first."""
-        found = next(
+        segment = next(
             (key for key in self._all if isinstance(key, KVSegment) and key.known(position, prefix_ids)), None
         )
-        if found is None:
+        if segment is None:
             return None
-        self._all.move_to_end(found)
+        self._all.move_to_end(segment)
         last = position + 1
-        while last < most and found.known(last, prefix_ids):
+        while last < most and segment.known(last, prefix_ids):
             last += 1
-        inner = slice(position - found.first, last - found.first)
+        inner = slice(position - segment.first, last - segment.first)
         return {
-            i: (keys[..., inner, :], values[..., inner, :]) for i, (keys, values) in found.kv_slices.items()
+            i: (keys[..., inner, :], values[..., inner, :]) for i, (keys, values) in segment.kv_slices.items()
         }, last
 
     def state(self, n: int, prefix_ids: Sequence[int]) -> tuple[int, RecurrentStates] | None:

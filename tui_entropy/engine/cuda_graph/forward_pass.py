@@ -204,8 +204,8 @@ def unsupported_reason(captured: GraphForward) -> str:
         passed = captured.run(cache.first(TRIED - 1), ids[:, -1:], TRIED - 1, [{}])
         plain = forward(loaded, cache.first(TRIED - 1), ids[:, -1:])  # not before: it fills the same column
     except Exception as error:  # of whatever model, whose code is anybody's
-        said = str(error).strip().split("\n", 1)[0]
-        return said if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {said[:100]})"
+        reason = str(error).strip().split("\n", 1)[0]
+        return reason if isinstance(error, Waits) else f"it does not run so ({type(error).__name__}: {reason[:100]})"
     finally:
         captured.attention.forget()
     if captured.graphs.failed:

@@ -51,16 +51,16 @@ class Graphs:
         if not self._records or self._rehearses:
             return function()
         try:
-            found = self._recorded.pop(key, None) or self._record(function)
+            recorded = self._recorded.pop(key, None) or self._record(function)
         except RuntimeError as error:  # of torch and CUDA
-            said = str(error).strip().split("\n", 1)[0]
-            self.failed, self._records = f"it could not be recorded ({said[:100]})", False
+            reason = str(error).strip().split("\n", 1)[0]
+            self.failed, self._records = f"it could not be recorded ({reason[:100]})", False
             self._recorded.clear()
             return function()
-        self._recorded[key] = found
+        self._recorded[key] = recorded
         if len(self._recorded) > MOST:
             del self._recorded[next(iter(self._recorded))]
-        graph, result = found
+        graph, result = recorded
         graph.replay()
         return result  # type: ignore[no-any-return]
 

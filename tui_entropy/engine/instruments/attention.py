@@ -207,19 +207,19 @@ class AttentionProbe:
         if layer is None or not 1 <= (ask.head or 1) <= self.architecture.n_heads:
             head = f"head {ask.head} of " if ask.head else ""
             return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
-        kept = self.attention_state.kept
+        queries = self.attention_state.kept
         if layer.biased:
             return _no_rows(ask, run, "what this model adds to its scores is not kept")
         if layer.key is None:
-            return _no_rows(ask, run, "this model keeps its keys compressed" if kept else "nothing is read yet")
+            return _no_rows(ask, run, "this model keeps its keys compressed" if queries else "nothing is read yet")
         first_column = layer.first_column
         positions = [
             position
             for position in range(max(ask.last - ask.n_queries + 1, 0), min(ask.last + 1, cache.get_seq_length()))
-            if layer.index in kept.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
+            if layer.index in queries.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
         ]
         if not positions:
-            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(kept)}")
+            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(queries)}")
         weights, visible = layer.weights(positions)
         if (ask.head or 1) > len(weights):
             return _no_rows(ask, run, f"block {ask.layer} has {len(weights)} heads")

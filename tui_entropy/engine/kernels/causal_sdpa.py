@@ -21,8 +21,8 @@ def mask(**asked: Any) -> Tensor | None:
     plain = asked["mask_function"] is causal_mask_function and asked["allow_is_causal_skip"]
     if plain and asked["attention_mask"] is None and torch.device(asked["device"]).type == "cpu":
         return None
-    made: Tensor | None = sdpa_mask(**asked)
-    return made
+    mask: Tensor | None = sdpa_mask(**asked)
+    return mask
 
 
 def attend(

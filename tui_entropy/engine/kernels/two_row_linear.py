@@ -26,13 +26,13 @@ def two_row_linear(model: nn.Module, by_columns: bool) -> Iterator[None]:
     A row by itself is doubled. So one row and two go through the same product, and a row has the same numbers to the
     bit whether another stands beside it or not.
     """
-    found = [module for module in linear_layers(model) if by_columns and "forward" not in vars(module)]
-    for module in found:
+    modules = [module for module in linear_layers(model) if by_columns and "forward" not in vars(module)]
+    for module in modules:
         vars(module)["forward"] = partial(linear_by_columns, module)
     try:
         yield
     finally:
-        for module in found:
+        for module in modules:
             del vars(module)["forward"]
 
 

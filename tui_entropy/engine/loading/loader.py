@@ -110,14 +110,14 @@ def _device(name: str) -> torch.device:
     here = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
         return here or torch.device("cpu")
-    found = ", ".join(["cpu", *(f"{here}:{i}" for i in range(torch.accelerator.device_count()) if here)])
+    devices = ", ".join(["cpu", *(f"{here}:{i}" for i in range(torch.accelerator.device_count()) if here)])
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"there is no kind of device called {name!r}; this machine has {found}") from None
+        raise UserError(f"there is no kind of device called {name!r}; this machine has {devices}") from None
     has_it = here is not None and device.type == here.type and (device.index or 0) < torch.accelerator.device_count()
     if device.type != "cpu" and not has_it:
-        raise UserError(f"the device {name} is not there or not usable by this torch; this machine has {found}")
+        raise UserError(f"the device {name} is not there or not usable by this torch; this machine has {devices}")
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # clocks and graphs are of the current one
     return device
@@ -141,11 +141,11 @@ def free_bytes(device: torch.device) -> int:
     return torch.accelerator.get_memory_info(device)[0]
 
 
-def _check_room(wanted: int, device: torch.device, name: str) -> None:
+def _check_room(n_bytes: int, device: torch.device, name: str) -> None:
     free = free_bytes(device)
-    if wanted > free:
+    if n_bytes > free:
         raise UserError(
-            f"the weights of {name} take {wanted / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; use "
+            f"the weights of {name} take {n_bytes / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; use "
             "--dtype bfloat16, another --device, or a smaller model"
         )
 

@@ -57,14 +57,14 @@ def verified_architecture(loaded: Loaded) -> Architecture:
         return loaded.architecture
     check = partial(_is_verdict, loaded.architecture.n_layers)
     path = path_of("trials", *_about(loaded))
-    said = kept(path, check) if _of_library(loaded) else None
-    if said is None:
+    verdict = kept(path, check) if _of_library(loaded) else None
+    if verdict is None:
         architecture = _verify_reading(loaded)
         rowless = _rowless(replace(loaded, architecture=architecture))
-        said = " ".join([STRETCHED if architecture.in_stretches else WHOLE, *map(str, rowless)])
+        verdict = " ".join([STRETCHED if architecture.in_stretches else WHOLE, *map(str, rowless)])
         if _of_library(loaded):
-            said = keep(path, said, check)
-    way, *numbers = said.split()
+            verdict = keep(path, verdict, check)
+    way, *numbers = verdict.split()
     modules = tuple(
         None if str(index) in numbers else module
         for index, module in enumerate(loaded.architecture.attention_modules)
@@ -103,8 +103,8 @@ def _about(loaded: Loaded) -> Iterator[object]:
         yield from (path.name, path.stat().st_mtime_ns)
 
 
-def _is_verdict(n_layers: int, said: str) -> bool:
-    way, *numbers = said.split() or [""]
+def _is_verdict(n_layers: int, verdict: str) -> bool:
+    way, *numbers = verdict.split() or [""]
     return way in (STRETCHED, WHOLE) and all(number.isdecimal() and int(number) < n_layers for number in numbers)
 
 
@@ -123,9 +123,9 @@ def _verify_reading(loaded: Loaded) -> Architecture:
             return replace(architecture, in_stretches=False)
         backwards = _gap(_whole(loaded, ids[:, :first]), whole[:first]) > bound
     except Exception as error:  # of whatever model, whose code is anybody's
-        said = next(iter(str(error).strip().splitlines()), "")
+        reason = next(iter(str(error).strip().splitlines()), "")
         raise UserError(
-            f"{_name(loaded)} cannot be read one token behind others ({type(error).__name__}: {said}); this "
+            f"{_name(loaded)} cannot be read one token behind others ({type(error).__name__}: {reason}); this "
             "architecture is not supported"
         ) from error
     if backwards:
@@ -147,8 +147,8 @@ def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) 
     cache, ends = new_cache(loaded.model, loaded.architecture), torch.tensor(stretches).cumsum(0) - 1
     by_columns = loaded.card.products == COLUMNS
     with attention_probe(loaded.model, loaded.architecture, keep=0), two_row_linear(loaded.model, by_columns):
-        found = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
-    return _gap(found, whole[ends.to(whole.device)])
+        logits = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
+    return _gap(logits, whole[ends.to(whole.device)])
 
 
 @torch.inference_mode()
@@ -163,14 +163,14 @@ def _rowless(loaded: Loaded) -> tuple[int, ...]:
     with attention_probe(loaded.model, architecture, keep=0) as probe:
         for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
             forward(loaded, cache, part)
-        found = probe.head_statistics().entropy
+        entropies = probe.head_statistics().entropy
     reference = _newest_attention(loaded, ids)
     wrong = []
     for layer in layers:
         row = reference[layer]
         if row is not None:
-            wanted = torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1)
-            gap = (found[layer, : len(wanted)].to(wanted) - wanted).abs().mean()
+            expected = torch.special.entr(row / row.sum(-1, keepdim=True)).sum(-1)
+            gap = (entropies[layer, : len(expected)].to(expected) - expected).abs().mean()
         if row is None or not gap <= bound:
             wrong.append(layer)
     return tuple(wrong)
@@ -208,12 +208,12 @@ def _whole(loaded: Loaded, ids: Tensor) -> Tensor:
     return logits.float()
 
 
-def _gap(found: Tensor, wanted: Tensor) -> float:
+def _gap(actual: Tensor, expected: Tensor) -> float:
     """Infinite where one of them is no number and the other is; weights that are none are told elsewhere."""
-    if not torch.equal(found.isfinite(), wanted.isfinite()):
+    if not torch.equal(actual.isfinite(), expected.isfinite()):
         return math.inf
-    largest = wanted.nan_to_num(0, 0, 0).abs().max().clamp(min=1e-9)
-    return float((found - wanted).nan_to_num(0, 0, 0).abs().max() / largest)
+    largest = expected.nan_to_num(0, 0, 0).abs().max().clamp(min=1e-9)
+    return float((actual - expected).nan_to_num(0, 0, 0).abs().max() / largest)
 
 
 def _name(loaded: Loaded) -> str:

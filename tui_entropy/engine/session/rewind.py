@@ -179,8 +179,8 @@ class Rewinder:
     def state(self, sequence: TokenSequence, n: int) -> tuple[int, RecurrentStates]:
         """Of a model whose layers carry a state: the newest one that is known of the first n tokens, and of how many
         of them."""
-        found = self.prefix_cache.state(n, sequence.prefix_ids)
-        return found or (0, recurrent_states(new_cache(self.loaded.model, self.loaded.architecture)))
+        states = self.prefix_cache.state(n, sequence.prefix_ids)
+        return states or (0, recurrent_states(new_cache(self.loaded.model, self.loaded.architecture)))
 
     def checkpoint(self, at_once: bool = False) -> None:
         """After every stretch and every token: keep the state of layers that carry one, where one is due."""
@@ -208,14 +208,14 @@ class Rewinder:
     def rows(self, sequence: TokenSequence, ask: AskAttention, run: int) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
         self.probes.look_at(sequence)
-        attention, kept = self.probes.attention, sequence.attention_state.kept
+        attention, queries = self.probes.attention, sequence.attention_state.kept
         newest = min(ask.last + 1, len(sequence.prefix_ids))
-        wanted = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
-        if not wanted or all(position in kept for position in wanted):
+        positions = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
+        if not positions or all(position in queries for position in positions):
             return attention.rows(sequence.cache, ask, run)
-        with self._at(sequence, wanted[-1]) as host:
-            known = self.state(host, wanted[0])
-            with replayed_span(self.loaded, self.probes, host, wanted[0], wanted[-1] + 1, known) as then:
+        with self._at(sequence, positions[-1]) as host:
+            known = self.state(host, positions[0])
+            with replayed_span(self.loaded, self.probes, host, positions[0], positions[-1] + 1, known) as then:
                 return attention.rows(then.cache, ask, run)
 
     @contextmanager

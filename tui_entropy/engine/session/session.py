@@ -285,9 +285,9 @@ class Session:
         self.resample()
         self._tell_pending()
 
-    def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
+    def set_breakpoints(self, breakpoints: Sequence[Breakpoint]) -> None:
         """Acts from the next proposal on. Raises UserError for an expression that is wrong."""
-        self.state.breakpoints.set_breakpoints(wanted)
+        self.state.breakpoints.set_breakpoints(breakpoints)
         self._track()
 
     def set_watches(self, texts: Iterable[str]) -> None:
@@ -301,7 +301,7 @@ class Session:
         if run is not None and self.state.breakpoints.watched != run.controls.watched:
             self.resample()
 
-    def set_vector(self, wanted: Vector, rebuild: bool = False) -> None:
+    def set_vector(self, vector: Vector, rebuild: bool = False) -> None:
         """Acts from the next token on, and what is held up is read and chosen again; keys and values stay as they
         are, or with `rebuild` the whole text is read again. A vector that is not known yet is read from its file
         first. Raises UserError.
@@ -310,12 +310,12 @@ class Session:
         """
         state = self.state
         known = next(
-            (v for v in state.vectors if v.name == wanted.name and wanted.source in (v.source, v.name)), None
+            (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
         )
         if known is None:
-            self._add_vector(wanted)
+            self._add_vector(vector)
         else:
-            setting = replace(wanted, source=known.source, blocks=known.blocks)
+            setting = replace(vector, source=known.source, blocks=known.blocks)
             state.vectors = tuple(setting if v is known else v for v in state.vectors)
         if state.run is None:
             return
@@ -338,8 +338,8 @@ class Session:
         if state.run is not None and state.proposed is None:
             state.emit(SettingsPending(state.run_number, state.knobs, state.vectors))
 
-    def _add_vector(self, wanted: Vector) -> None:
-        setting, run = self.state.add_vector(wanted), self.state.run
+    def _add_vector(self, vector: Vector) -> None:
+        setting, run = self.state.add_vector(vector), self.state.run
         applied = self.state.vectors
         if run is not None:  # where a text is being written it acts from the next token on
             run.vectors = applied = (*run.vectors, replace(setting, on=False))

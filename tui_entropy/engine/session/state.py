@@ -70,10 +70,10 @@ class SessionState:
 
     def run_of(self, number: int) -> Run:
         """Raises UserError for one that is not there, or not any more."""
-        found = self.runs.get(number)
-        if found is None:
+        run = self.runs.get(number)
+        if run is None:
             raise UserError(f"there is no run {number}: there are {len(self.runs)} of them, choose one of those")
-        return found
+        return run
 
     def check_step(self, run: Run, step: int) -> None:
         """Raises UserError for a step that the run has not come to."""

@@ -124,8 +124,8 @@ class Cached:
 
 def cached() -> list[Cached]:
     """Every model that was converted and kept, by path."""
-    found = []
+    models = []
     for path in sorted(marker.parent for marker in paths.models().glob(f"[!.]*/{PROVENANCE}")):
         if provenance := Provenance.read(path):
-            found.append(Cached(path, provenance, sum(file.stat().st_size for file in path.iterdir())))
-    return found
+            models.append(Cached(path, provenance, sum(file.stat().st_size for file in path.iterdir())))
+    return models

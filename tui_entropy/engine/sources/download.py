@@ -40,10 +40,10 @@ def download_with_progress(
             program.kill()
             program.wait()
         log.seek(0)
-        said = log.read().decode(errors="replace").strip().splitlines()
+        lines = log.read().decode(errors="replace").strip().splitlines()
     if program.returncode == 0:
         return None
-    return said[-1] if said else f"{command[0]} ended with {program.returncode}"
+    return lines[-1] if lines else f"{command[0]} ended with {program.returncode}"
 
 
 def size(folder: Path) -> int:

@@ -56,8 +56,8 @@ class GgufFile:
         except (
             struct.error, ValueError, LookupError, TypeError, OverflowError, MemoryError, RecursionError,
         ) as garbled:  # fmt: skip
-            said = said_by(garbled)
-            raise UserError(f"the header of {path} is damaged ({said}); fetch the GGUF file again") from garbled
+            reason = said_by(garbled)
+            raise UserError(f"the header of {path} is damaged ({reason}); fetch the GGUF file again") from garbled
 
     def read(self, name: str) -> npt.NDArray[np.float32]:
         """A tensor, dequantised. Raises UserError for a quantisation that gguf cannot undo."""

@@ -82,8 +82,8 @@ def snapshot(
         raise UserError(f"{repo} holds no safetensors weights; download one of its other files and pass its path")
     check_room(sum(file.file_size or 0 for file in weights))
     patterns = [*SMALL_FILES, *(["*.py"] if with_code else []), *(file.filename for file in weights)]
-    wanted = sum(file.file_size or 0 for file in weights if file.will_download)
-    return _downloaded(repo, revision, patterns, wanted, report)
+    n_bytes = sum(file.file_size or 0 for file in weights if file.will_download)
+    return _downloaded(repo, revision, patterns, n_bytes, report)
 
 
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
@@ -115,7 +115,7 @@ def cached_models() -> list[tuple[str, Path, int]]:
 
 
 def _downloaded(
-    repo: str, revision: str | None, patterns: list[str], wanted: int, report: Callable[[Progress], None]
+    repo: str, revision: str | None, patterns: list[str], n_bytes: int, report: Callable[[Progress], None]
 ) -> Path:
     """In a process of its own, since the hub's threads cannot be interrupted. wanted: bytes that are missing."""
     from huggingface_hub import constants
@@ -124,7 +124,7 @@ def _downloaded(
     what = {"repo_id": repo, "revision": revision, "allow_patterns": patterns, "ignore_patterns": IGNORED}
     command = [sys.executable, "-c", DOWNLOAD, json.dumps({**what, "cache_dir": str(cache)})]
     folder = cache / f"models--{repo.replace('/', '--')}"
-    reason = download_with_progress(command, folder, wanted, f"downloading {repo}", report)
+    reason = download_with_progress(command, folder, n_bytes, f"downloading {repo}", report)
     if reason is None and (snapshot := cached_snapshot(repo, revision)):
         return snapshot
     raise UserError(f"{repo} could not be downloaded ({reason or 'it is not whole'}); start again to go on with it")

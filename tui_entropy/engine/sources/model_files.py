@@ -35,23 +35,23 @@ def _object(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UserError(f"{path} has more than {MAX_FILE_BYTES >> 20} MiB, too much for what it is to hold: {AGAIN}")
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be read: {AGAIN}") from None
     except ValueError as garbled:
         raise UserError(f"{path} is no JSON ({garbled}): {AGAIN}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} holds {_kind(found)} where a JSON object was wanted: {AGAIN}")
-    if any(depth > MAX_NESTING for depth in _depths(found)):
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {_kind(content)} where a JSON object was wanted: {AGAIN}")
+    if any(depth > MAX_NESTING for depth in _depths(content)):
         raise UserError(f"{path} is nested more than {MAX_NESTING} levels deep: {AGAIN}")
-    return found
+    return content
 
 
 AGAIN = "if it is damaged, fetch the model again"
 
 
-def _depths(found: Any) -> Iterator[int]:
-    waiting = [(found, 0)]
+def _depths(node: Any) -> Iterator[int]:
+    waiting = [(node, 0)]
     while waiting:
         value, depth = waiting.pop()
         yield depth
@@ -60,8 +60,8 @@ def _depths(found: Any) -> Iterator[int]:
             waiting += [(one, depth + 1) for one in inside if isinstance(one, dict | list)]
 
 
-def _kind(found: object) -> str:
-    return {list: "a list", str: "a text", type(None): "null", bool: "true or false"}.get(type(found), "a number")
+def _kind(value: object) -> str:
+    return {list: "a list", str: "a text", type(None): "null", bool: "true or false"}.get(type(value), "a number")
 
 
 def own_code(files: dict[str, dict[str, Any]], config_known: bool, tokenizer_known: bool) -> bool:
@@ -91,9 +91,9 @@ def check_sizes(config: Any, n_tensors: int, name: str) -> None:
             raise UserError(_damaged(name, f"{what} is {str(value)[:40]}"))
 
 
-def checked_ids(found: Any, what: str, name: str) -> list[int]:
+def checked_ids(value: Any, what: str, name: str) -> list[int]:
     """The ids of a setting that holds one, several or none. Raises UserError where they are no ids."""
-    ids = [] if found is None else list(found) if isinstance(found, list | tuple) else [found]
+    ids = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     for odd in (id for id in ids if not isinstance(id, int) or isinstance(id, bool)):
         raise UserError(_damaged(name, f"{what} is {str(odd)[:40]}, where the ids of tokens were wanted"))
     return ids

@@ -10,10 +10,10 @@ def listing() -> str:
     """Two tables, ending in a newline. Asks no network."""
     from tui_entropy.engine.sources.hub import cached_models
 
-    kept = cached()
-    here = [(model.path.name, _size(model.size), model.provenance.note, str(model.path)) for model in kept]
+    models = cached()
+    here = [(model.path.name, _size(model.size), model.provenance.note, str(model.path)) for model in models]
     here += [(repo, _size(size), "from the hub", str(path)) for repo, path, size in cached_models()]
-    names = {model.path.name for model in kept}
+    names = {model.path.name for model in models}
     there = [
         (model.name, _size(model.download), model.licence, f"{model.title}, `tui-entropy fetch {model.name}`")
         for model in CATALOGUE.values()

@@ -35,6 +35,6 @@ def reading(refusal: Callable[[BaseException], UserError]) -> Iterator[None]:
 def said_by(error: BaseException) -> str:
     """What an error says of itself, in a phrase; a bare key or nothing at all says too little without its kind."""
     lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
-    said = "; ".join(filter(None, lines)).rstrip(".")[:SAID]
+    reason = "; ".join(filter(None, lines)).rstrip(".")[:SAID]
     kind = type(error).__name__
-    return said if said and not isinstance(error, LookupError) else f"{kind}: {said}" if said else kind
+    return reason if reason and not isinstance(error, LookupError) else f"{kind}: {reason}" if reason else kind

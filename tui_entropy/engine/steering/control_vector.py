@@ -93,9 +93,9 @@ class Sums:
         return self._known[on]
 
 
-def free_name(wanted: str, taken: Container[str]) -> str:
+def free_name(stem: str, taken: Container[str]) -> str:
     """A name for a vector that no other has: itself, or with a number behind it."""
-    return next(name for name in chain([wanted], (f"{wanted} {n}" for n in count(2))) if name not in taken)
+    return next(name for name in chain([stem], (f"{stem} {n}" for n in count(2))) if name not in taken)
 
 
 def check(vector: ControlVector, n_layers: int, d_model: int) -> None:
@@ -198,9 +198,9 @@ def _safetensors(path: Path) -> dict[str, Direction]:
 
 
 def _block(tensor_name: str) -> int:
-    found = DIRECTION.match(tensor_name)
-    assert found
-    return int(found[1]) + 1
+    match = DIRECTION.match(tensor_name)
+    assert match
+    return int(match[1]) + 1
 
 
 def _made_for(path: Path) -> dict[str, str]:

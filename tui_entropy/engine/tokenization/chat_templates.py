@@ -36,8 +36,8 @@ class ChatTemplate:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
         """name: of several. Raises UserError where none is called so."""
         self._tokenizer = tokenizer
-        found: Any = getattr(tokenizer, "chat_template", None)
-        self.sources = _texts(found if isinstance(found, Mapping) else {DEFAULT: found})
+        template: Any = getattr(tokenizer, "chat_template", None)
+        self.sources = _texts(template if isinstance(template, Mapping) else {DEFAULT: template})
         """Name -> template."""
         if name is not None and name not in self.sources:
             there = f"it has {', '.join(sorted(self.sources))}" if self.sources else "it has none"
@@ -119,13 +119,13 @@ class ChatTemplate:
             except MemoryError:
                 return None, "it takes too much memory"
             except Exception as error:
-                said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-                refusal = refusal or said[:MAX_REASON_CHARS]
+                reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+                refusal = refusal or reason[:MAX_REASON_CHARS]
         return None, refusal
 
 
-def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
-    return {str(name): source for name, source in found.items() if isinstance(source, str) and source}
+def _texts(templates: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(name): source for name, source in templates.items() if isinstance(source, str) and source}
 
 
 def _messages(prompt: str, system: str | None) -> Messages:

@@ -129,9 +129,9 @@ class Codec:
     def containing(self, strings: tuple[str, ...]) -> frozenset[int]:
         """Ids of all tokens whose text contains one of the strings. Looked up once per set of strings."""
         if strings not in self._holders:
-            wanted = [string.encode() for string in strings]
+            texts = [string.encode() for string in strings]
             every = self.spelling.everywhere().items()
-            self._holders[strings] = frozenset(id for id, data in every if any(text in data for text in wanted))
+            self._holders[strings] = frozenset(id for id, data in every if any(text in data for text in texts))
         return self._holders[strings]
 
     @cached_property

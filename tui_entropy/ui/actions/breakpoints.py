@@ -43,12 +43,12 @@ class ListActions(EngineActions):
         else:
             self.app.ask("watch the text", self._put(at, unescape), text_of(now), self._watchable)
 
-    def _put(self, at: int, made: Callable[[str], Any]) -> Callable[[str], None]:
+    def _put(self, at: int, make_row: Callable[[str], Any]) -> Callable[[str], None]:
         """Takes an answer as the row at that place."""
 
         def take(answer: str) -> None:
             rows = self.wanted_rows
-            self._set([*rows[:at], made(answer), *rows[at + 1 :]])
+            self._set([*rows[:at], make_row(answer), *rows[at + 1 :]])
 
         return take
 

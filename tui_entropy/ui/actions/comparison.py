@@ -59,8 +59,8 @@ class ComparisonActions(EngineActions):
     @property
     def _choice(self) -> Choice:
         """The one that is chosen on the page of lanes."""
-        found = choices(self.app.frame)
-        return found[min(self.app.frame.row, len(found) - 1)]
+        lanes = choices(self.app.frame)
+        return lanes[min(self.app.frame.row, len(lanes) - 1)]
 
     def _lane(self) -> Lane | None:
         """What a shadow or a twin is to be: the chosen row where the page is open, else the one chosen last, as
@@ -69,8 +69,8 @@ class ComparisonActions(EngineActions):
             return None if self._choice.same else self._choice.lane
         last = self.app.frame.of(LanesState).lane
         name = last.name if last else NO_VECTORS
-        found = next((choice for choice in choices(self.app.frame) if choice.name == name), None)
-        return last if found is None else None if found.same else found.lane
+        lane = next((choice for choice in choices(self.app.frame) if choice.name == name), None)
+        return last if lane is None else None if lane.same else lane.lane
 
     def _choose_first(self, what: str) -> None:
         if self.app.place != "lanes":
@@ -98,11 +98,11 @@ class ComparisonActions(EngineActions):
             self.app.refuse("there is no text yet that another prompt could be given to: i asks for one")
         else:
             lane = choice.lane
-            given = Prompt(lane.prompt or "", lane.system, began.chat) if lane else Prompt(
+            prompt = Prompt(lane.prompt or "", lane.system, began.chat) if lane else Prompt(
                 began.prompt, began.system, began.chat
             )  # fmt: skip
             await self._prompts.open_box(
-                Purpose.LANE, self._take_lane, given, first="system" if choice.name == SYSTEM else "text"
+                Purpose.LANE, self._take_lane, prompt, first="system" if choice.name == SYSTEM else "text"
             )
 
     def _take_lane(self, typed: Prompt) -> bool:
@@ -139,9 +139,9 @@ class ComparisonActions(EngineActions):
         self.app.say("no shadow from the next token on")
 
     def _set(self, lane: Lane | None) -> None:
-        wanted = SetShadow(lane)
-        self.app.show(**self.app.frame.put(LanesState, awaited=wanted))
-        self.app.tell(wanted)
+        command = SetShadow(lane)
+        self.app.show(**self.app.frame.put(LanesState, awaited=command))
+        self.app.tell(command)
 
     def heed(self, event: Event) -> None:
         """The shadow that there is from here on, or that nothing came of what was asked for."""

@@ -68,8 +68,8 @@ class PromptActions(Actions[EngineHost]):
         if began is None:
             self.app.refuse("nothing was asked yet: i asks for a prompt")
             return
-        given = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat)
-        await self.open_box(Purpose.PROMPT, self._write_from_edited, given)
+        prompt = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat)
+        await self.open_box(Purpose.PROMPT, self._write_from_edited, prompt)
 
     async def action_edit(self) -> None:
         """The text that was written, with the caret at the cursor."""
@@ -110,9 +110,9 @@ class PromptActions(Actions[EngineHost]):
         if typed.prompt == typed_as("".join(texts)):
             self.app.refuse("nothing is changed, so nothing is written")
             return False
-        kept, rest = edited(texts, typed.prompt)
-        self.app.tell(Branch(log.run_number, kept, text=rest, pause=log.state == "paused"))
-        self.app.say(f"{kept} of {len(texts)} tokens are kept, and what you typed comes after them")
+        n_kept, rest = edited(texts, typed.prompt)
+        self.app.tell(Branch(log.run_number, n_kept, text=rest, pause=log.state == "paused"))
+        self.app.say(f"{n_kept} of {len(texts)} tokens are kept, and what you typed comes after them")
         return True
 
     # --- In the box ------------------------------------------------------------------------------------------
@@ -156,10 +156,10 @@ def edited(texts: list[str], new: str) -> tuple[int, str]:
     after = _alike(shown[same:][::-1], new[same:][::-1])
     whole = before[:same] + new[same : len(new) - after] + before[len(before) - after :]
     ends = list(accumulate(map(len, texts)))
-    kept = sum(end <= same for end in ends)
-    while kept and not texts[kept - 1]:  # it waits for the rest of a character that is no longer there
-        kept -= 1
-    return kept, whole[ends[kept - 1] if kept else 0 :]
+    n_kept = sum(end <= same for end in ends)
+    while n_kept and not texts[n_kept - 1]:  # it waits for the rest of a character that is no longer there
+        n_kept -= 1
+    return n_kept, whole[ends[n_kept - 1] if n_kept else 0 :]
 
 
 def _alike(one: str, other: str) -> int:

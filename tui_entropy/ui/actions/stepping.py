@@ -32,10 +32,10 @@ def say_why_not(app: EngineHost) -> None:
     app.refuse(reasons.get(app.frame.log.state, "the engine is gone: E starts it again"))
 
 
-def advance(app: EngineHost, wanted: Advance) -> None:
+def advance(app: EngineHost, command: Advance) -> None:
     """Write that far, where anything can be written."""
     if app.frame.log.state in GOING:
-        app.tell(wanted)
+        app.tell(command)
     else:
         say_why_not(app)
 
@@ -163,7 +163,7 @@ class StepActions(EngineActions):
         if not self._may_branch or frame.cursor is None:
             return
         self.app.show(following=frame.following and frame.held_up)
-        wanted = Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused")
+        command = Branch(frame.log.run_number, frame.cursor, pause=frame.log.state == "paused")
 
         def check(typed: str) -> Remark:
             if not typed:
@@ -172,6 +172,6 @@ class StepActions(EngineActions):
 
         self.app.ask(
             f"force from step {frame.cursor + 1} on:",
-            lambda typed: self.app.tell(changed(wanted, text=unescape(typed))),
+            lambda typed: self.app.tell(changed(command, text=unescape(typed))),
             check=check,
         )

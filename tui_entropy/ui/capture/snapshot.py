@@ -50,25 +50,25 @@ class Snapshot:
 
 def parse_snapshot(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
     """FILE[@WxH][:token=N,page=NAME] -> what to picture, of this size where none is named. Raises UserError."""
-    found = SPEC.fullmatch(text or " ")
-    assert found  # `.+?` takes whatever the rest does not
-    wishes = dict(wish.split("=") for wish in (found["wishes"] or "").split(",") if wish)
-    file = Path(found["file"])
+    match = SPEC.fullmatch(text or " ")
+    assert match  # `.+?` takes whatever the rest does not
+    wishes = dict(wish.split("=") for wish in (match["wishes"] or "").split(",") if wish)
+    file = Path(match["file"])
     token, page = wishes.pop("token", None), wishes.pop("page", "")
     if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PAGES):
         raise UserError(
             f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
             f":token=80 or :page= one of {', '.join(PAGES)}"
         )
-    if found["width"]:
-        size = parse_size(f"{found['width']}x{found['height']}")
+    if match["width"]:
+        size = parse_size(f"{match['width']}x{match['height']}")
     return Snapshot(file, size, int(token) if token else None, page)
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """'120x36' -> columns and rows. Raises UserError."""
-    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
     if not all(least <= side <= most for least, side, most in zip(SMALLEST, size, LARGEST, strict=True)):
         raise UserError(f"{text} is no size: give columns x rows such as 120x36, at least 20x8 and at most 1000x500")
     return size
@@ -157,12 +157,12 @@ def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint
 def _beyond(playback: Playback, token: int) -> str:
     """That a run has no such token, and which one of the file has it."""
     trace, run = playback.trace, playback.run
-    said = f"token={token} is not in run {run}: it has {playback.length} tokens, counted from 1"
+    sentence = f"token={token} is not in run {run}: it has {playback.length} tokens, counted from 1"
     others = [other for other in trace.runs if other != run]
     longer = [other for other in others if 1 <= token <= len(LazySteps(trace, other))]
     if longer:
-        return f"{said}; take one of them, or --run {longer[-1]}, which has it"
-    return f"{said}; take one of them{', or another --run' if others else ''}"
+        return f"{sentence}; take one of them, or --run {longer[-1]}, which has it"
+    return f"{sentence}; take one of them{', or another --run' if others else ''}"
 
 
 async def picture(app: ReplayApp, wish: Snapshot) -> bytes:

@@ -94,11 +94,11 @@ class PagedLayout:
     def positions(self, top: Position, height: int) -> list[Position]:
         """So many lines from there on, or as many as there are."""
         n, y = top
-        found: list[Position] = []
-        while len(found) < height and n <= self.last:
-            found += [(n, line) for line in range(y, min(self.lines(n), y + height - len(found)))]
+        positions: list[Position] = []
+        while len(positions) < height and n <= self.last:
+            positions += [(n, line) for line in range(y, min(self.lines(n), y + height - len(positions)))]
             n, y = n + 1, 0
-        return found
+        return positions
 
     def _of(self, index: int) -> int:
         """The page of a step."""

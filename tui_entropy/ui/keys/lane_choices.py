@@ -46,28 +46,28 @@ def shadow_set(frame: Frame) -> Lane | None:
 def choices(frame: Frame) -> list[Choice]:
     """What a lane may differ in, with things as they are set now."""
     vectors, state = frame.vectors or frame.log.vectors, frame.of(LanesState)
-    found = []
+    lanes = []
     if vectors:
         off = tuple(changed(vector, on=False) for vector in vectors)
         same = not _acting(vectors)
         about = "as it is now: no vector is on" if same else "all of them off"
-        found.append(Choice(Lane(NO_VECTORS, vectors=off), NO_VECTORS, about, same))
+        lanes.append(Choice(Lane(NO_VECTORS, vectors=off), NO_VECTORS, about, same))
         for vector in vectors:
             only = tuple(changed(one, on=one.name == vector.name) for one in vectors)
             name = f"only {vector.name}"
             same = _acting(only) == _acting(vectors)
             about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
-            found.append(Choice(Lane(name, vectors=only), name, about, same))
+            lanes.append(Choice(Lane(name, vectors=only), name, about, same))
     hot = Lane(f"temperature {state.temperature:g}", knobs=changed(frame.knobs, temperature=state.temperature))
     same = state.temperature == frame.knobs.temperature
-    said = ["as it is now"] * same + ["+ and - turn it"] * ("lane" not in frame.lacking)
-    found.append(Choice(hot, hot.name, ": ".join(said), same))
+    notes = ["as it is now"] * same + ["+ and - turn it"] * ("lane" not in frame.lacking)
+    lanes.append(Choice(hot, hot.name, ": ".join(notes), same))
     for name in (SYSTEM, PROMPT):
         typed = next((lane for lane in state.typed_lanes if lane.name == name), None)
         text = (typed.system if name == SYSTEM else typed.prompt) if typed else None
         unasked = "" if "lane" in frame.lacking or frame.log.started is None else "enter asks for it"
-        found.append(Choice(typed, name, text or unasked))
-    return found
+        lanes.append(Choice(typed, name, text or unasked))
+    return lanes
 
 
 def _acting(vectors: tuple[Vector, ...]) -> list[Vector]:

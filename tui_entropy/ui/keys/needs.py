@@ -32,8 +32,8 @@ def _chosen_lane(frame: Frame) -> str:
     """Whether the lane that is chosen differs from what is there, and whether it has a prompt to type."""
     from tui_entropy.ui.keys.lane_choices import PROMPT, SYSTEM, choices  # a view, which hints must not know
 
-    found = choices(frame)
-    choice = found[min(frame.row, len(found) - 1)]
+    lanes = choices(frame)
+    choice = lanes[min(frame.row, len(lanes) - 1)]
     return "same" if choice.same else "typed" if choice.name in (SYSTEM, PROMPT) else "made"
 
 

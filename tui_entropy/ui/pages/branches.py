@@ -68,11 +68,11 @@ def forest(log: SessionView, hidden: bool) -> list[tuple[RunView, str]]:
     for run, view in log.runs.items():  # a parent began before, or it is none
         parent = view.started.parent if view.started.parent is not None else view.started.twin_of
         parents[run] = parent if parent in parents else None
-    kept: set[int | None] = set()
+    shown: set[int | None] = set()
     below: dict[int | None, list[int]] = {}
     for run in reversed(parents):
-        if hidden or run in kept or not log.runs[run].deleted or run == log.run_number:
-            kept |= {run, parents[run]}
+        if hidden or run in shown or not log.runs[run].deleted or run == log.run_number:
+            shown |= {run, parents[run]}
             below.setdefault(parents[run], []).append(run)
     rows = []
     todo = [(run, "") for run in below.get(None, [])]
@@ -125,8 +125,8 @@ def _row(frame: Frame, run: RunView, guide: str, width: int) -> Strip:
         (f"{state} ", paint.good if run is log.run else paint.dim),
     ]
     if settings:
-        said = ", ".join(changes(run, parent)) if parent else ""
-        row.append((f"{fitted(_safe(said, paint), settings, paint.ascii)} ", paint.mark))
+        settings_text = ", ".join(changes(run, parent)) if parent else ""
+        row.append((f"{fitted(_safe(settings_text, paint), settings, paint.ascii)} ", paint.mark))
     return paint.row([*row, (fitted(_words(run, parent, paint), words, paint.ascii), paint.dim)], width)
 
 
@@ -134,16 +134,16 @@ def _about(frame: Frame, run: RunView) -> Iterator[list[Part]]:
     """All that the row of the chosen run may have had to cut."""
     paint, parent = frame.paint, _parent(frame.log, run)
     began = run.started
-    said = f"run {began.run}, {_state(frame.log, run, paint)[2:]}"
+    sentence = f"run {began.run}, {_state(frame.log, run, paint)[2:]}"
     if began.twin_of is not None:
-        said += f", twin of run {began.twin_of}"
+        sentence += f", twin of run {began.twin_of}"
     if parent:
-        said += f", {_parts(run, parent, paint)}"
+        sentence += f", {_parts(run, parent, paint)}"
         if began.how:
-            said += f"{paint.between}what is shared was {_safe(began.how, paint)}"
+            sentence += f"{paint.between}what is shared was {_safe(began.how, paint)}"
     yield []
     yield [
-        (said, paint.title),
+        (sentence, paint.title),
         (f"{paint.between}{_safe(', '.join(changes(run, parent)) or 'set as its parent', paint)}", paint.mark)
         if parent
         else (f"{paint.between}prompt: {visible(began.prompt, paint.ascii, True)}", paint.dim),
@@ -151,8 +151,8 @@ def _about(frame: Frame, run: RunView) -> Iterator[list[Part]]:
     yield [("goes on with: ", paint.dim), (_words(run, parent, paint) or "nothing yet", paint.base)]
     memory, rewinds = frame.log.memory, _safe(frame.log.rewinds, paint)
     if memory and memory.bound:
-        said = f"{in_bytes(memory.kept)} of at most {in_bytes(memory.bound)} kept, so that little is read again"
-        yield [(f"{said}{paint.between}goes back {rewinds}" if rewinds else said, paint.dim)]
+        sentence = f"{in_bytes(memory.kept)} of at most {in_bytes(memory.bound)} kept, so that little is read again"
+        yield [(f"{sentence}{paint.between}goes back {rewinds}" if rewinds else sentence, paint.dim)]
 
 
 def _parent(log: SessionView, run: RunView) -> RunView | None:

@@ -70,8 +70,8 @@ def _language(frame: Frame, width: int, room: int) -> list[list[Part]]:
     examples: list[list[Part]] = [[(example, paint.accent)] for example in EXAMPLES]
     signs = "< <= > >= == != + - * / %  and or not ( )  ~ finds a pattern, !~ does not"
     rows = [[], *_grid(frame, [[("such as", paint.title)], *examples], width), [(signs, paint.dim)], []]
-    found = sorted(NAMES.items(), key=lambda one: one[0] != "text" and (step is None or one[1].read(step) is None))
-    names = [[(f"{name} ", paint.base), *_value(frame, meant, step)] for name, meant in found]
+    by_use = sorted(NAMES.items(), key=lambda one: one[0] != "text" and (step is None or one[1].read(step) is None))
+    names = [[(f"{name} ", paint.base), *_value(frame, meant, step)] for name, meant in by_use]
     names += [[(index.split("such as ")[-1], paint.base)] for index in INDEXED.values()]
     where = frame.where[0] if step else "no step yet"
     grid = _grid(frame, names, width)

@@ -54,19 +54,19 @@ def _running(frame: Frame) -> list[Part]:
     """The shadow that is set, and how it runs or from when on."""
     paint, run, wanted = frame.paint, frame.log.run, shadow_set(frame)
     how = run.shadow_how if wanted == run.shadow else "from the next token on"
-    said = f", {visible(how, paint.ascii, True)}" if how else ""
+    note = f", {visible(how, paint.ascii, True)}" if how else ""
     if wanted is None:
-        return [(f"no shadow{' runs' * (not how)}{said}", paint.dim)]
-    return [("shadow: ", paint.dim), (f"{visible(wanted.name, paint.ascii, True)}{said}", paint.accent)]
+        return [(f"no shadow{' runs' * (not how)}{note}", paint.dim)]
+    return [("shadow: ", paint.dim), (f"{visible(wanted.name, paint.ascii, True)}{note}", paint.accent)]
 
 
 def _choices(frame: Frame, room: int) -> list[list[Part]]:
     paint, shadow = frame.paint, shadow_set(frame)
-    found = choices(frame)
-    at = min(frame.row, len(found) - 1)
-    first = min(max(at - room // 2, 0), max(len(found) - room, 0))
+    lanes = choices(frame)
+    at = min(frame.row, len(lanes) - 1)
+    first = min(max(at - room // 2, 0), max(len(lanes) - room, 0))
     lines = []
-    for n, choice in list(enumerate(found))[first : first + room]:
+    for n, choice in list(enumerate(lanes))[first : first + room]:
         name = fitted(visible(choice.name, paint.ascii, True), NAME, paint.ascii)
         runs = shadow is not None and shadow.name == choice.name
         line = [

@@ -96,14 +96,14 @@ def _row(frame: Frame, fan: SampledContinuations, row: Continuation, led: bool, 
     share = f"{count}/{len(fan.rows)} {100 * count / len(fan.rows):3.0f} %" if led else ""
     mean = row.logprob / max(len(row.token_ids), 1)
     end = f" {paint.diamond}" if row.ended else paint.ellipsis
-    said = visible(row.text, paint.ascii, True)
+    text = visible(row.text, paint.ascii, True)
     room = max(width - 2 - 3 - SHARE - NUMBER - 8, 1)
     return [
         (paint.drawn if here else " ", paint.accent),
         (f" {row.group + 1 if led else '':>2} ", paint.title),
         (f"{share:>{SHARE - 1}}", paint.number),
         (f"{figure(mean / LN2 if frame.bits else mean):>{NUMBER}}       ", paint.number),
-        (fitted(said, min(cells(said), room), paint.ascii), paint.selected if here else paint.base),
+        (fitted(text, min(cells(text), room), paint.ascii), paint.selected if here else paint.base),
         (end, paint.dim),
     ]
 
@@ -115,8 +115,8 @@ def _about(frame: Frame, lines: list[Continuation], width: int) -> list[Strip]:
         return []
     row = lines[min(frame.row, len(lines) - 1)]
     p = math.exp(max(row.logprob, -700))
-    said = visible(row.text, paint.ascii, True)
-    parts: list[Part] = [("chosen: ", paint.dim), (said, paint.base), (f"  p {p:.2g}", paint.number)]
+    text = visible(row.text, paint.ascii, True)
+    parts: list[Part] = [("chosen: ", paint.dim), (text, paint.base), (f"  p {p:.2g}", paint.number)]
     parts.append((f" model, {len(row.token_ids)} tokens, {'ends there' if row.ended else 'goes on'}", paint.dim))
     return [paint.row([], width), *(paint.row(line, width) for line in islice(wrap(parts, width), 4))]
 

@@ -91,10 +91,10 @@ class Diff(View):
         styles = {SAME: paint.base, GONE: paint.error, NEW: paint.good}
         parts: list[Part] = []
         for n, flow in enumerate(self._columns):
-            said = flow.lines[line] if line < len(flow.lines) else []
-            parts += [(text, styles[owner]) for text, owner in said]
+            line_parts = flow.lines[line] if line < len(flow.lines) else []
+            parts += [(text, styles[owner]) for text, owner in line_parts]
             if n + 1 < len(self._columns):
-                used = sum(cells(text) for text, _ in said)
+                used = sum(cells(text) for text, _ in line_parts)
                 parts.append((" " * max(flow.width - used, 0), paint.base))
                 parts.append((f" {paint.wall} ", paint.rule))
         return paint.row(parts, width)
@@ -153,10 +153,10 @@ def _odds(frame: Frame, step: Step, token: Step) -> list[Part]:
     if token.token_id == step.token_id:
         model, final = probability_of(-step.surprisal), step.final_prob
     else:
-        found = [c for c in step.candidates if c.token_id == token.token_id]
-        if not found:
+        candidates = [c for c in step.candidates if c.token_id == token.token_id]
+        if not candidates:
             return [(" ?", frame.paint.number), (" not among its candidates", frame.paint.dim)]
-        model, final = probability_of(found[0].logprob), found[0].final_prob
+        model, final = probability_of(candidates[0].logprob), candidates[0].final_prob
     return [(f" {100 * model:.1f} %, {100 * final:.1f} %", frame.paint.number)]
 
 

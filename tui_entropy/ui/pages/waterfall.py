@@ -94,11 +94,11 @@ def _row(
     frame: Frame, name: str, shown: list[Part], survivors: int | None, mass: float | None, entropy: float
 ) -> list[Part]:
     paint = frame.paint
-    kept = "" if mass is None else f"{100 * mass:.2f} %"
+    mass_text = "" if mass is None else f"{100 * mass:.2f} %"
     return [
         (f"{name[: STAGE - 1]:<{STAGE}}", paint.base),
         *shown,
-        (f"{'?' if survivors is None else survivors:>{CELL}}{kept:>{CELL}}", paint.number),
+        (f"{'?' if survivors is None else survivors:>{CELL}}{mass_text:>{CELL}}", paint.number),
         (f"{figure(entropy / LN2 if frame.bits else entropy):>{CELL}}", paint.number),
     ]
 

@@ -51,8 +51,8 @@ class Hints(View, can_focus=False):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         notice = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
-        said = [frame.paint.row([(notice, frame.paint.accent)], width)] if notice else []
-        return [*said, self._keys(frame, width)][:height]
+        notice_rows = [frame.paint.row([(notice, frame.paint.accent)], width)] if notice else []
+        return [*notice_rows, self._keys(frame, width)][:height]
 
     def _keys(self, frame: Frame, width: int) -> Strip:
         always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]

@@ -70,23 +70,23 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
     match log.state:
         case "writing":
             speed = log.tokens_per_second()
-            said = "writing" if speed is None else f"writing {speed:.1f} tok/s"
+            sentence = "writing" if speed is None else f"writing {speed:.1f} tok/s"
         case "reading":
             done = log.prefilled
-            said = f"reading the prompt {done.done}/{done.total}" if done else "reading the prompt"
+            sentence = f"reading the prompt {done.done}/{done.total}" if done else "reading the prompt"
         case "loading" if log.progress:
             return [(f"{glyph} ", style), *_progress(log, paint)]
         case "lost":
-            said = note or "the engine is gone"
+            sentence = note or "the engine is gone"
         case "failed":
-            said = note or "failed"
+            sentence = note or "failed"
         case _:
             if log.stopped_by is not None:
                 expression = note.removeprefix("breakpoint").removeprefix(": ")
                 expression = fitted(expression, min(cells(expression), REASON), paint.ascii)
                 note = f"breakpoint {log.stopped_by}: {expression}"
-            said = f"{log.state} ({note})" if note else log.state
-    return [(f"{glyph} {said}", style)]
+            sentence = f"{log.state} ({note})" if note else log.state
+    return [(f"{glyph} {sentence}", style)]
 
 
 def _progress(log: SessionView, paint: Paint) -> list[Part]:

@@ -328,12 +328,12 @@ def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
         if named:
             flow.add(f"{role[: GUTTER - 1]} ", ROLE)
 
-    for role, said, first in turns_of(started, text):
+    for role, words, first in turns_of(started, text):
         turn(role)
         if first is None:
-            flow.add(visible(said, frame.paint.ascii), PROMPT)
+            flow.add(visible(words, frame.paint.ascii), PROMPT)
         else:
-            lay(first, first + len(said))
+            lay(first, first + len(words))
     turn("model")
 
 

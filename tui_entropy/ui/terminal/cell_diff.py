@@ -202,18 +202,18 @@ def _read(data: str) -> list[Line] | None:
     y = x = pos = 0
     style = PLAIN
     while pos < len(data):
-        found = TOKEN.match(data, pos)
-        if found is None:
+        match = TOKEN.match(data, pos)
+        if match is None:
             return None
-        pos = found.end()
-        match found.lastindex:
+        pos = match.end()
+        match match.lastindex:
             case 2:
-                y, x, parts = int(found[1]) - 1, int(found[2]) - 1, []
+                y, x, parts = int(match[1]) - 1, int(match[2]) - 1, []
                 lines.append((y, x, parts))
             case 3:
-                style = _linked(styled(found[3]), style.link)
+                style = _linked(styled(match[3]), style.link)
             case 4:
-                style = _linked(style, "" if found[4].split(";", 2)[2] in ("\x07", "\x1b\\") else found[4])
+                style = _linked(style, "" if match[4].split(";", 2)[2] in ("\x07", "\x1b\\") else match[4])
             case 5:
                 y += 1
                 x, parts = x + sum(len(_cells(*part)[0]) for part in parts), []
@@ -221,7 +221,7 @@ def _read(data: str) -> list[Line] | None:
             case _:
                 if not lines:
                     lines.append((0, 0, parts))
-                parts.append((found[6], style))
+                parts.append((match[6], style))
     return lines
 
 

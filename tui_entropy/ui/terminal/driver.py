@@ -164,15 +164,15 @@ class DiffingDriver(LinuxDriver):
         end, wait = self._stop_reading[0], None
         try:
             while end not in (readable := select.select([self.fileno, end], [], [], wait)[0]):
-                said: str | None = None
+                decoded: str | None = None
                 if readable:
                     data = os.read(self.fileno, 4096)
                     if not data:
                         raise OSError("end of input")
-                    said = decode(data)
-                    self._questions.heard(said)
-                if not self._leaving and said != "":
-                    for message in parser.tick() if said is None else parser.feed(said):
+                    decoded = decode(data)
+                    self._questions.heard(decoded)
+                if not self._leaving and decoded != "":
+                    for message in parser.tick() if decoded is None else parser.feed(decoded):
                         if isinstance(message, InBandWindowResize):  # which has something sent
                             self._loop.call_soon_threadsafe(self.process_message, message)
                         else:

@@ -24,10 +24,10 @@ def turns_of(started: Started, text: str) -> list[tuple[str, str, int | None]]:
     """(role, text, where in the prompt it stands) as the chat template spelled them out, or as they were given where
     it is not known."""
     turns = []
-    for found in TURN.finditer(text):
-        said = found[2].strip("\n")
-        turns.append((NAMES.get(found[1], found[1]), said, text.find(said, found.start(2))))
+    for match in TURN.finditer(text):
+        words = match[2].strip("\n")
+        turns.append((NAMES.get(match[1], match[1]), words, text.find(words, match.start(2))))
     if not turns:
         given = [("system", started.system or ""), ("you", started.prompt)]
-        turns = [(role, said, text.find(said)) for role, said in given]
-    return [(role, said, None if first < 0 else first) for role, said, first in turns if said]
+        turns = [(role, words, text.find(words)) for role, words in given]
+    return [(role, words, None if first < 0 else first) for role, words, first in turns if words]

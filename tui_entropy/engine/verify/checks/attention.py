@@ -45,9 +45,9 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             forward_logits(loaded.model, stretch, cache)
             newest = torch.stack([of_block[:, probe.attention_state.newest] for of_block in maps.values()])
             entropy, others = measures64(newest / newest.sum(-1, keepdim=True))
-            found = probe.head_statistics()
-            entropies.append((found.entropy[list(maps)], entropy))
-            measures.append((torch.cat([found.varentropy, found.layers[:, :2]], 1)[list(maps)], others))
+            statistics = probe.head_statistics()
+            entropies.append((statistics.entropy[list(maps)], entropy))
+            measures.append((torch.cat([statistics.varentropy, statistics.layers[:, :2]], 1)[list(maps)], others))
         sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
         for index, of_block in maps.items():
             answer = probe.rows(cache, AskAttention(index + 1, None, n - 1, n, n // 3, n // 3), run=0)
@@ -75,10 +75,10 @@ MEAN_OF_SOME = "the mean of the heads over some keys, and what all others get, a
 
 def elsewhere(answer: AttentionRows, mean: Tensor) -> float:
     """mean: (n, n) of all heads by the eager formula. How far the shares of some keys, and of the others, are off."""
-    wanted = mean[list(answer.queries)]
+    expected = mean[list(answer.queries)]
     last = answer.first_key + answer.weights.shape[1]
-    shown = wanted[:, answer.first_key : last]
-    others = wanted.sum(-1) - shown.sum(-1)
+    shown = expected[:, answer.first_key : last]
+    others = expected.sum(-1) - shown.sum(-1)
     return max(
         worst(torch.tensor(answer.weights.numpy()).nan_to_num(0), shown),
         worst(torch.tensor(answer.elsewhere), others),

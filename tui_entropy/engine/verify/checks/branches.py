@@ -86,8 +86,8 @@ def compare(
     logits = plain(loaded, text).logits.double().numpy()
     bound = allowed(loaded.model.dtype, float(abs(logits).max()))
     mu, surprisals = 2 * knobs.mirostat_tau, []
-    for index, (step, found) in enumerate(steps):
-        tally.add("logits of branches", gap(found, logits[len(prompt) + index - 1]), bound)
+    for index, (step, actual) in enumerate(steps):
+        tally.add("logits of branches", gap(actual, logits[len(prompt) + index - 1]), bound)
         its_run = run if index >= STEP else 1  # what they share was written in the first
         places = step.run, step.index, step.position
         tally.share("steps of branches", places, (its_run, index, len(prompt) + index), 0.0)

@@ -81,9 +81,9 @@ def adaptive_samplers(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         }  # fmt: skip
         knobs = replace(base, adaptive=variant)
         decision = entropix_sampler.decide(knobs, nats, recent, may_ask=False)
-        quadrant, wanted = entropix.decision(knobs, nats, before)
+        quadrant, expected = entropix.decision(knobs, nats, before)
         tally.share("adaptive samplers", decision.quadrant == quadrant, True, 0.0)
-        for name, value in wanted.items():
+        for name, value in expected.items():
             tally.share("adaptive samplers", float(getattr(decision.knobs, name)), float(value), 1e-9)
     clarifier_choice(loaded, forward_logits(loaded.model, ids)[-1], ids, tally)
     yield from tally.checks()
@@ -130,8 +130,8 @@ def long_texts(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             continue
         entropies, surprisals, attentions, every_norm = (list(column) for column in zip(*before, strict=True))
         scores = history.z(entropies[:-1], entropy), history.z(attentions[:-1], attention)
-        wanted = (*scores, history.perplexity(surprisals), history.window_perplexity(surprisals))
-        for name, value in zip(numbers, wanted, strict=True):
+        expected = (*scores, history.perplexity(surprisals), history.window_perplexity(surprisals))
+        for name, value in zip(numbers, expected, strict=True):
             tally.share("long text", getattr(stats, name), value, 1e-9 * max(abs(value or 0.0), 1.0))
         tally.share("long text", stats.state == history.state(*scores, at, True), True, 0.0)
         tally.share("long text", stats.strays == history.strays(every_norm[:-1], norms), True, 0.0)

@@ -53,16 +53,16 @@ def last_lens_row(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The first and the last tokens by themselves; those between them at once, of a model that can be read so."""
-    wanted = forward_logits(loaded.model, ids)
+    expected = forward_logits(loaded.model, ids)
     cache = new_cache(loaded.model, loaded.architecture)
     between = len(ids) - 2 * N_SINGLE
     stretches = [1] * N_SINGLE + ([between] if loaded.architecture.in_stretches else [1] * between) + [1] * N_SINGLE
     with instruments(loaded):
-        found = torch.cat([forward_logits(loaded.model, part, cache) for part in torch.split(ids, stretches)])
+        actual = torch.cat([forward_logits(loaded.model, part, cache) for part in torch.split(ids, stretches)])
     compared = "most of it token by token, watched, against one pass, not watched"
-    bound = allowed(loaded.model.dtype, wanted.abs().max())
+    bound = allowed(loaded.model.dtype, expected.abs().max())
     yield Check(
-        "decode equals prefill", "logits", compared, "logits", worst(found, wanted), bound, rests_on=PLAIN_PASS
+        "decode equals prefill", "logits", compared, "logits", worst(actual, expected), bound, rests_on=PLAIN_PASS
     )
 
 

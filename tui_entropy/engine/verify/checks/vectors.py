@@ -88,7 +88,7 @@ def write(folder: Path, directions: Directions) -> dict[str, Path]:
 def steered_logits(
     loaded: Loaded,
     files: Mapping[Path, float],
-    wanted: Directions,
+    directions: Directions,
     limits: tuple[int, int] | None,
     tally: Tally,
     row: str,
@@ -109,11 +109,13 @@ def steered_logits(
             step_logits.append(session.state.sequence.logits.cpu())
             ids = session.state.sequence.ids.clone()
             session.advance()
-    found = torch.stack(step_logits)
-    offsets = {number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in wanted.items()}
+    actual = torch.stack(step_logits)
+    offsets = {
+        number + 1: torch.from_numpy(sum(files.values()) * direction) for number, direction in directions.items()
+    }
     logits, unmoved = (plain(loaded, ids, under).logits[-N_WRITTEN:] for under in (offsets, None))
     bound = allowed(loaded.model.dtype, float(logits.abs().max()))
-    tally.add(row, gap(found, logits), bound)
+    tally.add(row, gap(actual, logits), bound)
     if gap(unmoved, logits) <= bound:  # nothing could have been told from it
         tally.add(row, float("nan"), bound)
 
@@ -125,11 +127,11 @@ def written_files(folder: Path, directions: Directions, tally: Tally) -> None:
     from safetensors.numpy import load_file
 
     read = load_file(folder / "ours.safetensors")
-    found = {name: read.get(name) for name in (f"direction.{number}" for number in directions)}
-    missing = [name for name, direction in found.items() if direction is None]
+    actual = {name: read.get(name) for name in (f"direction.{number}" for number in directions)}
+    missing = [name for name, direction in actual.items() if direction is None]
     tally.add("vector written", float(len(missing) + len(read) - len(directions)), 0.0)
     for number, direction in directions.items():
-        tally.add("vector written", gap(found[f"direction.{number}"], direction), 0.0)
+        tally.add("vector written", gap(actual[f"direction.{number}"], direction), 0.0)
     if 0 in directions:
         return
     save_gguf(vector, folder / "ours.gguf", "llama")

@@ -43,11 +43,11 @@ def written_steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     text = [step.token_id for step in steps]
     logits = forward_logits(loaded.model, torch.tensor(prompt + text, device=ids.device))[len(prompt) - 1 : -1].cpu()
     logp = logits.double().log_softmax(-1)
-    wanted = torch.stack([entropy64(logits), -logp.gather(-1, torch.tensor(text)[:, None])[:, 0]])
-    found = torch.tensor([[step.entropy for step in steps], [step.surprisal for step in steps]])
+    expected = torch.stack([entropy64(logits), -logp.gather(-1, torch.tensor(text)[:, None])[:, 0]])
+    actual = torch.tensor([[step.entropy for step in steps], [step.surprisal for step in steps]])
     bound = allowed(loaded.model.dtype, math.log(logits.shape[-1]))
     compared = "entropy and surprisal against float64 of one plain pass"
-    yield Check("written steps", "logits", compared, "nats", worst(found, wanted), bound, rests_on=PLAIN_PASS)
+    yield Check("written steps", "logits", compared, "nats", worst(actual, expected), bound, rests_on=PLAIN_PASS)
     drawn = [[int(draw(row, seed, at)) for at, row in enumerate(logits) for seed in (1, 2)] for _ in range(2)]
     others = [step.token_id for step in again]
     differing = sum(a != b for a, b in itertools.zip_longest(drawn[0] + text, drawn[1] + others))

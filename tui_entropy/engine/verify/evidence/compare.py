@@ -37,9 +37,9 @@ def allowed(dtype: torch.dtype, size: float | Tensor) -> float:
     return float(size) * ROUNDINGS[dtype] * torch.finfo(dtype).eps
 
 
-def worst(found: Tensor, wanted: Tensor) -> float:
+def worst(actual: Tensor, expected: Tensor) -> float:
     """Largest difference; NaN where there is one in either."""
-    return float((found.cpu().double() - wanted.cpu().double()).abs().max())
+    return float((actual.cpu().double() - expected.cpu().double()).abs().max())
 
 
 def forward_logits(model: PreTrainedModel, ids: Tensor, cache: Cache | None = None) -> Tensor:
@@ -63,18 +63,18 @@ def entropy64(logits: Tensor) -> Tensor:
     return entropies
 
 
-def gap(found: npt.ArrayLike | None, wanted: npt.ArrayLike | None) -> float:
+def gap(actual: npt.ArrayLike | None, expected: npt.ArrayLike | None) -> float:
     """Largest difference between two numbers or arrays of numbers. What only one of them knows is infinitely off."""
-    one, other = (np.asarray(math.nan if given is None else given, dtype=np.float64) for given in (found, wanted))
+    one, other = (np.asarray(math.nan if value is None else value, dtype=np.float64) for value in (actual, expected))
     if one.shape != other.shape or (np.isnan(one) != np.isnan(other)).any():
         return math.inf
     differing = one != other  # infinities that are the same are no difference
     return float(np.abs(one - other)[differing & ~np.isnan(one)].max(initial=0.0))
 
 
-def outside(found: float, least: float, most: float) -> float:
+def outside(actual: float, least: float, most: float) -> float:
     """How far a number is from where it may lie; NaN for one that is none."""
-    return max(least - found, found - most, 0.0) if not math.isnan(found) else math.nan
+    return max(least - actual, actual - most, 0.0) if not math.isnan(actual) else math.nan
 
 
 class Tally:
@@ -90,25 +90,25 @@ class Tally:
 
     def row(self, name: str, group: str, compared: str, unit: str, proves: Iterable[str]) -> None:
         """One that is to be made, whether or not anything is found for it."""
-        made = partial(Check, name=name, group=group, compared=compared, unit=unit, proves=tuple(proves))
-        self._rows.setdefault(name, (made, []))
+        check = partial(Check, name=name, group=group, compared=compared, unit=unit, proves=tuple(proves))
+        self._rows.setdefault(name, (check, []))
 
     def add(self, name: str, difference: float, bound: float) -> None:
         self._rows[name][1].append((difference, bound))
 
-    def share(self, name: str, found: Any, wanted: Any, bound: float) -> None:
+    def share(self, name: str, actual: Any, expected: Any, bound: float) -> None:
         """Add a difference as a share of the bound, for rows with numbers in many units."""
-        difference = gap(found, wanted)
+        difference = gap(actual, expected)
         self.add(name, difference / bound if bound else math.inf if difference else 0.0, 1.0)
 
     def checks(self) -> Iterator[Check]:
-        for name, (made, pairs) in self._rows.items():
-            made = partial(made, rests_on=self.rests_on.get(name, ()))
+        for name, (check, pairs) in self._rows.items():
+            check = partial(check, rests_on=self.rests_on.get(name, ()))
             if not pairs:
-                yield made(skipped=self.skipped.get(name, "nothing of the kind came up"))
+                yield check(skipped=self.skipped.get(name, "nothing of the kind came up"))
                 continue
             difference, bound = max(pairs, key=lambda pair: _beyond(*pair))
-            yield made(worst=difference, bound=bound)
+            yield check(worst=difference, bound=bound)
 
 
 def _beyond(difference: float, bound: float) -> float:

@@ -51,24 +51,24 @@ def library(loaded: Loaded, ids: Tensor) -> Library:
     """Read a text made of (n,) ids by every way, and as the program reads it."""
     model = loaded.model
     text = ids.repeat(1 + N_READ // len(ids))[: min(N_READ, loaded.architecture.context)]
-    found = as_the_program(loaded, text)
+    actual = as_the_program(loaded, text)
     try:
         decoded, whole = by_generate(model, text), at_once(model, text)
     except Exception as error:  # of whatever model, whose code is anybody's
         return Library(tuple(_unchecked_row(name, error) for name in COMPARED))
-    bound = allowed(model.dtype, max(float(logits.abs().max()) for logits in (found, decoded, whole)))
-    passes = compare_ways(PASSES, found, {"generate": decoded, ONE_PASS: whole}, bound)
+    bound = allowed(model.dtype, max(float(logits.abs().max()) for logits in (actual, decoded, whole)))
+    passes = compare_ways(PASSES, actual, {"generate": decoded, ONE_PASS: whole}, bound)
     try:
-        attentions = by_both_attentions(loaded, text, found, decoded, bound)
+        attentions = by_both_attentions(loaded, text, actual, decoded, bound)
     except Exception as error:  # likewise
         attentions = _unchecked_row(ATTENTIONS, error), None
-    followed = Check(FOLLOWED, "logits", COMPARED[FOLLOWED], "nats", apart(found, decoded), bound)
+    followed = Check(FOLLOWED, "logits", COMPARED[FOLLOWED], "nats", apart(actual, decoded), bound)
     unfollowed = frozenset(way for _, way in (passes, attentions) if way)
     return Library((passes[0], attentions[0], followed), unfollowed)
 
 
 def by_both_attentions(
-    loaded: Loaded, text: Tensor, found: Tensor, decoded: Tensor, bound: float
+    loaded: Loaded, text: Tensor, actual: Tensor, decoded: Tensor, bound: float
 ) -> tuple[Check, str | None]:
     """decoded: by generate with the attention that the model has."""
     attention = str(loaded.architecture.decoder.config._attn_implementation)
@@ -76,16 +76,16 @@ def by_both_attentions(
         return _skipped_row(ATTENTIONS, "transformers has one attention for it"), None
     other = "sdpa attention" if attention == "eager" else EAGER
     turned = by_generate(twin(loaded.model, other.split()[0]), text)
-    return compare_ways(ATTENTIONS, found, {f"{attention} attention": decoded, other: turned}, bound)
+    return compare_ways(ATTENTIONS, actual, {f"{attention} attention": decoded, other: turned}, bound)
 
 
-def compare_ways(name: str, found: Tensor, ways: dict[str, Tensor], bound: float) -> tuple[Check, str | None]:
+def compare_ways(name: str, actual: Tensor, ways: dict[str, Tensor], bound: float) -> tuple[Check, str | None]:
     """Two ways of transformers; where they differ which is nearer to what the program found, and which is not."""
     difference = apart(*ways.values())
     check = Check(name, "logits", COMPARED[name], "nats", difference, bound)
     if check.verdict != FAIL:
         return check, None
-    followed, unfollowed = sorted(ways, key=lambda way: apart(found, ways[way]))
+    followed, unfollowed = sorted(ways, key=lambda way: apart(actual, ways[way]))
     note = (
         f"transformers differs from itself: its {unfollowed} is {difference:.2g} nats from its {followed}; "
         f"the program follows its {followed}"
@@ -93,9 +93,9 @@ def compare_ways(name: str, found: Tensor, ways: dict[str, Tensor], bound: float
     return replace(check, note=note), unfollowed
 
 
-def apart(found: Tensor, wanted: Tensor) -> float:
+def apart(actual: Tensor, expected: Tensor) -> float:
     """(rows, vocab) logits -> the largest difference between what they say of a token, in nats."""
-    return worst(found.log_softmax(-1), wanted.log_softmax(-1))
+    return worst(actual.log_softmax(-1), expected.log_softmax(-1))
 
 
 def as_the_program(loaded: Loaded, text: Tensor) -> Tensor:
@@ -115,13 +115,13 @@ def at_once(model: PreTrainedModel, text: Tensor) -> Tensor:
 
 def by_generate(model: PreTrainedModel, text: Tensor) -> Tensor:
     """Logits of the last tokens while `generate` writes these very tokens with its cache."""
-    wanted = text.tolist()
+    token_ids = text.tolist()
     setting = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=N_SINGLE, min_new_tokens=N_SINGLE, do_sample=False, disable_compile=True, pad_token_id=0,
         output_logits=True, return_dict_in_generate=True,
     )  # fmt: skip
     output = model.generate(  # type: ignore[operator]
-        text[None, :-N_SINGLE], setting, prefix_allowed_tokens_fn=lambda row, so_far: [wanted[len(so_far)]]
+        text[None, :-N_SINGLE], setting, prefix_allowed_tokens_fn=lambda row, so_far: [token_ids[len(so_far)]]
     )
     return torch.cat(output.logits).float()
 
@@ -129,18 +129,18 @@ def by_generate(model: PreTrainedModel, text: Tensor) -> Tensor:
 def twin(model: PreTrainedModel, attention: str) -> PreTrainedModel:
     """A model of the same weights under another attention from the start: some families choose their code by it."""
     with no_init_weights():
-        made: PreTrainedModel = type(model)._from_config(  # type: ignore[no-untyped-call]
+        other: PreTrainedModel = type(model)._from_config(  # type: ignore[no-untyped-call]
             copy.deepcopy(model.config), attn_implementation=attention, dtype=model.dtype
         )
-    made.load_state_dict(model.state_dict(), assign=True)
-    made.to(model.device)  # type: ignore[arg-type]
-    made.train(False)
-    return made
+    other.load_state_dict(model.state_dict(), assign=True)
+    other.to(model.device)  # type: ignore[arg-type]
+    other.train(False)
+    return other
 
 
 def _unchecked_row(name: str, error: Exception) -> Check:
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return _skipped_row(name, f"transformers cannot: {said}")
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return _skipped_row(name, f"transformers cannot: {reason}")
 
 
 def _skipped_row(name: str, why: str) -> Check:

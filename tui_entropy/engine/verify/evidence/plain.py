@@ -110,14 +110,14 @@ class _Softmaxes(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _score(given: Tensor, sinks: Tensor | None) -> Floats:
+def _score(scores: Tensor, sinks: Tensor | None) -> Floats:
     """(n_heads, n, keys) as the softmax was given them. With a sink as a last column rows were shifted before: by as
     much as it differs from what the sink is."""
-    if sinks is None or given.shape[-1] == given.shape[-2]:
-        return _float64(given)
-    shift = sinks.view(-1, 1, 1) - given[..., -1:]
-    return _float64(given[..., :-1] + shift)
+    if sinks is None or scores.shape[-1] == scores.shape[-2]:
+        return _float64(scores)
+    shift = sinks.view(-1, 1, 1) - scores[..., -1:]
+    return _float64(scores[..., :-1] + shift)
 
 
-def _float64(given: Tensor) -> Floats:
-    return given.detach().cpu().double().numpy()
+def _float64(tensor: Tensor) -> Floats:
+    return tensor.detach().cpu().double().numpy()

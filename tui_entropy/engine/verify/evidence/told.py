@@ -192,8 +192,8 @@ def draw(seen: Seen, tally: Tally) -> None:
 
 
 def places(seen: Seen, text: Text, tally: Tally) -> None:
-    wanted = text.started.run, len(seen.earlier), len(text.started.pieces) + len(seen.earlier)
-    tally.add("place", float(tuple(getattr(seen.step, name) for name in PLACES) != wanted), 0.0)
+    expected = text.started.run, len(seen.earlier), len(text.started.pieces) + len(seen.earlier)
+    tally.add("place", float(tuple(getattr(seen.step, name) for name in PLACES) != expected), 0.0)
     on = "mirostat_tau" in [after.stage for after in seen.left]
     mu = (2 * seen.knobs.mirostat_tau if seen.before.mu is None else seen.before.mu) if on else None
     tally.add("mirostat bound", gap(seen.step.mirostat_mu, mu), allowed(torch.float32, 32))
@@ -202,8 +202,8 @@ def places(seen: Seen, text: Text, tally: Tally) -> None:
 def running_statistics(seen: Seen, tally: Tally) -> None:
     step, norms = seen.step, [earlier.blocks.column(2) for earlier in seen.earlier]
     attends = any(keys is not None for keys in step.visible_keys)
-    wanted = history.state(step.entropy_z, step.attention_z, len(seen.earlier), attends)
-    tally.add("state", float(step.state != wanted), 0.0)
+    expected = history.state(step.entropy_z, step.attention_z, len(seen.earlier), attends)
+    tally.add("state", float(step.state != expected), 0.0)
     strays = history.strays(norms, step.blocks.column(2))
     tally.add("stray blocks", float(len(set(step.strays) ^ set(strays))), 0.0)
 
@@ -234,18 +234,18 @@ def decision(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
     for name, value in entropix.thresholds(seen.knobs.adaptive).items():
         tally.share("decision", decision.saw.get(name), value, 1e-9 * max(value, 1.0))
     size, ln_n = math.log(len(seen.logits)), max(math.log(step.position), 1.0)
-    wanted = {"entropy": (belief.entropy(seen.logp), size), "varentropy": (belief.varentropy(seen.logp), size**2)}
+    expected = {"entropy": (belief.entropy(seen.logp), size), "varentropy": (belief.varentropy(seen.logp), size**2)}
     if seen.rows:
         last = max(seen.rows)
         rows, keys = seen.rows[last], seen.rows[last].shape[1]
-        wanted |= {
+        expected |= {
             "attention_entropy": (float(heads.entropies(rows).mean()), ln_n),
             "attention_varentropy": (heads.spread(rows), ln_n**2),
             "agreement": (2 * heads.disagreement(rows) / keys, 2 / keys),
         }
         if last in seen.scores:
-            wanted["interaction"] = heads.interaction(seen.scores[last]), float(np.abs(seen.scores[last]).max())
-    for name, (value, large) in wanted.items():
+            expected["interaction"] = heads.interaction(seen.scores[last]), float(np.abs(seen.scores[last]).max())
+    for name, (value, large) in expected.items():
         exactly = name in ("entropy", "varentropy")
         bound = allowed(torch.float32 if exactly else dtype, large)
         tally.share("decision", decision.saw.get(name), value, bound)
@@ -255,10 +255,10 @@ def blocks(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
     assert seen.plainly is not None
     at = seen.step.position - 1
     for block, (mean, deviation, norm) in enumerate(seen.step.blocks.rows()):
-        wanted = heads.block_stats(seen.plainly.streams[block, at].double().numpy())
-        size = max(wanted[1], abs(wanted[0]))
-        tally.share("block statistics", (mean, deviation), wanted[:2], allowed(dtype, size))
-        tally.share("block statistics", norm, wanted[2], allowed(dtype, wanted[2]))
+        expected = heads.block_stats(seen.plainly.streams[block, at].double().numpy())
+        size = max(expected[1], abs(expected[0]))
+        tally.share("block statistics", (mean, deviation), expected[:2], allowed(dtype, size))
+        tally.share("block statistics", norm, expected[2], allowed(dtype, expected[2]))
 
 
 def grids(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
@@ -314,12 +314,12 @@ def seconds(text: Text, tally: Tally) -> None:
             continue
         step, clock = seen.step, seen.seconds
         all_outside += clock.outside
-        taken = step.forward_seconds + step.sample_seconds
+        elapsed = step.forward_seconds + step.sample_seconds
         forward, sampling = (BY_NAME[name].read(step) or math.nan for name in ("forward pass", "sampling"))
         tally.add("seconds, forward pass", outside(forward, clock.model, clock.outside), CLOCK)
         tally.add("seconds, sampling", outside(sampling, CLOCK, clock.outside - clock.model), CLOCK)
         shares.append(sampling / (clock.outside - clock.model))
-        tally.add("seconds, time", outside(step.at, before + taken, all_outside), CLOCK)
+        tally.add("seconds, time", outside(step.at, before + elapsed, all_outside), CLOCK)
         before = step.at
     if shares:
         tally.add("seconds, sampling", outside(statistics.median(shares), LEAST_SHARE, 1.0), CLOCK)
