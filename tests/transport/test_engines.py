@@ -19,7 +19,7 @@ from tui_entropy.records.events import Ended, Failed, Paused, Progress, Ready, R
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.transport import discovery
-from tui_entropy.transport.discovery import how_back, how_it_ended, last_line, staying
+from tui_entropy.transport.discovery import how_it_ended, last_line, lifetime_options, reattach_hint
 from tui_entropy.transport.durations import duration, seconds
 
 
@@ -113,19 +113,24 @@ def test_what_is_no_time_shows_how_one_looks(typed):
 
 
 def test_what_is_set_for_leaving_is_checked():
-    assert staying("1m", "pause") == {"keep": 60, "on_leave": "pause", "kept_cache": 1 << 30}
-    assert staying("1m", "pause", "1.5MiB")["kept_cache"] == 3 << 19 and not staying("0", "stop", "0")["kept_cache"]
+    assert lifetime_options("1m", "pause") == {"keep": 60, "on_leave": "pause", "kept_cache": 1 << 30}
+    assert (
+        lifetime_options("1m", "pause", "1.5MiB")["kept_cache"] == 3 << 19
+        and not lifetime_options("0", "stop", "0")["kept_cache"]
+    )
     with pytest.raises(UserError):
-        staying("1m", "pause", "much")
+        lifetime_options("1m", "pause", "much")
     with pytest.raises(UserError, match="write, pause, stop"):
-        staying("1m", "sleep")
+        lifetime_options("1m", "sleep")
 
 
 def test_times_are_told_in_words():
     assert [duration(each) for each in (0, 1, 90, 1800, 3600, 5400)] == [
         "0 seconds", "1 second", "1.5 minutes", "30 minutes", "1 hour", "1.5 hours"
     ]  # fmt: skip
-    assert how_back("abcd", 60).endswith("`tui-entropy stop abcd` ends it, and so does 1 minute with nobody attached")
+    assert reattach_hint("abcd", 60).endswith(
+        "`tui-entropy stop abcd` ends it, and so does 1 minute with nobody attached"
+    )
 
 
 @pytest.mark.parametrize(

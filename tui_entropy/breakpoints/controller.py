@@ -35,7 +35,7 @@ NOTICED = 64
 class Tokens(Protocol):
     """What is asked of a tokenizer."""
 
-    def continuing(self, text: str) -> list[int]: ...
+    def encode_continuation(self, text: str) -> list[int]: ...
 
     def token_bytes(self, token_id: int) -> bytes: ...
 
@@ -110,7 +110,7 @@ class BreakpointController:
         return asked
 
     def _found(self, text: str) -> Watch:
-        ids = self.codec.continuing(text)
+        ids = self.codec.encode_continuation(text)
         if not ids:
             raise UserError(f"{text!r} is no token of this model, so nothing can be followed: give another text")
         return Watch(text, ids[0], self.codec.token_bytes(ids[0]), len(ids))

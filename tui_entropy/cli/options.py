@@ -47,9 +47,9 @@ def _kept_cache(text: str) -> None:
 
 
 def _on_leave(text: str) -> None:
-    from tui_entropy.transport.discovery import staying
+    from tui_entropy.transport.discovery import lifetime_options
 
-    staying("0", text)
+    lifetime_options("0", text)
 
 
 def _theme(name: str) -> None:

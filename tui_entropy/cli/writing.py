@@ -84,10 +84,15 @@ def run(
         from tui_entropy.analysis.run import write_out
 
         raise typer.Exit(write_out(spec, write, vectors, as_json, path, **stops))
-    from tui_entropy.transport.discovery import staying
+    from tui_entropy.transport.discovery import lifetime_options
     from tui_entropy.ui.app.launch import start
 
-    engine: dict[str, Any] = {"vectors": vectors, "trace": path, **stops, **staying(keep, on_leave, kept_cache)}
+    engine: dict[str, Any] = {
+        "vectors": vectors,
+        "trace": path,
+        **stops,
+        **lifetime_options(keep, on_leave, kept_cache),
+    }
     start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **engine)
 
 
@@ -120,7 +125,7 @@ def serve(
     given = prompt_option(prompt)
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
-    stays = discovery.staying(keep, on_leave, kept_cache)
+    stays = discovery.lifetime_options(keep, on_leave, kept_cache)
     load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
@@ -128,5 +133,5 @@ def serve(
     engine_id = client.serve(
         discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
     )
-    narrator.done(f"engine {engine_id} is up: {discovery.how_back(engine_id, load.keep)}")
+    narrator.done(f"engine {engine_id} is up: {discovery.reattach_hint(engine_id, load.keep)}")
     print(engine_id)

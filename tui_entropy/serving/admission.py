@@ -37,7 +37,7 @@ def most_links() -> int:
     return max(min((limit - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_LINK, MAX_LINKS), MIN_LINKS)
 
 
-class Door:
+class Listener:
     """The listening end of an engine. However many knock, none of them waits for ever, and the engine never does."""
 
     def __init__(self, server: socket) -> None:

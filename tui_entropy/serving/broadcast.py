@@ -34,7 +34,7 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.step import Step
 from tui_entropy.serving import admission
-from tui_entropy.serving.admission import Door
+from tui_entropy.serving.admission import Listener
 from tui_entropy.serving.limits import (
     CATCH_UP_SLICE_S,
     CLOSE_TIMEOUT_S,
@@ -64,7 +64,7 @@ class Broadcaster:
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
-        self._door, self._most = Door(listen(path)), admission.most_links()
+        self._listener, self._most = Listener(listen(path)), admission.most_links()
         self._clients: list[Client] = []
         self._control: Client | None = None
         self._asker: Client | None = None
@@ -123,11 +123,11 @@ class Broadcaster:
         self._recorder.close()
         for left in self.path.parent.glob(f"{self.path.stem}{SUFFIX}*"):
             left.unlink(missing_ok=True)
-        self._door.close()
+        self._listener.close()
         self.path.unlink(missing_ok=True)
         for client in self._clients:
             with suppress(LinkClosed):
-                client.link.last_word(Dismissed(ENDED))
+                client.link.send_final(Dismissed(ENDED))
         end = time.monotonic() + CLOSE_TIMEOUT_S
         while (late := [each.link for each in self._clients if each.link.backlog]) and time.monotonic() < end:
             writable = ready([], late, CLOSE_TIMEOUT_S)[1]
@@ -212,13 +212,13 @@ class Broadcaster:
         if any(client.link.more for client in heard):
             timeout = 0
         readable, writable = ready(
-            [self._door, *(each.link for each in heard)], [each.link for each in owed], timeout
+            [self._listener, *(each.link for each in heard)], [each.link for each in owed], timeout
         )
         # Before leavings are noticed, and greeted together: whoever comes because of what another one was told comes
         # in the next exchange, when what follows from a leaving was obeyed.
-        if self._door.fileno() in readable:
+        if self._listener.fileno() in readable:
             known = set(self._clients)
-            self._door.admit(self._let_in, self._make_room)
+            self._listener.admit(self._let_in, self._make_room)
             for client in [each for each in self._clients if each not in known]:
                 self._send(client, self._standing(client))
         for client in heard:
@@ -355,7 +355,7 @@ class Broadcaster:
         try:
             client.link.send_encoded(message)
             if client.link.backlog > MAX_BACKLOG_BYTES:
-                client.link.last_word(Dismissed(TOO_SLOW.format(self.path.stem)))
+                client.link.send_final(Dismissed(TOO_SLOW.format(self.path.stem)))
                 self._unfollow(client)
         except LinkClosed:
             self._drop(client)
@@ -367,7 +367,7 @@ class Broadcaster:
         self._clients.remove(client)
         if why:
             with suppress(LinkClosed):
-                client.link.last_word(Dismissed(LET_GO.format(why, self.path.stem)))
+                client.link.send_final(Dismissed(LET_GO.format(why, self.path.stem)))
         client.link.close()
         self._unfollow(client)
 

@@ -313,7 +313,7 @@ def main(socket_path: Path, log_path: Path, worker: Callable[[Broadcaster], Work
     """
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy; read once, by torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    log = discovery.opened_log(log_path)
+    log = discovery.open_log(log_path)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.nice(NICENESS)

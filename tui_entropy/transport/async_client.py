@@ -68,7 +68,7 @@ class EngineProcess:
             return
         self.log = self._started.log
         self._waiting, self._stays = [Follow()], load is not None and load.keep > 0
-        self._knock()
+        self._try_connect()
 
     def attach(self, socket: Path) -> None:
         """Reach an engine that runs. It says how it stands, and more only to a `Follow`."""
@@ -108,7 +108,7 @@ class EngineProcess:
         """Ask the engine to go, then make it go where it was started here. Waits for that, at most a moment."""
         reached = self._link is not None
         self.send(Quit())
-        self._linger(until_hung_up=True)
+        self._wait_until_sent(until_hung_up=True)
         self._end(at_once=not reached)
 
     def leave(self) -> None:
@@ -116,16 +116,16 @@ class EngineProcess:
         to stay, is ended."""
         if self._link is None and not self._stays:
             self._end(at_once=True)
-        self._linger()
+        self._wait_until_sent()
         self._part()
 
-    def _linger(self, until_hung_up: bool = False) -> None:
+    def _wait_until_sent(self, until_hung_up: bool = False) -> None:
         """Wait a moment for the engine to take what was said to it, and to go if it was told to."""
         if self._link is not None:
             with contextlib.suppress(connection.LinkClosed):
                 self._link.linger(STOP_TIMEOUT_S, until_hung_up)
 
-    def _knock(self) -> None:
+    def _try_connect(self) -> None:
         assert self._started is not None
         try:
             end = self._started.reach()
@@ -133,7 +133,7 @@ class EngineProcess:
             self._hung_up(str(gone))
             return
         if end is None:
-            self._timer = self._loop.call_later(CONNECT_RETRY_S, self._knock)
+            self._timer = self._loop.call_later(CONNECT_RETRY_S, self._try_connect)
         else:
             self._meet(end)
 

@@ -114,7 +114,7 @@ class Connection(Generic[In, Out]):
         self.backlog += len(message)
         self.flush()
 
-    def last_word(self, message: Out) -> None:
+    def send_final(self, message: Out) -> None:
         """Give up on every message that the other side has no part of yet, and say this one. Raises LinkClosed."""
         while len(self._unsent) > self._begun:
             self.backlog -= len(self._unsent.pop())

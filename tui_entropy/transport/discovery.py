@@ -99,7 +99,7 @@ def start(program: Sequence[str], load: Load | None = None) -> Started:
     clear_logs()
     while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
         pass
-    with open(opened_log(log := log_of(socket)), "wb") as output, _nameless() as stdin:
+    with open(open_log(log := log_of(socket)), "wb") as output, _nameless() as stdin:
         stdin.write(order or b"")
         stdin.seek(0)
         process = subprocess.Popen(
@@ -145,7 +145,7 @@ def log_of(socket: Path) -> Path:
     return paths.logs() / f"engine-{socket.stem}.log"
 
 
-def opened_log(log: Path) -> int:
+def open_log(log: Path) -> int:
     """A descriptor of a log, which counts as in use for as long as somebody has it. Raises OSError."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = files.kept_open(log, os.O_WRONLY | os.O_APPEND)
@@ -262,14 +262,14 @@ def last_line(file: Path) -> str:
     return next((line for line in said if line), "")
 
 
-def staying(keep: str, on_leave: str, kept_cache: str = "1GiB") -> Staying:
+def lifetime_options(keep: str, on_leave: str, kept_cache: str = "1GiB") -> LifetimeOptions:
     """The lifetime options of an engine that stays, from what a person typed. Raises UserError."""
     if on_leave not in ON_LEAVE:
         raise UserError(f"--on-leave {on_leave}: wanted one of {', '.join(ON_LEAVE)}")
     return {"keep": seconds(keep), "on_leave": on_leave, "kept_cache": n_bytes(kept_cache)}
 
 
-class Staying(TypedDict):
+class LifetimeOptions(TypedDict):
     """As in Load."""
 
     keep: float
@@ -277,7 +277,7 @@ class Staying(TypedDict):
     kept_cache: int
 
 
-def how_back(engine: str, keep: float) -> str:
+def reattach_hint(engine: str, keep: float) -> str:
     """To an engine that was left."""
     return (
         f"`tui-entropy attach {engine}` comes back, `tui-entropy stop {engine}` ends it, and so "

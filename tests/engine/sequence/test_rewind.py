@@ -75,7 +75,7 @@ def test_on_the_default_model_it_is_to_the_bit_too():
             assert numbers(probes, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == pass_numbers[step]
         two = one.branch(4, 3)
         assert rewinder.activate(two) == "kept"
-        two.forced = found.codec.continuing(" whale")
+        two.forced = found.codec.encode_continuation(" whale")
         assert written(rewinder, two, DRAWN)[0] == pass_numbers[4]
         assert rewinder.activate(one) == "kept"
         three = one.branch(7, 3)

@@ -296,7 +296,7 @@ def test_here_tokens_are_forced_and_banned_in_the_run_itself(llama):
         assert teller.log.proposed.token_id != first and teller.log.proposed.stages[0].name == "banned"
         assert teller.branch(5, token_ids=(first,), text="KLM") == 1
         assert teller.log.proposed.token_id == first
-        assert teller.write(4) == [first, *llama.codec.continuing("KLM")]
+        assert teller.write(4) == [first, *llama.codec.encode_continuation("KLM")]
         assert [step.stages[-1].name for step in list(teller.log.steps)[5:]] == ["forced"] * 4
         teller.write(3)
         assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))

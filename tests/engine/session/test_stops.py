@@ -31,7 +31,7 @@ class Words:
 
     eos_ids = frozenset({99})
 
-    def continuing(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         return [sum(word.encode()) for word in text.split()]
 
     def token_bytes(self, token_id: int) -> bytes:

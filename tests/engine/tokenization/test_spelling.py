@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers_of_all_kinds import IN_FILES, KINDS
 
 from tui_entropy.engine.tokenization.spelling import REPLACED
-from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream, pieces
+from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream, prompt_tokens
 
 OPEN_ENDS = {
     "CTRL": lambda token: token.endswith("@@"),
@@ -54,7 +54,7 @@ def test_what_tokens_add_one_by_one_is_what_decode_gives_of_them_all(kind, data)
     ids = data.draw(drawn_ids(codec))
     if ends_open(name, codec, ids):
         ids.append(codec.spelling.ordinary)
-    tokens, whole = pieces(codec, ids), codec.tokenizer.decode(ids)
+    tokens, whole = prompt_tokens(codec, ids), codec.tokenizer.decode(ids)
     assert [piece.token_id for piece in tokens] == ids
     assert b"".join(piece.data for piece in tokens).decode("utf-8", "replace") == whole
     if REPLACED not in whole:
@@ -66,7 +66,7 @@ def test_what_tokens_add_one_by_one_is_what_decode_gives_of_them_all(kind, data)
 def test_bytes_that_are_no_character_change_nothing_around_them():
     codec = Codec(KINDS["SentencePiece, space in front, bytes"]())
     ids = codec.tokenizer.convert_tokens_to_ids(["▁the", "<0xE2>", "▁cat", "<0xFF>", "<0xC3>", "<0xA9>", "s"])
-    assert [piece.text for piece in pieces(codec, ids)] == ["the", "", "� cat", "�", "", "é", "s"]
+    assert [piece.text for piece in prompt_tokens(codec, ids)] == ["the", "", "� cat", "�", "", "é", "s"]
 
 
 @given(text=st.text("thecas é€.,'", min_size=1, max_size=20))
@@ -75,7 +75,7 @@ def test_a_prompt_is_shown_as_decode_gives_it(kind, text):
     name, codec = kind
     ids = codec._ids(text)
     if ids and not ends_open(name, codec, ids):
-        assert "".join(piece.text for piece in pieces(codec, ids)) == codec.tokenizer.decode(ids)
+        assert "".join(piece.text for piece in prompt_tokens(codec, ids)) == codec.tokenizer.decode(ids)
 
 
 def test_what_a_person_types_goes_on_where_a_text_stands(kind):
@@ -83,7 +83,7 @@ def test_what_a_person_types_goes_on_where_a_text_stands(kind):
     name, codec = kind
     if name in ("ESM", "replaced when fused"):  # have no spaces in their texts
         return
-    ids = codec.continuing(" the cat")
+    ids = codec.encode_continuation(" the cat")
     assert TextStream(codec, [codec.spelling.ordinary]).spell(ids) == b" the cat"
 
 
@@ -100,7 +100,7 @@ def test_ids_that_the_tokenizer_does_not_have_are_no_text_and_part_nothing(kind)
     beyond = max(codec.spelling.ids) + 1
     with_it = [ids[0], beyond, *ids[1:]]
     assert not codec.spelling.knows(beyond) and not codec.spelling.knows(-1)
-    assert "".join(piece.text for piece in pieces(codec, with_it)) == codec.tokenizer.decode(ids)
+    assert "".join(piece.text for piece in prompt_tokens(codec, with_it)) == codec.tokenizer.decode(ids)
     assert codec.token_bytes(beyond) == b"" and TextStream(codec, ids).adds(beyond) == b""
 
 

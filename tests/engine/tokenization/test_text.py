@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.sources.resolve import weights_of
-from tui_entropy.engine.tokenization.tokenizer import Codec, Utf8Stream, pieces
+from tui_entropy.engine.tokenization.tokenizer import Codec, Utf8Stream, prompt_tokens
 from tui_entropy.records.model import ModelSpec
 
 
@@ -39,8 +39,8 @@ def test_a_text_in_the_midst_of_another_has_no_space_that_it_was_not_given() -> 
     )
     assert spelled(codec, "ab") == [b" a", b"b"]
     for text, tokens in (("ab", [b"a", b"b"]), (" ab", [b" a", b"b"]), ("</s>", [b"</s>"]), ("", [])):
-        assert [codec.token_bytes(id) for id in codec.continuing(text)] == tokens
-    assert byte_level().continuing("<|im_end|>") == [258] and byte_level().continuing("") == []
+        assert [codec.token_bytes(id) for id in codec.encode_continuation(text)] == tokens
+    assert byte_level().encode_continuation("<|im_end|>") == [258] and byte_level().encode_continuation("") == []
 
 
 @given(st.text(min_size=1).filter(lambda text: "<|" not in text))
@@ -121,7 +121,7 @@ def test_a_token_that_the_model_has_no_embedding_for_is_refused_by_name() -> Non
     for ask in (
         lambda: codec.encode("hi<|im_end|>", None, chat=False),
         lambda: codec.encode("hi", None, chat=True),
-        lambda: codec.continuing("<|im_end|>"),
+        lambda: codec.encode_continuation("<|im_end|>"),
     ):
         with pytest.raises(UserError, match=r"<\|im_(start|end)\|>.*token 25[78] .* up to 256 only"):
             ask()
@@ -159,7 +159,7 @@ def test_what_is_left_open_is_told_at_the_end() -> None:
 
 def test_pieces_of_a_prompt_carry_bytes_and_the_text_they_complete() -> None:
     ids = byte_level_codec.encode("aé", None, chat=False)
-    assert [(p.token_id, p.data, p.text) for p in pieces(byte_level_codec, ids)] == [
+    assert [(p.token_id, p.data, p.text) for p in prompt_tokens(byte_level_codec, ids)] == [
         (ids[0], b"a", "a"),
         (ids[1], b"\xc3", ""),
         (ids[2], b"\xa9", "é"),

@@ -223,7 +223,7 @@ class Words:
 
     eos_ids: frozenset[int] = frozenset()
 
-    def continuing(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         return [2000 + sum(word.encode()) for word in text.split()]
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -64,7 +64,7 @@ class Branches:
         for token_id in (*ask.token_ids, *ask.ban):
             if not 0 <= token_id < vocab:
                 raise UserError(f"there is no token {token_id}: this model has those from 0 to {vocab - 1}")
-        return [*ask.token_ids, *(codec.continuing(ask.text) if ask.text else ())]
+        return [*ask.token_ids, *(codec.encode_continuation(ask.text) if ask.text else ())]
 
     def label(self, ask: Label) -> None:
         """Name it, star it, delete it, or bring it back. Raises UserError."""

@@ -18,7 +18,7 @@ from tui_entropy.engine.session.continuations import sample_continuations
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
-from tui_entropy.engine.tokenization.tokenizer import TextStream, pieces
+from tui_entropy.engine.tokenization.tokenizer import TextStream, prompt_tokens
 from tui_entropy.records.commands import AskAttention, Branch, SampleContinuations, Twin, Write
 from tui_entropy.records.events import (
     AttentionRows,
@@ -104,7 +104,7 @@ class Session:
             prompt=write.prompt,
             system=write.system,
             chat=chat,
-            pieces=pieces(codec, ids),
+            pieces=prompt_tokens(codec, ids),
             knobs=state.knobs,
             vectors=state.vectors,
             max_tokens=write.max_tokens,

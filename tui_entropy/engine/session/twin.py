@@ -9,7 +9,7 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.steering import control_vector
-from tui_entropy.engine.tokenization.tokenizer import pieces
+from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
 from tui_entropy.records.events import KnobsChanged, Started, VectorsChanged
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
@@ -34,7 +34,7 @@ class TwinRun:
             prompt=first.started.prompt if lane.prompt is None else lane.prompt,
             system=first.started.system if lane.prompt is None else lane.system,
             chat=first.started.chat,
-            pieces=pieces(state.loaded.codec, prompt),
+            pieces=prompt_tokens(state.loaded.codec, prompt),
             knobs=knobs,
             vectors=vectors,
             max_tokens=first.started.max_tokens,

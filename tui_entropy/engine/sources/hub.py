@@ -117,7 +117,7 @@ def cached_models() -> list[tuple[str, Path, int]]:
 def _downloaded(
     repo: str, revision: str | None, patterns: list[str], n_bytes: int, report: Callable[[Progress], None]
 ) -> Path:
-    """In a process of its own, since the hub's threads cannot be interrupted. wanted: bytes that are missing."""
+    """In a process of its own, since the hub's threads cannot be interrupted. n_bytes: of files that are missing."""
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)

@@ -57,7 +57,7 @@ class Codec:
         """The bytes that a token stands for in the midst of a text; none for an id without a token."""
         return self.spelling.anywhere(token_id)
 
-    def continuing(self, text: str) -> list[int]:
+    def encode_continuation(self, text: str) -> list[int]:
         """Ids of a text in the midst of another. A tokenizer that puts a space before every text puts none here.
 
         Raises UserError for a token that the model has no embedding for.
@@ -121,7 +121,7 @@ class Codec:
     def single_token(self, text: str) -> int | None:
         """The id that the text is as a whole; None where it takes none or several, or one unknown to the model."""
         try:
-            ids = self.continuing(text)
+            ids = self.encode_continuation(text)
         except UserError:
             return None
         return ids[0] if len(ids) == 1 else None
@@ -205,7 +205,7 @@ class TextStream:
         return b"".join(parts)
 
 
-def pieces(codec: Codec, ids: Sequence[int]) -> tuple[Piece, ...]:
+def prompt_tokens(codec: Codec, ids: Sequence[int]) -> tuple[Piece, ...]:
     """A prompt's tokens, each with the text that it completes."""
     stream = TextStream(codec)
     return tuple(Piece(id, stream.adds(id), stream.push(id)) for id in ids)

@@ -143,7 +143,7 @@ class ComparisonActions(EngineActions):
         self.app.show(**self.app.frame.put(LanesState, awaited=command))
         self.app.tell(command)
 
-    def heed(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """The shadow that there is from here on, or that nothing came of what was asked for."""
         if isinstance(event, ShadowChanged | Refused | Ready):
             self.app.show(**self.app.frame.put(LanesState, awaited=None))
@@ -200,7 +200,7 @@ class ContinuationActions(EngineActions):
         self.app.tell(Branch(fan.run, fan.index, token_ids=row.token_ids, pause=self.app.frame.log.state == "paused"))
         self.app.close_page()
 
-    def heed(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """An answer, or that there will be none."""
         if isinstance(event, SampledContinuations | Refused):
             self.app.show(**self.app.frame.put(FanState, awaited=None))

@@ -20,7 +20,7 @@ from tui_entropy.records.events import (
     VectorsChanged,
 )
 from tui_entropy.state.session_view import SessionView
-from tui_entropy.transport.discovery import how_back
+from tui_entropy.transport.discovery import reattach_hint
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost
 
@@ -67,7 +67,7 @@ class EngineLink(Actions[EngineHost]):
         """What to tell whoever left. Empty where there is nothing to come back to."""
         if self.ending or self.standing is None or not self._outlives:
             return ""
-        return f"engine {self.standing.engine} stays: {how_back(self.standing.engine, self.standing.keep)}"
+        return f"engine {self.standing.engine} stays: {reattach_hint(self.standing.engine, self.standing.keep)}"
 
     @property
     def _outlives(self) -> bool:
@@ -120,7 +120,7 @@ class EngineLink(Actions[EngineHost]):
         self.app.frame = replace(self.app.frame, log=log, layer=log.card.n_layers if log.card else 1)
         self._mirror()
 
-    def heed(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """What it means to a screen that it comes from an engine which others may command and which records."""
         if isinstance(event, Started | Switched):
             self._put_away()

@@ -194,9 +194,9 @@ class InspectorApp(Viewer):
         log = self.frame.log
         is_first = log.card is None
         log.append(event)
-        self.link.heed(event)
-        self.comparisons.heed(event)
-        self.continuations.heed(event)
+        self.link.on_event(event)
+        self.comparisons.on_event(event)
+        self.continuations.on_event(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.link.in_control)

@@ -133,7 +133,9 @@ def watched(
     session.begin(Write(REPEATING, None, False, len(schedule) + 1, OFF))
     decode = loaded.codec.tokenizer.decode
     watches = {str(decode([token])): token for token in follow}
-    session.set_watches([text for text, token in watches.items() if loaded.codec.continuing(text) == [token]])
+    session.set_watches(
+        [text for text, token in watches.items() if loaded.codec.encode_continuation(text) == [token]]
+    )
     text = Text(next(event for event in events if isinstance(event, Started)))
     text.followed = tuple(watches[watch.text] for watch in session.state.breakpoints.watches)
     ends = tuple(sorted(loaded.codec.eos_ids))
