@@ -131,8 +131,8 @@ def test_what_a_killed_process_left_is_removed(packaged: Fetchable) -> None:
 
 def test_a_process_that_is_killed_outright_leaves_a_lock_that_does_not_hold(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from tui_entropy.engine.sources.atomic_dir import built\n"
-        "built(Path(sys.argv[1]), lambda folder: os.kill(os.getpid(), 9))"
+        "import os, sys; from pathlib import Path; from tui_entropy.engine.sources.atomic_dir import build_once\n"
+        "build_once(Path(sys.argv[1]), lambda folder: os.kill(os.getpid(), 9))"
     )
     target = tmp_path / "kept" / "model"
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", code, str(target)) == -9
