@@ -7,7 +7,7 @@ from typing import Any
 
 import made
 import pytest
-from key_presses import AT, PLACES, Effect, Seen, bring_to, pressed, screen, sent, typed, vector
+from key_presses import AT, PLACES, Effect, Seen, bring_to, pressed, screen, sends, typed, vector
 
 from tui_entropy.records.commands import (
     Advance,
@@ -109,7 +109,7 @@ def closed(before: Seen, after: Seen) -> object:
 
 NOTHING: Effect = lambda before, after: True  # noqa: E731
 ANYWHERE: dict[str, Effect] = {
-    "prompt.send": sent(Write, prompt="one"),
+    "prompt.send": sends(Write, prompt="one"),
     "prompt.newline": lambda before, after: (
         after.typed.count("\n") == before.typed.count("\n") + 1 and not after.sent
     ),
@@ -130,22 +130,22 @@ ANYWHERE: dict[str, Effect] = {
     "strip.point": typed("."),
     "strip.minus": typed("-"),
     "strip.take": lambda before, after: after.frame.knobs == before.frame.knobs,  # nothing is typed
-    "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and sent(SetKnobs)(before, after),
+    "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and sends(SetKnobs)(before, after),
     "strip.leave": lambda before, after: after.focus == "stream",
     "numbers.tint": lambda before, after: after.frame.tint == made.value(before.frame, "chosen"),
     "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.chart_series,
     "stage.before": by("stage", -1),
     "stage.after": by("stage", 1),
-    "stage.earlier": each(by("stage", -1), sent(SetKnobs)),
-    "stage.later": each(by("stage", 1), sent(SetKnobs)),
-    "branches.go": each(closed, sent(Go, run=1)),
+    "stage.earlier": each(by("stage", -1), sends(SetKnobs)),
+    "stage.later": each(by("stage", 1), sends(SetKnobs)),
+    "branches.go": each(closed, sends(Go, run=1)),
     "branches.diff": opened("diff"),
     "branches.name": asks("name of run 1"),
-    "branches.star": sent(Label, run=1, starred=True),
-    "branches.delete": sent(Label, run=1, deleted=True),
+    "branches.star": sends(Label, run=1, starred=True),
+    "branches.delete": sends(Label, run=1, deleted=True),
     "branches.hidden": toggled("hidden"),
     "diff.back": opened("branches"),
-    "lanes.run": sent(SetShadow),
+    "lanes.run": sends(SetShadow),
     "lanes.hotter": lambda before, after: (
         made.value(after.frame, "temperature") > made.value(before.frame, "temperature")
     ),
@@ -153,8 +153,8 @@ ANYWHERE: dict[str, Effect] = {
         made.value(after.frame, "temperature") < made.value(before.frame, "temperature")
     ),
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
-    "fan.take": each(closed, sent(Branch, step=AT)),
-    "fan.same": sent(SampleContinuations, same="exact"),
+    "fan.take": each(closed, sends(Branch, step=AT)),
+    "fan.same": sends(SampleContinuations, same="exact"),
     "fan.more": lambda before, after: made.value(after.frame, "request").n > made.value(before.frame, "request").n,
     "fan.fewer": lambda before, after: made.value(after.frame, "request").n < made.value(before.frame, "request").n,
     "fan.longer": lambda before, after: (
@@ -163,7 +163,7 @@ ANYWHERE: dict[str, Effect] = {
     "fan.shorter": lambda before, after: (
         made.value(after.frame, "request").tokens < made.value(before.frame, "request").tokens
     ),
-    "fan.ask": sent(SampleContinuations, n=8),
+    "fan.ask": sends(SampleContinuations, n=8),
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
     "list.delete": lambda before, after: any(
@@ -173,16 +173,16 @@ ANYWHERE: dict[str, Effect] = {
         isinstance(one, SetBreakpoints) and not one.breakpoints[1].enabled for one in after.sent
     ),
     "page.close": closed,
-    "pause": sent(Continue),
-    "step": sent(Advance, tokens=1),
-    "sentence": sent(Advance, until="sentence"),
-    "line": sent(Advance, until="line"),
+    "pause": sends(Continue),
+    "step": sends(Advance, tokens=1),
+    "sentence": sends(Advance, until="sentence"),
+    "line": sends(Advance, until="line"),
     "some": asks("how many"),
     "candidate.up": by("token", -1),
     "candidate.down": by("token", 1),
-    "take": sent(Branch, step=AT),
-    "ban": sent(Branch, step=AT),
-    "ban.on": lambda before, after: len(after.frame.knobs.banned) == 1 and sent(Branch, step=AT)(before, after),
+    "take": sends(Branch, step=AT),
+    "ban": sends(Branch, step=AT),
+    "ban.on": lambda before, after: len(after.frame.knobs.banned) == 1 and sends(Branch, step=AT)(before, after),
     "force": asks("force from step"),
     "back": by("cursor", -1),
     "on": by("cursor", 1),
@@ -191,11 +191,11 @@ ANYWHERE: dict[str, Effect] = {
     "first": now("cursor", 0),
     "follow": now("following", True),
     "prompt": boxed(Purpose.NEW),
-    "again": each(sent(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed + 1),
-    "same": each(sent(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed),
+    "again": each(sends(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed + 1),
+    "same": each(sends(Write), lambda before, after: after.frame.knobs.seed == before.frame.knobs.seed),
     "edit": boxed(Purpose.EDIT),
     "edit.prompt": boxed(Purpose.PROMPT),
-    "stop": sent(Stop),
+    "stop": sends(Stop),
     "copy": lambda before, after: after.copied == before.copied + 1,
     "restart": lambda before, after: "the engine is up" in after.frame.notice,
     "temperature.down": turned("temperature", -1),
@@ -216,8 +216,8 @@ ANYWHERE: dict[str, Effect] = {
     "weaker": strength(-1),
     "vectors.off": lambda before, after: not any(one.on for one in after.frame.vectors),
     "policy": toggled("rebuild"),
-    "shadow": sent(SetShadow),
-    "twin": each(sent(Twin, step=AT), lambda before, after: after.page == ""),
+    "shadow": sends(SetShadow),
+    "twin": each(sends(Twin, step=AT), lambda before, after: after.page == ""),
     "fan": opened("fan"),
     "jump": asks("jump to which step"),
     "page.up": NOTHING,
