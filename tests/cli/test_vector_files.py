@@ -86,6 +86,28 @@ def test_a_vector_from_a_file_steers_as_a_plain_hook_does(
     assert len(set(named)) == len(named) == len(parts)
 
 
+def test_a_strength_that_changes_and_a_condition_steer_as_plain_hooks_do(
+    shell: Shell, files: dict[str, Directions]
+) -> None:
+    line = (
+        "tui-entropy run --headless --temperature 0 --max-tokens 10 -p 'How are you?' --trace ramp.tui "
+        "--vector happy.gguf:2@1=0,5=1,9=-0.5 --vector 'terse.safetensors:-0.9 if entropy > 1 bits'"
+    )
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    session = recorded(shell.folder / "ramp.tui")
+    above = [False, *(session.numbers[:-1, 0] > np.log(2))]
+    assert {*above} == {True, False}
+    pushes = {}
+    for step, terse in enumerate(above):
+        strength = 2 * float(np.interp(step + 1, [1, 5, 9], [0, 1, -0.5]))
+        pushes[step] = together(files, [("happy", strength, None), ("terse", -0.9 * terse, None)])
+    assert_right(session, MODEL, pushes)
+    (started,) = [event for kind, event in session.events if kind == "started"]
+    told = [(one["schedule"], one["condition"]) for one in started["vectors"] if one["on"]]
+    assert told == [([[1, 0.0], [5, 1.0], [9, -0.5]], ""), ([], "entropy > 1 bits")]
+
+
 def test_toggled_while_it_writes(shell: Shell, files: dict[str, Directions]) -> None:
     """From the step on that the recording names: what is in the cache by then stays as it was computed."""
     line = "tui-entropy --vector happy.gguf:1 --temperature 0 --trace toggled.tui -p 'Tell me about the sea.'"

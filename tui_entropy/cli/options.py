@@ -6,6 +6,7 @@ import gc
 import os
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,7 +111,9 @@ MaxTokens = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Tokens to wr
 Vectors = Annotated[
     list[str] | None,
     typer.Option(
-        help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on. May be given several times.",
+        help="Control vector FILE:STRENGTH[:FIRST-LAST], switched on; behind it perhaps @STEP=FACTOR,... for a "
+        "strength that changes, and ' if CONDITION' (as of --break) for steps behind a token that meets it. May be "
+        "given several times.",
         callback=option_check(lambda text: vector_option(text)),
     ),
 ]
@@ -189,19 +192,33 @@ def trace_path(path: Path | None, model: str, prompt: str) -> Path:
     return path or new_path(model, prompt)
 
 
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
+POINT = rf"\d{{1,9}}={NUMBER}"
 VECTOR = re.compile(
-    r"(?P<source>.+?):(?P<strength>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(:(?P<first>\d{1,9})-(?P<last>\d{1,9}))?",
+    rf"(?P<source>.+?):(?P<strength>{NUMBER})(:(?P<first>\d{{1,9}})-(?P<last>\d{{1,9}}))?"
+    rf"(@(?P<schedule>{POINT}(,{POINT})*))?( if (?P<condition>.+))?",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
 
 def vector_option(text: str) -> Vector:
-    """FILE:STRENGTH[:FIRST-LAST] -> Vector, switched on. Raises UserError."""
+    """FILE:STRENGTH[:FIRST-LAST][@STEP=FACTOR,...][ if CONDITION] -> Vector, switched on. Raises UserError."""
     from tui_entropy.records.settings import Vector
 
     match = VECTOR.fullmatch(text)
     if match is None or not isfinite(float(match["strength"])):
-        raise UserError(f"--vector {text}: wanted FILE:STRENGTH[:FIRST-LAST], such as warm.gguf:0.8:10-20")
+        raise UserError(
+            f"--vector {text}: wanted FILE:STRENGTH[:FIRST-LAST][@STEP=FACTOR,...][ if CONDITION], such as "
+            "warm.gguf:0.8:10-20, warm.gguf:0.8@1=0,20=1 or 'warm.gguf:0.8 if entropy > 3 bits'"
+        )
+    points = [point.split("=") for point in (match["schedule"] or "").split(",") if point]
+    schedule = tuple((int(step), float(factor)) for step, factor in points)
+    if any(one >= other for (one, _), (other, _) in pairwise(schedule)) or any(step < 1 for step, _ in schedule):
+        raise UserError(f"--vector {text}: the steps of a schedule count from 1 and rise, such as @1=0,20=1")
+    if any(not isfinite(factor) for _, factor in schedule):
+        raise UserError(f"--vector {text}: a factor of the schedule is too large to be a number")
+    if match["condition"]:
+        _parse_condition("--vector", match["condition"])
     return Vector(
         name=Path(match["source"]).stem,
         source=match["source"],
@@ -209,20 +226,28 @@ def vector_option(text: str) -> Vector:
         on=True,
         first=int(match["first"]) if match["first"] else None,
         last=int(match["last"]) if match["last"] else None,
+        schedule=schedule,
+        condition=match["condition"] or "",
     )
+
+
+def _parse_condition(option: str, text: str) -> None:
+    """Raises UserError for an expression that is wrong, with a caret."""
+    from tui_entropy.breakpoints.condition import ConditionError
+    from tui_entropy.breakpoints.parser import parse
+
+    try:
+        parse(text)
+    except ConditionError as mistake:
+        raise UserError(f"{option}: {mistake}", mistake.place()) from None
 
 
 def break_options(texts: list[str] | None) -> tuple[Breakpoint, ...]:
     """Breakpoints of these expressions, numbered from 1. Raises UserError for one that is wrong, with a caret."""
-    from tui_entropy.breakpoints.condition import ConditionError
-    from tui_entropy.breakpoints.parser import parse
     from tui_entropy.records.settings import Breakpoint
 
     for text in texts or ():
-        try:
-            parse(text)
-        except ConditionError as mistake:
-            raise UserError(f"--break: {mistake}", mistake.place()) from None
+        _parse_condition("--break", text)
     return tuple(Breakpoint(number, text) for number, text in enumerate(texts or (), 1))
 
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from tui_entropy.records.bounds import Ids, Position, Strength, Text, Words
+from tui_entropy.records.bounds import Ids, Number, Position, Strength, Text, Words
 from tui_entropy.records.sampling import Knobs
+
+Schedule = Annotated[tuple[tuple[Number, Strength], ...], Meta(max_length=1024)]
 
 
 class Vector(Struct, frozen=True):
@@ -24,6 +26,10 @@ class Vector(Struct, frozen=True):
     """First block it acts on, None for the first it has."""
     last: Position | None = None
     """Last block it acts on, inclusive."""
+    schedule: Schedule = ()
+    """(step, factor of the strength), steps from 1 and rising; on a line between. Empty: 1 throughout."""
+    condition: Words = ""
+    """It acts on the step behind one that this expression (as of breakpoints) is true of. Empty: on every step."""
 
 
 class Breakpoint(Struct, frozen=True):

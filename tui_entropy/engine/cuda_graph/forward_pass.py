@@ -29,6 +29,7 @@ from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.steering.hooks import Steering
+from tui_entropy.engine.steering.plan import same_offsets
 
 SMALLEST = 256
 """Columns that a step looks at, at least."""
@@ -121,7 +122,7 @@ class GraphForward:
         inputs = self._inputs[n_rows]
         inputs.ids.copy_(ids)
         inputs.position.fill_(position)
-        if any(now is not then for now, then in zip(under, self._under[n_rows], strict=True)):
+        if not all(map(same_offsets, under, self._under[n_rows])):
             inputs.offsets.zero_()
             for row, mapping in enumerate(under):
                 for block, push in mapping.items():

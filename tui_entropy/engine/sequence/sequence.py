@@ -17,6 +17,7 @@ from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.view import Companion
+from tui_entropy.engine.steering.plan import same_offsets
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.step import Step
 
@@ -69,6 +70,8 @@ class TokenSequence:
         self.text = TextStream(loaded.codec, prompt_ids)
         self.mirostat_mus: list[float | None] = [None]
         """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
+        self.met: list[frozenset[str]] = [frozenset()]
+        """Of the conditions of vectors, those that the token before each step met, and for the next one."""
         self.elapsed = [0.0]
         """Seconds of work before each step, and up to the newest."""
         self.forced: list[int] = []
@@ -105,6 +108,7 @@ class TokenSequence:
             self.mirostat_mus[: step + 1],
             self.elapsed[: step + 1],
         )
+        new.met = self.met[: step + 1]
         new.interventions = {at: how for at, how in self.interventions.items() if at < step}
         new.text.spell(new.written.tolist())
         return new
@@ -179,13 +183,13 @@ class TokenSequence:
         if first >= len(self.offsets):
             return last, None
         under = self.offsets[first]
-        same = itertools.takewhile(lambda offsets: offsets is under, self.offsets[first:last])
+        same = itertools.takewhile(lambda offsets: same_offsets(offsets, under), self.offsets[first:last])
         return first + sum(1 for _ in same), under
 
     def mark_read(self, last: int, offsets: Mapping[int, Tensor]) -> None:
         """The tokens that are not read yet, up to a position, are read under these offsets now."""
         for position in range(self.n_read, last):
-            if position < len(self.offsets) and self.offsets[position] is offsets:
+            if position < len(self.offsets) and same_offsets(self.offsets[position], offsets):
                 continue
             self.offsets[position:], self.prefix_ids[position:] = [offsets], [next(_prefix_ids)]
 
@@ -202,7 +206,7 @@ class TokenSequence:
         """What all tokens up to a position are read under in one pass where those that are not read yet are read
         under these offsets: block -> (last, d_model), or the offsets themselves if there were no others."""
         each = [*self.offsets[: self.n_read], *[offsets] * (last - self.n_read)]
-        if all(its is offsets for its in each):
+        if all(same_offsets(its, offsets) for its in each):
             return offsets
         shapes = {block: torch.zeros_like(push) for its in each for block, push in its.items()}
         return {block: torch.stack([its.get(block, none) for its in each]) for block, none in shapes.items()}
@@ -222,6 +226,7 @@ class TokenSequence:
         self.text.push(step.token_id)
         self.mirostat_mus.append(mu)
         self.elapsed.append(step.at)
+        self.met.append(frozenset())
         self.forced, self.banned = self.forced[1:], frozenset()
 
 

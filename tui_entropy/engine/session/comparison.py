@@ -13,7 +13,7 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.shadow import SAME_LOGITS, Offsets, ShadowRun, create_shadow
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.session.twin import TwinRun
-from tui_entropy.engine.steering import control_vector
+from tui_entropy.engine.steering.plan import same_offsets
 from tui_entropy.records.commands import Twin
 from tui_entropy.records.events import ShadowChanged
 from tui_entropy.records.knobs import check
@@ -58,9 +58,11 @@ class Comparisons:
         lane, shadow = self._wanted, sequence.shadow
         if sequence.n_read < sequence.n_tokens - 1 or (lane, shadow) == (None, None):
             return
-        is_there = lane is not None and shadow is not None and self._shadow_of == (lane, sequence)
-        if is_there and self._fits(sequence, now):
-            return
+        if lane is not None and shadow is not None and self._shadow_of == (lane, sequence):
+            if lane.vectors is not None and shadow.sequence is not sequence:
+                shadow.sequence.own_offsets = self._state.offsets_of(lane.vectors, sequence)
+            if self._fits(sequence, now):
+                return
         self.leave(sequence)
         run, index = self._state.run_number, sequence.n_written
         if lane is None:
@@ -89,7 +91,7 @@ class Comparisons:
         assert sequence.shadow is not None
         own = sequence.shadow.sequence
         if sequence.shadow.how == SAME_LOGITS:
-            return now.offsets is self._offsets
+            return same_offsets(now.offsets, self._offsets)
         unread = [one.n_tokens - one.n_read for one in (own, sequence)]
         goes_along = own.n_written == sequence.n_written and unread[0] == unread[1]
         return goes_along and (own.n_remaining > 0 or not sequence.n_remaining)
@@ -97,7 +99,9 @@ class Comparisons:
     def _shadow(self, lane: Lane, sequence: TokenSequence, now: Controls) -> ShadowRun:
         state = self._state
         prompt = self._prompt(lane, sequence)
-        own = None if lane.vectors is None else control_vector.offsets(lane.vectors, state.directions)
+        own = None
+        if lane.vectors is not None:  # what its vectors are at every step of the text
+            own = [state.offsets_of(lane.vectors, sequence, step) for step in range(sequence.n_written + 1)]
         controls = None if lane.knobs is None else state.controls_with(now.offsets, lane.knobs)
         return create_shadow(state.loaded, state.probes, sequence, now, prompt, own, controls)
 

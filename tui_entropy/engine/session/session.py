@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from time import perf_counter
 
 from msgspec.structs import replace
 
+from tui_entropy.breakpoints.condition import ConditionError
+from tui_entropy.breakpoints.parser import parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.models.loaded import Loaded
@@ -18,6 +21,7 @@ from tui_entropy.engine.session.continuations import sample_continuations
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
+from tui_entropy.engine.steering.plan import same_offsets
 from tui_entropy.engine.tokenization.tokenizer import TextStream, prompt_tokens
 from tui_entropy.records.commands import AskAttention, Branch, SampleContinuations, Twin, Write
 from tui_entropy.records.events import (
@@ -214,9 +218,14 @@ class Session:
         """Write on in the present run, all of which is read but the newest token and what is pending."""
         state = self.state
         if state.run is not None and state.run.ended is None:
-            state.writer = RunWriter(
-                state.loaded, state.probes, state.emit, state.run, self._apply, state.breakpoints.written
-            )
+            state.writer = RunWriter(state.loaded, state.probes, state.emit, state.run, self._apply, self._written)
+
+    def _written(self, step: Step) -> None:
+        """A step is part of the text of the present run now."""
+        state = self.state
+        assert state.run is not None
+        state.judge(state.run.sequence, state.run.vectors, step)
+        state.breakpoints.written(step)
 
     # --- Writing -----------------------------------------------------------------------------------------------
 
@@ -309,6 +318,7 @@ class Session:
         A known vector is meant by its name where `source` is its own source or that name.
         """
         state = self.state
+        self._check_conditions(vector)
         known = next(
             (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
         )
@@ -322,7 +332,7 @@ class Session:
         held_up = state.proposed is not None
         if rebuild and state.run.sequence.prefix_ids:
             self.rebuild()
-        elif held_up and state.run.controls.offsets is not state.offsets():
+        elif held_up and not same_offsets(state.run.controls.offsets, state.offsets()):
             self._leave()
             self.branches.rewinder.activate(state.run.sequence)
             self._resume()
@@ -331,6 +341,16 @@ class Session:
         else:
             self.resample()
         self._tell_pending()
+
+    def _check_conditions(self, vector: Vector) -> None:
+        """Raises UserError for a condition that is none, and for points of a schedule that do not rise."""
+        try:
+            if vector.condition:
+                parse(vector.condition, self.state.loaded.card)
+        except ConditionError as mistake:
+            raise UserError(f"the condition of {vector.name!r}: {mistake}", mistake.place()) from None
+        if any(one >= other for (one, _), (other, _) in pairwise(vector.schedule)):
+            raise UserError(f"the steps of the schedule of {vector.name!r} do not rise: name each once, in order")
 
     def _tell_pending(self) -> None:
         """What is set, where it does not act on what is held up already."""
@@ -378,7 +398,7 @@ class Session:
         assert run is not None
         was, had = run.controls, run.vectors
         set_now = state.knobs, state.breakpoints.watched
-        if (was.knobs, was.watched) != set_now or was.offsets is not state.offsets():
+        if (was.knobs, was.watched) != set_now or not same_offsets(was.offsets, state.offsets()):
             run.controls = state.controls()
         run.vectors = state.vectors
         if was.knobs != state.knobs:

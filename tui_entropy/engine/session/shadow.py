@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.sequence.view import Choice, SequenceView
+from tui_entropy.engine.steering.plan import same_offsets
 from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.step import Shadow
 
@@ -96,10 +97,6 @@ SHADOW = "shadow "
 """What its numbers are called among those of the step."""
 
 
-def same_offsets(one: Offsets, other: Offsets) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[block], other[block]) for block in one)
-
-
 @torch.inference_mode()
 def create_shadow(
     loaded: Loaded,
@@ -107,28 +104,33 @@ def create_shadow(
     watched: TokenSequence,
     now: Controls,
     prompt: list[int] | None,
-    under: Offsets | None,
+    under: Sequence[Offsets] | None,
     controls: Controls | None,
 ) -> ShadowRun:
     """Put a shadow beside a sequence that is read but for its newest token, or whole.
 
-    prompt: its own ids, None for the same prompt. under: its own vectors, None for the same. controls: its own
+    prompt: its own ids, None for the same prompt. under: its own vectors at each step and
+    the next, None for the same. controls: its own
     knobs. What it reads the text once more for is only what must differ.
     """
     same_prompt = prompt is None or prompt == watched.prompt.tolist()
-    seen = {id(offsets): offsets for offsets in [*watched.offsets[: watched.n_read], now.offsets]}.values()
-    alike = under is None or all(same_offsets(under, offsets) for offsets in seen)
+    seen = [*watched.offsets[: watched.n_read], now.offsets]
+    steps = [max(position - watched.n_prompt + 1, 0) for position in range(watched.n_read)] + [-1]
+    alike = under is None or all(same_offsets(under[step], its) for step, its in zip(steps, seen, strict=True))
     if same_prompt and alike:
         return ShadowRun(SAME_LOGITS, watched, controls)
     own = TokenSequence(
         loaded, watched.prompt.tolist() if same_prompt else prompt or [], len(watched.written) + watched.n_remaining
     )
-    own.own_offsets, own.attention_state = under, AttentionState(keeps=False)
+    own.own_offsets = None if under is None else under[-1]
+    own.attention_state = AttentionState(keeps=False)
     for token_id in watched.written.tolist():
         own.write(token_id)
     if under is None:  # each token under what the watched lane read it under
         own.offsets = [watched.offsets[0]] * (own.n_prompt - watched.n_prompt) + watched.offsets
         own.offsets = own.offsets[-own.n_tokens :]
+    else:
+        own.offsets = [under[max(position - own.n_prompt + 1, 0)] for position in range(own.n_tokens)]
     read_up_to(
         loaded, probes, own, own.n_tokens - (watched.n_tokens - watched.n_read), own.effective_offsets(now.offsets)
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.breakpoints.controller import BreakpointController
+from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS, parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.models.loaded import Loaded
@@ -18,6 +20,8 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
+from tui_entropy.engine.steering.plan import OffsetCache, Offsets, SteeringPlan
+from tui_entropy.engine.tokenization.tokenizer import TextStream
 from tui_entropy.records.events import Event, Refused
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
@@ -41,7 +45,7 @@ class SessionState:
         self.writer: RunWriter | None = None
         """Writes that run; None once it has ended."""
         self._n_runs = 0
-        self._sums = control_vector.Sums()
+        self._known_offsets = OffsetCache()
 
     # --- Runs --------------------------------------------------------------------------------------------------
 
@@ -87,9 +91,32 @@ class SessionState:
         """What is set, as the loop needs it."""
         return self.controls_with(self.offsets(), self.knobs)
 
-    def offsets(self) -> Mapping[int, Tensor]:
-        """What the vectors that are set add up to. The same vectors give the same object."""
-        return self._sums.of(self.vectors, self.directions)
+    def offsets(self) -> Offsets:
+        """What the vectors that are set add up to at the next step of the present run."""
+        return self.offsets_of(self.vectors, self.sequence)
+
+    def offsets_of(
+        self, vectors: tuple[Vector, ...], sequence: TokenSequence | None, step: int | None = None
+    ) -> Offsets:
+        """What vectors add up to in a text at a step, from 0 on; at its next one if none is named."""
+        at = step if step is not None else sequence.n_written if sequence else 0
+        key = SteeringPlan(vectors).at(at + 1, sequence.met[at] if sequence else ())
+        return self._known_offsets.of(key, self.directions)
+
+    def judge(self, sequence: TokenSequence, vectors: tuple[Vector, ...], step: Step) -> None:
+        """Keep which conditions of vectors a step met that was just written. One that takes too long is not met."""
+        for text in SteeringPlan(vectors).conditions:
+            with suppress(TimeoutError):
+                condition = parse(text, self.loaded.card)
+                if condition.holds(step, self._tail(sequence), self.breakpoints.watches):
+                    sequence.met[-1] |= {text}
+
+    def _tail(self, sequence: TokenSequence) -> str:
+        """The end of what is written in a text, as far as a condition can look."""
+        ids = [*sequence.prompt.tolist(), *sequence.written[-TEXT_TAIL_CHARS:].tolist()]
+        n_before = len(ids) - min(sequence.n_written, TEXT_TAIL_CHARS)
+        stream = TextStream(self.loaded.codec, ids[:n_before])
+        return "".join(map(stream.push, ids[n_before:]))[-TEXT_TAIL_CHARS:]
 
     def controls_with(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """These settings, with what the tokenizer says of their texts."""

@@ -8,7 +8,7 @@ from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
-from tui_entropy.engine.steering import control_vector
+from tui_entropy.engine.steering.plan import Offsets, same_offsets
 from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
 from tui_entropy.records.events import KnobsChanged, Started, VectorsChanged
 from tui_entropy.records.sampling import Knobs
@@ -46,11 +46,13 @@ class TwinRun:
         state.emit(started)
         self._run = Run(started, self.sequence, controls, vectors, lane.prompt is not None)
         state.runs[number] = self._run
-        self._writer = RunWriter(state.loaded, state.probes, state.emit, self._run, self.apply)
+        self._writer = RunWriter(state.loaded, state.probes, state.emit, self._run, self.apply, self._written)
 
     def apply(self) -> None:
         """What is wanted for its next step becomes what is applied, which is told."""
         if (wanted := self._wanted()) == self._applied:
+            if not same_offsets(self._run.controls.offsets, self._offsets()):
+                self._run.controls = self._controls()
             return
         (knobs, vectors), self._applied = self._applied, wanted
         number, at = self._run.number, self.sequence.n_written
@@ -95,10 +97,15 @@ class TwinRun:
         lane, state = self._lane, self._state
         return lane.knobs or state.knobs, state.vectors if lane.vectors is None else lane.vectors
 
+    def _written(self, step: Step) -> None:
+        self._state.judge(self.sequence, self._run.vectors, step)
+
+    def _offsets(self) -> Offsets:
+        return self._state.offsets_of(self._applied[1], self.sequence)
+
     def _controls(self) -> Controls:
-        knobs, vectors = self._applied
-        self.sequence.own_offsets = control_vector.offsets(vectors, self._state.directions)
-        return self._state.controls_with(self.sequence.own_offsets, knobs)
+        self.sequence.own_offsets = own = self._offsets()
+        return self._state.controls_with(own, self._applied[0])
 
 
 def beside(state: SessionState, first: TokenSequence, prompt: list[int]) -> TokenSequence:

@@ -28,8 +28,6 @@ from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.settings import Vector
 
-REMEMBERED = 16
-"""Settings of all vectors together whose sum is remembered."""
 BUILT_IN = Path(__file__).parents[2] / "vectors"
 FORMAT = "tui-entropy control vector 1"
 DIRECTION = re.compile(r"direction\.(\d+)")
@@ -74,23 +72,6 @@ def offsets(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) ->
             first, last = wanted.first or 0, wanted.last or max(scaled.directions)
             parts.append({k: v for k, v in scaled.directions.items() if first <= k <= last})
     return {block: torch.from_numpy(push) for block, push in _sum(parts).items()}
-
-
-class Sums:
-    """What vectors that are on add up to. The same ones give the same object, by which a run knows that nothing
-    changed."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Vector, ...], Mapping[int, Tensor]] = {}
-
-    def of(self, settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> Mapping[int, Tensor]:
-        """As `offsets`."""
-        on = tuple(vector for vector in settings if vector.on)
-        if on not in self._known:
-            if len(self._known) >= REMEMBERED:
-                del self._known[next(iter(self._known))]
-            self._known[on] = offsets(on, vectors)
-        return self._known[on]
 
 
 def free_name(stem: str, taken: Container[str]) -> str:

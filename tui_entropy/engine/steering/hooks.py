@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tui_entropy.engine.architecture.architecture import Architecture
+from tui_entropy.engine.steering.plan import same_offsets
 
 
 class Steering:
@@ -29,11 +30,11 @@ class Steering:
         """For each row of the batch: block (1-based) -> (d_model,) added to its output, or (n, d_model) to that of n
         tokens. One mapping is for all rows. Blocks that are not named run as if nobody watched.
 
-        To set the same mappings again costs nothing; so they must not be changed once they are set.
+        To set the same again costs nothing; so a mapping must not be changed once it is set.
         """
-        if all(row is rows[0] for row in rows):
+        if all(same_offsets(row, rows[0]) for row in rows):
             rows = rows[:1]
-        if len(rows) == len(self.rows) and all(row is was for row, was in zip(rows, self.rows, strict=True)):
+        if len(rows) == len(self.rows) and all(map(same_offsets, rows, self.rows)):
             return
         self.clear()
         for block, push in beside(rows).items():

@@ -1,0 +1,100 @@
+"""What is added to the residual stream at a step, as a value: it follows from the vectors that are set, from how far
+the text has come, and from which of their conditions its newest token met.
+
+Two passes are steered alike where their offsets are equal, whenever and by whom those were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from tui_entropy.engine.steering import control_vector
+from tui_entropy.engine.steering.control_vector import ControlVector
+from tui_entropy.records.settings import Schedule, Vector
+
+REMEMBERED = 64
+"""Sums of vectors that are kept as tensors; a schedule makes one for each token while a strength changes."""
+
+Key = tuple[Vector, ...]
+"""The vectors that act, each at the strength that it has now."""
+
+
+class Offsets(Mapping[int, Tensor]):
+    """Block (1-based) -> (d_model,) added to its output. Equal where the same vectors act at the same strengths."""
+
+    def __init__(self, key: Key, tensors: Mapping[int, Tensor]) -> None:
+        self.key = key
+        self._tensors = tensors
+
+    def __getitem__(self, block: int) -> Tensor:
+        return self._tensors[block]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Offsets) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def same_offsets(one: Mapping[int, Tensor], other: Mapping[int, Tensor]) -> bool:
+    """What is no `Offsets` has no value to go by, and is the same as itself alone, or as nothing."""
+    if one is other or not (one or other):
+        return True
+    return isinstance(one, Offsets) and one == other
+
+
+@dataclass(frozen=True)
+class SteeringPlan:
+    """Vectors with their strengths, ranges of blocks, schedules and conditions."""
+
+    vectors: tuple[Vector, ...]
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """Those of vectors that are on."""
+        return frozenset(vector.condition for vector in self.vectors if vector.on and vector.condition)
+
+    def at(self, step: int, met: Collection[str]) -> Key:
+        """What acts on the pass that step `step` comes of, 1 for the first; the prompt is read for that one. met:
+        conditions that the newest token met."""
+        acting = []
+        for vector in self.vectors:
+            strength = vector.strength * factor(vector.schedule, step)
+            if vector.on and strength and (not vector.condition or vector.condition in met):
+                acting.append(Vector(vector.name, vector.source, (), strength, True, vector.first, vector.last))
+        return tuple(acting)
+
+
+def factor(schedule: Schedule, step: int) -> float:
+    """Of a strength at a step: on the line between the two points beside it, and beyond the first and the last point
+    theirs. Without points 1. With (1, 0) and (21, 1): 0 at step 1, 0.5 at step 11, 1 from step 21 on."""
+    if not schedule:
+        return 1.0
+    for (first, low), (last, high) in pairwise(schedule):
+        if first <= step < last:
+            return low + (high - low) * (step - first) / (last - first)
+    return schedule[0][1] if step < schedule[0][0] else schedule[-1][1]
+
+
+class OffsetCache:
+    """Offsets by their key, so that what acts on every step is summed up once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Offsets] = {}
+
+    def of(self, key: Key, directions: Mapping[str, ControlVector]) -> Offsets:
+        if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[key] = Offsets(key, control_vector.offsets(key, directions))
+        return self._known[key]
