@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -30,6 +31,16 @@ class Vector(Struct, frozen=True):
     """(step, factor of the strength), steps from 1 and rising; on a line between. Empty: 1 throughout."""
     condition: Words = ""
     """It acts on the step behind one that this expression (as of breakpoints) is true of. Empty: on every step."""
+
+    def strength_at(self, step: int) -> float:
+        """At a step, from 1 on: as strong as the line between the two points beside it says, and beyond the first and
+        the last point as they say. With ((1, 0), (21, 1)): nothing at step 1, half at step 11, whole from 21 on."""
+        if not self.schedule:
+            return self.strength
+        for (first, low), (last, high) in pairwise(self.schedule):
+            if first <= step < last:
+                return self.strength * (low + (high - low) * (step - first) / (last - first))
+        return self.strength * (self.schedule[0] if step < self.schedule[0][0] else self.schedule[-1])[1]
 
 
 class Breakpoint(Struct, frozen=True):

@@ -14,7 +14,6 @@ from shadow_models import PROMPT, model, pushed, steps
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session.session import Session
-from tui_entropy.engine.steering.plan import factor
 from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import VectorsChanged
 from tui_entropy.records.settings import Lane, Vector
@@ -68,7 +67,7 @@ def directions_of(loaded):
 
 def test_each_step_is_steered_as_strongly_as_its_schedule_says(llama):
     written = alone(llama, vectors=(RAMP,))
-    strengths = [4.0 * factor(RAMP.schedule, step + 1) for step in range(N)]
+    strengths = [RAMP.strength_at(step + 1) for step in range(N)]
     wanted = plain_entropies(llama, directions_of(llama), strengths, [step.token_id for step in written])
     assert [step.entropy for step in written] == pytest.approx(wanted, abs=1e-4)
     assert [step.entropy for step in alone(llama, vectors=())] != pytest.approx(wanted, abs=1e-2)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tui_entropy.engine.steering.control_vector import ControlVector
-from tui_entropy.engine.steering.plan import REMEMBERED, OffsetCache, Offsets, SteeringPlan, factor, same_offsets
+from tui_entropy.engine.steering.plan import REMEMBERED, OffsetCache, Offsets, SteeringPlan, same_offsets
 from tui_entropy.records.settings import Vector
 
 POINTS = st.dictionaries(st.integers(1, 10**6), st.floats(-9, 9), min_size=1, max_size=8).map(
@@ -18,13 +18,14 @@ POINTS = st.dictionaries(st.integers(1, 10**6), st.floats(-9, 9), min_size=1, ma
 
 
 @given(POINTS, st.integers(1, 10**6))
-def test_a_factor_lies_on_the_line_between_points_and_is_that_of_the_end_beyond_them(schedule, step):
+def test_a_strength_lies_on_the_line_between_points_and_is_that_of_the_end_beyond_them(schedule, step):
     steps, factors = zip(*schedule, strict=True)
-    assert factor(schedule, step) == pytest.approx(np.interp(step, steps, factors), abs=1e-9)
+    vector = Vector("v", "v", strength=2.0, schedule=schedule)
+    assert vector.strength_at(step) == pytest.approx(2 * np.interp(step, steps, factors), abs=1e-9)
 
 
-def test_without_points_it_is_one():
-    assert factor((), 1) == factor((), 10**6) == 1.0
+def test_without_points_it_is_the_same_throughout():
+    assert Vector("v", "v", strength=3.0).strength_at(1) == Vector("v", "v", strength=3.0).strength_at(10**6) == 3.0
 
 
 WARM, COLD = Vector("warm", "a", (1,), 2.0, True, schedule=((1, 0.0), (5, 1.0))), Vector("cold", "b", (1,), 1.0, True)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tui_entropy.records.knobs import BY_NAME, KNOBS
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.panes.hints import Hints
 from tui_entropy.ui.panes.knobs import KnobStrip
@@ -50,3 +51,12 @@ def test_the_line_below_says_what_the_chosen_knob_does_and_costs_before_it_is_tu
     assert "turn" in line.text
     (line,) = Hints().draw(replaced(frame, knob="top_k"), 140, 1)
     assert BY_NAME["top_k"].meaning in line.text and "Costs" not in line.text
+
+
+def test_a_vector_that_changes_shows_its_strength_of_the_next_step_and_its_condition():
+    ramp = Vector("warm", "built in", (1,), 2.0, True, schedule=((1, 0.0), (5, 1.0)))
+    evil = Vector("odd", "x", (1,), 1.0, True, condition='text ~ "\x1b[31m" and entropy > 3 bits')
+    view = KnobStrip()
+    for n, strength in ((0, "+0.0~"), (2, "+1.0~"), (9, "+2.0~")):
+        shown = " ".join(line.text for line in view.draw(Frame(made.log(n), Paint(), vectors=(ramp, evil)), 200, 3))
+        assert f"warm {strength}" in shown and "odd +1.0 if text ~" in shown and "\x1b" not in shown

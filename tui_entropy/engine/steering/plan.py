@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor
 
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
-from tui_entropy.records.settings import Schedule, Vector
+from tui_entropy.records.settings import Vector
 
 REMEMBERED = 64
 """Sums of vectors that are kept as tensors; a schedule makes one for each token while a strength changes."""
@@ -69,21 +68,10 @@ class SteeringPlan:
         conditions that the newest token met."""
         acting = []
         for vector in self.vectors:
-            strength = vector.strength * factor(vector.schedule, step)
+            strength = vector.strength_at(step)
             if vector.on and strength and (not vector.condition or vector.condition in met):
                 acting.append(Vector(vector.name, vector.source, (), strength, True, vector.first, vector.last))
         return tuple(acting)
-
-
-def factor(schedule: Schedule, step: int) -> float:
-    """Of a strength at a step: on the line between the two points beside it, and beyond the first and the last point
-    theirs. Without points 1. With (1, 0) and (21, 1): 0 at step 1, 0.5 at step 11, 1 from step 21 on."""
-    if not schedule:
-        return 1.0
-    for (first, low), (last, high) in pairwise(schedule):
-        if first <= step < last:
-            return low + (high - low) * (step - first) / (last - first)
-    return schedule[0][1] if step < schedule[0][0] else schedule[-1][1]
 
 
 class OffsetCache:

@@ -11,11 +11,13 @@ from textual.strip import Strip
 from tui_entropy.records.knobs import KNOBS, brief, is_idle, is_off
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
-from tui_entropy.ui.drawing.glyphs import cells, visible
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
+CONDITION_CELLS = 24
+"""Of a vector's condition, which may be long."""
 POLICY = {False: "a change keeps old keys", True: "a change reads again"}
 """What the next change of a vector does with the keys and values of the text before."""
 
@@ -44,11 +46,12 @@ class KnobStrip(View, can_focus=True):
         self._strips: list[Strip] = []
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        """As it was drawn before, unless something that it shows is another: tokens are nothing to it."""
+        """As it was drawn before, unless something that it shows is another: most tokens are nothing to it."""
         log = frame.log
         look = (
             frame.paint, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
             frame.knobs, log.knobs, frame.vectors, log.vectors,
+            *(_strength(frame, vector) for vector in frame.vectors or log.vectors if vector.schedule),
         )  # fmt: skip
         if look != self._look:
             self._look, lines = look, self._lines(frame, width, height)[:height]
@@ -121,11 +124,22 @@ def _vectors(frame: Frame) -> Iterator[Item]:
         parts = [
             (key, paint.accent),
             (f"{dot} ", style),
-            (f"{name} {vector.strength:+.1f}{_layers(vector)}  ", style),
+            (f"{name} {_strength(frame, vector)}{_layers(vector)}{_condition(frame, vector)}  ", style),
         ]
         yield Item(parts, View.VectorAsked(n))
     if vectors:
         yield Item([("O ", paint.accent), (POLICY[frame.rebuild], paint.warning if frame.rebuild else paint.dim)])
+
+
+def _strength(frame: Frame, vector: Vector) -> str:
+    """At the next step; one that changes from step to step has a mark."""
+    return f"{vector.strength_at(len(frame.log.steps) + 1):+.1f}{'~' if vector.schedule else ''}"
+
+
+def _condition(frame: Frame, vector: Vector) -> str:
+    ascii = frame.paint.ascii
+    text = fitted(visible(vector.condition, ascii, in_table=True), CONDITION_CELLS, ascii).rstrip()
+    return f" if {text}" if text else ""
 
 
 def _layers(vector: Vector) -> str:
