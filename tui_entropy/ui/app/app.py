@@ -49,6 +49,8 @@ from tui_entropy.ui.terminal.detect import over_ssh
 from tui_entropy.ui.views.frame import Frame
 
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
+OVER = ("ended", "failed", "lost")
+"""States in which nothing is written, so that other keys are worth knowing."""
 WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
 
 
@@ -153,7 +155,7 @@ class InspectorApp(Viewer):
                 if wanted:
                     paths.state().mkdir(parents=True, exist_ok=True)
                     (paths.state() / name).touch(exist_ok=False)
-                    self.say(sentence, seconds=60.0)
+                    self.say(sentence, seconds=60.0, holds=lambda frame: frame.log.state not in OVER)
                     return
 
     # --- In --------------------------------------------------------------------------------------------------
