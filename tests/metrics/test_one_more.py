@@ -128,13 +128,15 @@ def test_doctor_has_it_a_second_time_of_steps_and_of_the_prompt(written):
     assert [checks[name]["verdict"] for name in ("collision", "prompt collision")] == ["pass", "pass"]
 
 
-def test_the_tables_of_the_readme_have_a_row_for_it(tmp_path):
+def test_the_tables_of_the_documents_have_a_row_for_it(tmp_path):
     code = f"""
         from importlib.machinery import SourceFileLoader
         import types
         readme = types.ModuleType("readme"); readme.__file__ = {str(ROOT / "scripts" / "readme")!r}
         SourceFileLoader("readme", readme.__file__).exec_module(readme)
-        print(readme.numbers())
+        print(readme.numbers(), readme.columns(), readme.scores(), sep="\\n")
     """
     done = run(tmp_path, code)
     assert "| **collision** | model | none | The probability that two draws" in done.stdout, done.stderr
+    assert "| `collision` | share | model | collision | The probability that two draws" in done.stdout
+    assert "`uniform_kl_nats`, `collision`" in done.stdout
