@@ -4,11 +4,14 @@ import gc
 import os
 import tempfile
 
+import hypothesis
 import pytest
 from fork_server import ForkServer
 from preloaded import Preloaded
 
 os.environ["TUI_ENTROPY_KEEP"] = "0"
+hypothesis.settings.register_profile("ours", deadline=None)  # a machine that does other work is no fault
+hypothesis.settings.load_profile("ours")
 
 LONGEST = (
     "test_commands", "test_every_key", "test_families", "test_fuzz", "test_imports", "test_odd_input",

@@ -189,9 +189,9 @@ class Engine(Worker):
         if isinstance(turn, int):
             for _ in range(turn):
                 if self._writing:
-                    self._contained(self.advance)
+                    self._run_contained(self.advance)
             return
-        self._contained(lambda: self.obey(self._meant(turn)))
+        self._run_contained(lambda: self.obey(self._meant(turn)))
 
     def _meant(self, command):
         """With END as the number of steps there are."""
