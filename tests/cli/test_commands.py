@@ -316,6 +316,24 @@ def test_vectors_from_files_steer_as_plain_hooks_do(shell, vector_files, line):
     assert_right(recorded(shell.newest), MODEL, {0: pushes})
 
 
+@runs(
+    "tui-entropy --vector happy.gguf:0.8@1=0,20=1,60=0.2",
+    "tui-entropy --vector 'terse.safetensors:-1.2 if entropy > 3 bits'",
+)
+def test_vectors_that_change_along_the_text_steer_as_plain_hooks_do(shell, vector_files, line):
+    with shell.screen(line) as terminal:
+        terminal.wait_for(re.compile(r"terse -1\.2 if entropy > 3 bits|happy \+\d\.\d~"), promises.SECONDS)
+        quit_after(terminal, 6)
+    session = recorded(shell.newest)
+    above = [False, *(session.numbers[:, 0] > 3 * np.log(2))]
+    pushes = {}
+    for step in range(len(session.tokens)):
+        strength = 0.8 * np.interp(step + 1, [1, 20, 60], [0, 1, 0.2]) if "happy" in line else -1.2 * above[step]
+        directions = vector_files["happy" if "happy" in line else "terse"]
+        pushes[step] = {block: np.float32(strength) * vector for block, vector in directions.items()}
+    assert_right(session, MODEL, pushes)
+
+
 @pytest.fixture(scope="module")
 def vector_files(shell: Shell) -> dict[str, dict[int, Any]]:
     """The vectors of the documents: block (1-based) -> direction, as they stand in files of other programs."""

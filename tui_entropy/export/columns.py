@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tui_entropy.export.recorded_run import Recording
-from tui_entropy.metrics.readers import told
+from tui_entropy.metrics.readers import file_value
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import Step
 
@@ -27,12 +27,12 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, METRICS), strict=True):
         token = ("written", step.index + 1, step.position, step.token_id, step.text, step.data)
         rest = (step.final_prob, step.mirostat_mu, step.state, step.at, labels.get(step.index), run)
-        yield step, (*token, *map(told, METRICS, values), *rest)
+        yield step, (*token, *map(file_value, METRICS, values), *rest)
 
 
 def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
     scores = recording.log.prompt_scores
     for position, piece in enumerate(recording.started.pieces):
         token = ("prompt", None, position, piece.token_id, piece.text, piece.data)
-        values = (told(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
+        values = (file_value(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
         yield None, (*token, *values, *[None] * (len(LAST) - 1), recording.lineage[0].run)

@@ -10,7 +10,7 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import ATTENTION, BLOCKS, Shadow, Step, log_visible
 
 
-def told(metric: Metric, value: float | None) -> float | int | None:
+def file_value(metric: Metric, value: float | None) -> float | int | None:
     """What `read` gave, as files have it: a count is whole, and None is unknown."""
     if value is None or math.isnan(value):
         return None

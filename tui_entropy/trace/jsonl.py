@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tui_entropy.core.escape import plain_json
-from tui_entropy.metrics.readers import told
+from tui_entropy.metrics.readers import file_value
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, BY_NAME, METRICS, SCORE_COLUMNS
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import (
@@ -137,7 +137,7 @@ def watches(changed: WatchesChanged) -> bytes:
 
 def step(record: Step) -> bytes:
     """One line for one written token."""
-    series = {one.column: _finite(told(one, one.read(record))) for one in METRICS}
+    series = {one.column: _finite(file_value(one, one.read(record))) for one in METRICS}
     layers = dict(zip(ATTENTION_COLUMNS, _columns(record.attention), strict=True))
     blocks = dict(zip(BLOCK_COLUMNS, _columns(record.blocks), strict=True))
     return msgspec.json.encode(

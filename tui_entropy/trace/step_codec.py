@@ -64,7 +64,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         step.state,
         ",".join(stage_names(step)),
         json.dumps(step.strays) if step.strays else None,
-        None if step.decision is None else _told(step.decision),
+        None if step.decision is None else _decision_json(step.decision),
         *(values[name] for name in ADDED),
     )
 
@@ -207,23 +207,23 @@ def strays(text: object, n_layers: int) -> tuple[int, ...]:
     return tuple(block for block in blocks if 1 <= block <= n_layers)
 
 
-def _told(decision: Decision) -> str:
+def _decision_json(decision: Decision) -> str:
     """JSON, which has no NaN and no infinity: the one is null, the other a string."""
-    told = msgspec.to_builtins(decision)
-    told["saw"] = {
+    fields = msgspec.to_builtins(decision)
+    fields["saw"] = {
         name: value if math.isfinite(value) else None if math.isnan(value) else str(value)
         for name, value in decision.saw.items()
     }
-    return json.dumps(told)
+    return json.dumps(fields)
 
 
 def _decision(text: object) -> Decision | None:
     if not isinstance(text, str):
         return None
     try:
-        told = json.loads(text)
-        told["saw"] = {name: math.nan if value is None else float(value) for name, value in told["saw"].items()}
-        return msgspec.convert(told, Decision)
+        fields = json.loads(text)
+        fields["saw"] = {name: math.nan if value is None else float(value) for name, value in fields["saw"].items()}
+        return msgspec.convert(fields, Decision)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
         return None
 

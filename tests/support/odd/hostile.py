@@ -45,6 +45,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.one_of([values(each) for each in kind.types])
         case inspect.VarTupleType():
             return st.lists(values(kind.item_type), max_size=3)
+        case inspect.TupleType():
+            return st.tuples(*map(values, kind.item_types))
         case inspect.DictType():
             return st.dictionaries(values(kind.key_type), values(kind.value_type), max_size=2)
         case inspect.StructType() if kind.cls is Grid:

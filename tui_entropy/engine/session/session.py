@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from time import perf_counter
 
 from msgspec.structs import replace
 
-from tui_entropy.breakpoints.condition import ConditionError
-from tui_entropy.breakpoints.parser import parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.models.loaded import Loaded
@@ -21,7 +18,7 @@ from tui_entropy.engine.session.continuations import sample_continuations
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
-from tui_entropy.engine.steering.plan import same_offsets
+from tui_entropy.engine.steering.plan import check_vector, same_offsets
 from tui_entropy.engine.tokenization.tokenizer import TextStream, prompt_tokens
 from tui_entropy.records.commands import AskAttention, Branch, SampleContinuations, Twin, Write
 from tui_entropy.records.events import (
@@ -318,7 +315,7 @@ class Session:
         A known vector is meant by its name where `source` is its own source or that name.
         """
         state = self.state
-        self._check_conditions(vector)
+        check_vector(vector, state.loaded.card)
         known = next(
             (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
         )
@@ -341,16 +338,6 @@ class Session:
         else:
             self.resample()
         self._tell_pending()
-
-    def _check_conditions(self, vector: Vector) -> None:
-        """Raises UserError for a condition that is none, and for points of a schedule that do not rise."""
-        try:
-            if vector.condition:
-                parse(vector.condition, self.state.loaded.card)
-        except ConditionError as mistake:
-            raise UserError(f"the condition of {vector.name!r}: {mistake}", mistake.place()) from None
-        if any(one >= other for (one, _), (other, _) in pairwise(vector.schedule)):
-            raise UserError(f"the steps of the schedule of {vector.name!r} do not rise: name each once, in order")
 
     def _tell_pending(self) -> None:
         """What is set, where it does not act on what is held up already."""

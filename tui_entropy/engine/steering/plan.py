@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor
 
+from tui_entropy.breakpoints.condition import ConditionError
+from tui_entropy.breakpoints.parser import parse
+from tui_entropy.core.errors import UserError
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
+from tui_entropy.records.model import ModelCard
 from tui_entropy.records.settings import Vector
 
 REMEMBERED = 64
@@ -72,6 +77,17 @@ class SteeringPlan:
             if vector.on and strength and (not vector.condition or vector.condition in met):
                 acting.append(Vector(vector.name, vector.source, (), strength, True, vector.first, vector.last))
         return tuple(acting)
+
+
+def check_vector(vector: Vector, card: ModelCard) -> None:
+    """Raise UserError for a condition that is none, and for points of a schedule that do not rise."""
+    try:
+        if vector.condition:
+            parse(vector.condition, card)
+    except ConditionError as mistake:
+        raise UserError(f"the condition of {vector.name!r}: {mistake}", mistake.place()) from None
+    if any(one >= other for (one, _), (other, _) in pairwise(vector.schedule)):
+        raise UserError(f"the steps of the schedule of {vector.name!r} do not rise: name each once, in order")
 
 
 class OffsetCache:

@@ -13,8 +13,8 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.verify.evidence.compare import PLAIN_PASS, Tally, allowed, gap
+from tui_entropy.engine.verify.evidence.fields import TIMES
 from tui_entropy.engine.verify.evidence.plain import plain
-from tui_entropy.engine.verify.evidence.told import TIMES
 from tui_entropy.engine.verify.evidence.written import OFF, REPEATING
 from tui_entropy.engine.verify.second import chain, history
 from tui_entropy.engine.verify.second.belief import Floats

@@ -23,7 +23,7 @@ from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.verify.evidence.compare import Tally, allowed, forward_logits
-from tui_entropy.engine.verify.evidence.told import TIMES
+from tui_entropy.engine.verify.evidence.fields import TIMES
 from tui_entropy.engine.verify.evidence.written import OFF
 from tui_entropy.engine.verify.second import belief, entropix, history, noise
 from tui_entropy.records.step import Decision

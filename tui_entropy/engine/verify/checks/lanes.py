@@ -19,8 +19,8 @@ from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.steering.control_vector import ControlVector, setting
 from tui_entropy.engine.verify.evidence.compare import N_SINGLE, PLAIN_PASS, Tally, allowed, gap, outside
+from tui_entropy.engine.verify.evidence.fields import CLOCK, TIMES
 from tui_entropy.engine.verify.evidence.plain import Plain, plain
-from tui_entropy.engine.verify.evidence.told import CLOCK, TIMES
 from tui_entropy.engine.verify.evidence.written import OFF, clock
 from tui_entropy.engine.verify.second import belief, chain, noise
 from tui_entropy.engine.verify.second.belief import Floats

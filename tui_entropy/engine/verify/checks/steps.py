@@ -15,9 +15,9 @@ from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowed, outside
-from tui_entropy.engine.verify.evidence.prompt import tell_prompt
+from tui_entropy.engine.verify.evidence.fields import compare_fields
+from tui_entropy.engine.verify.evidence.prompt import compare_prompt
 from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
-from tui_entropy.engine.verify.evidence.told import tell_fields
 from tui_entropy.engine.verify.evidence.written import Seen, Text, watched
 from tui_entropy.engine.verify.second import belief, heads, history
 from tui_entropy.metrics.metric import Metric
@@ -220,8 +220,8 @@ def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         text = watched(loaded, probes, SCHEDULE, ids[-3:].tolist())
     tally = Tally()
     compare_series(text, loaded.model.dtype, tally)
-    tell_fields(loaded, text, tally)
-    tell_prompt(text, loaded.model.dtype, tally)
+    compare_fields(loaded, text, tally)
+    compare_prompt(text, loaded.model.dtype, tally)
     yield from tally.checks()
 
 

@@ -14,7 +14,7 @@ from tui_entropy.state.session_view import SessionView
 SCORED = tuple(metric for metric in METRICS if metric.on_prompt)
 
 
-def tell_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
+def compare_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     """Every score of every token of the prompt: what the model thought at the position before it."""
     assert text.plainly is not None
     against = "of each token of the prompt, against float64 of a plain pass, at the position before it"

@@ -24,7 +24,7 @@ STAGES = (*ORDERS["hf"], "banned", "forced")
 CHAIN = "survivors, mass, entropy and probabilities after it, against its definition in float64"
 
 
-def tell_fields(loaded: Loaded, text: Text, tally: Tally) -> None:
+def compare_fields(loaded: Loaded, text: Text, tally: Tally) -> None:
     """Compare every proposal of a text, field by field."""
     assert text.plainly is not None
     rows(tally)
