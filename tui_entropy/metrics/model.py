@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from tui_entropy.metrics.metric import LN2, Belief, Expected, Metric, exactly
+from tui_entropy.metrics.metric import LN2, Expected, Metric, exactly
 from tui_entropy.records.step import PERPLEXITY_WINDOW
+
+if TYPE_CHECKING:
+    from tui_entropy.metrics.inputs import Belief
 
 
 def check_entropy(at: Belief) -> Expected:
@@ -26,7 +30,7 @@ def check_rank(at: Belief) -> Expected:
     """Where float32 cannot tell two tokens apart, either may come first."""
     own = at.logits[at.token]
     best, worst = int((at.logits > own + at.close).sum()), int((at.logits > own - at.close).sum())
-    return Expected(1.0 + best, max(float(worst), 1.0), 0.0)
+    return 1.0 + best, max(float(worst), 1.0), 0.0
 
 
 def check_logit_margin(at: Belief) -> Expected:

@@ -22,7 +22,7 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Belief:
-    """What a check of a metric looks at (metrics/metric.py)."""
+    """What a check of a metric looks at (metrics/inputs.py)."""
 
     logits: Floats
     """(vocab,)."""
