@@ -1,5 +1,6 @@
-"""What a metric and its check are given, as types: tensors of torch, and arrays of numpy. Neither is imported here, and
-nothing here is needed while the program runs.
+"""What a metric and its check are given, as types: tensors of torch, and arrays of numpy.
+
+Neither is imported here, and nothing here is needed while the program runs.
 """
 
 from __future__ import annotations
