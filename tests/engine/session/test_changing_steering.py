@@ -15,7 +15,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Twin, Write
-from tui_entropy.records.events import VectorsChanged
+from tui_entropy.records.events import ShadowChanged, VectorsChanged
 from tui_entropy.records.settings import Lane, Vector
 
 RAMP = Vector("v", "v", (1, 3), 4.0, True, schedule=((1, 0.0), (7, 1.0), (9, -1.0)))
@@ -117,6 +117,8 @@ def test_a_shadow_under_the_same_changing_vectors_thinks_the_same_and_one_withou
                 session.advance()
         found = [step.shadow for step in steps(events)[began:]]
         assert all(found) and len(found) == N - began
+        changes = [event for event in events if isinstance(event, ShadowChanged)]
+        assert len(changes) == (1 if same or began else 2)  # at strength 0 one pass does for both
         if same:
             assert max(shadow.kl for shadow in found) < 1e-5
         else:

@@ -10,7 +10,7 @@ from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.run import Run
-from tui_entropy.engine.session.shadow import SAME_LOGITS, Offsets, ShadowRun, create_shadow
+from tui_entropy.engine.session.shadow import SAME_LOGITS, ShadowRun, create_shadow
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.session.twin import TwinRun
 from tui_entropy.engine.steering.plan import same_offsets
@@ -34,8 +34,6 @@ class Comparisons:
         self._wanted: Lane | None = None
         self._shadow_of: tuple[Lane | None, TokenSequence | None] = (None, None)
         """The lane that the shadow which is there was made for, and the sequence that it stands beside."""
-        self._offsets: Offsets = {}
-        """The steering of that sequence then."""
 
     # --- Shadow ------------------------------------------------------------------------------------------------
 
@@ -59,9 +57,10 @@ class Comparisons:
         if sequence.n_read < sequence.n_tokens - 1 or (lane, shadow) == (None, None):
             return
         if lane is not None and shadow is not None and self._shadow_of == (lane, sequence):
-            if lane.vectors is not None and shadow.sequence is not sequence:
-                shadow.sequence.own_offsets = self._state.offsets_of(lane.vectors, sequence)
-            if self._fits(sequence, now):
+            own = None if lane.vectors is None else self._state.offsets_of(lane.vectors, sequence)
+            if shadow.sequence is not sequence:
+                shadow.sequence.own_offsets = own
+            if self._fits(sequence, own is None or same_offsets(own, now.offsets)):
                 return
         self.leave(sequence)
         run, index = self._state.run_number, sequence.n_written
@@ -75,7 +74,7 @@ class Comparisons:
             self._wanted = None
             self._state.emit(ShadowChanged(run, index, None, how=str(mistake)))
             return
-        self._shadow_of, self._offsets = (lane, sequence), now.offsets
+        self._shadow_of = (lane, sequence)
         seconds = time.perf_counter() - began
         self._state.emit(ShadowChanged(run, index, lane, sequence.shadow.how, seconds))
 
@@ -86,12 +85,13 @@ class Comparisons:
             sequence.shadow = None
         self._shadow_of = (None, None)
 
-    def _fits(self, sequence: TokenSequence, now: Controls) -> bool:
-        """Whether the shadow that is there is still the one that is wanted."""
+    def _fits(self, sequence: TokenSequence, steered_alike: bool) -> bool:
+        """Whether the shadow that is there is still the one that is wanted. steered_alike: by vectors of its own that
+        add up to the same now, or by none."""
         assert sequence.shadow is not None
         own = sequence.shadow.sequence
         if sequence.shadow.how == SAME_LOGITS:
-            return same_offsets(now.offsets, self._offsets)
+            return steered_alike
         unread = [one.n_tokens - one.n_read for one in (own, sequence)]
         goes_along = own.n_written == sequence.n_written and unread[0] == unread[1]
         return goes_along and (own.n_remaining > 0 or not sequence.n_remaining)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace as with_parts
 from time import perf_counter
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.steering.plan import check_vector, same_offsets
-from tui_entropy.engine.tokenization.tokenizer import TextStream, prompt_tokens
+from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
 from tui_entropy.records.commands import AskAttention, Branch, SampleContinuations, Twin, Write
 from tui_entropy.records.events import (
     AttentionRows,
@@ -206,9 +207,7 @@ class Session:
     def _enter(self, run: Run) -> None:
         """This is the present run, and it is written on from now on unless it has ended."""
         self.state.run = run
-        stream = TextStream(self.state.loaded.codec, run.sequence.prompt.tolist())
-        so_far = "".join(map(stream.push, run.sequence.written.tolist()))
-        self.state.breakpoints.begin(run.number, run.sequence.n_written, so_far)
+        self.state.breakpoints.begin(run.number, run.sequence.n_written, self.state.written_text(run.sequence))
         self._resume()
 
     def _resume(self) -> None:
@@ -385,8 +384,10 @@ class Session:
         assert run is not None
         was, had = run.controls, run.vectors
         set_now = state.knobs, state.breakpoints.watched
-        if (was.knobs, was.watched) != set_now or not same_offsets(was.offsets, state.offsets()):
+        if (was.knobs, was.watched) != set_now:
             run.controls = state.controls()
+        elif not same_offsets(was.offsets, offsets := state.offsets()):
+            run.controls = with_parts(was, offsets=offsets)
         run.vectors = state.vectors
         if was.knobs != state.knobs:
             state.emit(KnobsChanged(run.number, state.n_written, state.knobs))

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from torch import Tensor
 
+from tui_entropy.breakpoints.condition import Condition
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS, parse
 from tui_entropy.core.errors import UserError
@@ -46,6 +47,8 @@ class SessionState:
         """Writes that run; None once it has ended."""
         self._n_runs = 0
         self._known_offsets = OffsetCache()
+        self._conditions: dict[str, Condition] = {}
+        """Those of vectors, by their text."""
 
     # --- Runs --------------------------------------------------------------------------------------------------
 
@@ -106,17 +109,20 @@ class SessionState:
     def judge(self, sequence: TokenSequence, vectors: tuple[Vector, ...], step: Step) -> None:
         """Keep which conditions of vectors a step met that was just written. One that takes too long is not met."""
         for text in SteeringPlan(vectors).conditions:
+            if text not in self._conditions:
+                self._conditions[text] = parse(text, self.loaded.card)
+            condition = self._conditions[text]
+            written = self.written_text(sequence) if condition.on_text else ""
             with suppress(TimeoutError):
-                condition = parse(text, self.loaded.card)
-                if condition.holds(step, self._tail(sequence), self.breakpoints.watches):
+                if condition.holds(step, written, self.breakpoints.watches):
                     sequence.met[-1] |= {text}
 
-    def _tail(self, sequence: TokenSequence) -> str:
-        """The end of what is written in a text, as far as a condition can look."""
-        ids = [*sequence.prompt.tolist(), *sequence.written[-TEXT_TAIL_CHARS:].tolist()]
-        n_before = len(ids) - min(sequence.n_written, TEXT_TAIL_CHARS)
-        stream = TextStream(self.loaded.codec, ids[:n_before])
-        return "".join(map(stream.push, ids[n_before:]))[-TEXT_TAIL_CHARS:]
+    def written_text(self, sequence: TokenSequence) -> str:
+        """The end of what is written in a sequence, a character more than conditions look at."""
+        written = sequence.written.tolist()
+        before, newest = written[: -TEXT_TAIL_CHARS - 1], written[-TEXT_TAIL_CHARS - 1 :]
+        stream = TextStream(self.loaded.codec, [*sequence.prompt.tolist(), *before])
+        return "".join(map(stream.push, newest))[-TEXT_TAIL_CHARS - 1 :]
 
     def controls_with(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """These settings, with what the tokenizer says of their texts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -51,8 +53,9 @@ class TwinRun:
     def apply(self) -> None:
         """What is wanted for its next step becomes what is applied, which is told."""
         if (wanted := self._wanted()) == self._applied:
-            if not same_offsets(self._run.controls.offsets, self._offsets()):
-                self._run.controls = self._controls()
+            if not same_offsets(self._run.controls.offsets, offsets := self._offsets()):
+                self.sequence.own_offsets = offsets
+                self._run.controls = replace(self._run.controls, offsets=offsets)
             return
         (knobs, vectors), self._applied = self._applied, wanted
         number, at = self._run.number, self.sequence.n_written

@@ -14,7 +14,7 @@ from torch import Tensor
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
-from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowed, outside
+from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, UNITS, Tally, allowed, outside
 from tui_entropy.engine.verify.evidence.fields import compare_fields
 from tui_entropy.engine.verify.evidence.prompt import compare_prompt
 from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
@@ -179,8 +179,6 @@ WAYS: dict[str, Way] = {
     ),
 }  # fmt: skip
 """Every metric but those that bring a check of their own, those of lanes, and those of time."""
-UNITS = {"information": ("nats", 1), "information²": ("nats²", 2), "logits": ("logits", 0), "share": ("share", 0)}
-"""By kind: the unit of a row, and the power of ln 2 that parts nats from bits."""
 FLOAT32 = 1e-6
 """Of the largest logit: how far two may be apart that float32 cannot tell apart."""
 
@@ -198,7 +196,7 @@ def own_check(metric: Metric) -> Way:
             return least, size
         return min(max(told, least), most), size
 
-    unit, power = UNITS.get(metric.kind, ("places" if metric.kind == "count" else metric.kind, 0))
+    unit, power = UNITS.get(metric.kind, (metric.kind, 0))
     return Way("logits", SAME_LOGITS, value, unit, power)
 
 

@@ -25,6 +25,9 @@ N_PROMPT = 24
 """Tokens of it that are read."""
 N_SINGLE = 6
 """How many tokens are written, or read one at a time, where a few will do."""
+UNITS = {"information": ("nats", 1), "information²": ("nats²", 2), "count": ("places", 0)}
+"""By the kind of a metric that brings its check: the unit of a row, and the power of ln 2 that parts nats from bits.
+Others are called as their kind is."""
 PLAIN_PASS, EAGER_PASS = (ONE_PASS,), (ONE_PASS, EAGER)
 """What a check rests on that is held against a pass over the text, by the model's own attention or an eager one."""
 ROUNDINGS = {torch.float32: 128, torch.bfloat16: 8, torch.float16: 8}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowed, gap, outside
+from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, UNITS, Tally, allowed, gap, outside
 from tui_entropy.engine.verify.evidence.written import Text
 from tui_entropy.engine.verify.second import belief, history
 from tui_entropy.metrics.registry import METRICS
@@ -19,7 +19,7 @@ def compare_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     assert text.plainly is not None
     against = "of each token of the prompt, against float64 of a plain pass, at the position before it"
     for metric in SCORED:
-        unit = "places" if metric.kind == "count" else metric.unit(bits=False) or metric.kind
+        unit, _ = UNITS.get(metric.kind, (metric.kind, 0))
         tally.row(f"prompt {metric.name}", "logits", against, unit, [f"prompt.{metric.field}"])
     tally.row("prompt perplexity", "logits", "of the log, against the plain pass", "number", ["prompt.perplexity"])
     tally.rests_on |= dict.fromkeys(

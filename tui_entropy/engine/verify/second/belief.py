@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,13 +38,17 @@ class Belief:
     def surprisals(self) -> Floats:
         return -log_softmax(self.logits)
 
-    @cached_property
+    @property
+    def p(self) -> Floats:
+        return self._possible[0]
+
+    @property
     def nats(self) -> Floats:
-        return self.surprisals[self.surprisals < np.inf]
+        return self._possible[1]
 
     @cached_property
-    def p(self) -> Floats:
-        return np.exp(-self.nats)
+    def _possible(self) -> tuple[Floats, Floats]:
+        return surprisals(-self.surprisals)
 
 
 def surprisals(logp: Floats) -> tuple[Floats, Floats]:
@@ -68,24 +71,6 @@ def varentropy(logp: Floats) -> float:
 def ranks(logits: Floats, token: int, close: float) -> tuple[int, int]:
     """The best and the worst rank of a token where scores nearer to its own than `close` may fall to either side."""
     return 1 + int((logits > logits[token] + close).sum()), max(int((logits > logits[token] - close).sum()), 1)
-
-
-def best_two(logits: Floats) -> tuple[float, float] | None:
-    """The two largest; None with a vocabulary of one."""
-    if len(logits) < 2:
-        return None
-    second, first = np.partition(logits, -2)[-2:]
-    return float(first), float(second)
-
-
-def logit_margin(logits: Floats) -> float | None:
-    two = best_two(logits)
-    return None if two is None or math.isinf(two[1]) else two[0] - two[1]
-
-
-def prob_margin(logp: Floats) -> float | None:
-    two = best_two(logp)
-    return None if two is None else math.exp(two[0]) - math.exp(two[1])
 
 
 def kl(logp: Floats, logq: Floats) -> float:
