@@ -1,4 +1,4 @@
-"""What a value from elsewhere may be at most: types of numbers and texts that messages are checked against."""
+"""The bounds of values from elsewhere: types of numbers and texts that messages are checked against."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class Label(Struct, frozen=True, tag="label"):
 
 
 class Reconsider(Struct, frozen=True, tag="reconsider"):
-    """What a step would be with these knobs. Nothing is written."""
+    """Asks what a step would be with these knobs. Nothing is written."""
 
     run: Position
     step: Position

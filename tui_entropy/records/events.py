@@ -62,7 +62,7 @@ class Started(Struct, frozen=True, tag="started"):
 
 
 class Prefilled(Struct, frozen=True, tag="prefilled"):
-    """How much of the prompt has been read."""
+    """A part of the prompt has been read: how much of it by now."""
 
     run: int
     done: int
@@ -71,8 +71,8 @@ class Prefilled(Struct, frozen=True, tag="prefilled"):
 
 
 class PromptScores(Struct, frozen=True, tag="prompt-scores"):
-    """What the model thought of a stretch of the prompt, as it read it. The first token of all has no scores: nothing
-    came before it."""
+    """The scores of a stretch of the prompt, taken as it was read. The first token of all has none: nothing came
+    before it."""
 
     run: int
     first: int
@@ -125,7 +125,7 @@ class Switched(Struct, frozen=True, tag="switched"):
 
 
 class Labelled(Struct, frozen=True, tag="labelled"):
-    """What a person calls a branch. Another run than the one on screen may be meant."""
+    """A branch has the name and the marks that a person gave it. It need not be the run on screen."""
 
     branch: int
     """Its run."""
@@ -193,8 +193,8 @@ class VectorsChanged(Struct, frozen=True, tag="vectors"):
 
 
 class SettingsPending(Struct, frozen=True, tag="pending"):
-    """What is set from now on. It acts from the next step of the run on, which is told then; where none comes nothing
-    else tells of it."""
+    """Settings have changed. They act from the next step of the run on, which is told then; where none comes nothing
+    else tells of them."""
 
     run: int
     knobs: Knobs
@@ -309,5 +309,5 @@ Event = (
 
 
 def probability_of(nats: float) -> float:
-    """Of a log-probability, which may come from anywhere: above 0 there are none."""
+    """The probability of a log-probability, which may come from anywhere: above 0 there are none."""
     return math.exp(min(nats, 0.0))

@@ -29,7 +29,7 @@ DTYPES = "float32", "bfloat16", "float16"
 
 
 class ModelSpec(Struct, frozen=True):
-    """What to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
+    """A model to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
 
     name: Words
     revision: Words | None = None

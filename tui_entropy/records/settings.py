@@ -1,4 +1,4 @@
-"""What a person sets beside the knobs: vectors, lanes, breakpoints, watched tokens."""
+"""The settings beside the knobs: vectors, lanes, breakpoints, watched tokens."""
 
 from __future__ import annotations
 

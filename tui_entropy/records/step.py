@@ -21,7 +21,7 @@ class Piece(Struct, frozen=True, array_like=True):
 
 
 class Stage(Struct, frozen=True, array_like=True):
-    """What a stage of the sampling chain did at one step."""
+    """The effect of a stage of the sampling chain at one step."""
 
     name: str
     survivors: int
@@ -33,7 +33,7 @@ class Stage(Struct, frozen=True, array_like=True):
 
 
 class Decision(Struct, frozen=True):
-    """What the adaptive sampler saw at one step, and what it made of it."""
+    """The adaptive sampler at one step: what it saw, and what it made of it."""
 
     variant: str
     """'S1', 'S3' or 'own'."""
@@ -74,7 +74,7 @@ attention."""
 
 
 class Watched(Struct, frozen=True, array_like=True):
-    """What the model thought of a string that is followed. Model, before any sampling stage."""
+    """The numbers of a string that is followed. Model, before any sampling stage."""
 
     token_id: int
     """The first token of it."""
@@ -86,7 +86,7 @@ class Watched(Struct, frozen=True, array_like=True):
 
 
 class Shadow(Struct, frozen=True):
-    """What another lane, given the same tokens, thought where this one wrote a token."""
+    """The numbers of another lane, given the same tokens, where this one wrote a token."""
 
     kl: float
     """KL(this lane || shadow), model, nats."""

@@ -30,7 +30,7 @@ MAX_UNREAD_BYTES = 8 * 2**20
 
 
 def most_links() -> int:
-    """How many may be open at a time, as many descriptors as this process may have."""
+    """The most links that may be open at a time, with as many descriptors as this process may have."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return MAX_LINKS

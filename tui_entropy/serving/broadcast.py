@@ -201,7 +201,7 @@ class Broadcaster:
         return wish
 
     def settle(self, load: Load) -> None:
-        """How long to stay alone, and what to do then."""
+        """Set how long to stay alone, and what to do then."""
         self._keep, self._on_leave = load.keep, load.on_leave
         self._tell_standing()
 

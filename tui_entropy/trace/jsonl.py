@@ -36,7 +36,7 @@ from tui_entropy.state.session_view import SessionView
 
 
 def line(event: Event, card: ModelCard, log: SessionView) -> bytes:
-    """What is written when an event has been taken into the log: a line with its end, or nothing."""
+    """The line for an event that the log has taken in, with its end; empty where nothing is written."""
     match event:
         case Started() if _goes_on(event, log):
             made = branch(event)
@@ -196,7 +196,7 @@ def step(record: Step) -> bytes:
 
 
 def shadow(thought: Shadow) -> dict[str, Any]:
-    """What another lane thought of the same tokens. Model but for final_js; nats."""
+    """The numbers of another lane for the same tokens. Model but for final_js; nats."""
     return {
         "kl_nats": _finite(thought.kl),
         "js_nats": _finite(thought.js),

@@ -64,7 +64,7 @@ class LazySteps(StepStore):
 
     @property
     def limit(self) -> int | None:
-        """How many steps count; None for all that there are."""
+        """The number of steps that count; None for all that there are."""
         return self._limit
 
     @limit.setter
@@ -77,7 +77,7 @@ class LazySteps(StepStore):
             shown.extend(everything[len(shown) : n])
 
     def append(self, step: Step) -> None:
-        """One that is in the file already is passed over."""
+        """Append a step; one that is in the file already is passed over."""
         if step.index < len(self):
             return
         self._tail.append(step)

@@ -31,7 +31,7 @@ BESIDE = ("-wal", "-shm", "-journal")
 
 
 def new_path(model: str, prompt: str) -> Path:
-    """Where a session that begins now is recorded unless it is told otherwise: date, model, words of the prompt."""
+    """The file for a session that begins now, unless it is told another: date, model, words of the prompt."""
     words = [re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") for text in (Path(model).stem, *prompt.split())]
     name = "-".join(filter(None, [time.strftime("%Y-%m-%d-%H%M%S"), *words[: WORDS + 1]]))
     return paths.traces() / (name[:80] + SUFFIX)

@@ -96,7 +96,7 @@ class Trace:
             self._plant(self._began[run])
 
     def _plant(self, started: Started) -> None:
-        """Where a run stands among the others, which have all that it shares with them already."""
+        """Place a run among the others, which have all that it shares with them already."""
         first, parent = 0, started.parent
         if parent is not None and 0 <= parent < started.run:
             before = self._began.get(parent)
@@ -181,7 +181,7 @@ class Trace:
         return len(self._own[run][1])
 
     def reached(self, run: int, seq: int) -> int:
-        """How many steps it had by then, those that it shares included."""
+        """The number of steps that it had by then, those that it shares included."""
         first, seqs = self._own[run]
         return first + bisect_right(seqs, seq)
 
@@ -305,7 +305,7 @@ class Trace:
         return log
 
     def _standing(self, log: SessionView) -> Standing:
-        """That of a log to which no step was appended."""
+        """The standing of a log to which no step was appended."""
         if log.state == "reading" and len(log.steps) > self._own[log.run_number][0]:
             log.has_step()
         return log.standing

@@ -1,4 +1,4 @@
-"""What a trace file looks like: its tables, and a step as columns and blobs and back. docs/trace.md explains each."""
+"""The form of a trace file: its tables, and a step as columns and blobs and back. docs/trace.md explains each."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def packed(code: str, numbers: Sequence[float]) -> bytes:
 
 
 def shapes(step: Step) -> dict[str, dict[str, Any]]:
-    """What the header says of every blob: what its numbers are, and how many along each axis."""
+    """The description of every blob, for the header: what its numbers are, and how many along each axis."""
     stages, candidates = "stages", "candidates"
     axes: dict[str, Sequence[int | str]] = {
         "head_entropy_nats": step.head_entropy.shape,
@@ -95,7 +95,7 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
 
 
 def tokens(step: Step) -> list[tuple[int, bytes]]:
-    """Those that a step tells of by their ids."""
+    """The tokens that a step names by their ids, with their bytes."""
     named = [(candidate.token_id, candidate.data) for candidate in step.candidates]
     if (shadow := step.shadow) is not None:
         named += [(shadow.top_id, shadow.top_data), (shadow.would_id, shadow.would_data)]
@@ -113,12 +113,12 @@ def stage_names(step: Step) -> list[str]:
 
 
 def _last_stage(stage_probs: Grid, n_candidates: int) -> list[float]:
-    """What the last stage left to each candidate: with a stage on, their final probabilities."""
+    """The share that the last stage left to each candidate: with a stage on, their final probabilities."""
     return list(memoryview(stage_probs.data).cast("f")[-n_candidates:]) if n_candidates else []
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What every step of a trace has in common."""
+    """The sizes and names that every step of a trace has in common."""
 
     n_layers: int
     n_heads: int
@@ -197,7 +197,7 @@ def _candidates(row: Known, names: list[str], token_bytes: Callable[[int], bytes
 
 
 def strays(text: object, n_layers: int) -> tuple[int, ...]:
-    """Of the column `stray_blocks`."""
+    """The blocks that the column `stray_blocks` names."""
     if not isinstance(text, str):
         return ()
     try:

@@ -79,7 +79,7 @@ class Branches:
         self._state.emit(Labelled(run.number, run.name, run.starred, run.deleted))
 
     def drop_unused(self) -> None:
-        """Of keys, values and states those that belong to no run any more."""
+        """Drop the keys, values and states that belong to no run any more."""
         in_use = (run.sequence.prefix_ids for run in self._state.runs.values() if not run.deleted)
         self.rewinder.prefix_cache.drop(set().union(*in_use))
 

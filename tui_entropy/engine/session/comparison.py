@@ -1,4 +1,4 @@
-"""What is written or asked beside the present run: a shadow or a twin, or neither."""
+"""The comparison: a shadow or a twin, written or asked beside the present run, or neither."""
 
 from __future__ import annotations
 

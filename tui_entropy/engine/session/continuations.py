@@ -72,12 +72,12 @@ class Snapshot:
 
     @property
     def position(self) -> int:
-        """How many tokens it has."""
+        """The number of its tokens."""
         return len(self.prompt) + len(self.written)
 
     @property
     def bytes_per_token(self) -> int:
-        """Of keys and values in one row."""
+        """The bytes that the keys and values of a token take in one row."""
         held = kv_slices(self.cache, 0, 1).values()
         return sum(keys[:1].nbytes + values[:1].nbytes for keys, values in held)
 
@@ -121,7 +121,7 @@ def sample_continuations(
 def write_continuations(
     loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int
 ) -> list[Row]:
-    """What each seed writes after the text, until an end of text or that many tokens, all in one batch."""
+    """The continuation that each seed writes, up to an end of text or `length` tokens, all in one batch."""
     eos_ids = loaded.codec.eos_ids
     cache = before.times(len(seeds))
     rows = [Row([], 0.0, False) for _ in seeds]

@@ -177,8 +177,7 @@ class Rewinder:
         return f"{checkpoint}{sequence.n_pending} tokens read again"
 
     def state(self, sequence: TokenSequence, n: int) -> tuple[int, RecurrentStates]:
-        """Of a model whose layers carry a state: the newest one that is known of the first n tokens, and of how many
-        of them."""
+        """The newest state that is known of the first n tokens, and of how many of them, where layers carry one."""
         states = self.prefix_cache.state(n, sequence.prefix_ids)
         return states or (0, recurrent_states(new_cache(self.loaded.model, self.loaded.architecture)))
 
@@ -258,7 +257,7 @@ class Rewinder:
 
     @property
     def rewinds(self) -> str:
-        """How this model goes back in a text, in a phrase."""
+        """The way in which this model goes back in a text, in a phrase."""
         if self.loaded.architecture.croppable:
             return "by cropping its cache, exact"
         if self.prefix_cache.bound:

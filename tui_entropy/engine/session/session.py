@@ -41,7 +41,7 @@ from tui_entropy.records.step import Step
 
 
 class Session:
-    """What a person can have done with a model, a method for each. Used by the worker and by the headless command."""
+    """All that a person can have done with a model, a method each. The worker and the headless command use it."""
 
     def __init__(
         self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None], kept_cache: int = 0
@@ -65,7 +65,7 @@ class Session:
 
     @property
     def way(self) -> str:
-        """How decode steps run: 'graph' or 'plain'; empty where the device knows only one way."""
+        """The way in which decode steps run: 'graph' or 'plain'; empty where the device knows only one."""
         if self.state.loaded.model.device.type != "cuda":
             return ""
         decoder = self.state.probes.graph_decoder
@@ -261,14 +261,14 @@ class Session:
             self.comparisons.look_ahead()
 
     def read_all(self) -> None:
-        """What was read once and is no longer in the cache, at once."""
+        """Read again, at once, what was read before and is no longer in the cache."""
         if sequence := self.state.sequence:
             for done in self.branches.rewinder.read_missing(sequence, sequence.n_tokens - 1):
                 number = self.state.run_number
                 self.state.emit(Prefilled(number, done, sequence.n_tokens, sequence.elapsed_seconds))
 
     def resample(self) -> None:
-        """What is held up is chosen once more, as things are set now; the model is not asked."""
+        """Choose the token that is held up once more, as things are set now; the model is not asked."""
         if self.state.writer is not None:
             self.state.writer.resample()
         self.comparisons.resample()
@@ -339,7 +339,7 @@ class Session:
         self._tell_pending()
 
     def _tell_pending(self) -> None:
-        """What is set, where it does not act on what is held up already."""
+        """Tell of what is set, where it does not act on what is held up already."""
         state = self.state
         if state.run is not None and state.proposed is None:
             state.emit(SettingsPending(state.run_number, state.knobs, state.vectors))
@@ -379,7 +379,7 @@ class Session:
         self.resample()
 
     def _apply(self) -> None:
-        """What is set becomes what is applied, which is told. Called before each forward pass and each choice."""
+        """Apply what is set, and tell of it. Called before each forward pass and each choice."""
         state, run = self.state, self.state.run
         assert run is not None
         was, had = run.controls, run.vectors

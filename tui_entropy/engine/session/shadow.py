@@ -46,7 +46,7 @@ class ShadowRun:
         return self.how == SECOND_PASS
 
     def compare(self, now: Controls, watched: SequenceView, choice: Choice) -> dict[str, Tensor]:
-        """What it thinks where the watched lane chose a token: tensors by name, on the device and not waited for.
+        """Compare it with the watched lane at a chosen token: tensors by name, on the device and not waited for.
 
         What it would have written is drawn with the noise of the watched lane, and by itself: what is forced or
         banned at this one step is no concern of its. With knobs of its own it has no adaptive sampler, and mirostat's
@@ -78,7 +78,7 @@ class ShadowRun:
         return {SHADOW + name: number for name, number in numbers.items()}
 
     def record(self, numbers: Numbers, text: TextStream) -> Shadow:
-        """Of the numbers of `compare` on the host. text: what the watched lane has written."""
+        """The record of the numbers of `compare`, given on the host. text: what the watched lane has written."""
         of = {name: numbers[SHADOW + name] for name in Shadow.__struct_fields__ if SHADOW + name in numbers}
         top, would = (int(of.pop(name)[0]) for name in ("top_id", "would_id"))
         logprobs = tuple(of.pop("logprobs").tolist())

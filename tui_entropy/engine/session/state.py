@@ -1,4 +1,4 @@
-"""What the parts of a session share: a loaded model, what is set, and the runs with the one that is written."""
+"""The state that a session's parts share: a loaded model, what is set, and the runs with the one that is written."""
 
 from __future__ import annotations
 
@@ -91,17 +91,17 @@ class SessionState:
     # --- What is set ---------------------------------------------------------------------------------------------
 
     def controls(self) -> Controls:
-        """What is set, as the loop needs it."""
+        """The settings of the next step, as the loop needs them."""
         return self.controls_with(self.offsets(), self.knobs)
 
     def offsets(self) -> Offsets:
-        """What the vectors that are set add up to at the next step of the present run."""
+        """The sum of the vectors that are set, at the next step of the present run."""
         return self.offsets_of(self.vectors, self.sequence)
 
     def offsets_of(
         self, vectors: tuple[Vector, ...], sequence: TokenSequence | None, step: int | None = None
     ) -> Offsets:
-        """What vectors add up to in a text at a step, from 0 on; at its next one if none is named."""
+        """The sum of vectors in a text at a step, from 0 on; at its next one if none is named."""
         at = step if step is not None else sequence.n_written if sequence else 0
         key = SteeringPlan(vectors).at(at + 1, sequence.met[at] if sequence else ())
         return self._known_offsets.of(key, self.directions)
@@ -151,6 +151,6 @@ class SessionState:
         return setting
 
     def restore(self, run: Run) -> None:
-        """What was set in a run is set from now on. A vector that is new since is off."""
+        """Set again what was set in a run. A vector that is new since is off."""
         self.knobs, then = run.controls.knobs, {vector.name: vector for vector in run.vectors}
         self.vectors = tuple(then.get(vector.name, replace(vector, on=False)) for vector in self.vectors)

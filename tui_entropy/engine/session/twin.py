@@ -51,7 +51,7 @@ class TwinRun:
         self._writer = RunWriter(state.loaded, state.probes, state.emit, self._run, self.apply, self._written)
 
     def apply(self) -> None:
-        """What is wanted for its next step becomes what is applied, which is told."""
+        """Apply what is wanted for its next step, and tell of it."""
         if (wanted := self._wanted()) == self._applied:
             if not same_offsets(self._run.controls.offsets, offsets := self._offsets()):
                 self.sequence.own_offsets = offsets

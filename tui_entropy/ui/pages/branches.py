@@ -162,7 +162,7 @@ def _parent(log: SessionView, run: RunView) -> RunView | None:
 
 
 def _parts(run: RunView, parent: RunView | None, paint: Paint) -> str:
-    """Where it leaves its parent, and what it took instead."""
+    """The step where it leaves its parent, and the token that it took instead."""
     if parent is None:
         return ""
     if run.started.pieces != parent.started.pieces:

@@ -65,7 +65,7 @@ def _spelled(frame: Frame, one: Breakpoint) -> str:
 
 
 def _language(frame: Frame, width: int, room: int) -> list[list[Part]]:
-    """How to write one, and what can be named, with what it is now; names whose value is known come first."""
+    """The help on writing one: what can be named, with its present value; names whose value is known come first."""
     paint, step = frame.paint, frame.seen
     examples: list[list[Part]] = [[(example, paint.accent)] for example in EXAMPLES]
     signs = "< <= > >= == != + - * / %  and or not ( )  ~ finds a pattern, !~ does not"

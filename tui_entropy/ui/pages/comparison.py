@@ -80,7 +80,7 @@ def _choices(frame: Frame, room: int) -> list[list[Part]]:
 
 
 def _summary(frame: Frame, width: int) -> Iterator[list[Part]]:
-    """What it costs, and what it comes to over the text."""
+    """The cost of the comparison, and what it comes to over the text."""
     paint = frame.paint
     known = [value for value in frame.log.steps.values(KL) if value is not None]
     if not known:

@@ -24,7 +24,7 @@ SHARE, NUMBER = 12, 14
 
 @dataclass(frozen=True)
 class FanState:
-    """What the page of continuations keeps."""
+    """The state that the page of continuations keeps."""
 
     request: SampleContinuations = field(default_factory=lambda: SampleContinuations(0, 0))
     """As they are to be asked for; run 0 for never."""

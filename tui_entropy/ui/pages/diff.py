@@ -1,4 +1,4 @@
-"""What tells two runs apart, token by token: side by side, or where that is too narrow in one column."""
+"""Two runs compared token by token: side by side, or where that is too narrow in one column."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _sizes(frame: Frame, one: RunView, other: RunView) -> Iterator[str | list[Pa
 
 
 def _there(frame: Frame, run: RunView, against: RunView, at: int) -> list[Part]:
-    """What one run thought of both tokens where they part."""
+    """The probabilities that one run gave both tokens where they part."""
     paint = frame.paint
     line: list[Part] = [(f"step {at + 1} in run {run.started.run}: ", paint.dim)]
     if at >= len(run.steps):
@@ -149,7 +149,7 @@ def _token(frame: Frame, step: Step) -> str:
 
 
 def _odds(frame: Frame, step: Step, token: Step) -> list[Part]:
-    """How probable a step held the token that another one wrote."""
+    """The probabilities that a step gave the token that another one wrote."""
     if token.token_id == step.token_id:
         model, final = probability_of(-step.surprisal), step.final_prob
     else:

@@ -90,7 +90,7 @@ class Layers(View):
 
 
 def _titles(frame: Frame, residual: list[Column], wide: int, width: int) -> list[Strip]:
-    """What stands over the columns: whose numbers, their names, their units."""
+    """The heading of the columns: whose numbers, their names, their units."""
     paint = frame.paint
     over = ("residual stream" if wide < 14 else "residual stream after the block").ljust(
         CELL * len(residual) + wide - 2

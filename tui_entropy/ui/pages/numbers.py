@@ -57,7 +57,7 @@ def _merged(before: Moments, values: Iterator[float | None]) -> Moments:
 
 @dataclass(frozen=True)
 class NumbersState:
-    """What the page of numbers keeps."""
+    """The state that the page of numbers keeps."""
 
     chosen: Metric = METRICS[0]
     """The row that its keys act on."""
@@ -145,7 +145,7 @@ def _perplexities(frame: Frame, width: int) -> Strip:
 
 
 def _about(frame: Frame, width: int) -> Iterator[Strip]:
-    """What the chosen number means, and how far it can be believed."""
+    """The meaning of the chosen number, and how far it can be believed."""
     paint, metric = frame.paint, frame.of(NumbersState).chosen
     for line in wrap([(f"{metric.name}: ", paint.accent), (paint.ours(metric.meaning), paint.base)], width):
         yield paint.row(line, width)

@@ -151,7 +151,7 @@ def _ground(paint: Paint, field: Field, at: Thresholds) -> list[list[Part]]:
 
 
 def _names(paint: Paint, field: Field, grid: list[list[Part]]) -> None:
-    """Those of the quadrants in their corners; what lies between them is adaptive."""
+    """Write the names of the quadrants into their corners; what lies between them is adaptive."""
     right, bottom = field.width, field.height - 1
     for name, x, y in (
         ("exploring", 0, 0),

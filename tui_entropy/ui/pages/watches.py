@@ -28,7 +28,7 @@ ABOUT = (
 
 
 class Watches(Rows):
-    """What was not followed yet at a step is unknown there."""
+    """The numbers of watched tokens. One that was not followed yet at a step is unknown there."""
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"

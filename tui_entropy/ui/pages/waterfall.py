@@ -1,4 +1,4 @@
-"""What became of one token on its way from the model to the draw, a stage of the sampling chain at a time."""
+"""One token on its way from the model to the draw, a stage of the sampling chain at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDS = {"banned": "banned", "forced": "another one was forced"}
 
 @dataclass(frozen=True)
 class WaterfallState:
-    """What the waterfall keeps."""
+    """The state that the waterfall keeps."""
 
     stage: int = 0
     """Which stage of `knobs.order` its keys move."""

@@ -1,1 +1,1 @@
-"""What every part of the screen can count on."""
+"""The app as every part of the screen can count on it."""

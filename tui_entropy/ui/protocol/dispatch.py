@@ -149,7 +149,7 @@ class Dispatch(App[None]):
 
 
 class ClosedOnce:
-    """Of a screen over others: closed once, however often that is asked for before it is gone."""
+    """A screen over others that is closed once, however often that is asked for before it is gone."""
 
     def dismiss(self, result: Any = None) -> AwaitComplete:
         assert isinstance(self, Screen)
@@ -177,13 +177,13 @@ class Palette(ClosedOnce, CommandPalette):
             yield Commands() if isinstance(widget, CommandList) else widget
 
     def _on_mount(self, event: events.Mount) -> None:
-        """One that is taken away again before it is there has nobody to find actions for."""
+        """Find no actions for a palette that is taken away again before it is there."""
         if self not in self.app.screen_stack:
             event.prevent_default()
 
     @work(exclusive=True, group=CommandPalette._GATHER_COMMANDS_GROUP)
     async def _gather_commands(self, search_value: str) -> None:
-        """What a palette is searched for comes when it has time; by then it may be on its way out, its list gone."""
+        """Search the palette, unless it is on its way out by the time that there is time for it, its list gone."""
         if self.query(CommandList):
             await CommandPalette._gather_commands.__wrapped__(self, search_value)  # type: ignore[attr-defined]
 

@@ -14,7 +14,7 @@ class Prompt(Struct, frozen=True):
 
 
 class Purpose(Enum):
-    """What the box is for, as its title says it."""
+    """The purpose of the prompt box, as its title says it."""
 
     NEW = "new prompt"
     EDIT = "edit of the written text: it is kept up to the first change, and the model goes on after your last word"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Remark(NamedTuple):
-    """What is to be said of an answer."""
+    """A sentence on an answer; empty where there is nothing to say."""
 
     sentence: str = ""
     at: int | None = None

@@ -43,11 +43,11 @@ class Requests:
             self.wrote, self.opening = changed(self.opening, knobs=knobs), None
 
     def adopt(self, standing: Standing, trace: str | None) -> None:
-        """Those of an engine that ran before this screen."""
+        """Take over the requests of an engine that ran before this screen."""
         self.load = changed(self.load, model=standing.model or self.load.model, keep=standing.keep, trace=trace)
 
     def adopt_text(self, wrote: Write) -> None:
-        """One that another screen asked for."""
+        """Take over a text that another screen asked for."""
         self.wrote = wrote
 
     def of_new_engine(self, frame: Frame) -> Load:
