@@ -46,7 +46,7 @@ def transformer_lens(loaded: Loaded) -> Contestant:
     own = copy.deepcopy(loaded.model)
     own.set_attn_implementation("eager")
     bridge: Any = TransformerBridge.boot_transformers(
-        own.name_or_path, hf_model=own, tokenizer=loaded.codec.tokenizer
+        own.name_or_path, hf_model=own, tokenizer=loaded.tokenizer.hf_tokenizer
     )
 
     @torch.inference_mode()
@@ -73,7 +73,7 @@ def nnsight(loaded: Loaded) -> Contestant:
     own = copy.deepcopy(loaded.model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        lens: Any = LanguageModel(own, tokenizer=loaded.codec.tokenizer)
+        lens: Any = LanguageModel(own, tokenizer=loaded.tokenizer.hf_tokenizer)
     n_layers = loaded.architecture.n_layers
 
     def write(ids: list[int], new_tokens: int) -> Stopwatch:

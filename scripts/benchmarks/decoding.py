@@ -35,7 +35,7 @@ CUDA_GOAL = ">= 2.5"
 def decoding(settings: Settings) -> Iterator[Figure]:
     """Tokens per second with no metrics, the default ones and all at once, and the share of what the memory gives."""
     loaded, new_tokens = loaded_model(settings), 24 if settings.quick else NEW_TOKENS
-    text = loaded.codec.tokenizer.decode(prompt_ids(loaded, 12))
+    text = loaded.tokenizer.hf_tokenizer.decode(prompt_ids(loaded, 12))
     detail = f"{loaded.card.device} {loaded.card.dtype}; prompts of English: {text} ..."
     yield Figure("threads of torch", torch.get_num_threads(), "", "", detail)
     paces = memory_paces(loaded.model.device)

@@ -32,16 +32,16 @@ GREEDY = Controls(Knobs(temperature=0.0), {})
 def loaded_model(settings: Settings) -> Loaded:
     """The model with an end of text that never comes, so that every contestant writes as many tokens."""
     loaded = load(ModelSpec(settings.model, device=settings.device), lambda progress: None)
-    codec = copy.copy(loaded.codec)
-    codec.eos_ids = frozenset()
+    tokenizer = copy.copy(loaded.tokenizer)
+    tokenizer.eos_ids = frozenset()
     loaded.model.generation_config.eos_token_id = None
     loaded.model.generation_config.pad_token_id = 0
-    return replace(loaded, codec=codec)
+    return replace(loaded, tokenizer=tokenizer)
 
 
 def prompt_ids(loaded: Loaded, length: int) -> list[int]:
     """English of that many tokens."""
-    ids = loaded.codec.encode(" ".join(metric.meaning for metric in METRICS), None, chat=False)
+    ids = loaded.tokenizer.encode(" ".join(metric.meaning for metric in METRICS), None, chat=False)
     return (ids * (length // len(ids) + 1))[:length]
 
 

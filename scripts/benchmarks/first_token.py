@@ -75,7 +75,7 @@ def _said(command: Sequence[str]) -> float:
 def _warm(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
     prompts = [f"{PROMPT} {n}" for n in range(4 if settings.quick else 13)]
     chat = loaded.card.has_chat_template
-    ids = {prompt: loaded.codec.encode(prompt, None, chat=chat) for prompt in prompts}
+    ids = {prompt: loaded.tokenizer.encode(prompt, None, chat=chat) for prompt in prompts}
     with inspector(settings, max_tokens=1, flags=["--prompt", "Hello.", "--temperature", "0"]) as terminal:
         terminal.wait_for("ended", 120)
         rounds = [

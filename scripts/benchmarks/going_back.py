@@ -93,7 +93,7 @@ def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
     """A long text, of which branches begin near its end and at its first step, each left again for the text."""
     events: list[Event] = []
     session = Session(loaded, probes, events.append, KEPT)
-    text = loaded.codec.tokenizer.decode(prompt_ids(loaded, length))
+    text = loaded.tokenizer.hf_tokenizer.decode(prompt_ids(loaded, length))
     session.begin(Write(text, None, False, rounds * 4 + 80, KNOBS, False))
     _write(session, 64)
 

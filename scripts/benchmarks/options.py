@@ -42,7 +42,7 @@ def everything(loaded: Loaded) -> Controls:
     """All that can be on at once: every stage of the chain, an adaptive sampler, 100 candidates, followed tokens."""
     on = {name: value for option in OPTIONS.values() for name, value in option.items() if name != "temperature"}
     knobs = replace_knobs(Knobs(temperature=0.7), **on)
-    return Controls(knobs, {}, breakers=loaded.codec.containing(knobs.dry_breakers), watched=WATCHED)
+    return Controls(knobs, {}, breakers=loaded.tokenizer.tokens_containing(knobs.dry_breakers), watched=WATCHED)
 
 
 def metrics(settings: Settings) -> Iterator[Figure]:
@@ -50,7 +50,7 @@ def metrics(settings: Settings) -> Iterator[Figure]:
     loaded = loaded_model(settings)
     rounds = 4 if settings.quick else 24
     base = Knobs(temperature=0.7)
-    breakers = loaded.codec.containing(base.dry_breakers)
+    breakers = loaded.tokenizer.tokens_containing(base.dry_breakers)
     turns = [Controls(base, {})] + [
         Controls(replace_knobs(base, **option), {}, breakers=breakers) for option in OPTIONS.values()
     ]

@@ -20,7 +20,7 @@ from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.events import Ready, Started
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import Piece, Step
+from tui_entropy.records.step import PromptToken, Step
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.writer import Recorder
 
@@ -109,7 +109,7 @@ def _opening(path: Path, settings: Settings) -> Iterator[Figure]:
 
 
 def _started() -> Started:
-    return Started(1, "The sea", None, False, (Piece(1, b"The sea", "The sea"),), Knobs(), (), LONG)
+    return Started(1, "The sea", None, False, (PromptToken(1, b"The sea", "The sea"),), Knobs(), (), LONG)
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -270,7 +270,7 @@ def test_any_text_in_quotes_is_read_back_as_it_was(text):
         assert len(spelled) > 900 or "no character" in str(mistake)
         return
     again = parse(condition.canonical())
-    assert again.holds(replace(STEP, data=text.encode()), "") and again.canonical() == condition.canonical()
+    assert again.holds(replace(STEP, token_bytes=text.encode()), "") and again.canonical() == condition.canonical()
 
 
 # An expression as a tree, and what it is by a second reckoning: information in nats, unknown as None.

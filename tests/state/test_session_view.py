@@ -114,15 +114,15 @@ def test_a_branch_has_what_it_shares_and_only_that():
 
 
 def test_another_prompt_shares_nothing_and_is_no_branch():
-    edited = branch(shared=0, pieces=started().pieces[:2])
+    edited = branch(shared=0, prompt_tokens=started().prompt_tokens[:2])
     log = logged(started(), Prefilled(1, 3, 3, 0.5), step(0), edited)
     assert len(log.steps) == 0 and log.prefilled is None and log.marks == [] and log.context_used == 2
 
 
 def test_branches_of_one_prompt_hold_its_tokens_and_scores_once():
-    read = replace(started(), pieces=tuple(replace(piece) for piece in started().pieces))
+    read = replace(started(), prompt_tokens=tuple(replace(token) for token in started().prompt_tokens))
     log = logged(started(), PromptScores(1, 1, Grid.of([[1.5] * 7] * 2)), step(0), replace(read, run=2, parent=1))
-    assert log.started.pieces is log.runs[1].started.pieces and log.prompt_perplexity == math.exp(1.5)
+    assert log.started.prompt_tokens is log.runs[1].started.prompt_tokens and log.prompt_perplexity == math.exp(1.5)
 
 
 def test_going_to_another_run_shows_it_as_it_was_left():

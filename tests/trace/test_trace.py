@@ -197,7 +197,7 @@ def steps(draw: st.DrawFn) -> Step:
     return replace(
         on_device(0),
         text=draw(st.text()),
-        data=draw(st.binary()),
+        token_bytes=draw(st.binary()),
         numbers=tuple(
             float(draw(st.integers(1, 2**24))) if metric.kind == "count" else draw(st.none() | numbers)
             for metric in COMPUTED
@@ -390,13 +390,13 @@ def test_whatever_branches_say_of_their_parents_all_that_was_written_can_be_look
 
 def test_a_branch_has_the_tokens_of_its_parents_prompt_once(tmp_path):
     branch = replace(started(2), parent=1, shared=2)
-    edited = replace(started(3), parent=1, pieces=started().pieces[:2], prompt="The capital")
+    edited = replace(started(3), parent=1, prompt_tokens=started().prompt_tokens[:2], prompt="The capital")
     path = recorded(tmp_path / "a.tui", [*session(3), branch, edited])
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT run, count(*) FROM prompt_tokens GROUP BY run").fetchall()
     assert rows == [(1, 3), (3, 2)]
     runs = Trace.open(path).log().runs
-    assert [len(runs[run].started.pieces) for run in (1, 2, 3)] == [3, 3, 2]
+    assert [len(runs[run].started.prompt_tokens) for run in (1, 2, 3)] == [3, 3, 2]
     assert runs[2].prompt_scores is runs[1].prompt_scores and not len(runs[3].steps)
 
 
@@ -452,13 +452,14 @@ def test_a_lost_beginning_is_made_up_from_the_tables(tmp_path):
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE events SET json = 'gone' WHERE kind = 'started'")
     begun = Trace.open(path).log().started
-    assert begun is not None and begun.prompt == started().prompt and begun.pieces == started().pieces
+    assert begun is not None and begun.prompt == started().prompt and begun.prompt_tokens == started().prompt_tokens
 
 
 def shadowed(index: int) -> Step:
     mind = Shadow(
         **dict(zip(MIND[:5], map(float32, (0.5 + index, 0.2, 0.1, 1.25, 2.5)), strict=True)),
-        rank=3, top_id=7, top_data=b" \xff", would_id=5000 + index, would_data=b"new", logprobs=(float32(-0.7), -2.5),
+        rank=3, top_id=7, top_bytes=b" \xff", would_id=5000 + index, would_bytes=b"new",
+        logprobs=(float32(-0.7), -2.5),
     )  # fmt: skip
     return replace(on_device(index), shadow=mind)
 

@@ -47,7 +47,7 @@ def write_out(
         if as_json:
             put(jsonl.line(event, loaded.card, log))
         match event:
-            case Step() if not as_json and event.token_id not in loaded.codec.eos_ids:
+            case Step() if not as_json and event.token_id not in loaded.tokenizer.eos_ids:
                 put(event.text.encode())
             case Refused():
                 narrator.done(event.sentence)
@@ -81,7 +81,7 @@ def write_out(
 
 
 def _end(run: int, error: BaseException) -> Ended | Failed:
-    """What the record says of a run that did not come to its end."""
+    """The event that the record ends with for a run that did not come to its end."""
     match error:
         case KeyboardInterrupt():
             return Ended(run, "stopped by ctrl-C")

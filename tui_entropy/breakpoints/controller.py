@@ -1,4 +1,4 @@
-"""What a person wants to be stopped at, breakpoints and the ends of sentences and lines; and what is watched.
+"""The stops that a person wants, at breakpoints and the ends of sentences and lines; and what is watched.
 
 All of it is judged on a proposal: what is written already, and the step that comes next. No torch.
 """
@@ -32,8 +32,8 @@ NOTICED = 64
 """Characters before the proposal in which the end of a sentence is looked for."""
 
 
-class Tokens(Protocol):
-    """What is asked of a tokenizer."""
+class TokenizerLike(Protocol):
+    """The part of a tokenizer that is asked here."""
 
     def encode_continuation(self, text: str) -> list[int]: ...
 
@@ -44,10 +44,10 @@ class Tokens(Protocol):
 
 
 class BreakpointController:
-    """What is set stays set from one run to the next."""
+    """The breakpoints and watches, judged step by step. What is set stays set from one run to the next."""
 
-    def __init__(self, card: ModelCard, codec: Tokens, emit: Callable[[Event], None]) -> None:
-        self.card, self.codec, self.emit = card, codec, emit
+    def __init__(self, card: ModelCard, tokenizer: TokenizerLike, emit: Callable[[Event], None]) -> None:
+        self.card, self.tokenizer, self.emit = card, tokenizer, emit
         self.breakpoints: tuple[Breakpoint, ...] = ()
         self.watches: tuple[Watch, ...] = ()
         """Those that were asked for, and those that breakpoints name."""
@@ -71,7 +71,7 @@ class BreakpointController:
         return tuple(watch.token_id for watch in self.watches)
 
     def begin(self, run: int, index: int = 0, text: str = "") -> None:
-        """What is told of from now on is this run, in which so many steps are written, which read so."""
+        """Tell, from now on, of this run, in which so many steps are written, which read so."""
         self._run, self._index = run, index
         self._text, self._since, self._until = text[-TEXT_TAIL_CHARS - 1 :], "", ""
         self._judged, self._were = None, set()
@@ -79,7 +79,7 @@ class BreakpointController:
             self.emit(WatchesChanged(run, index, self.watches))
 
     def run_to(self, until: str = "") -> None:
-        """Where to stop next, one of UNTIL. Raises UserError for another word."""
+        """Set where to stop next, one of UNTIL. Raises UserError for another word."""
         if until not in UNTIL:
             raise UserError(f"nothing can be run to that is called {until!r}: take one of {', '.join(UNTIL[1:])}")
         self._until, self._since = until, ""
@@ -110,18 +110,18 @@ class BreakpointController:
         return asked
 
     def _found(self, text: str) -> Watch:
-        ids = self.codec.encode_continuation(text)
+        ids = self.tokenizer.encode_continuation(text)
         if not ids:
             raise UserError(f"{text!r} is no token of this model, so nothing can be followed: give another text")
-        return Watch(text, ids[0], self.codec.token_bytes(ids[0]), len(ids))
+        return Watch(text, ids[0], self.tokenizer.token_bytes(ids[0]), len(ids))
 
     def before(self, step: Step) -> Paused | None:
-        """Whether to stop before this step is written, and why; hits are counted."""
+        """The stop that is due before this step is written, and why; hits are counted."""
         hits = [id for id in self._judge(step) if not (self._conditions[id].on_text and id in self._were)]
         if hits:
             self._tell(replace(one, hits=one.hits + 1) if one.id in hits else one for one in self.breakpoints)
             return Paused(self._run, f"breakpoint: {self._conditions[hits[0]].canonical()}", hits[0])
-        if self._until and self._there("\n" if step.token_id in self.codec.eos_ids else step.text):
+        if self._until and self._there("\n" if step.token_id in self.tokenizer.eos_ids else step.text):
             return Paused(self._run, f"end of the {self._until}")
         return None
 

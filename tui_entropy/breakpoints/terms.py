@@ -1,4 +1,4 @@
-"""What the language of breakpoints is made of: quantities with their units, and everything that has a name."""
+"""The terms of the language of breakpoints: quantities with their units, and everything that has a name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui_entropy.records.step import BLOCKS, STATES, Shadow, Step, normalised
 
 
 class Moment(NamedTuple):
-    """What a condition looks at."""
+    """The moment that a condition looks at."""
 
     step: Step
     text: str
@@ -139,7 +139,7 @@ def place(step: Step) -> str:
 
 
 def of_series(metric: Metric) -> Name:
-    """What is 0 or 1 along the text is true or false here."""
+    """The name of a metric. What is 0 or 1 along the text is true or false here."""
     if metric.name in ("flip", "by lane"):
         return Name("truth", lambda step: None if (value := metric.read(step)) is None else value > 0)
     return Name(metric.kind if metric.kind in SHOWN_IN else "number", metric.read)
@@ -156,7 +156,7 @@ class Name(NamedTuple):
 NAMES = {
     "step": Name("number", lambda step: float(step.index + 1)),
     "position": Name("number", lambda step: float(step.position)),
-    "token": Name("text", lambda step: step.data.decode("utf-8", "replace")),
+    "token": Name("text", lambda step: step.token_bytes.decode("utf-8", "replace")),
     "text": Name("text", lambda _: None),
     "state": Name("text", lambda step: step.state, STATES),
     "quadrant": Name("text", place, (*QUADRANTS, "warming up")),
@@ -204,7 +204,7 @@ def followed(text: str, ranked: bool) -> Read:
                 return float(seen.rank) if ranked else math.exp(min(seen.logprob, 0.0))
         candidates = moment.step.candidates
         for one in candidates:
-            if one.data == data:
+            if one.token_bytes == data:
                 above = sum(other.logprob > one.logprob for other in candidates)
                 return 1.0 + above if ranked else math.exp(min(one.logprob, 0.0))
         return None

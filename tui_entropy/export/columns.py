@@ -25,14 +25,14 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     yield from _prompt(recording)
     log, labels = recording.log, recording.labels
     for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, METRICS), strict=True):
-        token = ("written", step.index + 1, step.position, step.token_id, step.text, step.data)
+        token = ("written", step.index + 1, step.position, step.token_id, step.text, step.token_bytes)
         rest = (step.final_prob, step.mirostat_mu, step.state, step.at, labels.get(step.index), run)
         yield step, (*token, *map(file_value, METRICS, values), *rest)
 
 
 def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
     scores = recording.log.prompt_scores
-    for position, piece in enumerate(recording.started.pieces):
-        token = ("prompt", None, position, piece.token_id, piece.text, piece.data)
+    for position, one in enumerate(recording.started.prompt_tokens):
+        token = ("prompt", None, position, one.token_id, one.text, one.token_bytes)
         values = (file_value(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
         yield None, (*token, *values, *[None] * (len(LAST) - 1), recording.lineage[0].run)

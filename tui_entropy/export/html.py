@@ -42,7 +42,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 
 def _data(recording: Recording) -> dict[str, Any]:
-    """What the script reads. Series have a value for every token of prompt and text, null where it is unknown."""
+    """The data for the script. Series have a value for every token of prompt and text, null where it is unknown."""
     started, log = recording.started, recording.log
     names = Names()
     steps = [_step(step, names) for step in log.steps]
@@ -50,17 +50,17 @@ def _data(recording: Recording) -> dict[str, Any]:
         "model": visible(recording.card.name),
         "about": [visible(line) for line in _about(recording)],
         "bits": recording.bits,
-        "prompt": len(started.pieces),
+        "prompt": len(started.prompt_tokens),
         "heads": recording.card.n_heads,
         "levels": LEVELS,
         "tokens": [
-            *([visible(piece.text), names.of(piece.data), piece.token_id] for piece in started.pieces),
-            *([visible(step.text), names.of(step.data), step.token_id] for step in log.steps),
+            *([visible(token.text), names.of(token.token_bytes), token.token_id] for token in started.prompt_tokens),
+            *([visible(step.text), names.of(step.token_bytes), step.token_id] for step in log.steps),
         ],
         "steps": steps,
         "names": list(names),
         "series": [_series(metric, recording) for metric in METRICS],
-        "marks": [[index + len(started.pieces), visible(label)] for index, label in recording.labels.items()],
+        "marks": [[index + len(started.prompt_tokens), visible(label)] for index, label in recording.labels.items()],
     }
 
 
@@ -78,7 +78,13 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
     rows = zip(step.head_entropy.rows(), step.visible_keys, strict=True)
     found = {
         "candidates": [
-            [names.of(one.data), _short(one.logprob), _short(one.final_prob), _stage(one.cut or ""), one.token_id]
+            [
+                names.of(one.token_bytes),
+                _short(one.logprob),
+                _short(one.final_prob),
+                _stage(one.cut or ""),
+                one.token_id,
+            ]
             for one in step.candidates
         ],
         "final": _short(step.final_prob),
@@ -99,7 +105,7 @@ def _letter(share: float | None) -> str:
 
 def _series(metric: Metric, recording: Recording) -> dict[str, Any]:
     log = recording.log
-    scores = log.prompt_scores.get(metric.prompt, [None] * len(recording.started.pieces))
+    scores = log.prompt_scores.get(metric.prompt, [None] * len(recording.started.prompt_tokens))
     return {
         "name": metric.name,
         "of": metric.distribution,
@@ -121,7 +127,7 @@ def _about(recording: Recording) -> Iterator[str]:
     began = moment(recording.began)
     when = f"{began:%Y-%m-%d %H:%M} UTC" if began else "at an unknown time"
     yield f"{when} · {card.device} {card.dtype} {card.note}".strip()
-    yield f"{len(started.pieces)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"
+    yield f"{len(started.prompt_tokens)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"
     yield " · ".join(_knobs(started.knobs))
     vectors = [f"{vector.name} {vector.strength:+g}" for vector in started.vectors if vector.on]
     if vectors:

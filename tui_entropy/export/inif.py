@@ -44,7 +44,7 @@ def _metadata(recording: Recording) -> dict[str, Any]:
 
 def _sample(recording: Recording) -> dict[str, Any]:
     started, log = recording.started, recording.log
-    prompt, written = len(started.pieces), len(log.steps)
+    prompt, written = len(started.prompt_tokens), len(log.steps)
     tokens = list(_tokens(recording))
     return {
         "id": f"run {started.run}",
@@ -75,7 +75,7 @@ def _tokens(recording: Recording) -> Iterator[dict[str, Any]]:
 def _candidate(candidate: Candidate) -> dict[str, Any]:
     return _present(
         id=candidate.token_id,
-        token=candidate.data.decode("utf-8", "replace"),
+        token=candidate.token_bytes.decode("utf-8", "replace"),
         logprob=candidate.logprob,
         final_prob=candidate.final_prob,
         cut=candidate.cut,
@@ -84,7 +84,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 def _runs(recording: Recording) -> Iterator[dict[str, Any]]:
     """A span for what each run wrote, where there are several."""
-    prompt = len(recording.started.pieces)
+    prompt = len(recording.started.prompt_tokens)
     if len(recording.lineage) > 1:
         for run, first, last in recording.lineage:
             yield {"name": f"run {run}", "positions": list(range(prompt + first, prompt + last)), "tags": ["branch"]}
@@ -92,7 +92,7 @@ def _runs(recording: Recording) -> Iterator[dict[str, Any]]:
 
 def _changes(recording: Recording) -> Iterator[dict[str, Any]]:
     """A span at the first token that something acts on."""
-    prompt = len(recording.started.pieces)
+    prompt = len(recording.started.prompt_tokens)
     for index, label in recording.labels.items():
         if index < len(recording.log.steps):
             yield {"name": label, "positions": [prompt + index], "tags": ["changed"]}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
 from tui_entropy.records.sampling import ORDERS
-from tui_entropy.records.step import Candidate, Piece, Step
+from tui_entropy.records.step import Candidate, PromptToken, Step
 from tui_entropy.trace import jsonl
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
 def _prompt(recording: Recording) -> Arrays:
     scores = recording.log.prompt_scores
     named = {metric.column: list(scores[metric.prompt]) for metric in METRICS if metric.prompt in scores}
-    return _arrays({**_columns(map(_token, recording.started.pieces)), **named}, "prompt_")
+    return _arrays({**_columns(map(_token, recording.started.prompt_tokens)), **named}, "prompt_")
 
 
 def _written(recording: Recording) -> Arrays:
@@ -74,8 +74,8 @@ def _numbers(step: Step, width: int) -> dict[str, Any]:
     }
 
 
-def _token(token: Piece | Step) -> dict[str, Any]:
-    return {"token_id": token.token_id, "bytes": token.data}
+def _token(token: PromptToken | Step) -> dict[str, Any]:
+    return {"token_id": token.token_id, "bytes": token.token_bytes}
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -54,7 +54,7 @@ def _nested(step: Step | None) -> dict[str, Any]:
         "candidates": [
             {
                 "token_id": candidate.token_id,
-                "bytes": candidate.data,
+                "bytes": candidate.token_bytes,
                 "logprob_nats": candidate.logprob,
                 "final_prob": candidate.final_prob,
                 "cut": candidate.cut,

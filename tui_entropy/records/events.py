@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard, ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector, Watch
-from tui_entropy.records.step import NAMED, Piece, Step
+from tui_entropy.records.step import NAMED, PromptToken, Step
 
 # --- What happens: events ------------------------------------------------------------------------------------
 
@@ -47,7 +47,7 @@ class Started(Struct, frozen=True, tag="started"):
     prompt: str
     system: str | None
     chat: bool
-    pieces: tuple[Piece, ...]
+    prompt_tokens: tuple[PromptToken, ...] = field(name="pieces")
     knobs: Knobs
     vectors: tuple[Vector, ...]
     max_tokens: int

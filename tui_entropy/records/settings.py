@@ -57,7 +57,7 @@ class Watch(Struct, frozen=True, array_like=True):
     text: str
     token_id: int
     """Its first token, which is the one that is followed."""
-    data: bytes
+    token_bytes: bytes
     """Of that token."""
     n_tokens: int
     """Tokens that the text takes."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.sampling import Knobs
 
 
-class Piece(Struct, frozen=True, array_like=True):
-    """A prompt token."""
+class PromptToken(Struct, frozen=True, array_like=True):
+    """A token of the prompt."""
 
     token_id: int
-    data: bytes
+    token_bytes: bytes
+    """The bytes that it adds to the text."""
     text: str
     """What this token completes, decoded; empty while a character is still open."""
 
@@ -49,7 +50,7 @@ class Decision(Struct, frozen=True):
 
 class Candidate(Struct, frozen=True, array_like=True):
     token_id: int
-    data: bytes
+    token_bytes: bytes
     logprob: float
     """Model distribution, nats."""
     final_prob: float
@@ -102,11 +103,11 @@ class Shadow(Struct, frozen=True):
     """Of the written token in the shadow; 1 is the most probable."""
     top_id: int
     """The most probable token of the shadow."""
-    top_data: bytes
+    top_bytes: bytes = field(name="top_data")
     would_id: int
     """What the shadow would have written here, with the same luck. Another token than the one that was written: that
     one exists only because of what tells the lanes apart."""
-    would_data: bytes
+    would_bytes: bytes = field(name="would_data")
     logprobs: tuple[float, ...] = ()
     """Of each candidate of the step, in the shadow, model, nats."""
 
@@ -120,7 +121,8 @@ class Step(Struct, frozen=True, tag="step"):
     position: int
     """Of the written token in the whole context."""
     token_id: int
-    data: bytes
+    token_bytes: bytes = field(name="data")
+    """The bytes that the token adds to the text; empty for an id without a token."""
     text: str
     """What this token completes, decoded; empty while a character is still open."""
     numbers: tuple[float | None, ...]

@@ -80,7 +80,7 @@ class RunView:
         n = started.shared if parent else 0
         run = cls(
             started,
-            prompt_scores={name: array("d", [math.nan]) * len(started.pieces) for name in SCORES},
+            prompt_scores={name: array("d", [math.nan]) * len(started.prompt_tokens) for name in SCORES},
             knobs=started.knobs,
             knob_changes=[(n, started.knobs)],
             vectors=started.vectors,
@@ -89,9 +89,11 @@ class RunView:
         if parent is None:
             return run
         run.watches, run.shadow, run.shadow_how = parent.watches, parent.shadow, parent.shadow_how
-        if started.pieces != parent.started.pieces:
+        if started.prompt_tokens != parent.started.prompt_tokens:
             return run
-        run.started = replace(started, pieces=parent.started.pieces)  # one of them, however many branches there are
+        run.started = replace(
+            started, prompt_tokens=parent.started.prompt_tokens
+        )  # one of them, however many branches there are
         run.prefilled, run.prompt_scores = parent.prefilled, parent.prompt_scores
         if n:
             run.steps = parent.steps.first(n)
@@ -177,7 +179,7 @@ def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> lis
 
 
 def changes(run: RunView, parent: RunView) -> list[str]:
-    """What was set otherwise than in its parent, or in the lane beside it, where a run began."""
+    """The settings that differ from its parent's, or from the lane beside it, where a run began."""
     at = run.started.shared
     knobs = next((knobs for first, knobs in reversed(parent.knob_changes) if first <= at), parent.started.knobs)
     set_then = [change.vectors for change in parent.vector_changes if change.index <= at]

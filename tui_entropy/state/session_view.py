@@ -101,12 +101,12 @@ class SessionView:
 
     @property
     def set_knobs(self) -> Knobs:
-        """Those of the next step."""
+        """The knobs of the next step."""
         return self.run.pending.knobs if self.run.pending else self.run.knobs
 
     @property
     def set_vectors(self) -> tuple[Vector, ...]:
-        """Those of the next step."""
+        """The vectors of the next step."""
         return self.run.pending.vectors if self.run.pending else self.run.vectors
 
     @property
@@ -115,7 +115,7 @@ class SessionView:
 
     @property
     def context_used(self) -> int:
-        return len(self.run.started.pieces) + len(self.steps)
+        return len(self.run.started.prompt_tokens) + len(self.steps)
 
     @property
     def prompt_perplexity(self) -> float | None:
@@ -124,7 +124,7 @@ class SessionView:
         return math.exp(min(sum(known) / len(known), 700)) if known else None
 
     def knobs_at(self, index: int) -> Knobs:
-        """Those that a step was drawn with."""
+        """The knobs that a step was drawn with."""
         return next((knobs for first, knobs in reversed(self.knob_changes) if first <= index), self.knobs)
 
     def append(self, event: Event) -> None:
@@ -140,7 +140,7 @@ class SessionView:
             self._heed(event)
 
     def _heed(self, event: Event) -> None:
-        """What it means for the whole screen."""
+        """Take in what an event means for the whole screen."""
         match event:
             case Step() if self.state == "reading":
                 self.state = "writing"

@@ -88,7 +88,7 @@ def header(card: ModelCard, started: Started) -> bytes:
                 "chat": started.chat,
                 "system": started.system,
                 "prompt": started.prompt,
-                "prompt_ids": [piece.token_id for piece in started.pieces],
+                "prompt_ids": [token.token_id for token in started.prompt_tokens],
                 "versions": card.versions,
             }
         }
@@ -98,7 +98,7 @@ def header(card: ModelCard, started: Started) -> bytes:
 def _goes_on(started: Started, log: SessionView) -> bool:
     """Whether it has the prompt of its parent."""
     parent = log.runs.get(started.parent) if started.parent is not None else None
-    return parent is not None and parent.started.pieces == started.pieces
+    return parent is not None and parent.started.prompt_tokens == started.prompt_tokens
 
 
 def branch(started: Started) -> bytes:
@@ -129,7 +129,7 @@ def prompt(stretch: PromptScores) -> bytes:
 def watches(changed: WatchesChanged) -> bytes:
     """{"watches": {...}}: the strings that steps from `index` on tell of, in the order in which they do."""
     watched = [
-        {"text": one.text, "token_id": one.token_id, "bytes": one.data.hex(), "n_tokens": one.n_tokens}
+        {"text": one.text, "token_id": one.token_id, "bytes": one.token_bytes.hex(), "n_tokens": one.n_tokens}
         for one in changed.watches
     ]
     return msgspec.json.encode({"watches": {"index": changed.index, "watched": watched}})
@@ -146,14 +146,14 @@ def step(record: Step) -> bytes:
             "position": record.position,
             "token_id": record.token_id,
             "text": record.text,
-            "bytes": record.data.hex(),
+            "bytes": record.token_bytes.hex(),
             **series,
             "final_prob": _finite(record.final_prob),
             "candidates": [
                 {
                     "id": candidate.token_id,
-                    "text": candidate.data.decode("utf-8", "replace"),
-                    "bytes": candidate.data.hex(),
+                    "text": candidate.token_bytes.decode("utf-8", "replace"),
+                    "bytes": candidate.token_bytes.hex(),
                     "logprob": _finite(candidate.logprob),
                     "final_prob": candidate.final_prob,
                     "cut": candidate.cut,
@@ -204,8 +204,8 @@ def shadow(thought: Shadow) -> dict[str, Any]:
         "entropy_nats": _finite(thought.entropy),
         "surprisal_nats": _finite(thought.surprisal),
         "rank": thought.rank,
-        "top": {"id": thought.top_id, "bytes": thought.top_data.hex()},
-        "would": {"id": thought.would_id, "bytes": thought.would_data.hex()},
+        "top": {"id": thought.top_id, "bytes": thought.top_bytes.hex()},
+        "would": {"id": thought.would_id, "bytes": thought.would_bytes.hex()},
         "candidate_logprobs": [_finite(logprob) for logprob in thought.logprobs],
     }
 

@@ -129,7 +129,7 @@ def _about(trace: Trace, log: SessionView, live: bool, whole: bool) -> Iterator[
     assert log.started is not None
     started, steps, end = log.started, log.steps, f": {log.note}" if log.note else ""
     yield ""
-    yield f"run {log.run_number} · {len(started.pieces)} + {len(steps)} tokens · {state_of(log, live)}{end}"
+    yield f"run {log.run_number} · {len(started.prompt_tokens)} + {len(steps)} tokens · {state_of(log, live)}{end}"
     entropies = list(trace.column(log.run_number, "entropy_nats"))
     perplexity = next(iter(steps.values(BY_NAME["perplexity"], -1)), None) if len(steps) else None
     numbers = [

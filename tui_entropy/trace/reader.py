@@ -22,7 +22,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import Event, Ready, Started, Switched
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import BLOCKS, Piece, Step
+from tui_entropy.records.step import BLOCKS, PromptToken, Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import LazySteps
@@ -100,7 +100,7 @@ class Trace:
         first, parent = 0, started.parent
         if parent is not None and 0 <= parent < started.run:
             before = self._began.get(parent)
-            if before.pieces == started.pieces if before else started.shared:
+            if before.prompt_tokens == started.prompt_tokens if before else started.shared:
                 self._parents[started.run] = parent
                 first = max(min(started.shared, self.n_steps(parent)), 0)
         self._own[started.run] = (first, array("q"))
@@ -140,8 +140,8 @@ class Trace:
                 if kind != "started" or not isinstance(run, int):
                     continue  # of a kind that this version does not know, or damaged
                 event = self._beginning(run)
-            if isinstance(event, Started) and not event.pieces and event.parent in self._began:
-                event = replace(event, pieces=self._began[event.parent].pieces)
+            if isinstance(event, Started) and not event.prompt_tokens and event.parent in self._began:
+                event = replace(event, prompt_tokens=self._began[event.parent].prompt_tokens)
             yield seq, wall, event
 
     def _beginning(self, run: int) -> Started:
@@ -149,13 +149,13 @@ class Trace:
         query = "SELECT prompt, system, chat, parent_run, parent_step FROM branches WHERE run = ?"
         prompt, system, chat, parent, shared = next(self._rows(query, (run,)), ("", None, 0, None, None))
         tokens = self._rows("SELECT token_id, bytes, text FROM prompt_tokens WHERE run = ? ORDER BY position", (run,))
-        pieces = [
-            Piece(step_codec.of(int, number, 0), step_codec.of(bytes, data, b""), step_codec.of(str, text, ""))
+        prompt_tokens = [
+            PromptToken(step_codec.of(int, number, 0), step_codec.of(bytes, data, b""), step_codec.of(str, text, ""))
             for number, data, text in tokens
         ]
         words = step_codec.of(str, prompt, ""), step_codec.of(str, system, None), bool(chat)
         origin = step_codec.of(int, parent, None), step_codec.of(int, shared, 0)
-        return Started(run, *words, tuple(pieces), Knobs(), (), 0, *origin)
+        return Started(run, *words, tuple(prompt_tokens), Knobs(), (), 0, *origin)
 
     def n_steps(self, run: int) -> int:
         """The number of its steps, those that it shares included; those that have come since are looked for."""

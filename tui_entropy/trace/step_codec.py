@@ -59,7 +59,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         step.position,
         step.token_id,
         step.text,
-        step.data,
+        step.token_bytes,
         *(values[name] for name in NUMBERS),
         step.state,
         ",".join(stage_names(step)),
@@ -96,9 +96,9 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
 
 def tokens(step: Step) -> list[tuple[int, bytes]]:
     """The tokens that a step names by their ids, with their bytes."""
-    named = [(candidate.token_id, candidate.data) for candidate in step.candidates]
+    named = [(candidate.token_id, candidate.token_bytes) for candidate in step.candidates]
     if (shadow := step.shadow) is not None:
-        named += [(shadow.top_id, shadow.top_data), (shadow.would_id, shadow.would_data)]
+        named += [(shadow.top_id, shadow.top_bytes), (shadow.would_id, shadow.would_bytes)]
     return named
 
 
@@ -145,7 +145,7 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         index=index,
         position=of(int, row.get("position"), index),
         token_id=of(int, row.get("token_id"), 0),
-        data=of(bytes, row.get("bytes"), b""),
+        token_bytes=of(bytes, row.get("bytes"), b""),
         text=of(str, row.get("text"), ""),
         numbers=tuple(_known(row.get(metric.column)) for metric in COMPUTED),
         **scalars,
@@ -172,7 +172,7 @@ def _shadow(numbers: Sequence[float], token_bytes: Callable[[int], bytes]) -> Sh
     rank, top, would = (_count(known.pop(name)) for name in ("rank", "top_id", "would_id"))
     logprobs = tuple(numbers[len(MIND) :])
     return Shadow(
-        **known, rank=rank, top_id=top, top_data=token_bytes(top), would_id=would, would_data=token_bytes(would),
+        **known, rank=rank, top_id=top, top_bytes=token_bytes(top), would_id=would, would_bytes=token_bytes(would),
         logprobs=logprobs,
     )  # fmt: skip
 

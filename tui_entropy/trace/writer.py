@@ -231,8 +231,8 @@ class Recorder:
                 origin = event.run, event.parent, None if event.parent is None else event.shared
                 self._put("branches", (*origin, "", 0, event.prompt, event.system, event.chat, wall, 0))
                 unscored = (None,) * len(SCORE_COLUMNS)
-                for position, piece in enumerate(event.pieces):
-                    token_columns = (event.run, position, piece.token_id, piece.text, piece.data)
+                for position, token in enumerate(event.prompt_tokens):
+                    token_columns = (event.run, position, token.token_id, token.text, token.token_bytes)
                     self._put("prompt_tokens", (*token_columns, *unscored))
             case Labelled():
                 query = "UPDATE branches SET name = ?, starred = ?, deleted = ? WHERE run = ?"
@@ -245,9 +245,9 @@ class Recorder:
 
     def _meet_run(self, started: Started) -> Started:
         """As it is kept: a branch that goes on from the prompt of its parent has no other tokens."""
-        self._prompts[started.run] = prompt = hash(started.pieces)
+        self._prompts[started.run] = prompt = hash(started.prompt_tokens)
         same = started.parent is not None and self._prompts.get(started.parent) == prompt
-        return replace(started, pieces=()) if same else started
+        return replace(started, prompt_tokens=()) if same else started
 
     def _meet(self, tokens: list[tuple[int, bytes]]) -> None:
         for token_id, data in tokens:

@@ -17,7 +17,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.rewind import recompute_step
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.step import Step
 
 SHAPE = dict(vocab_size=tiny.VOCAB, hidden_size=32, num_hidden_layers=2, state_size=8, bos_token_id=1, eos_token_id=2)
@@ -32,7 +32,7 @@ PROMPT = tiny.prompt(20)[0].tolist()
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request):
     model = tiny.built(CONFIGS[request.param])
-    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
+    return endless(Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
 def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypatch):

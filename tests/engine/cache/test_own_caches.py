@@ -22,7 +22,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.rewind import Rewinder, recompute_step
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.step import Step
 
@@ -49,7 +49,7 @@ PROMPT = tiny.prompt(20)[0].tolist()
 @pytest.fixture(scope="module", params=CONFIGS)
 def loaded(request):
     model = tiny.built(CONFIGS[request.param])
-    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
+    return endless(Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
 def events_of(loaded, probes, sequence, offsets=lambda: {}):

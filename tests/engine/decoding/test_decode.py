@@ -296,9 +296,9 @@ def test_it_says_why_it_ended():
                     return end.value
 
     first = steps(found, n=1)[0].token_id
-    object.__setattr__(found.codec, "eos_ids", frozenset({first}))
+    object.__setattr__(found.tokenizer, "eos_ids", frozenset({first}))
     assert reason(5, PROMPT) == "end of text"
-    object.__setattr__(found.codec, "eos_ids", frozenset())
+    object.__setattr__(found.tokenizer, "eos_ids", frozenset())
     assert reason(2, PROMPT) == "token limit"
     assert reason(50, tiny.prompt(found.card.context - 3)[0].tolist()) == "context full"
 

@@ -63,12 +63,12 @@ def test_a_gguf_file_is_loaded_by_its_path(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(paths, "models", lambda: tmp_path / "kept")
     result = loaded(gguf_files.write(tmp_path / "mine.gguf", tiny.llama()))
     assert (result.card.name, result.card.note, result.card.has_chat_template) == ("mine", "F32", True)
-    assert result.codec.eos_ids == {2}
+    assert result.tokenizer.eos_ids == {2}
 
 
 def test_ends_of_text_come_from_the_generation_config_too(folder: Path) -> None:
     (folder / "generation_config.json").write_text('{"eos_token_id": [5, 9]}')
-    assert loaded(folder).codec.eos_ids == {2, 5, 9}
+    assert loaded(folder).tokenizer.eos_ids == {2, 5, 9}
 
 
 # --- dtype ---------------------------------------------------------------------------------------------------
@@ -211,8 +211,8 @@ def test_code_that_comes_with_a_model_runs_only_when_it_is_trusted(folder: Path,
 def test_the_default_model_knows_the_capital_of_france() -> None:
     result = load(ModelSpec("smollm2", device="cpu"), lambda progress: None)
     assert (result.card.name, result.card.dtype) == ("SmolLM2-135M-Instruct", "float32")
-    ids = result.codec.encode("What is the capital of France?", None, chat=True)
+    ids = result.tokenizer.encode("What is the capital of France?", None, chat=True)
     written = result.model.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :].tolist()
-    text = b"".join(result.codec.token_bytes(id) for id in written)
+    text = b"".join(result.tokenizer.token_bytes(id) for id in written)
     assert text == b"The capital of France is Paris.<|im_end|>"
-    assert written[-1] in result.codec.eos_ids
+    assert written[-1] in result.tokenizer.eos_ids

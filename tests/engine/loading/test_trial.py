@@ -21,7 +21,7 @@ from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.loading import trial
 from tui_entropy.engine.loading.trial import is_plain, verified_architecture
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def _folders(own_folders):
 
 
 def loaded(model: PreTrainedModel) -> Loaded:
-    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
+    return Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
 
 
 def refused(model: PreTrainedModel, *words: str) -> None:

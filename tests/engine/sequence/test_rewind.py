@@ -12,14 +12,14 @@ from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.rewind import Rewinder
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.model import ModelSpec
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def loaded(request):
     model = MODELS[request.param]()
-    return endless(Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
+    return endless(Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
 def keys(sequence):
@@ -68,14 +68,14 @@ def test_on_the_default_model_it_is_to_the_bit_too():
     found = load(ModelSpec("smollm2"), lambda progress: None)
     with instruments(found) as probes:
         rewinder = Rewinder(found, probes, bound=1 << 28)
-        one = TokenSequence(found, found.codec.encode("Tell me about the sea.", None, chat=True), 10)
+        one = TokenSequence(found, found.tokenizer.encode("Tell me about the sea.", None, chat=True), 10)
         rewinder.activate(one)
         pass_numbers = written(rewinder, one, DRAWN)
         for step in (9, 0, 4):
             assert numbers(probes, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == pass_numbers[step]
         two = one.branch(4, 3)
         assert rewinder.activate(two) == "kept"
-        two.forced = found.codec.encode_continuation(" whale")
+        two.forced = found.tokenizer.encode_continuation(" whale")
         assert written(rewinder, two, DRAWN)[0] == pass_numbers[4]
         assert rewinder.activate(one) == "kept"
         three = one.branch(7, 3)

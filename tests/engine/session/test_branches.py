@@ -61,7 +61,7 @@ def straight(teller, run):
         at = sequence.n_written
         knobs = next(knobs for first, knobs in reversed(run_view.knob_changes) if first <= at)
         vectors = next(change.vectors for change in reversed(run_view.vector_changes) if change.index <= at)
-        return Controls(knobs, offsets(vectors), None, loaded.codec.containing(knobs.dry_breakers))
+        return Controls(knobs, offsets(vectors), None, loaded.tokenizer.tokens_containing(knobs.dry_breakers))
 
     sequence = TokenSequence(loaded, kept.prompt.tolist(), 200)
     probes = session.state.probes
@@ -296,7 +296,7 @@ def test_here_tokens_are_forced_and_banned_in_the_run_itself(llama):
         assert teller.log.proposed.token_id != first and teller.log.proposed.stages[0].name == "banned"
         assert teller.branch(5, token_ids=(first,), text="KLM") == 1
         assert teller.log.proposed.token_id == first
-        assert teller.write(4) == [first, *llama.codec.encode_continuation("KLM")]
+        assert teller.write(4) == [first, *llama.tokenizer.encode_continuation("KLM")]
         assert [step.stages[-1].name for step in list(teller.log.steps)[5:]] == ["forced"] * 4
         teller.write(3)
         assert all(alike(a, b) for a, b in zip(teller.log.steps, straight(teller, 1), strict=True))

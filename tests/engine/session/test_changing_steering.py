@@ -31,7 +31,7 @@ def llama():
 def plain_entropies(loaded, directions, strengths, tokens):
     """Of transformers' own passes with plain hooks: one over the prompt but for its newest token, one for each token
     after that, each under the strength of the step that comes of it."""
-    ids, network = loaded.codec.encode(PROMPT, None, chat=False), loaded.model
+    ids, network = loaded.tokenizer.encode(PROMPT, None, chat=False), loaded.model
     passes = [(ids[:-1], strengths[0]), *zip([[token] for token in [ids[-1], *tokens[:-1]]], strengths, strict=True)]
     cache, found = None, []
     for stretch, strength in passes:

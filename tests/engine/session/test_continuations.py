@@ -62,7 +62,7 @@ def test_a_row_ends_with_the_text(llama):
     plain, _ = spread(llama, SampleContinuations(1, 4, n=4, tokens=8))
     ending = model("llama")
     end = plain.rows[0].token_ids[3]
-    object.__setattr__(ending.codec, "eos_ids", frozenset({end}))
+    object.__setattr__(ending.tokenizer, "eos_ids", frozenset({end}))
     fan, _ = spread(ending, SampleContinuations(1, 4, n=4, tokens=8))
     for row, whole in zip(fan.rows, plain.rows, strict=True):
         ids = list(whole.token_ids)
@@ -73,15 +73,15 @@ def test_a_row_ends_with_the_text(llama):
 def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
     ids = {"Cat.": 3, "CAT": 2, "dog": 2, "dog!": 1, "": 1}
     rows = [
-        Row(list(llama.codec.encode(text, None, False)) if text else [], -1.0, True)
+        Row(list(llama.tokenizer.encode(text, None, False)) if text else [], -1.0, True)
         for text in ids
         for _ in range(ids[text])
     ]
-    sampled = group_continuations(SampleContinuations(1, 0, n=9), rows, llama.codec, 0.1, [])
+    sampled = group_continuations(SampleContinuations(1, 0, n=9), rows, llama.tokenizer, 0.1, [])
     assert [row.group for row in sampled.rows] == [0] * 5 + [1] * 3 + [2]
     shares = (5 / 9, 3 / 9, 1 / 9)
     assert sampled.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
-    exact = group_continuations(SampleContinuations(1, 0, n=9, same="exact"), rows, llama.codec, 0.1, [])
+    exact = group_continuations(SampleContinuations(1, 0, n=9, same="exact"), rows, llama.tokenizer, 0.1, [])
     assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
     assert normalize_answer("An  Answer, the\nanswer ") == "answer answer"
     assert all(a.group <= b.group for a, b in pairwise(exact.rows))

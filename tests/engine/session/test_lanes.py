@@ -119,7 +119,7 @@ def test_one_lane_ends_and_the_other_goes_on(prompt, who):
     singles = {1: alone(plain, 20, greedy), 2: alone(plain, 20, greedy, (), prompt or PROMPT)}
     texts = {run: [step.token_id for step in single] for run, single in singles.items()}
     end = next(token for token in texts[who] if token not in texts[3 - who])
-    object.__setattr__(plain.codec, "eos_ids", frozenset({end}))
+    object.__setattr__(plain.tokenizer, "eos_ids", frozenset({end}))
     with two_lanes(plain, lane, 20, greedy) as (session, events):
         write(session)
     stop = texts[who].index(end) + 1

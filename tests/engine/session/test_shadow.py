@@ -62,7 +62,7 @@ def logits_of(loaded, prompt_ids, token_ids, strength=0.0):
 
 
 def ids_of(loaded, prompt):
-    return loaded.codec.encode(prompt, None, False)
+    return loaded.tokenizer.encode(prompt, None, False)
 
 
 @pytest.mark.parametrize("lane", ["vectors", "other prompt", "longer prompt"])
@@ -94,8 +94,8 @@ def test_every_number_agrees_with_two_separate_runs_in_float64(family, lane):
         assert shadow.entropy == pytest.approx(-(q.exp() * q).sum().item(), abs=1e-3)
         assert shadow.surprisal == pytest.approx(-q[step.token_id].item(), abs=1e-3)
         assert shadow.rank == 1 + int((q > q[step.token_id] + 1e-6).sum())
-        assert shadow.top_id == int(q.argmax()) and shadow.top_data == family.codec.token_bytes(shadow.top_id)
-        assert shadow.would_data == family.codec.token_bytes(shadow.would_id)
+        assert shadow.top_id == int(q.argmax()) and shadow.top_bytes == family.tokenizer.token_bytes(shadow.top_id)
+        assert shadow.would_bytes == family.tokenizer.token_bytes(shadow.would_id)
         assert shadow.logprobs == pytest.approx([q[c.token_id].item() for c in step.candidates], abs=1e-3)
 
 

@@ -236,7 +236,7 @@ def test_what_is_watched_agrees_with_the_model_and_changes_nothing_that_is_writt
     events = session.events[at:]
     (changed,) = [event for event in events if isinstance(event, WatchesChanged)]
     assert (changed.run, changed.index) == (session.state.run_number, 0)
-    assert [(watch.text, watch.data, watch.n_tokens) for watch in changed.watches] == [
+    assert [(watch.text, watch.token_bytes, watch.n_tokens) for watch in changed.watches] == [
         ("A", b"A", 1),
         ("ZQ", b"Z", 2),
     ]

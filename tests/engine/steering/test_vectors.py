@@ -209,8 +209,8 @@ def smollm2() -> Loaded:
 @torch.inference_mode()
 def log_probabilities(loaded: Loaded, texts: Sequence[str]) -> torch.Tensor:
     """(texts,) nats, of each as what the assistant says."""
-    opening = loaded.codec.encode("<|im_start|>assistant\n", None, chat=False)
-    answers = [torch.tensor(loaded.codec.encode(text, None, chat=False)) for text in texts]
+    opening = loaded.tokenizer.encode("<|im_start|>assistant\n", None, chat=False)
+    answers = [torch.tensor(loaded.tokenizer.encode(text, None, chat=False)) for text in texts]
     rows = pad_sequence([torch.cat([torch.tensor(opening), answer]) for answer in answers], batch_first=True)
     logp = loaded.model(rows, use_cache=False).logits[:, len(opening) - 1 :].log_softmax(-1)
     return torch.stack([row[range(len(ids)), ids].sum() for row, ids in zip(logp, answers, strict=True)])
@@ -263,10 +263,10 @@ def test_training_is_the_mean_difference_over_answer_tokens_at_the_length_asked_
     trained = train(loaded, "mood", pairs, blocks=(2, 4), push=0.1)
     assert not any(block._forward_hooks for block in loaded.architecture.blocks)
 
-    opening = loaded.codec.encode("Say something.", None, chat=False)
+    opening = loaded.tokenizer.encode("Say something.", None, chat=False)
     means: list[dict[int, torch.Tensor]] = []
     for text in (text for pair in pairs for text in pair):
-        ids = torch.tensor([opening + loaded.codec.encode(text, None, chat=False)])
+        ids = torch.tensor([opening + loaded.tokenizer.encode(text, None, chat=False)])
         normed: list[torch.Tensor] = []  # what goes into the final norm is the output of the last block
         hook = loaded.architecture.final_norm.register_forward_pre_hook(
             lambda module, args, to=normed: to.append(args[0])

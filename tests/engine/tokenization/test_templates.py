@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.tokenization.bounded import Unfinished, run_bounded
 from tui_entropy.engine.tokenization.chat_templates import ChatTemplate
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 
 SEVERAL = {"tool_use": "{{ messages }}", "rag": "rag {{ messages[0]['content'] }}"}
 
 
 def template(source, name: str | None = None) -> ChatTemplate:
-    return ChatTemplate(byte_level(source).tokenizer, name)
+    return ChatTemplate(byte_level(source).hf_tokenizer, name)
 
 
 def refusal(source, system: str | None = None) -> str:
@@ -42,9 +42,9 @@ def refusal(source, system: str | None = None) -> str:
     ids=["syntax", "index", "refusing", "recursive", "memory", "endless", "long"],
 )
 def test_what_a_template_cannot_do_is_a_sentence_in_bounded_time_and_never_in_the_way_of_raw(source, said):
-    codec = byte_level(source)
-    assert len(codec.encode("hi", None, chat=False)) == 2
-    assert codec.eos_ids == {codec.tokenizer.eos_token_id}
+    tokenizer = byte_level(source)
+    assert len(tokenizer.encode("hi", None, chat=False)) == 2
+    assert tokenizer.eos_ids == {tokenizer.hf_tokenizer.eos_token_id}
     assert said in refusal(source)
 
 
@@ -81,13 +81,13 @@ def test_of_several_templates_one_is_named_or_asked_for():
     assert template({"only": "o"}).rendered("hi", None).text == "o"
     with pytest.raises(UserError, match=r"no chat template called odd: it has rag, tool_use"):
         template(SEVERAL, "odd")
-    codec = Codec(byte_level(SEVERAL).tokenizer)
-    assert codec.has_chat_template and len(codec.encode("hi", None, chat=False)) == 2
+    tokenizer = Tokenizer(byte_level(SEVERAL).hf_tokenizer)
+    assert tokenizer.has_chat_template and len(tokenizer.encode("hi", None, chat=False)) == 2
 
 
 @pytest.mark.parametrize("source", [None, "", 5, [], {}, {"a": 5}])
 def test_what_is_no_template_is_none(source):
-    tokenizer = byte_level().tokenizer
+    tokenizer = byte_level().hf_tokenizer
     tokenizer.chat_template = source
     assert not ChatTemplate(tokenizer)
     assert ChatTemplate(tokenizer).behind_an_answer == ""

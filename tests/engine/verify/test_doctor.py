@@ -54,7 +54,7 @@ def family(request):
 
 
 def ids_of(loaded) -> torch.Tensor:
-    return torch.tensor(loaded.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
+    return torch.tensor(loaded.tokenizer.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
 
 
 def failing(examined, loaded) -> set[str]:

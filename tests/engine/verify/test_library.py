@@ -13,7 +13,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability import report
 from tui_entropy.engine.reliability.report import EAGER, FAIL, NOTED, ONE_PASS, PASS, SKIPPED, Check
 from tui_entropy.engine.reliability.trust import trust
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.engine.verify import costs, doctor
 from tui_entropy.engine.verify.evidence import compare, library
 
@@ -33,11 +33,11 @@ def deepseek() -> PreTrainedModel:
 
 
 def loaded_of(model: PreTrainedModel) -> Loaded:
-    return Loaded(model, Codec(small.tokenizer(tiny.VOCAB)), architecture_of(model), small.card(model))
+    return Loaded(model, Tokenizer(small.tokenizer(tiny.VOCAB)), architecture_of(model), small.card(model))
 
 
 def compared(loaded: Loaded) -> library.Library:
-    ids = loaded.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT]
+    ids = loaded.tokenizer.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT]
     with torch.inference_mode():
         return library.library(loaded, torch.tensor(ids))
 

@@ -58,7 +58,7 @@ from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
-from tui_entropy.records.step import Candidate, Piece, Stage, Step, Watched
+from tui_entropy.records.step import Candidate, PromptToken, Stage, Step, Watched
 from tui_entropy.serving.worker import Worker
 from tui_entropy.serving.worker import main as serve
 from tui_entropy.transport import connection
@@ -89,8 +89,8 @@ def vectors(layers: int = 30) -> tuple[Vector, ...]:
 
 def started(wanted: Write, run: int = 1, on: tuple[Vector, ...] = ()) -> Started:
     words = wanted.prompt.replace(" ", "\0 ").split("\0")
-    pieces = tuple(Piece(i, word.encode(), word) for i, word in enumerate(words))
-    return Started(run, wanted.prompt, wanted.system, wanted.chat, pieces, wanted.knobs, on, wanted.max_tokens)
+    prompt_tokens = tuple(PromptToken(i, word.encode(), word) for i, word in enumerate(words))
+    return Started(run, wanted.prompt, wanted.system, wanted.chat, prompt_tokens, wanted.knobs, on, wanted.max_tokens)
 
 
 def step(
@@ -118,7 +118,7 @@ def step(
         index=index,
         position=keys,
         token_id=1000 + rank,
-        data=data[rank - 1],
+        token_bytes=data[rank - 1],
         text=data[rank - 1].decode(),
         numbers=numbers(
             entropy=entropy,
@@ -208,8 +208,8 @@ def shaped(
     return replace(
         with_numbers(made, surprisal=-token.logprob, rank=float(rank)),
         token_id=token.token_id,
-        data=token.data,
-        text=token.data.decode(),
+        token_bytes=token.token_bytes,
+        text=token.token_bytes.decode(),
         final_prob=token.final_prob,
         candidates=candidates,
         stages=tuple(stages),
@@ -265,7 +265,7 @@ class Session:
         self.knobs = write.knobs
         begun = started(write, len(self.began) + 1, self.vectors)
         self.open(begun, [])
-        self.emit(Prefilled(self.run_number, len(begun.pieces), len(begun.pieces), 0.1))
+        self.emit(Prefilled(self.run_number, len(begun.prompt_tokens), len(begun.prompt_tokens), 0.1))
 
     def open(self, begun: Started, steps: list[Step]) -> None:
         self.run_number, self.limit, self.active, self.held = begun.run, begun.max_tokens, True, False
@@ -367,7 +367,7 @@ class Session:
         )
 
     def shape(self, seed: int) -> tuple[int, int, int, int, int]:
-        prompt = len(self.began[self.run_number].pieces)
+        prompt = len(self.began[self.run_number].prompt_tokens)
         return prompt, self.options.layers, self.options.heads, self.knobs.n_candidates, seed
 
     def look_ahead(self, read_all: bool = False) -> None:

@@ -64,8 +64,8 @@ class Lanes:
         other = self._other(step)
         logprobs = tuple(candidate.logprob - 0.1 for candidate in step.candidates)
         mind = Shadow(
-            0.25, 0.1, 0.05, step.entropy, step.surprisal + 0.1, step.rank, other.token_id, other.data,
-            other.token_id, other.data, logprobs,
+            0.25, 0.1, 0.05, step.entropy, step.surprisal + 0.1, step.rank, other.token_id, other.token_bytes,
+            other.token_id, other.token_bytes, logprobs,
         )  # fmt: skip
         return replace(step, shadow=mind)
 
@@ -74,7 +74,11 @@ class Lanes:
         if self.twin is not None and self.twin.twin_of == step.run:
             other = self._other(step)
             twin_step = replace(
-                step, run=self.twin.run, token_id=other.token_id, data=other.data, text=other.data.decode()
+                step,
+                run=self.twin.run,
+                token_id=other.token_id,
+                token_bytes=other.token_bytes,
+                text=other.token_bytes.decode(),
             )
             self.emit(twin_step)
 

@@ -7,15 +7,15 @@ from numbers_of_steps import numbers
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import Event, Started
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import Candidate, Piece, Stage, Step
+from tui_entropy.records.step import Candidate, PromptToken, Stage, Step
 from tui_entropy.state.session_view import SessionView
 
 LAYERS, HEADS, PROMPT = 3, 2, 3
 
 
 def started(run: int = 1) -> Started:
-    pieces = tuple(Piece(i, word.encode(), word) for i, word in enumerate(("The", " capital", " is")))
-    return Started(run, "The capital is", None, False, pieces, Knobs(), (), 64)
+    prompt_tokens = tuple(PromptToken(i, word.encode(), word) for i, word in enumerate(("The", " capital", " is")))
+    return Started(run, "The capital is", None, False, prompt_tokens, Knobs(), (), 64)
 
 
 def step(index: int, word: str = " Paris", run: int = 1) -> Step:
@@ -26,7 +26,7 @@ def step(index: int, word: str = " Paris", run: int = 1) -> Step:
         index=index,
         position=keys,
         token_id=100 + index,
-        data=word.encode(),
+        token_bytes=word.encode(),
         text=word,
         numbers=numbers(
             entropy=share,

@@ -1,9 +1,10 @@
 """Chat templates, and a tokenizer of bytes that has them."""
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -14,12 +15,14 @@ NO_SYSTEM = (
 )
 
 
-def byte_level(template: str | None = None) -> Codec:
+def byte_level(template: str | None = None) -> Tokenizer:
     """One token per byte, an end of text, and ChatML's marks."""
     letters = {letter: id for id, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    inner = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    inner = tokenizers.Tokenizer(models.BPE(vocab=letters, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     inner.add_tokens([AddedToken("Ġé \n", normalized=False)])
-    return Codec(PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>", chat_template=template))
+    return Tokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|endoftext|>", chat_template=template)
+    )

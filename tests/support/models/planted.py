@@ -19,7 +19,7 @@ from tui_entropy.engine.verify.second import chain
 from tui_entropy.records.step import Step
 
 LOADED = small.loaded()
-IDS = torch.tensor(LOADED.codec.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
+IDS = torch.tensor(LOADED.tokenizer.encode(compare.PROMPT, None, chat=False)[: compare.N_PROMPT])
 RUN_ALONE = (
     steps_.steps, lanes.lanes, draws.draws, draws.adaptive_samplers,
     draws.long_texts, vectors.vector_files, units.units, branches.branches,

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import tiny
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.model import ModelCard
 
 
@@ -16,7 +17,7 @@ def tokenizer(vocab: int) -> PreTrainedTokenizerFast:
     """Ids 0, 1, 2 are special (pad, begin, end); the rest are bytes, as far as the vocabulary goes."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = {"<pad>": 0, "<s>": 1, "</s>": 2} | {letter: 3 + i for i, letter in enumerate(alphabet)}
-    inner = Tokenizer(models.BPE(vocab={k: v for k, v in ids.items() if v < vocab}, merges=[]))
+    inner = tokenizers.Tokenizer(models.BPE(vocab={k: v for k, v in ids.items() if v < vocab}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
@@ -49,12 +50,12 @@ def card(model: PreTrainedModel) -> ModelCard:
 
 def loaded(family: str = "llama") -> Loaded:
     model = tiny.FAMILIES[family]()
-    return Loaded(model, Codec(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
+    return Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model))
 
 
 def endless(found: Loaded) -> Loaded:
     """The same, in which no token ends a text: random weights may say the end token at any time."""
-    found.codec.eos_ids = frozenset()
+    found.tokenizer.eos_ids = frozenset()
     return found
 
 

@@ -31,7 +31,7 @@ def ready():
 
 def begun(run=1, steps=STEPS):
     start = fake_engine.started(WRITE, run, fake_engine.vectors(LAYERS))
-    prompt = len(start.pieces)
+    prompt = len(start.prompt_tokens)
     return [start, *(fake_engine.step(i, prompt, LAYERS, HEADS, run=run) for i in range(steps))]
 
 

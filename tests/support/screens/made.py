@@ -14,7 +14,7 @@ from tui_entropy.records.events import AttentionRows, KnobsChanged, Memory, Pref
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
-from tui_entropy.records.step import Candidate, Piece, Stage, Step
+from tui_entropy.records.step import Candidate, PromptToken, Stage, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.keys.branch_choice import BranchesState
@@ -69,7 +69,7 @@ def step(index: int = 0, text: str | bytes = " word", position: int | None = Non
     )  # fmt: skip
     of_model |= {name: fields.pop(name) for name in tuple(fields) if name in of_model}
     made = dict(
-        numbers=numbers(**of_model), run=1, index=index, position=at, token_id=100, data=data,
+        numbers=numbers(**of_model), run=1, index=index, position=at, token_id=100, token_bytes=data,
         text=data.decode("utf-8", "replace"),
         perplexity=4.2 + math.sin(index),
         window_perplexity=4.0 + math.cos(index),
@@ -93,11 +93,18 @@ def started(prompt: str = PROMPT, chat: bool = True, template: bool = True, **fi
     text = prompt
     if chat and template:
         text = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-    pieces = tuple(
-        Piece(n, word.encode(), word) for n, word in enumerate(re.findall(r"<\|\w+\|>| ?[^\s<]+|\s|<", text))
+    prompt_tokens = tuple(
+        PromptToken(n, word.encode(), word) for n, word in enumerate(re.findall(r"<\|\w+\|>| ?[^\s<]+|\s|<", text))
     )
     made = dict(
-        run=1, prompt=prompt, system=None, chat=chat, pieces=pieces, knobs=Knobs(), vectors=(WARM,), max_tokens=400
+        run=1,
+        prompt=prompt,
+        system=None,
+        chat=chat,
+        prompt_tokens=prompt_tokens,
+        knobs=Knobs(),
+        vectors=(WARM,),
+        max_tokens=400,
     )
     return Started(**(made | fields))  # type: ignore[arg-type]
 
@@ -108,7 +115,7 @@ def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, *
     begin = started(**fields)  # type: ignore[arg-type]
     made.append(Ready(card(), (WARM,)))
     made.append(begin)
-    made.append(Prefilled(1, len(begin.pieces), len(begin.pieces), 0.1))
+    made.append(Prefilled(1, len(begin.prompt_tokens), len(begin.prompt_tokens), 0.1))
     made.append(Memory(812_000_000, None, 3_400_000))
     words = texts or WORDS
     for n in range(n_steps):
@@ -116,7 +123,7 @@ def log(n_steps: int = 37, texts: list[str] | None = None, marks: bool = True, *
             made.append(KnobsChanged(1, 9, Knobs(temperature=1.2)))
         if marks and n == 20:
             made.append(VectorsChanged(1, 20, (Vector("warm", "built in", (10, 11, 12), 1.0, True),)))
-        made.append(step(n, words[n % len(words)], len(begin.pieces) + n))
+        made.append(step(n, words[n % len(words)], len(begin.prompt_tokens) + n))
     return made
 
 

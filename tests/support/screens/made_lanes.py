@@ -36,13 +36,16 @@ def step(run: int, index: int, other: bool = False, word: bytes = b"", **fields:
     """The token of that step; `other`: the second candidate in its place."""
     word = word or made.WORDS[index % len(made.WORDS)].encode()
     first, second, *rest = made.step(index, word).candidates
-    first, second = replace(first, token_id=1000 + index), replace(second, token_id=2000 + index, data=b" else")
+    first, second = (
+        replace(first, token_id=1000 + index),
+        replace(second, token_id=2000 + index, token_bytes=b" else"),
+    )
     token, rank = (second, 2) if other else (first, 1)
     common = dict(
         run=run, token_id=token.token_id, rank=float(rank), surprisal=-token.logprob, final_prob=token.final_prob,
         candidates=(first, second, *rest),
     )  # fmt: skip
-    return made.step(index, token.data, **(common | fields))  # type: ignore[arg-type]
+    return made.step(index, token.token_bytes, **(common | fields))  # type: ignore[arg-type]
 
 
 def written(run: int, first: int, last: int, other: frozenset[int] = frozenset()) -> list[Event]:
@@ -61,7 +64,7 @@ def events() -> list[Event]:
     return [
         Ready(made.card(), (OFF,)),
         begun,
-        Prefilled(1, len(begun.pieces), len(begun.pieces), 0.1),
+        Prefilled(1, len(begun.prompt_tokens), len(begun.prompt_tokens), 0.1),
         *written(1, 0, 30),
         Ended(1, "end of text"),
         *branch(2, 1, 12, 34, frozenset({12, 20, 21})),
@@ -108,8 +111,9 @@ def shadow(index: int, would: bool = False) -> Shadow:
     return Shadow(
         kl=0.05 + 0.3 * would, js=0.02, final_js=0.01, entropy=one.entropy + 0.2, surprisal=one.surprisal + 0.4,
         rank=1 + would, top_id=second.token_id if would else one.candidates[0].token_id,
-        top_data=second.data if would else one.data, would_id=second.token_id if would else one.token_id,
-        would_data=second.data if would else one.data,
+        top_bytes=second.token_bytes if would else one.token_bytes,
+        would_id=second.token_id if would else one.token_id,
+        would_bytes=second.token_bytes if would else one.token_bytes,
         logprobs=tuple(c.logprob - 0.3 * math.sin(n) for n, c in enumerate(one.candidates)),
     )  # fmt: skip
 
@@ -118,7 +122,9 @@ def shadowed(n: int = 30, first: int = 10, lane: Lane = NO_VECTORS) -> SessionVi
     """A run with a vector on from the fifth step, and a shadow from `first` on that would have gone elsewhere at
     every seventh step."""
     begun = made.started()
-    log = view_of([Ready(made.card(), (OFF,)), begun, Prefilled(1, len(begun.pieces), len(begun.pieces), 0.1)])
+    log = view_of(
+        [Ready(made.card(), (OFF,)), begun, Prefilled(1, len(begun.prompt_tokens), len(begun.prompt_tokens), 0.1)]
+    )
     for index in range(n):
         if index == 5:
             log.append(VectorsChanged(1, 5, (ON,)))

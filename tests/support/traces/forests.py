@@ -28,7 +28,7 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Watch
-from tui_entropy.records.step import Piece, Step
+from tui_entropy.records.step import PromptToken, Step
 
 WORDS = " a", " b", " c", " a"
 
@@ -60,8 +60,8 @@ class Session:
 
     def write(self, prompt: int) -> None:
         """Begin with one of several prompts, edited or not."""
-        pieces = (*started().pieces, Piece(prompt, b"!" * prompt, "!" * prompt))
-        self.begin(prompt=f"prompt {prompt}", pieces=pieces, parent=self.now or None)
+        prompt_tokens = (*started().prompt_tokens, PromptToken(prompt, b"!" * prompt, "!" * prompt))
+        self.begin(prompt=f"prompt {prompt}", prompt_tokens=prompt_tokens, parent=self.now or None)
         self.events += [Prefilled(self.now, 4, 4, 0.5), PromptScores(self.now, 1, Grid.of([[prompt + 0.5] * 7] * 3))]
 
     def branch(self, at: int, twin: bool = False) -> None:
@@ -72,7 +72,9 @@ class Session:
         origin = {"parent": parent, "shared": at % (self.lengths[parent] + 1), "how": "kept"}
         beside = {"twin_of": self.now, "shared": self.lengths[parent]} if twin else {}
         knobs = Knobs(temperature=0.5 + at / 10)
-        self.begin(**{"prompt": begun.prompt, "pieces": begun.pieces, "knobs": knobs, **origin, **beside})
+        self.begin(
+            **{"prompt": begun.prompt, "prompt_tokens": begun.prompt_tokens, "knobs": knobs, **origin, **beside}
+        )
         if twin:
             self.twin = len(self.lengths)
 

@@ -24,7 +24,7 @@ def session(n: int = 40, run: int = 1, layers: int = LAYERS, heads: int = HEADS)
     """A run of n tokens, with a knob turned at token 10 and a vector on at 20."""
     vectors = fake_engine.vectors(layers)
     start = fake_engine.started(WRITE, run, vectors)
-    prompt = len(start.pieces)
+    prompt = len(start.prompt_tokens)
     made = [replace(fake_engine.step(i, prompt, layers, heads, run=run), at=0.5 + i / RATE) for i in range(n)]
     return [
         start,

@@ -36,7 +36,7 @@ async def test_at_a_stop_every_pane_shows_what_comes_next_and_says_that_it_is_no
     async with app.run_test(size=size) as pilot:
         await stopped(app, pilot)
         assert {view.frame.cursor for view in app.views} == {STEPS} and app.frame.held_up
-        name = proposal().step.data.decode().strip()
+        name = proposal().step.token_bytes.decode().strip()
         assert f"‹·{name}›" in shown(app, "stream") and "next" in shown(app, "stream").splitlines()[0]
         assert f"step {STEPS + 1}" in shown(app, "candidates").splitlines()[0]
         assert f"enter write ·{name} at step {STEPS + 1}, then stop" in shown(app, "candidates")
@@ -60,7 +60,7 @@ async def test_what_is_held_up_turns_into_text_or_into_another_proposal():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await stopped(app, pilot)
-        app.take([KnobsChanged(1, STEPS, Knobs(temperature=0.0)), proposal(data=b" else", text=" else")])
+        app.take([KnobsChanged(1, STEPS, Knobs(temperature=0.0)), proposal(token_bytes=b" else", text=" else")])
         await settled(app, pilot)
         assert "‹·else›" in shown(app, "stream")
         app.take([Continued(1), proposal().step, Paused(1, "after a step"), proposal(STEPS + 1)])
@@ -106,7 +106,7 @@ async def test_a_click_on_it_asks_for_it():
 async def test_where_it_does_not_fit_behind_the_text_it_stands_below():
     app = up()
     async with app.run_test(size=(40, 30)) as pilot:
-        await stopped(app, pilot, proposal(data=b" x" * 19))
+        await stopped(app, pilot, proposal(token_bytes=b" x" * 19))
         assert shown(app, "stream").strip().splitlines()[-1].strip().startswith("‹·x x x")
 
 
@@ -121,7 +121,7 @@ async def test_a_candidate_is_chosen_with_the_arrows_and_taken_with_enter():
         third = app.frame.step.candidates[1]
         assert app.frame.token == 2 and app.frame.candidate == third
         await settled(app, pilot)
-        assert f"enter write {third.data.decode().replace(' ', '·')} at step" in shown(app, "candidates")
+        assert f"enter write {third.token_bytes.decode().replace(' ', '·')} at step" in shown(app, "candidates")
         await pilot.press("enter")
         assert sent(app) == [Branch(1, STEPS, (third.token_id,), pause=True)] and app.frame.token == 0
 
@@ -182,7 +182,7 @@ async def test_one_that_is_far_down_comes_into_view():
         await stopped(app, pilot)
         await pilot.press(*["down"] * 20)
         await settled(app, pilot)
-        last = app.frame.step.candidates[-1].data.decode().replace(" ", "·")
+        last = app.frame.step.candidates[-1].token_bytes.decode().replace(" ", "·")
         assert f" 20 {last}" in shown(app, "candidates") and app.frame.token == 20
 
 

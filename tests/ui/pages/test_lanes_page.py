@@ -333,7 +333,7 @@ async def test_O_chooses_what_the_next_change_of_a_vector_does_with_the_text_bef
 def hostile():
     name, text = lanes.HOSTILE, lanes.HOSTILE.encode("utf-8", "replace")
     log = lanes.shadowed(lane=Lane(name, prompt=name, system=name))
-    shadow = replace(lanes.shadow(30, True), top_data=text, would_data=text, logprobs=(), kl=float("nan"))
+    shadow = replace(lanes.shadow(30, True), top_bytes=text, would_bytes=text, logprobs=(), kl=float("nan"))
     log.append(lanes.step(1, 30, word=text, shadow=shadow))
     log.append(VectorsChanged(1, 31, (replace(ON, name=name, strength=float("inf")),)))
     log.append(lanes.fan(texts=(name,) * 9, same=name))

@@ -229,7 +229,7 @@ def looked(log: SessionView, weights: list[list[float]], first_key: int = 0, els
 def test_a_heatmap_without_colour_has_a_line_per_query_under_its_token():
     log = looked(made.log(9), [[1.0, 0.0, math.nan], [0.0, 1.0, 0.25]])
     shown = rows(AttentionMap(), log, 60, 8, paint=PLAIN)
-    token = log.started.pieces[11].data.decode().strip()
+    token = log.started.prompt_tokens[11].token_bytes.decode().strip()
     assert token in shown[2] and "#  " in shown[1] and " #=" in shown[2]
 
 
@@ -241,7 +241,7 @@ def test_a_heatmap_in_colour_puts_two_queries_in_a_line():
 
 def test_the_strongest_keys_are_named_with_their_weights():
     log = looked(made.log(9), [[0.1, 0.6, 0.3]])
-    tokens = [piece.data.decode().replace(" ", "·") for piece in log.started.pieces[:3]]
+    tokens = [token.token_bytes.decode().replace(" ", "·") for token in log.started.prompt_tokens[:3]]
     last = rows(AttentionMap(), log, 80, 8)[-1]
     assert last.index("0.60") < last.index("0.30") < last.index("0.10")
     assert tokens[1] in last and "looks at" in last

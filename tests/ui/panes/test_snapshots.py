@@ -32,12 +32,12 @@ def a_run() -> list:
     write = Write("Where is Paris?", None, True, 500, Knobs())
     vectors = fake_engine.vectors(LAYERS)
     start = fake_engine.started(write, 1, vectors)
-    steps = [fake_engine.step(i, len(start.pieces), LAYERS, HEADS) for i in range(STEPS)]
+    steps = [fake_engine.step(i, len(start.prompt_tokens), LAYERS, HEADS) for i in range(STEPS)]
     on = (replace(vectors[0], on=True), *vectors[1:])
     return [
         Ready(fake_engine.card(LAYERS, HEADS), vectors),
         start,
-        Prefilled(1, len(start.pieces), len(start.pieces), 0.2),
+        Prefilled(1, len(start.prompt_tokens), len(start.prompt_tokens), 0.2),
         *steps[:20],
         KnobsChanged(1, 20, Knobs(temperature=1.2)),
         *steps[20:40],

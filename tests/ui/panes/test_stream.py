@@ -83,7 +83,7 @@ def test_a_template_it_does_not_know_falls_back_to_what_was_given():
 
 def test_a_system_prompt_that_the_template_adds_is_shown():
     text = "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    shown = rows(made.log(0, pieces=(made.Piece(1, text.encode(), text),)))
+    shown = rows(made.log(0, prompt_tokens=(made.PromptToken(1, text.encode(), text),)))
     assert shown[1:6] == ["system  You are kind.", "", "you     Hi", "", "model"]
 
 
@@ -102,7 +102,7 @@ def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
 
     frame.log.run.steps = made.kept(made.step(0, " calm", surprisal=0.0))
     assert tinted() == ""
-    pieces = [piece.text for piece in log.started.pieces]
+    pieces = [piece.text for piece in log.started.prompt_tokens]
     at = pieces.index(" capital")
     score = [[0.0, 0.0, 99.0 * (n in (at, at + 2)), 1.0, 0.0, 0.0, 0.0] for n in range(1, len(pieces))]
     log.append(PromptScores(1, 1, made.grid(score[: at + 1])))
@@ -113,7 +113,7 @@ def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
 
 def test_a_series_that_the_prompt_does_not_have_leaves_it_plain():
     log = made.log(1)
-    log.append(PromptScores(1, 1, made.grid([[9.0] * 7] * (len(log.started.pieces) - 1))))
+    log.append(PromptScores(1, 1, made.grid([[9.0] * 7] * (len(log.started.prompt_tokens) - 1))))
     strip = TokenStream().draw(frame_of(log, tint=BY_NAME["final entropy"]), 100, 9)[1]
     assert {segment.style for segment in strip if segment.text in made.PROMPT} == {Paint().prompt}
 

@@ -84,6 +84,6 @@ def decode(
         sequence.commit(step, mu)
         if asked == COMMIT:
             yield step
-        if step.token_id in loaded.codec.eos_ids:
+        if step.token_id in loaded.tokenizer.eos_ids:
             return "end of text"
     return "context full" if sequence.n_tokens >= loaded.card.context else "token limit"

@@ -41,7 +41,7 @@ from tui_entropy.engine.sources import model_files
 from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.engine.sources.resolve import Report, Weights, weights_of
 from tui_entropy.engine.sources.safetensors_header import Checkpoint, checkpoint_of
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.events import Progress
 from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec
 
@@ -78,7 +78,7 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     checkpoint = checkpoint_of(weights.folder)
     model_files.check_sizes(config, checkpoint.n_tensors, weights.name)
     report(Progress("reading the tokenizer"))
-    tokenizer = _tokenizer(weights, spec)
+    hf_tokenizer = _tokenizer(weights, spec)
     dtype = _dtype(spec.dtype, config, checkpoint, device)
     quantised = getattr(config, "quantization_config", None) is not None
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
@@ -86,18 +86,18 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     _look_before(weights, spec, config)
     model = _model(weights, spec, config, dtype, device)
     architecture = architecture_of(model)
-    rows = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
-    codec = Codec(tokenizer, _ends(model, weights.name), rows, spec.chat_template)
-    card = _card(weights, model, codec, architecture)
+    n_embeddings = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
+    tokenizer = Tokenizer(hf_tokenizer, _eos_ids(model, weights.name), n_embeddings, spec.chat_template)
+    card = _card(weights, model, tokenizer, architecture)
     card = replace(card, products=products(model, card, spec.products))
-    architecture = verified_architecture(Loaded(model, codec, architecture, card))
+    architecture = verified_architecture(Loaded(model, tokenizer, architecture, card))
     card = replace(card, attention=architecture.attention)
     card = replace(card, trust=trust(architecture, card, load_report(card)))
-    return Loaded(model, codec, architecture, card, spec.graph)
+    return Loaded(model, tokenizer, architecture, card, spec.graph)
 
 
 def _be_quiet() -> None:
-    """What goes wrong is raised; the rest would land in a log that nobody asked for."""
+    """Silence the libraries. What goes wrong is raised; the rest would land in a log that nobody asked for."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # it would ask on the terminal, and wait for an answer
@@ -283,7 +283,7 @@ def _untrusted(weights: Weights) -> UserError:
     )
 
 
-def _ends(model: PreTrainedModel, name: str) -> list[int]:
+def _eos_ids(model: PreTrainedModel, name: str) -> list[int]:
     settings: GenerationConfig | None = model.generation_config
     ends = settings.eos_token_id if settings else None
     if ends is None:
@@ -291,7 +291,7 @@ def _ends(model: PreTrainedModel, name: str) -> list[int]:
     return model_files.checked_ids(ends, "eos_token_id", name)
 
 
-def _card(weights: Weights, model: PreTrainedModel, codec: Codec, architecture: Architecture) -> ModelCard:
+def _card(weights: Weights, model: PreTrainedModel, tokenizer: Tokenizer, architecture: Architecture) -> ModelCard:
     return ModelCard(
         name=weights.name,
         revision=weights.revision,
@@ -308,7 +308,7 @@ def _card(weights: Weights, model: PreTrainedModel, codec: Codec, architecture: 
         layer_kinds=architecture.layer_kinds,
         windows=architecture.windows,
         attention=architecture.attention,
-        has_chat_template=codec.has_chat_template,
+        has_chat_template=tokenizer.has_chat_template,
         versions={
             "tui_entropy": version("tui-entropy"),
             "transformers": transformers.__version__,

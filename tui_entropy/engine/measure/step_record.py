@@ -17,7 +17,7 @@ from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
 from tui_entropy.engine.instruments.tensor_metrics import log_probs, normalised_entropy, rank
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.sampling.distribution import ChainResult
-from tui_entropy.engine.tokenization.tokenizer import TextStream
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import BLOCKS, Candidate, Stage, Step, Watched
@@ -31,7 +31,7 @@ Numbers = Mapping[str, npt.NDArray[np.float32]]
 def model_metrics(
     logits: Tensor, attention: HeadStatistics, stream: Tensor, k: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the model says before anything is chosen, still on the device and not waited for.
+    """The numbers of what the model says before anything is chosen, still on the device and not waited for.
 
     logits: (vocab,) float32 of the model. stream: (n_layers, d_model) what its blocks put out. k: candidates. Returns
     (vocab,) ln p, and the numbers by name.
@@ -54,8 +54,8 @@ def model_metrics(
 def choice_metrics(
     logits: Tensor, logp: Tensor, ids: Tensor, chained: ChainResult, token: Tensor
 ) -> dict[str, Tensor]:
-    """What became of it. logits: (vocab,) float32 of the model, logp: ln p of them. ids: (n,) candidates. token: 0-d
-    id that was drawn."""
+    """The numbers of the choice. logits: (vocab,) float32 of the model, logp: ln p of them. ids: (n,) candidates.
+    token: 0-d id that was drawn."""
     watched = torch.cat([token.reshape(1), ids])
     tensors = StepTensors(logits, logp, token=token)
     return {
@@ -68,7 +68,7 @@ def choice_metrics(
 
 
 def tracked_token_metrics(logits: Tensor, logp: Tensor, watched: Sequence[int] | Tensor) -> dict[str, Tensor]:
-    """What the model thinks of these tokens, (n,) ids. logits, logp: (vocab,) of it."""
+    """The numbers of these tokens, (n,) ids. logits, logp: (vocab,) of the model."""
     if not len(watched):
         return {}
     ids = torch.as_tensor(watched, device=logp.device)
@@ -87,7 +87,7 @@ def pack(tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def unpack(flat: Tensor, sizes: Mapping[str, int]) -> Numbers:
-    """What was put together, on the host. sizes: how many numbers each name has."""
+    """Take apart, on the host, what was put together. sizes: how many numbers each name has."""
     return dict(zip(sizes, np.split(flat.cpu().numpy(), np.cumsum(list(sizes.values()))[:-1]), strict=True))
 
 
@@ -96,7 +96,7 @@ def step_record(
     stages: tuple[str, ...],
     visible_keys: tuple[int | None, ...],
     recent: RunningStats,
-    text: TextStream,
+    text: DecodeStream,
     **known: Any,
 ) -> Step:
     """Name the numbers of one step, and judge it by the steps before. It is counted among them by nobody yet.
@@ -120,7 +120,7 @@ def step_record(
     final = stage_probs[-1] if stages else np.exp([-surprisal, *numbers["logprobs"]])
     return Step(
         token_id=token_id,
-        data=text.adds(token_id),
+        token_bytes=text.token_bytes(token_id),
         text=text.peek(token_id),
         numbers=tuple(_known(numbers[metric.field][0]) for metric in COMPUTED),
         final_entropy=summary[-1][2] if stages else entropy,
@@ -144,13 +144,13 @@ def _known(value: float) -> float | None:
 
 
 def _candidates(
-    numbers: Numbers, final: list[float], stages: tuple[str, ...], text: TextStream
+    numbers: Numbers, final: list[float], stages: tuple[str, ...], text: DecodeStream
 ) -> tuple[Candidate, ...]:
     rows = zip(numbers["ids"].tolist(), numbers["logprobs"].tolist(), final, numbers["cut"].tolist(), strict=True)
     return tuple(
         Candidate(
             token_id=int(token_id),
-            data=text.adds(int(token_id)),
+            token_bytes=text.token_bytes(int(token_id)),
             logprob=logprob,
             final_prob=final_prob,
             cut=stages[int(stage)] if stage >= 0 else None,

@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.tokenization.tokenizer import Codec
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.model import ModelCard
 
 
@@ -17,7 +17,7 @@ from tui_entropy.records.model import ModelCard
 class Loaded:
     model: PreTrainedModel
     """In eval mode, without gradients, with the attention implementation that is its default."""
-    codec: Codec
+    tokenizer: Tokenizer
     architecture: Architecture
     card: ModelCard
     graph: bool = False

@@ -18,7 +18,7 @@ from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.view import Companion
 from tui_entropy.engine.steering.plan import same_offsets
-from tui_entropy.engine.tokenization.tokenizer import TextStream
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class CompanionRun(Companion, Protocol):
 
     @property
     def sequence(self) -> TokenSequence:
-        """What it reads; that of the run itself where both have the same logits."""
+        """The sequence that it reads; that of the run itself where both have the same logits."""
 
     @property
     def has_own_pass(self) -> bool:
@@ -67,7 +67,7 @@ class TokenSequence:
         """An id for each of these tokens: two sequences have the same one where the token, all tokens before it and
         the steering they were read under are the same, so that keys and values are the same too."""
         self.running_stats = RunningStats()
-        self.text = TextStream(loaded.codec, prompt_ids)
+        self.text = DecodeStream(loaded.tokenizer, prompt_ids)
         self.mirostat_mus: list[float | None] = [None]
         """Mirostat's bound in bits for each step, and for the next one; None while it is off, and at its start."""
         self.met: list[frozenset[str]] = [frozenset()]
@@ -101,7 +101,7 @@ class TokenSequence:
         n = self.n_prompt + step
         new = TokenSequence(self._loaded, self._ids[:n].tolist(), max_tokens)
         new.n_prompt, new.n_scored, new.position_offset = self.n_prompt, self.n_scored, self.position_offset
-        new.text = TextStream(self._loaded.codec, new.prompt.tolist())
+        new.text = DecodeStream(self._loaded.tokenizer, new.prompt.tolist())
         new.offsets, new.prefix_ids = self.offsets[:n], self.prefix_ids[:n]
         new.running_stats, new.mirostat_mus, new.elapsed = (
             self.running_stats.first(step),
@@ -110,11 +110,11 @@ class TokenSequence:
         )
         new.met = self.met[: step + 1]
         new.interventions = {at: how for at, how in self.interventions.items() if at < step}
-        new.text.spell(new.written.tolist())
+        new.text.decode_bytes(new.written.tolist())
         return new
 
     def common_prefix(self, other: TokenSequence) -> int:
-        """How many tokens, from the first on, have the same keys and values in both."""
+        """The number of tokens, from the first on, that have the same keys and values in both."""
         ours, theirs = self.prefix_ids, other.prefix_ids
         return bisect_left(range(min(len(ours), len(theirs))), True, key=lambda at: ours[at] != theirs[at])
 
@@ -143,7 +143,7 @@ class TokenSequence:
 
     @property
     def bytes(self) -> int:
-        """Of keys and values, with the room that is kept for more."""
+        """The bytes of keys and values, with the room that is kept for more."""
         return n_bytes(tensor for layer in self.cache.layers for tensor in tensors(layer))
 
     @property
@@ -199,11 +199,11 @@ class TokenSequence:
         return self.batch.index(self)
 
     def effective_offsets(self, offsets: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
-        """What it is read under where the lane that it stands beside is read under these."""
+        """The offsets that it is read under where the lane that it stands beside is read under these."""
         return offsets if self.own_offsets is None else self.own_offsets
 
     def offsets_by_token(self, last: int, offsets: Mapping[int, Tensor]) -> Mapping[int, Tensor]:
-        """What all tokens up to a position are read under in one pass where those that are not read yet are read
+        """The offsets of all tokens up to a position in one pass where those that are not read yet are read
         under these offsets: block -> (last, d_model), or the offsets themselves if there were no others."""
         each = [*self.offsets[: self.n_read], *[offsets] * (last - self.n_read)]
         if all(same_offsets(its, offsets) for its in each):

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tui_entropy.engine.measure.step_record import Numbers
     from tui_entropy.engine.sampling.distribution import ChainResult
     from tui_entropy.engine.sampling.settings import Controls
-    from tui_entropy.engine.tokenization.tokenizer import TextStream
+    from tui_entropy.engine.tokenization.tokenizer import DecodeStream
     from tui_entropy.records.step import Decision, Shadow
 
 
 class Choice(NamedTuple):
-    """What was chosen at a step, on the device and not waited for."""
+    """The token chosen at a step with all that led to it, on the device and not waited for."""
 
     logp: Tensor
     """(vocab,) ln p of the model."""
@@ -35,14 +35,15 @@ class Companion(Protocol):
     """Another mind on the same tokens, asked at every step: what a shadow is to the run that it stands beside."""
 
     def compare(self, now: Controls, watched: SequenceView, choice: Choice) -> dict[str, Tensor]:
-        """What it thinks where the run chose a token: tensors by name, on the device."""
+        """Compare it with the run at a chosen token: tensors by name, on the device."""
 
-    def record(self, numbers: Numbers, text: TextStream) -> Shadow:
-        """Of the numbers of `compare` on the host."""
+    def record(self, numbers: Numbers, text: DecodeStream) -> Shadow:
+        """The record of the numbers of `compare`, given on the host."""
 
 
 class SequenceView(Protocol):
-    """What choosing a token needs of a TokenSequence. Only the loop and what rewinds may write one, or its cache."""
+    """The part of a TokenSequence that choosing a token needs. Only the loop and what rewinds may write one, or
+    its cache."""
 
     @property
     def ids(self) -> Tensor:
@@ -64,7 +65,7 @@ class SequenceView(Protocol):
     def n_written(self) -> int: ...
     @property
     def batch(self) -> Sequence[SequenceView]:
-        """Those that are read in the same passes."""
+        """The sequences that are read in the same passes."""
 
     @property
     def batch_index(self) -> int:
@@ -72,7 +73,7 @@ class SequenceView(Protocol):
 
     @property
     def position_offset(self) -> int:
-        """What is taken off a position before its noise is asked for."""
+        """The number that is taken off a position before its noise is asked for."""
 
     @property
     def mu(self) -> float | None:
@@ -88,7 +89,7 @@ class SequenceView(Protocol):
 
     @property
     def attention_state(self) -> AttentionState:
-        """What the attention probe has of it."""
+        """The state that the attention probe has of it."""
 
     @property
     def vectors(self) -> list[Tensor | None]:
@@ -99,4 +100,4 @@ class SequenceView(Protocol):
     @property
     def running_stats(self) -> RunningStats: ...
     @property
-    def text(self) -> TextStream: ...
+    def text(self) -> DecodeStream: ...

@@ -60,11 +60,11 @@ class Branches:
 
     def forced(self, ask: Branch) -> list[int]:
         """Ids of what is to be written whatever the model says. Raises UserError for one that is no token."""
-        codec, vocab = self._state.loaded.codec, self._state.loaded.card.vocab
+        tokenizer, vocab = self._state.loaded.tokenizer, self._state.loaded.card.vocab
         for token_id in (*ask.token_ids, *ask.ban):
             if not 0 <= token_id < vocab:
                 raise UserError(f"there is no token {token_id}: this model has those from 0 to {vocab - 1}")
-        return [*ask.token_ids, *(codec.encode_continuation(ask.text) if ask.text else ())]
+        return [*ask.token_ids, *(tokenizer.encode_continuation(ask.text) if ask.text else ())]
 
     def label(self, ask: Label) -> None:
         """Name it, star it, delete it, or bring it back. Raises UserError."""

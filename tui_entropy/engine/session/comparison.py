@@ -109,8 +109,8 @@ class Comparisons:
         """Ids of the prompt of a lane beside a sequence. Raises UserError where it leaves no room."""
         if lane.prompt is None:
             return sequence.prompt.tolist()
-        card, codec, run = self._state.loaded.card, self._state.loaded.codec, self._state.run
-        ids = codec.encode(lane.prompt, lane.system, run is not None and run.started.chat)
+        card, tokenizer, run = self._state.loaded.card, self._state.loaded.tokenizer, self._state.run
+        ids = tokenizer.encode(lane.prompt, lane.system, run is not None and run.started.chat)
         if len(ids) + sequence.n_written >= card.context:
             raise UserError(
                 f"the other prompt and the text have {len(ids) + sequence.n_written} tokens and {card.name} reads at "

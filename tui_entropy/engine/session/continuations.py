@@ -26,8 +26,8 @@ from tui_entropy.engine.sampling.chain import apply, draw, first_mu, next_mu
 from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.tokenization.spelling import CONTEXT_TOKENS
-from tui_entropy.engine.tokenization.tokenizer import Codec, TextStream
+from tui_entropy.engine.tokenization.token_decoder import CONTEXT_TOKENS
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream, Tokenizer
 from tui_entropy.records.commands import SampleContinuations
 from tui_entropy.records.events import Continuation, SampledContinuations
 
@@ -115,14 +115,14 @@ def sample_continuations(
                 loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length
             )
     newest = torch.cat([before.prompt, before.written])[-CONTEXT_TOKENS:].tolist()
-    return group_continuations(ask, rows, loaded.codec, time.perf_counter() - began, newest)
+    return group_continuations(ask, rows, loaded.tokenizer, time.perf_counter() - began, newest)
 
 
 def write_continuations(
     loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int
 ) -> list[Row]:
     """The continuation that each seed writes, up to an end of text or `length` tokens, all in one batch."""
-    eos_ids = loaded.codec.eos_ids
+    eos_ids = loaded.tokenizer.eos_ids
     cache = before.times(len(seeds))
     rows = [Row([], 0.0, False) for _ in seeds]
     mirostat_mus = [before.mu] * len(rows)
@@ -160,11 +160,13 @@ def write_continuations(
 
 
 def group_continuations(
-    ask: SampleContinuations, rows: Sequence[Row], codec: Codec, seconds: float, before: Sequence[int]
+    ask: SampleContinuations, rows: Sequence[Row], tokenizer: Tokenizer, seconds: float, before: Sequence[int]
 ) -> SampledContinuations:
     """Rows that say the same in one group, the largest group first. before: ids of what they go on from."""
     texts = [
-        TextStream(codec, before).spell(i for i in row.token_ids if i not in codec.eos_ids).decode("utf-8", "replace")
+        DecodeStream(tokenizer, before)
+        .decode_bytes(i for i in row.token_ids if i not in tokenizer.eos_ids)
+        .decode("utf-8", "replace")
         for row in rows
     ]
     keys = texts if ask.same == "exact" else [normalize_answer(text) for text in texts]

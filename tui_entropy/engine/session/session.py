@@ -85,14 +85,14 @@ class Session:
 
     def begin(self, write: Write) -> None:
         """Stop what is being written and start a new run. Raises UserError, and then the old run goes on."""
-        state, codec, card = self.state, self.state.loaded.codec, self.state.loaded.card
+        state, tokenizer, card = self.state, self.state.loaded.tokenizer, self.state.loaded.card
         check(write.knobs, card.vocab)
         if write.parent is not None:
             state.run_of(write.parent)
         chat = write.chat
         if chat is None:  # a chat of nothing asks nothing: an empty prompt is where a text begins
             chat = card.has_chat_template and (write.prompt, write.system) != ("", None)
-        ids = codec.encode(write.prompt, write.system, chat)
+        ids = tokenizer.encode(write.prompt, write.system, chat)
         if len(ids) >= card.context:
             raise UserError(
                 f"the prompt has {len(ids)} tokens and {card.name} reads at most {card.context}, "
@@ -106,14 +106,14 @@ class Session:
             prompt=write.prompt,
             system=write.system,
             chat=chat,
-            pieces=prompt_tokens(codec, ids),
+            prompt_tokens=prompt_tokens(tokenizer, ids),
             knobs=state.knobs,
             vectors=state.vectors,
             max_tokens=write.max_tokens,
             parent=write.parent,
         )
         state.emit(started)
-        for what in codec.template.rendered(write.prompt, write.system).left_out if chat else ():
+        for what in tokenizer.template.rendered(write.prompt, write.system).left_out if chat else ():
             state.emit(Refused(f"the model's chat template leaves {what} out, so the model does not read it", True))
         sequence = TokenSequence(state.loaded, ids, write.max_tokens)
         run = Run(started, sequence, state.controls(), state.vectors, write.score_prompt)

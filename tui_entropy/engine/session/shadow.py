@@ -21,7 +21,7 @@ from tui_entropy.engine.sequence.batching import can_batch, join_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.sequence.view import Choice, SequenceView
 from tui_entropy.engine.steering.plan import same_offsets
-from tui_entropy.engine.tokenization.tokenizer import TextStream
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.records.step import Shadow
 
 SAME_LOGITS, SAME_PASS, SECOND_PASS = "from the same logits", "in the same forward pass", "in a second forward pass"
@@ -77,7 +77,7 @@ class ShadowRun:
         }
         return {SHADOW + name: number for name, number in numbers.items()}
 
-    def record(self, numbers: Numbers, text: TextStream) -> Shadow:
+    def record(self, numbers: Numbers, text: DecodeStream) -> Shadow:
         """The record of the numbers of `compare`, given on the host. text: what the watched lane has written."""
         of = {name: numbers[SHADOW + name] for name in Shadow.__struct_fields__ if SHADOW + name in numbers}
         top, would = (int(of.pop(name)[0]) for name in ("top_id", "would_id"))
@@ -85,9 +85,9 @@ class ShadowRun:
         return Shadow(
             rank=int(of.pop("rank")[0]),
             top_id=top,
-            top_data=text.adds(top),
+            top_bytes=text.token_bytes(top),
             would_id=would,
-            would_data=text.adds(would),
+            would_bytes=text.token_bytes(would),
             logprobs=logprobs,
             **{name: float(number[0]) for name, number in of.items()},
         )

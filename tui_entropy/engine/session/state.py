@@ -22,7 +22,7 @@ from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
 from tui_entropy.engine.steering.plan import OffsetCache, Offsets, SteeringPlan
-from tui_entropy.engine.tokenization.tokenizer import TextStream
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.records.events import Event, Refused
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
@@ -39,7 +39,7 @@ class SessionState:
         self.knobs = Knobs()
         self.directions: dict[str, ControlVector] = {v.name: v for v in control_vector.built_in(loaded.card)}
         self.vectors = tuple(control_vector.setting(v, "built in") for v in self.directions.values())
-        self.breakpoints = BreakpointController(loaded.card, loaded.codec, emit)
+        self.breakpoints = BreakpointController(loaded.card, loaded.tokenizer, emit)
         self.runs: dict[int, Run] = {}
         self.run: Run | None = None
         """The run that is looked at and written on."""
@@ -121,14 +121,14 @@ class SessionState:
         """The end of what is written in a sequence, a character more than conditions look at."""
         written = sequence.written.tolist()
         before, newest = written[: -TEXT_TAIL_CHARS - 1], written[-TEXT_TAIL_CHARS - 1 :]
-        stream = TextStream(self.loaded.codec, [*sequence.prompt.tolist(), *before])
+        stream = DecodeStream(self.loaded.tokenizer, [*sequence.prompt.tolist(), *before])
         return "".join(map(stream.push, newest))[-TEXT_TAIL_CHARS - 1 :]
 
     def controls_with(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """These settings, with what the tokenizer says of their texts."""
-        codec, clarifier = self.loaded.codec, None
+        tokenizer, clarifier = self.loaded.tokenizer, None
         if knobs.clarifier and knobs.adaptive != "off":
-            clarifier = codec.single_token(knobs.clarifier)
+            clarifier = tokenizer.encode_single_token(knobs.clarifier)
             if clarifier is None:
                 self.emit(
                     Refused(
@@ -137,7 +137,7 @@ class SessionState:
                         notice=True,
                     )
                 )
-        breakers = codec.containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
+        breakers = tokenizer.tokens_containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
         return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched)
 
     def add_vector(self, wanted: Vector) -> Vector:

@@ -36,7 +36,7 @@ class TwinRun:
             prompt=first.started.prompt if lane.prompt is None else lane.prompt,
             system=first.started.system if lane.prompt is None else lane.system,
             chat=first.started.chat,
-            pieces=prompt_tokens(state.loaded.codec, prompt),
+            prompt_tokens=prompt_tokens(state.loaded.tokenizer, prompt),
             knobs=knobs,
             vectors=vectors,
             max_tokens=first.started.max_tokens,

@@ -30,7 +30,7 @@ def train(
 
     blocks: 1-based. Reads the blocks themselves, since hidden_states[-1] has been through the final norm.
     """
-    opening = loaded.codec.encode("Say something.", None, chat=loaded.card.has_chat_template)
+    opening = loaded.tokenizer.encode("Say something.", None, chat=loaded.card.has_chat_template)
     means = torch.stack([torch.stack([_answer_states(loaded, opening, text, blocks) for text in p]) for p in pairs])
     difference = (means[:, 0] - means[:, 1]).mean(0)  # (blocks, d_model)
     length = push * means.norm(dim=-1).mean((0, 1))
@@ -41,7 +41,7 @@ def train(
 @torch.inference_mode()
 def _answer_states(loaded: Loaded, opening: list[int], answer: str, blocks: Sequence[int]) -> Tensor:
     """(blocks, d_model) float32 mean output of each block over the answer's tokens."""
-    ids = opening + loaded.codec.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    ids = opening + loaded.tokenizer.hf_tokenizer(answer, add_special_tokens=False)["input_ids"]
     outputs: list[Tensor] = []
 
     def keep(block: torch.nn.Module, inputs: object, output: Tensor | Sequence[Tensor]) -> None:

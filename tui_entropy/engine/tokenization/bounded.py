@@ -31,7 +31,7 @@ class Unfinished(Exception):
 
 
 def run_bounded(work: Callable[[], Any]) -> Any:
-    """What `work` gives, which JSON can hold. Whatever it does or raises stays with its process.
+    """The result of `work`, which JSON can hold. Whatever it does or raises stays with its process.
 
     Raises Unfinished.
     """

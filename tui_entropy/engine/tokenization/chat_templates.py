@@ -58,7 +58,7 @@ class ChatTemplate:
 
     @cached_property
     def behind_an_answer(self) -> str:
-        """What stands there; nothing where the template does not say."""
+        """The text that stands behind an answer; none where the template does not say."""
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "answer"}]
         try:
             text, _ = self._texts([turns], opening=False)[0] if self._name in self.sources else (None, "")
@@ -93,7 +93,7 @@ class ChatTemplate:
         return Rendered(text, tuple(what for what, is_so in without.items() if is_so))
 
     def _texts(self, conversations: list[Messages], opening: bool) -> list[tuple[str | None, str]]:
-        """Of each conversation the text, or why there is none. Raises Unfinished."""
+        """The text of each conversation, or why there is none. Raises Unfinished."""
         return [
             (text, refusal)
             for text, refusal in run_bounded(lambda: [self._text(messages, opening) for messages in conversations])

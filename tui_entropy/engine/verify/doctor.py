@@ -36,7 +36,7 @@ from tui_entropy.records.events import Progress
 
 def doctor(loaded: Loaded, tell: Callable[[Progress], None]) -> Report:
     """Make every check and take every cost. The model is left as it was found."""
-    ids = torch.tensor(loaded.codec.encode(PROMPT, None, chat=False)[:N_PROMPT], device=loaded.model.device)
+    ids = torch.tensor(loaded.tokenizer.encode(PROMPT, None, chat=False)[:N_PROMPT], device=loaded.model.device)
     before = condition(loaded.model)
     with torch.inference_mode():
         tell(Progress("checking transformers against itself"))

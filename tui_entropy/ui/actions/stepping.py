@@ -1,4 +1,4 @@
-"""What is written: when, how far, and at a stop or on an earlier step another token or another text."""
+"""The actions of writing: when, how far, and at a stop or on an earlier step another token or another text."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class StepActions(EngineActions):
         """Id and name of the chosen candidate, else of the token that is there."""
         chosen = self.app.frame.candidate or self.app.frame.step
         assert chosen
-        return chosen.token_id, visible_token(chosen.token_id, chosen.data, self.app.frame.paint.ascii)
+        return chosen.token_id, visible_token(chosen.token_id, chosen.token_bytes, self.app.frame.paint.ascii)
 
     def action_force(self) -> None:
         frame = self.app.frame

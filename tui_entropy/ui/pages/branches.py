@@ -165,13 +165,13 @@ def _parts(run: RunView, parent: RunView | None, paint: Paint) -> str:
     """The step where it leaves its parent, and the token that it took instead."""
     if parent is None:
         return ""
-    if run.started.pieces != parent.started.pieces:
+    if run.started.prompt_tokens != parent.started.prompt_tokens:
         return "another prompt"
     at = parting(run, parent)
     if at is None:
         return f"step {run.started.shared + 1}, the same so far"
     mine, theirs = (
-        visible_token(step.token_id, step.data, paint.ascii) for step in (run.steps[at], parent.steps[at])
+        visible_token(step.token_id, step.token_bytes, paint.ascii) for step in (run.steps[at], parent.steps[at])
     )
     return f"step {at + 1} {fitted(mine, min(cells(mine), 12))} for {theirs}"
 

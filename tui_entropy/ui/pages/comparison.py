@@ -102,7 +102,7 @@ def _summary(frame: Frame, width: int) -> Iterator[list[Part]]:
     if first is not None and (shadow := frame.log.steps[first].shadow):
         took, would = (
             _token(frame.log.steps[first], paint),
-            visible_token(shadow.would_id, shadow.would_data, paint.ascii),
+            visible_token(shadow.would_id, shadow.would_bytes, paint.ascii),
         )
         yield [
             ("the first of them: step ", paint.dim),
@@ -164,7 +164,7 @@ def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
 
 
 def _token(step: Step, paint: Paint) -> str:
-    return visible_token(step.token_id, step.data, paint.ascii)
+    return visible_token(step.token_id, step.token_bytes, paint.ascii)
 
 
 def _row(frame: Frame, step: Step, token: int, cell: int) -> list[Part]:
@@ -187,7 +187,7 @@ def _row(frame: Frame, step: Step, token: int, cell: int) -> list[Part]:
     if shadow.would_id != step.token_id:
         return [
             *line,
-            (f"{paint.foreign} {visible_token(shadow.would_id, shadow.would_data, paint.ascii)}", paint.accent),
+            (f"{paint.foreign} {visible_token(shadow.would_id, shadow.would_bytes, paint.ascii)}", paint.accent),
         ]
     return [*line, ("the same", paint.dim)]
 

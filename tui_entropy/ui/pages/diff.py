@@ -125,7 +125,7 @@ def _pairs(one: RunView, other: RunView) -> tuple[tuple[RunView, RunView], tuple
 def _sizes(frame: Frame, one: RunView, other: RunView) -> Iterator[str | list[Part]]:
     yield f"run {one.started.run} on screen, {len(one.steps)} tokens"
     yield f"run {other.started.run}, {len(other.steps)} tokens"
-    if one.started.pieces != other.started.pieces:
+    if one.started.prompt_tokens != other.started.prompt_tokens:
         yield [("their prompts differ", frame.paint.mark)]
 
 
@@ -144,7 +144,7 @@ def _there(frame: Frame, run: RunView, against: RunView, at: int) -> list[Part]:
 
 
 def _token(frame: Frame, step: Step) -> str:
-    name = visible_token(step.token_id, step.data, frame.paint.ascii)
+    name = visible_token(step.token_id, step.token_bytes, frame.paint.ascii)
     return fitted(name, min(cells(name), 16), frame.paint.ascii)
 
 

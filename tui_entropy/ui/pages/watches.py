@@ -57,7 +57,7 @@ class Watches(Rows):
         watch, seen = watches[at], {one.token_id: one for one in step.watched} if step else {}
         one, first = seen.get(watch.token_id), seen.get(watches[0].token_id)
         name = visible_bytes(watch.text.encode(), paint.ascii)
-        token = f"{visible_bytes(watch.data, paint.ascii)} 1/{watch.n_tokens}" if watch.n_tokens > 1 else ""
+        token = f"{visible_bytes(watch.token_bytes, paint.ascii)} 1/{watch.n_tokens}" if watch.n_tokens > 1 else ""
         numbers = ["?"] * 4
         if one is not None and step is not None:
             top = step.candidates[0].logprob if step.candidates else math.nan

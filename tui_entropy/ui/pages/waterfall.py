@@ -48,7 +48,7 @@ class Waterfall(View):
         at = min(frame.token, len(step.candidates))
         token = step.candidates[at - 1] if at else None
         shown = token or step
-        name = visible_token(shown.token_id, shown.data, paint.ascii)
+        name = visible_token(shown.token_id, shown.token_bytes, paint.ascii)
         taken = "next" if frame.held_up else "drawn" if frame.what_if else "written"
         which = f"candidate {at} of {len(step.candidates)}" if token else taken
         if token and token.token_id == step.token_id:
@@ -115,7 +115,7 @@ def _end(frame: Frame, step: Step, token: Candidate | None) -> Iterator[list[Par
     """The draw: from what, with which luck."""
     paint = frame.paint
     final = token.final_prob if token else step.final_prob
-    written = visible_token(step.token_id, step.data, paint.ascii)
+    written = visible_token(step.token_id, step.token_bytes, paint.ascii)
     luck = "forced: " if step.forced else f"seed {frame.log.knobs_at(step.index).seed} at "
     word = "wrote" if frame.seen is frame.step and not frame.held_up else "would write"
     yield [
@@ -152,9 +152,9 @@ def _candidates(frame: Frame, step: Step, at: int, room: int) -> Iterator[list[P
     yield [(f"{'what became of':<{STAGE}}{'model':>{NUMBER}}", paint.dim)]
     shown = room - 1
     first = min(max(at - shown // 2, 0), max(len(step.candidates) + 1 - shown, 0))
-    written = Candidate(step.token_id, step.data, -step.surprisal, step.final_prob)
+    written = Candidate(step.token_id, step.token_bytes, -step.surprisal, step.final_prob)
     for n, token in list(enumerate((written, *step.candidates)))[first : first + shown]:
-        name = fitted(visible_token(token.token_id, token.data, paint.ascii), STAGE - 5, paint.ascii)
+        name = fitted(visible_token(token.token_id, token.token_bytes, paint.ascii), STAGE - 5, paint.ascii)
         end = (
             ENDS.get(token.cut, f"removed by {paint.ours(named(token.cut))}")
             if token.cut

@@ -1,4 +1,4 @@
-"""Where one layer and head looked: queries x keys."""
+"""The attention of one layer and head: queries x keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.strip import Strip
 from tui_entropy.records.bounds import MOST_KEYS
 from tui_entropy.records.commands import AskAttention
 from tui_entropy.records.events import AttentionRows
-from tui_entropy.records.step import Piece, Step
+from tui_entropy.records.step import PromptToken, Step
 from tui_entropy.ui.drawing.glyphs import fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
@@ -31,7 +31,7 @@ class AttentionMap(View, can_focus=True):
     TRUST: ClassVar[str] = "attention"
 
     def wanted(self, frame: Frame) -> AskAttention | None:
-        """What to ask the engine for, so that it fills the pane as it is now: rows up to the query that chose the
+        """The request to the engine that fills the pane as it is now: rows up to the query that chose the
         step under the cursor."""
         if frame.step is None or not self.size:
             return None
@@ -138,7 +138,7 @@ def _level(weight: float) -> float | None:
 
 
 def _steps(frame: Frame, weights: list[float]) -> list[int | None]:
-    """Where the square root of each stands on the heat ramp."""
+    """The step of the heat ramp that the square root of each weight stands on."""
     bounds = _bounds(frame.paint.n_ramp_steps)
     return [None if weight != weight else bisect(bounds, weight) for weight in weights]  # NaN is unlike itself
 
@@ -156,11 +156,11 @@ def _name(frame: Frame, position: int) -> str:
 def _token(frame: Frame, position: int) -> str:
     """The token at a position of the whole context."""
     log = frame.log
-    pieces = log.started.pieces if log.started else ()
-    if position < len(pieces):
-        token: Piece | Step = pieces[position]
-    elif (index := position - len(pieces)) < len(log.steps):
+    prompt_tokens = log.started.prompt_tokens if log.started else ()
+    if position < len(prompt_tokens):
+        token: PromptToken | Step = prompt_tokens[position]
+    elif (index := position - len(prompt_tokens)) < len(log.steps):
         token = log.steps[index]
     else:
         return "?"
-    return visible_token(token.token_id, token.data, frame.paint.ascii)
+    return visible_token(token.token_id, token.token_bytes, frame.paint.ascii)

@@ -82,25 +82,25 @@ def _laid(frame: Frame, step: Step, width: int, room: int) -> tuple[list[list[Pa
 
 
 def _shadowed(shadow: Shadow, token: int) -> float:
-    """What the shadow gave to the n-th candidate, or with 0 to the written token; NaN where it is unknown."""
+    """The probability that the shadow gave the n-th candidate, or with 0 the written token; NaN where unknown."""
     if token == 0:
         return probability_of(-shadow.surprisal)
     return probability_of(shadow.logprobs[token - 1]) if token <= len(shadow.logprobs) else math.nan
 
 
 def _written(step: Step) -> Candidate:
-    return Candidate(step.token_id, step.data, -step.surprisal, step.final_prob)
+    return Candidate(step.token_id, step.token_bytes, -step.surprisal, step.final_prob)
 
 
 def _would(frame: Frame, step: Step) -> Iterator[list[Part]]:
-    """Whether this is only supposed, and what enter does."""
+    """The lines that say whether this is only supposed, and what enter does."""
     paint, chosen = frame.paint, frame.candidate
     if frame.what_if:
         yield [(SUPPOSED, paint.warning)]
     if not acts(frame, "take"):
         return
     meant = chosen or step
-    token = visible_token(meant.token_id, meant.data, paint.ascii)
+    token = visible_token(meant.token_id, meant.token_bytes, paint.ascii)
     does: list[Part] = [("write ", paint.base), (token, paint.accent), (f" at step {step.index + 1}", paint.base)]
     if chosen is None and not frame.held_up:
         does = [(f"a new branch before step {step.index + 1}", paint.base)]
@@ -123,7 +123,7 @@ def _row(
     paint: Paint, rank: int, candidate: Candidate, written: int, chosen: bool, name: int, bar: int
 ) -> list[Part]:
     probability, drawn = probability_of(candidate.logprob), candidate.token_id == written
-    token = fitted(visible_token(candidate.token_id, candidate.data, paint.ascii), name, paint.ascii)
+    token = fitted(visible_token(candidate.token_id, candidate.token_bytes, paint.ascii), name, paint.ascii)
     dim = paint.base if candidate.cut is None else paint.dim
     row: list[Part] = [
         (f"{rank:>3}", paint.dim),
@@ -169,7 +169,7 @@ def _packed(frame: Frame, facts: Iterable[list[Part]], width: int) -> Iterator[l
 
 
 def _each_fact(frame: Frame, step: Step) -> Iterator[list[Part]]:
-    """What is known of the step, most wanted first."""
+    """The facts that are known of the step, most wanted first."""
     paint = frame.paint
 
     def measured(name: str) -> list[Part]:

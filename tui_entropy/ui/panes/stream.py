@@ -25,7 +25,7 @@ from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.turns import MARK, NOBODY, PIECES, PROMPT, ROLE, turns_of
+from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
 
 GUTTER = 8
@@ -184,7 +184,7 @@ class TokenStream(View, can_focus=True):
                 flow.add(paint.pin, MARK)
             if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
                 flow.add(paint.foreign, MARK)
-            if not text and not self._steps[index].data:
+            if not text and not self._steps[index].token_bytes:
                 text = nameless(self._steps[index].token_id, paint.ascii)
             flow.add(visible(text, paint.ascii), index)
 
@@ -266,13 +266,13 @@ class TokenStream(View, can_focus=True):
     def _scored(frame: Frame, owner: int) -> bool:
         """Whether the tint of what an owner wrote stays as it is: scores of the prompt come in while it is read."""
         column = frame.log.prompt_scores.get(frame.tint.prompt, ())
-        at = PIECES - owner
-        return owner > PIECES or not 0 < at < len(column) or not math.isnan(column[at])
+        at = FIRST_PROMPT_TOKEN - owner
+        return owner > FIRST_PROMPT_TOKEN or not 0 < at < len(column) or not math.isnan(column[at])
 
     def _style(self, frame: Frame, owner: int) -> Style:
-        if owner <= PIECES:
+        if owner <= FIRST_PROMPT_TOKEN:
             column = frame.log.prompt_scores.get(frame.tint.prompt, ())
-            at = PIECES - owner
+            at = FIRST_PROMPT_TOKEN - owner
             if at >= len(column) or math.isnan(column[at]):
                 return frame.paint.prompt
             return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
@@ -300,7 +300,7 @@ class TwinStream(TokenStream):
 
 
 def _lane(frame: Frame) -> Iterator[str | list[Part]]:
-    """What the second of two lanes is called, or was set otherwise in it."""
+    """The name of the second of two lanes, or what was set otherwise in it."""
     log, paint = frame.log, frame.paint
     if log.twin is None or log.run.started.twin_of is None:
         return
@@ -310,14 +310,14 @@ def _lane(frame: Frame) -> Iterator[str | list[Part]]:
 
 def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
     """Lay out what stands before the first written token; `named`: with who speaks in the text, not beside it."""
-    text = "".join(piece.text for piece in started.pieces)
-    ends = list(itertools.accumulate(len(piece.text) for piece in started.pieces))
+    text = "".join(token.text for token in started.prompt_tokens)
+    ends = list(itertools.accumulate(len(token.text) for token in started.prompt_tokens))
 
     def lay(first: int, last: int) -> None:
         """The characters from first to last, each as the token's that completes it."""
         for at in range(bisect_right(ends, first), bisect_left(ends, last) + 1 if last > first else 0):
             part = text[max(first, ends[at - 1] if at else 0) : min(last, ends[at])]
-            flow.add(visible(part, frame.paint.ascii), PIECES - at)
+            flow.add(visible(part, frame.paint.ascii), FIRST_PROMPT_TOKEN - at)
 
     if not started.chat or frame.raw:
         lay(0, len(text))
@@ -346,10 +346,10 @@ def _said(line: list[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _ghost(frame: Frame) -> Part:
-    """What comes next at a stop: in brackets, since nothing of it is written."""
+    """The token that comes next at a stop: in brackets, since nothing of it is written."""
     paint, step = frame.paint, frame.log.proposed
     assert step
-    token = visible_token(step.token_id, step.data, paint.ascii)
+    token = visible_token(step.token_id, step.token_bytes, paint.ascii)
     return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
 
 
@@ -375,6 +375,6 @@ def _owner(frame: Frame) -> int:
     if frame.cursor is None:
         return NOBODY
     index = frame.cursor
-    while index < len(texts) and not texts[index] and frame.log.steps[index].data:
+    while index < len(texts) and not texts[index] and frame.log.steps[index].token_bytes:
         index += 1
     return index

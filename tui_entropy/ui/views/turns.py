@@ -1,4 +1,4 @@
-"""Whose words the pieces of a prompt are: the turns of a chat."""
+"""The turns of a chat: whose words the tokens of a prompt are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 from tui_entropy.records.events import Started
 
-PROMPT, MARK, NOBODY, ROLE, PIECES = -1, -2, -3, -4, -5
-"""Owners of what no step wrote: a text of the prompt, a mark, who speaks, and from PIECES downwards each token of the
-prompt."""
+PROMPT, MARK, NOBODY, ROLE, FIRST_PROMPT_TOKEN = -1, -2, -3, -4, -5
+"""Owners of what no step wrote: a text of the prompt, a mark, who speaks, and from FIRST_PROMPT_TOKEN downwards
+each token of the prompt."""
 
 TURN = re.compile(
     r"(?:<\|im_start\|>|<start_of_turn>|<\|start_header_id\|>)(\w+)(?:<\|end_header_id\|>)?\s*?\n"

@@ -39,7 +39,7 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     counted = "places, perplexities and mirostat's bound, counted from the beginning of the text"
     tally.row("steps of branches", "logits", counted, TIMES, ["branch.steps"])
     tally.rests_on["logits of branches"] = PLAIN_PASS
-    knobs = replace(OFF, mirostat_tau=4.0, mirostat_eta=0.5, banned=tuple(sorted(loaded.codec.eos_ids)))
+    knobs = replace(OFF, mirostat_tau=4.0, mirostat_eta=0.5, banned=tuple(sorted(loaded.tokenizer.eos_ids)))
     events: list[Event] = []
     with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, events.append, KEPT_BYTES)
@@ -53,7 +53,10 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         session.go(1)
         first += write_steps(session, AFTER)
     prompt = [
-        piece.token_id for event in events if isinstance(event, Started) and event.run == 1 for piece in event.pieces
+        token.token_id
+        for event in events
+        if isinstance(event, Started) and event.run == 1
+        for token in event.prompt_tokens
     ]
     for run, steps in enumerate((first, forced, barred), 1):
         compare(loaded, prompt, steps, run, knobs, tally)
@@ -65,7 +68,7 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 
 def write_steps(session: Session, n: int) -> list[StepAndLogits]:
-    """That many more steps of the run that is written."""
+    """Write that many more steps of the present run."""
     steps = []
     for _ in range(n):
         session.look_ahead(read_all=True)

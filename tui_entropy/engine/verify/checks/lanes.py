@@ -45,7 +45,7 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     rows(tally)
     block = (loaded.architecture.n_layers + 1) // 2
     events: list[Event] = []
-    ends = tuple(sorted(loaded.codec.eos_ids))
+    ends = tuple(sorted(loaded.tokenizer.eos_ids))
     knobs = replace(KNOBS, banned=ends)
     with instruments(loaded, keep=0, graph=False) as probes:
         session = Session(loaded, probes, events.append)
@@ -69,7 +69,7 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             began = perf_counter()
             session.sample_continuations(FAN)
             outer = perf_counter() - began
-    prompt = [p.token_id for event in events if isinstance(event, Started) for p in event.pieces]
+    prompt = [p.token_id for event in events if isinstance(event, Started) for p in event.prompt_tokens]
     steps = [event for event in events if isinstance(event, Step)]
     text = torch.tensor(prompt + [step.token_id for step in steps], device=ids.device)
     push = {block: torch.from_numpy(2.0 * vector.directions[block])}
@@ -152,8 +152,8 @@ def compare(
     tally.share("shadow", shadow.entropy, belief.entropy(q), allowed(dtype, math.log(len(q))))
     tally.share("shadow", shadow.surprisal, -float(q[token]), bound)
     tally.share("shadow", (shadow.kl, shadow.js), (belief.kl(p, q), belief.js(p, q)), bound)
-    texts = loaded.codec.token_bytes(shadow.top_id), loaded.codec.token_bytes(shadow.would_id)
-    tally.share("shadow", (shadow.top_data, shadow.would_data) == texts, True, 0.0)
+    texts = loaded.tokenizer.token_bytes(shadow.top_id), loaded.tokenizer.token_bytes(shadow.would_id)
+    tally.share("shadow", (shadow.top_bytes, shadow.would_bytes) == texts, True, 0.0)
     before = chain.Before(
         tuple(prompt), tuple(s.token_id for s in steps[: step.index]), step.position, banned=frozenset(knobs.banned)
     )
@@ -192,7 +192,9 @@ def compare_fan(
             may = noise.possible_draws(final.scores, knobs.seed + nth, len(text) + at, 4 * bound)
             if not final.doubtful:
                 tally.add("draws of a fan", float(token not in may), 0.0)
-        decoded = b"".join(loaded.codec.token_bytes(token) for token in row.token_ids if token not in knobs.banned)
+        decoded = b"".join(
+            loaded.tokenizer.token_bytes(token) for token in row.token_ids if token not in knobs.banned
+        )
         texts.append(decoded.decode("utf-8", "replace"))
     words = [" ".join(_words(text)) for text in texts]
     sizes = sorted(Counter(words).values(), reverse=True)

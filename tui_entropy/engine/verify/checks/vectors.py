@@ -100,7 +100,7 @@ def steered_logits(
         session = Session(loaded, probes, lambda event: None)
         for path, strength in files.items():
             session.set_vector(Vector(path.stem, str(path), strength=strength, on=True, first=first, last=last))
-        ends = tuple(sorted(loaded.codec.eos_ids))
+        ends = tuple(sorted(loaded.tokenizer.eos_ids))
         session.begin(Write(PROMPT, None, False, N_WRITTEN, replace(OFF, banned=ends), score_prompt=False))
         step_logits = []
         for _ in range(N_WRITTEN):

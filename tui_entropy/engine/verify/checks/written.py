@@ -72,5 +72,5 @@ def write(loaded: Loaded) -> tuple[list[int], list[Step]]:
         session.begin(Write(PROMPT, None, False, N_SINGLE, Knobs()))
         while session.active:
             session.advance()
-    prompt = [piece.token_id for event in events if isinstance(event, Started) for piece in event.pieces]
+    prompt = [token.token_id for event in events if isinstance(event, Started) for token in event.prompt_tokens]
     return prompt, [event for event in events if isinstance(event, Step)]

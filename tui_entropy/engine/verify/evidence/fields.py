@@ -63,7 +63,7 @@ def rows(tally: Tally) -> None:
     )  # fmt: skip
     tally.row(
         "candidates", "logits", "ids and log-probabilities, against the best of the logits in float64", TIMES,
-        ["step.candidates", "candidate.token_id", "candidate.logprob", "candidate.data"],
+        ["step.candidates", "candidate.token_id", "candidate.logprob", "candidate.token_bytes"],
     )  # fmt: skip
     tally.row(
         "candidates, final", "sampling", "final probability and the stage that cut each, against the chain", TIMES,
@@ -105,7 +105,7 @@ def rows(tally: Tally) -> None:
     )
     tally.row(
         "text of tokens", "logits", "bytes and text put together, against the tokenizer's own decoding", "pieces",
-        of_step("data", "text"),
+        of_step("token_bytes", "text"),
     )  # fmt: skip
     of_attention = "decision", "block statistics", "head grid", "attention of blocks", "visible keys"
     tally.rests_on |= dict.fromkeys(of_attention, EAGER_PASS)
@@ -136,7 +136,7 @@ def candidates(loaded: Loaded, seen: Seen, tally: Tally) -> None:
     tally.share("candidates", len(set(ids)), n, 0.0)
     tally.share("candidates", [one.logprob for one in shown], best, allowed(torch.float32, size))
     tally.share("candidates", seen.logp[ids], best, allowed(torch.float32, size))
-    data = [loaded.codec.token_bytes(token) == one.data for token, one in zip(ids, shown, strict=True)]
+    data = [loaded.tokenizer.token_bytes(token) == one.token_bytes for token, one in zip(ids, shown, strict=True)]
     tally.share("candidates", all(data), True, 0.0)
     if seen.final.doubtful:
         return
@@ -192,7 +192,7 @@ def draw(seen: Seen, tally: Tally) -> None:
 
 
 def places(seen: Seen, text: Text, tally: Tally) -> None:
-    expected = text.started.run, len(seen.earlier), len(text.started.pieces) + len(seen.earlier)
+    expected = text.started.run, len(seen.earlier), len(text.started.prompt_tokens) + len(seen.earlier)
     tally.add("place", float(tuple(getattr(seen.step, name) for name in PLACES) != expected), 0.0)
     on = "mirostat_tau" in [after.stage for after in seen.left]
     mu = (2 * seen.knobs.mirostat_tau if seen.before.mu is None else seen.before.mu) if on else None
@@ -284,9 +284,9 @@ def grids(seen: Seen, dtype: torch.dtype, tally: Tally) -> None:
 
 def words(loaded: Loaded, text: Text, tally: Tally) -> None:
     """The text of the tokens, one after the other, against all of them decoded at once."""
-    prompt = [piece.token_id for piece in text.started.pieces]
+    prompt = [token.token_id for token in text.started.prompt_tokens]
     written = [step.token_id for step in text.steps]
-    decode = loaded.codec.tokenizer.decode
+    decode = loaded.tokenizer.hf_tokenizer.decode
     opening, whole = str(decode(prompt)), str(decode(prompt + written))
     data = b"".join(_bytes(text.steps))
     if whole.startswith(opening) and "\ufffd" not in whole:
@@ -302,7 +302,7 @@ def words(loaded: Loaded, text: Text, tally: Tally) -> None:
 
 
 def _bytes(steps: Iterable[Step]) -> list[bytes]:
-    return [step.data for step in steps]
+    return [step.token_bytes for step in steps]
 
 
 def seconds(text: Text, tally: Tally) -> None:

@@ -25,7 +25,7 @@ def compare_prompt(text: Text, dtype: torch.dtype, tally: Tally) -> None:
     tally.rests_on |= dict.fromkeys(
         [*(f"prompt {metric.name}" for metric in SCORED), "prompt perplexity"], EAGER_PASS
     )
-    ids = [piece.token_id for piece in text.started.pieces]
+    ids = [token.token_id for token in text.started.prompt_tokens]
     log, surprisals = SessionView(), []
     log.append(text.started)
     for scores in text.prompt_scores:

@@ -131,14 +131,14 @@ def watched(
     events: list[Event] = []
     session = Session(loaded, probes, events.append)
     session.begin(Write(REPEATING, None, False, len(schedule) + 1, OFF))
-    decode = loaded.codec.tokenizer.decode
+    decode = loaded.tokenizer.hf_tokenizer.decode
     watches = {str(decode([token])): token for token in follow}
     session.set_watches(
-        [text for text, token in watches.items() if loaded.codec.encode_continuation(text) == [token]]
+        [text for text, token in watches.items() if loaded.tokenizer.encode_continuation(text) == [token]]
     )
     text = Text(next(event for event in events if isinstance(event, Started)))
     text.followed = tuple(watches[watch.text] for watch in session.state.breakpoints.watches)
-    ends = tuple(sorted(loaded.codec.eos_ids))
+    ends = tuple(sorted(loaded.tokenizer.eos_ids))
     with clock(loaded.model) as spent:
         for settings in schedule:
             logits, seconds = _held_up(session, spent)
@@ -158,7 +158,7 @@ def watched(
         session.advance()
         text.steps.append(text.seen[-1].step)
     text.prompt_scores = [event for event in events if isinstance(event, PromptScores)]
-    ids = [piece.token_id for piece in text.started.pieces] + [step.token_id for step in text.steps]
+    ids = [token.token_id for token in text.started.prompt_tokens] + [step.token_id for step in text.steps]
     text.plainly = plain(loaded, torch.tensor(ids, device=loaded.model.device), attention=True)
     text.seen = [dataclasses.replace(seen, plainly=text.plainly) for seen in text.seen]
     return text
@@ -179,7 +179,7 @@ def _seen(
 ) -> Seen:
     knobs, step = session.state.knobs, session.state.proposed
     assert step is not None
-    prompt = tuple(piece.token_id for piece in text.started.pieces)
+    prompt = tuple(token.token_id for token in text.started.prompt_tokens)
     written = tuple(earlier.token_id for earlier in text.steps)
     breakers = _breakers(session.state.loaded, knobs, prompt + written)
     position, mu = len(prompt) + len(written), _mu([seen for seen in text.seen if seen.step in text.steps])
@@ -202,7 +202,7 @@ def _breakers(loaded: Loaded, knobs: Knobs, ids: Sequence[int]) -> frozenset[int
     """The DRY sequence breakers among these tokens: the tokenizer writes them with one of the breaker texts."""
     if not knobs.dry_multiplier:
         return frozenset()
-    texts = {token: str(loaded.codec.tokenizer.decode([token])) for token in set(ids)}
+    texts = {token: str(loaded.tokenizer.hf_tokenizer.decode([token])) for token in set(ids)}
     return frozenset(token for token, text in texts.items() if any(breaker in text for breaker in knobs.dry_breakers))
 
 
