@@ -1,4 +1,4 @@
-"""Where the program starts."""
+"""The start of the program."""
 
 import gc
 from typing import NoReturn

@@ -14,7 +14,7 @@ from tui_entropy.records.step import Step
 
 
 class ConditionError(UserError):
-    """What is wrong with an expression, in one sentence."""
+    """A mistake in an expression, in one sentence."""
 
     def __init__(self, sentence: str, text: str, at: int) -> None:
         super().__init__(sentence)

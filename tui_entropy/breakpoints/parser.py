@@ -272,7 +272,7 @@ class Parser:
         return number(value, left.at)
 
     def _kind(self, sign: Token, left: Term, right: Term) -> str:
-        """What the operator makes of these two. Raises ConditionError where it makes nothing of them."""
+        """The kind that the operator makes of these two. Raises ConditionError where it makes nothing of them."""
         comparing = LEVELS[sign.text] == COMPARED
         if comparing and "truth" in (left.kind, right.kind):
             term = left if left.kind == "truth" else right

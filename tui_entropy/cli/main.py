@@ -60,7 +60,7 @@ def check_text(arguments: Sequence[str]) -> None:
 
 
 def exit_code(command: Callable[[], int | None]) -> int | str | None:
-    """What the process ends with, once everything is written and said."""
+    """The exit code of the process, once everything is written and said."""
     code: int | str | None = 0
     try:
         try:

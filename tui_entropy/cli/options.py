@@ -177,14 +177,14 @@ def number(value: float) -> None:
 
 
 def prompt_option(text: str | None) -> str | None:
-    """What --prompt says, or stdin does. Raises UserError for what is no text there."""
+    """The text of --prompt, or of stdin. Raises UserError for what is no text there."""
     from tui_entropy.core.streams import read_text
 
     return read_text() if text == "-" else text
 
 
 def trace_path(path: Path | None, model: str, prompt: str) -> Path:
-    """Where to record. Raises UserError for a file that is there already."""
+    """The file to record in. Raises UserError for one that is there already."""
     from tui_entropy.trace.library import new_path
 
     if path is not None and path.exists():
@@ -252,7 +252,7 @@ def break_options(texts: list[str] | None) -> tuple[Breakpoint, ...]:
 
 
 def prepare_engine() -> None:
-    """What must be set before torch and transformers are imported in this process."""
+    """Set what must be set before torch and transformers are imported in this process."""
     gc.enable()
     # Waiting OpenMP threads spin by default, which starves a machine whose cores are busy.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

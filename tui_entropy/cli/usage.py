@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in a sentence; and options whose value is checked whether it is used or not."""
+"""Mistakes of a command line, in a sentence; and options whose value is checked whether it is used or not."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every part needs of the system: paths, files, streams, text made safe, and errors for people."""
+"""The system as every part needs it: paths, files, streams, text made safe, and errors for people."""

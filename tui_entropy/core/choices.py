@@ -18,7 +18,7 @@ Check = Callable[[str], bool]
 
 
 def path_of(kind: str, *about: object) -> Path:
-    """Where a word of that kind is kept about these."""
+    """The file that keeps a word of that kind about these."""
     key = hashlib.sha256("\0".join(map(str, about)).encode("utf-8", "surrogateescape")).hexdigest()
     return paths.state() / kind / key[:24]
 

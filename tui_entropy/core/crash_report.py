@@ -1,4 +1,4 @@
-"""What is left of an unexpected failure: a file with all that is known of it, and a sentence that names the file."""
+"""The report of an unexpected failure: a file with all that is known of it, and a sentence that names the file."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def bytes_of(path: Path) -> bytes:
 
 
 def text_of(path: Path) -> str:
-    """What a regular file says. Raises OSError, and UnicodeDecodeError where that is no UTF-8."""
+    """The text of a regular file. Raises OSError, and UnicodeDecodeError where it is no UTF-8."""
     return bytes_of(path).decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Where things are kept, each in the user's own folder of its kind."""
+"""The places where things are kept, each in the user's own folder of its kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def models() -> Path:
 
 
 def logs() -> Path:
-    """What the engine and its libraries say."""
+    """The folder of what the engine and its libraries say."""
     return Path(platformdirs.user_log_dir(APP))
 
 
@@ -38,7 +38,7 @@ def keymap() -> Path:
 
 
 def state() -> Path:
-    """What the program remembers, such as the history of prompts."""
+    """The folder of what the program remembers, such as the history of prompts."""
     return Path(platformdirs.user_state_dir(APP))
 
 

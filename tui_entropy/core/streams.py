@@ -143,7 +143,7 @@ def _shorten(line: str) -> str:
 
 
 def _keep_taken(descriptor: int) -> None:
-    """One that is closed is opened so that its use fails, as it did, and no file of ours takes its place."""
+    """Open a descriptor that is closed, so that its use fails, as it did, and no file of ours takes its place."""
     try:
         os.fstat(descriptor)
     except OSError:

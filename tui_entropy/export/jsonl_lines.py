@@ -17,7 +17,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
 
 def _events(recording: Recording) -> Iterator[Event]:
-    """Of each run what it was told before its steps, its steps, and at last why the newest one ended."""
+    """The events of each run: what it was told before its steps, its steps, and at last why the newest one ended."""
     steps, left_out = recording.log.steps, (Ended, Switched)
     for run, first, last in recording.lineage:
         yield from (event for event in recording.events(run) if not isinstance(event, left_out))

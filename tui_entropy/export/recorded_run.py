@@ -1,4 +1,4 @@
-"""What an export is made from: one run as it was recorded."""
+"""The run that an export is made from, as it was recorded."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Recording:
     """Whether pictures show information in bits; tables are always in nats."""
 
     def events(self, run: int) -> Iterator[Event]:
-        """Of one run, in order; without its steps."""
+        """The events of one run, in order; without its steps."""
         return (event for *_, event in self.trace.events(run))
 
     @property
     def writers(self) -> list[int]:
-        """Of each step the run that wrote it."""
+        """The run that wrote each step."""
         return [part.run for part in self.lineage for _ in range(part.first, part.last)]
 
     @property

@@ -1,4 +1,4 @@
-"""What a recording can be exported as, and the way there."""
+"""The formats that a recording can be exported as, and the way there."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a number is: name, unit, distribution, and how it is read off a step."""
+"""The metrics: what a number is, its name, unit and distribution, and how it is read off a step."""

@@ -1,4 +1,4 @@
-"""How widely the heads looked, and how they differ; the last four after Entropix."""
+"""The metrics of attention: how widely the heads looked, and how they differ; the last four after Entropix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a metric and its check are given, as types: tensors of torch, and arrays of numpy.
+"""The inputs of a metric and of its check, as types: tensors of torch, and arrays of numpy.
 
 Neither is imported here, and nothing here is needed while the program runs.
 """
@@ -57,7 +57,7 @@ class Belief(Protocol):
 
     @property
     def close(self) -> float:
-        """How far logits may be apart that the first way cannot tell apart."""
+        """The distance up to which the first way cannot tell logits apart."""
 
     @property
     def size(self) -> float:

@@ -35,7 +35,7 @@ unknown by the definition too; and how large the numbers are that rounding acts 
 
 
 def exactly(value: float | None, size: float) -> Expected:
-    """Where one value alone is right."""
+    """The expectation of one value, where it alone is right."""
     return value, value, size
 
 
@@ -86,7 +86,7 @@ class Metric:
         return self.shown(self.read(step), bits)
 
     def shown(self, raw: float | None, bits: bool) -> float | None:
-        """What `read` gave, in the unit of `unit`."""
+        """The value that `read` gave, in the unit of `unit`."""
         return None if raw is None else raw / self._divisor(bits)
 
     def level(self, raw: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""What the model believed about the next token, and of the one that came."""
+"""The metrics of what the model believed about the next token, and of the one that came."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_surprisal(at: Belief) -> Expected:
 
 
 def check_rank(at: Belief) -> Expected:
-    """Where float32 cannot tell two tokens apart, either may come first."""
+    """The ranks that are right: where float32 cannot tell two tokens apart, either may come first."""
     own = at.logits[at.token]
     best, worst = int((at.logits > own + at.close).sum()), int((at.logits > own - at.close).sum())
     return 1.0 + best, max(float(worst), 1.0), 0.0

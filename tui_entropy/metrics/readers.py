@@ -11,7 +11,7 @@ from tui_entropy.records.step import ATTENTION, BLOCKS, Shadow, Step, log_visibl
 
 
 def file_value(metric: Metric, value: float | None) -> float | int | None:
-    """What `read` gave, as files have it: a count is whole, and None is unknown."""
+    """The value that `read` gave, as files have it: a count is whole, and None is unknown."""
     if value is None or math.isnan(value):
         return None
     if metric.kind != "count":
@@ -31,7 +31,7 @@ def of_last_block(name: str) -> Callable[[Step], float | None]:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Of those that are known; None where none is."""
+    """The mean of those that are known; None where none is."""
     known = list(values)
     total = sum(known)
     if math.isnan(total):

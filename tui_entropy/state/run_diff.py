@@ -79,7 +79,7 @@ def parting(one: RunView, other: RunView) -> int | None:
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many they have in common from the beginning."""
+    """The number that they have in common from the beginning."""
     both, known = min(len(one), len(other)), 0
     while known < both and one[known : known + STRETCH] == other[known : known + STRETCH]:
         known += STRETCH  # what is the same is passed a stretch at a time
@@ -107,7 +107,7 @@ def _in_common(one: Sequence[int], other: Sequence[int]) -> list[Match]:
 
 
 def _furthest(one: Sequence[int], other: Sequence[int], x0: int, y0: int) -> tuple[int, int, Way | None]:
-    """Where REACH edits lead from (x0, y0), or fewer to the end of both, and what is in common on the way."""
+    """The place that REACH edits lead to from (x0, y0), or fewer to the end of both, and the common way there."""
     n, m = len(one), len(other)
     best: tuple[int, int, Way | None] = (x0, y0, None)
     ways: dict[int, tuple[int, Way | None]] = {1: (x0, None)}  # diagonal -> how far along the one, and by which way

@@ -36,7 +36,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Engine:
-    """One that listens."""
+    """An engine that listens."""
 
     socket: Path
     standing: Standing | None
@@ -49,7 +49,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Started:
-    """One that was started here."""
+    """An engine that was started here."""
 
     process: subprocess.Popen[bytes]
     socket: Path
@@ -208,7 +208,7 @@ def clear(socket: Path) -> None:
 
 
 def ask(socket: Path) -> Standing | None:
-    """How an engine stands; None while it is too busy to say. Raises OSError where none listens."""
+    """The standing of an engine; None while it is too busy to say. Raises OSError where none listens."""
     try:
         end = connection.connect(socket, STATUS_TIMEOUT_S)
     except TimeoutError:

@@ -1,1 +1,1 @@
-"""Where a model keeps its blocks, norm, heads and state; found by structure."""
+"""The parts of a model: where it keeps its blocks, norm, heads and state; found by structure."""

@@ -1,4 +1,4 @@
-"""Where a model keeps its blocks, norm and heads, and of what kind its layers are. Looked up once, at load."""
+"""The architecture of a model: where its blocks, norm and heads are, and its kinds of layers. Found once, at load."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Architecture:
 
 
 class Parts(NamedTuple):
-    """What can be told of a model without running it, so before its weights are there."""
+    """The facts of a model that can be told without running it, so before its weights are there."""
 
     config: PreTrainedConfig
     """Of the text model."""
@@ -238,7 +238,7 @@ def size(config: PreTrainedConfig, names: Sequence[str]) -> int:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """What the model's forward calls its cache; empty where it takes none."""
+    """The name that the model's forward has for its cache; empty where it takes none."""
     return next((name for name in CACHES if name in taken_by(model)), "")
 
 

@@ -20,7 +20,7 @@ from tui_entropy.engine.cache.kv_cache import PreallocatedCache, PreallocatedLay
 
 
 class OwnCache(Cache):
-    """One that knows how its model reads on."""
+    """A cache that knows how its model reads on."""
 
     @abstractmethod
     def run(self, model: PreTrainedModel, ids: Tensor, **more: Any) -> Any:
@@ -61,7 +61,7 @@ class IdsCache(PreallocatedCache, OwnCache):
 
 
 class HandedState(DummyLayer):
-    """What a model hands out to be given back with the tokens that follow."""
+    """The state that a model hands out to be given back with the tokens that follow."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ class StateCache(OwnCache):
 
 
 class ModuleState(LinearAttentionLayer):
-    """What one block keeps of a text in attributes of its modules. It is put there before a pass and taken after."""
+    """The state of a text that a block keeps in attributes of its modules; put there before a pass, taken after."""
 
     def __init__(self, attributes: Sequence[Attribute]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class ModuleState(LinearAttentionLayer):
             vars(module)[name] = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Of the values. The modules are those of the model."""
+        """Copy the values. The modules are those of the model."""
         new = copy.copy(self)
         new.values = copy.deepcopy(self.values, memo)
         return new

@@ -1,4 +1,4 @@
-"""Where the parts of a model are, found by its structure and by watching one pass, whatever they are called."""
+"""The parts of a model, found by its structure and by watching one pass, whatever they are called."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Attribute = tuple[nn.Module, str]
 
 
 def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
-    """What turns ids into the vectors that the head reads.
+    """The decoder: it turns ids into the vectors that the head reads.
 
     The library looks by names, one of which some heads have too, and which lead some models to themselves.
     """
@@ -64,7 +64,7 @@ def projects(model: nn.Module, wide: int, narrow: int) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one pass over a token shows."""
+    """The calls that one pass over a token shows."""
 
     tail: tuple[nn.Module, ...]
     """What the decoder does to the residual stream behind its last block, in order."""
@@ -168,8 +168,8 @@ def _may_be_state(value: Any) -> bool:
 
 
 def _tail(calls: Sequence[Call], last: Tensor, final: Tensor) -> tuple[nn.Module, ...]:
-    """Of what was called beside the blocks, that by which the decoder's output came of the last block's, found from
-    its end: as far as what a module made is what the next one was given, to the bit. Where more goes into the output
+    """The modules, called beside the blocks, by which the decoder's output came of the last block's, found from its
+    end: as far as what a module made is what the next one was given, to the bit. Where more goes into the output
     than the last block's, it is the last of them alone: what that was given is what they all came to."""
     tail: list[nn.Module] = []
     for module, given, made in reversed(calls):

@@ -1,1 +1,1 @@
-"""What a run keeps between tokens: its sequence and the KV cache under it."""
+"""The KV cache that a run keeps between tokens, and what is kept beside it."""

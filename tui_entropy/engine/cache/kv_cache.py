@@ -30,7 +30,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     @classmethod
     def of(cls, keys: Tensor, values: Tensor, rooms: tuple[Tensor | None, Tensor | None] = (None, None)) -> Self:
-        """One that holds these, which begin the rooms where there are any."""
+        """A layer that holds these, which begin the rooms where there are any."""
         layer = cls()
         layer.lazy_initialization(keys, values)
         layer.keys, layer.values, layer._rooms = keys, values, rooms
@@ -66,8 +66,8 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def room(self, n_columns: int, rows: int) -> tuple[Tensor, Tensor]:
-        """Of keys and values the first columns of a room that has at least as many; they begin with all that is
-        held. What lies behind is finite."""
+        """The first columns of rooms for keys and for values, of at least as many; they begin with all that is held.
+        What lies behind is finite."""
         keys, values = self._held
         rooms = []
         for room, held in zip(self._rooms, (keys, values), strict=True):
@@ -176,7 +176,7 @@ USUAL = frozenset(vars(DynamicCache()))
 
 
 def kv_slices(cache: Cache, first: int, last: int) -> KVSlices:
-    """What is kept of the tokens from `first` to before `last`: views, which a later token may write over."""
+    """The keys and values of the tokens from `first` to before `last`: views, which a later token may write over."""
     return {
         index: (layer.keys[..., first:last, :], layer.values[..., first:last, :])
         for index, layer in enumerate(cache.layers)
@@ -228,6 +228,6 @@ def tensors(held: Any) -> Iterator[Tensor]:
 
 
 def n_bytes(held: Iterable[Tensor]) -> int:
-    """Of the memory behind them, each block counted once and whole."""
+    """The bytes of the memory behind these tensors, each block counted once and whole."""
     blocks = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
     return sum(blocks.values())

@@ -1,4 +1,4 @@
-"""What is kept beside the text that is written: keys and values of other branches, and states to go back to.
+"""The prefix cache, beside the text that is written: keys and values of other branches, and states to go back to.
 
 All of it comes to at most `bound` bytes. What was not used for the longest time goes first, and is read again when it
 is wanted.

@@ -43,12 +43,12 @@ Offsets = Mapping[int, Tensor]
 
 
 def columns_for(n: int) -> int:
-    """How many columns are looked at with n tokens: powers of two, so that there are few graphs."""
+    """The number of columns that are looked at with n tokens: powers of two, so that there are few graphs."""
     return max(SMALLEST, 1 << (n - 1).bit_length())
 
 
 class GraphOutputs(NamedTuple):
-    """What one pass leaves, for each of its rows."""
+    """The tensors that one pass leaves, for each of its rows."""
 
     logits: Tensor
     """(rows, vocab) float32."""
@@ -102,7 +102,7 @@ class GraphForward:
         return passed.logits.clone()
 
     def run(self, cache: PreallocatedCache, ids: Tensor, position: int, under: Sequence[Offsets]) -> GraphOutputs:
-        """What it returns is written over by the next one."""
+        """Run one pass. Its tensors are written over by the next one."""
         n_rows, n_columns = len(ids), columns_for(position + 1)
         rooms = [layer.room(n_columns, n_rows) for layer in cache.rooms]
         inputs = self._fill(ids, position, under)
@@ -145,7 +145,7 @@ class GraphForward:
 
     @contextmanager
     def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[AttentionState]:
-        """What the probes hold of the texts stays as it is; they see what the position lets them see."""
+        """Leave what the probes hold of the texts as it is; they see what the position lets them see."""
         attention, residual, steering = self.attention, self.residual, self.steering
         before = attention.attention_state, residual.vectors, steering.rows
         attention.attention_state = held = AttentionState(

@@ -44,7 +44,7 @@ class Graphs:
             self._rehearses = False
 
     def run(self, key: Hashable, function: Callable[[], Result]) -> Result:
-        """What the function returns; its tensors are good until the next call with this key.
+        """The result of the function; its tensors are good until the next call with this key.
 
         key: tells apart all that is not in tensors, and the addresses of those that are.
         """
@@ -83,7 +83,7 @@ class Graphs:
 
 
 class Waits(Exception):
-    """What was called needs to know on the host what the device has not worked out yet."""
+    """The function that was called needs to know on the host what the device has not worked out yet."""
 
 
 LOOKING = {"item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__"}

@@ -93,7 +93,7 @@ def sample_token(
     banned: frozenset[int] = frozenset(),
     forced: int | None = None,
 ) -> tuple[ChainResult, Tensor]:
-    """What the chain makes of (vocab,) logits, and the token that is drawn, a 0-d id.
+    """Run the chain on (vocab,) logits and draw: its result, and the token, a 0-d id.
 
     logp: ln p of them. prompt: (n,) ids that what is written in the sequence follows.
     """

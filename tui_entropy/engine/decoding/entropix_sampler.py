@@ -29,7 +29,7 @@ SEEN = ("entropy", "varentropy", "attention_entropy", "attention_varentropy", "a
 
 
 def decide(knobs: Knobs, seen: Mapping[str, float], recent: RunningStats, may_ask: bool) -> Decision:
-    """What to do at this step. seen: of SEEN what is known. may_ask: the clarifier is one token, not just written."""
+    """The decision at a step. seen: of SEEN what is known. may_ask: the clarifier is one token, not just written."""
     variant = knobs.adaptive
     if variant == "own":
         at = own_thresholds(recent.entropies[-RECENT:], recent.varentropies[-RECENT:])
@@ -51,8 +51,8 @@ def decide(knobs: Knobs, seen: Mapping[str, float], recent: RunningStats, may_as
 
 
 def decision_inputs(numbers: Numbers, visible_keys: Sequence[int | None]) -> dict[str, float]:
-    """What a decision reads, of the numbers of `step_record.model_metrics` on the host. Attention is that of the last
-    layer that has it, over its visible keys; without any it is left out."""
+    """The inputs of a decision, of the numbers of `step_record.model_metrics` on the host. Attention is that of the
+    last layer that has it, over its visible keys; without any it is left out."""
     known = {"entropy": float(numbers["entropy"][0]), "varentropy": float(numbers["varentropy"][0])}
     n_layers = len(visible_keys)
     heads = numbers["head_entropy"].reshape(n_layers, -1)
@@ -74,7 +74,7 @@ def asks(decision: Decision | None) -> bool:
 
 
 def draws(decision: Decision | None) -> int:
-    """How many to draw, of which the most probable counts."""
+    """The number of tokens to draw, of which the most probable counts."""
     return DRAWS if decision is not None and decision.quadrant == "adaptive" else 1
 
 

@@ -1,4 +1,4 @@
-"""What is hung into a model while a run is read: attention, residual stream, steering."""
+"""The probes that hang in a model while a run is read: attention, residual stream, steering."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GraphDecoder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """What watches and steers a model while `instruments` is open."""
+    """The probes that watch and steer a model while `instruments` is open."""
 
     attention: AttentionProbe
     residual: ResidualProbe
@@ -42,7 +42,7 @@ class Instruments:
     """Why they are not, in half a sentence, where a device could hold them as graphs."""
 
     def look_at(self, sequence: SequenceView) -> None:
-        """What is measured and kept from now on is of this text, and of those that are read with it."""
+        """Measure and keep, from now on, what is of this text and of those that are read with it."""
         first = sequence.batch[0]
         self.attention.attention_state, self.residual.vectors = first.attention_state, first.vectors
 

@@ -1,1 +1,1 @@
-"""What is read off a pass: attention, the residual stream, metrics, prompt scores."""
+"""Reads off a pass: attention, the residual stream, metrics, prompt scores."""

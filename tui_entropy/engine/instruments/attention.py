@@ -65,7 +65,7 @@ def attention_probe(model: PreTrainedModel, architecture: Architecture, keep: in
 
 
 class AttentionProbe:
-    """What the newest query saw, and the queries before it."""
+    """The probe of attention: what the newest query saw, and the queries before it."""
 
     def __init__(self, architecture: Architecture, keep: int) -> None:
         self.architecture = architecture
@@ -118,7 +118,7 @@ class AttentionProbe:
         keys: Mapping[int, Tensor | None],
         queries: Tensor,
     ) -> None:
-        """What was seen in a pass of one token that ran without this probe's looking on.
+        """Take over what was seen in a pass of one token that ran without this probe's looking on.
 
         measured, keys: as Held has them. queries: (n_layers, 1, n_heads, 1, d_head), or none.
         """
@@ -164,7 +164,7 @@ class AttentionProbe:
                 held.kept[position] = (rest, position - oldest)
 
     def head_statistics(self, row: int = 0) -> HeadStatistics:
-        """Of every layer and head, of one row of the batch. Nothing is waited for."""
+        """The statistics of every layer and head, of one row of the batch. Nothing is waited for."""
         if self.attention_state.measured is not None:
             return self._parts(self.attention_state.measured[row])
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
@@ -195,7 +195,7 @@ class AttentionProbe:
 
     @property
     def kept_bytes(self) -> int:
-        """Of the queries."""
+        """The bytes of the queries."""
         return len(self.attention_state.kept) * sum(
             query[:1].nbytes // query.shape[2] for query in self.attention_state.queries.values()
         )
@@ -237,8 +237,8 @@ class AttentionProbe:
         )
 
     def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
-        """What a mask adds to the newest query's scores: (1 or batch * n_kv_heads, 1 or n_heads / n_kv_heads, keys),
-        (1, 1, 1) for none."""
+        """The bias of a mask on the newest query's scores: (1 or batch * n_kv_heads, 1 or n_heads / n_kv_heads,
+        keys), (1, 1, 1) for none."""
         seen, bias = self.attention_state.bias
         if bias is None or seen is not mask or bias.device != key.device:
             if mask is None:

@@ -1,4 +1,4 @@
-"""What the attention modules of a model call, replaced by functions of ours and put back.
+"""The functions that the attention modules of a model call, replaced by ours and put back.
 
 The library keeps these functions in a registry by name, one for all models. Ours stands there under the name of the
 model's own, since the code of some models asks for that: for what sparse attention picked there is another way to
@@ -31,7 +31,7 @@ _functions: dict[nn.Module, AttentionFunction] = {}
 
 
 def own_function(decoder: PreTrainedModel) -> AttentionFunction:
-    """What computes a model's attention as its own function would, of a long text too."""
+    """The function that computes a model's attention as its own would, of a long text too."""
     return causal_sdpa.attend if _name(decoder) != "eager" and decoder._supports_sdpa else _eager_in_stretches
 
 

@@ -1,4 +1,4 @@
-"""What attention looked like in every head at the newest token, and what is kept to ask for more."""
+"""The measures of attention in every head at the newest token, and what is kept to ask for more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HIDDEN = -1e30
 
 
 class HeadStatistics(NamedTuple):
-    """Of the newest query's row over its visible keys, on the device; NaN where a layer has no attention.
+    """Measures of the newest query's row over its visible keys, on the device; NaN where a layer has no attention.
 
     With sinks, a row is what its keys get, taken as shares of it.
     """
@@ -25,7 +25,7 @@ class HeadStatistics(NamedTuple):
 
 
 class AttentionState:
-    """What a probe holds of one text: of its newest pass, and of the queries before."""
+    """The state that a probe holds of one text: its newest pass, and the queries before."""
 
     def __init__(self, keeps: bool = True) -> None:
         self.keeps = keeps

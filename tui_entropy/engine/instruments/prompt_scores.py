@@ -1,4 +1,4 @@
-"""What the model thought of the tokens of a prompt, each by the position before it, a slice of them at a time."""
+"""The scores of a prompt's tokens, each by the position before it, a slice of them at a time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def final_residual(architecture: Architecture) -> Iterator[FinalResidual]:
 
 
 def scores(model: PreTrainedModel, architecture: Architecture, residual: Tensor, targets: Tensor) -> Tensor:
-    """What the model thought at each position, and of the token that came next there.
+    """The scores of each position: what the model believed there, and of the token that came next.
 
     residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position.
     Returns (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of

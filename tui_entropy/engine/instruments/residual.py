@@ -1,4 +1,4 @@
-"""What every block leaves in the residual stream at the newest position."""
+"""The residual stream at the newest position, as every block leaves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows of logits and of attention say: pure functions of tensors, in float32 and nats.
+"""Metrics of rows of logits and of attention: pure functions of tensors, in float32 and nats.
 
 Rows with -inf, one-hot, equal, huge and of a single entry give numbers; where one gives NaN, which means unknown, the
 docstring says so. Sources: Shannon 1948 (entropy), Kullback and Leibler 1951, Lin 1991 (Jensen-Shannon), Kontoyiannis
@@ -56,7 +56,7 @@ def rank(scores: Tensor, token_ids: Tensor) -> Tensor:
 
 
 def margins(logp: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the most probable token is ahead of the second, which may tie with it.
+    """The distance from the most probable token to the second, which may tie with it.
 
     logp: (..., vocab) ln p. Returns (...,) logits (a difference of ln p is one of logits) and (...,) probability,
     0 ... 1. Unknown, NaN, are both with a vocabulary of one, and the first where all tokens but one are impossible:

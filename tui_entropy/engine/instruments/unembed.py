@@ -1,4 +1,4 @@
-"""What the model would say if it stopped at a block: the logit lens."""
+"""The logit lens: what the model would say if it stopped at a block."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unembed(model: PreTrainedModel, architecture: Architecture, residual: Tensor
 
 
 class _Answer:
-    """What a decoder returns, as far as a head asks: its last hidden state, and None for all else."""
+    """The output of a decoder, as far as a head asks: its last hidden state, and None for all else."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.last_hidden_state = hidden

@@ -17,7 +17,7 @@ from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 
 def mask(**asked: Any) -> Tensor | None:
-    """What the library asks of a mask function. None also where each query sees all keys up to its own."""
+    """A mask function as the library calls it. None also where each query sees all keys up to its own."""
     plain = asked["mask_function"] is causal_mask_function and asked["allow_is_causal_skip"]
     if plain and asked["attention_mask"] is None and torch.device(asked["device"]).type == "cpu":
         return None

@@ -49,7 +49,7 @@ def check(asked: str) -> None:
 
 
 def path_of(card: ModelCard) -> Path:
-    """Where the choice is kept."""
+    """The file that keeps the choice."""
     about = card.name, card.revision or "", card.source, card.dtype, card.device
     machine = torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _processor()
     return choices.path_of("products", *about, *machine)

@@ -1,4 +1,4 @@
-"""How many threads an operator may use on a CPU."""
+"""The number of threads that an operator may use on a CPU."""
 
 from __future__ import annotations
 

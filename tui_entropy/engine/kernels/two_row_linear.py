@@ -41,7 +41,7 @@ LARGE = 1 << 22
 
 
 def linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """Those whose products can be taken as columns."""
+    """The linear layers whose products can be taken as columns."""
     return [
         module
         for module in model.modules()
@@ -50,7 +50,7 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def linear_by_columns(module: nn.Linear, x: Tensor) -> Tensor:
-    """What a layer makes of (rows, 1, d_in), one row or two taken as columns, and whatever else as ever."""
+    """A layer's output for (rows, 1, d_in): one row or two taken as columns, anything else as ever."""
     shape = x.shape
     if len(shape) != 3 or shape[0] > 2 or shape[1] != 1:
         return nn.Linear.forward(module, x)

@@ -1,5 +1,5 @@
-"""Whether a model reads a text in stretches as it reads it in one pass, and what it looks at is what is shown: tried
-at load, since no config says so.
+"""The trial of a model at load: it must read a text in stretches as it reads it in one pass, and look at what is
+shown. No config says whether it does.
 
 A model whose scan over several tokens begins from nothing, whose cache is not the one it is given or that counts
 positions anew would write on without a word, and every number of it would be wrong.
@@ -93,7 +93,7 @@ def _of_library(loaded: Loaded) -> bool:
 
 
 def _about(loaded: Loaded) -> Iterator[object]:
-    """What a verdict hangs on."""
+    """The things that a verdict hangs on."""
     card, model = loaded.card, loaded.model
     yield from (card.name, card.revision, card.source, card.dtype, card.device, card.products)
     yield from (type(model).__qualname__, model.config.to_json_string(use_diff=False))
@@ -140,7 +140,7 @@ def _verify_reading(loaded: Loaded) -> Architecture:
 
 
 def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) -> float:
-    """How far the logits after each stretch are from those of one pass: a share of the largest of them.
+    """The distance of the logits after each stretch from those of one pass, as a share of the largest of them.
 
     whole: (n, vocab), of one pass.
     """

@@ -1,4 +1,4 @@
-"""Where the time of a step went."""
+"""The clock of a step: where its time went."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StepStats(NamedTuple):
 
 
 class RunningStats:
-    """What a run has measured so far, as far as later steps are judged by it."""
+    """The numbers that a run has measured so far, as far as later steps are judged by them."""
 
     def __init__(self) -> None:
         self.entropies: list[float] = []

@@ -1,1 +1,1 @@
-"""What doctor found of a model, kept, and what follows for every number."""
+"""The findings of doctor on a model, kept, and what follows for every number."""

@@ -1,4 +1,4 @@
-"""What `doctor` found out about a model on this machine: kept as JSON, drawn as tables."""
+"""The report of `doctor` on a model on this machine: kept as JSON, drawn as tables."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Check(Struct, frozen=True):
 
 
 class Cost(Struct, frozen=True):
-    """What a view asks of the engine."""
+    """The cost of a view: what it asks of the engine."""
 
     view: str
     seconds: float | None = None
@@ -103,7 +103,7 @@ def machine() -> str:
 
 
 def path_of(card: ModelCard) -> Path:
-    """Where the report of a model, revision, device and dtype is kept."""
+    """The file that keeps the report of a model, revision, device and dtype."""
     key = "\0".join((card.name, card.revision or "", card.device, card.dtype))
     readable = re.sub(r"[^\w.-]+", "-", card.name)[-60:]
     return paths.state() / "doctor" / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
@@ -117,7 +117,7 @@ def save(report: Report, card: ModelCard) -> Path:
 
 
 def load_report(card: ModelCard) -> Report | None:
-    """What was found here with these very versions, if it was ever asked and can still be read."""
+    """The report made here with these very versions, if it was ever asked for and can still be read."""
     try:
         report = msgspec.json.decode(bytes_of(path_of(card)), type=Report)
     except (OSError, msgspec.MsgspecError):

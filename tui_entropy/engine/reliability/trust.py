@@ -1,4 +1,4 @@
-"""How far each group of numbers can be believed on a model: by construction, and by what doctor found."""
+"""The trust in each group of numbers on a model: by construction, and by what doctor found."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trust(architecture: Architecture, card: ModelCard, report: Report | None) ->
 
 
 def of_numbers(report: Report, groups: set[str]) -> dict[str, Trust]:
-    """Of NUMBERS those that doctor found wrong, and those that it had no second way to. groups: that are there."""
+    """The trust in those of NUMBERS that doctor found wrong or had no second way to. groups: that are there."""
     trusts: dict[str, Trust] = {}
     for name in NUMBERS:
         checks = [check for check in report.checks if name in check.proves]
@@ -52,7 +52,7 @@ def missing(group: str, architecture: Architecture) -> Trust | None:
 
 
 def trust_of_group(group: str, dtype: str, report: Report | None) -> Trust:
-    """What doctor found, or what holds by construction: float32 is taken as exact, smaller types are not."""
+    """The trust by what doctor found, or else by construction: float32 is taken as exact, smaller types are not."""
     level = "exact" if dtype == "float32" else "approximate"
     rounded = "" if level == "exact" else f"computed in {dtype}; "
     checks = [check for check in report.checks if check.group == group] if report else []

@@ -1,1 +1,1 @@
-"""Where a model's files come from: the catalogue, the hub, a download, a GGUF file."""
+"""The sources of a model's files: the catalogue, the hub, a download, a GGUF file."""

@@ -94,7 +94,7 @@ DEFAULT = SMOLLM2.name
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the weights in a folder came from."""
+    """The provenance of the weights in a folder."""
 
     title: str
     source: str

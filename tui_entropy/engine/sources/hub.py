@@ -87,7 +87,7 @@ def snapshot(
 
 
 def cached_snapshot(repo: str, revision: str | None) -> Path | None:
-    """What the hub's cache holds whole, without asking the network."""
+    """The snapshot that the hub's cache holds whole, without asking the network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 

@@ -1,4 +1,4 @@
-"""What a model's folder says of itself, looked at before a library believes it."""
+"""The files of a model's folder that say what it is, looked at before a library believes them."""
 
 from __future__ import annotations
 

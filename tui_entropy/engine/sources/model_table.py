@@ -1,4 +1,4 @@
-"""What `tui-entropy models` prints: what is on this machine, and what can be fetched."""
+"""The table that `tui-entropy models` prints: models on this machine, and those that can be fetched."""
 
 from __future__ import annotations
 

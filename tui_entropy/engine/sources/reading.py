@@ -1,5 +1,5 @@
-"""What comes from elsewhere is read by code that takes it at its word, a library's or ours: its faults are told as
-those of the files."""
+"""Reads files from elsewhere by code that takes them at their word, a library's or ours: its faults are told as those
+of the files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def reading(refusal: Callable[[BaseException], UserError]) -> Iterator[None]:
 
 
 def said_by(error: BaseException) -> str:
-    """What an error says of itself, in a phrase; a bare key or nothing at all says too little without its kind."""
+    """The words of an error, in a phrase; a bare key or nothing at all says too little without its kind."""
     lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
     reason = "; ".join(filter(None, lines)).rstrip(".")[:SAID]
     kind = type(error).__name__

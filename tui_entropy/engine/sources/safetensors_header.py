@@ -1,4 +1,4 @@
-"""What a folder's weights amount to, from the headers of the files alone."""
+"""The size of a folder's weights, from the headers of the files alone."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _checked(tensor: Any) -> dict[str, Any]:
-    """What a header says of a tensor. Raises ValueError, LookupError or TypeError where that is something else."""
+    """The entry of a header for a tensor. Raises ValueError, LookupError or TypeError where it is something else."""
     sizes = [*tensor["shape"], *tensor["data_offsets"]]
     if not isinstance(tensor["dtype"], str) or not all(type(size) is int and size >= 0 for size in sizes):
         raise ValueError(f"a tensor of {str(tensor)[:80]}")

@@ -37,7 +37,7 @@ Direction = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class ControlVector:
-    """What to add to the residual stream, at strength 1. Vectors add, subtract and scale block by block."""
+    """The directions to add to the residual stream, at strength 1. Vectors add, subtract and scale block by block."""
 
     name: str
     directions: Mapping[int, Direction]
@@ -64,7 +64,7 @@ def setting(vector: ControlVector, source: str) -> Vector:
 
 
 def offsets(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> dict[int, Tensor]:
-    """What all vectors that are on add up to: block (1-based) -> (d_model,) float32, on the CPU."""
+    """The sum of all vectors that are on: block (1-based) -> (d_model,) float32, on the CPU."""
     parts = []
     for wanted in settings:
         if wanted.on and wanted.strength:

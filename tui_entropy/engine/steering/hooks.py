@@ -15,7 +15,7 @@ from tui_entropy.engine.steering.plan import same_offsets
 
 
 class Steering:
-    """What is being added now. A change acts from the next forward pass on, at every position of it.
+    """The offsets that are added now. A change acts from the next forward pass on, at every position of it.
 
     Keys and values already cached keep the influence of what was set when they were made.
     """

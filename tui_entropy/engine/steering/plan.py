@@ -1,5 +1,5 @@
-"""What is added to the residual stream at a step, as a value: it follows from the vectors that are set, from how far
-the text has come, and from which of their conditions its newest token met.
+"""The plan of steering, a value: what is added to the residual stream at a step follows from the vectors that are
+set, from how far the text has come, and from which of their conditions its newest token met.
 
 Two passes are steered alike where their offsets are equal, whenever and by whom those were made.
 """
@@ -51,7 +51,7 @@ class Offsets(Mapping[int, Tensor]):
 
 
 def same_offsets(one: Mapping[int, Tensor], other: Mapping[int, Tensor]) -> bool:
-    """What is no `Offsets` has no value to go by, and is the same as itself alone, or as nothing."""
+    """Whether two are equal. What is no `Offsets` has no value to go by: it equals itself; and none equal none."""
     if one is other or not (one or other):
         return True
     return isinstance(one, Offsets) and one == other
@@ -65,11 +65,11 @@ class SteeringPlan:
 
     @property
     def conditions(self) -> frozenset[str]:
-        """Those of vectors that are on."""
+        """The conditions of vectors that are on."""
         return frozenset(vector.condition for vector in self.vectors if vector.on and vector.condition)
 
     def at(self, step: int, met: Collection[str]) -> Key:
-        """What acts on the pass that step `step` comes of, 1 for the first; the prompt is read for that one. met:
+        """The vectors that act on the pass for step `step`, 1 for the first, which the prompt is read for. met:
         conditions that the newest token met."""
         acting = []
         for vector in self.vectors:

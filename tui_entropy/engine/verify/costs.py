@@ -1,4 +1,4 @@
-"""What each view asks of the engine on this machine: seconds per step, and bytes kept per token."""
+"""The cost of each view for the engine on this machine: seconds per step, and bytes kept per token."""
 
 from __future__ import annotations
 
@@ -148,5 +148,5 @@ class _Watch:
 
 
 def cache_bytes(cache: Cache) -> int:
-    """Of the keys, values and states that are in use, without the room for more."""
+    """The bytes of the keys, values and states that are in use, without the room for more."""
     return sum(part.nbytes for layer in cache.layers for part in vars(layer).values() if isinstance(part, Tensor))

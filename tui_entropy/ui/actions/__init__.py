@@ -1,1 +1,1 @@
-"""What the keys do."""
+"""The actions of the keys."""

@@ -16,7 +16,7 @@ def chosen_branch(frame: Frame) -> RunView | None:
 
 
 class BranchPageActions(Actions[Host]):
-    """What the page of branches leads to."""
+    """The actions on the page of branches."""
 
     commanding = frozenset({"go"})
 
@@ -48,7 +48,7 @@ class BranchPageActions(Actions[Host]):
 
 
 class BranchActions(EngineActions):
-    """What is kept of a branch."""
+    """The actions that change what is kept of a branch."""
 
     def action_star(self) -> None:
         if branch := chosen_branch(self.app.frame):

@@ -1,4 +1,4 @@
-"""What the keys do on the pages of breakpoints and watches: lists that a person adds to and takes from."""
+"""The actions on the pages of breakpoints and watches: lists that a person adds to and takes from."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def step_here(frame: Frame) -> int:
 
 
 class LaneOptions(Actions[Host]):
-    """What lanes and continuations would be, as it is chosen on their pages."""
+    """The options of lanes and continuations, as they are chosen on their pages."""
 
     def action_lane_temperature(self, by: int) -> None:
         """The temperature of the lane that differs in it."""
@@ -63,7 +63,7 @@ class ComparisonActions(EngineActions):
         return lanes[min(self.app.frame.row, len(lanes) - 1)]
 
     def _lane(self) -> Lane | None:
-        """What a shadow or a twin is to be: the chosen row where the page is open, else the one chosen last, as
+        """The lane of a shadow or a twin to come: the chosen row where the page is open, else the one chosen last, as
         things are set now; at first one without vectors. None where nothing would differ."""
         if self.app.place == "lanes":
             return None if self._choice.same else self._choice.lane

@@ -35,7 +35,7 @@ SETTINGS = (Started, KnobsChanged, VectorsChanged, SettingsPending, Refused)
 
 
 class EngineLink(Actions[EngineHost]):
-    """How this screen and its engine stand to each other.
+    """The link of this screen to its engine: how they stand to each other.
 
     attach: the socket of an engine that ran before this screen.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
@@ -64,7 +64,7 @@ class EngineLink(Actions[EngineHost]):
 
     @property
     def way_back(self) -> str:
-        """What to tell whoever left. Empty where there is nothing to come back to."""
+        """The way back, for whoever left. Empty where there is nothing to come back to."""
         if self.ending or self.standing is None or not self._outlives:
             return ""
         return f"engine {self.standing.engine} stays: {reattach_hint(self.standing.engine, self.standing.keep)}"
@@ -121,7 +121,7 @@ class EngineLink(Actions[EngineHost]):
         self._mirror()
 
     def on_event(self, event: Event) -> None:
-        """What it means to a screen that it comes from an engine which others may command and which records."""
+        """Take in an event as one from an engine which others may command and which records."""
         if isinstance(event, Started | Switched):
             self._put_away()
         if not self.in_control and isinstance(event, SETTINGS):  # what is set is what somebody else set

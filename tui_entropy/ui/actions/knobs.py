@@ -39,7 +39,7 @@ class KnobStripActions(Actions[Host]):
 
 
 class KnobActions(EngineActions):
-    """What sets a knob."""
+    """The actions that set a knob."""
 
     def __init__(self, app: EngineHost, what_if: WhatIf) -> None:
         super().__init__(app)
@@ -97,7 +97,7 @@ class KnobActions(EngineActions):
 
 
 class VectorActions(EngineActions):
-    """What sets a control vector, and what a change of one does with the text before it."""
+    """The actions that set a control vector, and what a change of one does with the text before it."""
 
     _last = 0
     """The vector that + and - act on."""

@@ -15,7 +15,7 @@ TINTS = tuple(
 
 
 class LookActions(Actions[Host]):
-    """What changes on the usual screen and nowhere else."""
+    """The actions that change the usual screen and nothing else."""
 
     # --- At which step ---------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ ZOOMABLE = ("stream", "twin", "chart", "candidates", "heads", "attention")
 
 
 class PaneActions(Actions[Host]):
-    """What is where on the usual screen."""
+    """The actions on the panes of the usual screen: which there are, and where."""
 
     def action_page(self, pages: int) -> None:
         self.app.base.query_one(TokenStream).page(pages)

@@ -21,7 +21,7 @@ MAX_TOKENS = 512
 
 
 class PromptActions(Actions[EngineHost]):
-    """What the box is opened for, what is typed in it, and what becomes of what is sent."""
+    """The actions of the prompt box: what it is opened for, what is typed in it, and what becomes of what is sent."""
 
     commanding = frozenset({"prompt", "edit", "edit_prompt", "send"})
 
@@ -145,7 +145,7 @@ class PromptActions(Actions[EngineHost]):
 
 
 def edited(texts: list[str], new: str) -> tuple[int, str]:
-    """How many of the tokens stay, and what comes after them. What was not touched is as it was, letter by letter,
+    """The number of tokens that stay, and the text after them. What was not touched is as it was, letter by letter,
     also what an editor could not show.
 
     texts: what each token completes. new: all of it, as it came out of an editor that was given `typed_as`.
@@ -163,6 +163,6 @@ def edited(texts: list[str], new: str) -> tuple[int, str]:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many letters the two begin with alike."""
+    """The number of letters that the two begin with alike."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""What an earlier step would be with the knobs that are turned while a person looks at it."""
+"""The preview of an earlier step, with the knobs that are turned while a person looks at it."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class ReplayApp(Viewer):
 
 
 class PlayActions(Actions[ReplayApp]):
-    """How a recording is played: pause, step, speed, run."""
+    """The actions that play a recording: pause, step, speed, run."""
 
     def action_pause(self) -> None:
         """At the end, play again: from the cursor where it was moved away, else from the beginning."""

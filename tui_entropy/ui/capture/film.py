@@ -75,7 +75,7 @@ def _event(at: float, code: str, data: str) -> str:
 
 
 def _changes(console: Console, before: Sequence[Strip], rows: Sequence[Strip]) -> Iterator[str]:
-    """What turns one screen into the next on a terminal."""
+    """The bytes that turn one screen into the next on a terminal."""
     if not before:
         yield "\x1b[?25l\x1b[2J"
     for y, row in enumerate(rows):

@@ -155,7 +155,7 @@ def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint
 
 
 def _beyond(playback: Playback, token: int) -> str:
-    """That a run has no such token, and which one of the file has it."""
+    """The sentence that a run has no such token, and which one of the file has it."""
     trace, run = playback.trace, playback.run
     sentence = f"token={token} is not in run {run}: it has {playback.length} tokens, counted from 1"
     others = [other for other in trace.runs if other != run]

@@ -1,1 +1,1 @@
-"""What opens over the screen."""
+"""The dialogs: all that opens over the screen."""

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def unescape(typed: str) -> str:
-    """What was meant: `\\n` is a newline, `\\t` a tab, `\\\\` a backslash. Any other backslash is one."""
+    """The text that was meant: `\\n` is a newline, `\\t` a tab, `\\\\` a backslash. Any other backslash is one."""
     parts = typed.split("\\\\")
     return "\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts)
 
 
 def number(least: int, most: int) -> Check:
-    """Of an answer that must be a whole number."""
+    """The check of an answer that must be a whole number."""
 
     def check(text: str) -> Remark:
         wrong = next((at for at, letter in enumerate(text) if letter not in "0123456789"), None)

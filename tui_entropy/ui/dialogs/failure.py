@@ -1,4 +1,4 @@
-"""What becomes of the app when it fails: it closes without a word, and whoever ran it says what happened."""
+"""The end of an app that fails: it closes without a word, and whoever ran it says what happened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClosesOnFailure(Base):
 
     @property
     def failure(self) -> Exception | None:
-        """What ended it before its time; None if nothing did."""
+        """The error that ended it before its time; None if nothing did."""
         return self._exception
 
     def _fatal_error(self) -> None:

@@ -60,7 +60,7 @@ def help_text(frame: Frame) -> Text:
 
 
 def _trust(text: Text, frame: Frame) -> None:
-    """What the mark in each title stands for, and why."""
+    """The legend of the marks in titles: what each stands for, and why."""
     paint = frame.paint
     text.append("\nHow far the numbers can be believed on this model and machine\n", paint.title)
     for level, (mark, style) in paint.trusted.items():

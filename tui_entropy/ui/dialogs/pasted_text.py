@@ -1,4 +1,4 @@
-"""What is typed or pasted into a box as it may stand in a text."""
+"""Text that is typed or pasted into a box, made such as may stand in a text."""
 
 from __future__ import annotations
 

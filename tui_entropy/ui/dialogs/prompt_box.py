@@ -91,7 +91,7 @@ class PromptBox(Vertical):
 
     @property
     def has(self) -> frozenset[str]:
-        """What it has beside its text, as Frame.box says it."""
+        """The things that it has beside its text, as Frame.box says it."""
         new = {"mode", "history"} if self.purpose is Purpose.NEW else set()
         return frozenset(new | ({"system"} if self.system.display else set()))
 
@@ -114,13 +114,13 @@ class PromptBox(Vertical):
         self.text.move_cursor((len(before) - 1, len(before[-1])))
 
     def typed(self) -> Prompt | None:
-        """What is in the box. None where nothing is, and a chat has nothing to answer."""
+        """The prompt in the box. None where nothing is typed, and a chat has nothing to answer."""
         if not self.text.text.strip() and self.chat and self.purpose is not Purpose.EDIT:
             return None
         return Prompt(self.text.text, self.system.text.strip() or None if self.chat else None, self.chat)
 
     def sent(self) -> None:
-        """What is typed was taken, and the box is empty again."""
+        """Empty the box: what was typed in it was taken."""
         if self.purpose in (Purpose.NEW, Purpose.PROMPT) and (prompt := self.typed()):
             self.history.add(prompt)
         if self.purpose is Purpose.NEW:

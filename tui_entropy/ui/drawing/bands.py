@@ -44,7 +44,7 @@ def bands(run: RunView) -> list[Band]:
 
 
 def forks(log: SessionView) -> list[Mark]:
-    """Where branches leave the run that is looked at."""
+    """The marks where branches leave the run that is looked at."""
     leaving: dict[int, list[str]] = {}
     for run in log.runs.values():
         began = run.started

@@ -42,7 +42,7 @@ def contrast(one: RGB, other: RGB) -> float:
 
 
 def seen_as(color: Color) -> list[RGB]:
-    """What a colour may look like: one of the sixteen depends on the terminal."""
+    """The colours that one may look like: one of the sixteen depends on the terminal."""
     if color.type is ColorType.STANDARD and color.number is not None:
         return [_hex(palette.split()[color.number]) for palette in PALETTES.values()]
     return [(*color.get_truecolor(),)]

@@ -36,7 +36,7 @@ def visible_token(token_id: int, data: bytes, ascii: bool = False) -> str:
 
 
 def nameless(token_id: int, ascii: bool = False) -> str:
-    """What stands for a token without text."""
+    """The name of a token without text."""
     return bracketed(f"token {token_id}", ascii)
 
 

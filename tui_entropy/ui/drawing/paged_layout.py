@@ -60,7 +60,7 @@ class PagedLayout:
         return flow
 
     def lines(self, n: int) -> int:
-        """How many lines page n has; the empty one after its last newline belongs to the next page."""
+        """The number of lines of page n; the empty one after its last newline belongs to the next page."""
         flow = self.flow(n)
         return len(flow.lines) - (n < self.last and not flow.lines[-1])
 
@@ -81,7 +81,7 @@ class PagedLayout:
         return n, self.flow(n).line_of[index]
 
     def moved(self, position: Position, by: int) -> Position:
-        """That many lines further down, but not beyond either end."""
+        """The position that many lines further down, but not beyond either end."""
         n, y = position[0], position[1] + by
         while y < 0 and n > 0:
             n -= 1

@@ -43,7 +43,7 @@ def figure(value: float | None) -> str:
 
 
 class Paint:
-    """What the terminal can do, and a theme for it. Styles are made once; a level is 0 ... 1, None where unknown.
+    """A theme as a terminal can show it. Styles are made once; a level is 0 ... 1, None where unknown.
 
     Unknown is always drawn as `?`, never as an empty or full mark.
     """
@@ -194,7 +194,7 @@ class Paint:
         return self.row(row, width, [(right, self.dim)] if right else [])
 
     def hint(self, text: str, width: int) -> list[Strip]:
-        """What will appear in a pane that is empty, and how to get it."""
+        """The rows of an empty pane: what will appear in it, and how to get it."""
         return [self.row([(line, self.dim)], width) for line in textwrap.wrap(text, max(width, 1))]
 
     def row(self, parts: Iterable[Part], width: int, right: Iterable[Part] = ()) -> Strip:

@@ -9,7 +9,7 @@ from tui_entropy.ui.views.frame import Frame
 
 @dataclass(frozen=True)
 class BranchesState:
-    """What the page of branches keeps."""
+    """The state that the page of branches keeps."""
 
     branch: int = 0
     """The run that its keys act on, and that a diff compares; 0 for the one that is looked at."""

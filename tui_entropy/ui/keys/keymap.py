@@ -36,7 +36,7 @@ class Key:
 
     @property
     def name(self) -> str:
-        """Of its action."""
+        """The name of its action."""
         return self.action.partition("(")[0]
 
 
@@ -273,8 +273,8 @@ def keymap(file: Path) -> dict[str, str]:
 
 
 def bindings() -> list[BindingType]:
-    """Where text is typed it is swallowed, so keys of such places are looked at before. One key leaves the program
-    wherever one is, whatever lies over the screen."""
+    """The keys as Textual's bindings. Where text is typed it is swallowed, so keys of such places are looked at
+    before. One key leaves the program wherever one is, whatever lies over the screen."""
     return [
         Binding("ctrl+q", "quit", "quit", show=False, priority=True),
         *(

@@ -1,4 +1,4 @@
-"""What may be written beside the text: the lanes that a person can choose."""
+"""The lanes that a person can choose: what may be written beside the text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_VECTORS, SYSTEM, PROMPT = "no vectors", "other system prompt", "other prompt"
 
 @dataclass(frozen=True)
 class LanesState:
-    """What the page of lanes keeps."""
+    """The state that the page of lanes keeps."""
 
     lane: Lane | None = None
     """What a shadow or a twin was chosen to be."""
@@ -44,7 +44,7 @@ def shadow_set(frame: Frame) -> Lane | None:
 
 
 def choices(frame: Frame) -> list[Choice]:
-    """What a lane may differ in, with things as they are set now."""
+    """The choices of what a lane may differ in, with things as they are set now."""
     vectors, state = frame.vectors or frame.log.vectors, frame.of(LanesState)
     lanes = []
     if vectors:
@@ -71,5 +71,5 @@ def choices(frame: Frame) -> list[Choice]:
 
 
 def _acting(vectors: tuple[Vector, ...]) -> list[Vector]:
-    """Those that change anything."""
+    """The vectors that change anything."""
     return [vector for vector in vectors if vector.on and vector.strength]

@@ -1,4 +1,4 @@
-"""What a key needs so that it is not refused: conditions on a frame, by the names that the key table uses."""
+"""The needs of a key so that it is not refused: conditions on a frame, by the names that the key table uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _another(frame: Frame) -> bool:
 
 
 def _chosen_lane(frame: Frame) -> str:
-    """Whether the lane that is chosen differs from what is there, and whether it has a prompt to type."""
+    """The kind of the chosen lane: 'same' as what is there, 'typed' where it has a prompt to type, else 'made'."""
     from tui_entropy.ui.keys.lane_choices import PROMPT, SYSTEM, choices  # a view, which hints must not know
 
     lanes = choices(frame)

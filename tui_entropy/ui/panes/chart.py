@@ -149,7 +149,7 @@ def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
 
 
 def _shown(frame: Frame, height: int) -> list[Metric]:
-    """Those that a person chose, and the tint where it is another, as far as there are rows for them."""
+    """The metrics that a person chose, and the tint where it is another, as far as there are rows for them."""
     return list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height - (2 if height > 3 else 1), 1)]
 
 

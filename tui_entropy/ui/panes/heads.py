@@ -40,7 +40,7 @@ class Plan:
     """Cells from panel to panel."""
 
     def column(self, head: int) -> int:
-        """Where a head's cell begins in its panel."""
+        """The column where a head's cell begins in its panel."""
         n = head - self.heads.start
         return LABEL + n * self.cell + (n // self.group if self.group else 0)
 

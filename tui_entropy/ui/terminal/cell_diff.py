@@ -1,4 +1,4 @@
-"""What a terminal shows, cell by cell, and the fewest bytes that make the next frame of it. Pure: text in, text out.
+"""The screen of a terminal, cell by cell, and the fewest bytes that make its next frame. Pure: text in, text out.
 
 Textual sends every cell of a region that was touched, each part with its whole style. Here each cell's character and
 style are remembered, and only cells that differ are sent, with only the parts of a style that change.
@@ -73,7 +73,7 @@ class Differ:
         """Row -> per column the character, '' for the right part of a wide one, None for unknown; and its style."""
 
     def frame(self, data: str) -> str:
-        """What to send in place of `data`. Where that holds something unknown it is `data`, and all is forgotten."""
+        """The text to send for `data`. Where that holds something unknown it is `data`, and all is forgotten."""
         if HARMLESS.fullmatch(data):
             return data
         lines = _read(data)
@@ -83,7 +83,7 @@ class Differ:
         return self.lines(lines)
 
     def lines(self, lines: Iterable[Line], most: float = math.inf) -> str:
-        """What to send so that these stand there. Takes no more of them once it is longer than `most`."""
+        """The text to send so that these lines stand there. Takes no more of them once it is longer than `most`."""
         self._out: list[str] = []
         self._pen, self._at = PLAIN, (-1, -1)
         for y, x, parts in lines:
@@ -196,7 +196,7 @@ def _goes_on(cells: Sequence[str], wanted: Sequence[Pen], last: int, after: int)
 
 
 def _read(data: str) -> list[Line] | None:
-    """Where which text stands that Textual sends, in which style; None where it holds anything else."""
+    """The lines of text that Textual sends, with places and styles; None where it holds anything else."""
     lines: list[Line] = []
     parts: list[Inked] = []
     y = x = pos = 0
@@ -268,7 +268,7 @@ def _short(colour: str) -> str:
 
 @lru_cache(4096)
 def styled(codes: str) -> Pen:
-    """Of the numbers of an SGR sequence, which begins anew: Textual resets after every part."""
+    """The style of an SGR sequence's numbers, which begins anew: Textual resets after every part."""
     attributes, foreground, background = [], "", ""
     parts = codes.split(";")
     at = 0
@@ -290,7 +290,7 @@ def styled(codes: str) -> Pen:
 
 @lru_cache(4096)
 def _blank(style: Pen) -> Pen:
-    """What of a style shows on a space."""
+    """The part of a style that shows on a space."""
     if style.link or SEEN_ON_BLANKS.intersection(style.attributes):
         return style
     return pen(background=style.background)
@@ -298,7 +298,7 @@ def _blank(style: Pen) -> Pen:
 
 @lru_cache(1 << 14)
 def _for_blank(old: Pen, wanted: Pen) -> Pen:
-    """What a space is written in that is to look like `wanted`: ink, unseen on it, stays for what follows."""
+    """The style of a space that is to look like `wanted`: ink, unseen on it, stays for what follows."""
     if wanted is not pen(background=wanted.background) or _blank(old) is old:
         return wanted
     return pen(old.attributes, old.foreground, wanted.background)

@@ -1,4 +1,4 @@
-"""What the terminal can do: colours, glyphs, whether it is one at all."""
+"""The abilities of the terminal: colours, glyphs, whether it is one at all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def over_ssh(environment: Mapping[str, str]) -> bool:
 
 
 def color_mode(wanted: str, environment: Mapping[str, str]) -> ColorMode:
-    """What a terminal can show, by the names it goes by. Raises UserError for a mode that is none."""
+    """The colours that a terminal can show, by the names it goes by. Raises UserError for a mode that is none."""
     if wanted in COLOR_MODES:
         return wanted  # type: ignore[return-value]
     if wanted != "auto":

@@ -75,7 +75,7 @@ class Shortcut:
             self._paint()
 
     def _open(self, view: View) -> Offset | None:
-        """Where a view begins on the terminal, if nothing lies over it and its rows are as wide as it is."""
+        """The place of a view on the terminal, if nothing lies over it and its rows are as wide as it is."""
         app = self._app
         if not (app.is_running and view.is_attached) or app._batch_count or view.screen is not app.screen:
             return None

@@ -26,7 +26,7 @@ RATE_WINDOW_S = 5.0
 
 
 class Pacer:
-    """Whether the terminal has shown what it was sent. All times are seconds of one clock."""
+    """The pace of frames: whether the terminal has shown what it was sent. All times are seconds of one clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.round_trip: float | None = None
@@ -96,7 +96,7 @@ class Pacer:
             self._sent.popleft()
 
     def gauge(self) -> str:
-        """How the link does, for a person; made anew once a second."""
+        """The state of the link, for a person; made anew once a second."""
         now = self._clock()
         if now - self._text_at >= 1.0 and self.round_trip is not None:
             frames, kib = self.rates

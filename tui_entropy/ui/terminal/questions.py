@@ -1,4 +1,4 @@
-"""What the terminal has been asked and has not answered, so that no answer is left to whoever reads it next."""
+"""The questions that the terminal has not answered yet, so that no answer is left to whoever reads it next."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Frame:
 
     @property
     def where_of_all(self) -> list[str]:
-        """Where the cursor is, for a heading, and how many steps are written."""
+        """The place of the cursor, for a heading, and the number of steps that are written."""
         return [f"{name} of {len(self.log.steps)}" for name in self.where] if len(self.where) == 1 else self.where
 
     @property
@@ -162,7 +162,7 @@ class Frame:
         return "bits" if self.bits else "nats"
 
     def trust(self, group: str) -> Trust | None:
-        """How far a group of numbers (TRUSTED) can be believed; None where nobody says."""
+        """The trust in a group of numbers (TRUSTED); None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None
 
     def trust_of(self, metric: Metric) -> Trust | None:

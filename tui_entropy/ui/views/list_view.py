@@ -21,7 +21,7 @@ class Rows(View):
 
     @abstractmethod
     def items(self, frame: Frame) -> int:
-        """How many there are."""
+        """The number of rows."""
 
     @abstractmethod
     def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:

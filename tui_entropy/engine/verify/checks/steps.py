@@ -33,7 +33,7 @@ EARLIER = "read off steps, against statistics of the steps before"
 
 @dataclass(frozen=True)
 class Way:
-    """How a series is had a second time."""
+    """The second way to a series."""
 
     group: str
     compared: str

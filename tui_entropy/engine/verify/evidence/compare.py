@@ -76,7 +76,7 @@ def gap(actual: npt.ArrayLike | None, expected: npt.ArrayLike | None) -> float:
 
 
 def outside(actual: float, least: float, most: float) -> float:
-    """How far a number is from where it may lie; NaN for one that is none."""
+    """The distance of a number from where it may lie; NaN for one that is none."""
     return max(least - actual, actual - most, 0.0) if not math.isnan(actual) else math.nan
 
 
@@ -92,7 +92,7 @@ class Tally:
         """Name of a row -> the ways of transformers that it is held against."""
 
     def row(self, name: str, group: str, compared: str, unit: str, proves: Iterable[str]) -> None:
-        """One that is to be made, whether or not anything is found for it."""
+        """Declare a row that is to be made, whether or not anything is found for it."""
         check = partial(Check, name=name, group=group, compared=compared, unit=unit, proves=tuple(proves))
         self._rows.setdefault(name, (check, []))
 

@@ -21,7 +21,7 @@ def log_softmax(logits: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Belief:
-    """What a check of a metric looks at (metrics/inputs.py)."""
+    """The arrays that a check of a metric looks at (metrics/inputs.py)."""
 
     logits: Floats
     """(vocab,)."""

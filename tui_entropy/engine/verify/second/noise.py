@@ -22,7 +22,7 @@ def splitmix(word: int) -> int:
 
 
 def finish(words: Words) -> Words:
-    """How SplitMix64 makes an output of a state; uint64 wraps around."""
+    """The output that SplitMix64 makes of a state; uint64 wraps around."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
     return words ^ (words >> np.uint64(31))
