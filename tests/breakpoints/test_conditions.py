@@ -7,8 +7,8 @@ import pytest
 from cards import CARD
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from made_steps import with_numbers
 from msgspec.structs import replace
-from numbers_of_steps import with_numbers
 from places import ROOT
 from scripted import step
 

@@ -3,8 +3,8 @@
 import math
 
 import pytest
+from made_steps import with_numbers
 from msgspec.structs import replace
-from numbers_of_steps import with_numbers
 from scripted import step
 
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES

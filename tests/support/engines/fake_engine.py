@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 from fake_lanes import Lanes
+from made_steps import grid, make_step, with_numbers
 from msgspec.structs import replace
-from numbers_of_steps import numbers, with_numbers
 
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
@@ -110,29 +110,15 @@ def step(
     entropy = sum(p * s for p, s in zip(probabilities, surprisals, strict=True))
     keys = prompt + index
     ceiling = math.log(keys) if keys > 1 else 0.0
-    grid = array.array("f", [0.0]) * (layers * heads)
-    for i in range(layers * heads):
-        grid[i] = ceiling * (0.5 + 0.45 * math.sin(i * 1.7 + index * 0.05 * (i % 7)))
-    return Step(
-        run=run,
-        index=index,
-        position=keys,
-        token_id=1000 + rank,
-        token_bytes=data[rank - 1],
-        text=data[rank - 1].decode(),
-        numbers=numbers(
-            entropy=entropy,
-            varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
-            surprisal=surprisals[rank - 1],
-            rank=float(rank),
-            logit_margin=surprisals[1] - surprisals[0],
-            prob_margin=probabilities[0] - probabilities[1],
-            uniform_kl=math.log(49152) - entropy,
-        ),
-        perplexity=3 + math.sin(index / 20),
-        window_perplexity=3 + math.sin(index / 5),
-        final_entropy=entropy / 2,
-        final_prob=probabilities[rank - 1],
+    waves = [ceiling * (0.5 + 0.45 * math.sin(i * 1.7 + index * 0.05 * (i % 7))) for i in range(layers * heads)]
+    heads_of = Grid((layers, heads), array.array("f", waves).tobytes())
+    return make_step(
+        index, data[rank - 1], keys, layers, run=run, token_id=1000 + rank,
+        entropy=entropy, surprisal=surprisals[rank - 1], rank=float(rank), uniform_kl=math.log(49152) - entropy,
+        varentropy=sum(p * (s - entropy) ** 2 for p, s in zip(probabilities, surprisals, strict=True)),
+        logit_margin=surprisals[1] - surprisals[0], prob_margin=probabilities[0] - probabilities[1],
+        perplexity=3 + math.sin(index / 20), window_perplexity=3 + math.sin(index / 5),
+        final_entropy=entropy / 2, final_prob=probabilities[rank - 1],
         candidates=tuple(
             Candidate(1001 + i, data[i], -surprisals[i], p if i < 5 else 0.0, None if i < 5 else "top_p")
             for i, p in enumerate(probabilities)
@@ -142,26 +128,13 @@ def step(
             Stage("top_k", 40, 0.98, entropy / 1.5),
             Stage("top_p", 5, 0.95, entropy / 2),
         ),
-        stage_probs=floats([[p * s for p in (probabilities[rank - 1], *probabilities)] for s in (1.0, 1.02, 1.07)]),
-        head_entropy=Grid((layers, heads), grid.tobytes()),
-        head_varentropy=Grid((layers, heads), grid.tobytes()),
-        attention=floats([[0.3, 0.5 + 0.4 * math.sin(index / 9 + block), 2.0] for block in range(layers)]),
-        visible_keys=(keys,) * layers,
-        blocks=floats([[0.01, 1.0, 24.0 + block + math.sin(index / 4)] for block in range(layers)]),
+        stage_probs=grid([[p * s for p in (probabilities[rank - 1], *probabilities)] for s in (1.0, 1.02, 1.07)]),
+        head_entropy=heads_of, head_varentropy=heads_of,
+        attention=grid([[0.3, 0.5 + 0.4 * math.sin(index / 9 + block), 2.0] for block in range(layers)]),
+        blocks=grid([[0.01, 1.0, 24.0 + block + math.sin(index / 4)] for block in range(layers)]),
         strays=(3,) if index % 20 == 19 else (),
-        state="Warming up" if index < 16 else "Confident",
-        entropy_z=None if index < 16 else math.sin(index),
-        attention_z=None if index < 16 else math.cos(index),
-        forward_seconds=0.02,
-        sample_seconds=0.001,
-        at=0.025 * (index + 1),
-    )
-
-
-def floats(rows: Sequence[Sequence[float]]) -> Grid:
-    """Without numpy, which this process does not need."""
-    flat = array.array("f", [value for row in rows for value in row])
-    return Grid((len(rows), len(rows[0])), flat.tobytes())
+        forward_seconds=0.02, sample_seconds=0.001, at=0.025 * (index + 1),
+    )  # fmt: skip
 
 
 def rows(ask: AskAttention, run: int) -> AttentionRows:
@@ -178,8 +151,8 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
         seen = [row[key] / total if key <= query else math.nan for key in window]
         weights.extend(seen)
         elsewhere.append(1 - sum(w for w in seen if not math.isnan(w)))
-    grid = Grid((len(queries), ask.n_keys), weights.tobytes())
-    return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
+    seen_by_queries = Grid((len(queries), ask.n_keys), weights.tobytes())
+    return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, seen_by_queries, tuple(elsewhere))
 
 
 def shaped(
@@ -213,7 +186,7 @@ def shaped(
         final_prob=token.final_prob,
         candidates=candidates,
         stages=tuple(stages),
-        stage_probs=floats(rows),
+        stage_probs=grid(rows),
         watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
     )
 

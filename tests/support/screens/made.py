@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import random
 import re
-import struct
 
-from numbers_of_steps import numbers
+from made_steps import grid, make_step
 
-from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import AttentionRows, KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
@@ -44,11 +42,6 @@ def card(**fields: object) -> ModelCard:
     return ModelCard(**(made | fields))  # type: ignore[arg-type]
 
 
-def grid(rows: list[list[float]]) -> Grid:
-    flat = [value for row in rows for value in row]
-    return Grid((len(rows), len(rows[0])), struct.pack(f"<{len(flat)}f", *flat))
-
-
 def step(index: int = 0, text: str | bytes = " word", position: int | None = None, **fields: object) -> Step:
     """A step whose numbers follow from its index alone."""
     luck = random.Random(index)
@@ -63,16 +56,10 @@ def step(index: int = 0, text: str | bytes = " word", position: int | None = Non
     )  # fmt: skip
     at = 40 + index if position is None else position
     shares = [[luck.random() ** 2 * math.log(at) for _ in range(HEADS)] for _ in range(LAYERS)]
-    of_model = dict(
+    made = dict(
         entropy=entropy, varentropy=entropy**2 / 3, surprisal=-math.log(first), rank=1.0,
         logit_margin=-math.log(max(1 - first, 1e-9)), prob_margin=first * first, uniform_kl=math.log(49152) - entropy,
-    )  # fmt: skip
-    of_model |= {name: fields.pop(name) for name in tuple(fields) if name in of_model}
-    made = dict(
-        numbers=numbers(**of_model), run=1, index=index, position=at, token_id=100, token_bytes=data,
-        text=data.decode("utf-8", "replace"),
-        perplexity=4.2 + math.sin(index),
-        window_perplexity=4.0 + math.cos(index),
+        token_id=100, perplexity=4.2 + math.sin(index), window_perplexity=4.0 + math.cos(index),
         final_entropy=entropy / 2, final_prob=first / 0.95, candidates=candidates,
         stages=(Stage("temperature", 49152, 1.0, entropy / 1.5), Stage("top_k", 40, 0.98, entropy / 1.8),
                 Stage("top_p", 12, 0.95, entropy / 2)),
@@ -80,13 +67,10 @@ def step(index: int = 0, text: str | bytes = " word", position: int | None = Non
                          + [[p / 0.95 * (n <= 12) for n, p in enumerate((probs[0], *probs))]]),
         head_entropy=grid(shares), head_varentropy=grid([[share / 2 for share in row] for row in shares]),
         attention=grid([[0.2 + luck.random(), luck.random(), 1 + luck.random()] for _ in range(LAYERS)]),
-        visible_keys=(at,) * LAYERS,
         blocks=grid([[0.01 * n, 1.0 + n / 10, 24.0 + 3 * n + 2 * math.sin(index / 5)] for n in range(LAYERS)]),
-        strays=(3, 4) if index % 17 == 16 else (), state="Warming up" if index < 16 else "Confident",
-        entropy_z=None if index < 16 else math.sin(index), attention_z=None if index < 16 else math.cos(index),
-        forward_seconds=0.04, sample_seconds=0.002, at=index / 22.4,
+        strays=(3, 4) if index % 17 == 16 else (), at=index / 22.4,
     )  # fmt: skip
-    return Step(**(made | fields))  # type: ignore[arg-type]
+    return make_step(index, data, at, LAYERS, **(made | fields))
 
 
 def started(prompt: str = PROMPT, chat: bool = True, template: bool = True, **fields: object) -> Started:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from inspectors import settled
+from made_steps import with_numbers
 from msgspec.structs import replace
-from numbers_of_steps import with_numbers
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import Load, Write
