@@ -24,16 +24,17 @@ from planted import (
 )
 
 from tui_entropy.engine.decoding import choose
+from tui_entropy.engine.probes.library import continuations
 from tui_entropy.engine.reliability.report import PASS
 from tui_entropy.engine.reliability.trust import NUMBERS, STAGES
 from tui_entropy.engine.sampling import chain, distribution, stages
-from tui_entropy.engine.session import continuations, shadow
+from tui_entropy.engine.session import shadow
 from tui_entropy.engine.verify import second
 from tui_entropy.engine.verify.checks import draws, lanes, steps, units
 from tui_entropy.metrics import registry
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
-from tui_entropy.records.events import Continuation, SampledContinuations
+from tui_entropy.records.probes.continuations import Continuation, SampledContinuations
 from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
 
