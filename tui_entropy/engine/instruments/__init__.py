@@ -1,1 +1,1 @@
-"""Reads off a pass: attention, the residual stream, metrics, prompt scores."""
+"""Instruments that read a pass: attention, the residual stream, metrics, prompt scores."""

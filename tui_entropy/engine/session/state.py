@@ -22,6 +22,7 @@ from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.steering import control_vector
 from tui_entropy.engine.steering.control_vector import ControlVector
 from tui_entropy.engine.steering.plan import OffsetCache, Offsets, SteeringPlan
+from tui_entropy.engine.tokenization.token_decoder import CONTEXT_TOKENS
 from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.records.events import Event, Refused
 from tui_entropy.records.sampling import Knobs
@@ -119,10 +120,10 @@ class SessionState:
 
     def written_text(self, sequence: TokenSequence) -> str:
         """The end of what is written in a sequence, a character more than conditions look at."""
-        written = sequence.written.tolist()
-        before, newest = written[: -TEXT_TAIL_CHARS - 1], written[-TEXT_TAIL_CHARS - 1 :]
-        stream = DecodeStream(self.loaded.tokenizer, [*sequence.prompt.tolist(), *before])
-        return "".join(map(stream.push, newest))[-TEXT_TAIL_CHARS - 1 :]
+        first = sequence.n_tokens - min(sequence.n_written, TEXT_TAIL_CHARS + 1)
+        before, newest = sequence.ids[:first], sequence.ids[first:]
+        stream = DecodeStream(self.loaded.tokenizer, before[-CONTEXT_TOKENS:].tolist())
+        return "".join(map(stream.push, newest.tolist()))[-TEXT_TAIL_CHARS - 1 :]
 
     def controls_with(self, offsets: Mapping[int, Tensor], knobs: Knobs) -> Controls:
         """These settings, with what the tokenizer says of their texts."""

@@ -51,7 +51,8 @@ class Offsets(Mapping[int, Tensor]):
 
 
 def same_offsets(one: Mapping[int, Tensor], other: Mapping[int, Tensor]) -> bool:
-    """Whether two are equal. What is no `Offsets` has no value to go by: it equals itself; and none equal none."""
+    """Whether two steer alike. A mapping that is no `Offsets` has no value to go by, and equals itself alone unless
+    it is empty."""
     if one is other or not (one or other):
         return True
     return isinstance(one, Offsets) and one == other

@@ -1,4 +1,4 @@
-"""The needs of a key so that it is not refused: conditions on a frame, by the names that the key table uses."""
+"""The needs of a key: conditions on a frame without which it is refused, by the names that the key table uses."""
 
 from __future__ import annotations
 

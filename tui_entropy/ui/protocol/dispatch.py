@@ -177,7 +177,7 @@ class Palette(ClosedOnce, CommandPalette):
             yield Commands() if isinstance(widget, CommandList) else widget
 
     def _on_mount(self, event: events.Mount) -> None:
-        """Find no actions for a palette that is taken away again before it is there."""
+        """Find the actions, unless the palette is taken away again before it is there: then it is for nobody."""
         if self not in self.app.screen_stack:
             event.prevent_default()
 
