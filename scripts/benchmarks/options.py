@@ -13,21 +13,17 @@ from msgspec.structs import replace as replace_knobs
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.sampling.chain import stages
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
+from tui_entropy.stages.registry import STAGES
 
 OPTIONS = {
     "greedy": {"temperature": 0.0},
-    "typical-p": {"typical_p": 0.9},
-    "top-n-sigma": {"top_n_sigma": 1.0},
-    "min-p": {"min_p": 0.05},
-    "XTC": {"xtc_probability": 0.5},
-    "DRY": {"dry_multiplier": 0.8},
-    "mirostat v2": {"mirostat_tau": 5.0},
     "dynamic temperature": {"dynatemp_range": 0.5},
-    "penalties": {"repetition_penalty": 1.1, "frequency_penalty": 0.1, "presence_penalty": 0.1},
+    **{stage.knobs[0].short: stage.example for stage in STAGES if stage.name not in stages(Knobs())},
     "adaptive S1": {"adaptive": "S1"},
     "adaptive S3": {"adaptive": "S3"},
     "adaptive own": {"adaptive": "own"},

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from tui_entropy.cli import break_options, vector_option, with_shared_options
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import KNOBS
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.stages.registry import ORDERS
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,14 @@ def test_a_candidate_that_is_not_there_is_unknown_and_a_cut_names_its_stage(foun
     assert found["stages"][found["candidate_cut"][0, 1]] == "top_p" and found["candidate_cut"][0, 0] == -1
 
 
+@pytest.mark.parametrize("name", ["banned", "a_stage_that_this_version_lacks"])
+def test_a_cut_by_what_is_no_stage_of_the_order_has_its_name(tmp_path, name):
+    one = step(0)
+    one = replace(one, candidates=(one.candidates[0], replace(one.candidates[1], cut=name)))
+    found = read(exports.trace(tmp_path / "run.tui", [started(), one]))
+    assert found["stages"][found["candidate_cut"][0, 1]] == name and found["candidate_cut"][0, 0] == -1
+
+
 def test_bytes_are_cut_at_their_ends(found):
     ends = [0, *found["byte_ends"].tolist()]
     cut = [found["bytes"][a:b].tobytes().decode() for a, b in pairwise(ends)]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
+import one_more
 import pytest
 import small
-from places import ROOT
 
-ONE_MORE = '''
+COLLISION = '''
 """How much two tokens share what the model believes: the probability that two draws are the same."""
 from tui_entropy.metrics import model
 from tui_entropy.metrics.metric import Metric, exactly
@@ -25,48 +22,15 @@ model.MODEL = (*model.MODEL, Metric(
 '''
 
 
-COMMANDS = """
-import json, os, sys
-from tui_entropy.__main__ import main
-codes = []
-for words in json.loads(sys.argv[1]):
-    *words, out = words
-    sys.argv = ["tui-entropy", *words]
-    os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
-    try:
-        main()
-        codes.append(0)
-    except SystemExit as end:
-        codes.append(end.code)
-    sys.stdout.flush()
-with open("codes", "w") as file:
-    json.dump(codes, file)
-"""
-
-
-def run(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A program in a process where there is one metric more."""
-    (folder / "one_more.py").write_text(ONE_MORE)
-    program = f"import sys; sys.path.insert(0, {str(folder)!r}); import one_more\n{textwrap.dedent(code)}"
-    command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
-
-
-def said(folder: Path, *commands: str) -> list[int]:
-    """The exit codes of commands, run one after the other. What one says goes into the file that is its last word."""
-    done = run(folder, COMMANDS, json.dumps([command.split() for command in commands]))
-    assert done.returncode == 0, done.stderr
-    return list(json.loads((folder / "codes").read_text()))
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """(a folder with a trace of a small model and what was told of it, the JSON lines of the run)."""
     folder = tmp_path_factory.mktemp("more")
     small.saved(folder / "model")
     raw = "--model ./model --raw -p hello --seed 1"
-    codes = said(
+    codes = one_more.said(
         folder,
+        COLLISION,
         f"run --headless --jsonl {raw} --max-tokens 6 --trace a.tui run.jsonl",
         f"run --headless {raw} --no-trace --break collision>0 stopped",
         "doctor --json --model ./model doctor.json",
@@ -111,7 +75,7 @@ def test_a_program_without_it_reads_the_trace_and_the_other_way_round(written, t
     assert "collision" not in less[0]
     options = ["--raw", "-p", "hello", "--max-tokens", "3", "--trace", str(tmp_path / "b.tui")]
     assert commands.run("run", "--headless", "--model", str(folder / "model"), *options).code == 0
-    assert said(tmp_path, "export b.tui --to jsonl -o more.jsonl nothing") == [0]
+    assert one_more.said(tmp_path, COLLISION, "export b.tui --to jsonl -o more.jsonl nothing") == [0]
     more = steps_of(lines_of(tmp_path / "more.jsonl"))
     assert len(more) == 3 and all(step["collision"] is None and step["entropy_nats"] >= 0 for step in more)
 
@@ -129,14 +93,7 @@ def test_doctor_has_it_a_second_time_of_steps_and_of_the_prompt(written):
 
 
 def test_the_tables_of_the_documents_have_a_row_for_it(tmp_path):
-    code = f"""
-        from importlib.machinery import SourceFileLoader
-        import types
-        readme = types.ModuleType("readme"); readme.__file__ = {str(ROOT / "scripts" / "readme")!r}
-        SourceFileLoader("readme", readme.__file__).exec_module(readme)
-        print(readme.numbers(), readme.columns(), readme.scores(), sep="\\n")
-    """
-    done = run(tmp_path, code)
+    done = one_more.program(tmp_path, COLLISION, one_more.TABLES, "numbers", "columns", "scores")
     assert "| **collision** | model | none | The probability that two draws" in done.stdout, done.stderr
     assert "| `collision` | share | model | collision | The probability that two draws" in done.stdout
     assert "`uniform_kl_nats`, `collision`" in done.stdout

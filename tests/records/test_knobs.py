@@ -9,7 +9,8 @@ from msgspec.structs import fields, replace
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import BY_NAME, KNOBS, check, is_idle, is_off, read, shown
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import ORDERS
 
 
 def test_every_knob_has_a_row_and_every_stage_a_value_that_is_off() -> None:

@@ -10,9 +10,10 @@ import typer
 
 from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
 from tui_entropy.cli.usage import option_check
-from tui_entropy.records.knobs import KNOBS, Knob, read, shown
+from tui_entropy.records.knobs import KNOBS, read, shown
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.stage import Knob
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,7 +2,8 @@
 
 head_entropy_nats and head_varentropy_nats2 are (steps, layers, heads), attention_... and block_... (steps, layers),
 candidate_... (steps, candidates), all others (steps,); run is the one that wrote a step. Unknown is NaN, or -1
-where a number is whole. A cut is a place in `stages`, -1 where the candidate could be drawn. Token i is
+where a number is whole. A cut is a place in `stages`, -1 where the candidate could be drawn: those of the order, and
+behind them what else cut a candidate, such as a ban. Token i is
 bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for the first.
 """
 
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
-from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import Candidate, PromptToken, Step
+from tui_entropy.stages.registry import ORDERS
 from tui_entropy.trace import jsonl
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, npt.NDArray[Any]]
 
-STAGES = ORDERS["hf"]
 NOBODY = Candidate(-1, b"", math.nan, math.nan)
 """Where a step has fewer candidates than another."""
 
@@ -33,8 +33,9 @@ def write(recording: Recording, file: BinaryIO) -> None:
     import numpy as np
 
     header = jsonl.header(recording.card, recording.started).decode()
-    arrays = {"header": np.array(header), "stages": np.array(STAGES), **_prompt(recording), **_written(recording)}
-    np.savez_compressed(file, allow_pickle=False, **arrays)
+    stages = list(ORDERS["hf"])
+    arrays = {"header": np.array(header), **_prompt(recording), **_written(recording, stages)}
+    np.savez_compressed(file, allow_pickle=False, **arrays, stages=np.array(stages))
 
 
 def _prompt(recording: Recording) -> Arrays:
@@ -43,14 +44,17 @@ def _prompt(recording: Recording) -> Arrays:
     return _arrays({**_columns(map(_token, recording.started.prompt_tokens)), **named}, "prompt_")
 
 
-def _written(recording: Recording) -> Arrays:
+def _written(recording: Recording, stages: list[str]) -> Arrays:
+    """stages: names, to which those are added that turn up."""
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.knob_changes)
     series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in METRICS}
-    return _arrays({**_columns(_numbers(step, width) for step in log.steps), **series, "run": recording.writers})
+    return _arrays(
+        {**_columns(_numbers(step, width, stages) for step in log.steps), **series, "run": recording.writers}
+    )
 
 
-def _numbers(step: Step, width: int) -> dict[str, Any]:
+def _numbers(step: Step, width: int, stages: list[str]) -> dict[str, Any]:
     candidates = (*step.candidates, *[NOBODY] * width)[:width]
     grids = {
         name: grid.numpy()[:, at]
@@ -70,8 +74,16 @@ def _numbers(step: Step, width: int) -> dict[str, Any]:
         "candidate_id": [one.token_id for one in candidates],
         "candidate_logprob_nats": [one.logprob for one in candidates],
         "candidate_final_prob": [one.final_prob for one in candidates],
-        "candidate_cut": [STAGES.index(one.cut) if one.cut in STAGES else -1 for one in candidates],
+        "candidate_cut": [_cut(one, stages) for one in candidates],
     }
+
+
+def _cut(candidate: Candidate, stages: list[str]) -> int:
+    if candidate.cut is None:
+        return -1
+    if candidate.cut not in stages:
+        stages.append(candidate.cut)
+    return stages.index(candidate.cut)
 
 
 def _token(token: PromptToken | Step) -> dict[str, Any]:

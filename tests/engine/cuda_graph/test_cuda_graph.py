@@ -33,9 +33,10 @@ from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import AskAttention, Branch, Write
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
+from tui_entropy.stages.registry import ORDERS
 
 
 @pytest.fixture(scope="module", params=sorted(set(tiny.FAMILIES) - set(WITHOUT)))

@@ -25,11 +25,13 @@ from transformers.generation.logits_process import (
 )
 
 from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, force_token, next_mu, stages
-from tui_entropy.engine.sampling.distribution import HUGE, ChainResult, SamplingContext
+from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.gumbel import gumbel, stream, uniform
-from tui_entropy.engine.sampling.stages import repeats
 from tui_entropy.records.knobs import BY_NAME
-from tui_entropy.records.sampling import ORDERS, PENALTIES, Knobs
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.dry import repeats
+from tui_entropy.stages.registry import ORDERS, STAGES
+from tui_entropy.stages.stage import HUGE
 
 OFF = Knobs(temperature=1.0, top_k=0, top_p=1.0)
 CLASSES: dict[str, Any] = {
@@ -455,7 +457,7 @@ def test_top_k_and_min_p_commute_after_the_same_temperature(seed: int, temperatu
 
 
 def test_penalties_and_temperature_remove_nothing() -> None:
-    for stage in (*PENALTIES, "dry_multiplier", "temperature"):
+    for stage in [stage.name for stage in STAGES if stage.rescore]:
         chained = apply(replace(OFF, **{stage: BY_NAME[stage].rungs[-1]}), row(8), past([1, 2, 3, 1, 2], [3]))
         assert chained.summary()[0, :2].tolist() == pytest.approx([500, 1])
 

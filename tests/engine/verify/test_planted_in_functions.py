@@ -13,7 +13,7 @@ from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
 from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
-from tui_entropy.engine.sampling import chain, stages
+from tui_entropy.engine.sampling import chain
 from tui_entropy.engine.sequence import sequence as sequence
 from tui_entropy.engine.session import continuations, rewind, session, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
@@ -23,6 +23,7 @@ from tui_entropy.engine.verify.checks import vectors as vectors_  # fmt: skip
 from tui_entropy.metrics.registry import COMPUTED, METRICS, SCORES
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import BLOCKS
+from tui_entropy.stages.registry import BY_NAME
 from tui_entropy.state import session_view
 
 
@@ -84,14 +85,9 @@ def blocks_times(column, factor):
 
 
 def repetition_inverted(patch):
-    honest = stages.rescore
-
-    def rescored(stage, knobs, row, past):
-        if stage == "repetition_penalty":
-            knobs = replace(knobs, repetition_penalty=1 / knobs.repetition_penalty)
-        return honest(stage, knobs, row, past)
-
-    patch.setattr(chain, "rescore", rescored)
+    honest = BY_NAME["repetition_penalty"]
+    wrong = with_parts(honest, rescore=lambda row, past, penalty, n: honest.rescore(row, past, 1 / penalty, n))
+    patch.setitem(BY_NAME, honest.name, wrong)
 
 
 def noise_halved(patch):
@@ -184,14 +180,11 @@ def a_log_that_forgets(patch):
 
 
 def deviation_of_a_sample(patch):
-    def kept(stage, knobs, row, past):
-        if stage != "top_n_sigma":
-            return honest(stage, knobs, row, past)
+    def kept(row, past, n):
         alive = row.scores[row.scores > -torch.inf]
-        return row.scores >= row.scores.max() - knobs.top_n_sigma * alive.std(correction=1)
+        return row.scores >= row.scores.max() - n * alive.std(correction=1)
 
-    honest = stages.keep_mask
-    patch.setattr(chain, "keep_mask", kept)
+    patch.setitem(BY_NAME, "top_n_sigma", with_parts(BY_NAME["top_n_sigma"], keep=kept))
 
 
 def mirostat_in_nats(patch):

@@ -25,8 +25,9 @@ from planted import (
 
 from tui_entropy.engine.decoding import choose
 from tui_entropy.engine.reliability.report import PASS
-from tui_entropy.engine.reliability.trust import NUMBERS, STAGES
-from tui_entropy.engine.sampling import chain, distribution, stages
+from tui_entropy.engine.reliability.trust import NUMBERS
+from tui_entropy.engine.reliability.trust import STAGES as NAMED
+from tui_entropy.engine.sampling import chain, distribution
 from tui_entropy.engine.session import continuations, shadow
 from tui_entropy.engine.verify import second
 from tui_entropy.engine.verify.checks import draws, lanes, steps, units
@@ -34,8 +35,9 @@ from tui_entropy.metrics import registry
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
 from tui_entropy.records.events import Continuation, SampledContinuations
-from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
+from tui_entropy.stages.registry import BY_NAME as STAGE
+from tui_entropy.stages.registry import ORDERS, STAGES
 
 # --- Whole ---------------------------------------------------------------------------------------------------------
 
@@ -85,12 +87,12 @@ def test_the_stages_that_are_known_are_all_that_the_chain_can_name():
                 named.add(ast.literal_eval(node.args[1]))
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "on" and '"' in ast.unparse(node):
                 named.add(ast.literal_eval(node.value.elts[0]))
-    assert named | {"banned"} == set(STAGES)
+    assert named | {"banned"} == set(NAMED)
 
 
 def test_second_ways_share_no_line_with_the_first():
-    """They import numbers and names alone."""
-    allowed = {"numpy", "numpy.typing"}
+    """They import numbers and names alone, and the second ways of stages, which stand beside the first."""
+    allowed = {"numpy", "numpy.typing", "tui_entropy.stages.registry", "tui_entropy.stages.stage"}
     for path in Path(second.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -98,6 +100,28 @@ def test_second_ways_share_no_line_with_the_first():
             for name in names:
                 known = name in allowed or name.startswith((second.__name__, "tui_entropy.records."))
                 assert known or name.split(".")[0] in sys.stdlib_module_names, (path.name, name)
+
+
+def called_by(*functions):
+    """The functions of stages that these call, and those that those call."""
+    found = set()
+    for function in filter(None, functions):
+        names = {name for code in codes(function.__code__) for name in code.co_names}
+        there = [function.__globals__[name] for name in names if name in function.__globals__]
+        ours = [one for one in there if inspect.isfunction(one) and one.__module__.startswith("tui_entropy.")]
+        found |= {function, *called_by(*ours)}
+    return found
+
+
+def codes(code):
+    """A function's code, and that of those within it."""
+    return [code, *(one for const in code.co_consts if inspect.iscode(const) for one in codes(const))]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_the_two_ways_of_a_stage_call_no_function_that_both_know(stage):
+    first = called_by(stage.rescore, stage.keep, stage.acts)
+    assert first and not first & called_by(stage.check, stage.check_acts)
 
 
 def test_nothing_fails_where_nothing_is_wrong():
@@ -254,17 +278,13 @@ def test_a_series_that_is_called_by_another_unit_fails(name, monkeypatch):
 
 @pytest.mark.parametrize("stage", ORDERS["hf"])
 def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stage, monkeypatch):
-    kept, rescored = stages.keep_mask, stages.rescore
-
-    def keeping(name, knobs, row, past):
-        return torch.ones_like(row.scores, dtype=torch.bool) if name == stage else kept(name, knobs, row, past)
-
-    monkeypatch.setattr(chain, "keep_mask", keeping)
-    monkeypatch.setattr(
-        chain,
-        "rescore",
-        lambda name, knobs, row, past: row.scores if name == stage else rescored(name, knobs, row, past),
+    honest = STAGE[stage]
+    idle = with_parts(
+        honest,
+        keep=honest.keep and (lambda row, *given: torch.ones_like(row.scores, dtype=torch.bool)),
+        rescore=honest.rescore and (lambda row, *given: row.scores),
     )
+    monkeypatch.setitem(STAGE, stage, idle)
     written_under(monkeypatch, acting(stage))
     found = failing(steps.steps)
     assert {row for row in found if row.startswith("stage ")} == {f"stage {stage}"}
@@ -272,7 +292,7 @@ def test_a_stage_that_does_nothing_fails_its_row_and_that_of_no_other_stage(stag
 
 
 def test_a_ban_that_is_passed_over_fails_its_row(monkeypatch):
-    honest = stages.narrow
+    honest = distribution.narrow
     monkeypatch.setattr(chain, "narrow", lambda row, kept: honest(row, kept | True))
     written_under(monkeypatch, SHORT)
     assert "stage banned" in failing(steps.steps)

@@ -25,7 +25,7 @@ RUN_ALONE = (
     draws.long_texts, vectors.vector_files, units.units, branches.branches,
 )  # fmt: skip
 
-SHORT = (1, 2, 7, 8, 18, 19)
+SHORT = (1, 2, 5, 6, 12, 13)
 """Entries of the schedule: nothing on, a penalty, mirostat twice, both adaptive samplers."""
 
 

@@ -10,7 +10,8 @@ from textual.actions import parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import BY_NAME, KNOBS, read
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.app.replay_app import PlayActions
@@ -141,7 +142,8 @@ def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():
     assert knob_steps.beside(Knobs(xtc_probability=0.5), "xtc_probability", 1) == "xtc_threshold"
     assert knob_steps.beside(Knobs(), "xtc_threshold", -1) == "xtc_probability"
     assert knob_steps.beside(Knobs(), "temperature", -1) == "n_candidates"
-    assert knob_steps.beside(Knobs(), "presence_penalty", 1) == "dynatemp_range"
+    assert knob_steps.beside(Knobs(), "temperature", 1) == "dynatemp_range"
+    assert knob_steps.beside(Knobs(), "presence_penalty", 1) == "dry_multiplier"
     assert knob_steps.beside(Knobs(dry_multiplier=0.8), "presence_penalty", 1) == "penalty_last_n"
 
 

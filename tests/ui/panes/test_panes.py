@@ -11,8 +11,9 @@ from textual.app import App, ComposeResult
 
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import AttentionRows, Failed, Memory, Paused, Prefilled, Progress
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate
+from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.panes.attention import AttentionMap, asking

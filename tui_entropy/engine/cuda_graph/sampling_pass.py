@@ -1,7 +1,7 @@
 """From logits to the next token over buffers, so that a CUDA graph can hold that too (graphs.py).
 
 The knobs are numbers in a buffer: turning one needs no new graph; switching a stage on or off does. What looks at the
-host for each token is not done here: penalties, DRY, bans, forced tokens, adaptive samplers, a shadow.
+host for each token is not done here: stages that are not `in_graph`, bans, forced tokens, adaptive samplers, shadows.
 """
 
 from __future__ import annotations
@@ -24,21 +24,18 @@ from tui_entropy.engine.measure.step_record import (
     tracked_token_metrics,
     unpack,
 )
-from tui_entropy.engine.sampling.chain import chain, draw_of_all, first_mu, stages
-from tui_entropy.engine.sampling.distribution import SamplingContext, is_dynamic, is_greedy
+from tui_entropy.engine.sampling.chain import chain, draw_of_all, first_mu, is_greedy, settled, stages
+from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.gumbel import stream, uniform
 from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import BY_NAME, STAGES
 
 if TYPE_CHECKING:
     from tui_entropy.engine.sampling.settings import Controls
 
-HELD = (
-    "temperature", "dynatemp_range", "dynatemp_exponent", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma",
-    "xtc_probability", "xtc_threshold", "mirostat_tau",
-)  # fmt: skip
-"""Knobs in the buffer, followed there by mirostat's bound and the uniform number that XTC asks."""
-STAGES = frozenset(HELD)
+HELD = tuple(knob for stage in STAGES if stage.in_graph for knob in stage.knobs if knob.is_number)
+"""Knobs in the buffer, followed there by mirostat's bound and the uniform number of the step."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +64,16 @@ class GraphSampling:
     def supports(self, now: Controls, sequence: SequenceView) -> bool:
         """Whether all that acts here is in tensors."""
         interventions = sequence.forced or sequence.banned or sequence.shadow is not None or now.knobs.banned
-        return now.knobs.adaptive == "off" and not interventions and STAGES.issuperset(stages(now.knobs))
+        held = all(BY_NAME[stage].in_graph for stage in stages(now.knobs))
+        return now.knobs.adaptive == "off" and not interventions and held
 
     def choose(
         self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: SequenceView
     ) -> tuple[tuple[str, ...], Numbers]:
         """The stages that are on, and all numbers of the step (see step_record), on the host."""
         asked = self._fill(logits, measures, stream, now, sequence)
-        knobs, on = now.knobs, stages(now.knobs)
-        key = ("choice", on, is_dynamic(knobs), knobs.order, knobs.n_candidates, len(now.watched))
+        knobs, on = settled(now.knobs), stages(now.knobs)
+        key = ("choice", on, *acting(on, knobs), knobs.n_candidates, len(now.watched))
         flat, sizes = self._graphs.run(key, lambda: _chosen(asked, on, knobs))
         return on, unpack(flat, sizes)
 
@@ -97,7 +95,7 @@ class GraphSampling:
         for held, new in zip(asked.measures, measures, strict=True):
             held.copy_(new)
         asked.stream.copy_(stream_)
-        numbers = [float(getattr(knobs, name)) for name in HELD]
+        numbers = [float(getattr(knobs, knob.name)) for knob in HELD]
         numbers += [first_mu(sequence.mu, knobs), uniform(knobs.seed, position)]
         asked.values.copy_(torch.tensor(numbers))
         asked.noise.fill_(stream(knobs.seed, position))
@@ -109,10 +107,9 @@ class GraphSampling:
 def _chosen(asked: GraphInputs, on: tuple[str, ...], knobs: Knobs) -> tuple[Tensor, Mapping[str, int]]:
     """The choice itself, of nothing but tensors that stay where they are. knobs: for what is not a number."""
     *values, mu, uniform = asked.values.unbind()
-    # What is off, or greedy, stays a number that Python can see.
-    acts = {*on, "xtc_threshold", *(("dynatemp_range", "dynatemp_exponent") if is_dynamic(knobs) else ())}
-    acts -= {"temperature"} if is_greedy(knobs) else set()
-    held: dict[str, Any] = {name: value for name, value in zip(HELD, values, strict=True) if name in acts}
+    knobs = settled(knobs)
+    acts = acting(on, knobs)
+    held: dict[str, Any] = {knob.name: value for knob, value in zip(HELD, values, strict=True) if knob.name in acts}
     logp, numbers = model_metrics(asked.logits, asked.measures, asked.stream, knobs.n_candidates)
     numbers |= tracked_token_metrics(asked.logits, logp, asked.watched)
     no_tokens = asked.noise.new_empty(0)
@@ -121,3 +118,10 @@ def _chosen(asked: GraphInputs, on: tuple[str, ...], knobs: Knobs) -> tuple[Tens
     token = draw_of_all(chained.scores, asked.noise)
     numbers = numbers | choice_metrics(asked.logits, logp, numbers["ids"], chained, token)
     return pack(numbers), {name: tensor.numel() for name, tensor in numbers.items()}
+
+
+def acting(on: tuple[str, ...], knobs: Knobs) -> list[str]:
+    """Of HELD those that a stage looks at as a tensor. What is off, or greedy, stays a number that Python can see."""
+    given = {name for stage in on for name in BY_NAME[stage].given}
+    given -= {"temperature"} if is_greedy(knobs) else set()
+    return [knob.name for knob in HELD if knob.name in given and getattr(knobs, knob.name) != knob.off]

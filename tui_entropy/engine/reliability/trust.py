@@ -7,7 +7,7 @@ from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.reliability.report import FAIL, IN_DTYPE, NOTED, PASS, Check, Report
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED, ModelCard, Trust
-from tui_entropy.records.sampling import ORDERS
+from tui_entropy.stages.registry import ORDERS
 
 NO_ATTENTION = "no block has softmax attention whose rows can be had"
 STAGES = (*ORDERS["hf"], "banned", "forced", "adaptive")

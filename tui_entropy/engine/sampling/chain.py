@@ -1,12 +1,8 @@
 """From the model's logits to a token: a chain of stages in an order that is data, and a draw that can be repeated.
 
-The stages are named after the fields of `Knobs` that switch them on. Top-k, top-p, min-p and typical-p are
-transformers' own processors or have their rule, as has the repetition penalty. Frequency and presence penalty follow
-OpenAI and vLLM (written tokens only), or with `penalty_last_n` llama.cpp (the newest tokens, prompt included).
-Dynamic temperature, top-n-sigma, DRY, XTC and mirostat v2 follow llama.cpp (llama-sampler.cpp, common/sampling.cpp).
-
-At temperature 0 the choice is greedy: penalties and DRY act, then the temperature stage keeps the best score alone,
-and the other stages are passed over as if they were off (as `generate` does without do_sample).
+The stages themselves stand in `tui_entropy/stages`. At temperature 0 the choice is greedy: what rescores acts, the
+temperature stage keeps the best score alone, and the other stages are passed over as if they were off (as `generate`
+does without do_sample).
 """
 
 from __future__ import annotations
@@ -16,22 +12,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from msgspec.structs import replace as with_knobs
 from torch import Tensor
 from torch.nn.functional import threshold
 
-from tui_entropy.engine.sampling.distribution import (
-    HUGE,
-    ChainResult,
-    Row,
-    SamplingContext,
-    is_dynamic,
-    is_greedy,
-    is_mirostat_alone,
-)
+from tui_entropy.engine.sampling.distribution import ChainResult, Row, SamplingContext, narrow
 from tui_entropy.engine.sampling.gumbel import NOISE_SPREAD, gumbel, gumbel_of, stream
-from tui_entropy.engine.sampling.stages import keep_mask, narrow, rescore, rescoring_stages
-from tui_entropy.records.knobs import is_off
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import BY_NAME, ORDERS, STAGES
+from tui_entropy.stages.stage import GREEDY_BELOW, HUGE, Stage, on_device
 
 
 def apply(knobs: Knobs, logits: Tensor, past: SamplingContext) -> ChainResult:
@@ -54,13 +43,18 @@ def chain(on: tuple[str, ...], knobs: Knobs, logits: Tensor, past: SamplingConte
         if bool((rows[0].scores.isfinite() & kept).any()):
             rows.append(narrow(rows[0], kept))
             on = ("banned", *on)
-    for stage in on[len(rows) - 1 :]:
-        row = rows[-1]
-        if stage in rescoring_stages(knobs):
-            rows.append(replace(row, scores=rescore(stage, knobs, row, past), rescored=True))
-        else:
-            rows.append(narrow(row, keep_mask(stage, knobs, row, past)))
+    knobs = settled(knobs)
+    for name in on[len(rows) - 1 :]:
+        rows.append(_after(BY_NAME[name], rows[-1], knobs, past))
     return ChainResult(on, tuple(rows))
+
+
+def _after(stage: Stage, row: Row, knobs: Knobs, past: SamplingContext) -> Row:
+    values = stage.values(knobs)
+    if stage.keep is None or (stage.rescore and not is_greedy(knobs)):
+        assert stage.rescore
+        return replace(row, scores=stage.rescore(row, past, *values), rescored=True)
+    return narrow(row, stage.keep(row, past, *values))
 
 
 def force_token(chained: ChainResult, stage: str, token_id: int | Tensor) -> ChainResult:
@@ -107,13 +101,45 @@ def first_mu(mu: float | None, knobs: Knobs) -> float:
 
 def stages(knobs: Knobs) -> tuple[str, ...]:
     """The stages that are switched on, in order."""
-    off = {stage for stage in knobs.order if is_off(knobs, stage)}
-    if is_dynamic(knobs):
-        off.discard("temperature")
-    if knobs.xtc_threshold > 0.5:
-        off.add("xtc_probability")
-    if is_greedy(knobs):
-        off.update(stage for stage in knobs.order if stage not in rescoring_stages(knobs) and stage != "temperature")
-    if is_mirostat_alone(knobs):
-        off.update(stage for stage in knobs.order if stage not in ("temperature", "mirostat_tau"))
-    return tuple(stage for stage in knobs.order if stage not in off)
+    knobs = settled(knobs)
+    on, greedy = [], is_greedy(knobs)
+    for name in knobs.order:
+        stage = BY_NAME[name]
+        acts = stage.acts(*stage.values(knobs)) if stage.acts else is_on(stage, knobs)
+        if acts and (stage.rescore or not greedy):
+            on.append(name)
+    return tuple(on)
+
+
+def is_on(stage: Stage, knobs: Knobs) -> bool:
+    """Whether its first knob has a value at which it does something."""
+    value = getattr(knobs, stage.name)
+    return on_device(value) or value != stage.knobs[0].off
+
+
+def is_greedy(knobs: Knobs) -> bool:
+    return not on_device(knobs.temperature) and knobs.temperature < GREEDY_BELOW
+
+
+def settled(knobs: Knobs) -> Knobs:
+    """The knobs with what is passed over switched off, by a stage that runs alone in this order."""
+    for stage, passed_over in ALONE:
+        if knobs.order == ORDERS[stage.alone_in] and is_on(stage, knobs):
+            return with_knobs(knobs, **passed_over)
+    return knobs
+
+
+ALONE = [
+    (
+        alone,
+        {
+            knob.name: knob.off
+            for stage in STAGES
+            for knob in stage.knobs
+            if knob.name not in (alone.name, *alone.beside) and knob.off is not None
+        },
+    )
+    for alone in STAGES
+    if alone.alone_in
+]
+"""Each stage that may run alone, and the knobs that it then passes over, off."""

@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.instruments.tensor_metrics import SURPRISAL_LIMIT, log_probs
-from tui_entropy.records.sampling import ORDERS, Knobs
-
-GREEDY_BELOW = 1e-3
-"""Temperatures below it are taken as 0: dividing by them could overflow, and would not change the choice."""
-HUGE = 1e30
-"""The largest score or penalty; with a larger one a stage could overflow. A logit below its opposite is -inf: some
-models write the smallest number there is for what they mask."""
+from tui_entropy.engine.sampling.gumbel import uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +31,20 @@ class SamplingContext:
     banned: frozenset[int] = frozenset()
     """Ids of tokens that can not be drawn, unless nothing else is there."""
     uniform: Tensor | None = None
-    """0-d, the number that XTC asks, where it is already on the device."""
+    """0-d, the number of the step, where it is already on the device."""
 
     def seen(self, last_n: int) -> Tensor:
         """(k,) newest ids of prompt and written text; all of them where last_n is 0."""
         return torch.cat([self.prompt, self.written])[-last_n:]
 
+    def number(self, seed: int) -> float | Tensor:
+        """A uniform number in (0, 1), a function of seed and position."""
+        return uniform(seed, self.position) if self.uniform is None else self.uniform
+
 
 @dataclass(frozen=True)
 class Row:
-    """What is left after a stage."""
+    """What is left after a stage (stages/inputs.py)."""
 
     scores: Tensor
     """(n,) float32; -inf for a token of the whole vocabulary that can not be drawn."""
@@ -69,14 +67,32 @@ class Row:
         """0-d, nats."""
         return self.logp.exp() @ (-self.logp).clamp(max=SURPRISAL_LIMIT)
 
+    @property
+    def alive(self) -> Tensor:
+        """(n,) bool: which tokens can be drawn."""
+        return self.scores > -torch.inf
+
     @cached_property
     def survivors(self) -> Tensor:
         """0-d int64."""
         if self.ids is not None:
             return torch.tensor(len(self.ids))
         if not self.narrows:
-            return (self.scores > -torch.inf).sum()
+            return self.alive.sum()
         return torch.tensor(np.count_nonzero(self.scores.numpy() > -math.inf))
+
+    def best(self, numbers: Tensor) -> Tensor:
+        """(n,) -> (n,) bool: the place of the highest alone."""
+        return torch.zeros_like(numbers, dtype=torch.bool).scatter_(0, numbers.argmax(keepdim=True), True)
+
+    def above(self, numbers: Tensor, edge: float) -> Tensor:
+        """(n,) on the host -> (k,) int64: the places of those above an edge."""
+        return torch.from_numpy(np.flatnonzero(numbers.numpy() > edge))
+
+    def sums(self, token_ids: Tensor, values: Tensor) -> Tensor:
+        """(k,) ids and their (k,) values -> (n,): the sum of the values of each token of the row."""
+        sums = self.scores.new_zeros(self.vocab).scatter_add_(0, token_ids, values)
+        return sums if self.ids is None else sums[self.ids]
 
     def at(self, token_ids: Tensor, numbers: Tensor) -> Tensor:
         """(k,) those of (n,) numbers of this row that belong to these tokens; -inf for a token that is not left."""
@@ -141,23 +157,10 @@ class ChainResult:
         return torch.stack([row.at(token_ids, row.logp) for row in self.rows[1:]]).exp_()
 
 
-def is_greedy(knobs: Knobs) -> bool:
-    return not _on_device(knobs.temperature) and knobs.temperature < GREEDY_BELOW
-
-
-def _on_device(value: object) -> bool:
-    """A number that is not to be looked at on the host: only one that is on is given as a tensor."""
-    return isinstance(value, Tensor)
-
-
-def _is_on(value: float) -> bool:
-    return _on_device(value) or value > 0
-
-
-def is_mirostat_alone(knobs: Knobs) -> bool:
-    """llama.cpp runs nothing but a plain temperature before mirostat."""
-    return _is_on(knobs.mirostat_tau) and knobs.order == ORDERS["llama.cpp"]
-
-
-def is_dynamic(knobs: Knobs) -> bool:
-    return _is_on(knobs.dynatemp_range) and not is_mirostat_alone(knobs)
+def narrow(row: Row, kept: Tensor) -> Row:
+    """A row without the tokens that (n,) `kept` does not have."""
+    if not row.narrows:
+        return Row(row.scores.where(kept, -torch.inf), row.vocab, narrows=False)
+    alive = row.scores.numpy() > -math.inf
+    left = torch.from_numpy(np.flatnonzero(kept.numpy() & alive))  # many times faster than torch's comparison
+    return Row(row.scores[left], row.vocab, left if row.ids is None else row.ids[left])

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import BY_NAME, KNOBS, is_idle
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import ORDERS
 
 
 def adjusted(knobs: Knobs, name: str, by: int) -> Knobs:

@@ -14,8 +14,8 @@ from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, Tally, allowe
 from tui_entropy.engine.verify.evidence.written import Seen, Text
 from tui_entropy.engine.verify.second import belief, chain, entropix, heads, history, noise
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.sampling import ORDERS
 from tui_entropy.records.step import ATTENTION, BLOCKS, Decision, Step, Watched
+from tui_entropy.stages.registry import ORDERS
 
 SHARE = allowed(torch.float32, 1)
 TIMES = "of bound"

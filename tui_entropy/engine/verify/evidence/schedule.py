@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tui_entropy.engine.verify.evidence.written import OFF, Setting
 from tui_entropy.engine.verify.second.belief import Floats, log_softmax
-from tui_entropy.records.sampling import ORDERS, Knobs
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.stages.registry import ORDERS, STAGES
 
 
 def always(**changes: object) -> Setting:
@@ -50,8 +51,15 @@ def wide_mirostat(nth: int) -> Setting:
     return setting
 
 
+MIROSTAT = dict(mirostat_tau=1.5, mirostat_eta=0.3)
+
+
 def everything(order: tuple[str, ...], **changes: object) -> Setting:
-    all_on = dict(
+    """Every stage but mirostat, which would leave little to the others."""
+    examples = {
+        name: value for stage in STAGES if stage.name not in MIROSTAT for name, value in stage.example.items()
+    }
+    all_on = examples | dict(
         temperature=1.3, top_k=30, top_p=0.9, min_p=0.001, typical_p=0.95, top_n_sigma=4.0, repetition_penalty=1.1,
         frequency_penalty=0.2, presence_penalty=-0.3, penalty_last_n=24, dynatemp_range=0.4, dynatemp_exponent=1.2,
         dry_multiplier=0.5, xtc_probability=0.8,
@@ -59,26 +67,19 @@ def everything(order: tuple[str, ...], **changes: object) -> Setting:
     return likely(2, order=order, **all_on | changes)
 
 
-MIROSTAT = dict(mirostat_tau=1.5, mirostat_eta=0.3)
 UPSIDE_DOWN = tuple(reversed(ORDERS["hf"]))
 
 SCHEDULE: tuple[tuple[Setting, ...], ...] = (
     (always(dry_multiplier=2.0), always(dry_multiplier=2.0, dry_breakers=("o",), dry_base=2.0, dry_allowed_length=1)),
     (always(),),
     (always(repetition_penalty=0.5), always(repetition_penalty=1.4)),
-    (always(presence_penalty=-4.0),),
-    (always(frequency_penalty=-3.0),),
     (always(temperature=0.0, top_k=7, min_p=0.5),),
     (always(penalty_last_n=6, repetition_penalty=0.7, frequency_penalty=-1.0, presence_penalty=-1.0),),
     (wide_mirostat(8),),
     (always(**MIROSTAT, temperature=1.4, top_k=50),),
     (always(**MIROSTAT, order=ORDERS["llama.cpp"], temperature=1.2, top_k=2, dynatemp_range=1.0),),
-    (always(top_k=5),),
-    (always(top_p=0.6),),
-    (always(min_p=0.1),),
-    (always(typical_p=0.6),),
-    (always(top_n_sigma=1.0), narrow_sigma(6)),
-    (always(dynatemp_range=0.6, dynatemp_exponent=1.5), always(temperature=0.3, dynatemp_range=0.5)),
+    (narrow_sigma(6),),
+    (always(dynatemp_range=0.6, dynatemp_exponent=1.5),),
     (likely(3, xtc_probability=1.0),),
     (likely(2, xtc_probability=0.5), likely(2, xtc_probability=0.5, seed=8), likely(2, xtc_probability=0.5, seed=9)),
     (always(adaptive="S1"),),
@@ -88,5 +89,6 @@ SCHEDULE: tuple[tuple[Setting, ...], ...] = (
     (everything(ORDERS["llama.cpp"]),),
     (everything(ORDERS["vllm"]),),
     (everything(UPSIDE_DOWN),),
+    *((always(**stage.example),) for stage in STAGES),
 )
 """Longer than what a step needs before it to be judged by."""
