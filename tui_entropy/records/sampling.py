@@ -53,9 +53,10 @@ class Knobs(StageKnobs, frozen=True):
 
 
 def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether two orders have the stages that both have one after the other alike."""
+    """Whether two orders share most of their stages, and have those one after the other alike."""
     shared = [stage for stage in one if stage in other]
-    return bool(shared) and shared == [stage for stage in other if stage in one]
+    most = 2 * len(shared) > max(len(one), len(other))
+    return most and shared == [stage for stage in other if stage in one]
 
 
 VARIANTS = ("off", "S1", "S3", "own")

@@ -1,4 +1,4 @@
-"""What the functions of a stage are given, as types: tensors of torch, and in checks arrays of numpy.
+"""The arguments of a stage's functions, as types: tensors of torch, and in checks arrays of numpy.
 
 Neither is imported here, and nothing here is needed while the program runs.
 """
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Row(Protocol):
-    """What the stage before left."""
+    """The result of the stage before."""
 
     scores: Any
     """(n,) float32; -inf for a token of the whole vocabulary that can not be drawn."""
@@ -35,7 +35,7 @@ class Row(Protocol):
 
 
 class Past(Protocol):
-    """What is known of the text."""
+    """The text so far, as a stage knows it."""
 
     prompt: Any
     """(n,) int64 ids."""
@@ -69,7 +69,7 @@ class ExactRow(Protocol):
 
 
 class ExactPast(Protocol):
-    """The same as `Past` in plain Python, for a check."""
+    """The text so far in plain Python, for a check."""
 
     written: tuple[int, ...]
     mu: float | None

@@ -10,7 +10,7 @@ from tui_entropy.stages.stage import Knob, Stage, on_device, rungs
 
 
 def _xtc(row: Row, past: Past, probability: Any, likely: Any, seed: int) -> Any:
-    """Of the tokens that reach the threshold, all but the least probable go. Source: llama.cpp, llama_sampler_xtc."""
+    """Remove all tokens that reach the threshold but the least probable. Source: llama.cpp, llama_sampler_xtc."""
     number = past.number(seed)
     if not on_device(number) and number >= probability:
         return row.alive
@@ -22,7 +22,7 @@ def _xtc(row: Row, past: Past, probability: Any, likely: Any, seed: int) -> Any:
 
 
 def _check_xtc(row: ExactRow, past: ExactPast, probability: float, threshold: float, seed: int) -> Any:
-    """By the uniform number of the step: of the likely tokens only the least likely one is left."""
+    """Keep of the likely tokens only the least likely one, if the uniform number of the step says so."""
     kept = row.alive.copy()
     if past.number(seed) >= probability:
         return kept, math.inf
@@ -37,13 +37,13 @@ def _check_xtc(row: ExactRow, past: ExactPast, probability: float, threshold: fl
 
 
 def _mirostat(row: Row, past: Past, tau: Any, eta: object) -> Any:
-    """Tokens of a surprisal up to mu bits. The bound begins at 2 tau, and eta moves it from step to step."""
+    """Keep tokens of a surprisal up to mu bits. The bound begins at 2 tau, and eta moves it from step to step."""
     mu = 2 * tau if past.mu is None else past.mu
     return row.best(row.logp) | (row.logp >= -mu * math.log(2))
 
 
 def _check_mirostat(row: ExactRow, past: ExactPast, tau: float, eta: object) -> Any:
-    """Mirostat 2: the tokens of a surprisal up to mu bits, and the best in any case."""
+    """Keep the tokens of a surprisal up to mu bits, and the best in any case."""
     bits = -row.logp / math.log(2)
     bound = 2 * tau if past.mu is None else past.mu
     return (bits <= bound) | (row.ids == row.scores.argmax()), row.nearest(bits, bound)

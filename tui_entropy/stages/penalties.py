@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tui_entropy.stages.inputs import ExactPast, ExactRow, Past, Row
@@ -34,26 +35,21 @@ def _check_repetition(row: ExactRow, past: ExactPast, penalty: float, last_n: in
     return changed
 
 
-def _frequency(row: Row, past: Past, penalty: float, last_n: int) -> Any:
-    return row.scores - penalty * _counts(row, past.seen(last_n) if last_n else past.written)
+def _written(row: Row, past: Past, last_n: int) -> Any:
+    """(n,) how often each token is among those that frequency and presence penalty look at."""
+    return _counts(row, past.seen(last_n) if last_n else past.written)
 
 
-def _check_frequency(row: ExactRow, past: ExactPast, penalty: float, last_n: int) -> Any:
+def _taken_off(row: ExactRow, penalty: float, token_ids: Iterable[int]) -> Any:
+    """The scores without the penalty, for each of these ids once."""
     changed = row.scores.copy()
-    for token in past.newest(last_n) if last_n else past.written:
+    for token in token_ids:
         changed[token] -= penalty
     return changed
 
 
-def _presence(row: Row, past: Past, penalty: float, last_n: int) -> Any:
-    return row.scores - penalty * (_counts(row, past.seen(last_n) if last_n else past.written) > 0)
-
-
-def _check_presence(row: ExactRow, past: ExactPast, penalty: float, last_n: int) -> Any:
-    changed = row.scores.copy()
-    for token in set(past.newest(last_n) if last_n else past.written):
-        changed[token] -= penalty
-    return changed
+def _window(past: ExactPast, last_n: int) -> tuple[int, ...]:
+    return past.newest(last_n) if last_n else past.written
 
 
 PENALTIES = (
@@ -70,14 +66,17 @@ PENALTIES = (
             "frequency_penalty", "frequency", "Taken off for each time a token was written. 0 is off.", 0.0, 0.0,
             low=-100, high=100, rungs=rungs(-2.0, 2.0, 0.1), cost=0.7,
         ),),
-        places=(2, 2, 2), rescore=_frequency, check=_check_frequency, example={"frequency_penalty": -3.0},
-        also=(WINDOW.name,),
+        places=(2, 2, 2), example={"frequency_penalty": -3.0}, also=(WINDOW.name,),
+        rescore=lambda row, past, penalty, last_n: row.scores - penalty * _written(row, past, last_n),
+        check=lambda row, past, penalty, last_n: _taken_off(row, penalty, _window(past, last_n)),
     ),
     Stage(
         (Knob(
             "presence_penalty", "presence", "Taken off once if a token was written. 0 is off.", 0.0, 0.0,
             low=-100, high=100, rungs=rungs(-2.0, 2.0, 0.1), cost=0.7,
         ), WINDOW),
-        places=(3, 3, 3), rescore=_presence, check=_check_presence, example={"presence_penalty": -4.0},
+        places=(3, 3, 3), example={"presence_penalty": -4.0},
+        rescore=lambda row, past, penalty, last_n: row.scores - penalty * (_written(row, past, last_n) > 0),
+        check=lambda row, past, penalty, last_n: _taken_off(row, penalty, set(_window(past, last_n))),
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ from tui_entropy.stages.temperature import TEMPERATURE
 from tui_entropy.stages.truncation import TRUNCATION
 
 STAGES: tuple[Stage, ...] = (*TEMPERATURE, *TRUNCATION, *PENALTIES, *DRY, *LAST)
-"""In the order in which a screen shows their knobs."""
+"""The stages, in the order in which a screen shows their knobs."""
 BY_NAME = {stage.name: stage for stage in STAGES}
 STAGE_KNOBS = tuple(knob for stage in STAGES for knob in stage.knobs)
 ORDERS: dict[str, tuple[str, ...]] = {

@@ -19,10 +19,12 @@ HUGE = 1e30
 """The largest score or penalty; with a larger one a stage could overflow. A logit below its opposite is -inf: some
 models write the smallest number there is for what they mask."""
 CLOSE = 2e-5
-"""How near to the edge of a stage float32 may decide otherwise, as a share of the edge, or of 1 if it is smaller."""
+"""The distance from the edge of a stage at which float32 may decide otherwise, as a share of the edge, or of 1 if it is smaller."""
 
 
 class Knob(Struct, frozen=True):
+    """A setting of the sampler: its names, what it may be, when it does nothing, and what it means."""
+
     name: str
     """The field of `Knobs`."""
     short: str
@@ -43,7 +45,7 @@ class Knob(Struct, frozen=True):
     cost: float = 0
     """ms per token when it is on, as `scripts/bench metrics` found on two CPU cores with a vocabulary of 49,152."""
     type: Any = None
-    """What a message may have for it, where that is not the type of the default."""
+    """The type that a message may have for it, where that is not the type of the default."""
 
     @property
     def about(self) -> str:
@@ -83,7 +85,7 @@ class Stage:
     knobs: tuple[Knob, ...]
     """The first names the stage and switches it on. One that several stages share belongs to one of them."""
     places: tuple[float, float, float]
-    """In the orders of PRESETS, which are sorted by it: what stands between 3 and 4 has 3.5. A stage that an engine
+    """The places in the orders of PRESETS, which are sorted by it: what stands between 3 and 4 has 3.5. A stage that an engine
     lacks stands beside its like or comes last, so that no knob is silently without effect."""
     rescore: Callable[..., Any] | None = None
     """(n,) scores in place of those of a `Row`; every token stays. One that has `keep` too does that when greedy."""
@@ -97,9 +99,9 @@ class Stage:
     also: tuple[str, ...] = ()
     """Knobs that do not belong to it."""
     acts: Callable[..., bool] | None = None
-    """Of the values: whether it is on, where that is not whether its first knob is."""
+    """Whether it is on with these values, where that is not whether its first knob is."""
     check_acts: Callable[..., bool] | None = None
-    """The same in another way."""
+    """Another way to `acts`."""
     in_graph: bool = False
     """Whether it looks at nothing on the host, so that a CUDA graph can hold it: its numbers are 0-d tensors there,
     but for those that are off."""

@@ -10,7 +10,7 @@ from tui_entropy.stages.stage import GREEDY_BELOW, Knob, Stage, on_device, rungs
 
 
 def _divided(row: Row, past: Past, temperature: Any, reach: Any, exponent: Any) -> Any:
-    """By the temperature as set, or within `reach` of it, rising with H / ln n: 0 is certainty, 1 is n tokens alike.
+    """Divide by the temperature as set, or within `reach` of it, rising with H / ln n: 0 is certainty, 1 n tokens alike.
 
     Source: llama.cpp, llama_sampler_temp_ext.
     """

@@ -60,16 +60,6 @@ def _check_top_p(row: ExactRow, past: ExactPast, top_p: float) -> Any:
     return kept & row.alive, 0.0 if tie else row.nearest(so_far[p > CLOSE], top_p)
 
 
-def _min_p(row: Row, past: Past, share: Any) -> Any:
-    probs = row.scores.softmax(-1)
-    return probs >= share * probs.amax()
-
-
-def _check_min_p(row: ExactRow, past: ExactPast, share: float) -> Any:
-    edge = row.scores.max() + math.log(share)
-    return row.scores >= edge, row.nearest(row.scores, edge)
-
-
 def _typical(row: Row, past: Past, mass: Any) -> Any:
     """The tokens whose surprisal is nearest to its mean, as many as reach the mass together."""
     logp = row.scores.log_softmax(-1)
@@ -97,8 +87,7 @@ def _top_n_sigma(row: Row, past: Past, n: Any) -> Any:
     return scores >= scores.max() - n * variance.sqrt()
 
 
-def _check_top_n_sigma(row: ExactRow, past: ExactPast, n: float) -> Any:
-    edge = row.scores.max() - n * row.scores[row.alive].std()
+def _above(row: ExactRow, edge: float) -> Any:
     return row.scores >= edge, row.nearest(row.scores, edge)
 
 
@@ -122,7 +111,9 @@ TRUNCATION = (
             "min_p", "min-p", "Keeps tokens with this share of the most probable one's probability. 0 is off.",
             0.0, 0.0, high=1, rungs=(0.0, 0.005, 0.01, 0.02, 0.03, *rungs(0.05, 0.5, 0.05)), cost=0.4,
         ),),
-        places=(8, 9, 6), keep=_min_p, check=_check_min_p, example={"min_p": 0.1}, in_graph=True,
+        places=(8, 9, 6), example={"min_p": 0.1}, in_graph=True,
+        keep=lambda row, past, share: (p := row.scores.softmax(-1)) >= share * p.amax(),
+        check=lambda row, past, share: _above(row, row.scores.max() + math.log(share)),
     ),
     Stage(
         (Knob(
@@ -136,6 +127,7 @@ TRUNCATION = (
             "top_n_sigma", "top-nσ", "Keeps scores within so many standard deviations of the best. 0 is off.",
             0.0, 0.0, high=1000, rungs=(*rungs(0.25, 3.0, 0.25), 0.0), cost=0.5,
         ),),
-        places=(10, 5, 10), keep=_top_n_sigma, check=_check_top_n_sigma, example={"top_n_sigma": 1.0}, in_graph=True,
+        places=(10, 5, 10), keep=_top_n_sigma, example={"top_n_sigma": 1.0}, in_graph=True,
+        check=lambda row, past, n: _above(row, row.scores.max() - n * row.scores[row.alive].std()),
     ),
 )  # fmt: skip

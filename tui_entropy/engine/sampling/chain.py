@@ -58,7 +58,7 @@ def _after(stage: Stage, row: Row, knobs: Knobs, past: SamplingContext) -> Row:
 
 
 def force_token(chained: ChainResult, stage: str, token_id: int | Tensor) -> ChainResult:
-    """One more stage, of this name, that leaves one token; even one that was removed before."""
+    """Add a stage of this name that leaves one token; even one that was removed before."""
     before = chained.rows[-1]
     ids = torch.as_tensor(token_id, device=before.scores.device).reshape(1)
     row = Row(before.scores.new_zeros(1), before.vocab, ids)
@@ -68,7 +68,7 @@ def force_token(chained: ChainResult, stage: str, token_id: int | Tensor) -> Cha
 
 
 def draw(scores: Tensor, seed: int, position: int) -> Tensor:
-    """One token from softmax(scores), as a 0-d int64 id: the Gumbel-max trick.
+    """Draw a token from softmax(scores), as a 0-d int64 id: the Gumbel-max trick.
 
     scores: (vocab,), -inf for what can not be drawn. The noise of a token depends on (seed, position, token id)
     alone, not on what else survived, nor on the device (up to the rounding of a logarithm). A single survivor is
@@ -81,7 +81,7 @@ def draw(scores: Tensor, seed: int, position: int) -> Tensor:
 
 
 def draw_of_all(scores: Tensor, stream: int | Tensor) -> Tensor:
-    """The same with noise for every token: cheap on an accelerator, where counting survivors would wait for it."""
+    """Draw with noise for every token: cheap on an accelerator, where counting survivors would wait for it."""
     return (scores + gumbel_of(torch.arange(len(scores), device=scores.device), stream)).argmax()
 
 

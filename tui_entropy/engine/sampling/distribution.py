@@ -16,7 +16,7 @@ from tui_entropy.engine.sampling.gumbel import uniform
 
 @dataclass(frozen=True, slots=True)
 class SamplingContext:
-    """What the stages know beside the logits. The ids are int64 and on the device of the logits."""
+    """The text so far, as the stages know it. The ids are int64 and on the device of the logits."""
 
     prompt: Tensor
     """(n,) ids."""
@@ -44,7 +44,7 @@ class SamplingContext:
 
 @dataclass(frozen=True)
 class Row:
-    """What is left after a stage (stages/inputs.py)."""
+    """The result of a stage (stages/inputs.py)."""
 
     scores: Tensor
     """(n,) float32; -inf for a token of the whole vocabulary that can not be drawn."""
@@ -116,7 +116,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ChainResult:
-    """What the chain made of one row of logits."""
+    """The result of the chain for one row of logits."""
 
     stages: tuple[str, ...]
     """Those that are on, in order."""

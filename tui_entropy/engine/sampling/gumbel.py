@@ -17,17 +17,17 @@ def gumbel(token_ids: Tensor, seed: int, position: int) -> Tensor:
 
 
 def gumbel_of(token_ids: Tensor, stream: int | Tensor) -> Tensor:
-    """The same. stream: that of seed and position; a 0-d int64 where it is not to be waited for."""
+    """(n,) noise of a stream: that of seed and position; a 0-d int64 where it is not to be waited for."""
     return -(-(-_uniform(token_ids, stream)).log1p()).log()
 
 
 def uniform(seed: int, position: int) -> float:
-    """One uniform number per step: that of a token which is none, so independent of the noise of all that are."""
+    """A uniform number per step: that of a token which is none, so independent of the noise of all that are."""
     return float(_uniform(torch.tensor([-1]), stream(seed, position)))
 
 
 def stream(seed: int, position: int) -> int:
-    """What picks the noise of a draw, as an int64."""
+    """The number that picks the noise of a draw, as an int64."""
     return _signed(_mixed(_mixed(seed & MASK) + position & MASK))
 
 
@@ -48,7 +48,7 @@ def _uniform(token_ids: Tensor, stream: int | Tensor) -> Tensor:
 
 MASK = 2**64 - 1
 NOISE_SPREAD = 32 * math.log(2) + math.log(24 * math.log(2)) + 0.1
-"""What is further than this below the best score can not win (the 0.1 is for rounding)."""
+"""The distance below the best score at which a token can not win (the 0.1 is for rounding)."""
 
 
 def _mixed(word: int) -> int:

@@ -12,7 +12,7 @@ from tui_entropy.records.sampling import Knobs
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What a person has set, as the loop needs it."""
+    """The settings of a person, as the loop needs them."""
 
     knobs: Knobs
     offsets: Mapping[int, Tensor]

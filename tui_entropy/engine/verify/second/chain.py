@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tui_entropy.engine.verify.second import noise
 from tui_entropy.engine.verify.second.belief import Floats, entropy, log_softmax
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.stages.registry import BY_NAME, ORDERS, STAGES
+from tui_entropy.stages.registry import BY_NAME, ORDERS, STAGE_KNOBS, STAGES
 from tui_entropy.stages.stage import CLOSE
 
 Bools = npt.NDArray[np.bool_]
@@ -120,16 +120,13 @@ def acting(knobs: Knobs) -> list[str]:
 
 def _values(name: str, knobs: Knobs) -> list[Any]:
     """The knobs that a stage is given. Under one that runs alone all but its own and those beside it are off."""
-    alone = [
-        {stage.name, *stage.beside}
-        for stage in STAGES
-        if knobs.order == ORDERS.get(stage.alone_in) and getattr(knobs, stage.name) != stage.knobs[0].off
-    ]
-    values = {knob.name: getattr(knobs, knob.name) for stage in STAGES for knob in stage.knobs}
-    off = {knob.name: knob.off for stage in STAGES for knob in stage.knobs if knob.off is not None}
-    if alone:
-        values |= {knob: value for knob, value in off.items() if knob not in alone[0]}
-    return [values[given] if given in values else getattr(knobs, given) for given in BY_NAME[name].given]
+    values = {given: getattr(knobs, given) for given in BY_NAME[name].given}
+    for alone in STAGES:
+        if knobs.order == ORDERS.get(alone.alone_in) and getattr(knobs, alone.name) != alone.knobs[0].off:
+            passed_over = set(values) - {alone.name, *alone.beside}
+            off = {knob.name: knob.off for knob in STAGE_KNOBS if knob.off is not None}
+            values |= {given: off[given] for given in passed_over & set(off)}
+    return list(values.values())
 
 
 def next_mu(mu: float, knobs: Knobs, final_prob: float) -> float:
