@@ -19,7 +19,8 @@ HUGE = 1e30
 """The largest score or penalty; with a larger one a stage could overflow. A logit below its opposite is -inf: some
 models write the smallest number there is for what they mask."""
 CLOSE = 2e-5
-"""The distance from the edge of a stage at which float32 may decide otherwise, as a share of the edge, or of 1 if it is smaller."""
+"""The distance from the edge of a stage at which float32 may decide otherwise, as a share of the edge, or of 1 if it
+is smaller."""
 
 
 class Knob(Struct, frozen=True):
@@ -44,6 +45,8 @@ class Knob(Struct, frozen=True):
     """It does nothing while all of these are off."""
     cost: float = 0
     """ms per token when it is on, as `scripts/bench metrics` found on two CPU cores with a vocabulary of 49,152."""
+    after: str = ""
+    """The knob that it follows on a screen, where that is not the one before it in its stage."""
     type: Any = None
     """The type that a message may have for it, where that is not the type of the default."""
 
@@ -85,8 +88,8 @@ class Stage:
     knobs: tuple[Knob, ...]
     """The first names the stage and switches it on. One that several stages share belongs to one of them."""
     places: tuple[float, float, float]
-    """The places in the orders of PRESETS, which are sorted by it: what stands between 3 and 4 has 3.5. A stage that an engine
-    lacks stands beside its like or comes last, so that no knob is silently without effect."""
+    """The places in the orders of PRESETS, which are sorted by it: what stands between 3 and 4 has 3.5. A stage that
+    an engine lacks stands beside its like or comes last, so that no knob is silently without effect."""
     rescore: Callable[..., Any] | None = None
     """(n,) scores in place of those of a `Row`; every token stays. One that has `keep` too does that when greedy."""
     keep: Callable[..., Any] | None = None

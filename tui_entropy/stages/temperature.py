@@ -10,7 +10,7 @@ from tui_entropy.stages.stage import GREEDY_BELOW, Knob, Stage, on_device, rungs
 
 
 def _divided(row: Row, past: Past, temperature: Any, reach: Any, exponent: Any) -> Any:
-    """Divide by the temperature as set, or within `reach` of it, rising with H / ln n: 0 is certainty, 1 n tokens alike.
+    """Divide by the temperature as set, or within `reach` of it, rising with H / ln n (0 is certainty).
 
     Source: llama.cpp, llama_sampler_temp_ext.
     """
@@ -44,12 +44,13 @@ TEMPERATURE = (
             ),
             Knob(
                 "dynatemp_range", "T±", "The temperature moves this far either way with the entropy. 0 is off.",
-                0.0, 0.0, high=100, rungs=rungs(0.0, 2.0, 0.1), cost=1,
+                0.0, 0.0, high=100, rungs=rungs(0.0, 2.0, 0.1), cost=1, after="penalty_last_n",
             ),
             Knob(
                 "dynatemp_exponent", "T-exponent",
                 "How the temperature follows the entropy: above 1 late, below 1 early.",
                 1.0, high=100, above=True, rungs=rungs(0.25, 4.0, 0.25), needs=("dynatemp_range",),
+                after="dynatemp_range",
             ),
         ),
         places=(5, 11, 5), in_graph=True, example={"temperature": 0.3, "dynatemp_range": 0.5},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -45,7 +46,8 @@ def program(folder: Path, added: str, code: str, *arguments: str) -> subprocess.
     (folder / "one_more_file.py").write_text(added)
     first = f"import sys; sys.path[:0] = {[str(folder), *support()]!r}; import one_more_file\n"
     command = [sys.executable, "-c", first + textwrap.dedent(code), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300)
+    own = os.environ | {"XDG_STATE_HOME": str(folder / "state")}  # what doctor found without it says nothing of it
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, env=own)
 
 
 def support() -> list[str]:

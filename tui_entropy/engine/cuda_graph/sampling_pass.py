@@ -121,7 +121,7 @@ def _chosen(asked: GraphInputs, on: tuple[str, ...], knobs: Knobs) -> tuple[Tens
 
 
 def acting(on: tuple[str, ...], knobs: Knobs) -> list[str]:
-    """The knobs of HELD that a stage looks at as a tensor. What is off, or greedy, stays a number that Python can see."""
+    """The knobs of HELD that a stage looks at as a tensor. What is off or greedy stays a number for Python to see."""
     given = {name for stage in on for name in BY_NAME[stage].given}
     given -= {"temperature"} if is_greedy(knobs) else set()
     return [knob.name for knob in HELD if knob.name in given and getattr(knobs, knob.name) != knob.off]
