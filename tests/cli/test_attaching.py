@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from contextlib import closing
 
 import psutil
 import pytest
@@ -163,7 +164,8 @@ def test_a_socket_of_another_folder_may_lead_elsewhere(tmp_path):
 def test_the_process_behind_a_socket_is_known():
     name = client.serve(FAKE, LOAD, None, lambda _: None)
     engine = client.select_engine(name)
-    assert connection.peer(connection.connect(engine.socket).socket)[0] == engine.standing.pid
+    with closing(connection.connect(engine.socket)) as end:
+        assert connection.peer(end.socket)[0] == engine.standing.pid
 
 
 def test_what_waits_for_a_model_is_told_how_far_it_is():

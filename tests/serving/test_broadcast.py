@@ -135,7 +135,7 @@ def test_the_record_of_an_engine_that_keeps_none_goes_with_it(engine):
 
 
 class Hearing:
-    """A screen in this process, and the audience that it is part of."""
+    """A screen in this process, which hangs up when nobody has it any more, and the audience that it is part of."""
 
     def __init__(self, here: Broadcaster, follow: int = 0) -> None:
         self.here, self.end, self.log, self.heard = here, connection.connect(here.path), SessionView(), []
@@ -157,6 +157,9 @@ class Hearing:
     @property
     def steps(self) -> list[tuple[int, int]]:
         return [(event.run, event.index) for event in self.heard if isinstance(event, Step)]
+
+    def __del__(self) -> None:
+        self.end.close()
 
 
 @pytest.fixture
@@ -354,7 +357,7 @@ def test_coming_back_and_looking_in_are_not_the_same(engine):
     with suppress(OSError):  # looking in keeps nothing alive
         for _ in range(5):
             time.sleep(0.15)
-            connection.connect(socket)
+            connection.connect(socket).close()
     assert engine.processes[0].process.wait(2) == 0
 
 
@@ -406,7 +409,8 @@ def test_a_screen_that_never_reads_is_let_go_with_a_reason_and_nobody_waits_for_
     numbers = [int(event.sentence) for event in late if isinstance(event, Refused)]
     assert numbers == list(range(len(numbers))) and len(numbers) < 200  # whole messages up to where it was let go
     assert "did not read" in late[-1].sentence and "attach x" in late[-1].sentence
-    here.close()
+    for end in (stuck, reading, here):
+        end.close()
 
 
 def test_a_screen_that_never_reads_what_it_missed_holds_nothing_up(engine):

@@ -38,7 +38,11 @@ class Rival:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(10)
-        self.socket.connect(os.fspath(path))
+        try:
+            self.socket.connect(os.fspath(path))
+        except OSError:
+            self.close()
+            raise
 
     def say(self, data: bytes) -> bool:
         """Whether all of it was taken: whoever is let go is not listened to."""
@@ -145,6 +149,8 @@ def test_who_says_what_is_no_message_hears_why_it_is_let_go_after_what_it_said_b
     other = Rival(writing.path)
     other.say(connection.encode(Stop()) + hostile.texts()[2])
     assert "ctrl+g" in other.hears(Refused).sentence
+    rival.close()
+    other.close()
 
 
 def test_a_number_that_no_command_may_have_is_refused_in_a_sentence_and_the_client_stays(writing):
@@ -293,13 +299,12 @@ def test_an_engine_that_is_stopped_and_full_is_listed_refused_in_a_sentence_and_
     writing.started.process.send_signal(signal.SIGSTOP)
     knocking = []
     for _ in range(400):
-        end = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        knocking.append(end := socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         end.setblocking(False)
         try:
             end.connect(os.fspath(writing.path))
         except BlockingIOError:
             break
-        knocking.append(end)
     else:
         raise AssertionError("its queue has no end")
     name = writing.path.stem

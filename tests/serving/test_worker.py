@@ -195,6 +195,7 @@ def test_a_model_that_is_not_there_is_fatal_in_a_sentence(tmp_path, preloaded):
     assert failed.fatal and "nothing" in failed.sentence and "\n" not in failed.sentence
     other.end.send(Quit())
     assert other.process.wait(10) == 0
+    other.close()
 
 
 def test_it_keeps_its_noise_to_its_log_and_leaves_nothing_when_it_is_told_to_end(tmp_path):
@@ -209,6 +210,7 @@ def test_it_keeps_its_noise_to_its_log_and_leaves_nothing_when_it_is_told_to_end
     other.end.send(Quit())
     assert other.process.wait(10) == 0
     assert not list((tmp_path / "private").iterdir()) and not other.log.exists()
+    other.close()
 
 
 def test_a_killed_engine_is_noticed_at_once(tmp_path):
@@ -217,6 +219,7 @@ def test_a_killed_engine_is_noticed_at_once(tmp_path):
     with pytest.raises(connection.LinkClosed):
         while other.end.receive(5):
             pass
+    other.close()
 
 
 def test_lanes_and_fans_are_asked_for_as_anything_else(engine):

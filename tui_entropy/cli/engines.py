@@ -9,24 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.options import Ascii, Color, Diff, EngineId, Mouse, Theme
+from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.options import EngineId
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import say
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.ui.terminal.detect import Look
 
 
 @app.command(epilog=EXIT_CODES)
+@with_shared_options
 def attach(
+    *,
     engine: EngineId = None,
     show: Annotated[bool, typer.Option("--list", help="List the running engines instead.")] = False,
     ssh: Annotated[str | None, typer.Option(metavar="HOST", help="Attach there, by `ssh -t HOST`.")] = None,
     remote: Annotated[str, typer.Option(help="With --ssh: what tui-entropy is called there.")] = "tui-entropy",
     socket: Annotated[Path | None, typer.Option(help="Socket of an engine, as one forwarded by `ssh -L`.")] = None,
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
-    mouse: Mouse = True,
-    diff: Diff = True,
+    look: Look,
 ) -> None:
     """Come back to a running engine: the screen as it was left, and everything that happened meanwhile."""
     from tui_entropy.transport import client, discovery
@@ -34,9 +34,9 @@ def attach(
     from tui_entropy.ui.terminal.detect import color_mode
 
     if ssh is not None:
-        flags = ["--list"] * show + ["--ascii"] * ascii_only + ["--no-mouse"] * (not mouse)
-        flags += ["--no-diff"] * (not diff)
-        flags += ["--theme", theme, "--color", color_mode(color, os.environ)]
+        flags = ["--list"] * show + ["--ascii"] * look.ascii_only + ["--no-mouse"] * (not look.mouse)
+        flags += ["--no-diff"] * (not look.diff)
+        flags += ["--theme", look.theme, "--color", color_mode(look.color, os.environ)]
         command = client.over_ssh(ssh, remote, [*([engine] if engine else []), *flags])
         try:
             os.execvp(command[0], command)
@@ -49,9 +49,7 @@ def attach(
         return
     path = socket or client.select_engine(engine).socket
     source: dict[str, Any] = {"attach": path, "forwarded": client.is_forwarded(path)}
-    start(
-        ModelSpec("smollm2"), None, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **source
-    )
+    start(ModelSpec("smollm2"), None, look, **source)
 
 
 @app.command(epilog=EXIT_CODES)

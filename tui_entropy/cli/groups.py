@@ -1,4 +1,4 @@
-"""Parameters of a command that stand for a whole group of options: a model's name, the knobs."""
+"""Parameters of a command that stand for a group of options: a model's name, the knobs, the look of a screen."""
 
 from __future__ import annotations
 
@@ -8,17 +8,32 @@ from typing import Annotated, Any
 
 import typer
 
-from tui_entropy.cli.options import ChatTemplate, Device, Dtype, Graph, Name, Products, RemoteCode, Revision
+from tui_entropy.cli.options import (
+    Ascii,
+    ChatTemplate,
+    Color,
+    Device,
+    Diff,
+    Dtype,
+    Graph,
+    Mouse,
+    Name,
+    Products,
+    RemoteCode,
+    Revision,
+    Theme,
+)  # fmt: skip
 from tui_entropy.cli.usage import option_check
 from tui_entropy.records.knobs import KNOBS, read, shown
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.stages.stage import Knob
+from tui_entropy.ui.terminal.detect import Look
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for every part of a model's name in place of its parameter `spec`, and one for every
-    knob in place of `knobs`."""
+    """The command with options in place of its parameters that stand for a group: for every part of a model's name in
+    place of `spec`, every knob in place of `knobs`, all that the look of a screen is made of in place of `look`."""
 
     def typed(**given: Any) -> None:
         for name, (options, made) in groups.items():
@@ -70,5 +85,15 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
         lambda given: ModelSpec(*given.values()),
     ),
     "knobs": ([_option(knob) for knob in KNOBS], _knobs),
+    "look": (
+        [
+            _parameter("theme", "dark", Theme),
+            _parameter("color", "auto", Color),
+            _parameter("ascii_only", False, Ascii),
+            _parameter("mouse", True, Mouse),
+            _parameter("diff", True, Diff),
+        ],
+        lambda given: Look(*given.values()),
+    ),
 }
 """A parameter of a command -> the options that stand for it, in order, and what makes it of them."""

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.options import Ascii, Color, Diff, Mouse, Run, Theme, TraceFile, number
+from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.options import Run, TraceFile, number
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.streams import say
+from tui_entropy.ui.terminal.detect import Look
 
 
 def _snapshot(text: str) -> None:
@@ -32,7 +34,9 @@ def _format(name: str) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
+@with_shared_options
 def replay(
+    *,
     file: TraceFile,
     run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
     speed: Annotated[
@@ -55,22 +59,18 @@ def replay(
         str,
         typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=option_check(_size)),
     ] = "120x36",
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
-    mouse: Mouse = True,
-    diff: Diff = True,
+    look: Look,
 ) -> None:
     """Show a recording as it was written, without a model."""
     from tui_entropy.trace.library import resolve
     from tui_entropy.ui.app import launch
     from tui_entropy.ui.capture import depict
 
-    path, begin, appearance = resolve(file), None if everything else first, (theme, color, ascii_only)
+    path, begin = resolve(file), None if everything else first
     if snapshot or cast:
-        depict.depict(path, run, appearance, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+        depict.depict(path, run, look, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
-        launch.replay(path, run, appearance, speed=speed, first=begin, mouse=mouse, diff=diff)
+        launch.replay(path, run, look, speed=speed, first=begin)
 
 
 @app.command(epilog=EXIT_CODES)

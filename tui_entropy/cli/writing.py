@@ -10,20 +10,15 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
-    Ascii,
     Breaks,
     Chat,
-    Color,
-    Diff,
     Keep,
     KeptCache,
     MaxTokens,
-    Mouse,
     NoTrace,
     OnLeave,
     Prompt,
     System,
-    Theme,
     TracePath,
     Vectors,
     Watches,
@@ -37,6 +32,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Write
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.ui.terminal.detect import Look
 
 
 @app.command(epilog=EXIT_CODES)
@@ -66,11 +62,7 @@ def run(
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
     kept_cache: KeptCache = "1GiB",
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
-    mouse: Mouse = True,
-    diff: Diff = True,
+    look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     vectors = tuple(vector_option(text) for text in vector or ())
@@ -93,7 +85,7 @@ def run(
         **stops,
         **lifetime_options(keep, on_leave, kept_cache),
     }
-    start(spec, write, theme=theme, color=color, ascii_only=ascii_only, mouse=mouse, diff=diff, **engine)
+    start(spec, write, look, **engine)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -37,13 +37,6 @@ def text_of(path: Path) -> str:
     return bytes_of(path).decode("utf-8")
 
 
-def regular(path: Path) -> Path:
-    """The path, if somebody else may open it. Raises OSError for what is not there or no regular file."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, NO_FILE, os.fspath(path))
-    return path
-
-
 def kept_open(path: Path, flags: int) -> int:
     """A descriptor of a file that only this user can read, made if it is not there. `flags` as in os.open.
 

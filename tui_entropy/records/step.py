@@ -194,28 +194,13 @@ class Step(Struct, frozen=True, tag="step"):
         return int(rank) if math.isfinite(rank) else 0
 
     @property
-    def logit_margin(self) -> float | None:
-        """Model: logit of the most probable token minus that of the second. None with a vocabulary of one."""
-        return self.numbers[4]
-
-    @property
-    def prob_margin(self) -> float | None:
-        """Model: the same difference of probabilities."""
-        return self.numbers[5]
-
-    @property
-    def uniform_kl(self) -> float:
-        """KL(model || uniform) = ln vocab - entropy, nats."""
-        return _or_nan(self.numbers[6])
-
-    @property
     def forced(self) -> bool:
         """Whether it was written whatever the model said."""
         return bool(self.stages) and self.stages[-1].name == "forced"
 
 
 NAMED = "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl"
-"""The numbers of a step that are read by name, in their order."""
+"""The first numbers of a step, by name in their order."""
 
 
 def _or_nan(value: float | None) -> float:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tui_entropy.core.sequences import n_common
 from tui_entropy.state.run_view import RunView
 
 REACH = 64
 """Edits looked ahead."""
-STRETCH = 256
 
 
 class Span(NamedTuple):
@@ -63,8 +63,8 @@ def compared(one: Sequence[int], other: Sequence[int]) -> Comparison:
     if (len(other), list(other)) < (len(one), list(one)):
         turned = compared(other, one)
         return Comparison(turned.parting, tuple(Span(same, c, d, a, b) for same, a, b, c, d in turned.spans))
-    parting = _alike(one, other)
-    end = _alike(one[parting:][::-1], other[parting:][::-1])
+    parting = n_common(one, other)
+    end = n_common(one[parting:][::-1], other[parting:][::-1])
     middle, beside = one[parting : len(one) - end], other[parting : len(other) - end]
     matches = [(0, 0, parting)]
     matches += [(x + parting, y + parting, n) for x, y, n in _in_common(middle, beside)]
@@ -74,17 +74,8 @@ def compared(one: Sequence[int], other: Sequence[int]) -> Comparison:
 
 def parting(one: RunView, other: RunView) -> int | None:
     """The first step at which their tokens differ; None while there is none, as far as both go."""
-    at = _alike(one.steps.ids, other.steps.ids)
+    at = n_common(one.steps.ids, other.steps.ids)
     return at if at < min(len(one.steps), len(other.steps)) else None
-
-
-def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """The number that they have in common from the beginning."""
-    both, known = min(len(one), len(other)), 0
-    while known < both and one[known : known + STRETCH] == other[known : known + STRETCH]:
-        known += STRETCH  # what is the same is passed a stretch at a time
-    pairs = zip(one[known:both], other[known:both], strict=True)
-    return next((at for at, (a, b) in enumerate(pairs, known) if a != b), both)
 
 
 Match = tuple[int, int, int]

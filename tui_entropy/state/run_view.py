@@ -17,7 +17,6 @@ from tui_entropy.records.events import (
     Prefilled,
     PromptScores,
     Proposed,
-    Reconsidered,
     SettingsPending,
     ShadowChanged,
     Started,
@@ -67,8 +66,6 @@ class RunView:
     shadow_how: str = ""
     proposed: Step | None = None
     """At a stop: what comes next if nothing is changed."""
-    reconsidered: Step | None = None
-    """An earlier step, as it would be with other knobs."""
     ended: str | None = None
     """Why, where it has."""
     name: str = ""
@@ -113,8 +110,6 @@ class RunView:
                 self.proposed = None
             case Proposed():
                 self.proposed = event.step
-            case Reconsidered():
-                self.reconsidered = event.step
             case Prefilled() if self.prefilled is None or self.prefilled.done < self.prefilled.total:
                 self.prefilled = event
             case PromptScores():

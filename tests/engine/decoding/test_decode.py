@@ -20,7 +20,7 @@ from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds, quadrant
 from tui_entropy.metrics.registry import BY_NAME, SCORES
 from tui_entropy.records.events import Prefilled, PromptScores
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import Step
+from tui_entropy.records.step import NAMED, Step
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
@@ -67,11 +67,12 @@ def test_every_number_agrees_with_eager_attention_and_torch_distributions(loaded
         assert step.varentropy == pytest.approx(variance, abs=1e-4)
         assert step.surprisal == pytest.approx(-logp[step.token_id].item(), abs=1e-4)
         best, second = logp.topk(2).values.tolist()
-        assert step.logit_margin == pytest.approx(best - second, abs=1e-4)
-        assert step.prob_margin == pytest.approx(math.exp(best) - math.exp(second), abs=1e-4)
+        named = dict(zip(NAMED, step.numbers, strict=False))
+        assert named["logit_margin"] == pytest.approx(best - second, abs=1e-4)
+        assert named["prob_margin"] == pytest.approx(math.exp(best) - math.exp(second), abs=1e-4)
         uniform = torch.full_like(logp, 1 / len(logp)).log()
         to_uniform = torch.nn.functional.kl_div(uniform, logp, reduction="sum", log_target=True).item()
-        assert step.uniform_kl == pytest.approx(to_uniform, abs=1e-4)
+        assert named["uniform_kl"] == pytest.approx(to_uniform, abs=1e-4)
         assert step.rank == 1 + int((logp > logp[step.token_id]).sum()) == 1
         assert [c.logprob for c in step.candidates] == pytest.approx(logp.topk(20).values.tolist(), abs=1e-4)
         for weights, layer in zip(reference.attentions, with_attention, strict=True):

@@ -1,8 +1,6 @@
 """What real engines say is what their traces tell, of every family of models and with every kind of number."""
 
 import json
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -102,7 +100,7 @@ def test_the_trace_of_a_killed_engine_tells_what_its_screen_knew(tmp_path):
     engine.end.send(Pause())
     engine.until(Paused)
     time.sleep(0.2)
-    os.kill(engine.process.pid, signal.SIGKILL)
+    engine.close()
     log, live = known(Trace.open(path).log()), known(logged(*engine.heard))
     for moment in ("memory", "progress"):
         assert log.pop(moment) is None and live.pop(moment)

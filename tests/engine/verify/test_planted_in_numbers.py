@@ -11,17 +11,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
-from planted import (
-    SHORT,
-    acting,
-    change_steps,
-    failing,
-    given,
-    healthy,
-    healthy_text,
-    rows_that_prove,
-    written_under,
-)
+from planted import SHORT, acting, change_steps, failing, given, healthy, healthy_text, rows_that_prove, written_under
 
 from tui_entropy.engine.decoding import choose
 from tui_entropy.engine.reliability.report import PASS

@@ -6,13 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tui_entropy.records.commands import (
-    Follow,
-    Write,
-)
-from tui_entropy.records.events import (
-    Failed,
-)
+from tui_entropy.records.commands import Follow, Write
+from tui_entropy.records.events import Failed
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.transport import connection
 
@@ -58,3 +53,4 @@ class Engine:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.end.close()

@@ -5,9 +5,7 @@ import asyncio
 import fake_engine
 
 from tui_entropy.records.commands import Write
-from tui_entropy.records.events import (
-    Ready,
-)
+from tui_entropy.records.events import Ready
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.ui.app.app import InspectorApp

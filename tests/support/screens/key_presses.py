@@ -13,10 +13,7 @@ from inspectors import HEADS, LAYERS, begun, ready, settled, up
 from msgspec.structs import replace as changed
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.commands import (
-    SampleContinuations,
-    SetVector,
-)
+from tui_entropy.records.commands import SampleContinuations, SetVector
 from tui_entropy.records.events import (
     BreakpointsChanged,
     Continuation,

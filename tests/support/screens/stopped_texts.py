@@ -5,10 +5,7 @@ from inspectors import LAYERS, begun, ready, settled
 from msgspec.structs import replace as changed
 
 from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import (
-    Paused,
-    Proposed,
-)
+from tui_entropy.records.events import Paused, Proposed
 
 STEPS = 12
 

@@ -215,7 +215,7 @@ async def test_it_follows_the_end_until_scrolled_and_again_at_the_end(long):
         long.append(made.step(300, " new"))
         stream.show(frame_of(long))
         assert shown(stream).split("\n")[1:] == before.split("\n")[1:]
-        stream.to_end()
+        stream.begin_with(None)
         assert "new" in shown(stream)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import (
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.core.sequences import n_common
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -134,20 +136,14 @@ class TokenDecoder:
         text = self._decode(ids)
         if self._context_free:
             return text
-        text = text[: _n_common(text, self._decode([*ids, self.plain_token_id]))]
+        text = text[: n_common(text, self._decode([*ids, self.plain_token_id]))]
         # What ends in a mark may still become a character, unless the mark is a token's own.
         own = any(REPLACED in token for token in self._tokenizer.convert_ids_to_tokens(ids))
         return text if own else text.rstrip(REPLACED)
 
 
 def _new_bytes(had: str, has: str) -> bytes:
-    return has[_n_common(had, has) :].encode("utf-8", "surrogatepass")
-
-
-def _n_common(one: str, other: str) -> int:
-    """The number of characters that both begin with."""
-    length = min(len(one), len(other))
-    return next((n for n in range(length) if one[n] != other[n]), length)
+    return has[n_common(had, has) :].encode("utf-8", "surrogatepass")
 
 
 def _decodes_plainly(tokenizer: Any) -> bool:

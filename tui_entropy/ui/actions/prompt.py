@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.core.sequences import n_common
 from tui_entropy.records.commands import Branch, Write
 from tui_entropy.ui.dialogs.pasted_text import typed_as
 from tui_entropy.ui.keys.needs import GONE
@@ -152,17 +153,11 @@ def edited(texts: list[str], new: str) -> tuple[int, str]:
     """
     before = "".join(texts)
     shown = typed_as(before)
-    same = _alike(shown, new)
-    after = _alike(shown[same:][::-1], new[same:][::-1])
+    same = n_common(shown, new)
+    after = n_common(shown[same:][::-1], new[same:][::-1])
     whole = before[:same] + new[same : len(new) - after] + before[len(before) - after :]
     ends = list(accumulate(map(len, texts)))
     n_kept = sum(end <= same for end in ends)
     while n_kept and not texts[n_kept - 1]:  # it waits for the rest of a character that is no longer there
         n_kept -= 1
     return n_kept, whole[ends[n_kept - 1] if n_kept else 0 :]
-
-
-def _alike(one: str, other: str) -> int:
-    """The number of letters that the two begin with alike."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tui_entropy.core.streams import say
-from tui_entropy.ui.terminal.detect import drawable
+from tui_entropy.ui.terminal.detect import Look, drawable
 
 if TYPE_CHECKING:
     from textual.driver import Driver
@@ -20,22 +20,12 @@ GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
 
 
-def start(
-    spec: ModelSpec,
-    write: Write | None,
-    *,
-    theme: str,
-    color: str,
-    ascii_only: bool,
-    mouse: bool,
-    diff: bool = True,
-    **engine: Any,
-) -> None:
+def start(spec: ModelSpec, write: Write | None, look: Look, **engine: Any) -> None:
     """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
 
     Raises UserError where there is no terminal to draw on.
     """
-    mode = drawable(color, "`run --headless` (and --jsonl) gives plain output")
+    mode = drawable(look.color, "`run --headless` (and --jsonl) gives plain output")
     from tui_entropy.core import paths
     from tui_entropy.transport import discovery
     from tui_entropy.ui.app.app import InspectorApp
@@ -46,32 +36,24 @@ def start(
     app = InspectorApp(
         spec,
         write,
-        paint=Paint(load(theme), mode, ascii_only),
+        paint=Paint(load(look.theme), mode, look.ascii_only),
         engine_command=discovery.command(),
         keymap=keymap(paths.keymap()),
-        driver_class=driver(diff),
+        driver_class=driver(look.diff),
         **engine,
     )
-    stay(app, mouse)
+    stay(app, look.mouse)
 
 
-def replay(
-    file: Path,
-    run: int | None,
-    appearance: tuple[str, str, bool],
-    *,
-    speed: float,
-    first: int | None,
-    mouse: bool,
-    diff: bool = True,
-) -> None:
-    """Show a recording and stay until it is left. looks: theme, colours, whether in ASCII. first: tokens there at the
-    beginning, None for all. Raises UserError for a file that is no recording and where nothing can be drawn."""
+def replay(file: Path, run: int | None, look: Look, *, speed: float, first: int | None) -> None:
+    """Show a recording and stay until it is left. first: tokens there at the beginning, None for all.
+
+    Raises UserError for a file that is no recording and where nothing can be drawn.
+    """
     from tui_entropy.trace.reader import Trace
 
     trace = Trace.open(file)
-    theme, color, ascii_only = appearance
-    mode = drawable(color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
+    mode = drawable(look.color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
     from tui_entropy.core import paths
     from tui_entropy.trace.playback import Playback
     from tui_entropy.ui.app.replay_app import ReplayApp
@@ -80,8 +62,8 @@ def replay(
     from tui_entropy.ui.keys.keymap import keymap
 
     playback = Playback(trace, run, speed=speed, first=first)
-    paint = Paint(load(theme), mode, ascii_only)
-    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(diff)), mouse)
+    paint = Paint(load(look.theme), mode, look.ascii_only)
+    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(look.diff)), look.mouse)
 
 
 def driver(diff: bool) -> type[Driver] | None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tui_entropy.ui.terminal.detect import color_mode, settle_colors
-
-if TYPE_CHECKING:
-    pass
+from tui_entropy.ui.terminal.detect import Look, color_mode, settle_colors
 
 
 def depict(
     file: Path,
     run: int | None,
-    appearance: tuple[str, str, bool],
+    look: Look,
     *,
     snapshots: Sequence[str],
     cast: Path | None,
@@ -27,14 +23,13 @@ def depict(
     from tui_entropy.trace.reader import Trace
 
     trace = Trace.open(file)
-    theme, color, ascii_only = appearance
-    settle_colors(mode := color_mode("truecolor" if color == "auto" else color, {}))
+    settle_colors(mode := color_mode("truecolor" if look.color == "auto" else look.color, {}))
     from tui_entropy.trace.playback import Playback
     from tui_entropy.ui.capture import film, snapshot
     from tui_entropy.ui.drawing.paint import Paint
     from tui_entropy.ui.drawing.theme import load
 
-    paint = Paint(load(theme), mode, ascii_only)
+    paint = Paint(load(look.theme), mode, look.ascii_only)
     usual = snapshot.parse_size(size)
     snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint)
     if cast:

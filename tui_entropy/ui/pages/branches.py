@@ -14,7 +14,7 @@ from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
 from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.view import HEAVY, View, around
 
 MAX_GUIDE_CELLS = 12
 """Cells of the guides at most, so that a name still has room behind them."""
@@ -46,8 +46,7 @@ class Branches(View):
         foot = [paint.row(line, width) for line in _about(frame, log.runs[here])]
         room = max(height - 2 - len(foot), 1)
         at = next((n for n, (run, _) in enumerate(tree) if run.started.run == here), 0)
-        first = min(max(at - room // 2, 0), max(len(tree) - room, 0))
-        rows = [_row(frame, run, guide, width) for run, guide in tree[first : first + room]]
+        rows = [_row(frame, run, guide, width) for run, guide in tree[around(at, len(tree), room)]]
         return [heading, _titles(paint, width), *rows, *foot][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.keys.lane_choices import choices, shadow_set
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.view import HEAVY, View, around
 from tui_entropy.ui.views.wording import wrap
 
 KL, FLIP, FOREIGN, FORWARD = (BY_NAME[name] for name in ("kl", "flip", "by lane", "forward pass"))
@@ -64,9 +64,8 @@ def _choices(frame: Frame, room: int) -> list[list[Part]]:
     paint, shadow = frame.paint, shadow_set(frame)
     lanes = choices(frame)
     at = min(frame.row, len(lanes) - 1)
-    first = min(max(at - room // 2, 0), max(len(lanes) - room, 0))
     lines = []
-    for n, choice in list(enumerate(lanes))[first : first + room]:
+    for n, choice in list(enumerate(lanes))[around(at, len(lanes), room)]:
         name = fitted(visible(choice.name, paint.ascii, True), NAME, paint.ascii)
         runs = shadow is not None and shadow.name == choice.name
         line = [
@@ -157,9 +156,8 @@ def _table(frame: Frame, width: int, room: int) -> Iterator[list[Part]]:
     yield [(f"{'':{7 + token}}{'':{3 * cell}}{'lane less shadow':>{2 * cell}}", paint.dim)]
     yield [(f"{'step':>5}  {'token':<{token}}{titles}  top  would be", paint.dim)]
     shown = room - 2
-    first = min(max(frame.cursor - shown // 2, 0), max(frame.last + 1 - shown, 0))
     held_up = [frame.log.proposed] if frame.log.proposed else []
-    for step in [*steps[first : first + shown], *held_up][:shown]:
+    for step in [*steps[around(frame.cursor, frame.last + 1, shown)], *held_up][:shown]:
         yield _row(frame, step, token, cell)
 
 

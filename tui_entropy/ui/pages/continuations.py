@@ -16,7 +16,7 @@ from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.view import HEAVY, View, around
 from tui_entropy.ui.views.wording import wrap
 
 SHARE, NUMBER = 12, 14
@@ -58,8 +58,7 @@ class Fan(View):
         about = _about(frame, in_order(fan), width)
         room = max(height - len(rows) - len(about), 1)
         lines = in_order(fan)
-        first = min(max(frame.row - room // 2, 0), max(len(lines) - room, 0))
-        for n, row in list(enumerate(lines))[first : first + room]:
+        for n, row in list(enumerate(lines))[around(frame.row, len(lines), room)]:
             led = n == 0 or lines[n - 1].group != row.group
             rows.append(paint.row(_row(frame, fan, row, led, n == min(frame.row, len(lines) - 1), width), width))
         return [*rows, *about][:height]

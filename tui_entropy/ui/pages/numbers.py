@@ -16,7 +16,7 @@ from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.view import HEAVY, View, around
 from tui_entropy.ui.views.wording import state, wrap
 
 OF, UNIT = 12, 8
@@ -87,8 +87,8 @@ class Numbers(View):
         title += f"{'mean':>{cell}}{'std':>{cell}}"
         title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
-        first = min(max(METRICS.index(frame.of(NumbersState).chosen) - room // 2, 0), max(len(METRICS) - room, 0))
-        rows = [self._row(frame, metric, name, cell, wide) for metric in METRICS[first : first + room]]
+        seen = around(METRICS.index(frame.of(NumbersState).chosen), len(METRICS), room)
+        rows = [self._row(frame, metric, name, cell, wide) for metric in METRICS[seen]]
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]

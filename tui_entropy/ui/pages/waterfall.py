@@ -16,7 +16,7 @@ from tui_entropy.state.run_view import SHORT_NAMES
 from tui_entropy.ui.drawing.glyphs import fitted, visible_token
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import SUPPOSED, Frame
-from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.view import HEAVY, View, around
 from tui_entropy.ui.views.wording import decision_text, wrap
 
 STAGE, NUMBER, CELL = 22, 9, 13
@@ -150,10 +150,9 @@ def _candidates(frame: Frame, step: Step, at: int, room: int) -> Iterator[list[P
     if room < 3:
         return
     yield [(f"{'what became of':<{STAGE}}{'model':>{NUMBER}}", paint.dim)]
-    shown = room - 1
-    first = min(max(at - shown // 2, 0), max(len(step.candidates) + 1 - shown, 0))
     written = Candidate(step.token_id, step.token_bytes, -step.surprisal, step.final_prob)
-    for n, token in list(enumerate((written, *step.candidates)))[first : first + shown]:
+    tokens = list(enumerate((written, *step.candidates)))
+    for n, token in tokens[around(at, len(tokens), room - 1)]:
         name = fitted(visible_token(token.token_id, token.token_bytes, paint.ascii), STAGE - 5, paint.ascii)
         end = (
             ENDS.get(token.cut, f"removed by {paint.ours(named(token.cut))}")

@@ -6,6 +6,7 @@ import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -39,14 +40,13 @@ class TokenStream(View, can_focus=True):
 
     TRUST: ClassVar[str] = "logits"
 
+    @dataclass
     class Scrolled(Message):
         """A person scrolled it."""
 
-        def __init__(self, stream: TokenStream, step: int | None) -> None:
-            super().__init__()
-            self.stream = stream
-            self.step = step
-            """The first one shown; None for the end."""
+        stream: TokenStream
+        step: int | None
+        """The first one shown; None for the end."""
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -98,11 +98,6 @@ class TokenStream(View, can_focus=True):
     def page(self, pages: float) -> None:
         """Scroll by this many pages, down where positive; at the end, follow it again."""
         self._scroll(round(pages * max(self.size.height - 2, 1)))
-
-    def to_end(self) -> None:
-        """Follow the end again."""
-        self.top = None
-        self.redraw()
 
     def begin_with(self, step: int | None) -> None:
         """Scroll so that a step is on the first line; None for the end."""

@@ -10,7 +10,7 @@ from textual.strip import Strip
 
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import View
+from tui_entropy.ui.views.view import View, around
 
 ABOVE = 2
 """Rows over the list: the title, and the names of its columns."""
@@ -48,8 +48,7 @@ class Rows(View):
         """At most half of the view; the chosen one is in it."""
         total = self._last(frame) + 1
         count = max(min(total, height // 2 - ABOVE), 1)
-        first = min(max(frame.row - count // 2, 0), total - count)
-        return range(first, first + count)
+        return range(total)[around(frame.row, total, count)]
 
     def _item(self, frame: Frame, at: int, width: int) -> list[Part]:
         paint, total = frame.paint, self.items(frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from textual.filter import LineFilter
@@ -38,48 +39,42 @@ class View(Widget):
     OF_STEP: ClassVar[bool] = False
     """Of two lanes it shows the one that a person looks at."""
 
+    @dataclass
     class CursorAsked(Message):
         """A person wants to look at another step."""
 
-        def __init__(self, index: int) -> None:
-            super().__init__()
-            self.index = index
+        index: int
 
+    @dataclass
     class HeadAsked(Message):
         """A person wants to look at another layer and head (1-based; None for the mean of heads)."""
 
-        def __init__(self, layer: int, head: int | None) -> None:
-            super().__init__()
-            self.layer = layer
-            self.head = head
+        layer: int
+        head: int | None
 
+    @dataclass
     class KnobAsked(Message):
         """A person chose a knob of the strip."""
 
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
+        name: str
 
+    @dataclass
     class TokenAsked(Message):
         """A person chose a token: 0 is the written one, n the n-th candidate."""
 
-        def __init__(self, token: int) -> None:
-            super().__init__()
-            self.token = token
+        token: int
 
+    @dataclass
     class RowAsked(Message):
         """A person chose a row of a list."""
 
-        def __init__(self, row: int) -> None:
-            super().__init__()
-            self.row = row
+        row: int
 
+    @dataclass
     class VectorAsked(Message):
         """A person wants a vector switched on or off."""
 
-        def __init__(self, index: int) -> None:
-            super().__init__()
-            self.index = index
+        index: int
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -193,3 +188,9 @@ def changed_width(old: Strip, new: Strip) -> int:
             width -= min(len(before.text), len(now.text))
         break
     return max(width, 1)
+
+
+def around(at: int, total: int, room: int) -> slice:
+    """The rows, of so many, that there is room for around the one that must be seen."""
+    first = min(max(at - room // 2, 0), max(total - room, 0))
+    return slice(first, first + room)
