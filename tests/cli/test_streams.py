@@ -155,20 +155,25 @@ def test_what_a_person_can_put_right_is_no_fault_of_the_program(error, code, sai
     assert capsys.readouterr().err.startswith(said)
 
 
+def stty_settings(terminal: int) -> str:
+    with open(os.ttyname(terminal)) as settings:
+        return subprocess.run(["stty", "-g"], stdin=settings, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_screen_that_fails_leaves_a_report_and_the_terminal_as_it_was(trace):
     code = (
         "from tui_entropy.ui.app.replay_app import ReplayApp as R; R.on_key = lambda *_: 1 / 0; R.schedule = R.on_key"
     )
     code += f"; import sys; sys.argv[1:] = ['replay', {str(trace)!r}]; from tui_entropy.__main__ import main; main()"
     here, there = pty.openpty()
-    before = os.popen(f"stty -g < {os.ttyname(there)}").read()
+    before = stty_settings(there)
     environment = os.environ | {"TERM": "xterm-256color"}
     process = subprocess.Popen([sys.executable, "-c", code], stdin=there, stdout=there, stderr=there, env=environment)
     got = b""
     while b"tells all that is known" not in got:
         got += os.read(here, 1 << 16)
     assert process.wait(30) == 1
-    assert os.popen(f"stty -g < {os.ttyname(there)}").read() == before
+    assert stty_settings(there) == before
     assert b"ZeroDivisionError" in got and b"Traceback" not in got and b"\x1b[?1049l" in got
     os.close(there)
     os.close(here)

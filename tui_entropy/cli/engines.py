@@ -12,9 +12,9 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import EngineId
 from tui_entropy.core.errors import UserError
+from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.ui.terminal.detect import Look
 
 
 @app.command(epilog=EXIT_CODES)

@@ -24,11 +24,11 @@ from tui_entropy.cli.options import (
     Theme,
 )  # fmt: skip
 from tui_entropy.cli.usage import option_check
+from tui_entropy.core.look import Look
 from tui_entropy.records.knobs import KNOBS, read, shown
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.stages.stage import Knob
-from tui_entropy.ui.terminal.detect import Look
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:

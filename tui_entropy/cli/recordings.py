@@ -11,8 +11,8 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import Run, TraceFile, number
 from tui_entropy.cli.usage import option_check
+from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
-from tui_entropy.ui.terminal.detect import Look
 
 
 def _snapshot(text: str) -> None:

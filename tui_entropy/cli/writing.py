@@ -29,10 +29,10 @@ from tui_entropy.cli.options import (
     vector_option,
 )
 from tui_entropy.core.errors import UserError
+from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Write
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.ui.terminal.detect import Look
 
 
 @app.command(epilog=EXIT_CODES)

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
-from tui_entropy.ui.terminal.detect import Look, drawable
+from tui_entropy.ui.terminal.detect import drawable
 
 if TYPE_CHECKING:
     from textual.driver import Driver

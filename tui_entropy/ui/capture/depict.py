@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tui_entropy.ui.terminal.detect import Look, color_mode, settle_colors
+from tui_entropy.core.look import Look
+from tui_entropy.ui.terminal.detect import color_mode, settle_colors
 
 
 def depict(

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tui_entropy.core.errors import UserError
 
@@ -18,19 +18,6 @@ COLOR_MODES = ("truecolor", "256", "16", "mono")
 DIRECT = ("alacritty", "foot", "ghostty", "kitty", "wezterm", "contour", "rio", "-direct")
 """Parts of TERM that stand for 24-bit colour even where COLORTERM was lost on the way, as over SSH."""
 TEXTUAL_COLORS = {"truecolor": "truecolor", "256": "256", "16": "standard", "mono": "standard"}
-
-
-class Look(NamedTuple):
-    """The look of a screen, as it was asked for."""
-
-    theme: str
-    color: str
-    """One of COLOR_MODES, or 'auto'."""
-    ascii_only: bool
-    mouse: bool
-    """It listens to the mouse."""
-    diff: bool
-    """Only cells that changed are sent."""
 
 
 def drawable(color: str, instead: str) -> ColorMode:
