@@ -15,7 +15,7 @@ from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.sampling import chain
 from tui_entropy.engine.sequence import sequence as sequence
-from tui_entropy.engine.session import continuations, rewind, session, shadow
+from tui_entropy.engine.session import rewind, session, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_

@@ -1,0 +1,195 @@
+"""Panels of a probe's answer as rows of parts: each kind is drawn here, once, for pages, commands and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tui_entropy.metrics.metric import LN2
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Graph, Heatmap, Note, Panel, Table, Tokens
+from tui_entropy.records.step import Step
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_bytes, visible_token
+from tui_entropy.ui.drawing.paint import Paint, Part, figure
+from tui_entropy.ui.views.wording import wrap
+
+Row = list[Part]
+LABEL = 12
+"""Cells that a name along an axis has at most."""
+CELL = 18
+"""Cells that a cell of a table has at most."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How panels are drawn: with what, how wide, in which unit."""
+
+    paint: Paint
+    width: int
+    bits: bool = True
+    token: Callable[[int], str] = str
+    """Position in the context -> the token there, safe to draw."""
+
+    def unit(self, unit: str) -> str:
+        shown = unit.replace("nats", "bits") if self.bits else unit
+        return self.paint.ours("%" if unit == "share" else shown)
+
+    def number(self, value: float | None, unit: str) -> str:
+        if value is None or not math.isfinite(value):
+            return "?"
+        if unit == "share":
+            return f"{100 * value:.1f}"
+        power = {"nats": 1, "nats²": 2}.get(unit, 0) if self.bits else 0
+        return figure(value / LN2**power)
+
+    def text(self, words: str) -> str:
+        return visible(words, self.paint.ascii, in_table=True)
+
+    def names(self, axis: Axis) -> list[str]:
+        return [self.text(label) for label in axis.labels] or [self.token(at) for at in axis.positions]
+
+
+def drawn(panels: Sequence[Panel], look: Look) -> Iterator[Row]:
+    """Every panel under its title, with an empty row between two."""
+    for n, panel in enumerate(panels):
+        if n:
+            yield []
+        match panel:
+            case Heatmap():
+                yield from _heatmap(panel, look)
+            case Bars():
+                yield from _bars(panel, look)
+            case Table():
+                yield from _table(panel, look)
+            case Graph():
+                yield from _graph(panel, look)
+            case Note():
+                yield _title(panel.title, look)
+                yield from wrap([(look.text(panel.text), look.paint.base)], look.width)
+            case Step():
+                yield from _table(step_table(panel), look)
+
+
+def _title(title: str, look: Look, *groups: Part) -> Row:
+    return [(look.text(title), look.paint.title), *groups]
+
+
+def _heatmap(panel: Heatmap, look: Look) -> Iterator[Row]:
+    """As many columns as there is room for, the last ones; under them their names, slanted where they are words."""
+    paint = look.paint
+    rows, columns = look.names(panel.rows), look.names(panel.columns)
+    label = min(max(map(cells, rows), default=0), LABEL) + 1
+    wide = max(map(cells, columns), default=1) + 1
+    width = max(min(wide, (look.width - label) // max(len(columns), 1)), 1)
+    shown = max(min(len(columns), (look.width - label) // width), 0)
+    hidden = len(columns) - shown
+    legend = paint.legend("  ", "0", f"{look.number(panel.top, panel.unit)} {look.unit(panel.unit)}")
+    more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
+    yield _title(panel.title, look, *legend, *more)
+    for name, row in zip(rows, panel.values.rows(), strict=True):
+        levels = [None if math.isnan(value) else value / panel.top for value in row[hidden:]]
+        yield [
+            (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
+            *(paint.cell(level, width) for level in levels),
+        ]
+    names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if width > 2 else ""
+    yield [(fitted(look.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
+
+
+def _bars(panel: Bars, look: Look) -> Iterator[Row]:
+    paint, names = look.paint, look.names(panel.axis)
+    label = min(max(map(cells, names), default=0), LABEL) + 1
+    room = max(min(look.width - label - 9, 40), 4)
+    yield _title(panel.title, look, (f"  {look.unit(panel.unit)}", paint.dim))
+    for name, value in zip(names, panel.values, strict=True):
+        share = math.nan if value is None else value / panel.top
+        yield [
+            (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
+            (look.number(value, panel.unit).rjust(7) + " ", paint.number),
+            (paint.bar(share, room), paint.model),
+        ]
+
+
+def _table(panel: Table, look: Look) -> Iterator[Row]:
+    """Columns as wide as they need; those that do not fit at the end are left out, and their number is told."""
+    paint = look.paint
+    heads = [_head(column, look) for column in panel.columns]
+    texts = [
+        [_cell(cell, column, look) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
+    ]
+    widths = [
+        max([cells(head), *(min(cells(row[n]), CELL if n + 1 < len(heads) else look.width) for row in texts)])
+        for n, head in enumerate(heads)
+    ]
+    fits = 0
+    while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= look.width:
+        fits += 1
+    if (
+        fits < len(widths) and look.width - sum(widths[:fits]) - 2 * fits >= 8
+    ):  # the last one is cut rather than left out
+        widths[fits] = look.width - sum(widths[:fits]) - 2 * fits
+        fits += 1
+    left = len(widths) - fits
+    yield _title(panel.title, look, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
+    numeric = [all(not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
+
+    def aligned(text: str, n: int) -> str:
+        cut = fitted(text, min(cells(text), widths[n]), paint.ascii)
+        space = " " * (widths[n] - cells(cut))
+        return (space + cut if numeric[n] else cut + space) + "  "
+
+    yield [(aligned(head, n), paint.dim) for n, head in enumerate(heads[:fits])]
+    for row in texts:
+        yield [(aligned(text, n), paint.number if numeric[n] else paint.base) for n, text in enumerate(row[:fits])]
+
+
+def _head(column: Column, look: Look) -> str:
+    unit = look.unit(column.unit) if column.unit else ""
+    return f"{look.text(column.name)} {unit}".strip()
+
+
+def _cell(cell: Cell, column: Column, look: Look) -> str:
+    match cell:
+        case None:
+            return "?"
+        case bool():
+            return "yes" if cell else "no"
+        case Tokens(ids=(token_id,)):
+            return visible_token(token_id, cell.token_bytes, look.paint.ascii)
+        case Tokens():
+            return visible_bytes(cell.token_bytes, look.paint.ascii)
+        case str():
+            return look.text(cell)
+        case int():
+            return str(cell)
+    return look.number(cell, column.unit)
+
+
+def _graph(panel: Graph, look: Look) -> Iterator[Row]:
+    """The heaviest edges first."""
+    paint = look.paint
+    labels = [look.text(node.label) for node in panel.nodes]
+    label = min(max(map(cells, labels), default=0), 2 * LABEL)
+    room = max(min(look.width - 2 * label - 14, 30), 4)
+    yield _title(panel.title, look, (f"  {look.unit(panel.unit)}", paint.dim))
+    for edge in sorted(panel.edges, key=lambda edge: -abs(edge.weight)):
+        yield [
+            (fitted(labels[edge.source], label, paint.ascii), paint.base),
+            (f" {paint.arrow} ", paint.dim),
+            (fitted(labels[edge.target], label, paint.ascii), paint.base),
+            (look.number(edge.weight, panel.unit).rjust(8) + " ", paint.number),
+            (paint.bar(abs(edge.weight) / panel.top, room), paint.model),
+        ]
+
+
+def step_table(step: Step) -> Table:
+    """The candidates of a step, with the token that was drawn first."""
+    columns = Column("token"), Column("model p", "share"), Column("final p", "share"), Column("cut by")
+    drawn_one = (Tokens((step.token_id,), step.token_bytes), math.exp(-step.surprisal), step.final_prob, None)
+    rows: list[tuple[Cell, ...]] = [
+        (Tokens((one.token_id,), one.token_bytes), math.exp(min(one.logprob, 0.0)), one.final_prob, one.cut or "")
+        for one in step.candidates
+    ]
+    if not any(one.token_id == step.token_id for one in step.candidates):
+        rows.insert(0, (*drawn_one[:3], ""))
+    return Table(f"step {step.index + 1}: candidates", columns, tuple(rows))
