@@ -32,19 +32,18 @@ def probe_of(name: str) -> Probe:
     return BY_NAME[name]
 
 
-def options_of(probe: Probe, values: Mapping[str, Any], typed: bool = False) -> Any:
-    """The record of options with these values. typed: they are texts, as a person gives them. Raises UserError."""
+def options_of(probe: Probe, values: Mapping[str, Any]) -> Any:
+    """The record of options with these values. Raises UserError."""
     names = [option.encode_name for option in _fields(probe)]
     if unknown := [name for name in values if name not in names]:
         has = f"it has {', '.join(names)}" if names else "it has none"
         raise UserError(f"{probe.name} has no option {unknown[0]!r}: {has}")
-    given = {name: None if typed and value in ("none", "") else value for name, value in values.items()}
     try:
-        return msgspec.convert(given, probe.options, strict=not typed)
+        return msgspec.convert(values, probe.options)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         name = place.strip("`$.") or "an option"
-        raise UserError(f"{name} of {probe.name} cannot be {given.get(name)!r}: {reason.lower()}") from error
+        raise UserError(f"{name} of {probe.name} cannot be {values.get(name)!r}: {reason.lower()}") from error
 
 
 def info(probe: Probe) -> ProbeInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeOption, Value
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Value
 from tui_entropy.ui.views.frame import Frame
 
 
@@ -57,55 +57,3 @@ def answer_here(frame: Frame) -> ProbeAnswer | None:
     if newest is not None and (newest.run, newest.position) == (frame.log.run_number, position):
         return newest
     return frame.log.run.answers.get((probe.name, position))
-
-
-def options_text(values: Mapping[str, Value]) -> str:
-    """As a person types them: name=value, with spaces between."""
-    return " ".join(f"{name}={_text(value)}" for name, value in values.items())
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return "none" if value is None else str(value)
-
-
-def read_options(probe: ProbeInfo, typed: str) -> dict[str, Value]:
-    """Options that a person typed. Raises ValueError with a sentence."""
-    known = {option.name: option for option in probe.options}
-    values: dict[str, Value] = {}
-    for word in typed.split():
-        name, equals, text = word.partition("=")
-        if name not in known or not equals:
-            raise ValueError(f"{word!r} sets nothing: write {options_text({o: known[o].default for o in known})}")
-        values[name] = read_option(known[name], text)
-    return values
-
-
-def read_option(option: ProbeOption, text: str) -> Value:
-    """One value. Raises ValueError with a sentence."""
-    if text == "none" and option.default is None:
-        return None
-    if option.choices:
-        if text not in option.choices:
-            raise ValueError(f"{option.name} is one of {', '.join(option.choices)}")
-        return text
-    default = option.default
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{option.name} is true or false")
-        return text == "true"
-    if isinstance(default, tuple):
-        return tuple(int(part) if part.isdecimal() else part for part in text.split(",") if part)
-    if isinstance(default, str):
-        return text
-    try:
-        number = float(text) if isinstance(default, float) else int(text)
-    except ValueError:
-        raise ValueError(f"{option.name} is a {'' if isinstance(default, float) else 'whole '}number") from None
-    low, high = option.low, option.high
-    if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(
-            f"{option.name} is between {low:g} and {high:g}" if high else f"{option.name} is at least {low:g}"
-        )
-    return number

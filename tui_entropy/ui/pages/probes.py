@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo
+from tui_entropy.records.probes.options import options_text
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.keys.needs import acts
@@ -15,7 +16,6 @@ from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     answer_here,
     chosen_probe,
-    options_text,
     position_of,
     question,
     values_of,
@@ -44,7 +44,7 @@ class Probes(View):
         paint, position = frame.paint, position_of(frame)
         where: list[str | list[Part]] = []
         if position is not None:
-            token = token_at(frame, position)
+            token = token_at(frame.log, position, paint.ascii)
             where = [f"of {token}" if token != "?" else "of the token that comes next", f"position {position}"]
         head = [self.heading(frame, "probes", where, width)]
         probe = chosen_probe(frame)
@@ -100,7 +100,8 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
     if answer.unavailable is not None:
         yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
         return
-    yield from drawn(answer.panels, Look(paint, width, frame.bits, lambda position: token_at(frame, position)))
+    look = Look(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
+    yield from drawn(answer.panels, look)
     yield _about(frame, answer)
 
 

@@ -130,9 +130,9 @@ def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Pa
     """The keys with the most weight for the newest query, in numbers."""
     paint = frame.paint
     known = [(weight, key) for key, weight in enumerate(grid[-1], rows.first_key) if not math.isnan(weight)]
-    parts: list[Part] = [(token_at(frame, rows.queries[-1]), paint.base), (" looks at  ", paint.dim)]
+    parts: list[Part] = [(token_at(frame.log, rows.queries[-1], paint.ascii), paint.base), (" looks at  ", paint.dim)]
     for weight, key in sorted(known, key=lambda pair: (-pair[0], pair[1]))[:8]:
-        parts += [(token_at(frame, key), paint.base), (f" {weight:.2f}  ", paint.number)]
+        parts += [(token_at(frame.log, key, paint.ascii), paint.base), (f" {weight:.2f}  ", paint.number)]
     return parts
 
 
@@ -153,4 +153,4 @@ def _bounds(n_steps: int) -> list[float]:
 
 
 def _name(frame: Frame, position: int) -> str:
-    return fitted(token_at(frame, position), LABEL - 1, frame.paint.ascii) + " "
+    return fitted(token_at(frame.log, position, frame.paint.ascii), LABEL - 1, frame.paint.ascii) + " "
