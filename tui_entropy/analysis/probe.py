@@ -59,7 +59,7 @@ def ask(
         except BaseException as error:
             recorder.take(ended_by(log.run_number, error))
             raise
-    if found:
+    if found and not found.unavailable:
         narrator.done(f"{name} took {found.seconds:.2f} s")
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")

@@ -28,8 +28,8 @@ def recorded_answer(path: Path, run: int | None, name: str, position: int | None
     of_name = {answer.position: answer for answer in answers if answer.name == name}
     if not answers:
         raise UserError(
-            f"no probe was asked in run {log.run_number} of {path}: ask one while it is recorded, with U on the screen "
-            "or with --trace here"
+            f"no probe was asked in run {log.run_number} of {path}: ask one while it is recorded, with U on the "
+            "screen or with --trace here"
         )
     if not of_name:
         names = ", ".join(dict.fromkeys(answer.name for answer in answers))

@@ -85,7 +85,7 @@ def probe(
     color: Color = "auto",
     ascii_only: Ascii = False,
 ) -> None:
-    """Ask a model about one token: what each block would have said, where it looked, what else it might have written."""
+    """Ask a model about one token: what each block would have said, where it looked, what it might write instead."""
     appearance = theme, color, ascii_only
     if recording is not None:
         _show_recorded(recording, run, name, position, as_json, bits, appearance)
@@ -161,7 +161,7 @@ def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:
 
 def _description(probe: ProbeInfo) -> Iterator[str]:
     """What a probe answers, what it needs of the model, and what can be set."""
-    from tui_entropy.records.probes.options import options_text
+    from tui_entropy.records.probes.options import bounds_text, options_text
 
     yield probe.about
     yield f"needs {probe.needs}"
@@ -169,6 +169,4 @@ def _description(probe: ProbeInfo) -> Iterator[str]:
         yield f"options: {', '.join(option.name for option in probe.options)}"
         return
     for option in probe.options:
-        bounds = "" if option.high is None else f" ({option.low:g} to {option.high:g})"
-        choices = f" ({', '.join(option.choices)})" if option.choices else ""
-        yield f"--option {options_text({option.name: option.default})}: {option.meaning}{bounds}{choices}"
+        yield f"--option {options_text({option.name: option.default})}: {option.meaning} It {bounds_text(option)}."

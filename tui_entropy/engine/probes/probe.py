@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
 
 NOTHING, ONE_PASS, GRADIENT = (
-    "what is kept",
+    "nothing but what is kept",
     "the pass that chose the token, once more",
     "a pass forwards and one back",
 )

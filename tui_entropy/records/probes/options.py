@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tui_entropy.records.probes.ask import ProbeInfo, ProbeOption, Value
+
+MAX_TOLD = 10**9
+"""A bound as high as this says nothing to a person."""
 
 
 def options_text(values: Mapping[str, Value]) -> str:
@@ -34,41 +38,47 @@ def read_options(probe: ProbeInfo, words: Sequence[str]) -> dict[str, Value]:
     return values
 
 
+def bounds_text(option: ProbeOption) -> str:
+    """What it can be: 'is between 1 and 20'."""
+    low, high = option.low, None if option.high is None or option.high >= MAX_TOLD else option.high
+    kind = "number" if isinstance(option.default, float) else "whole number"
+    match option.default:
+        case _ if option.choices:
+            return f"is one of {', '.join(option.choices)}"
+        case bool():
+            return "is true or false"
+        case tuple():
+            return "is a list with commas between"
+        case str():
+            return "is a text"
+    if low is None or high is None:
+        return f"is a {kind}" if low is high else f"is at most {high:g}" if low is None else f"is at least {low:g}"
+    return f"is between {low:g} and {high:g}"
+
+
 def read_option(option: ProbeOption, text: str) -> Value:
     """One value. Raises ValueError with a sentence."""
-    if text == "none" and option.default is None:
-        return None
-    if option.choices:
-        if text not in option.choices:
-            raise ValueError(f"{option.name} is one of {', '.join(option.choices)}")
-        return text
     default = option.default
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{option.name} is true or false")
-        return text == "true"
+    if text == "none" and default is None:
+        return None
     if isinstance(default, tuple):
         return tuple(int(part) if part.isdecimal() else part for part in text.split(",") if part)
-    if isinstance(default, str):
-        return text
-    return _number(option, text)
+    if isinstance(default, bool):
+        value: Value = {"true": True, "false": False}.get(text)
+    elif isinstance(default, str):
+        value = text if not option.choices or text in option.choices else None
+    else:
+        value = _number(option, text)
+    if value is None:
+        raise ValueError(f"{option.name} {bounds_text(option)}")
+    return value
 
 
-def _number(option: ProbeOption, text: str) -> float:
-    """Within its bounds; a whole one unless the default is not."""
-    fractional = isinstance(option.default, float)
+def _number(option: ProbeOption, text: str) -> float | None:
+    """Within its bounds, and a whole one unless the default is not; None for what is none."""
     try:
-        number = float(text) if fractional else int(text)
+        number = float(text) if isinstance(option.default, float) else int(text)
     except ValueError:
-        raise ValueError(f"{option.name} is a {'' if fractional else 'whole '}number") from None
-    low, high = option.low, option.high
-    if number == number and (low is None or number >= low) and (high is None or number <= high):
-        return number
-    match low, high:
-        case None, None:
-            raise ValueError(f"{option.name} is a number")
-        case _, None:
-            raise ValueError(f"{option.name} is at least {low:g}")
-        case None, _:
-            raise ValueError(f"{option.name} is at most {high:g}")
-    raise ValueError(f"{option.name} is between {low:g} and {high:g}")
+        return None
+    low, high = -math.inf if option.low is None else option.low, math.inf if option.high is None else option.high
+    return number if low <= number <= high else None

@@ -59,6 +59,11 @@ class Heatmap(Struct, frozen=True, tag="heatmap"):
         if self.values.shape != (self.rows.n, self.columns.n):
             raise ValueError(f"a heat map of {self.values.shape} has axes of {self.rows.n} and {self.columns.n}")
 
+    def is_read(self, row: int, column: int) -> bool:
+        """False for a token that comes after that of its row: there is nothing to be known of it."""
+        queries, keys = self.rows.positions, self.columns.positions
+        return not queries or not keys or keys[column] <= queries[row]
+
 
 class Bars(Struct, frozen=True, tag="bars"):
     """One number for each place of an axis."""

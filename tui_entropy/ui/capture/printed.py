@@ -23,16 +23,16 @@ WIDTH = 120
 
 
 def show(answer: ProbeAnswer, log: SessionView, bits: bool, appearance: tuple[str, str, bool]) -> None:
-    """Print it. log: the text that was asked about. appearance: theme, colours, whether in ASCII. Raises UserError."""
+    """Print an answer about the text of a log. appearance: theme, colours, whether in ASCII. Raises UserError."""
     theme, color, ascii_only = appearance
     is_terminal = sys.stdout.isatty()
     mode = "mono" if color == "auto" and not is_terminal else color_mode(color, os.environ)
-    paint = Paint(load(theme), mode, ascii_only)  # type: ignore[arg-type]
+    paint = Paint(load(theme), mode, ascii_only)
     console = Console(
         highlight=False,
         width=None if is_terminal else WIDTH,
         force_terminal=mode != "mono" or is_terminal,
-        color_system=TEXTUAL_COLORS[mode],  # type: ignore[arg-type]
+        color_system=None if mode == "mono" and not is_terminal else TEXTUAL_COLORS[mode],  # type: ignore[arg-type]
     )
     look = Look(paint, console.width, bits, lambda position: token_at(log, position, ascii_only))
     segments = []

@@ -17,7 +17,7 @@ Row = list[Part]
 LABEL = 12
 """Cells that a name along an axis has at most."""
 CELL = 18
-"""Cells that a cell of a table has at most."""
+"""Cells that a column of a table keeps where there is not room for all of them."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,11 @@ def _title(title: str, look: Look, *groups: Part) -> Row:
 
 
 def _heatmap(panel: Heatmap, look: Look) -> Iterator[Row]:
-    """As many columns as there is room for, the last ones; under them their names, slanted where they are words."""
-    paint = look.paint
-    rows, columns = look.names(panel.rows), look.names(panel.columns)
-    label = min(max(map(cells, rows), default=0), LABEL) + 1
+    """As many columns as there is room for, the last of those of which something is known; under them their names."""
+    paint, values = look.paint, list(panel.values.rows())
+    n_known = 1 + max((n for row in values for n, value in enumerate(row) if not math.isnan(value)), default=-1)
+    rows, columns = look.names(panel.rows), look.names(panel.columns)[:n_known]
+    label = min(max(map(cells, (*rows, panel.rows.name)), default=0), LABEL) + 1
     wide = max(map(cells, columns), default=1) + 1
     width = max(min(wide, (look.width - label) // max(len(columns), 1)), 1)
     shown = max(min(len(columns), (look.width - label) // width), 0)
@@ -86,12 +87,13 @@ def _heatmap(panel: Heatmap, look: Look) -> Iterator[Row]:
     legend = paint.legend("  ", "0", f"{look.number(panel.top, panel.unit)} {look.unit(panel.unit)}")
     more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
     yield _title(panel.title, look, *legend, *more)
-    for name, row in zip(rows, panel.values.rows(), strict=True):
-        levels = [None if math.isnan(value) else value / panel.top for value in row[hidden:]]
-        yield [
-            (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
-            *(paint.cell(level, width) for level in levels),
+    for at, name in enumerate(rows):
+        levels = [None if math.isnan(value) else value / panel.top for value in values[at]]
+        seen = [
+            paint.cell(levels[n], width) if panel.is_read(at, n) else (" " * width, paint.base)
+            for n in range(hidden, n_known)
         ]
+        yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
     names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if width > 2 else ""
     yield [(fitted(look.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
 
@@ -117,17 +119,10 @@ def _table(panel: Table, look: Look) -> Iterator[Row]:
     texts = [
         [_cell(cell, column, look) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
     ]
-    widths = [
-        max([cells(head), *(min(cells(row[n]), CELL if n + 1 < len(heads) else look.width) for row in texts)])
-        for n, head in enumerate(heads)
-    ]
+    lengths = [[cells(text) for text in (head, *(row[n] for row in texts))] for n, head in enumerate(heads)]
+    widths = _widths(lengths, look.width)
     fits = 0
     while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= look.width:
-        fits += 1
-    if (
-        fits < len(widths) and look.width - sum(widths[:fits]) - 2 * fits >= 8
-    ):  # the last one is cut rather than left out
-        widths[fits] = look.width - sum(widths[:fits]) - 2 * fits
         fits += 1
     left = len(widths) - fits
     yield _title(panel.title, look, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
@@ -141,6 +136,14 @@ def _table(panel: Table, look: Look) -> Iterator[Row]:
     yield [(aligned(head, n), paint.dim) for n, head in enumerate(heads[:fits])]
     for row in texts:
         yield [(aligned(text, n), paint.number if numeric[n] else paint.base) for n, text in enumerate(row[:fits])]
+
+
+def _widths(lengths: list[list[int]], room: int) -> list[int]:
+    """Of columns with cells of such lengths: where they do not fit beside each other the widest is cut, to CELL."""
+    widths = list(map(max, lengths))
+    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > CELL:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def _head(column: Column, look: Look) -> str:
