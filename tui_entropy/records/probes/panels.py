@@ -5,6 +5,7 @@ A panel whose parts do not fit each other cannot be made, so neither a message n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -42,6 +43,11 @@ class Axis(Struct, frozen=True):
         return cls(name, tuple(str(first + at) for at in range(n)))
 
 
+def _check_top(top: float) -> None:
+    if not 0 < top < math.inf:
+        raise ValueError(f"the colour of a panel cannot be full at {top}")
+
+
 class Heatmap(Struct, frozen=True, tag="heatmap"):
     """A grid of numbers that are coloured."""
 
@@ -56,6 +62,7 @@ class Heatmap(Struct, frozen=True, tag="heatmap"):
     """The value at which the colour is full."""
 
     def __post_init__(self) -> None:
+        _check_top(self.top)
         if self.values.shape != (self.rows.n, self.columns.n):
             raise ValueError(f"a heat map of {self.values.shape} has axes of {self.rows.n} and {self.columns.n}")
 
@@ -76,6 +83,7 @@ class Bars(Struct, frozen=True, tag="bars"):
     top: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_top(self.top)
         if len(self.values) != self.axis.n:
             raise ValueError(f"{len(self.values)} bars have an axis of {self.axis.n}")
 
@@ -125,6 +133,7 @@ class Graph(Struct, frozen=True, tag="graph"):
     top: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_top(self.top)
         n = len(self.nodes)
         if not all(0 <= edge.source < n and 0 <= edge.target < n for edge in self.edges):
             raise ValueError(f"an edge leads to none of the {n} nodes of its graph")
