@@ -112,7 +112,7 @@ def test_a_program_without_it_shows_the_recorded_answer_and_exports_it(written, 
     assert again.code == 0 and again.out == (written / "drawn.txt").read_bytes()
     assert b"a-toy" in commands.run("probe", "--recording", trace).out
     page = tmp_path / "page.txt"
-    assert commands.run("replay", trace, "--snapshot", f"{page}@120x60:page=probes:token=3").code == 0
+    assert commands.run("replay", trace, "--snapshot", f"{page}@120x60:token=3,page=probes").code == 0
     assert "a-toy" in page.read_text() and "the best" in page.read_text() and "as bars" in page.read_text()
     assert commands.run("export", trace, "--to", "html", "-o", str(tmp_path / "a.html")).code == 0
     page = (tmp_path / "a.html").read_text()

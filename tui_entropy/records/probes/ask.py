@@ -40,13 +40,14 @@ class ProbeInfo(Struct, frozen=True):
 
 # --- What is asked and answered ------------------------------------------------------------------------------
 
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Value = (
     None
     | bool
-    | int
+    | Int
     | Annotated[float, Meta(ge=-1e300, le=1e300)]
     | Words
-    | Annotated[tuple[int | Words, ...], Meta(max_length=2**20)]
+    | Annotated[tuple[Int | Words, ...], Meta(max_length=2**20)]
 )
 """Of an option. What a probe accepts, its own record of options says."""
 Values = Annotated[dict[Words, Value], Meta(max_length=64)]

@@ -21,9 +21,16 @@ class ProbesState:
     """Rows of the answer above the window."""
 
 
+def offered(frame: Frame) -> tuple[ProbeInfo, ...]:
+    """The rows of the page: the probes that the engine has, and those that a recording has answers of."""
+    known = {probe.name for probe in frame.log.probes}
+    others = dict.fromkeys(name for name, _ in frame.log.run.answers if name not in known)
+    return (*frame.log.probes, *(ProbeInfo(name, "", "") for name in others))
+
+
 def chosen_probe(frame: Frame) -> ProbeInfo | None:
     """The row of the page; None where there is no probe."""
-    probes = frame.log.probes
+    probes = offered(frame)
     return probes[min(frame.row, len(probes) - 1)] if probes else None
 
 
@@ -46,6 +53,13 @@ def question(frame: Frame) -> AskProbe | None:
     if probe is None or position is None:
         return None
     return AskProbe(probe.name, frame.log.run_number, position, values_of(frame, probe))
+
+
+def answered_steps(frame: Frame) -> list[int]:
+    """The steps, from 1 on, that the chosen probe was asked about in this run."""
+    probe = chosen_probe(frame)
+    n_prompt = len(frame.log.run.started.prompt_tokens)
+    return sorted(at - n_prompt + 1 for name, at in frame.log.run.answers if probe and name == probe.name)
 
 
 def answer_here(frame: Frame) -> ProbeAnswer | None:

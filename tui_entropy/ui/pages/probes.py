@@ -15,7 +15,9 @@ from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     answer_here,
+    answered_steps,
     chosen_probe,
+    offered,
     position_of,
     question,
     values_of,
@@ -50,7 +52,7 @@ class Probes(View):
         probe = chosen_probe(frame)
         if probe is None:
             return [*head, *paint.hint(NONE, width)][:height]
-        head += [paint.row(_row(frame, each, each == probe, width), width) for each in frame.log.probes]
+        head += [paint.row(_row(frame, each, each == probe, width), width) for each in offered(frame)]
         head += [paint.row(line, width) for line in _options(frame, probe)]
         rows = [paint.row(row, width) for row in _answer(frame, probe, width)]
         room = max(height - len(head) - 1, 1)
@@ -62,7 +64,7 @@ class Probes(View):
         if abs(by) > FAR:
             scroll = min(frame.of(ProbesState).scroll, self._n_hidden) + by
             return frame.put(ProbesState, scroll=min(max(scroll, 0), self._n_hidden))
-        last = max(len(frame.log.probes) - 1, 0)
+        last = max(len(offered(frame)) - 1, 0)
         return {"row": min(max(min(frame.row, last) + by, 0), last), **frame.put(ProbesState, scroll=0)}
 
 
@@ -96,6 +98,8 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
     elif answer is None:
         yield [("nothing was asked about this token", paint.dim)]
     if answer is None:
+        if steps := answered_steps(frame):
+            yield [(f"there is an answer at token {', '.join(map(str, steps))}", paint.dim)]
         return
     if answer.unavailable is not None:
         yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
