@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta, Struct
 
-from tui_entropy.core.escape import visible
 from tui_entropy.engine.instruments.residual import stream_of
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
@@ -48,14 +47,14 @@ def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
         numbers = float(entropy[n]), float(kl[n]), int(rank[n]), float(p[n, chosen])
         return str(block), *numbers, *said
 
-    name = visible(tokenizer.token_bytes(chosen).decode("utf-8", "replace"), in_table=True)
+    name = tokenizer.token_bytes(chosen).decode("utf-8", "replace")
     columns = (
         Column("block"), Column("entropy", "nats"), Column("KL from the last", "nats"), Column(f"rank of {name!r}"),
         Column("its p", "share"), *(Column("most probable" if nth == 0 else str(nth + 1)) for nth in range(k)),
     )  # fmt: skip
     yield Table("what each block would have said", columns, tuple(map(row, blocks)))
     grown = p.flip(0)[:, top.indices[-1]]
-    labels = tuple(visible(tokenizer.token_bytes(int(one)).decode("utf-8", "replace")) for one in top.indices[-1])
+    labels = tuple(tokenizer.token_bytes(int(one)).decode("utf-8", "replace") for one in top.indices[-1])
     yield Heatmap(
         "how the last block's candidates grew",
         Grid.of(grown.float().cpu().numpy()),
