@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ from tui_entropy.cli.options import (
     trace_path,
     vector_option,
 )
-from tui_entropy.cli.usage import WrongUsage
+from tui_entropy.cli.usage import WrongUsage, option_check
+from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import put
 from tui_entropy.records.commands import Write
 from tui_entropy.records.model import ModelSpec
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
 
 MAX_TOLD = 6
 """Options of a probe that are told with what they mean; of one with more, their names."""
+
+
+def _named_value(text: str) -> None:
+    """Only how it is spelled: which there are, the probe knows."""
+    if not re.fullmatch(r"[a-z_0-9]+=.*", text, re.DOTALL):
+        raise UserError(f"--option {text}: wanted NAME=VALUE, such as k=8")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -60,7 +68,11 @@ def probe(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="An option of the probe. May be given several times."),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the probe. May be given several times.",
+            callback=option_check(_named_value),
+        ),
     ] = None,
     recording: Annotated[
         str | None,
