@@ -336,7 +336,7 @@ def test_the_logit_lens_of_the_first_token_says_last_what_the_model_says(shell, 
     most = table["rows"][0][5]
     ids = AutoTokenizer.from_pretrained(MODEL)("The capital of France is").input_ids
     wanted = promises.expected(MODEL, ids, most["ids"])
-    entropy, _, surprisal, rank = wanted[0]
+    entropy, _, _, rank = wanted[0]
     assert most["text"] == " Paris" and rank == 1
     assert table["rows"][0][1] == pytest.approx(entropy, abs=3e-4)
     drawn = shell.run(line)
@@ -365,9 +365,9 @@ def test_rows_of_attention_before_a_token_of_the_prompt(shell, line):
 
 
 WITH_EVERYTHING = (
-    f"tui-entropy probe continuations --position 16 --option n=2 --option tokens=3 --system 'Be brief.' --chat {TURNED} "
-    "-p Hello --vector happy.gguf:0.5 --device cpu --dtype float32 --no-trust-remote-code --no-graph --model smollm2 "
-    "--products columns --nats --theme light --color 256 --ascii"
+    f"tui-entropy probe continuations --position 25 --option n=2 --option tokens=3 --system 'Be brief.' --chat "
+    f"{TURNED} -p Hello --vector happy.gguf:0.5 --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--model smollm2 --products columns --nats --theme light --color 256 --ascii"
 )
 
 

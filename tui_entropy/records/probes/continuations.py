@@ -55,11 +55,12 @@ class SampledContinuations(Struct, frozen=True):
             Column("groups"),
             Column("draws"),
             Column("tokens of each"),
+            Column("the same"),
         )
         each = Column("group"), Column("continuation"), Column("ln p", "nats"), Column("tokens"), Column("ends")
         ordered = sorted(self.rows, key=lambda row: (row.group, -row.logprob))
         return (
-            Table("over the groups", over, ((self.entropy, n_groups, len(self.rows), self.tokens),)),
+            Table("over the groups", over, ((self.entropy, n_groups, len(self.rows), self.tokens, self.same),)),
             Table(
                 "continuations",
                 each,
@@ -80,8 +81,10 @@ class SampledContinuations(Struct, frozen=True):
     def of(cls, answer: ProbeAnswer) -> Self:
         """Read off an answer. Raises ValueError for one that is none of this probe's."""
         match answer.panels:
-            case (Table(rows=((float() as entropy, int(), int(), int() as tokens),)), Table() as table):
-                same = str(answer.options.get("same", ContinuationOptions().same))
+            case (
+                Table(rows=((float() as entropy, int(), int(), int() as tokens, str() as same),)),
+                Table() as table,
+            ):
                 rows = tuple(_continuation(row) for row in table.rows)
                 return cls(rows, tokens, same, entropy)
         raise ValueError("no continuations")
