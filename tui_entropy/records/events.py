@@ -16,6 +16,7 @@ from tui_entropy.records.model import ModelCard, ModelSpec
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector, Watch
+from tui_entropy.records.source import Capabilities
 from tui_entropy.records.step import NAMED, PromptToken, Step
 
 # --- What happens: events ------------------------------------------------------------------------------------
@@ -40,6 +41,7 @@ class Ready(Struct, frozen=True, tag="ready"):
     """How this model goes back in a text, such as 'cropping its cache, exact'; empty while nobody said."""
     probes: tuple[ProbeInfo, ...] = ()
     """Which questions this engine can answer."""
+    capabilities: Capabilities = Capabilities()
 
 
 class Started(Struct, frozen=True, tag="started"):

@@ -13,6 +13,7 @@ from small import endless
 from small import loaded as small_model
 
 from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import (
@@ -171,36 +172,40 @@ class Broadcaster:
         return wish
 
 
-class Engine(Worker):
+class Model(ModelSource):
     """The real one but for loading and the size of its process."""
 
-    def __init__(self, make) -> None:
-        super().__init__(Broadcaster())
+    def __init__(self, audience, make) -> None:
+        super().__init__(audience)
         self._make = make
 
-    def bring_up(self, command):
+    def bring_up(self, load):
         return self._make(self.emit)
 
     def memory(self):
-        return Failed("no gauge")
+        """It would be of this process."""
+
+
+class Engine(Worker):
+    """The real one without a socket."""
+
+    def __init__(self, make) -> None:
+        super().__init__(Broadcaster(), lambda audience: Model(audience, make))
 
     def act(self, turn) -> None:
         if isinstance(turn, int):
             for _ in range(turn):
-                if self._writing:
-                    self._run_contained(self.advance)
+                if self.writing:
+                    self.advance()
             return
-        self._run_contained(lambda: self.obey(self._meant(turn)))
+        self.obey(self._meant(turn))
 
     def _meant(self, command):
         """With END as the number of steps there are."""
-        if self.session is None or getattr(command, "step", 0) < END - 1:
+        if self.source is None or getattr(command, "step", 0) < END - 1:
             return command
-        run = self.session.state.runs.get(command.run)
+        run = self.source.session.state.runs.get(command.run)
         return replace(command, step=command.step - END + (run.sequence.n_written if run else 0))
-
-    def _gauge(self) -> None:
-        """It would be of this process."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -227,7 +232,7 @@ def walk(make, turns) -> None:
 
 def whole(engine: Engine) -> None:
     """What the log was told is what the engine has: every run with its steps one after the other."""
-    session, log = engine.session, engine.broadcaster.log
+    session, log = engine.source.session, engine.broadcaster.log
     for number, run in session.state.runs.items():
         assert len(log.runs[number].steps) == run.sequence.n_written, number
     begun = {event.run: event.shared for event in engine.broadcaster.events if hasattr(event, "shared")}

@@ -13,13 +13,13 @@ from small import endless, loaded
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Advance, Continue, SetBreakpoints, SetWatches, Write
 from tui_entropy.records.events import BreakpointsChanged, Ended, Event, Paused, Proposed, Started, WatchesChanged
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
-from tui_entropy.serving.worker import Worker
 from tui_entropy.trace.schema import BLOBS
 from tui_entropy.trace.step_codec import Shape, arrays_row, restored
 
@@ -294,31 +294,31 @@ def test_watched_tokens_are_kept_in_a_trace_and_a_step_without_them_is_as_before
 # --- As it is told -------------------------------------------------------------------------------------------
 
 
-class Broadcaster:
+class Audience:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.emit = self.answer = self.events.append
 
 
-def test_the_worker_obeys_and_pauses(session):
-    worker = Worker(Broadcaster())
-    worker.session = session
-    events, session.state.emit, session.state.breakpoints.emit = worker.broadcaster.events, worker.emit, worker.emit
-    worker._gauge = lambda: None
+def test_a_model_does_as_it_is_told_and_pauses(session):
+    audience = Audience()
+    source = ModelSource(audience)
+    source.session = session
+    events, session.state.emit, session.state.breakpoints.emit = audience.events, audience.emit, audience.emit
 
     def run() -> Event:
-        while worker._writing:
-            worker.advance()
+        while source.state == "writing":
+            source.advance()
         return next(event for event in reversed(events) if isinstance(event, Paused | Ended))
 
-    worker.obey(SetWatches(("A",)))
-    worker.obey(SetBreakpoints((Breakpoint(1, "step == 4"),)))
-    worker.obey(WRITE)
+    source.handle(SetWatches(("A",)))
+    source.handle(SetBreakpoints((Breakpoint(1, "step == 4"),)))
+    source.handle(WRITE)
     assert run() == Paused(session.state.run_number, "breakpoint: step == 4", 1) and session.state.n_written == 3
-    worker.obey(Advance(2))
+    source.handle(Advance(2))
     assert run() == Paused(session.state.run_number, "after a step") and session.state.n_written == 5
-    worker.obey(SetBreakpoints(()))
-    worker.obey(Advance(until="line"))
+    source.handle(SetBreakpoints(()))
+    source.handle(Advance(until="line"))
     stopped, since = run(), [one.text for one in steps(events)[5:]]
     assert len(since) > 1 and "\n" not in "".join(since[:-1])
     assert stopped == (
@@ -326,5 +326,5 @@ def test_the_worker_obeys_and_pauses(session):
         if "\n" in since[-1]
         else Ended(session.state.run_number, "token limit")
     )
-    worker.obey(Continue())
+    source.handle(Continue())
     assert Counter(type(event) for event in events)[Step] == session.state.n_written

@@ -24,19 +24,10 @@ from msgspec.structs import replace
 
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
+from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.commands import (
-    Branch,
-    Command,
-    Go,
-    Label,
-    Load,
-    SetShadow,
-    Twin,
-    Write,
-)
+from tui_entropy.records.commands import Branch, Label, Load, Twin, Write
 from tui_entropy.records.events import (
-    Continued,
     Ended,
     Event,
     KnobsChanged,
@@ -57,9 +48,9 @@ from tui_entropy.records.probes.continuations import CONTINUATIONS
 from tui_entropy.records.probes.panels import Axis, Column, Heatmap, Table, Tokens
 from tui_entropy.records.probes.step import STEP
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.records.settings import Breakpoint, Lane, Vector
+from tui_entropy.records.source import Capabilities
 from tui_entropy.records.step import Candidate, PromptToken, Stage, Step, Watched
-from tui_entropy.serving.worker import Worker
 from tui_entropy.serving.worker import main as serve
 from tui_entropy.transport import connection
 
@@ -249,7 +240,6 @@ class Session:
     def __init__(self, options: argparse.Namespace, name: str, emit: Callable[[Event], None]) -> None:
         self.options, self.emit, self.state = options, emit, self
         self.loaded = SimpleNamespace(card=card(options.layers, options.heads, name))
-        self.rewinds = "by cropping its cache, exact"
         self.knobs = self.applied_knobs = Knobs()
         self.vectors = self.applied_vectors = vectors(options.layers)
         self.run_number = self.limit = 0
@@ -263,7 +253,8 @@ class Session:
         self.active = self.held = self.rebuild = False
         self.due = 0.0
         self.lanes = Lanes(self, emit)
-        self.branches = SimpleNamespace(rewinder=SimpleNamespace(rewinds="cropping its cache, exact"))
+        rewinder = SimpleNamespace(rewinds="cropping its cache, exact")
+        self.branches = SimpleNamespace(rewinder=rewinder, label=self.label)
         self.given: Iterator[Event] = iter(())
         if options.log:
             self.given = iter(msgspec.msgpack.decode(options.log.read_bytes(), type=list[Event]))
@@ -287,8 +278,30 @@ class Session:
         self.emit(begun)
         self.breakpoints.begin(self.run_number, len(steps), "".join(one.text for one in steps))
 
-    def branch(self, asked: Branch) -> None:
+    def run_of(self, run: int, step: int = 0) -> None:
+        """Raises UserError for a run, or a step of it, that there is not."""
+        if run not in self.began:
+            raise UserError(f"there is no run {run}: there are {len(self.began)} of them")
+        if not 0 <= step <= len(self.written[run]):
+            raise UserError(f"run {run} has no step {step}: go back first")
+
+    def label(self, asked: Label) -> None:
+        self.run_of(asked.run)
+        self.lanes.label(asked)
+
+    def set_shadow(self, lane: Lane | None) -> None:
+        self.lanes.set_shadow(lane)
+
+    def begin_twin(self, asked: Twin) -> None:
+        self.run_of(asked.run, asked.step)
+        self.lanes.begin_twin(asked)
+
+    def read_all(self) -> None:
+        """All is read that there is."""
+
+    def branch(self, asked: Branch) -> int:
         """Tokens of a text are words that stand for the candidates in their order."""
+        self.run_of(asked.run, asked.step)
         if not (asked.run == self.run_number and self.active and asked.step == self.n_written):
             begun = replace(
                 self.began[asked.run], run=len(self.began) + 1, knobs=self.knobs, vectors=self.vectors,
@@ -297,6 +310,7 @@ class Session:
             self.open(begun, self.written[asked.run][: asked.step])
         self.forced = [*asked.token_ids, *(1001 + n for n, _ in enumerate(asked.text.split()))]
         self.banned = asked.ban
+        return len(self.forced)
 
     def go(self, run: int) -> None:
         self.run_number, self.active, self.held = run, run not in self.ended, False
@@ -410,50 +424,30 @@ class Session:
         self.emit(Ended(self.run_number, reason))
 
 
-class Engine(Worker):
-    """The real one but for the model."""
+class Engine(ModelSource):
+    """The source that an engine serves, but for the model."""
 
     options: argparse.Namespace
 
-    def bring_up(self, command: Load) -> Any:
+    def bring_up(self, load: Load) -> Any:
         for done in range(4):
             self.emit(Progress("loading weights", done * 90, 270, "MB"))
             time.sleep(self.options.load_seconds / 4)
         if self.options.fail:
             raise UserError("there is no such model: take one of `tui-entropy models`")
-        return Session(self.options, command.model.name, self.emit)
+        return Session(self.options, load.model.name, self.emit)
 
-    def obey(self, command: Command) -> None:
+    def ask(self, ask: AskProbe, progress: Callable[[float, float], None]) -> ProbeAnswer:
         session: Any = self.session
-        run = getattr(command, "run", None)
-        if session and isinstance(command, Branch | Go | AskProbe | Label | Twin):
-            if not session.began.get(run):
-                raise UserError(f"there is no run {run}: there are {len(session.began)} of them")
-            if not 0 <= getattr(command, "step", 0) <= len(session.written[run]):
-                raise UserError(f"run {run} has no step {command.step}: go back first")
-        match command:
-            case Branch() if session:
-                session.branch(command)
-                session.state.breakpoints.run_to()
-                self.budget = len(session.forced) if command.pause else None
-                if self.budget == 0:
-                    self._pause("as you asked")
-                else:
-                    self.emit(Continued(session.state.run_number))
-            case Go() if session:
-                self.budget = 0
-                session.go(command.run)
-            case AskProbe() if session:
-                found = session.lanes.fan(command) if command.name == CONTINUATIONS else session.probe(command)
-                (self.emit if found.record else self.broadcaster.answer)(found)
-            case Label() | SetShadow() | Twin() if session:
-                session.lanes.obey(command)
-            case _:
-                super().obey(command)
+        session.run_of(ask.run)
+        return session.lanes.fan(ask) if ask.name == CONTINUATIONS else session.probe(ask)
 
     def probes(self) -> tuple[ProbeInfo, ...]:
-        self.broadcaster.open_probes = frozenset({ATTENTION_ROWS})
         return PROBES
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(open_probes=(ATTENTION_ROWS,))
 
     def memory(self) -> Memory:
         return Memory(612_000_000, None, 4_000_000)

@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import Label, SetShadow, Twin
+from tui_entropy.records.commands import Label, Twin
 from tui_entropy.records.events import Event, Labelled, ShadowChanged, Started
 from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer
 from tui_entropy.records.probes.continuations import Continuation, ContinuationOptions, SampledContinuations
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Shadow, Step
 
-ASKED = Label | SetShadow | Twin
 EVERY = 5
 """Steps from one where the lanes go apart to the next."""
 
@@ -29,30 +28,27 @@ class Lanes:
         self.twin: Started | None = None
         self.labels: dict[int, Labelled] = {}
 
-    def obey(self, asked: ASKED) -> None:
-        session = self.session
-        match asked:
-            case Label():
-                known = self.labels.get(asked.run, Labelled(asked.run, "", False))
-                fields = {name: getattr(asked, name) for name in ("name", "starred", "deleted")}
-                known = replace(known, **{name: value for name, value in fields.items() if value is not None})
-                self.labels[asked.run] = known
-                self.emit(known)
-            case SetShadow():
-                self.shadow = asked.lane
-                how = "in the same forward pass" if asked.lane else ""
-                self.emit(ShadowChanged(session.state.run_number, session.state.n_written, asked.lane, how))
-                session.resample()
-            case Twin():
-                run = len(session.began) + 1
-                vectors = asked.lane.vectors or session.state.vectors
-                self.twin = replace(
-                    session.began[asked.run], run=run, parent=asked.run,
-                    shared=session.state.n_written, twin_of=asked.run,
-                    vectors=vectors,
-                )  # fmt: skip
-                session.began[run], session.written[run] = self.twin, []
-                self.emit(self.twin)
+    def label(self, asked: Label) -> None:
+        known = self.labels.get(asked.run, Labelled(asked.run, "", False))
+        fields = {name: getattr(asked, name) for name in ("name", "starred", "deleted")}
+        known = replace(known, **{name: value for name, value in fields.items() if value is not None})
+        self.labels[asked.run] = known
+        self.emit(known)
+
+    def set_shadow(self, lane: Lane | None) -> None:
+        self.shadow = lane
+        how = "in the same forward pass" if lane else ""
+        self.emit(ShadowChanged(self.session.run_number, self.session.n_written, lane, how))
+        self.session.resample()
+
+    def begin_twin(self, asked: Twin) -> None:
+        session, run = self.session, len(self.session.began) + 1
+        self.twin = replace(
+            session.began[asked.run], run=run, parent=asked.run, shared=session.n_written, twin_of=asked.run,
+            vectors=asked.lane.vectors or session.vectors,
+        )  # fmt: skip
+        session.began[run], session.written[run] = self.twin, []
+        self.emit(self.twin)
 
     def fan(self, asked: AskProbe) -> ProbeAnswer:
         options = msgspec.convert(asked.options, ContinuationOptions)

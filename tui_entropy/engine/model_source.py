@@ -1,0 +1,249 @@
+"""The model on this machine as a source: commands to its session, with how many tokens are written before a pause.
+
+Importing this needs no torch: the process listens while torch is imported.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from tui_entropy.records.commands import (
+    Advance,
+    Branch,
+    Command,
+    Continue,
+    Go,
+    Label,
+    Load,
+    Pause,
+    SetBreakpoints,
+    SetKnobs,
+    SetShadow,
+    SetVector,
+    SetWatches,
+    Stop,
+    Twin,
+    Write,
+)
+from tui_entropy.records.events import Continued, Event, Memory, Paused, Ready, Refused
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeProgress
+from tui_entropy.records.source import Audience, Capabilities, Source
+from tui_entropy.records.step import Step
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.session.session import Session
+
+PROGRESS_S = 0.1
+"""From one word about how far a probe has come, and look for one that it is not wanted, to the next."""
+
+
+class ModelSource(Source):
+    """A session and who commands it. What a subclass has in place of a model it says in `bring_up`, `probes`, `ask`
+    and `memory`."""
+
+    def __init__(self, audience: Audience) -> None:
+        self.audience = audience
+        self.emit = audience.emit
+        self.session: Session
+        self.budget: int | None = None
+        """Tokens to write before pausing by itself; None for no end, 0 while paused."""
+        self._open = ExitStack()
+
+    # --- Coming up and going -----------------------------------------------------------------------------------
+
+    def begin(self, load: Load) -> None:
+        self.session = self.bring_up(load)
+        self._open.callback(lambda: self.session.stop())
+
+    def bring_up(self, load: Load) -> Session:
+        """A session with the model that is asked for."""
+        from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
+        from tui_entropy.engine.loading.loader import load as loaded_from
+        from tui_entropy.engine.session.session import Session
+
+        loaded = loaded_from(load.model, self.emit)
+        held = self._open.enter_context(instruments(loaded))
+        if held.no_graph_reason:
+            self.emit(Refused(NO_GRAPH.format(held.no_graph_reason), notice=True))
+        return Session(loaded, held, self.emit, load.kept_cache)
+
+    def ready(self) -> Ready:
+        state, rewinder = self.session.state, self.session.branches.rewinder
+        return Ready(
+            state.loaded.card,
+            state.vectors,
+            rewinds=rewinder.rewinds,
+            probes=self.probes(),
+            capabilities=self.capabilities,
+        )
+
+    def probes(self) -> tuple[ProbeInfo, ...]:
+        """Those that can be asked here."""
+        from tui_entropy.engine.probes.registry import PROBES, info
+
+        return tuple(map(info, PROBES))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        from tui_entropy.engine.probes.registry import PROBES
+
+        return Capabilities(open_probes=tuple(probe.name for probe in PROBES if probe.is_light))
+
+    def abandon(self) -> None:
+        self.session.abandon()
+
+    def close(self) -> None:
+        self._open.close()
+
+    # --- How it stands -----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        if self.session.active:
+            return "paused" if self.budget == 0 else "writing"
+        return "ended" if self.session.state.run_number else "ready"
+
+    @property
+    def writing(self) -> bool:
+        return self.session.active and self.budget != 0
+
+    @property
+    def n_written(self) -> int:
+        return self.session.state.n_written
+
+    def memory(self) -> Memory | None:
+        import psutil
+        import torch
+
+        on_cuda = self.session.state.loaded.model.device.type == "cuda"
+        kept = self.session.branches.rewinder.prefix_cache
+        return Memory(
+            resident=psutil.Process().memory_info().rss,
+            device=torch.cuda.memory_allocated() if on_cuda else None,
+            cache=self.session.cache_bytes,
+            kept=kept.bytes,
+            bound=kept.bound,
+            step=self.session.way,
+        )
+
+    # --- What it is told ---------------------------------------------------------------------------------------
+
+    def handle(self, command: Command) -> None:
+        session = self.session
+        match command:
+            case Write():
+                session.begin(command)
+                self.budget = None
+            case SetKnobs():
+                session.set_knobs(command.knobs)
+            case SetVector():
+                session.set_vector(command.vector, command.rebuild)
+            case Branch():
+                self._branch(command)
+            case Go():
+                self._go(command.run)
+            case Label():
+                session.branches.label(command)
+            case SetShadow():
+                session.set_shadow(command.lane)
+            case Twin():
+                self._twin(command)
+            case AskProbe():
+                self._probe(command)
+            case Stop():
+                session.stop()
+            case Pause() if self.writing:
+                self._pause(command.reason)
+            case Continue() | Advance() if session.active:
+                place = command.until if isinstance(command, Advance) else ""
+                session.state.breakpoints.run_to(place)
+                self.budget = command.tokens if isinstance(command, Advance) and not place else None
+                self.emit(Continued(session.state.run_number))
+            case SetBreakpoints():
+                session.set_breakpoints(command.breakpoints)
+            case SetWatches():
+                session.set_watches(command.texts)
+            # A CancelProbe comes too late here: who computes hears of it (hears_cancel).
+
+    def _branch(self, command: Branch) -> None:
+        session = self.session
+        run = session.state.run_number
+        n_forced = session.branch(command)
+        session.state.breakpoints.run_to()
+        if command.pause and not n_forced:
+            if self.writing or session.state.run_number != run:
+                session.read_all()
+                self._pause("before a branch")
+            return
+        self.budget = n_forced if command.pause else None
+        self._tell_continued(run)
+
+    def _go(self, run: int) -> None:
+        session = self.session
+        session.state.run_of(run)
+        if self.writing and run != session.state.run_number:
+            self.emit(Paused(session.state.run_number, f"run {run} is looked at"))
+        self.budget = 0
+        session.go(run)
+
+    def _twin(self, command: Twin) -> None:
+        run = self.session.state.run_number
+        self.session.begin_twin(command)
+        self.session.state.breakpoints.run_to()
+        self.budget = None
+        self._tell_continued(run)
+
+    def _tell_continued(self, run: int) -> None:
+        """That it goes on, if it is still at that run; another one begins by being told of."""
+        if self.session.state.run_number == run:
+            self.emit(Continued(run))
+
+    def _pause(self, reason: str) -> None:
+        self.budget = 0
+        self.emit(Paused(self.session.state.run_number, reason))
+        self.session.look_ahead()
+
+    # --- What it is asked --------------------------------------------------------------------------------------
+
+    def _probe(self, ask: AskProbe) -> None:
+        spoken = time.monotonic()
+
+        def progress(done: float, total: float) -> None:
+            nonlocal spoken
+            if time.monotonic() - spoken < PROGRESS_S:
+                return
+            spoken = time.monotonic()
+            self.audience.answer(ProbeProgress(ask.name, ask.run, ask.position, done, total))
+            if self.audience.hears_cancel():
+                from tui_entropy.engine.probes.probe import ProbeCancelled
+
+                raise ProbeCancelled
+
+        found = self.ask(ask, progress)
+        (self.emit if found.record else self.audience.answer)(found)
+
+    def ask(self, ask: AskProbe, progress: Callable[[float, float], None]) -> ProbeAnswer:
+        """The answer of a probe, or that it was given up. progress: told how much is done, of how much. Raises
+        UserError."""
+        from tui_entropy.engine.probes.answer import answer
+        from tui_entropy.engine.probes.probe import ProbeCancelled
+
+        try:
+            return answer(self.session, ask, progress)
+        except ProbeCancelled:
+            return ProbeAnswer(ask.name, ask.run, ask.position, ask.options, unavailable="given up", record=False)
+
+    # --- Writing -----------------------------------------------------------------------------------------------
+
+    def advance(self) -> Event | None:
+        event = self.session.advance()
+        if isinstance(event, Paused):
+            self.budget = 0
+        if isinstance(event, Step) and self.budget is not None:
+            self.budget -= 1
+            if self.budget == 0 and self.session.active:
+                self._pause("after a step")
+        return event

@@ -1,0 +1,120 @@
+"""Source: what writes text and tells of it, such as a loaded model. Capabilities: what one can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from tui_entropy.records.commands import Command, Load
+    from tui_entropy.records.events import Event, Memory, Ready
+
+ABILITIES = {
+    "write": "begin another text",
+    "set-knobs": "have the knobs of its sampling turned",
+    "set-vector": "be steered by vectors",
+    "pause": "be paused",
+    "continue": "go on after a pause",
+    "advance": "write token by token",
+    "stop": "be stopped",
+    "ask-probe": "be asked by probes",
+    "cancel-probe": "give up a probe",
+    "set-breakpoints": "stop at breakpoints",
+    "set-watches": "follow strings",
+    "branch": "write on from an earlier token or with another one",
+    "go": "go from one run to another",
+    "label": "keep names of runs",
+    "set-shadow": "run a shadow",
+    "twin": "write a twin beside",
+}
+"""Tag of a command -> what it has a source do, as the end of 'this source cannot ...'. The other commands are for the
+process around it."""
+
+
+class Capabilities(Struct, frozen=True):
+    """What a source can do. Without one, as of a source from before there were any, it can do everything."""
+
+    commands: tuple[str, ...] | None = None
+    """Tags of the commands that it can be told, of ABILITIES; None for all of them."""
+    metrics: tuple[str, ...] | None = None
+    """Names of the metrics that it can know of a step; None for all of them."""
+    open_probes: tuple[str, ...] = ()
+    """Probes that whoever only watches may ask, since they cost little."""
+
+    def can(self, tag: str) -> bool:
+        """Whether it can be told a command, by its tag."""
+        return self.commands is None or tag in self.commands or tag not in ABILITIES
+
+    def knows(self, metric: str) -> bool:
+        """Whether it can know a metric, by its name."""
+        return self.metrics is None or metric in self.metrics
+
+
+def inability(tag: str) -> str:
+    """The sentence with which a command is refused that a source cannot be told."""
+    return f"this source cannot {ABILITIES[tag]}"
+
+
+class Audience(Protocol):
+    """Whom a source tells what happens."""
+
+    def emit(self, event: Event) -> None:
+        """To the record, and to everyone."""
+
+    def answer(self, event: Event) -> None:
+        """To the one whose command is being handled."""
+
+    def hears_cancel(self) -> bool:
+        """Whether what is computed now is not wanted any more. To be asked now and then by what takes long."""
+        ...
+
+
+class Source(Protocol):
+    """What writes text and tells an Audience of it, one stretch of work at a time and all on one thread. It is made
+    with its audience, brought up once by `begin`, and closed at last, also where `begin` failed.
+
+    `handle` and `advance` raise UserError for what a person did wrong. After any other failure they are followed by
+    `abandon`, and what is told next must be possible.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; the same from the end of `begin` on."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """One of 'ready' before the first text, 'writing' while there is something to advance, 'paused', 'ended'."""
+        ...
+
+    @property
+    def n_written(self) -> int:
+        """Tokens written in the run that it is at."""
+        ...
+
+    def begin(self, load: Load) -> None:
+        """Come up, telling of the way there as Progress. What `load` has beside the model and `kept_cache` follows as
+        commands. Raises UserError, or anything; then nothing else is asked of it."""
+
+    def ready(self) -> Ready:
+        """What it is, once it is up. The file of the record is filled in by whoever asks."""
+        ...
+
+    def handle(self, command: Command) -> None:
+        """Do what a command says, one that its capabilities have. Raises UserError."""
+
+    def advance(self) -> Event | None:
+        """Do the next stretch of work while its state is 'writing', such as one token, and tell of it. Returns the
+        event that it came to; None where the text ended."""
+        ...
+
+    def abandon(self) -> None:
+        """Write no more after a failure, when nothing of what was going on can be trusted."""
+
+    def memory(self) -> Memory | None:
+        """What it takes now; None where that cannot be said. Asked about once a second."""
+        ...
+
+    def close(self) -> None:
+        """End the text, where one is written, and let go of everything."""
