@@ -17,6 +17,7 @@ ABILITIES = {
     "pause": "be paused",
     "continue": "go on after a pause",
     "advance": "write token by token",
+    "advance-on": "write on to a place and pause there",
     "stop": "be stopped",
     "ask-probe": "be asked by probes",
     "cancel-probe": "give up a probe",
@@ -28,32 +29,38 @@ ABILITIES = {
     "set-shadow": "run a shadow",
     "twin": "write a twin beside",
 }
-"""Tag of a command -> what it has a source do, as the end of 'this source cannot ...'. The other commands are for the
-process around it."""
+"""Ability -> what a source with it does, as the end of 'this source cannot ...'. Each has the name of the command
+that asks for it, its tag; 'advance-on' is an Advance by more than one token."""
 
 
 class Capabilities(Struct, frozen=True):
     """What a source can do. Without one, as of a source from before there were any, it can do everything."""
 
     commands: tuple[str, ...] | None = None
-    """Tags of the commands that it can be told, of ABILITIES; None for all of them."""
+    """What it can be told, by the names of ABILITIES; None for all of them."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics that it can know of a step; None for all of them."""
     open_probes: tuple[str, ...] = ()
     """Probes that whoever only watches may ask, since they cost little."""
 
-    def can(self, tag: str) -> bool:
-        """Whether it can be told a command, by its tag."""
-        return self.commands is None or tag in self.commands or tag not in ABILITIES
+    def can(self, ability: str) -> bool:
+        return self.commands is None or ability in self.commands
 
     def knows(self, metric: str) -> bool:
         """Whether it can know a metric, by its name."""
         return self.metrics is None or metric in self.metrics
 
 
-def inability(tag: str) -> str:
+def ability(command: Command) -> str:
+    """The name of what a source must be able to do to be told a command."""
+    tag = str(type(command).__struct_config__.tag)
+    is_far = tag == "advance" and (command.until or command.tokens > 1)  # type: ignore[union-attr]
+    return "advance-on" if is_far else tag
+
+
+def inability(name: str) -> str:
     """The sentence with which a command is refused that a source cannot be told."""
-    return f"this source cannot {ABILITIES[tag]}"
+    return f"this source cannot {ABILITIES[name]}"
 
 
 class Audience(Protocol):
@@ -72,7 +79,8 @@ class Audience(Protocol):
 
 class Source(Protocol):
     """What writes text and tells an Audience of it, one stretch of work at a time and all on one thread. It is made
-    with its audience, brought up once by `begin`, and closed at last, also where `begin` failed.
+    with its audience, brought up once by `begin`, and closed at last, also where `begin` failed. Whatever has
+    these members is one.
 
     `handle` and `advance` raise UserError for what a person did wrong. After any other failure they are followed by
     `abandon`, and what is told next must be possible.

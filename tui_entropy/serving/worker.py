@@ -25,7 +25,7 @@ from tui_entropy.records.commands import Command, Load, Quit, SetBreakpoints, Se
 from tui_entropy.records.events import Failed, Progress, Refused, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.source import Audience, Source, inability
+from tui_entropy.records.source import Audience, Source, ability, inability
 from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
 
@@ -87,9 +87,8 @@ class Worker:
             return
         if self.source is None:
             raise UserError("no model is loaded yet: wait until it is ready")
-        tag = type(command).__struct_config__.tag
-        if not self.source.capabilities.can(str(tag)):
-            raise UserError(inability(str(tag)))
+        if not self.source.capabilities.can(needed := ability(command)):
+            raise UserError(inability(needed))
         self.source.handle(command)
 
     def _load(self, command: Load) -> None:

@@ -31,6 +31,7 @@ from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionR
 from tui_entropy.records.probes.continuations import CONTINUATIONS, SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
+from tui_entropy.records.source import Capabilities
 from tui_entropy.records.step import Step
 from tui_entropy.state.run_view import NOTHING, Mark, RunView, State
 from tui_entropy.state.step_store import StepStore
@@ -63,6 +64,8 @@ class SessionView:
     memory: Memory | None = None
     probes: tuple[ProbeInfo, ...] = ()
     """Which questions the engine can answer."""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    """What the engine can be told."""
     answers: dict[str, ProbeAnswer] = field(default_factory=dict)
     """The newest answer of each probe, of the run that is looked at."""
     probe_progress: ProbeProgress | None = None
@@ -166,7 +169,7 @@ class SessionView:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
-                self.probes = event.probes
+                self.probes, self.capabilities = event.probes, event.capabilities
                 self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint

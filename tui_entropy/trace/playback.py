@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Advance, Command, Continue, Go, Pause
 from tui_entropy.records.events import Continued, Event, Labelled, Prefilled, Ready, Started, Switched
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS
+from tui_entropy.records.source import Capabilities, ability, inability
 from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace.lazy_steps import LazySteps
@@ -29,12 +31,17 @@ NO_ROWS = (
 
 
 class Playback:
-    """Holds the log that a screen shows. Time is the recording's: seconds of work between two tokens, as the engine
-    counted them, and pauses of at most MAX_GAP_S.
+    """A recording as the source of a screen: it is told what a Source is told, but what happens goes to the log that
+    the screen shows, in step with a clock, rather than to an audience as fast as it can.
+
+    Time is the recording's: seconds of work between two tokens, as the engine counted them, and pauses of at most
+    MAX_GAP_S.
 
     run: the one that was looked at last by default. first: how many tokens are there at the beginning, None for all.
     clock: seconds that pass while somebody watches.
     """
+
+    capabilities = Capabilities(commands=("pause", "continue", "advance", "go"))
 
     def __init__(
         self,
@@ -81,6 +88,33 @@ class Playback:
             self._end()
         else:
             self._due = self._clock() + self._wait() / self.speed
+
+    # --- As a source -----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """As of a Source."""
+        return "ended" if self.at_end else "writing" if self.playing else "paused"
+
+    @property
+    def n_written(self) -> int:
+        """Tokens that are shown."""
+        return self._shown
+
+    def handle(self, command: Command) -> None:
+        """Do what a command says, one that its capabilities have. To another run from its beginning, or to its end
+        from the end of this one. Raises UserError."""
+        match command:
+            case Pause():
+                self.pause()
+            case Continue():
+                self.go_on()
+            case Advance():
+                self.step()
+            case Go():
+                self.choose(command.run, None if self.at_end else 0)
+            case _:
+                raise UserError(inability(ability(command)))
 
     # --- As time goes by -------------------------------------------------------------------------------------
 
@@ -228,7 +262,7 @@ def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, f
             if trace.card is None:
                 continue  # none that can be believed
             # The card is the one that every step has its shape from.
-            event = Ready(trace.card, event.vectors, probes=event.probes)
+            event = Ready(trace.card, event.vectors, probes=event.probes, capabilities=event.capabilities)
         whose = getattr(event, "run", at)
         if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | Labelled):
             timeline.append((seq, wall, event))

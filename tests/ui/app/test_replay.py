@@ -22,6 +22,7 @@ from tui_entropy.ui.capture import film, snapshot
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.keymap import KEYS, PAGES
+from tui_entropy.ui.keys.needs import unable
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
 from tui_entropy.ui.pages.quadrants import Quadrants
@@ -144,7 +145,8 @@ def test_a_recording_lacks_what_needs_an_engine_and_nothing_else(file):
     app = shown(file)
     named = {parse(key.action)[1] for key in KEYS}
     lacking = {name for name in named if name not in app.actions and not hasattr(app, f"action_{name}")}
-    assert lacking == NEED_AN_ENGINE | IN_THE_BOX
+    assert lacking == NEED_AN_ENGINE | IN_THE_BOX == app.lacking
+    assert unable(Playback.capabilities) == (NEED_AN_ENGINE | {"send"}) - {"restart"}
     assert not hasattr(app, "tell")
 
 

@@ -16,14 +16,16 @@ from recordings import recorded, session
 from tui_entropy.records.commands import TakeControl
 from tui_entropy.records.events import Ended, Failed, Progress, Standing
 from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.source import Capabilities, ability, inability
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.actions.engine_link import WATCHING
 from tui_entropy.ui.app.replay_app import ReplayApp
+from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names
 from tui_entropy.ui.keys.lane_choices import choices
-from tui_entropy.ui.keys.needs import offered
+from tui_entropy.ui.keys.needs import offered, unable
 from tui_entropy.ui.panes.hints import acting, hint, useful_keys
 
 STATES: dict[str, list[Any]] = {
@@ -164,6 +166,44 @@ async def test_no_key_of_a_watcher_commands_the_engine_and_control_brings_all_of
         app.take([replaced(WATCHED, in_control=True)])
         await settled(app, pilot)
         assert not app.lacking & app.commanding
+
+
+# --- Where the source can do little --------------------------------------------------------------------------------
+
+TOLD = frozenset({"write", "stop", "go", "label"})
+
+
+async def test_what_a_source_cannot_be_told_is_not_offered_and_dim_in_help_and_refused_in_a_sentence():
+    app = up(write=None)
+    app.requests.wrote = WRITE
+    able = replaced(ready(), capabilities=Capabilities(commands=tuple(TOLD)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.take([able, *STATES["paused"][1:]])
+        await settled(app, pilot)
+        app.exit = app.action_suspend_process = lambda *_, **__: None
+        help_shown = help_text(app.frame)
+        for key in [key for key in KEYS if key.tells and key.where != "prompt"]:
+            await bring_to(app, pilot, next(place for place in PLACES if holds(key.where or place, place)))
+            needed = key.tells.split()
+            if TOLD.isdisjoint(needed):
+                assert not offered(app.frame, key), key.id
+                await app.run_action(key.action)
+                assert app.frame.notice == inability(needed[0]), key.id
+                assert not key.shown or style_of(help_shown, key.label) == str(app.frame.paint.dim), key.id
+            else:
+                assert key.name not in app.lacking, key.id
+        assert not [one for one in app.sent if ability(one) not in TOLD]
+        refused = await refused_on(app, pilot, ("", "branches", "lanes"))
+        assert not refused, "\n".join(refused)
+        app.take([ready()])
+        await settled(app, pilot)
+        assert not app.lacking & unable(able.capabilities)
+
+
+def style_of(text: Any, words: str) -> str:
+    """Of the first place in a text where these words stand on the end of a line."""
+    at = text.plain.index(f"{words}\n")
+    return next(str(span.style) for span in text.spans if span.start <= at < span.end)
 
 
 # --- What sentences name -------------------------------------------------------------------------------------------

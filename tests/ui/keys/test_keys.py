@@ -11,6 +11,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.knobs import BY_NAME, KNOBS, read
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.source import ABILITIES
 from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.app.app import InspectorApp
@@ -224,3 +225,12 @@ async def test_a_key_whose_part_an_app_was_not_given_says_so_and_does_nothing_el
             if key.where in ("", "usual") and not hasattr(app, f"action_{name}"):
                 assert await app.run_action(key.action)
                 assert lacking.pop() == name and app.frame == before
+
+
+def test_a_key_that_commands_the_engine_says_what_it_tells_its_source():
+    """The one that starts an engine commands none."""
+    app = InspectorApp(ModelSpec("toy"), engine_command=None)
+    assert {key.id for key in KEYS if key.name in app.commanding} == {key.id for key in KEYS if key.tells} | {
+        "restart"
+    }
+    assert {told for key in KEYS for told in key.tells.split()} == ABILITIES.keys() - {"continue"}

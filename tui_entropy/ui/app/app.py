@@ -43,7 +43,7 @@ from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.keys.needs import GONE
+from tui_entropy.ui.keys.needs import GONE, inability_of, unable
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.requests import Requests
 from tui_entropy.ui.terminal.detect import over_ssh
@@ -117,13 +117,18 @@ class InspectorApp(Viewer):
 
     @property
     def lacking(self) -> frozenset[str]:
-        """Beside those of a recording, while another screen is in control, all that command the engine."""
-        return super().lacking | self.commanding if self.link.watching else super().lacking
+        """Beside those of a recording: what the source cannot be told, and while another screen is in control all
+        that command the engine."""
+        lacking = super().lacking | unable(self.frame.log.capabilities)
+        return lacking | self.commanding if self.link.watching else lacking
 
     def lack(self, action: str) -> None:
-        self.refuse(
-            WATCHING if action in self.commanding else "this is for a recording: `tui-entropy replay` plays one"
-        )
+        if self.link.watching and action in self.commanding:
+            self.refuse(WATCHING)
+        elif action in unable(self.frame.log.capabilities):
+            self.refuse(inability_of(action))
+        else:
+            self.refuse("this is for a recording: `tui-entropy replay` plays one")
 
     # --- Life ------------------------------------------------------------------------------------------------
 

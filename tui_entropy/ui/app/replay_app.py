@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.records.commands import Advance, Continue, Go, Pause
 from tui_entropy.trace.playback import Playback
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.needs import unable
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.views.view import LIGHT
 
@@ -41,6 +43,11 @@ class ReplayApp(Viewer):
     def parts(self) -> Iterable[Actions[Any]]:
         """The actions of keys: on any log, and for playing it."""
         return *super().parts(), PlayActions(self)
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """Beside what only an engine has, what a recording cannot be told."""
+        return super().lacking | unable(self.playback.capabilities)
 
     def lack(self, action: str) -> None:
         self.refuse(RECORDING)
@@ -98,7 +105,7 @@ class ReplayApp(Viewer):
         return super().place or ("replay" if len(self.screen_stack) == 1 else "")
 
     def go_to_run(self, run: int) -> None:
-        self.playback.choose(run, None if self.playback.at_end else 0)
+        self.playback.handle(Go(run))
         self.come_to(following=True)
         self.schedule()
 
@@ -113,14 +120,12 @@ class PlayActions(Actions[ReplayApp]):
             following = frame.following or frame.cursor is None
             playback.seek(0 if following else (frame.cursor or 0) + 1)
             self.app.come_to(following=True)
-        elif playback.playing:
-            playback.pause()
         else:
-            playback.go_on()
+            playback.handle(Pause() if playback.playing else Continue())
         self._played()
 
     def action_advance(self) -> None:
-        self.app.playback.step()
+        self.app.playback.handle(Advance())
         self._played()
 
     def action_faster(self, by: int) -> None:

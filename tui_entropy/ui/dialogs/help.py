@@ -43,8 +43,10 @@ def help_text(frame: Frame) -> Text:
         text.append(f"\n{group}\n", paint.title)
         for key in keys:
             if key.shown:
-                text.append(f"  {key_names(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}", paint.number)
-                text.append(f"{key.label}\n")
+                lacking = key.name in frame.lacking
+                name = f"  {key_names(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}"
+                text.append(name, paint.dim if lacking else paint.number)
+                text.append(f"{key.label}\n", paint.dim if lacking else None)
     text.append("\nWhat the numbers mean\n", paint.title)
     for distribution, about in ABOUT.items():
         text.append(f"\n  {about}\n", paint.title)

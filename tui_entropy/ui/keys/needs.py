@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
+from tui_entropy.records.source import Capabilities, inability
 from tui_entropy.ui.keys.branch_choice import chosen
-from tui_entropy.ui.keys.keymap import BY_ID, Key
+from tui_entropy.ui.keys.keymap import BY_ID, KEYS, Key
 from tui_entropy.ui.keys.probe_choice import ProbesState, chosen_probe
 from tui_entropy.ui.views.frame import Frame
 
@@ -15,6 +17,19 @@ GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
 def offered(frame: Frame, key: Key) -> bool:
     """Whether the footer may offer it: pressed now, it does what it says."""
     return key.name not in frame.lacking and all(NEEDS[need](frame) for need in key.needs.split())
+
+
+@lru_cache(64)
+def unable(capabilities: Capabilities) -> frozenset[str]:
+    """The actions of keys that tell a source what it cannot be told."""
+    return frozenset(
+        key.name for key in KEYS if key.tells and not any(capabilities.can(told) for told in key.tells.split())
+    )
+
+
+def inability_of(action: str) -> str:
+    """The sentence that refuses such an action."""
+    return inability(next(key for key in KEYS if key.name == action and key.tells).tells.split()[0])
 
 
 def acts(frame: Frame, key_id: str) -> bool:
