@@ -56,8 +56,9 @@ class Condition:
         return self.root.spelled
 
     def holds(self, step: Step, text: str, watches: Sequence[Watch] = ()) -> bool:
-        """Whether it is true. text: everything written, with what the step adds, or its newest
-        TEXT_TAIL_CHARS characters.
+        """Whether it is certainly true: a comparison with a number that is unknown is not, and one with a number of
+        which only bounds are known is if it holds for all that lies between them. text: everything written, with what
+        the step adds, or its newest TEXT_TAIL_CHARS characters.
 
         Raises TimeoutError where a pattern takes longer than SEARCH_TIMEOUT_S.
         """

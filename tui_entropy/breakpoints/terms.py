@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tui_entropy.breakpoints.interval import Interval
 from tui_entropy.metrics.entropix import QUADRANTS, THRESHOLDS, quadrant
 from tui_entropy.metrics.metric import LN2, Metric
 from tui_entropy.metrics.readers import mean
-from tui_entropy.metrics.registry import METRICS
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.settings import Watch
 from tui_entropy.records.step import BLOCKS, STATES, Shadow, Step, normalised
 
@@ -27,7 +28,7 @@ class Moment(NamedTuple):
 
 
 Read = Callable[[Moment], Any]
-"""A float (nats, seconds), a string or a bool; None where it is unknown."""
+"""A float (nats, seconds), an Interval, a string or a bool; None where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,15 @@ def of_series(metric: Metric) -> Name:
     """The name of a metric. What is 0 or 1 along the text is true or false here."""
     if metric.name in ("flip", "by lane"):
         return Name("truth", lambda step: None if (value := metric.read(step)) is None else value > 0)
-    return Name(metric.kind if metric.kind in SHOWN_IN else "number", metric.read)
+    return Name(metric.kind if metric.kind in SHOWN_IN else "number", lambda step: bounded(metric, step))
+
+
+def bounded(metric: Metric, step: Step) -> Any:
+    """The value of a metric, as an Interval where only bounds of it are known."""
+    value = metric.read(step)
+    if not step.bounds or known(value) is not None or (bounds := metric.bounds(step)) is None:
+        return value
+    return Interval(*bounds)
 
 
 class Name(NamedTuple):
@@ -153,6 +162,7 @@ class Name(NamedTuple):
     """All that it can be, where that is known."""
 
 
+SURPRISAL = BY_NAME["surprisal"]
 NAMES = {
     "step": Name("number", lambda step: float(step.index + 1)),
     "position": Name("number", lambda step: float(step.position)),
@@ -160,7 +170,7 @@ NAMES = {
     "text": Name("text", lambda _: None),
     "state": Name("text", lambda step: step.state, STATES),
     "quadrant": Name("text", place, (*QUADRANTS, "warming up")),
-    "logprob": Name("information", lambda step: -step.surprisal),
+    "logprob": Name("information", lambda step: None if (nats := bounded(SURPRISAL, step)) is None else -nats),
     "prob": Name("number", lambda step: math.exp(min(-step.surprisal, 0.0))),
     "final_prob": Name("number", lambda step: step.final_prob),
     "kl": Name("information", shadowed(lambda _, shadow: shadow.kl)),

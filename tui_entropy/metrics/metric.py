@@ -87,11 +87,24 @@ class Metric:
 
     def shown(self, raw: float | None, bits: bool) -> float | None:
         """The value that `read` gave, in the unit of `unit`."""
-        return None if raw is None else raw / self._divisor(bits)
+        return None if raw is None else self.in_unit(raw, bits)
+
+    def in_unit(self, raw: float, bits: bool) -> float:
+        """The same of a value that is known."""
+        return raw / self._divisor(bits)
+
+    def bounds(self, step: Step) -> tuple[float, float] | None:
+        """(low, high) as `read` would give them, where the value is unknown and something is known of it."""
+        return step.bounds_of(self.field) if step.bounds else None
 
     def level(self, raw: float | None) -> float | None:
         """The size of what `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
         return None if raw is None else min(abs(raw) / self.ceiling, 1.0)
+
+    def levels(self, low: float, high: float) -> tuple[float, float]:
+        """The least and the greatest level of what lies between two bounds, as `level` has them."""
+        sizes = sorted(min(abs(end) / self.ceiling, 1.0) for end in (low, high))
+        return (0.0, sizes[1]) if low < 0 < high else (sizes[0], sizes[1])
 
     def top(self, bits: bool) -> float:
         """The ceiling in the unit shown."""

@@ -37,9 +37,18 @@ def placed(metrics: Iterable[Metric]) -> Iterator[Metric]:
 
 METRICS = tuple(placed((*MODEL, *ATTENTION, *RESIDUAL, *RECENT, *COMPARISON, *TIMING)))
 BY_NAME = {metric.name: metric for metric in METRICS}
+BY_FIELD = {metric.field: metric for metric in METRICS}
 COMPUTED = tuple(metric for metric in METRICS if metric.compute is not None)
 """What `Step.numbers` has, in its order."""
 assert tuple(metric.field for metric in COMPUTED[: len(NAMED)]) == NAMED
+
+
+def numbers(**named: float | None) -> tuple[float | None, ...]:
+    """For `Step.numbers`: by the field names of COMPUTED; those that are left out are unknown."""
+    assert named.keys() <= BY_FIELD.keys()
+    return tuple(named.get(metric.field) for metric in COMPUTED)
+
+
 SCORES = tuple(metric.field for metric in METRICS if metric.on_prompt)
 """What is told of every token of the prompt."""
 SCORE_COLUMNS = {metric.field: metric.column for metric in METRICS if metric.on_prompt}

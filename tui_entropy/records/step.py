@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.sampling import Knobs
+
+if TYPE_CHECKING:
+    from tui_entropy.records.model import ModelCard
 
 
 class PromptToken(Struct, frozen=True, array_like=True):
@@ -112,6 +117,16 @@ class Shadow(Struct, frozen=True):
     """Of each candidate of the step, in the shadow, model, nats."""
 
 
+class Bounds(Struct, frozen=True, array_like=True):
+    """What is known of a number whose value is not: it is neither below the one nor above the other."""
+
+    name: str
+    """`Metric.field` of the number."""
+    low: float
+    high: float
+    """In nats where it is information. Both are finite, and low <= high."""
+
+
 class Step(Struct, frozen=True, tag="step"):
     """One written token, and what the model believed just before it was chosen."""
 
@@ -134,7 +149,7 @@ class Step(Struct, frozen=True, tag="step"):
     """The same of the newest PERPLEXITY_WINDOW of them."""
     final_entropy: float
     final_prob: float
-    """Of the written token."""
+    """Of the written token. This and the three before it are NaN where they are unknown."""
     candidates: tuple[Candidate, ...]
     """(n_candidates,) most probable of the model first."""
     stages: tuple[Stage, ...]
@@ -171,6 +186,13 @@ class Step(Struct, frozen=True, tag="step"):
     """One for each string that is followed, in the order of WatchesChanged."""
     shadow: Shadow | None = None
     """None where no shadow runs."""
+    bounds: tuple[Bounds, ...] = ()
+    """Of numbers that are unknown, as far as something is known of them: what a server that tells only its most
+    probable tokens leaves open."""
+
+    def bounds_of(self, name: str) -> tuple[float, float] | None:
+        """(low, high) of a number by its field name; None where nothing is known but perhaps its value."""
+        return next(((one.low, one.high) for one in self.bounds if one.name == name), None)
 
     @property
     def entropy(self) -> float:
@@ -197,6 +219,32 @@ class Step(Struct, frozen=True, tag="step"):
     def forced(self) -> bool:
         """Whether it was written whatever the model said."""
         return bool(self.stages) and self.stages[-1].name == "forced"
+
+
+def sparse_step(card: ModelCard, numbers: tuple[float | None, ...], **known: Any) -> Step:
+    """A step of which its source knows no more than these fields: all others are unknown, or there are none of them.
+
+    card: of the model, whose layers and heads the grids have. numbers: as in Step. known: fields of Step; `run`,
+    `index`, `position`, `token_id`, `token_bytes` and `text` must be among them.
+    """
+
+    def unknown(*shape: int) -> Grid:
+        return Grid(shape, struct.pack("<f", math.nan) * math.prod(shape))
+
+    candidates, layers = known.get("candidates", ()), card.n_layers
+    lacking = dict.fromkeys(("perplexity", "window_perplexity", "final_entropy", "final_prob"), math.nan)
+    lacking |= dict.fromkeys(("forward_seconds", "sample_seconds", "at"), 0.0)
+    return Step(
+        **{
+            **lacking, "numbers": numbers, "candidates": (), "stages": (),
+            "stage_probs": unknown(0, 1 + len(candidates)),
+            "head_entropy": unknown(layers, card.n_heads), "head_varentropy": unknown(layers, card.n_heads),
+            "attention": unknown(layers, len(ATTENTION)), "visible_keys": (None,) * layers,
+            "blocks": unknown(layers, len(BLOCKS)), "strays": (),
+            "state": "Unknown", "entropy_z": None, "attention_z": None,
+            **known,
+        }
+    )  # fmt: skip
 
 
 NAMED = "entropy", "varentropy", "surprisal", "rank", "logit_margin", "prob_margin", "uniform_kl"

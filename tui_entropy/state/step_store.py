@@ -12,7 +12,7 @@ import msgspec
 
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
-from tui_entropy.records.step import BLOCKS, Step
+from tui_entropy.records.step import BLOCKS, Bounds, Step
 
 OPEN = 64
 """Steps that are kept as objects: what is looked at is looked at again."""
@@ -34,6 +34,8 @@ class StepStore(Sequence[Step]):
         """Seconds of work, as Step.at."""
         self.strays: list[tuple[int, ...]] = []
         """Blocks (1-based) that left their band, as Step.strays."""
+        self.bounded: list[tuple[Bounds, ...]] = []
+        """What is known of numbers whose value is not, as Step.bounds."""
         self._norms = array("f")
         """n_layers per step."""
         self._packed: list[bytes] = []
@@ -47,6 +49,7 @@ class StepStore(Sequence[Step]):
         self.ids.append(step.token_id)
         self.at.append(step.at)
         self.strays.append(step.strays)
+        self.bounded.append(step.bounds)
         self._norms.extend(step.blocks.column(NORM))
         for metric in METRICS:
             value = metric.read(step)
@@ -58,12 +61,23 @@ class StepStore(Sequence[Step]):
         part.texts, part.ids, part.at, part.strays = self.texts[:n], self.ids[:n], self.at[:n], self.strays[:n]
         part._packed = self._packed[:n]
         part._norms = self._norms[: n * (len(self._norms) // max(len(self), 1))]
+        part.bounded = self.bounded[:n]
         part._columns = {name: column[:n] for name, column in self._columns.items()}
         return part
 
     def values(self, metric: Metric, first: int = 0, last: int | None = None) -> Iterator[float | None]:
         """The series as `metric.read` gives it (nats where it is information), for steps first ... last - 1."""
         return (None if math.isnan(value) else value for value in self._column(metric.name, first, last))
+
+    def bounds(self, metric: Metric, first: int, last: int) -> dict[int, tuple[float, float]]:
+        """Index -> (low, high), in the unit of `values`, of those of the steps first ... last - 1 where no more than
+        that is known of a metric."""
+        return {
+            index: (one.low, one.high)
+            for index, bounds in enumerate(self.bounded[first:last], first)
+            for one in bounds
+            if one.name == metric.field
+        }
 
     def _column(self, name: str, first: int, last: int | None) -> array[float]:
         return self._columns[name][first:last]

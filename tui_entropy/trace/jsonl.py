@@ -35,6 +35,7 @@ from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Cell, Graph, Heatmap, Panel, Table, Tokens
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Shadow, Step
 from tui_entropy.state.session_view import SessionView
+from tui_entropy.trace.step_codec import bounds_by_column
 
 
 def line(event: Event, card: ModelCard, log: SessionView) -> bytes:
@@ -155,6 +156,7 @@ def step_fields(record: Step) -> dict[str, Any]:
         "text": record.text,
         "bytes": record.token_bytes.hex(),
         **series,
+        **({"bounds": bounds_by_column(record)} if record.bounds else {}),
         "final_prob": _finite(record.final_prob),
         "candidates": [
             {

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from tui_entropy.metrics.registry import METRICS
-from tui_entropy.records.step import Step
+from tui_entropy.records.step import Bounds, Step
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace.step_codec import Shape
 
 STEPS_PER_PAGE = 512
 """Steps that are read from the file at once."""
-OUTLINE = ("texts", "ids", "at", "strays")
+OUTLINE = ("texts", "ids", "at", "strays", "bounded")
 """What Steps has of every step, read as a whole."""
+Outline = tuple[list[str], "array[int]", "array[float]", list[tuple[int, ...]], list[tuple[Bounds, ...]]]
 
 
 class StepReader(Protocol):
@@ -25,7 +26,7 @@ class StepReader(Protocol):
 
     def n_steps(self, run: int) -> int: ...
     def step(self, run: int, index: int) -> Step: ...
-    def outline(self, run: int, n: int) -> tuple[list[str], array[int], array[float], list[tuple[int, ...]]]:
+    def outline(self, run: int, n: int) -> Outline:
         """OUTLINE of the first n."""
 
     def columns(

@@ -22,10 +22,10 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.events import Event, Ready, Started, Switched
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import BLOCKS, PromptToken, Step
+from tui_entropy.records.step import BLOCKS, Bounds, PromptToken, Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
-from tui_entropy.trace.lazy_steps import LazySteps
+from tui_entropy.trace.lazy_steps import LazySteps, Outline
 from tui_entropy.trace.legacy import decoded
 from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
 from tui_entropy.trace.recovery import recover
@@ -232,8 +232,7 @@ class Trace:
 
     def columns(self, run: int, names: Sequence[str], first: int = 0, last: int | None = None) -> list[array[float]]:
         """Several of them, read in one go."""
-        wanted, known = self._wanted(run, first, last), self._names("steps")
-        rows = list(self._along(run, wanted, [name if name in known else "NULL" for name in names]))
+        rows = list(self._along(run, wanted := self._wanted(run, first, last), names))
         if rows and [at for at, _ in rows] == list(range(len(wanted))):
             with contextlib.suppress(TypeError):  # where all is there and known, which is the rule, in one go
                 return [array("d", numbers) for numbers in zip(*(row for _, row in rows), strict=True)]
@@ -247,23 +246,22 @@ class Trace:
     def texts(self, run: int, first: int = 0, last: int | None = None) -> list[str]:
         """The text that each step completes."""
         wanted = self._wanted(run, first, last)
-        texts = [""] * len(wanted)
-        for at, (text,) in self._along(run, wanted, ("text",)):
-            texts[at] = step_codec.of(str, text, "")
-        return texts
+        read = dict(self._along(run, wanted, ("text",)))
+        return [step_codec.of(str, read.get(at, (None,))[0], "") for at in range(len(wanted))]
 
-    def outline(self, run: int, n: int) -> tuple[list[str], array[int], array[float], list[tuple[int, ...]]]:
-        """Text, token id, seconds of work and strays of the first n steps of a run, as Steps keeps them."""
+    def outline(self, run: int, n: int) -> Outline:
+        """Of the first n steps of a run, as Steps keeps them."""
         texts, ids, at = [""] * n, array("l", [0]) * n, array("d", [math.nan]) * n
         strayed: list[tuple[int, ...]] = [()] * n
-        names = ("text", "token_id", "at_seconds", "stray_blocks")
-        for index, (text, token_id, seconds, blocks) in self._along(run, range(n), names):
+        bounded: list[tuple[Bounds, ...]] = [()] * n
+        names = ("text", "token_id", "at_seconds", "stray_blocks", "bounds")
+        for index, (text, token_id, seconds, blocks, bounds) in self._along(run, range(n), names):
             texts[index] = step_codec.of(str, text, "")
             ids[index] = step_codec.of(int, token_id, 0)
             at[index] = seconds if isinstance(seconds, int | float) else math.nan
-            if blocks:
-                strayed[index] = step_codec.strays(blocks, self.shape.n_layers)
-        return texts, ids, at, strayed
+            strayed[index] = step_codec.strays(blocks, self.shape.n_layers) if blocks else ()
+            bounded[index] = step_codec.bounds(bounds) if bounds else ()
+        return texts, ids, at, strayed, bounded
 
     def norms(self, run: int, first: int = 0, last: int | None = None) -> array[float]:
         """(steps, n_layers) L2 norms of the residual stream after each block, as one row; NaN where unknown."""
@@ -349,8 +347,10 @@ class Trace:
     def _along(
         self, run: int, wanted: range, names: Sequence[str], tables: str = "steps"
     ) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """(place in `wanted`, values of these columns) of the steps of a run, in order."""
-        query = f"SELECT step, {', '.join(names)} FROM {tables} WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step"
+        """(place in `wanted`, values of these columns) of the steps of a run, in order; NULL where there is none."""
+        there = self._names("steps") if tables == "steps" else names
+        columns = ", ".join(name if name in there else "NULL" for name in names)
+        query = f"SELECT step, {columns} FROM {tables} WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step"
         for owner, first, last in self._parts(run, wanted):
             for row in self._rows(query, (owner, first, last - 1)):
                 if isinstance(row[0], int):

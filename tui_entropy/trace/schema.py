@@ -57,6 +57,7 @@ STEP = {
     "stray_blocks": "TEXT",
     "decision": "TEXT",
     **dict.fromkeys(ADDED, "REAL"),
+    "bounds": "TEXT",
 }
 BLOBS = {
     "blocks": "<f4",
@@ -75,7 +76,7 @@ BLOBS = {
 }
 """A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
 a chain of pages."""
-LATER = {"steps": len(ADDED), "arrays": 2}
+LATER = {"steps": len(ADDED) + 1, "arrays": 2}
 """How many columns at the end of a table the first traces did not have."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 

@@ -10,9 +10,20 @@ from typing import Any
 
 import msgspec
 
-from tui_entropy.metrics.registry import COMPUTED, METRICS
+from tui_entropy.metrics.registry import BY_FIELD, COMPUTED, METRICS
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.step import ATTENTION, BLOCKS, STATES, Candidate, Decision, Shadow, Stage, Step, Watched
+from tui_entropy.records.step import (
+    ATTENTION,
+    BLOCKS,
+    STATES,
+    Bounds,
+    Candidate,
+    Decision,
+    Shadow,
+    Stage,
+    Step,
+    Watched,
+)
 from tui_entropy.trace.schema import ADDED, BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS
 
 # --- A step as two rows --------------------------------------------------------------------------------------
@@ -66,6 +77,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         json.dumps(step.strays) if step.strays else None,
         None if step.decision is None else _decision_json(step.decision),
         *(values[name] for name in ADDED),
+        json.dumps(bounds_by_column(step)) if step.bounds else None,
     )
 
 
@@ -162,6 +174,7 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         decision=_decision(row.get("decision")),
         watched=_watched(_numbers(row, "watched")),
         shadow=_shadow(_numbers(row, "shadow"), token_bytes),
+        bounds=bounds(row.get("bounds")),
     )
 
 
@@ -205,6 +218,27 @@ def strays(text: object, n_layers: int) -> tuple[int, ...]:
     except msgspec.MsgspecError:
         return ()
     return tuple(block for block in blocks if 1 <= block <= n_layers)
+
+
+def bounds_by_column(step: Step) -> dict[str, tuple[float, float]]:
+    """(low, high) of every number that has bounds, by the name that files have of it."""
+    known = {one.name: (one.low, one.high) for one in step.bounds if one.low <= one.high}
+    finite = {name: pair for name, pair in known.items() if all(map(math.isfinite, pair))}
+    return {BY_FIELD[name].column: pair for name, pair in finite.items() if name in BY_FIELD}
+
+
+def bounds(text: object) -> tuple[Bounds, ...]:
+    """The bounds that the column `bounds` tells of; those of a number that we do not know are passed over."""
+    if not isinstance(text, str):
+        return ()
+    try:
+        pairs = msgspec.json.decode(text, type=dict[str, tuple[float, float]])
+    except msgspec.MsgspecError:
+        return ()
+    fields = {metric.column: metric.field for metric in METRICS}
+    return tuple(
+        Bounds(fields[name], low, high) for name, (low, high) in pairs.items() if name in fields and low <= high
+    )
 
 
 def _decision_json(decision: Decision) -> str:

@@ -3,16 +3,17 @@ ours would send, and no view could draw it."""
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, isinf, isnan
 
 from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.events import Event, PromptScores, Proposed, Ready
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import steps_of
-from tui_entropy.records.step import ATTENTION, BLOCKS, Step
+from tui_entropy.records.step import ATTENTION, BLOCKS, NAMED, Step
 
 N_COMPUTED = len(COMPUTED)
+RANK = NAMED.index("rank")
 ROUNDING_TOLERANCE = 0.01
 """By which rounding may lead out of a range; more than it does in any dtype."""
 
@@ -38,8 +39,10 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
     shape = (card.n_layers, card.n_heads) if card else step.head_entropy.shape
     if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0:
         return "a step"
-    if len(step.numbers) != N_COMPUTED or step.rank < 1:
+    if len(step.numbers) != N_COMPUTED or (step.rank < 1 and step.numbers[RANK] is not None):
         return "numbers"
+    if not all(isfinite(one.low) and isfinite(one.high) and one.low <= one.high for one in step.bounds):
+        return "bounds"
     found_and_fitting = (
         ("head entropies", step.head_entropy.shape, shape),
         ("head varentropies", step.head_varentropy.shape, shape),
@@ -55,11 +58,12 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
 
 
 def _are_numbers(step: Step) -> bool:
-    """True where every number that cannot be unknown is one, and in its range. Only in grids unknown is a NaN."""
-    always = (step.entropy, step.varentropy, step.surprisal, step.final_entropy)
-    others = (step.perplexity, step.window_perplexity, step.forward_seconds, step.sample_seconds, step.at)
+    """True where every number that is there is one, and in its range."""
+    if any(map(isinf, (step.final_entropy, step.perplexity, step.window_perplexity))):  # a NaN is unknown
+        return False
+    others = (step.forward_seconds, step.sample_seconds, step.at)
     unknown = (*step.numbers, step.entropy_z, step.attention_z, step.mirostat_mu)
-    if not all(map(isfinite, (*always, *others, *(number for number in unknown if number is not None)))):
+    if not all(map(isfinite, (*others, *(number for number in unknown if number is not None)))):
         return False
     for candidate in step.candidates:  # a loop, since this is asked of every step
         if not (
@@ -70,7 +74,7 @@ def _are_numbers(step: Step) -> bool:
     for stage in step.stages:
         if not (isfinite(stage.entropy) and -ROUNDING_TOLERANCE <= stage.mass <= 1 + ROUNDING_TOLERANCE):
             return False
-    return -ROUNDING_TOLERANCE <= step.final_prob <= 1 + ROUNDING_TOLERANCE
+    return isnan(step.final_prob) or -ROUNDING_TOLERANCE <= step.final_prob <= 1 + ROUNDING_TOLERANCE
 
 
 def _of_card(card: ModelCard) -> str:

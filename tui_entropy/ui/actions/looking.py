@@ -56,7 +56,8 @@ class LookActions(Actions[Host]):
         """The next of the usual ones; the one chosen on the numbers page comes last."""
         frame = self.app.frame
         beside = [BY_NAME["kl"]] if frame.log.run.shadow else []
-        round = list(dict.fromkeys([*TINTS, *beside, frame.of(NumbersState).chosen, frame.tint]))
+        known = [metric for metric in (*TINTS, *beside) if frame.log.capabilities.knows(metric.name)]
+        round = list(dict.fromkeys([*known, frame.of(NumbersState).chosen, frame.tint]))
         self.app.show(tint=round[(round.index(frame.tint) + 1) % len(round)])
 
     def action_unit(self) -> None:

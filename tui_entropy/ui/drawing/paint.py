@@ -42,6 +42,15 @@ def figure(value: float | None) -> str:
     )
 
 
+def bounds_figure(low: float, high: float, room: int) -> str:
+    """Two bounds for a table, such as 2.1…3.4, as exact as there is room for."""
+    for digits in (3, 2, 1):
+        text = f"{low:.{digits}g}…{high:.{digits}g}"
+        if len(text) <= room:
+            break
+    return text
+
+
 class Paint:
     """A theme as a terminal can show it. Styles are made once; a level is 0 ... 1, None where unknown.
 
@@ -85,6 +94,7 @@ class Paint:
         self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._ramp_styles] for a in self._ramp_styles]
         self.shades = SHADES_ASCII if ascii else SHADES
         self.sparks = SPARKS_ASCII if ascii else SPARKS
+        self.between_bounds = ":" if ascii else "░"
         self.ellipsis = "~" if ascii else "…"
         self.drawn = ">" if ascii else "▶"
         self.diamond = "@" if ascii else "◆"
@@ -152,6 +162,12 @@ class Paint:
             return "?" if row == 0 else " "
         eighths = max(round(level * rows * 8), 1) - row * 8
         return " " if eighths <= 0 else self.sparks[min(eighths, 8) - 1]
+
+    def band(self, low: float, high: float, row: int = 0, rows: int = 1) -> str:
+        """The same of a level between two: full where it is below the lower one, shaded on to the upper one."""
+        if (row + 1) / rows <= low:
+            return self.sparks[-1]
+        return self.between_bounds if row / rows < high or row == 0 else " "
 
     def course(self, values: Sequence[float | None]) -> str:
         """A spark of one row, from the least to the most of these values; the same all along where they are equal."""

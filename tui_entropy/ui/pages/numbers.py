@@ -17,7 +17,7 @@ from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View, around
-from tui_entropy.ui.views.wording import state, wrap
+from tui_entropy.ui.views.wording import reading, state, wrap
 
 OF, UNIT = 12, 8
 CHUNK = 512
@@ -87,22 +87,23 @@ class Numbers(View):
         title += f"{'mean':>{cell}}{'std':>{cell}}"
         title += f"  newest {wide}, each from its least to its most" if wide >= 45 else f"  newest {wide}"[: wide + 2]
         room = max(height - len(head) - 1 - len(about), 1)
-        seen = around(METRICS.index(frame.of(NumbersState).chosen), len(METRICS), room)
-        rows = [self._row(frame, metric, name, cell, wide) for metric in METRICS[seen]]
+        listed, at = _listed(frame)
+        seen = around(at, len(listed), room)
+        rows = [self._row(frame, metric, name, cell, wide) for metric in listed[seen]]
         return [
             strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
         ]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        at = min(max(METRICS.index(frame.of(NumbersState).chosen) + by, 0), len(METRICS) - 1)
-        return frame.put(NumbersState, chosen=METRICS[at])
+        listed, at = _listed(frame)
+        return frame.put(NumbersState, chosen=listed[min(max(at + by, 0), len(listed) - 1)])
 
     def _row(self, frame: Frame, metric: Metric, name: int, cell: int, wide: int) -> Strip:
         paint = frame.paint
         written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
         here = metric == frame.of(NumbersState).chosen
-        value = None if frame.step is None else metric.value(frame.step, frame.bits)
-        now = f"{value:.0f}" if metric.kind == "count" and value is not None else figure(value)
+        value = metric.value(frame.step, frame.bits) if metric.kind == "count" and frame.step else None
+        now = reading(frame, metric, cell) if value is None else f"{value:.0f}"
         mean, deviation = self._so_far[metric.name].over(frame.log.steps, metric, written)
         uses = ("t" if metric == frame.tint else " ") + ("c" if metric in frame.chart_series else " ")
         trust = frame.trust_of(metric)
@@ -123,6 +124,13 @@ class Numbers(View):
             ],
             4 + name + OF + 3 * cell + UNIT + 2 + wide,
         )
+
+
+def _listed(frame: Frame) -> tuple[tuple[Metric, ...], int]:
+    """The series that whoever writes can know, and which of them is chosen."""
+    chosen, knows = frame.of(NumbersState).chosen, frame.log.capabilities.knows
+    listed = tuple(metric for metric in METRICS if knows(metric.name) or metric == chosen)
+    return listed, listed.index(chosen)
 
 
 def _course(frame: Frame, metric: Metric, wide: int) -> str:

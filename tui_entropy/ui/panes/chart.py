@@ -10,9 +10,10 @@ from textual.strip import Strip
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.drawing.bands import Band, bands, forks
 from tui_entropy.ui.drawing.glyphs import fitted, visible
-from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.wording import reading
 
 LABEL, VALUE = 14, 14
 
@@ -56,20 +57,27 @@ class Chart(View, can_focus=True):
 
     def _spark(self, frame: Frame, metric: Metric, first: int, columns: int, high: int) -> list[Strip]:
         paint = frame.paint
-        levels = [metric.level(raw) for raw in frame.log.steps.values(metric, first, first + columns)]
+        steps = frame.log.steps
+        levels = [metric.level(raw) for raw in steps.values(metric, first, first + columns)]
+        bounds = steps.bounds(metric, first, first + columns)
         at = -1 if frame.cursor is None else frame.cursor - first
         if frame.held_up and frame.step:
             levels.append(metric.level(metric.read(frame.step)))
+            if held := metric.bounds(frame.step):
+                bounds[first + len(levels) - 1] = held
+        between = {index - first: metric.levels(*pair) for index, pair in bounds.items()}
         unit = paint.ours(metric.unit(frame.bits))
-        value = None if frame.step is None else metric.value(frame.step, frame.bits)
         strips = []
         for row in reversed(range(high)):
-            line = "".join(paint.spark(level, row, high) for level in levels).ljust(columns)
+            glyphs = [paint.spark(level, row, high) for level in levels]
+            for column, (least, most) in between.items():
+                glyphs[column] = paint.band(least, most, row, high)
+            line = "".join(glyphs).ljust(columns)
             label: Part = (" " * LABEL, paint.base)
             right: Part = ("", paint.dim)
             if row == high - 1:
                 label = (fitted(metric.name, LABEL - 1, paint.ascii) + " ", paint.title)
-                right = (f" {figure(value)} {unit}", paint.number)
+                right = (f" {reading(frame, metric, VALUE - 6)} {unit}", paint.number)
             elif row == 0 and high > 1:
                 right = (f" full {metric.top(frame.bits):.3g} {unit}", paint.dim)
             if 0 <= at < columns:

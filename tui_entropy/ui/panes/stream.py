@@ -280,8 +280,11 @@ class TokenStream(View, can_focus=True):
 
     @staticmethod
     def _level(frame: Frame, index: int) -> float | None:
-        (raw,) = frame.log.steps.values(frame.tint, index, index + 1)
-        return frame.tint.level(raw)
+        steps, tint = frame.log.steps, frame.tint
+        (raw,) = steps.values(tint, index, index + 1)
+        if raw is None and (bounds := steps.bounds(tint, index, index + 1).get(index)):
+            return sum(tint.levels(*bounds)) / 2
+        return tint.level(raw)
 
 
 class TwinStream(TokenStream):

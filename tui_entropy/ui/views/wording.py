@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds
-from tui_entropy.metrics.metric import LN2
+from tui_entropy.metrics.metric import LN2, Metric
 from tui_entropy.records.step import Decision, PromptToken, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import visible, visible_token
-from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.drawing.paint import Part, bounds_figure, figure
 from tui_entropy.ui.views.frame import Frame
 
 SQUARED = ("varentropy", "spread")
@@ -19,6 +19,16 @@ SQUARED = ("varentropy", "spread")
 PLAIN = ("agreement", "interaction")
 BOUNDS = [field.name for field in fields(Thresholds) if field.default is not None]
 """Of entropy and varentropy, in the order of Thresholds."""
+
+
+def reading(frame: Frame, metric: Metric, room: int) -> str:
+    """A number at the cursor, for a table: its value, else the bounds that are known of it, else `?`."""
+    step = frame.step
+    value = None if step is None else metric.value(step, frame.bits)
+    if step is None or (value is not None and math.isfinite(value)) or (bounds := metric.bounds(step)) is None:
+        return figure(value)
+    low, high = (metric.in_unit(end, frame.bits) for end in bounds)
+    return frame.paint.ours(bounds_figure(low, high, room - 2 * frame.paint.ascii))
 
 
 def state(frame: Frame, step: Step) -> Iterator[list[Part]]:
