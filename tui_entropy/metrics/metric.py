@@ -101,10 +101,10 @@ class Metric:
         """The size of what `read` gave, as 0 ... 1 of the ceiling, the same in every unit."""
         return None if raw is None else min(abs(raw) / self.ceiling, 1.0)
 
-    def levels(self, low: float, high: float) -> tuple[float, float]:
-        """The least and the greatest level of what lies between two bounds, as `level` has them."""
-        sizes = sorted(min(abs(end) / self.ceiling, 1.0) for end in (low, high))
-        return (0.0, sizes[1]) if low < 0 < high else (sizes[0], sizes[1])
+    def sizes(self, low: float, high: float) -> tuple[float, float]:
+        """The least and the greatest size of what lies between two bounds."""
+        least, greatest = sorted((abs(low), abs(high)))
+        return (0.0 if low < 0 < high else least), greatest
 
     def top(self, bits: bool) -> float:
         """The ceiling in the unit shown."""

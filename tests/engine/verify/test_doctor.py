@@ -337,7 +337,8 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
 
 
 BLIND = {
-    "head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere", "probe attention",
+    "head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere",
+    "probe attention",
 }  # fmt: skip
 
 

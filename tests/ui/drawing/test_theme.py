@@ -8,7 +8,7 @@ from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.drawing.theme import STYLES, available, load, read, textual_theme
+from tui_entropy.ui.drawing.theme import RAMPS, STYLES, available, load, read, textual_theme
 
 SHIPPED = ["dark", "high-contrast", "light"]
 
@@ -35,15 +35,26 @@ def broken(tmp_path, old: str, new: str):
     return path
 
 
+@pytest.mark.parametrize("ramp", RAMPS)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_ramp_only_gets_lighter_or_only_darker(name):
-    steps = [luminance(b) - luminance(a) for a, b in pairwise(load(name).full.ramps["heat"])]
+def test_a_ramp_only_gets_lighter_or_only_darker(name, ramp):
+    steps = [luminance(b) - luminance(a) for a, b in pairwise(load(name).full.ramps[ramp])]
     assert all(step > 0 for step in steps) or all(step < 0 for step in steps)
 
 
+@pytest.mark.parametrize("terminal", PALETTES)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_256_colours_show_the_same_ramp_as_24_bits(name):
-    for color in load(name).full.ramps["heat"]:
+def test_the_hot_colour_is_further_from_the_ground_than_the_calm_ones_in_sixteen_colours_too(name, terminal):
+    theme = load(name)
+    ground = "#000000" if theme.dark else "#ffffff"
+    *calm, hot = [contrast(drawn_as(Color.parse(color), terminal), ground) for color in theme.sixteen.ramps["tint"]]
+    assert all(hot > each for each in calm)
+
+
+@pytest.mark.parametrize("ramp", RAMPS)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_256_colours_show_the_same_ramp_as_24_bits(name, ramp):
+    for color in load(name).full.ramps[ramp]:
         asked = Color.parse(color)
         assert asked.downgrade(ColorSystem.EIGHT_BIT).get_truecolor() == asked.get_truecolor()
 
@@ -60,7 +71,8 @@ def drawn_as(color: Color, terminal: str) -> str:
 def test_letters_can_be_read_on_every_step_of_a_ramp(name, color, terminal):
     paint = Paint(load(name), color)
     levels = [level / 16 for level in range(17)]
-    for style in [paint.tint(level) for level in levels] + [paint.cell(level, 2, "x")[1] for level in levels]:
+    calm = [paint.calm_tint(step) for step in range(4)]
+    for style in calm + [paint.tint(level) for level in levels] + [paint.cell(level, 2, "x")[1] for level in levels]:
         if style.color and style.bgcolor and not style.bgcolor.is_default:
             assert contrast(drawn_as(style.color, terminal), drawn_as(style.bgcolor, terminal)) >= 4.5, style
 

@@ -80,6 +80,20 @@ def test_the_chart_gives_each_series_name_number_and_unit():
     assert rows(Chart(), log, 80, 3, bits=False)[0].rstrip().endswith("0.69 nats")
 
 
+def test_a_tall_chart_is_as_wide_as_its_pane_and_its_values_stand_below_their_names():
+    drawn = rows(Chart(), made.log(120), 71, 8, bits=False)
+    assert [row[:14].strip() for row in drawn[1:6]] == ["entropy", "3.69 nats", "0 to 4", "varentropy", "4.54 nats²"]
+    assert "peak 3.98 nats at step 53" in drawn[0]
+    assert {len(row) for row in drawn[1:6]} == {71}
+    drawn = rows(Chart(), made.log(57, marks=False), 71, 8)
+    assert any(row[70] in "▁▂▃▄▅▆▇█" for row in drawn[1:6])
+
+
+def test_a_chart_that_lacks_rows_says_so():
+    series = tuple(BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank"))
+    assert "3 of 4 series" in rows(Chart(), made.log(9), 120, 5, chart_series=series)[0]
+
+
 def test_the_chart_adds_the_tint_where_there_is_room():
     assert any(row.startswith("surprisal") for row in rows(Chart(), made.log(9), 80, 6, tint=BY_NAME["surprisal"]))
 

@@ -94,7 +94,7 @@ SCORED = {"chat": {}, "raw": {"raw": True}, "unknown template": {}}
 def test_the_prompt_is_tinted_token_by_token_as_its_scores_come_in(way):
     log, stream = made.log(2, template=way != "unknown template"), TokenStream()
     frame = frame_of(log, tint=BY_NAME["surprisal"], **SCORED[way])
-    hot = Paint().tint(1.0)
+    hot = Paint().calm_tint(3)
 
     def tinted() -> str:
         strips = stream.draw(frame, 100, 9)[1:]
@@ -154,7 +154,7 @@ def test_the_cursor_and_a_high_series_can_be_told_apart_without_colour():
 
 
 def test_the_legend_gives_name_distribution_and_unit_of_the_tint():
-    title = rows(made.log(3), width=100, tint=BY_NAME["surprisal"], bits=False)[0]
+    title = rows(made.log(3), width=100, tint=BY_NAME["surprisal"], bits=False, relative=False)[0]
     assert "tint: surprisal (model)" in title and title.count(" 5.55 nats") == 1
 
 

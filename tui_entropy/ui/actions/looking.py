@@ -60,6 +60,9 @@ class LookActions(Actions[Host]):
         round = list(dict.fromkeys([*known, frame.of(NumbersState).chosen, frame.tint]))
         self.app.show(tint=round[(round.index(frame.tint) + 1) % len(round)])
 
+    def action_tint_scale(self) -> None:
+        self.app.show(relative=not self.app.frame.relative)
+
     def action_unit(self) -> None:
         self.app.show(bits=not self.app.frame.bits)
 

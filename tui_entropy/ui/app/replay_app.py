@@ -55,6 +55,7 @@ class ReplayApp(Viewer):
     # --- As time goes by -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        self.screen.add_class("-replay")
         self.show()
         card = self.playback.log.card
         self.come_to(layer=card.n_layers if card else 1)

@@ -49,8 +49,8 @@ from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import LIGHT, View
 
 HEAVY_FIELDS = (
-    "following", "bits", "layer", "head", "paint", "place", "chart_series", "tint", "token", "row", "knobs",
-    "what_if", "second", "pages",
+    "following", "bits", "layer", "head", "paint", "place", "chart_series", "tint", "relative", "token", "row",
+    "knobs", "what_if", "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 

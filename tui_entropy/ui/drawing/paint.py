@@ -27,6 +27,7 @@ SPELT = str.maketrans({
     "²": "^2", "σ": "sigma", "√": "sqrt ", "→": "->", "←": "<-", "↑": "^", "↓": "v", "±": "+-", "·": "|", "…": "...",
     "≈": "~", "≠": "!", "×": "x", "‹": "<", "›": ">", "●": "*", "○": "o", "⏎": "\\n", "⇥": "\\t",
 })  # fmt: skip
+MONO_CALM = ("", "bold", "underline", "bold underline")
 MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
 
 Part = tuple[str, Style]
@@ -86,7 +87,10 @@ class Paint:
         self._ramp_styles = self._ramp(look.ramps["heat"])
         self.n_ramp_steps = len(self._ramp_styles)
         self._tint = [self.base, *(self._inked(style) for style in self._ramp_styles[1:])]
+        self._calm = [self.base, *(self._inked(style) for style in self._ramp(look.ramps["tint"]))]
+        self._hot_mark = self._ramp(look.ramps["tint"])[-1]
         if color == "mono":
+            self._calm = [self.base + Style.parse(text) for text in MONO_CALM]
             self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
         self._bare: dict[Style, Style] = {}
         self._cells = [self._inked(style) for style in self._ramp_styles]
@@ -125,6 +129,15 @@ class Paint:
         weight."""
         step = 0 if level is None else self.step(level, len(self._tint))
         return self._tint[step] if step else plain or self.base
+
+    def calm_tint(self, step: int, plain: Style | None = None) -> Style:
+        """For text: 0 is `plain`, the last step the hot colour."""
+        return self._calm[step] if step else plain or self.base
+
+    @property
+    def hot(self) -> Style:
+        """For marks: the hot colour as foreground."""
+        return self._hot_mark
 
     def ramp_style(self, level: float | None) -> Style:
         """For marks: the ramp as foreground."""

@@ -26,7 +26,7 @@ STYLES = (
     "base", "dim", "title", "focused", "number", "accent", "good", "warning", "error", "cursor", "selected", "mark",
     "rule", "prompt", "role", "model", "final",
 )  # fmt: skip
-RAMPS = ("heat",)
+RAMPS = ("heat", "tint")
 CHROME = (
     "primary", "secondary", "warning", "error", "success", "accent", "foreground", "background", "surface", "panel",
 )  # fmt: skip
@@ -111,6 +111,7 @@ def _look(path: Path, table: Mapping[str, Any], prefix: str) -> Look:
             raise UserError(f"theme file {path} lacks {prefix}styles.{name}: give it a style") from None
         except (StyleSyntaxError, AttributeError) as error:
             raise UserError(f"theme file {path} has {prefix}styles.{name} = {styles[name]!r}: {error}") from error
+    ramps = {"tint": _calm(ramps.get("heat")), **ramps}
     for name in RAMPS:
         ramp = ramps.get(name)
         if not isinstance(ramp, list) or not 2 <= len(ramp) <= 16:
@@ -118,6 +119,11 @@ def _look(path: Path, table: Mapping[str, Any], prefix: str) -> Look:
         for entry in ramp:
             _color(path, f"{prefix}ramps.{name}", entry)
     return Look(styles, {name: tuple(ramps[name]) for name in RAMPS})
+
+
+def _calm(heat: object) -> list[object]:
+    """A tint for a theme that has none: three of the colours of its heat ramp."""
+    return [heat[len(heat) // 8], heat[len(heat) // 3], heat[-2]] if isinstance(heat, list) and len(heat) > 1 else []
 
 
 def _table(path: Path, table: Mapping[str, Any], name: str, prefix: str = "") -> Mapping[str, Any]:

@@ -230,6 +230,7 @@ KEYS = (
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
     Key("tint", "c", "tint", "tint the text by the next of the usual series", LOOKING, "tint"),
+    Key("tint.scale", "percent_sign", "tint_scale", "tint by the place in this text, or by the value", LOOKING),
     Key("unit", "u", "unit", "bits or nats", LOOKING, "bits/nats"),
     Key("layer.down", "left_square_bracket", "layer(-1)", "layer below", LOOKING),
     Key("layer.up", "right_square_bracket", "layer(1)", "layer above", LOOKING),
@@ -275,7 +276,7 @@ NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<", "asterisk": "*",
-    "greater_than_sign": ">", "left_parenthesis": "(", "right_parenthesis": ")",
+    "greater_than_sign": ">", "percent_sign": "%", "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 
 

@@ -10,12 +10,15 @@ from textual.strip import Strip
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.drawing.bands import Band, bands, forks
 from tui_entropy.ui.drawing.glyphs import fitted, visible
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.tint_scale import peak_of, round_up, scale_of
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import reading
 
 LABEL, VALUE = 14, 14
+MAX_HIGH = 4
+"""Rows of a metric at most."""
 
 
 class Chart(View, can_focus=True):
@@ -27,22 +30,21 @@ class Chart(View, can_focus=True):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint
-        columns = max(width - LABEL - VALUE, 1)
-        first = _first(frame.last + 1, columns, frame.cursor)
+        first, columns = _window(frame, width, height)
         on = [band for band in bands(frame.log.run) if _visible(band, first, columns)]
-        names = list(dict.fromkeys(band.name for band in on))[: max(height - 5, 0)]
+        spare = height - (2 + 2 * len(_charted(frame)) if _is_tall(frame, height) else 5)
+        names = list(dict.fromkeys(band.name for band in on))[: max(spare, 0)]
         height -= len(names)
         shown = _shown(frame, height)
         rows = []
         if height > len(shown) + 1:
-            rows.append(self.heading(frame, "over time", _title(frame, first, columns), width))
+            rows.append(self.heading(frame, "over time", _title(frame, first, columns, shown), width))
         if frame.last < 0:
             hint = "One column for each token that is written; changes of knobs and vectors are marked below."
             return [*rows, *paint.hint(hint, width)][:height]
-        room = height - len(rows) - 1
+        each, more = divmod(height - len(rows) - 1, len(shown))
         for n, metric in enumerate(shown):
-            high = min((room * (n + 1)) // len(shown) - (room * n) // len(shown), 4)
-            rows += self._spark(frame, metric, first, columns, max(high, 1))
+            rows += self._spark(frame, metric, first, columns, min(max(each + (n < more), 1), MAX_HIGH))
         rows.append(self._marks(frame, first, columns, [] if names else on))
         rows += [_band(frame, [band for band in on if band.name == name], first, columns) for name in names]
         return [row.crop(0, width) for row in rows[: height + len(names)]]
@@ -50,47 +52,44 @@ class Chart(View, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:
             return
-        columns = max(self.size.width - LABEL - VALUE, 1)
-        index = _first(self.frame.last + 1, columns, self.frame.cursor) + event.x - LABEL
+        first, columns = _window(self.frame, *self.size)
+        index = first + event.x - LABEL
         if LABEL <= event.x < LABEL + columns and 0 <= index <= self.frame.last:
             self.post_message(self.CursorAsked(index))
 
     def _spark(self, frame: Frame, metric: Metric, first: int, columns: int, high: int) -> list[Strip]:
-        paint = frame.paint
-        steps = frame.log.steps
-        levels = [metric.level(raw) for raw in steps.values(metric, first, first + columns)]
-        bounds = steps.bounds(metric, first, first + columns)
-        at = -1 if frame.cursor is None else frame.cursor - first
-        if frame.held_up and frame.step:
-            levels.append(metric.level(metric.read(frame.step)))
+        """Rows of one metric, from 0 to a round number over its largest value in this text; its name, value and ends
+        stand to the left, or where it has one row the value to the right."""
+        paint, scale, peak = frame.paint, scale_of(frame, metric), peak_of(frame, metric)
+        values = list(frame.log.steps.values(metric, first, first + columns))
+        bounds = frame.log.steps.bounds(metric, first, first + columns)
+        if frame.held_up and frame.step and len(values) < columns:
+            values.append(metric.read(frame.step))
             if held := metric.bounds(frame.step):
-                bounds[first + len(levels) - 1] = held
-        between = {index - first: metric.levels(*pair) for index, pair in bounds.items()}
+                bounds[first + len(values) - 1] = held
+        sizes = [None if value is None else abs(value) for value in values]
+        known = [size for size in sizes if size is not None] + [metric.sizes(*pair)[1] for pair in bounds.values()]
+        top = round_up(max([peak[1] if peak else 0.0, *known]) / _unit(frame, metric))
+        full = top * _unit(frame, metric)
+        between = {index - first: metric.sizes(*pair) for index, pair in bounds.items()}
+        levels = [None if size is None else size / full for size in sizes]
+        at = -1 if frame.cursor is None else frame.cursor - first
+        styles = [
+            paint.column if n == at else paint.hot if scale.is_hot(value) else paint.model
+            for n, value in enumerate(values)
+        ]
         unit = paint.ours(metric.unit(frame.bits))
+        sides = _sides(frame, metric, f"{reading(frame, metric, VALUE - 6)} {unit}".rstrip(), f"0 to {top:g}", high)
         strips = []
-        for row in reversed(range(high)):
-            glyphs = [paint.spark(level, row, high) for level in levels]
+        for row, (left, right) in zip(reversed(range(high)), sides, strict=True):
+            marks = [paint.spark(level, row, high) for level in levels]
             for column, (least, most) in between.items():
-                glyphs[column] = paint.band(least, most, row, high)
-            line = "".join(glyphs).ljust(columns)
-            label: Part = (" " * LABEL, paint.base)
-            right: Part = ("", paint.dim)
-            if row == high - 1:
-                label = (fitted(metric.name, LABEL - 1, paint.ascii) + " ", paint.title)
-                right = (f" {reading(frame, metric, VALUE - 6)} {unit}", paint.number)
-            elif row == 0 and high > 1:
-                right = (f" full {metric.top(frame.bits):.3g} {unit}", paint.dim)
-            if 0 <= at < columns:
-                parts = [
-                    label,
-                    (line[:at], paint.model),
-                    (line[at], paint.column),
-                    (line[at + 1 :], paint.model),
-                    right,
-                ]
-            else:
-                parts = [label, (line, paint.model), right]
-            strips.append(paint.row(parts, LABEL + columns + VALUE))
+                marks[column] = paint.band(least / full, most / full, row, high)
+            glyphs = list(zip(marks, styles, strict=True))
+            if 0 <= at < columns and at >= len(glyphs):
+                glyphs += [(" ", paint.base)] * (at - len(glyphs)) + [(" ", paint.column)]
+            space = " " * (columns - len(glyphs))
+            strips.append(paint.row([left, *glyphs, (space, paint.base), right], LABEL + columns + VALUE))
         return strips
 
     def _marks(self, frame: Frame, first: int, columns: int, on: list[Band]) -> Strip:
@@ -122,6 +121,38 @@ class Chart(View, can_focus=True):
         return paint.row([("".join(row), paint.mark)], LABEL + columns)
 
 
+def _window(frame: Frame, width: int, height: int) -> tuple[int, int]:
+    """(the first step that is shown, how many columns there are)."""
+    columns = max(width - LABEL - (0 if _is_tall(frame, height) else VALUE), 1)
+    return _first(frame.last + 1, columns, frame.cursor), columns
+
+
+def _is_tall(frame: Frame, height: int) -> bool:
+    """Whether every metric has a row for its value below its name."""
+    return height >= 3 + 2 * len(_charted(frame))
+
+
+def _charted(frame: Frame) -> list[Metric]:
+    """The metrics that a person chose, and the tint where it is another."""
+    return list(dict.fromkeys([*frame.chart_series, frame.tint]))
+
+
+def _unit(frame: Frame, metric: Metric) -> float:
+    """One of the unit shown, in the unit of `Metric.read`."""
+    return 1 / (metric.shown(1.0, frame.bits) or 1.0)
+
+
+def _sides(frame: Frame, metric: Metric, value: str, ends: str, high: int) -> list[tuple[Part, Part]]:
+    """What stands to the left and to the right of each row of a metric, from the top down."""
+    paint = frame.paint
+    name: Part = (fitted(metric.name, LABEL - 1, paint.ascii).ljust(LABEL), paint.title)
+    if high == 1:
+        return [(name, (f" {value}", paint.number))]
+    lines = [name, (value.ljust(LABEL), paint.number), (ends.ljust(LABEL), paint.dim)][:high]
+    lines += [(" " * LABEL, paint.base)] * (high - len(lines))
+    return [(line, ("", paint.base)) for line in lines]
+
+
 def _visible(band: Band, first: int, columns: int) -> bool:
     return band.first < first + columns and (band.last is None or band.last > first)
 
@@ -149,16 +180,24 @@ def _band(frame: Frame, on: list[Band], first: int, columns: int) -> Strip:
     return paint.row([(f"{name} ", paint.title), ("".join(row), paint.mark), right], LABEL + columns + VALUE)
 
 
-def _title(frame: Frame, first: int, columns: int) -> list[str | list[Part]]:
+def _title(frame: Frame, first: int, columns: int, shown: list[Metric]) -> list[str | list[Part]]:
     if frame.cursor is None:
         return []
-    last = min(first + columns, len(frame.log.steps))
-    return [*frame.where, f"one column per token, {first + 1} to {last} shown"]
+    last, wanted = min(first + columns, len(frame.log.steps)), len(_charted(frame))
+    title: list[str | list[Part]] = [*frame.where]
+    if len(shown) < wanted:
+        title.append(f"{len(shown)} of {wanted} series")
+    if peak := peak_of(frame, shown[0]):
+        unit = frame.paint.ours(shown[0].unit(frame.bits))
+        title.append(
+            f"peak {figure(shown[0].shown(peak[1], frame.bits))} {unit} at step {peak[0] + 1}".replace("  ", " ")
+        )
+    return [*title, f"steps {first + 1} to {last}, one column each"]
 
 
 def _shown(frame: Frame, height: int) -> list[Metric]:
-    """The metrics that a person chose, and the tint where it is another, as far as there are rows for them."""
-    return list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height - (2 if height > 3 else 1), 1)]
+    """The charted metrics as far as there are rows for them."""
+    return _charted(frame)[: max(height - (2 if height > 3 else 1), 1)]
 
 
 def _first(n_steps: int, columns: int, cursor: int | None) -> int:

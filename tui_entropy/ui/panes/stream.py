@@ -15,7 +15,7 @@ from textual import events
 from textual.message import Message
 from textual.strip import Strip
 
-from tui_entropy.metrics.registry import BY_NAME
+from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.events import Started
 from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
@@ -26,6 +26,7 @@ from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.tint_scale import TintScale, scale_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
 
@@ -63,6 +64,7 @@ class TokenStream(View, can_focus=True):
         self._gutter = 0
         self._laid = 0
         self._look: tuple[object, ...] = ()
+        self._scale = TintScale(METRICS[0], ())
         self._strips: dict[Position, Strip] = {}
         """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
         self._styles: dict[int, Style] = {}
@@ -81,7 +83,7 @@ class TokenStream(View, can_focus=True):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         name = f"run {frame.log.run_number}" if frame.log.twin else "text"
-        heading = self.heading(frame, name, self._title(frame), width)
+        heading = self.heading(frame, name, self._title(frame, width), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         self._lay(frame, width)
@@ -152,7 +154,8 @@ class TokenStream(View, can_focus=True):
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._text_layout = self._begun(log.started, frame, width)
             self._strips, self._styles = {}, {}
-        look = (paint, frame.tint)
+        self._scale = scale_of(frame)
+        look = (paint, self._scale)
         if look != self._look or len(self._strips) > MAX_CACHED_LINES:
             self._look, self._strips, self._styles = look, {}, {}
         self._marked = marked
@@ -217,14 +220,13 @@ class TokenStream(View, can_focus=True):
 
     # --- Drawing ---------------------------------------------------------------------------------------------
 
-    def _title(self, frame: Frame) -> Iterator[str | list[Part]]:
-        paint, tint, unit = frame.paint, frame.tint, frame.paint.ours(frame.tint.unit(frame.bits))
+    def _title(self, frame: Frame, width: int) -> Iterator[str | list[Part]]:
+        paint = frame.paint
         if frame.log.twin is not None:
             yield from _lane(frame)
             yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
-        top = f"{tint.top(frame.bits):.3g} {unit}".rstrip()
-        of = f" ({tint.distribution})" if tint.distribution else ""
-        yield paint.legend(f"tint: {tint.name}{of}", "0", top, text=True)
+        crowded = frame.log.run.shadow is not None or frame.log.twin is not None
+        yield scale_of(frame).legend(paint, frame.bits, short=crowded and width < 100)
         if frame.log.run.shadow is not None:
             yield (
                 [(f"{paint.foreign} by the lane only", paint.mark)]
@@ -270,21 +272,14 @@ class TokenStream(View, can_focus=True):
             at = FIRST_PROMPT_TOKEN - owner
             if at >= len(column) or math.isnan(column[at]):
                 return frame.paint.prompt
-            return frame.paint.tint(frame.tint.level(column[at]), frame.paint.prompt)
+            return self._scale.style(frame.paint, column[at], frame.paint.prompt)
         if owner < 0:
             return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
-            style = frame.paint.tint(self._level(frame, owner))
+            raw = _middle(frame, owner)
+            style = self._scale.style(frame.paint, raw)
             self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
-
-    @staticmethod
-    def _level(frame: Frame, index: int) -> float | None:
-        steps, tint = frame.log.steps, frame.tint
-        (raw,) = steps.values(tint, index, index + 1)
-        if raw is None and (bounds := steps.bounds(tint, index, index + 1).get(index)):
-            return sum(tint.levels(*bounds)) / 2
-        return tint.level(raw)
 
 
 class TwinStream(TokenStream):
@@ -295,6 +290,14 @@ class TwinStream(TokenStream):
             self.frame = frame
         else:
             super().show(frame.beside)
+
+
+def _middle(frame: Frame, index: int) -> float | None:
+    """The value that a step is tinted by, or the middle of its bounds where it is only known between what it lies."""
+    steps = frame.log.steps
+    (raw,) = steps.values(frame.tint, index, index + 1)
+    bounds = steps.bounds(frame.tint, index, index + 1).get(index) if raw is None else None
+    return raw if bounds is None else sum(frame.tint.sizes(*bounds)) / 2
 
 
 def _lane(frame: Frame) -> Iterator[str | list[Part]]:

@@ -30,6 +30,8 @@ class Frame:
     following: bool = True
     """The cursor stays on the newest step."""
     tint: Metric = METRICS[0]
+    relative: bool = True
+    """The tint shows where a value stands in this text, and not its size."""
     chart_series: tuple[Metric, ...] = (BY_NAME["entropy"], BY_NAME["varentropy"])
     """What the chart shows beside the tint."""
     token: int = 0
