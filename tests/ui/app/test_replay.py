@@ -196,11 +196,17 @@ async def test_the_strip_shows_what_the_live_one_showed_of_what_was_set_and_neve
         assert "+0.5" in strip[1] and "→" in strip[0]
 
 
-async def test_the_attention_pane_says_that_a_recording_has_no_rows(file):
+async def test_the_attention_pane_of_a_recording_takes_no_room_and_says_why_when_it_is_asked_for(file):
     app = shown(file, run=1, first=None)
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(app, pilot)
+        assert "attention" not in screen_text(app)
+        await pilot.press("a")
+        await settled(app, pilot)
         assert "A recording keeps no attention rows" in screen_text(app)
+        await pilot.press("a")
+        await settled(app, pilot)
+        assert "attention" not in screen_text(app)
 
 
 async def test_pages_open_and_close_and_leave_the_keys_of_a_replay(file):

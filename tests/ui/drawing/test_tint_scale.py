@@ -105,10 +105,10 @@ async def test_a_key_changes_between_the_place_in_the_text_and_the_value():
     async with app.run_test(size=(120, 36)) as pilot:
         app.take(begun(40))
         await settled(app, pilot)
-        assert "tint: entropy (model)  from" in screen_text(app)
+        assert "top 5 % " in screen_text(app)
         await pilot.press("percent_sign")
         await settled(app, pilot)
-        assert "tint: entropy (model)  0 " in screen_text(app) and " 6 bits" in screen_text(app)
+        assert "top 5 % " not in screen_text(app) and " 6 bits" in screen_text(app).split("\n")[1]
         await pilot.press("percent_sign")
         await settled(app, pilot)
-        assert "tint: entropy (model)  from" in screen_text(app)
+        assert "top 5 % " in screen_text(app)

@@ -16,7 +16,7 @@ from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.pages.numbers import Numbers, NumbersState
 from tui_entropy.ui.panes.chart import Chart
-from tui_entropy.ui.panes.stream import TokenStream
+from tui_entropy.ui.panes.stream import middle
 
 ENTROPY = BY_NAME["entropy"]
 
@@ -39,14 +39,13 @@ def columns(view: SessionView, n: int, height: int = 7, **fields: object) -> lis
     """The spark of the entropy, each column from its top to its foot."""
     drawn = rows(Chart(), view, 100, height, chart_series=(ENTROPY,), tint=ENTROPY, **fields)
     at = next(y for y, row in enumerate(drawn) if row.startswith("entropy"))
-    high = next((y for y, row in enumerate(drawn) if "full" in row), at) - at + 1
+    high = min(height - 2, 4)
     return ["".join(row[14 + column] for row in drawn[at : at + high]) for column in range(n)]
 
 
 def test_the_chart_shades_from_the_lower_bound_to_the_upper_one():
-    top = ENTROPY.ceiling / LN2
     exact, half, all_of_it, narrow, none = columns(
-        log(step(0), step(1, top / 2, top), step(2, 0, 2 * top), step(3, top / 4, top / 4 + 0.01), step(4, 0, 0)), 5
+        log(step(0), step(1, 4, 8), step(2, 0, 8), step(3, 2, 2.01), step(4, 0, 0)), 5
     )
     assert len(half) == 4 and half == "░░██" and all_of_it == "░░░░" and narrow == "  ░█" and none == "   ░"
     assert "░" not in exact
@@ -74,10 +73,10 @@ def test_the_page_of_numbers_has_them_in_the_unit_that_is_shown():
 def test_a_text_is_tinted_by_the_middle_of_the_bounds():
     top = ENTROPY.ceiling / LN2
     view = log(step(0, 0, top), step(1, top / 2, top / 2), step(2, 0, 0), step(3))
-    levels = [TokenStream._level(frame_of(view, tint=ENTROPY), index) for index in range(4)]
-    assert levels == pytest.approx([0.5, 0.5, 0.0, 1 / top])
+    sizes = [middle(frame_of(view, tint=ENTROPY), index) / LN2 for index in range(4)]
+    assert sizes == pytest.approx([top / 2, top / 2, 0.0, 1.0])
     lacking = log(with_numbers(made.step(0), entropy=None))
-    assert TokenStream._level(frame_of(lacking, tint=ENTROPY), 0) is None
+    assert middle(frame_of(lacking, tint=ENTROPY), 0) is None
 
 
 def test_a_source_that_knows_few_numbers_has_a_page_of_those():

@@ -31,6 +31,8 @@ from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT,
 from tui_entropy.ui.views.view import View
 
 GUTTER = 8
+TITLE = 10
+"""Cells of a title before its groups."""
 FOREIGN = BY_NAME["by lane"]
 MAX_CACHED_LINES = 4096
 """Lines that are kept as drawn."""
@@ -225,15 +227,17 @@ class TokenStream(View, can_focus=True):
         if frame.log.twin is not None:
             yield from _lane(frame)
             yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
-        crowded = frame.log.run.shadow is not None or frame.log.twin is not None
-        yield scale_of(frame).legend(paint, frame.bits, short=crowded and width < 100)
+        where = frame.where_of_all
+        beside = width - TITLE - 19 * (frame.log.run.shadow is not None) - sum(3 + cells(part) for part in where)
+        full, short = (scale_of(frame).legend(paint, frame.bits, short) for short in (False, True))
+        yield full if sum(cells(text) for text, _ in full) <= beside else short
         if frame.log.run.shadow is not None:
             yield (
                 [(f"{paint.foreign} by the lane only", paint.mark)]
                 if paint.color == "mono"
                 else [("by the lane only", paint.base + paint.under)]
             )
-        yield from frame.where_of_all
+        yield from where
         if self.top is not None or not frame.following:
             yield "End follows"
 
@@ -276,7 +280,7 @@ class TokenStream(View, can_focus=True):
         if owner < 0:
             return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
-            raw = _middle(frame, owner)
+            raw = middle(frame, owner)
             style = self._scale.style(frame.paint, raw)
             self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
@@ -292,7 +296,7 @@ class TwinStream(TokenStream):
             super().show(frame.beside)
 
 
-def _middle(frame: Frame, index: int) -> float | None:
+def middle(frame: Frame, index: int) -> float | None:
     """The value that a step is tinted by, or the middle of its bounds where it is only known between what it lies."""
     steps = frame.log.steps
     (raw,) = steps.values(frame.tint, index, index + 1)

@@ -24,6 +24,11 @@ CEILING_SHARES = (0.5, 0.75, 1.0)
 GROWTH = 1.25
 """How much longer a text must be for its quantiles to be taken again: then everything on screen is drawn anew."""
 
+MAX_GROWTH = 256
+"""Tokens, after so many more of which they are taken again at the latest."""
+SPAN = 1024
+"""The newest tokens that are looked at for it, at most: of a long recording the rest is not read from its file."""
+
 _spreads: WeakKeyDictionary[StepStore, dict[tuple[str, int], Spread]] = WeakKeyDictionary()
 """Steps -> (metric, how many of them) -> how their values are spread."""
 
@@ -51,9 +56,11 @@ class TintScale:
         return bool(self.cuts) and self.step(raw) == len(self.cuts)
 
     def legend(self, paint: Paint, bits: bool, short: bool = False) -> list[Part]:
-        """The values at which the steps begin, each on the colour of its step; `short`: of the hot one alone."""
+        """The values at which the steps begin, each on the colour of its step; `short`: of the hot one alone, and
+        without the word that says what the colours are."""
         metric, unit = self.metric, paint.ours(self.metric.unit(bits))
-        name = f"tint: {metric.name}" + (f" ({metric.distribution})" if metric.distribution else "")
+        name = metric.name + (f" ({metric.distribution})" if metric.distribution else "")
+        name = name if short else f"tint: {name}"
         if not self.cuts:
             return paint.legend(name, "0", f"{metric.top(bits):.3g} {unit}".rstrip(), text=True)
         *calm, hot = (figure(metric.shown(cut, bits)) for cut in self.cuts)
@@ -61,7 +68,7 @@ class TintScale:
         blank = " " if paint.color != "mono" else "a"
         swatches = [(blank if short else f" {cut} ", paint.calm_tint(step)) for step, cut in enumerate(calm, 1)]
         return [
-            (f"{name}  from", paint.dim),
+            (name if short else f"{name}  from", paint.dim),
             *(part for swatch in swatches for part in ((" ", paint.base), swatch)),
             (" ", paint.base),
             (f" {share}{hot} {unit} ".replace("  ", " "), paint.calm_tint(len(self.cuts))),
@@ -80,7 +87,7 @@ def scale_of(frame: Frame, metric: Metric | None = None) -> TintScale:
 
 
 def peak_of(frame: Frame, metric: Metric) -> tuple[int, float] | None:
-    """(step, size) of the largest value of a text; None where there is none."""
+    """(step, size) of the largest value of a text, or of its end; None where there is none."""
     steps, n = frame.log.steps, len(frame.log.steps)
     known = _spread(steps, metric, _basis(n, frame.log.state == "ended"))
     newer = _peak(steps, metric, known.n, n)
@@ -106,13 +113,13 @@ def _basis(n: int, ended: bool) -> int:
     if ended:
         return n
     basis = FEW
-    while basis * GROWTH <= n:
-        basis = int(basis * GROWTH)
+    while (longer := min(int(basis * GROWTH), basis + MAX_GROWTH)) <= n:
+        basis = longer
     return basis if n >= FEW else 0
 
 
 class Spread(NamedTuple):
-    """How the values of the first n tokens of a text are spread."""
+    """How the values of the first n tokens of a text are spread, or of the last SPAN of those."""
 
     n: int
     cuts: tuple[float, ...]
@@ -124,9 +131,10 @@ class Spread(NamedTuple):
 def _spread(steps: StepStore, metric: Metric, n: int) -> Spread:
     known = _spreads.setdefault(steps, {})
     if (metric.name, n) not in known:
-        sizes = sorted(abs(value) for value in steps.values(metric, 0, n) if value is not None)
+        first = max(n - SPAN, 0)
+        sizes = sorted(abs(value) for value in steps.values(metric, first, n) if value is not None)
         at = [math.ceil(share * len(sizes)) - 1 for share in SHARES] if len(sizes) >= FEW else []
-        known[metric.name, n] = Spread(n, tuple(sizes[nth] for nth in at), _peak(steps, metric, 0, n))
+        known[metric.name, n] = Spread(n, tuple(sizes[nth] for nth in at), _peak(steps, metric, first, n))
     return known[metric.name, n]
 
 
