@@ -31,6 +31,7 @@ from tui_entropy.cli.options import (
 )
 from tui_entropy.cli.usage import WrongUsage, option_check
 from tui_entropy.core.errors import UserError
+from tui_entropy.core.look import Look
 from tui_entropy.core.streams import put
 from tui_entropy.records.commands import Write
 from tui_entropy.records.model import ModelSpec
@@ -98,9 +99,9 @@ def probe(
     ascii_only: Ascii = False,
 ) -> None:
     """Ask a model about one token: what each block would have said, where it looked, what it might write instead."""
-    appearance = theme, color, ascii_only
+    look = Look(theme, color, ascii_only, mouse=False, diff=False)
     if recording is not None:
-        _show_recorded(recording, run, name, position, as_json, bits, appearance)
+        _show_recorded(recording, run, name, position, as_json, bits, look)
         return
     prepare_engine()
     from tui_entropy.analysis.probe import ask, known_probe, known_probes
@@ -116,7 +117,7 @@ def probe(
     answer, log = ask(spec, write, vectors, name, position, options, path)
     if answer is None:
         raise typer.Exit(1)
-    _show(answer, log, as_json, bits, appearance)
+    _show(answer, log, as_json, bits, look)
 
 
 def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
@@ -128,9 +129,7 @@ def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
         raise WrongUsage(f"--option: {mistake}") from None
 
 
-def _show(
-    answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, appearance: tuple[str, str, bool]
-) -> None:
+def _show(answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, look: Look) -> None:
     if as_json:
         from tui_entropy.trace.jsonl import probe as fields
 
@@ -138,7 +137,7 @@ def _show(
         return
     from tui_entropy.ui.capture.printed import show
 
-    show(answer, log, bits, appearance)
+    show(answer, log, bits, look)
 
 
 def _show_recorded(
@@ -148,7 +147,7 @@ def _show_recorded(
     position: int | None,
     as_json: bool,
     bits: bool,
-    appearance: tuple[str, str, bool],
+    look: Look,
 ) -> None:
     from tui_entropy.analysis import recorded_answers
     from tui_entropy.trace.library import resolve
@@ -158,7 +157,7 @@ def _show_recorded(
         print(recorded_answers.listing(path, run), end="")
     else:
         answer, log = recorded_answers.recorded_answer(path, run, name, position)
-        _show(answer, log, as_json, bits, appearance)
+        _show(answer, log, as_json, bits, look)
 
 
 def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:

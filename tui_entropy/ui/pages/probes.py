@@ -23,7 +23,7 @@ from tui_entropy.ui.keys.probe_choice import (
     values_of,
 )
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.panels import Look, drawn
+from tui_entropy.ui.views.panels import Canvas, drawn
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import token_at
 
@@ -104,8 +104,8 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
     if answer.unavailable is not None:
         yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
         return
-    look = Look(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
-    yield from drawn(answer.panels, look)
+    canvas = Canvas(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
+    yield from drawn(answer.panels, canvas)
     yield _about(frame, answer)
 
 

@@ -21,7 +21,7 @@ CELL = 18
 
 
 @dataclass(frozen=True)
-class Look:
+class Canvas:
     """How panels are drawn: with what, how wide, in which unit."""
 
     paint: Paint
@@ -49,44 +49,44 @@ class Look:
         return [self.text(label) for label in axis.labels] or [self.token(at) for at in axis.positions]
 
 
-def drawn(panels: Sequence[Panel], look: Look) -> Iterator[Row]:
+def drawn(panels: Sequence[Panel], canvas: Canvas) -> Iterator[Row]:
     """Every panel under its title, with an empty row between two."""
     for n, panel in enumerate(panels):
         if n:
             yield []
         match panel:
             case Heatmap():
-                yield from _heatmap(panel, look)
+                yield from _heatmap(panel, canvas)
             case Bars():
-                yield from _bars(panel, look)
+                yield from _bars(panel, canvas)
             case Table():
-                yield from _table(panel, look)
+                yield from _table(panel, canvas)
             case Graph():
-                yield from _graph(panel, look)
+                yield from _graph(panel, canvas)
             case Note():
-                yield _title(panel.title, look)
-                yield from wrap([(look.text(panel.text), look.paint.base)], look.width)
+                yield _title(panel.title, canvas)
+                yield from wrap([(canvas.text(panel.text), canvas.paint.base)], canvas.width)
             case Step():
-                yield from _table(step_table(panel), look)
+                yield from _table(step_table(panel), canvas)
 
 
-def _title(title: str, look: Look, *groups: Part) -> Row:
-    return [(look.text(title), look.paint.title), *groups]
+def _title(title: str, canvas: Canvas, *groups: Part) -> Row:
+    return [(canvas.text(title), canvas.paint.title), *groups]
 
 
-def _heatmap(panel: Heatmap, look: Look) -> Iterator[Row]:
+def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
     """As many columns as there is room for, the last of those of which something is known; under them their names."""
-    paint, values = look.paint, list(panel.values.rows())
+    paint, values = canvas.paint, list(panel.values.rows())
     n_known = 1 + max((n for row in values for n, value in enumerate(row) if not math.isnan(value)), default=-1)
-    rows, columns = look.names(panel.rows), look.names(panel.columns)[:n_known]
+    rows, columns = canvas.names(panel.rows), canvas.names(panel.columns)[:n_known]
     label = min(max(map(cells, (*rows, panel.rows.name)), default=0), LABEL) + 1
     wide = max(map(cells, columns), default=1) + 1
-    width = max(min(wide, (look.width - label) // max(len(columns), 1)), 1)
-    shown = max(min(len(columns), (look.width - label) // width), 0)
+    width = max(min(wide, (canvas.width - label) // max(len(columns), 1)), 1)
+    shown = max(min(len(columns), (canvas.width - label) // width), 0)
     hidden = len(columns) - shown
-    legend = paint.legend("  ", "0", f"{look.number(panel.top, panel.unit)} {look.unit(panel.unit)}")
+    legend = paint.legend("  ", "0", f"{canvas.number(panel.top, panel.unit)} {canvas.unit(panel.unit)}")
     more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
-    yield _title(panel.title, look, *legend, *more)
+    yield _title(panel.title, canvas, *legend, *more)
     for at, name in enumerate(rows):
         levels = [None if math.isnan(value) else value / panel.top for value in values[at]]
         seen = [
@@ -95,37 +95,37 @@ def _heatmap(panel: Heatmap, look: Look) -> Iterator[Row]:
         ]
         yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
     names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if width > 2 else ""
-    yield [(fitted(look.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
+    yield [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
 
 
-def _bars(panel: Bars, look: Look) -> Iterator[Row]:
-    paint, names = look.paint, look.names(panel.axis)
+def _bars(panel: Bars, canvas: Canvas) -> Iterator[Row]:
+    paint, names = canvas.paint, canvas.names(panel.axis)
     label = min(max(map(cells, names), default=0), LABEL) + 1
-    room = max(min(look.width - label - 9, 40), 4)
-    yield _title(panel.title, look, (f"  {look.unit(panel.unit)}", paint.dim))
+    room = max(min(canvas.width - label - 9, 40), 4)
+    yield _title(panel.title, canvas, (f"  {canvas.unit(panel.unit)}", paint.dim))
     for name, value in zip(names, panel.values, strict=True):
         share = math.nan if value is None else value / panel.top
         yield [
             (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
-            (look.number(value, panel.unit).rjust(7) + " ", paint.number),
+            (canvas.number(value, panel.unit).rjust(7) + " ", paint.number),
             (paint.bar(share, room), paint.model),
         ]
 
 
-def _table(panel: Table, look: Look) -> Iterator[Row]:
+def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
     """Columns as wide as they need; those that do not fit at the end are left out, and their number is told."""
-    paint = look.paint
-    heads = [_head(column, look) for column in panel.columns]
+    paint = canvas.paint
+    heads = [_head(column, canvas) for column in panel.columns]
     texts = [
-        [_cell(cell, column, look) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
+        [_cell(cell, column, canvas) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
     ]
     lengths = [[cells(text) for text in (head, *(row[n] for row in texts))] for n, head in enumerate(heads)]
-    widths = _widths(lengths, look.width)
+    widths = _widths(lengths, canvas.width)
     fits = 0
-    while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= look.width:
+    while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= canvas.width:
         fits += 1
     left = len(widths) - fits
-    yield _title(panel.title, look, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
+    yield _title(panel.title, canvas, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
     numeric = [all(not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
 
     def aligned(text: str, n: int) -> str:
@@ -146,41 +146,41 @@ def _widths(lengths: list[list[int]], room: int) -> list[int]:
     return widths
 
 
-def _head(column: Column, look: Look) -> str:
-    unit = look.unit(column.unit) if column.unit else ""
-    return f"{look.text(column.name)} {unit}".strip()
+def _head(column: Column, canvas: Canvas) -> str:
+    unit = canvas.unit(column.unit) if column.unit else ""
+    return f"{canvas.text(column.name)} {unit}".strip()
 
 
-def _cell(cell: Cell, column: Column, look: Look) -> str:
+def _cell(cell: Cell, column: Column, canvas: Canvas) -> str:
     match cell:
         case None:
             return "?"
         case bool():
             return "yes" if cell else "no"
         case Tokens(ids=(token_id,)):
-            return visible_token(token_id, cell.token_bytes, look.paint.ascii)
+            return visible_token(token_id, cell.token_bytes, canvas.paint.ascii)
         case Tokens():
-            return visible_bytes(cell.token_bytes, look.paint.ascii)
+            return visible_bytes(cell.token_bytes, canvas.paint.ascii)
         case str():
-            return look.text(cell)
+            return canvas.text(cell)
         case int():
             return str(cell)
-    return look.number(cell, column.unit)
+    return canvas.number(cell, column.unit)
 
 
-def _graph(panel: Graph, look: Look) -> Iterator[Row]:
+def _graph(panel: Graph, canvas: Canvas) -> Iterator[Row]:
     """The heaviest edges first."""
-    paint = look.paint
-    labels = [look.text(node.label) for node in panel.nodes]
+    paint = canvas.paint
+    labels = [canvas.text(node.label) for node in panel.nodes]
     label = min(max(map(cells, labels), default=0), 2 * LABEL)
-    room = max(min(look.width - 2 * label - 14, 30), 4)
-    yield _title(panel.title, look, (f"  {look.unit(panel.unit)}", paint.dim))
+    room = max(min(canvas.width - 2 * label - 14, 30), 4)
+    yield _title(panel.title, canvas, (f"  {canvas.unit(panel.unit)}", paint.dim))
     for edge in sorted(panel.edges, key=lambda edge: -abs(edge.weight)):
         yield [
             (fitted(labels[edge.source], label, paint.ascii), paint.base),
             (f" {paint.arrow} ", paint.dim),
             (fitted(labels[edge.target], label, paint.ascii), paint.base),
-            (look.number(edge.weight, panel.unit).rjust(8) + " ", paint.number),
+            (canvas.number(edge.weight, panel.unit).rjust(8) + " ", paint.number),
             (paint.bar(abs(edge.weight) / panel.top, room), paint.model),
         ]
 
