@@ -125,7 +125,7 @@ def test_a_session_writes_on_after_it(spoilt):
         session.look_ahead()
         assert not session.active and events[-1].failed
         with pytest.raises(NotFinite, match="continuation 1") as raised:
-            answer(session, fan_ask(3, session.state.run_of(3).sequence.n_prompt + 1, n=2, tokens=3))
+            answer(session, fan_ask(1, session.state.run_of(1).sequence.n_prompt + 1, n=2, tokens=3))
         assert isinstance(raised.value, UserError)
         begin(None, math.inf)
         session.begin(Write("abc", None, False, 2, GREEDY))

@@ -235,6 +235,7 @@ ANYWHERE: dict[str, Effect] = {
     "page.down": NOTHING,
     "raw": toggled("raw"),
     "tint": toggled("tint"),
+    "tint.scale": toggled("relative"),
     "unit": toggled("bits"),
     "layer.down": by("layer", -1),
     "layer.up": by("layer", 1),
