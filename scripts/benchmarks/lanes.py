@@ -14,12 +14,13 @@ from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.decoding.instruments import Instruments, instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.library.continuations import sample_continuations
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.session.continuations import Snapshot, sample_continuations
 from tui_entropy.engine.session.shadow import ShadowRun, create_shadow
-from tui_entropy.records.commands import SampleContinuations
+from tui_entropy.engine.session.snapshot import Snapshot
+from tui_entropy.records.probes.continuations import ContinuationOptions
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -27,7 +28,7 @@ KNOBS = Knobs(temperature=0.7)
 GOAL = "<= 1.35"
 BLOCK = 4
 """Tokens in a row that are timed, after one that is not."""
-FAN = SampleContinuations(1, 0, n=8, tokens=16)
+FAN = ContinuationOptions(n=8, tokens=16)
 
 
 def lanes(settings: Settings) -> Iterator[Figure]:
@@ -126,9 +127,10 @@ def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
 
     def of(n: int) -> float:
         before = Snapshot.of(sequence, sequence.n_written, sequence.cache, sequence.logits)
-        return sample_continuations(
-            lane.loaded, lane.probes, before, lane.now, SampleContinuations(1, 0, n, ask.tokens)
-        ).seconds
+        began = time.perf_counter()
+        with torch.inference_mode(), lane.probes.aside():
+            sample_continuations(lane.loaded, before, lane.now, ContinuationOptions(n, ask.tokens))
+        return time.perf_counter() - began
 
     def together() -> float:
         return of(ask.n)

@@ -29,6 +29,7 @@ import typer
 from preloaded import Preloaded
 from promises import ROOT, Shell, assert_right, recorded
 from terminal import Terminal
+from transformers import AutoTokenizer
 
 from tui_entropy.cli import app, groups
 from tui_entropy.cli.options import SAMPLE_PROMPT
@@ -77,6 +78,14 @@ LINES.append(RECORDING)
 
 
 # --- The inspector -------------------------------------------------------------------------------------------------
+
+
+def with_two_templates(folder: Path) -> None:
+    """A small model whose tokenizer has two chat templates."""
+    small.saved(folder)
+    tokenizer = small.tokenizer(tiny.VOCAB)
+    tokenizer.chat_template = {"short": "{{ messages[-1]['content'] }}", "long": "{{ messages[-1]['content'] }}!"}
+    tokenizer.save_pretrained(folder)
 
 
 def written(text: str) -> int:
@@ -138,6 +147,7 @@ def test_a_model_of_the_hub(hub_shell, line):
     "tui-entropy run --headless --raw --max-tokens 2 --no-trace --model Qwen/Qwen3-0.6B --revision main -p a",
     "tui-entropy serve --no-trace --model Qwen/Qwen3-0.6B --revision main",
     "tui-entropy doctor --json --model Qwen/Qwen3-0.6B --revision main",
+    "tui-entropy probe logit-lens --raw --model Qwen/Qwen3-0.6B --revision main -p a",
 )
 def test_a_revision_of_a_model_of_the_hub(hub_shell, line):
     done = hub_shell.run(line)
@@ -246,14 +256,17 @@ def test_a_breakpoint_that_is_wrong_is_shown_as_the_document_says(shell):
     assert [row.strip() for row in done.err.splitlines()] == [row.strip() for row in shown.splitlines()]
 
 
-EVERY_KNOB = (
-    "tui-entropy run --headless --jsonl --no-trace --max-tokens 6 --system 'Be brief.' --chat --prompt-scores "
+TURNED = (
     "--temperature 0.9 --top-k 30 --top-p 0.9 --min-p 0.01 --typical-p 0.97 --top-n-sigma 3 --repetition-penalty 1.1 "
     "--frequency-penalty 0.1 --presence-penalty 0.2 --penalty-last-n 64 --dynatemp-range 0.2 --dynatemp-exponent 1.5 "
     "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
     "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
     "--order llama.cpp --seed 11 --candidates 12 "
-    "-p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --device cpu --dtype float32 "
+)
+"""Every knob, from its default."""
+EVERY_KNOB = (
+    "tui-entropy run --headless --jsonl --no-trace --max-tokens 6 --system 'Be brief.' --chat --prompt-scores "
+    f"{TURNED} -p Hello --vector happy.gguf:0.5 --break 'step > 3' --watch ' Yes' --device cpu --dtype float32 "
     "--no-trust-remote-code --no-graph --model smollm2 --products columns"
 )
 
@@ -300,6 +313,81 @@ def test_the_looks_of_the_inspector(shell, line):
             assert terminal.text.isascii()
             assert b"\x1b[?1000h" not in b"".join(chunk.data for chunk in terminal.chunks)
     assert_right(recorded(shell.newest), MODEL)
+
+
+# --- Questions about one token -------------------------------------------------------------------------------------
+
+ASKED = 'tui-entropy probe logit-lens -p "Why is the sky blue?" --position 60 --option k=8 --trace run.tui'
+
+
+@runs("tui-entropy probe")
+def test_probes_are_listed(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
+        "attention", "continuations", "logit-lens", "step",
+    ]  # fmt: skip
+
+
+@runs('tui-entropy probe logit-lens -p "The capital of France is" --raw')
+def test_the_logit_lens_of_the_first_token_says_last_what_the_model_says(shell, line):
+    found = json.loads(shell.run(f"{line} --json").out)
+    table = found["panels"][0]
+    assert [row[0] for row in table["rows"]] == [str(n) for n in range(30, 0, -1)] and found["position"] == 5
+    most = table["rows"][0][5]
+    ids = AutoTokenizer.from_pretrained(MODEL)("The capital of France is").input_ids
+    wanted = promises.expected(MODEL, ids, most["ids"])
+    entropy, _, _, rank = wanted[0]
+    assert most["text"] == " Paris" and rank == 1
+    assert table["rows"][0][1] == pytest.approx(entropy, abs=3e-4)
+    drawn = shell.run(line)
+    assert drawn.code == 0 and "logit-lens of ·Paris at position 5" in drawn.out and "took" in drawn.err
+
+
+@runs(ASKED, "tui-entropy probe logit-lens --recording run.tui")
+def test_an_answer_is_recorded_and_shown_again(shell, line):
+    if line == ASKED or not (shell.folder / "asked" / "run.tui").exists():
+        (shell.folder / "asked").mkdir(exist_ok=True)
+        (shell.folder / "asked" / "run.tui").unlink(missing_ok=True)
+        first = shell.run(ASKED, cwd=shell.folder / "asked")
+        assert first.code == 0 and "recorded in" in first.err, first.err
+        assert_right(recorded(shell.folder / "asked" / "run.tui"), MODEL)
+        (shell.folder / "asked" / "drawn").write_text(first.out)
+    again = shell.run("tui-entropy probe logit-lens --recording run.tui", cwd=shell.folder / "asked")
+    assert again.code == 0 and again.out == (shell.folder / "asked" / "drawn").read_text()
+
+
+@runs('tui-entropy probe attention -p "The capital of France is" --raw --position 3 --option layer=20 --json')
+def test_rows_of_attention_before_a_token_of_the_prompt(shell, line):
+    done = shell.run(line)
+    found = json.loads(done.out)
+    assert found["options"]["layer"] == 20 and found["panels"][0]["rows"]["positions"] == [0, 1, 2]
+    assert [sum(filter(None, row)) for row in found["panels"][0]["values"]] == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+WITH_EVERYTHING = (
+    f"tui-entropy probe continuations --position 25 --option n=2 --option tokens=3 --system 'Be brief.' --chat "
+    f"{TURNED} -p Hello --vector happy.gguf:0.5 --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--model smollm2 --products columns --nats --theme light --color 256 --ascii"
+)
+
+
+@runs(
+    WITH_EVERYTHING,
+    "tui-entropy probe step --raw --prompt Hello --trust-remote-code --graph --bits",
+    "tui-entropy probe logit-lens --model ./named --chat-template short -p Hello",
+)
+def test_a_question_with_every_option(shell, vector_files, line):
+    if "./named" in line:
+        with_two_templates(shell.folder / "named")
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    if "--ascii" in line:
+        assert "\x1b[" in done.out and done.out.isascii() and "nats" in done.out and "bits" not in done.out
+
+
+@runs("tui-entropy probe --recording story.tui --run 1")
+def test_a_recording_without_answers_says_so(story, line):
+    assert story.run(line).out == "no probe was asked in run 1\n"
 
 
 # --- Control vectors -----------------------------------------------------------------------------------------------
@@ -392,10 +480,7 @@ def test_doctor_as_json(shell, line):
     "tui-entropy doctor --json --model ./named --chat-template short",
 )
 def test_one_of_several_chat_templates(shell, line):
-    folder = small.saved(shell.folder / "named")
-    tokenizer = small.tokenizer(tiny.VOCAB)
-    tokenizer.chat_template = {"short": "{{ messages[-1]['content'] }}", "long": "{{ messages[-1]['content'] }}!"}
-    tokenizer.save_pretrained(folder)
+    with_two_templates(shell.folder / "named")
     done = shell.run(line)
     assert done.code == 0, done.err
     wrong = shell.run(line.replace("short", "none"))

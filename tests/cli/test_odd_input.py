@@ -58,6 +58,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 GIVEN = {
     "run": ["--headless", "--model", "MODEL", "-p", "ab", "--max-tokens", "2", "--no-trace"],
     "doctor": ["--model", "/nowhere"],
+    "probe": ["--recording", "TRACE"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
     "fetch": [],
     "models": [],
@@ -139,7 +140,7 @@ def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
 
 ANY_TEXT = {
     "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
-    "remote", "clarifier", "dry_breakers",
+    "remote", "clarifier", "dry_breakers", "recording",
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"

@@ -10,13 +10,13 @@ from pathlib import Path
 import fake_engine
 import pytest
 import scripted
+from asking import rows_ask
 from msgspec.structs import replace
 from recorded import on_device, session
 from watchers import LOAD, Watcher, started, wanted
 
-from tui_entropy.records.commands import Advance, AskAttention, Follow, SetKnobs, Stop, TakeControl
+from tui_entropy.records.commands import Advance, Follow, SetKnobs, Stop, TakeControl
 from tui_entropy.records.events import (
-    AttentionRows,
     Dismissed,
     Ended,
     KnobsChanged,
@@ -27,6 +27,7 @@ from tui_entropy.records.events import (
     Started,
     Switched,
 )
+from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 from tui_entropy.serving import broadcast
@@ -254,11 +255,11 @@ def test_who_watches_is_refused_in_a_sentence_but_for_questions_which_only_they_
     for command in (Stop(), SetKnobs(Knobs(temperature=2.0)), wanted(), broadcast.Quit()):
         second.send(command)
         assert "ctrl+g" in second.until(Refused).sentence
-    second.send(AskAttention(1, None, 3, 2, 0, 4))
-    assert second.until(AttentionRows).queries == (2, 3)
+    second.send(rows_ask(1, None, 3, 2, 0, 4))
+    assert second.until(ProbeAnswer).panels[0].rows.positions == (2, 3)
     first.send(Advance(1))
     first.until(Paused)
-    assert not any(isinstance(event, AttentionRows | Refused) for event in first.heard)
+    assert not any(isinstance(event, ProbeAnswer | Refused) for event in first.heard)
     assert first.log.started.run == 1 and first.log.knobs.temperature == 0.7
 
 

@@ -16,13 +16,14 @@ import hostile
 import msgspec
 import psutil
 import pytest
+from asking import rows_ask
 from hypothesis import HealthCheck, given, seed, settings
 from msgspec.structs import replace
 from watchers import FAKE, LOAD, Watcher, started, wanted
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.bounds import LONGEST_STAY
-from tui_entropy.records.commands import AskAttention, Follow, Pause, SetKnobs, Stop, TakeControl
+from tui_entropy.records.commands import Follow, Pause, SetKnobs, Stop, TakeControl
 from tui_entropy.records.events import Dismissed, Event, Failed, Ready, Refused, Standing, Started
 from tui_entropy.records.knobs import KNOBS
 from tui_entropy.serving import admission
@@ -155,9 +156,9 @@ def test_who_says_what_is_no_message_hears_why_it_is_let_go_after_what_it_said_b
 
 def test_a_number_that_no_command_may_have_is_refused_in_a_sentence_and_the_client_stays(writing):
     rival = Watcher(writing.path, follow=None)
-    for n_keys in (10**7, 10**8, -5, 2**63):
-        rival.end.send_encoded(connection.encode(AskAttention(1, None, 3, 2, 0, n_keys)))
-        assert "n_keys" in rival.until(Refused).sentence
+    for n_keys, where in ((10**7, "n_keys"), (10**8, "n_keys"), (-5, "n_keys"), (2**63, "options")):
+        rival.end.send_encoded(connection.encode(rows_ask(1, None, 3, 2, 0, n_keys)))
+        assert where in rival.until(Refused).sentence
     rival.send(Pause())
     assert "ctrl+g" in rival.until(Refused).sentence
     rival.close()
@@ -206,7 +207,7 @@ def test_every_number_text_and_list_of_every_command_has_bounds():
 
 def test_the_sender_is_told_of_what_no_engine_would_take():
     for command in (
-        AskAttention(1, None, 3, 2, 0, 10**7),
+        rows_ask(1, None, 3, 2, 0, 2**63),
         SetKnobs(replace(wanted().knobs, seed=2**70)),
         replace(wanted(), prompt="x" * (connection.MAX_COMMAND_BYTES + 1)),
         replace(KEEP, keep=float("nan")),
@@ -236,7 +237,7 @@ def test_who_asks_without_reading_costs_a_bounded_amount_and_holds_nothing_up(an
     writing = another()
     before = writing.memory
     rivals = [Rival(writing.path) for _ in range(6)]
-    ask = connection.encode(AskAttention(1, None, 63, 64, 0, 512))
+    ask = connection.encode(rows_ask(1, None, 63, 64, 0, 512))
     for rival in rivals:
         rival.socket.setblocking(False)
     for _ in range(100):

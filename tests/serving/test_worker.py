@@ -5,13 +5,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from asking import fan_ask, rows_ask, step_ask
 from msgspec.structs import replace
 from small import saved
 from worker_engine import ENDLESS, Engine
 
 from tui_entropy.records.commands import (
     Advance,
-    AskAttention,
     Branch,
     Continue,
     Follow,
@@ -20,8 +20,6 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
-    Reconsider,
-    SampleContinuations,
     SetKnobs,
     SetShadow,
     SetVector,
@@ -29,7 +27,6 @@ from tui_entropy.records.commands import (
     Twin,
 )
 from tui_entropy.records.events import (
-    AttentionRows,
     Continued,
     Ended,
     Failed,
@@ -40,14 +37,15 @@ from tui_entropy.records.events import (
     Prefilled,
     Proposed,
     Ready,
-    Reconsidered,
     Refused,
-    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
 )
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.attention_rows import AttentionRows
+from tui_entropy.records.probes.continuations import SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Step
@@ -110,8 +108,8 @@ def test_a_new_prompt_takes_the_place_of_the_old_without_loading_again(engine):
 def test_attention_rows_are_answered_while_it_writes(engine):
     engine.end.send(ENDLESS)
     newest = engine.until(Step, 5)
-    engine.end.send(AskAttention(2, None, newest.position - 1, 3, 0, 64))
-    rows = engine.until(AttentionRows)
+    engine.end.send(rows_ask(2, None, newest.position - 1, 3, 0, 64, newest.run))
+    rows = AttentionRows.of(engine.until(ProbeAnswer))
     assert rows.queries == tuple(range(newest.position - 3, newest.position))
     for row, elsewhere in zip(rows.weights.rows(), rows.elsewhere, strict=True):
         assert sum(weight for weight in row if weight == weight) + elsewhere == pytest.approx(1, abs=1e-5)
@@ -173,13 +171,13 @@ def test_one_branches_off_goes_back_and_reconsiders(engine):
     engine.end.send(Branch(first.run, 40, pause=True))
     again = engine.until(Started)
     assert again.shared == 40 and engine.until(Proposed).step.index == 40
-    engine.end.send(Reconsider(first.run, 7, ENDLESS.knobs))
-    assert engine.until(Reconsidered).step.candidates == written[7].candidates
+    engine.end.send(step_ask(first.run, written[7].position, ENDLESS.knobs))
+    assert engine.until(ProbeAnswer).panels[0].candidates == written[7].candidates
     engine.end.send(Label(branch.run, name="other"))
     assert engine.until(Labelled).name == "other"
-    engine.end.send(AskAttention(1, 1, 12, 4, 0, 16))
-    assert engine.until(AttentionRows).queries == (9, 10, 11, 12)
-    for command in (Branch(99, 0), Go(99), Label(again.run, deleted=True), Reconsider(first.run, 99, ENDLESS.knobs)):
+    engine.end.send(rows_ask(1, 1, 12, 4, 0, 16, first.run))
+    assert AttentionRows.of(engine.until(ProbeAnswer)).queries == (9, 10, 11, 12)
+    for command in (Branch(99, 0), Go(99), Label(again.run, deleted=True), step_ask(first.run, 999, ENDLESS.knobs)):
         engine.end.send(command)
         assert len(engine.until(Refused).sentence) > 20
     memory = next(event for event in reversed(engine.heard) if isinstance(event, Memory))
@@ -230,9 +228,11 @@ def test_lanes_and_fans_are_asked_for_as_anything_else(engine):
     assert engine.until(ShadowChanged).lane == hotter
     assert engine.until(Step, 2).shadow is not None
 
-    engine.end.send(SampleContinuations(newest.run, 2, n=3, tokens=4))
-    fanned = engine.until(SampledContinuations)
-    assert (fanned.run, fanned.index, len(fanned.rows)) == (newest.run, 2, 3)
+    position = newest.position - newest.index + 2
+    engine.end.send(fan_ask(newest.run, position, n=3, tokens=4))
+    found = engine.until(ProbeAnswer)
+    fanned = SampledContinuations.of(found)
+    assert (found.run, found.position, len(fanned.rows)) == (newest.run, position, 3)
     assert all(len(row.token_ids) == 4 or row.ended for row in fanned.rows)
 
     engine.end.send(Twin(newest.run, 2, hotter))

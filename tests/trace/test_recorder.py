@@ -14,8 +14,8 @@ from places import SUPPORT
 from recorded import on_device, recorded, session
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.arrays import Grid
-from tui_entropy.records.events import AttentionRows, Ended, Memory, Progress
+from tui_entropy.records.events import Ended, Memory, Progress
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeProgress
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.writer import Recorder
 
@@ -63,9 +63,14 @@ def test_a_step_is_in_the_file_soon_and_anything_else_at_once(tmp_path):
 
 
 def test_what_is_only_of_the_moment_is_not_kept(tmp_path):
-    moments = [Progress("importing"), Memory(1, None, 1), AttentionRows(1, 1, 1, (), 0, Grid.of([[]]), ())]
+    moments = [
+        Progress("importing"),
+        Memory(1, None, 1),
+        ProbeProgress("lens", 1, 1, 1.0, 2.0),
+        ProbeAnswer("lens", 1, 1, record=False),
+    ]
     trace = Trace.open(recorded(tmp_path / "a.tui", [*session(1), *moments]))
-    assert not {type(event) for _, _, event in trace.events()} & {Progress, Memory, AttentionRows}
+    assert not {type(event) for _, _, event in trace.events()} & {Progress, Memory, ProbeProgress, ProbeAnswer}
 
 
 def test_a_closed_trace_is_one_file_that_only_its_owner_can_open(tmp_path):

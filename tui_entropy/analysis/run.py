@@ -73,14 +73,14 @@ def write_out(
                 if isinstance(stopped := session.advance(), Paused):
                     session.stop(f"stopped at {stopped.reason}")
         except BaseException as error:
-            recorder.take(_end(log.run_number, error))
+            recorder.take(ended_by(log.run_number, error))
             raise
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")
     return 1 if failed else 4 if isinstance(stopped, Paused) else 0
 
 
-def _end(run: int, error: BaseException) -> Ended | Failed:
+def ended_by(run: int, error: BaseException) -> Ended | Failed:
     """The event that the record ends with for a run that did not come to its end."""
     match error:
         case KeyboardInterrupt():

@@ -1,4 +1,5 @@
-"""One self-contained page: the text tinted by any series, what was nearly written instead, charts, the head grid.
+"""One self-contained page: the text tinted by any series, what was nearly written instead, charts, the head grid, and
+what probes answered.
 
 Everything that a model or a person wrote goes in as JSON without a '<', made visible by escape.py, and page.html
 puts it on the page as text, never as markup. A policy in the page allows its own script alone, and no network.
@@ -9,8 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any, BinaryIO
 
@@ -22,12 +24,20 @@ from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.options import options_text
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Graph, Heatmap, Note, Panel, Table, Tokens
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step, normalised
 from tui_entropy.state.run_view import SHORT_NAMES
 
 LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 """A head is one letter, its share of 0 ... 1 in steps of 1/62: it is only coloured. One that is unknown is _."""
+
+NOT_READ = ""
+"""In a heat map, a token that comes after the one of its row."""
+MAX_OPTIONS = 6
+"""Options of a probe that are told; of more, none."""
 
 
 def write(recording: Recording, file: BinaryIO) -> None:
@@ -61,6 +71,7 @@ def _data(recording: Recording) -> dict[str, Any]:
         "names": list(names),
         "series": [_series(metric, recording) for metric in METRICS],
         "marks": [[index + len(started.prompt_tokens), visible(label)] for index, label in recording.labels.items()],
+        "answers": [_answer(answer, recording) for _, answer in sorted(log.run.answers.items())],
     }
 
 
@@ -117,9 +128,78 @@ def _series(metric: Metric, recording: Recording) -> dict[str, Any]:
     }
 
 
+def _answer(answer: ProbeAnswer, recording: Recording) -> dict[str, Any]:
+    """The answer of a probe, whatever it was asked."""
+    from tui_entropy.ui.views.wording import token_at
+
+    def token(position: int) -> str:
+        return token_at(recording.log, position, ascii_only=False)
+
+    return {
+        "name": visible(answer.name, in_table=True),
+        "position": answer.position,
+        "token": token(answer.position),
+        "options": visible(options_text(answer.options), in_table=True) if len(answer.options) <= MAX_OPTIONS else "",
+        "unavailable": answer.unavailable and visible(answer.unavailable, in_table=True),
+        "panels": [_panel(panel, token) for panel in answer.panels],
+    }
+
+
+def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
+    """A panel with all that is words made visible. Numbers that are not known are null."""
+
+    def names(axis: Axis) -> list[str]:
+        return [visible(label, in_table=True) for label in axis.labels] or [token(place) for place in axis.positions]
+
+    if isinstance(panel, Step):
+        from tui_entropy.ui.views.panels import step_table
+
+        panel = step_table(panel)
+    fields: dict[str, Any] = {"title": visible(panel.title, in_table=True)}
+    if isinstance(panel, Heatmap | Bars | Graph):
+        fields |= {"unit": visible(panel.unit), "top": panel.top}
+    match panel:
+        case Heatmap():
+            values = [
+                [_short(value) if panel.is_read(at, n) else NOT_READ for n, value in enumerate(row)]
+                for at, row in enumerate(panel.values.rows())
+            ]
+            fields |= {
+                "kind": "heatmap",
+                "rows": names(panel.rows),
+                "columns": names(panel.columns),
+                "values": values,
+            }
+        case Bars():
+            fields |= {"kind": "bars", "names": names(panel.axis), "values": list(map(_short, panel.values))}
+        case Table():
+            columns = [[visible(column.name, in_table=True), visible(column.unit)] for column in panel.columns]
+            fields |= {"kind": "table", "columns": columns, "rows": [list(map(_cell, row)) for row in panel.rows]}
+        case Graph():
+            labels = [visible(node.label, in_table=True) for node in panel.nodes]
+            edges = [[labels[edge.source], labels[edge.target], _short(edge.weight)] for edge in panel.edges]
+            fields |= {"kind": "graph", "edges": edges}
+        case Note():
+            fields |= {"kind": "note", "text": visible(panel.text)}
+    return fields
+
+
+def _cell(cell: Cell) -> str | float | bool | None:
+    from tui_entropy.ui.drawing.glyphs import visible_bytes
+
+    match cell:
+        case Tokens():
+            return visible_bytes(cell.token_bytes)
+        case str():
+            return visible(cell, in_table=True)
+        case bool() | int() | None:
+            return cell
+    return _short(cell)
+
+
 def _short(value: float | None) -> float | None:
-    """Four significant digits."""
-    return None if value is None else float(f"{value:.4g}")
+    """Four significant digits; None for what is no number."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
 def _about(recording: Recording) -> Iterator[str]:

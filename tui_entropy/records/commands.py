@@ -8,17 +8,15 @@ from msgspec import Meta, Struct
 
 from tui_entropy.records.bounds import (
     LONGEST_STAY,
-    MOST_KEYS,
-    MOST_QUERIES,
     MOST_TOKENS,
     Ids,
-    Number,
     Position,
     Text,
     Whole,
     Words,
 )
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.ask import AskProbe, CancelProbe
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import ON_LEAVE, Breakpoints, Lane, Texts, Vector, Vectors
 
@@ -91,19 +89,6 @@ class Stop(Struct, frozen=True, tag="stop"):
     pass
 
 
-class AskAttention(Struct, frozen=True, tag="ask-attention"):
-    layer: Number
-    """1-based block."""
-    head: Number | None
-    """1-based; None for the mean of heads."""
-    last: Position
-    """Position of the newest query wanted."""
-    n_queries: Annotated[int, Meta(ge=1, le=MOST_QUERIES)]
-    """How many positions back from it, the newest included."""
-    first_key: Position
-    n_keys: Annotated[int, Meta(ge=1, le=MOST_KEYS)]
-
-
 class Quit(Struct, frozen=True, tag="quit"):
     """End the engine."""
 
@@ -164,14 +149,6 @@ class Label(Struct, frozen=True, tag="label"):
     deleted: bool | None = None
 
 
-class Reconsider(Struct, frozen=True, tag="reconsider"):
-    """Asks what a step would be with these knobs. Nothing is written."""
-
-    run: Position
-    step: Position
-    knobs: Knobs
-
-
 class SetShadow(Struct, frozen=True, tag="set-shadow"):
     """Run another lane on the same tokens, from the next step on; None for none."""
 
@@ -187,17 +164,6 @@ class Twin(Struct, frozen=True, tag="twin"):
     lane: Lane
 
 
-class SampleContinuations(Struct, frozen=True, tag="ask-fan"):
-    """From before one step of a run, several short continuations at once. Nothing is written."""
-
-    run: Position
-    step: Position
-    n: Annotated[int, Meta(ge=1, le=64)] = 8
-    tokens: Annotated[int, Meta(ge=1, le=128)] = 16
-    same: Words = "normalised"
-    """'exact', or 'normalised': without case, punctuation, articles and runs of space."""
-
-
 Command = (
     Load
     | Write
@@ -207,7 +173,8 @@ Command = (
     | Continue
     | Advance
     | Stop
-    | AskAttention
+    | AskProbe
+    | CancelProbe
     | Quit
     | Follow
     | TakeControl
@@ -216,8 +183,6 @@ Command = (
     | Branch
     | Go
     | Label
-    | Reconsider
     | SetShadow
     | Twin
-    | SampleContinuations
 )

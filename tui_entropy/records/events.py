@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard, ModelSpec
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector, Watch
 from tui_entropy.records.step import NAMED, PromptToken, Step
@@ -37,6 +38,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     """The file that everything is recorded in; None for none."""
     rewinds: str = ""
     """How this model goes back in a text, such as 'cropping its cache, exact'; empty while nobody said."""
+    probes: tuple[ProbeInfo, ...] = ()
+    """Which questions this engine can answer."""
 
 
 class Started(Struct, frozen=True, tag="started"):
@@ -94,16 +97,6 @@ class Proposed(Struct, frozen=True, tag="proposed"):
         return self.step.run
 
 
-class Reconsidered(Struct, frozen=True, tag="reconsidered"):
-    """The answer to Reconsider: an earlier step as it would be with other knobs."""
-
-    step: Step
-
-    @property
-    def run(self) -> int:
-        return self.step.run
-
-
 class BreakpointsChanged(Struct, frozen=True, tag="breakpoints"):
     """All that there are, also after a hit was counted."""
 
@@ -145,33 +138,6 @@ class ShadowChanged(Struct, frozen=True, tag="shadow"):
     """'in the same forward pass', 'in a second forward pass', 'from the same logits'."""
     seconds: float = 0.0
     """What reading the text once more for it took."""
-
-
-class Continuation(Struct, frozen=True):
-    text: str
-    token_ids: tuple[int, ...]
-    logprob: float
-    """ln p of the whole, model."""
-    ended: bool
-    """With an end of text, and not at the length that was asked for."""
-    group: int
-    """Rows that say the same have the same number; 0 is the largest group."""
-
-
-class SampledContinuations(Struct, frozen=True, tag="fanned"):
-    """The answer to AskFan: short continuations of a text, all from before one step."""
-
-    run: int
-    index: int
-    rows: tuple[Continuation, ...]
-    tokens: int
-    """Asked for, of each."""
-    same: str
-    """How two count as one: 'exact' or 'normalised'."""
-    entropy: float
-    """Over the groups, each as probable as it is frequent: discrete semantic entropy in nats (Farquhar et al. 2024,
-    with text in place of entailment)."""
-    seconds: float
 
 
 class KnobsChanged(Struct, frozen=True, tag="knobs"):
@@ -253,24 +219,6 @@ class Memory(Struct, frozen=True, tag="memory"):
     """How decode steps run: 'graph' or 'plain'; empty where there is only one way."""
 
 
-class AttentionRows(Struct, frozen=True, tag="attention"):
-    """The answer to AskAttention: rows of softmax(qK) over the visible keys."""
-
-    run: int
-    layer: int
-    head: int | None
-    """1-based; None for the mean of heads."""
-    queries: tuple[int, ...]
-    """Context positions of the rows, oldest first."""
-    first_key: int
-    weights: Grid
-    """(n_queries, n_keys) for keys first_key, first_key + 1, ...; NaN where a key is not visible."""
-    elsewhere: tuple[float, ...]
-    """(n_queries,) weight on visible keys outside that window. With a sink the whole row sums to less than 1."""
-    unavailable: str | None = None
-    """Why there are no rows."""
-
-
 class Standing(Struct, frozen=True, tag="standing"):
     """To one screen: which engine this is, and how the two stand. The first thing that it hears, and again when
     screens come, go or take control. No part of what happened, and not recorded."""
@@ -302,9 +250,8 @@ class Dismissed(Struct, frozen=True, tag="dismissed"):
 
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
-    | Ended | Failed | Refused | Memory | AttentionRows | Standing | Dismissed | Proposed | Reconsidered
+    | Ended | Failed | Refused | Memory | ProbeAnswer | ProbeProgress | Standing | Dismissed | Proposed
     | SettingsPending | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged
-    | SampledContinuations
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import AskAttention, Command, Follow, Load, Quit, SetKnobs, TakeControl, Write
+from tui_entropy.records.commands import Command, Follow, Load, Quit, SetKnobs, TakeControl, Write
 from tui_entropy.records.events import (
     Dismissed,
     Ended,
@@ -32,6 +32,7 @@ from tui_entropy.records.events import (
     Started,
     Switched,
 )
+from tui_entropy.records.probes.ask import AskProbe, CancelProbe
 from tui_entropy.records.step import Step
 from tui_entropy.serving import admission
 from tui_entropy.serving.admission import Listener
@@ -64,6 +65,8 @@ class Broadcaster:
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
+        self.open_probes: frozenset[str] = frozenset()
+        """Names of those that whoever watches may ask."""
         self._listener, self._most = Listener(listen(path)), admission.most_links()
         self._clients: list[Client] = []
         self._control: Client | None = None
@@ -200,6 +203,17 @@ class Broadcaster:
         self._heard = commands
         return wish
 
+    def hears_cancel(self) -> bool:
+        """Whether who asked what is computed now, or who is in control, does not want it any more."""
+        self._exchange(0)
+        may = (self._asker, self._control)
+        heard = [each for each in self._heard if each[0] in may and isinstance(each[1], CancelProbe)]
+        for each in heard:
+            self._heard.remove(each)
+            if each[0]:
+                each[0].waiting -= 1
+        return bool(heard)
+
     def settle(self, load: Load) -> None:
         """Set how long to stay alone, and what to do then."""
         self._keep, self._on_leave = load.keep, load.on_leave
@@ -275,11 +289,15 @@ class Broadcaster:
             case TakeControl():
                 self._control = client
                 self._news = True
-            case _ if self._control in (client, None) or isinstance(command, AskAttention):
+            case _ if self._control in (client, None) or self._is_open(command):
                 client.waiting += 1
                 self._heard.append((client, command))
             case _:
                 self._send(client, Refused(WATCHES))
+
+    def _is_open(self, command: Command) -> bool:
+        """Whether whoever only watches may say it: questions that cost little, and that nobody else hears of."""
+        return isinstance(command, AskProbe) and command.name in self.open_probes and not command.record
 
     def _start_backlog(self, client: Client, after: int = 0) -> None:
         """Tell it what it missed, before it hears what happens."""

@@ -24,7 +24,6 @@ from tui_entropy.core.crash_report import write_report
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
-    AskAttention,
     Branch,
     Command,
     Continue,
@@ -33,8 +32,6 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
-    Reconsider,
-    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -46,6 +43,7 @@ from tui_entropy.records.commands import (
 )
 from tui_entropy.records.events import Continued, Failed, Memory, Paused, Progress, Ready, Refused, Standing
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.ask import AskProbe, CancelProbe, ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.step import Step
 from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
@@ -55,8 +53,9 @@ if TYPE_CHECKING:
 
 NICENESS = 10
 """The screen must answer a key while the model computes."""
-QUESTIONS = (AskAttention, SampleContinuations, Reconsider)
 MEMORY_REPORT_S = 1.0
+PROGRESS_S = 0.1
+"""From one word about how far a probe has come, and look for one that it is not wanted, to the next."""
 TIDY_AFTER_S = 5.0
 
 
@@ -90,7 +89,7 @@ class Worker:
         for command in self.broadcaster.hear(wait=not self._writing):
             if isinstance(command, Quit):
                 return False
-            question = isinstance(command, QUESTIONS)
+            question = isinstance(command, AskProbe)
             self._run_contained(lambda command=command: self.obey(command), question)  # type: ignore[misc]
         if self._writing:
             self._run_contained(self.advance)
@@ -142,17 +141,14 @@ class Worker:
                 session.go(command.run)
             case Label():
                 session.branches.label(command)
-            case Reconsider():
-                self.broadcaster.answer(session.branches.reconsider(command))
             case SetShadow():
                 session.set_shadow(command.lane)
             case Twin():
                 self._twin(session, command)
-            case SampleContinuations():
-                session.sample_continuations(command)
-            case AskAttention():
-                if rows := session.attention(command):
-                    self.broadcaster.answer(rows)
+            case AskProbe():
+                self._probe(session, command)
+            case CancelProbe():
+                pass  # what could be cancelled heard of it while it was computed
             case Stop():
                 session.stop()
             case Pause() if self._writing:
@@ -188,6 +184,27 @@ class Worker:
         if session.state.run_number == run:
             self.emit(Continued(run))
 
+    def _probe(self, session: Session, ask: AskProbe) -> None:
+        from tui_entropy.engine.probes.answer import answer
+        from tui_entropy.engine.probes.probe import ProbeCancelled
+
+        spoken = time.monotonic()
+
+        def progress(done: float, total: float) -> None:
+            nonlocal spoken
+            if time.monotonic() - spoken < PROGRESS_S:
+                return
+            spoken = time.monotonic()
+            self.broadcaster.answer(ProbeProgress(ask.name, ask.run, ask.position, done, total))
+            if self.broadcaster.hears_cancel():
+                raise ProbeCancelled
+
+        try:
+            found = answer(session, ask, progress)
+        except ProbeCancelled:
+            found = ProbeAnswer(ask.name, ask.run, ask.position, ask.options, unavailable="given up", record=False)
+        (self.emit if found.record else self.broadcaster.answer)(found)
+
     def load(self, command: Load) -> None:
         """Bring a model up. Whatever goes wrong here is fatal: without a model there is nothing to serve."""
         if self._model is not None:
@@ -213,6 +230,7 @@ class Worker:
                 self.session.state.vectors,
                 trace,
                 self.session.branches.rewinder.rewinds,
+                self.probes(),
             )
         )
         self._gauge()
@@ -220,6 +238,13 @@ class Worker:
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
             if order not in (None, SetWatches(()), SetBreakpoints(())):
                 self._run_contained(lambda order=order: self.obey(order))  # type: ignore[misc]
+
+    def probes(self) -> tuple[ProbeInfo, ...]:
+        """Those that can be asked here."""
+        from tui_entropy.engine.probes.registry import PROBES, info
+
+        self.broadcaster.open_probes = frozenset(probe.name for probe in PROBES if probe.is_light)
+        return tuple(map(info, PROBES))
 
     def bring_up(self, command: Load) -> Session:
         self.emit(Progress("importing torch and transformers"))

@@ -24,6 +24,7 @@ from tui_entropy.records.events import (
     WatchesChanged,
 )
 from tui_entropy.records.knobs import KNOBS, brief
+from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector, Watch
 from tui_entropy.records.step import Step
@@ -66,6 +67,8 @@ class RunView:
     shadow_how: str = ""
     proposed: Step | None = None
     """At a stop: what comes next if nothing is changed."""
+    answers: dict[tuple[str, int], ProbeAnswer] = field(default_factory=dict)
+    """(probe, position) -> its newest answer there, of those that are part of what happened."""
     ended: str | None = None
     """Why, where it has."""
     name: str = ""
@@ -97,6 +100,8 @@ class RunView:
             run.knob_changes = [(at, knobs) for at, knobs in parent.knob_changes if at < n] + run.knob_changes
             run.vector_changes = [change for change in parent.vector_changes if change.index < n] + run.vector_changes
             run.marks = [mark for mark in parent.marks if mark.index < n]
+        fork = len(started.prompt_tokens) + n
+        run.answers = {key: answer for key, answer in parent.answers.items() if key[1] < fork}
         run.marks.append(Mark(n, f"branch of run {started.parent}"))
         return run
 
@@ -110,6 +115,8 @@ class RunView:
                 self.proposed = None
             case Proposed():
                 self.proposed = event.step
+            case ProbeAnswer() if event.record:
+                self.answers[event.name, event.position] = event
             case Prefilled() if self.prefilled is None or self.prefilled.done < self.prefilled.total:
                 self.prefilled = event
             case PromptScores():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tui_entropy.records.events import (
-    AttentionRows,
     BreakpointsChanged,
     Continued,
     Ended,
@@ -21,11 +22,13 @@ from tui_entropy.records.events import (
     Progress,
     Ready,
     Refused,
-    SampledContinuations,
     Started,
     Switched,
 )
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeProgress
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows
+from tui_entropy.records.probes.continuations import CONTINUATIONS, SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.step import Step
@@ -57,9 +60,13 @@ class SessionView:
     breakpoints: tuple[Breakpoint, ...] = ()
     stopped_by: int | None = None
     """The id of the breakpoint that the pause is due to."""
-    fan: SampledContinuations | None = None
     memory: Memory | None = None
-    attention: AttentionRows | None = None
+    probes: tuple[ProbeInfo, ...] = ()
+    """Which questions the engine can answer."""
+    answers: dict[str, ProbeAnswer] = field(default_factory=dict)
+    """The newest answer of each probe, of the run that is looked at."""
+    probe_progress: ProbeProgress | None = None
+    """Of the one that is computed now."""
     refusal: str = ""
     """The last command that was not obeyed, and why."""
 
@@ -114,6 +121,16 @@ class SessionView:
         return self.run.proposed
 
     @property
+    def sampled(self) -> SampledContinuations | None:
+        """The newest continuations."""
+        return _read(SampledContinuations, self.answers.get(CONTINUATIONS))
+
+    @property
+    def attention(self) -> AttentionRows | None:
+        """The newest rows."""
+        return _read(AttentionRows, self.answers.get(ATTENTION_ROWS))
+
+    @property
     def context_used(self) -> int:
         return len(self.run.started.prompt_tokens) + len(self.steps)
 
@@ -149,6 +166,7 @@ class SessionView:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
+                self.probes = event.probes
                 self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
@@ -159,15 +177,15 @@ class SessionView:
             case Failed():
                 self.state, self.note, self.run.proposed = "failed", event.sentence, None
             case Refused():
-                self.refusal = event.sentence
+                self.refusal, self.probe_progress = event.sentence, None
             case Memory():
                 self.memory = event
-            case AttentionRows():
-                self.attention = event
+            case ProbeAnswer():
+                self.answers[event.name], self.probe_progress = event, None
+            case ProbeProgress():
+                self.probe_progress = event
             case BreakpointsChanged():
                 self.breakpoints = event.breakpoints
-            case SampledContinuations():
-                self.fan = event
             case Switched():
                 self._look_at(self.runs.get(event.run, self.run))
             case Labelled() if event.branch in self.runs:
@@ -222,7 +240,7 @@ class SessionView:
         self.state, self.note = "reading", ""
 
     def _look_at(self, run: RunView) -> None:
-        self.run, self.attention, self.fan, self.twin, self.stopped_by = run, None, None, None, None
+        self.run, self.answers, self.twin, self.stopped_by = run, {}, None, None
         run.pending = None  # what was set in a run is set again with it
         self.state, self.note = ("paused", "") if run.ended is None else ("ended", run.ended)
 
@@ -232,3 +250,15 @@ class SessionView:
         if len(recent) < 2 or recent[-1] <= recent[0]:
             return None
         return (len(recent) - 1) / (recent[-1] - recent[0])
+
+
+Answer = TypeVar("Answer", AttentionRows, SampledContinuations)
+
+
+def _read(kind: type[Answer], answer: ProbeAnswer | None) -> Answer | None:
+    """An answer as its record; None for none, and for one that is not of this kind."""
+    if answer is None:
+        return None
+    with suppress(ValueError):
+        return kind.of(answer)
+    return None

@@ -31,6 +31,8 @@ from tui_entropy.records.events import (
     WatchesChanged,
 )
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.panels import Cell, Graph, Heatmap, Panel, Table, Tokens
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Shadow, Step
 from tui_entropy.state.session_view import SessionView
 
@@ -58,6 +60,8 @@ def line(event: Event, card: ModelCard, log: SessionView) -> bytes:
             made = watches(event)
         case ShadowChanged():
             made = changed_shadow(event)
+        case ProbeAnswer():
+            made = msgspec.json.encode({"probe": probe(event)})
         case Ended():
             made = end(log, event.reason, event.failed)
         case _:
@@ -137,62 +141,64 @@ def watches(changed: WatchesChanged) -> bytes:
 
 def step(record: Step) -> bytes:
     """One line for one written token."""
+    return msgspec.json.encode(step_fields(record))
+
+
+def step_fields(record: Step) -> dict[str, Any]:
     series = {one.column: _finite(file_value(one, one.read(record))) for one in METRICS}
     layers = dict(zip(ATTENTION_COLUMNS, _columns(record.attention), strict=True))
     blocks = dict(zip(BLOCK_COLUMNS, _columns(record.blocks), strict=True))
-    return msgspec.json.encode(
-        {
-            "index": record.index,
-            "position": record.position,
-            "token_id": record.token_id,
-            "text": record.text,
-            "bytes": record.token_bytes.hex(),
-            **series,
-            "final_prob": _finite(record.final_prob),
-            "candidates": [
-                {
-                    "id": candidate.token_id,
-                    "text": candidate.token_bytes.decode("utf-8", "replace"),
-                    "bytes": candidate.token_bytes.hex(),
-                    "logprob": _finite(candidate.logprob),
-                    "final_prob": candidate.final_prob,
-                    "cut": candidate.cut,
-                }
-                for candidate in record.candidates
-            ],
-            "stages": [
-                {
-                    "name": stage.name,
-                    "survivors": stage.survivors,
-                    "mass": stage.mass,
-                    "entropy_nats": stage.entropy,
-                    "prob": probs[0],
-                    "candidate_probs": probs[1:],
-                }
-                for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
-            ],
-            "watched": [
-                {
-                    "token_id": one.token_id,
-                    "logprob": _finite(one.logprob),
-                    "rank": one.rank,
-                    "logit": _finite(one.logit),
-                }
-                for one in record.watched
-            ],
-            "shadow": None if record.shadow is None else shadow(record.shadow),
-            "mirostat_mu_bits": record.mirostat_mu,
-            "decision": record.decision,
-            "state": record.state,
-            "head_entropy_nats": _table(record.head_entropy),
-            "head_varentropy_nats2": _table(record.head_varentropy),
-            "visible_keys": record.visible_keys,
-            **layers,
-            **blocks,
-            "stray_blocks": record.strays,
-            "at_seconds": record.at,
-        }
-    )
+    return {
+        "index": record.index,
+        "position": record.position,
+        "token_id": record.token_id,
+        "text": record.text,
+        "bytes": record.token_bytes.hex(),
+        **series,
+        "final_prob": _finite(record.final_prob),
+        "candidates": [
+            {
+                "id": candidate.token_id,
+                "text": candidate.token_bytes.decode("utf-8", "replace"),
+                "bytes": candidate.token_bytes.hex(),
+                "logprob": _finite(candidate.logprob),
+                "final_prob": candidate.final_prob,
+                "cut": candidate.cut,
+            }
+            for candidate in record.candidates
+        ],
+        "stages": [
+            {
+                "name": stage.name,
+                "survivors": stage.survivors,
+                "mass": stage.mass,
+                "entropy_nats": stage.entropy,
+                "prob": probs[0],
+                "candidate_probs": probs[1:],
+            }
+            for stage, probs in zip(record.stages, record.stage_probs.rows(), strict=True)
+        ],
+        "watched": [
+            {
+                "token_id": one.token_id,
+                "logprob": _finite(one.logprob),
+                "rank": one.rank,
+                "logit": _finite(one.logit),
+            }
+            for one in record.watched
+        ],
+        "shadow": None if record.shadow is None else shadow(record.shadow),
+        "mirostat_mu_bits": record.mirostat_mu,
+        "decision": record.decision,
+        "state": record.state,
+        "head_entropy_nats": _table(record.head_entropy),
+        "head_varentropy_nats2": _table(record.head_varentropy),
+        "visible_keys": record.visible_keys,
+        **layers,
+        **blocks,
+        "stray_blocks": record.strays,
+        "at_seconds": record.at,
+    }
 
 
 def shadow(thought: Shadow) -> dict[str, Any]:
@@ -214,6 +220,44 @@ def changed_shadow(changed: ShadowChanged) -> bytes:
     """{"shadow": {...}}: the lane that steps from `index` on are compared with, null for none."""
     lane = {"index": changed.index, "lane": changed.lane, "how": changed.how, "seconds": changed.seconds}
     return msgspec.json.encode({"shadow": lane})
+
+
+def probe(answer: ProbeAnswer) -> dict[str, Any]:
+    """What a probe answered: its panels as they are, with grids as lists of rows and a step as its line."""
+    return {
+        "name": answer.name,
+        "run": answer.run,
+        "position": answer.position,
+        "options": answer.options,
+        "panels": [panel(one) for one in answer.panels],
+        "unavailable": answer.unavailable,
+        "seconds": answer.seconds,
+    }
+
+
+def panel(shown: Panel) -> dict[str, Any]:
+    """{"kind": "heatmap", ...}: a panel by the names of its fields."""
+    if isinstance(shown, Step):
+        return {"kind": "step", **step_fields(shown)}
+    fields = msgspec.to_builtins(shown, builtin_types=(bytes,))
+    fields = {"kind": fields.pop("type"), **fields}
+    match shown:
+        case Heatmap():
+            fields["values"] = _table(shown.values)
+        case Table():
+            fields["rows"] = [list(map(_cell, row)) for row in shown.rows]
+        case Graph():
+            fields["nodes"] = msgspec.to_builtins(
+                [{"label": node.label, "stage": node.stage} for node in shown.nodes]
+            )
+            fields["edges"] = [[edge.source, edge.target, _finite(edge.weight)] for edge in shown.edges]
+    return fields
+
+
+def _cell(cell: Cell) -> Any:
+    if isinstance(cell, Tokens):
+        return {"ids": cell.ids, "text": cell.token_bytes.decode("utf-8", "replace"), "bytes": cell.token_bytes.hex()}
+    return _finite(cell) if isinstance(cell, float) else cell
 
 
 def end(log: SessionView, reason: str, failed: bool = False) -> bytes:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.arrays import Grid
-from tui_entropy.records.events import AttentionRows, Continued, Event, Labelled, Prefilled, Ready, Started, Switched
+from tui_entropy.records.events import Continued, Event, Labelled, Prefilled, Ready, Started, Switched
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS
 from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace.lazy_steps import LazySteps
@@ -190,7 +191,7 @@ class Playback:
             self.log.read_steps(event.run, self._steps if is_played else LazySteps(self.trace, event.run))
             self.log.append(Labelled(event.run, known.name, known.starred, known.deleted))
             self.log.include(self._whole.runs)
-            self.log.append(AttentionRows(self.log.run_number, 0, None, (), 0, Grid((0, 0), b""), (), NO_ROWS))
+            self.log.append(ProbeAnswer(ATTENTION_ROWS, self.log.run_number, 0, unavailable=NO_ROWS, record=False))
 
     def _release(self) -> None:
         if self._held:
@@ -226,8 +227,9 @@ def _others(trace: Trace, run: int, twins: Collection[int]) -> list[tuple[int, f
         if isinstance(event, Ready):
             if trace.card is None:
                 continue  # none that can be believed
-            event = Ready(trace.card, event.vectors)  # the one that every step has its shape from
+            # The card is the one that every step has its shape from.
+            event = Ready(trace.card, event.vectors, probes=event.probes)
         whose = getattr(event, "run", at)
-        if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | AttentionRows | Labelled):
+        if (whose is None or seq < ends.get(whose, 0)) and not isinstance(event, Step | Labelled):
             timeline.append((seq, wall, event))
     return timeline

@@ -26,6 +26,7 @@ from tui_entropy.records.step import BLOCKS, PromptToken, Step
 from tui_entropy.state.session_view import SessionView, Standing
 from tui_entropy.trace import step_codec
 from tui_entropy.trace.lazy_steps import LazySteps
+from tui_entropy.trace.legacy import decoded
 from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
 from tui_entropy.trace.recovery import recover
 from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS, MAX_TOKEN_BYTES, is_sane, lenient_text, open_readonly
@@ -135,7 +136,7 @@ class Trace:
         for seq, run, kind, wall, text in self._rows(query, values):
             wall = wall if isinstance(wall, int | float) else math.nan
             try:
-                event = msgspec.json.decode(text, type=Event)
+                event = decoded(text, self._began)
             except (msgspec.MsgspecError, TypeError, RecursionError):
                 if kind != "started" or not isinstance(run, int):
                     continue  # of a kind that this version does not know, or damaged

@@ -20,7 +20,6 @@ from tui_entropy import __version__
 from tui_entropy.core.errors import UserError
 from tui_entropy.metrics.registry import SCORE_COLUMNS
 from tui_entropy.records.events import (
-    AttentionRows,
     Event,
     Labelled,
     Memory,
@@ -28,13 +27,13 @@ from tui_entropy.records.events import (
     PromptScores,
     Proposed,
     Ready,
-    Reconsidered,
     Started,
 )
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeProgress
 from tui_entropy.records.step import Step
 from tui_entropy.trace import schema, step_codec
 
-UNKEPT = (Progress, Memory, AttentionRows, Proposed, Reconsidered)
+UNKEPT = (Progress, Memory, Proposed, ProbeProgress)
 """What is only of the moment."""
 MAX_JOURNAL_BYTES = 2**22
 """Bytes that the journal grows to before it is worked into the file, which waits for the disk."""
@@ -87,7 +86,8 @@ class Recorder:
 
     def take(self, event: Event) -> None:
         """Costs next to nothing; the event is in the file within `max_wait` seconds."""
-        if self._db is None or isinstance(event, UNKEPT):
+        passing = isinstance(event, UNKEPT) or (isinstance(event, ProbeAnswer) and not event.record)
+        if self._db is None or passing:
             return
         with self._changed:
             self._waiting.append((time.time(), event))

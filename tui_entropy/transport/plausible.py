@@ -6,8 +6,10 @@ from __future__ import annotations
 from math import isfinite
 
 from tui_entropy.metrics.registry import COMPUTED
-from tui_entropy.records.events import AttentionRows, Event, PromptScores, Proposed, Ready, Reconsidered
+from tui_entropy.records.events import Event, PromptScores, Proposed, Ready
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.panels import steps_of
 from tui_entropy.records.step import ATTENTION, BLOCKS, Step
 
 N_COMPUTED = len(COMPUTED)
@@ -20,15 +22,13 @@ def contradiction(event: Event, card: ModelCard | None) -> str:
     match event:
         case Step():
             return _of_step(event, card)
-        case Proposed() | Reconsidered():
+        case Proposed():
             return _of_step(event.step, card)
+        case ProbeAnswer():
+            return next(filter(None, (_of_step(step, card) for step in steps_of(event.panels))), "")
         case PromptScores():
             fits = len(event.scores.shape) == 2 and event.scores.shape[1] == len(event.names)
             return "" if fits else "prompt scores"
-        case AttentionRows():
-            n = len(event.queries)
-            fits = len(event.weights.shape) == 2 and event.weights.shape[0] == n == len(event.elsewhere)
-            return "" if fits else "attention rows"
         case Ready():
             return _of_card(event.card)
     return ""

@@ -10,7 +10,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import UNLIMITED, architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments.attention import attention_probe
-from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.probes.attention_rows import RowWindow
 
 KINDS = {
     "gemma3": ("sliding", "full", "sliding", "full"),
@@ -143,6 +143,6 @@ def test_rows_of_heads_that_a_block_does_not_have_are_unknown():
         cache = new_cache(model, architecture)
         model(input_ids=prompt(5), past_key_values=cache)
         known = probe.head_statistics().entropy.isfinite()
-        rows = [probe.rows(cache, AskAttention(layer, 6, 4, 1, 0, 5), run=1) for layer in (1, 2)]
+        rows = [probe.rows(cache, RowWindow(layer, 6, 4, 1, 0, 5)) for layer in (1, 2)]
     assert known.sum(-1).tolist() == [4, 8, 4, 8] and known[0, :4].all()
     assert rows[0].unavailable == "block 1 has 4 heads" and not rows[1].unavailable

@@ -31,8 +31,9 @@ from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.session import Session
-from tui_entropy.records.commands import AskAttention, Branch, Write
+from tui_entropy.records.commands import Branch, Write
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.attention_rows import RowWindow
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
@@ -275,7 +276,7 @@ def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narr
             for _ in decode(llama, probes, sequence, lambda: GREEDY, 1, False):
                 pass
             last = sequence.n_read - 1
-            rows[graph] = probes.attention.rows(sequence.cache, AskAttention(2, None, last, 30, 0, last + 1), 1)
+            rows[graph] = probes.attention.rows(sequence.cache, RowWindow(2, None, last, 30, 0, last + 1))
     assert len(rows[True].queries) == len(rows[False].queries) == 30
     for mine, theirs in ((rows[True].weights, rows[False].weights),):
         torch.testing.assert_close(

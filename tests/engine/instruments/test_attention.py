@@ -16,7 +16,7 @@ from tui_entropy.engine.instruments import attention, attention_functions
 from tui_entropy.engine.instruments.attention import attention_probe
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.probes.attention_rows import RowWindow
 from tui_entropy.records.step import ATTENTION
 
 N = 3 * WINDOW
@@ -75,7 +75,7 @@ def read(model, ids, cache, stretches):
 
 
 def ask(layer, head, last, n_queries=1, first_key=0, n_keys=N):
-    return AskAttention(layer, head, last, n_queries, first_key, n_keys)
+    return RowWindow(layer, head, last, n_queries, first_key, n_keys)
 
 
 def shares(row):
@@ -163,12 +163,12 @@ def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(mode
         list(read(model, ids, cache, STRETCHES))
         for layer, expected in enumerate(maps, 1):
             if expected is None:
-                answer = probe.rows(cache, ask(layer, 1, N - 1), run=7)
+                answer = probe.rows(cache, ask(layer, 1, N - 1))
                 assert answer.unavailable and answer.queries == () and answer.weights.shape == (0, N)
                 continue
             for head in (*range(1, architecture.n_heads + 1), None):
-                answer = probe.rows(cache, ask(layer, head, N - 1, n_queries=N), run=7)
-                assert (answer.run, answer.layer, answer.head) == (7, layer, head)
+                answer = probe.rows(cache, ask(layer, head, N - 1, n_queries=N))
+                assert (answer.layer, answer.head) == (layer, head)
                 assert answer.queries == tuple(range(N)) and answer.unavailable is None
                 rows = expected.mean(0) if head is None else expected[head - 1]
                 found = answer.weights.numpy()
@@ -184,13 +184,13 @@ def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         rows = maps[1][0]  # the second block of every family has rows
-        answer = probe.rows(cache, ask(2, 1, N - 2, n_queries=2, first_key=N - 4, n_keys=9), run=1)
+        answer = probe.rows(cache, ask(2, 1, N - 2, n_queries=2, first_key=N - 4, n_keys=9))
         assert answer.queries == (N - 3, N - 2)
         found = answer.weights.numpy()
         np.testing.assert_allclose(found[1, :3], rows[N - 2, N - 4 : N - 1], atol=5e-6)
         assert np.isnan(found[1, 3:]).all() and np.isnan(found[0, 2:]).all()
         assert answer.elsewhere == pytest.approx(rows[[N - 3, N - 2], : N - 4].sum(-1).tolist(), abs=2e-6)
-        beyond = probe.rows(cache, ask(2, 1, N - 1, first_key=N + 5, n_keys=3), run=1)
+        beyond = probe.rows(cache, ask(2, 1, N - 1, first_key=N + 5, n_keys=3))
         assert np.isnan(beyond.weights.numpy()).all()
 
 
@@ -199,7 +199,7 @@ def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
     with attention_probe(model, architecture_of(model), keep=N) as probe:
         cache = new_cache(model, architecture_of(model))
         list(read(model, ids, cache, (N,)))
-        row = probe.rows(cache, ask(2, 3, N - 1), run=1).weights.numpy()[0]
+        row = probe.rows(cache, ask(2, 3, N - 1)).weights.numpy()[0]
         assert row.sum() < 0.99
         p = row / row.sum()
         assert probe.head_statistics().entropy[1, 2].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
@@ -212,11 +212,11 @@ def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
         cache = new_cache(model, architecture)
         for logits in read(model, ids, cache, STRETCHES):
             assert len(logits) and probe.kept_bytes == 4 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
-        answer = probe.rows(cache, ask(1, None, N - 1, n_queries=9), run=1)
+        answer = probe.rows(cache, ask(1, None, N - 1, n_queries=9))
         assert answer.queries == tuple(range(N - 4, N))
-        assert probe.rows(cache, ask(1, None, 3), run=1).unavailable
+        assert probe.rows(cache, ask(1, None, 3)).unavailable
         probe.forget()
-        assert probe.kept_bytes == 0 and probe.rows(cache, ask(1, None, N - 1), run=1).unavailable
+        assert probe.kept_bytes == 0 and probe.rows(cache, ask(1, None, N - 1)).unavailable
 
 
 @pytest.mark.parametrize("stretches", [(8, 5), (8, 1, 1, 1, 1, 1), (2, 7, 1, 1)])
@@ -231,7 +231,7 @@ def test_of_a_stretch_that_is_mostly_dropped_only_what_is_kept_stays_in_memory(s
         if back:
             cache.crop(-back)
             list(read(model, ids[:, -back:], cache, (1,) * back))
-        answer = probe.rows(cache, ask(2, 3, n - 1, n_queries=n, n_keys=n), run=1)
+        answer = probe.rows(cache, ask(2, 3, n - 1, n_queries=n, n_keys=n))
         assert answer.queries[-1] == n - 1 and len(answer.queries) >= keep - back
         expected = maps[1][2].numpy()[list(answer.queries)]
         np.testing.assert_allclose(np.nan_to_num(answer.weights.numpy()), expected, atol=5e-6)
@@ -253,11 +253,11 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, (10, *[1] * (N - 10))))
         cache.crop(14 - N)
-        assert probe.rows(cache, ask(1, 1, N - 1, n_queries=N), run=1).queries == tuple(range(14))
+        assert probe.rows(cache, ask(1, 1, N - 1, n_queries=N)).queries == tuple(range(14))
         list(read(model, now[:, 14:], cache, (3, 1, 1, 1)))
         assert probe.kept_bytes == 20 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
         for layer in (1, 2):
-            answer = probe.rows(cache, ask(layer, 2, N, n_queries=N + 1), run=1)
+            answer = probe.rows(cache, ask(layer, 2, N, n_queries=N + 1))
             assert answer.queries == tuple(range(20))
             np.testing.assert_allclose(
                 np.nan_to_num(answer.weights.numpy())[:, :20], maps[layer - 1][1].numpy(), atol=5e-6
@@ -273,7 +273,7 @@ def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
         beside = torch.cat(list(read(model, both, cache, STRETCHES)))
         torch.testing.assert_close(beside, logits, atol=5e-5, rtol=0)
         torch.testing.assert_close(probe.head_statistics().entropy, alone, atol=1e-5, rtol=1e-5, equal_nan=True)
-        row = probe.rows(cache, ask(2, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
+        row = probe.rows(cache, ask(2, 1, N - 1)).weights.numpy()[0].astype(np.float64)
         p = row[row > 0] / row[row > 0].sum()
         assert alone[1, 0].item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-5)
 
@@ -286,7 +286,7 @@ def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
         list(read(model, ids, cache, (N - 3, 1, 1, 1)))
         assert probe.visible_keys() == (WINDOW, N, WINDOW, N)
         for layer, queries in ((1, (N - 1,)), (2, tuple(range(N)))):
-            answer = probe.rows(cache, ask(layer, 1, N - 1, n_queries=N), run=1)
+            answer = probe.rows(cache, ask(layer, 1, N - 1, n_queries=N))
             assert answer.queries == queries
             np.testing.assert_allclose(
                 np.nan_to_num(answer.weights.numpy()), maps[layer - 1][0, list(queries)].numpy(), atol=5e-6
@@ -328,10 +328,10 @@ def test_what_the_model_does_not_have_is_refused_in_words():
     architecture = architecture_of(model)
     with attention_probe(model, architecture, keep=4) as probe:
         cache = new_cache(model, architecture)
-        assert "nothing" in (probe.rows(cache, ask(1, 1, 0), run=1).unavailable or "")
+        assert "nothing" in (probe.rows(cache, ask(1, 1, 0)).unavailable or "")
         list(read(model, prompt(3), cache, (3,)))
-        assert "block 9" in (probe.rows(cache, ask(9, 1, 2), run=1).unavailable or "")
-        assert "head 9" in (probe.rows(cache, ask(1, 9, 2), run=1).unavailable or "")
+        assert "block 9" in (probe.rows(cache, ask(9, 1, 2)).unavailable or "")
+        assert "head 9" in (probe.rows(cache, ask(1, 9, 2)).unavailable or "")
 
 
 def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_found():
@@ -378,6 +378,6 @@ def test_half_precision_rows_are_worked_on_in_float32():
     with attention_probe(model, architecture, keep=N) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
-        row = probe.rows(cache, ask(1, 1, N - 1), run=1).weights.numpy()[0].astype(np.float64)
+        row = probe.rows(cache, ask(1, 1, N - 1)).weights.numpy()[0].astype(np.float64)
         assert row.sum() == pytest.approx(1, abs=1e-6)  # bfloat16 would round to 3 digits
         assert probe.head_statistics().entropy[0, 0].item() == pytest.approx(-(row * np.log(row)).sum(), abs=1e-5)

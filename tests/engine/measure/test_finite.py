@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from asking import fan_ask
 from small import endless
 from small import loaded as small_model
 from tiny import VOCAB
@@ -13,8 +14,9 @@ from tiny import VOCAB
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.measure.finite import NotFinite
+from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session.session import Session
-from tui_entropy.records.commands import SampleContinuations, Write
+from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Ended, PromptScores
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
@@ -123,7 +125,7 @@ def test_a_session_writes_on_after_it(spoilt):
         session.look_ahead()
         assert not session.active and events[-1].failed
         with pytest.raises(NotFinite, match="continuation 1") as raised:
-            session.sample_continuations(SampleContinuations(1, 1, n=2, tokens=3))
+            answer(session, fan_ask(3, session.state.run_of(3).sequence.n_prompt + 1, n=2, tokens=3))
         assert isinstance(raised.value, UserError)
         begin(None, math.inf)
         session.begin(Write("abc", None, False, 2, GREEDY))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 
 import pytest
+from asking import fan_ask, step_ask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,10 +13,10 @@ from small import endless
 from small import loaded as small_model
 
 from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import (
     Advance,
-    AskAttention,
     Branch,
     Command,
     Continue,
@@ -25,8 +26,6 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
-    Reconsider,
-    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -39,6 +38,7 @@ from tui_entropy.records.commands import (
 )
 from tui_entropy.records.events import Failed, Refused
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.ask import AskProbe, CancelProbe
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector
 from tui_entropy.records.step import Step
@@ -112,31 +112,26 @@ COMMANDS: dict[type, st.SearchStrategy] = {
         Advance, st.sampled_from([1, 2, 0, -3]), st.sampled_from(["", "", "sentence", "line", "moon"])
     ),
     Stop: st.just(Stop()),
-    AskAttention: st.builds(
-        AskAttention,
-        st.sampled_from([1, 2, 0, -1, 99]),
-        st.sampled_from([None, 1, 0, 99, -2]),
-        st.sampled_from([0, 5, 12, -1, 10**6]),
-        st.sampled_from([1, 4, 0, -1, 600]),
-        st.sampled_from([0, 3, -1, 500]),
-        st.sampled_from([4, 16, 0, -1]),
+    AskProbe: st.builds(
+        AskProbe,
+        st.sampled_from([*(probe.name for probe in PROBES), "moon"]),
+        runs,
+        st.sampled_from([0, 1, 3, 9, 12, 15, -1, 10**6]),
+        st.dictionaries(
+            st.sampled_from(["layer", "head", "n_queries", "n_keys", "n", "tokens", "same", "k", "temperature", "x"]),
+            st.sampled_from([None, True, 0, 1, 2, 99, -1, 0.5, "exact", "moon", (1, 2)]),
+            max_size=2,
+        ),
+        st.booleans(),
     ),
+    CancelProbe: st.just(CancelProbe()),
     SetBreakpoints: st.builds(SetBreakpoints, st.lists(breakpoints, max_size=2).map(tuple)),
     SetWatches: st.builds(SetWatches, st.lists(texts, max_size=2).map(tuple)),
     Branch: st.builds(Branch, runs, steps, tokens, texts, tokens, st.booleans()),
     Go: st.builds(Go, runs),
     Label: st.builds(Label, runs, names, st.none() | st.booleans(), st.none() | st.booleans()),
-    Reconsider: st.builds(Reconsider, runs, steps, knobs),
     SetShadow: st.builds(SetShadow, st.none() | lanes),
     Twin: st.builds(Twin, runs, steps, lanes),
-    SampleContinuations: st.builds(
-        SampleContinuations,
-        runs,
-        steps,
-        st.sampled_from([2, 1, 0, -1]),
-        st.sampled_from([3, 1, 0, -1]),
-        st.sampled_from(["exact", "normalised", "moon"]),
-    ),
 }
 commands = st.one_of(*COMMANDS.values())
 turns = st.integers(1, 9)
@@ -161,6 +156,10 @@ class Broadcaster:
         self.log.append(event)
 
     answer = emit
+    open_probes = frozenset()
+
+    def hears_cancel(self) -> bool:
+        return False
 
     def record(self, path) -> str:
         return ""
@@ -258,6 +257,6 @@ def test_the_same_at_length(make, turns):
 SHORT = Write("ABCDEFGHIJ", None, False, 20, Knobs(temperature=1.0))
 
 
-@pytest.mark.parametrize("asked", [SampleContinuations(1, 0, 2, 3), Reconsider(1, 0, Knobs(temperature=1.0))])
+@pytest.mark.parametrize("asked", [fan_ask(1, 10, 2, 3), step_ask(1, 10, Knobs(temperature=1.0))])
 def test_what_was_never_read_is_refused_in_a_sentence(make, asked):
     walk(make, [SHORT, Stop(), asked])

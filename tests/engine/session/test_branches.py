@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import rows_ask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -12,10 +13,12 @@ from teller import DRAWN, PLENTY, PROMPT, Teller
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
+from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.records.commands import AskAttention, Branch, Label, Reconsider, Write
+from tui_entropy.records.commands import Branch, Label, Write
 from tui_entropy.records.events import Labelled, Started, VectorsChanged
+from tui_entropy.records.probes.attention_rows import AttentionRows
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -174,7 +177,7 @@ def made(teller, move):
         case "look", at, step:
             run = runs[at % len(runs)]
             if run.sequence.n_prompt + step <= len(run.sequence.prefix_ids) and step <= run.sequence.n_written:
-                session.branches.reconsider(Reconsider(run.number, step, DRAWN))
+                session.branches.step_with(run, step, DRAWN)
 
 
 @pytest.mark.parametrize(
@@ -216,13 +219,15 @@ def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(
         for run, step in [(other, 3), (other, 6), (other, 9), (1, 3), (1, 14), (other, 14)]:
             view = teller.log.runs[run]
             knobs = next(knobs for first, knobs in reversed(view.knob_changes) if first <= step)
-            assert alike(branches.reconsider(Reconsider(run, step, knobs)).step, list(view.steps)[step]), (run, step)
+            again = branches.step_with(teller.session.state.run_of(run), step, knobs)
+            assert alike(again, list(view.steps)[step]), (run, step)
         asked = []
         recompute_step = branches.rewinder.recompute_step
         monkeypatch.setattr(
             branches.rewinder, "recompute_step", lambda *args: asked.append(1) or recompute_step(*args)
         )
-        steps = [branches.reconsider(Reconsider(1, 8, replace(DRAWN, temperature=t))).step for t in (0, 0.5, 1, 2)]
+        first = teller.session.state.run_of(1)
+        steps = [branches.step_with(first, 8, replace(DRAWN, temperature=t)) for t in (0, 0.5, 1, 2)]
         assert len(asked) == 1
         assert len({step.entropy for step in steps}) == 1
         heats = [step.final_entropy for step in steps]
@@ -331,8 +336,8 @@ def test_what_cannot_be_is_refused_and_changes_nothing(llama):
             lambda: teller.branch(1, ban=(-1,)),
             lambda: teller.go(9),
             lambda: session.branches.label(Label(1, deleted=True)),
-            lambda: session.branches.reconsider(Reconsider(1, 9, DRAWN)),
-            lambda: session.branches.reconsider(Reconsider(1, 1, replace(DRAWN, top_p=-1.0))),
+            lambda: session.branches.step_with(session.state.run_of(1), 9, DRAWN),
+            lambda: session.branches.step_with(session.state.run_of(1), 1, replace(DRAWN, top_p=-1.0)),
             lambda: session.begin(Write(PROMPT, None, False, 9, DRAWN, parent=9)),
         ]
         for act in wrong:
@@ -357,13 +362,15 @@ def test_every_step_of_a_long_text_has_attention_rows(loaded):
     with instruments(loaded, keep=8) as probes:
         teller = Teller(loaded, probes)
         teller.write(20)
-        with_all = [teller.session.attention(AskAttention(layer, None, at, 3, 0, 40)) for at in range(2, 29)]
+        with_all = [
+            AttentionRows.of(answer(teller.session, rows_ask(layer, None, at, 3, 0, 40))) for at in range(2, 29)
+        ]
         assert all(rows.unavailable is None and len(rows.queries) == 3 for rows in with_all)
         for rows in with_all:
             for row, elsewhere in zip(rows.weights.rows(), rows.elsewhere, strict=True):
                 assert 0 < sum(w for w in row if w == w) + elsewhere < 1 + 1e-5
-        newest = teller.session.attention(AskAttention(layer, 2, 28, 8, 0, 40))
-        whole = teller.session.attention(AskAttention(layer, 2, 25, 2, 0, 40))
+        newest = AttentionRows.of(answer(teller.session, rows_ask(layer, 2, 28, 8, 0, 40)))
+        whole = AttentionRows.of(answer(teller.session, rows_ask(layer, 2, 25, 2, 0, 40)))
         near = dict(zip(newest.queries, newest.weights.rows(), strict=True))
         for at, row in zip(whole.queries, whole.weights.rows(), strict=True):
             assert row == pytest.approx(near[at], abs=1e-5, nan_ok=True)
@@ -378,7 +385,7 @@ def test_every_step_of_a_long_text_has_attention_rows(loaded):
         lambda teller: teller.branch(3, token_ids=(9,)) and teller.write(2),
         lambda teller: teller.go(2) or teller.write(2),
         lambda teller: teller.session.set_vector(teller.on, True) or teller.write(2),
-        lambda teller: teller.session.branches.reconsider(Reconsider(1, 4, DRAWN)),
+        lambda teller: teller.session.branches.step_with(teller.session.state.run_of(1), 4, DRAWN),
         lambda teller: teller.write(2),
     ],
 )

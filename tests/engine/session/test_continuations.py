@@ -4,37 +4,42 @@ import math
 from itertools import pairwise
 
 import pytest
+from asking import fan_ask, rows_ask
 from lane_runs import HOT, alone, begun, write
 from msgspec.structs import replace
 from shadow_models import PRESETS, PROMPT, model, steps
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.session import continuations as fans
-from tui_entropy.engine.session.continuations import Row, group_continuations, normalize_answer
-from tui_entropy.records.commands import AskAttention, SampleContinuations, Write
-from tui_entropy.records.events import SampledContinuations
+from tui_entropy.engine.probes.answer import answer
+from tui_entropy.engine.probes.library import continuations as fans
+from tui_entropy.engine.probes.library.continuations import Row, group_continuations, normalize_answer
+from tui_entropy.records.commands import Write
+from tui_entropy.records.probes.continuations import ContinuationOptions, SampledContinuations
+
+AT = len(PROMPT)
+"""The position of the first token that is written: a letter is a token."""
 
 
 def spread(loaded, ask, written=4, n=20, knobs=HOT):
     """The fan, and what was written around it."""
     with begun(loaded, n, knobs, at=written) as (session, events):
         session.look_ahead()
-        row = AskAttention(2, 1, len(PROMPT) + 1, 2, 0, 30)
-        before = session.attention(row), session.state.proposed
-        session.sample_continuations(ask)
+        row = rows_ask(2, 1, len(PROMPT) + 1, 2, 0, 30)
+        before = answer(session, row).panels, session.state.proposed
+        fan = SampledContinuations.of(answer(session, ask))
         session.set_knobs(replace(knobs, n_candidates=7))
         session.set_knobs(knobs)
-        assert (session.attention(row), session.state.proposed) == before
+        assert (answer(session, row).panels, session.state.proposed) == before
         write(session)
-    return next(event for event in events if isinstance(event, SampledContinuations)), steps(events)
+    return fan, steps(events)
 
 
 @pytest.mark.parametrize("step", [4, 2, 0])
 def test_row_n_is_what_a_run_with_that_seed_writes_from_there_and_nothing_is_disturbed(family, step):
-    fan, text = spread(family, SampleContinuations(1, step, n=3, tokens=5))
+    fan, text = spread(family, fan_ask(1, AT + step, n=3, tokens=5))
     whole = [one.token_id for one in alone(family, 20)]
     assert [one.token_id for one in text] == whole
-    assert list(fan.rows[0].token_ids) == whole[step : step + 5] and fan.index == step
+    assert list(fan.rows[0].token_ids) == whole[step : step + 5]
     nll = sum(one.surprisal for one in text[step : step + 5])
     assert fan.rows[0].logprob == pytest.approx(-nll, abs=1e-3)
     if step == 0:
@@ -45,25 +50,25 @@ def test_row_n_is_what_a_run_with_that_seed_writes_from_there_and_nothing_is_dis
 
 @pytest.mark.parametrize("knobs", [PRESETS[name] for name in ("greedy", "penalties", "llama.cpp", "mirostat")])
 def test_every_row_is_shaped_by_the_knobs_with_its_own_past(llama, knobs):
-    fan, text = spread(llama, SampleContinuations(1, 4, n=4, tokens=8), knobs=knobs)
+    fan, text = spread(llama, fan_ask(1, AT + 4, n=4, tokens=8), knobs=knobs)
     assert list(fan.rows[0].token_ids) == [one.token_id for one in text[4:12]]
     if knobs.temperature == 0:
         assert len({row.token_ids for row in fan.rows}) == 1 and fan.entropy == 0
 
 
 def test_rows_that_do_not_fit_beside_each_other_come_one_after_the_other(llama, monkeypatch):
-    beside, _ = spread(llama, SampleContinuations(1, 4, n=5, tokens=6))
+    beside, _ = spread(llama, fan_ask(1, AT + 4, n=5, tokens=6))
     monkeypatch.setattr(fans, "MOST_BYTES", 1)
-    after, _ = spread(llama, SampleContinuations(1, 4, n=5, tokens=6))
+    after, _ = spread(llama, fan_ask(1, AT + 4, n=5, tokens=6))
     assert [row.token_ids for row in after.rows] == [row.token_ids for row in beside.rows]
 
 
 def test_a_row_ends_with_the_text(llama):
-    plain, _ = spread(llama, SampleContinuations(1, 4, n=4, tokens=8))
+    plain, _ = spread(llama, fan_ask(1, AT + 4, n=4, tokens=8))
     ending = model("llama")
     end = plain.rows[0].token_ids[3]
     object.__setattr__(ending.tokenizer, "eos_ids", frozenset({end}))
-    fan, _ = spread(ending, SampleContinuations(1, 4, n=4, tokens=8))
+    fan, _ = spread(ending, fan_ask(1, AT + 4, n=4, tokens=8))
     for row, whole in zip(fan.rows, plain.rows, strict=True):
         ids = list(whole.token_ids)
         assert list(row.token_ids) == (ids[: ids.index(end) + 1] if end in ids else ids)
@@ -77,19 +82,19 @@ def test_groups_say_the_same_and_their_entropy_is_that_of_their_sizes(llama):
         for text in ids
         for _ in range(ids[text])
     ]
-    sampled = group_continuations(SampleContinuations(1, 0, n=9), rows, llama.tokenizer, 0.1, [])
+    sampled = group_continuations(ContinuationOptions(n=9), rows, llama.tokenizer, [])
     assert [row.group for row in sampled.rows] == [0] * 5 + [1] * 3 + [2]
     shares = (5 / 9, 3 / 9, 1 / 9)
     assert sampled.entropy == pytest.approx(-sum(p * math.log(p) for p in shares))
-    exact = group_continuations(SampleContinuations(1, 0, n=9, same="exact"), rows, llama.tokenizer, 0.1, [])
+    exact = group_continuations(ContinuationOptions(n=9, same="exact"), rows, llama.tokenizer, [])
     assert [row.group for row in exact.rows] == [0] * 3 + [1] * 2 + [2] * 2 + [3, 4]
     assert normalize_answer("An  Answer, the\nanswer ") == "answer answer"
     assert all(a.group <= b.group for a, b in pairwise(exact.rows))
 
 
 def test_a_step_that_is_not_there_is_refused(llama):
-    for ask in (SampleContinuations(1, 5), SampleContinuations(2, 0), SampleContinuations(1, -1)):
-        with pytest.raises(UserError, match=r"step|run"):
+    for ask in (fan_ask(1, AT + 5), fan_ask(2, AT), fan_ask(1, 0)):
+        with pytest.raises(UserError, match=r"position|run"):
             spread(llama, ask)
 
 
@@ -99,12 +104,11 @@ def test_it_spreads_from_any_run_that_there_was(family):
         write(session, 6)
         session.look_ahead()
         proposed = session.state.proposed
-        session.sample_continuations(SampleContinuations(1, 3, n=2, tokens=3))
+        sampled = SampledContinuations.of(answer(session, fan_ask(1, AT + 3, n=2, tokens=3)))
         session.set_knobs(replace(HOT, n_candidates=7))
         session.set_knobs(HOT)
         assert session.state.proposed == proposed
         write(session)
-    (sampled,) = (event for event in events if isinstance(event, SampledContinuations))
     first, second = ([one.token_id for one in steps(events) if one.run == run] for run in (1, 2))
-    assert list(sampled.rows[0].token_ids) == first[3:6] and sampled.run == 1
+    assert list(sampled.rows[0].token_ids) == first[3:6]
     assert second == [one.token_id for one in alone(family, 10, prompt="KLMNOP")]

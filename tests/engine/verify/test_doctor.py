@@ -22,6 +22,7 @@ from tui_entropy.engine.decoding import choose, instruments
 from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe, _Layer
 from tui_entropy.engine.models import forward
+from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.reliability import report
 from tui_entropy.engine.steering.hooks import Steering
 from tui_entropy.engine.verify import costs, doctor
@@ -35,10 +36,11 @@ CHECKS = {
     "attention row sums", "attention rows", "steered block", "blocks below", "blocks above", "steering taken away",
     "written steps", "sampling chain", "repeated draws", "left as found", "head measures", "row of two",
     "steered row", "captured step", library.PASSES, library.ATTENTIONS, library.FOLLOWED,
+    *(f"probe {probe.name}" for probe in PROBES),
 }  # fmt: skip
 VIEWS = {
     costs.PLAIN, "residual stream", "head grid", "attention rows", "logit metrics", "candidates",
-    "sampling chain and draw", "prompt scores", "step record",
+    "sampling chain and draw", "prompt scores", "step record", *(f"probe {probe.name}" for probe in PROBES),
 }  # fmt: skip
 
 
@@ -72,7 +74,8 @@ def test_every_check_is_made_and_passes_on_every_family(family):
     assert left_out.pop("attentions of transformers", "one attention").endswith(
         ("one attention", "one attention for it")
     )
-    assert set(left_out) == (
+    no_rows = set() if family.architecture.attention[0] else {"probe attention"}  # of the first block
+    assert set(left_out) == no_rows | (
         set() if family.architecture.croppable else {"row of two", "steered row", "captured step"}
     )
     assert found.passed
@@ -84,7 +87,10 @@ def test_every_check_is_made_and_passes_on_every_family(family):
 def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
     monkeypatch.setitem(tiny.FAMILIES, "gemma3n", tiny.gemma3n)
     found = doctor.doctor(small.loaded("gemma3n"), lambda progress: None)
-    assert {check.name for check in found.checks if check.verdict != report.PASS} == {"captured step"}
+    assert {check.name for check in found.checks if check.verdict != report.PASS} == {
+        "captured step",
+        "probe logit-lens",
+    }
 
 
 # --- Faults ------------------------------------------------------------------------------------------------------
@@ -330,7 +336,10 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
     assert "compressed" in checks["attention rows"].skipped and "compressed" in checks["attention row sums"].skipped
 
 
-BLIND = {"head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere"}
+BLIND = {
+    "head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere",
+    "probe attention",
+}  # fmt: skip
 
 
 def test_a_model_without_attention_rows_is_examined_all_the_same():
@@ -340,7 +349,7 @@ def test_a_model_without_attention_rows_is_examined_all_the_same():
     skipped = {check.name: check for check in found.checks if check.verdict == report.SKIPPED}
     assert skipped.keys() >= BLIND | {"captured step"} and found.passed
     assert {skipped[name].group for name in skipped.keys() - BLIND - {"captured step"}} == {"heads"}
-    assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows"}
+    assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows", "probe attention"}
 
 
 # --- Costs -------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
 from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
+from tui_entropy.engine.probes import answer
+from tui_entropy.engine.probes.library import continuations
 from tui_entropy.engine.sampling import chain
 from tui_entropy.engine.sequence import sequence as sequence
-from tui_entropy.engine.session import continuations, rewind, session, shadow
+from tui_entropy.engine.session import rewind, session, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_
@@ -204,12 +206,7 @@ def half_the_seconds_of_sampling(patch):
 
 
 def ten_times_the_seconds_of_a_fan(patch):
-    honest = continuations.group_continuations
-    patch.setattr(
-        continuations,
-        "group_continuations",
-        lambda *given: (cost := honest(*given)) and replace(cost, seconds=10 * cost.seconds),
-    )
+    scaled(patch, answer, "perf_counter", 10)
 
 
 def penalties_of_the_first_row_for_all(patch):

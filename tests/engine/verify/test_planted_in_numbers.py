@@ -14,17 +14,18 @@ from msgspec.structs import replace
 from planted import SHORT, acting, change_steps, failing, given, healthy, healthy_text, rows_that_prove, written_under
 
 from tui_entropy.engine.decoding import choose
+from tui_entropy.engine.probes.library import continuations
 from tui_entropy.engine.reliability.report import PASS
 from tui_entropy.engine.reliability.trust import NUMBERS
 from tui_entropy.engine.reliability.trust import STAGES as NAMED
 from tui_entropy.engine.sampling import chain, distribution
-from tui_entropy.engine.session import continuations, shadow
+from tui_entropy.engine.session import shadow
 from tui_entropy.engine.verify import second
 from tui_entropy.engine.verify.checks import draws, lanes, steps, units
 from tui_entropy.metrics import registry
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
-from tui_entropy.records.events import Continuation, SampledContinuations
+from tui_entropy.records.probes.continuations import Continuation, SampledContinuations
 from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
 from tui_entropy.stages.registry import BY_NAME as STAGE
 from tui_entropy.stages.registry import ORDERS, STAGES

@@ -26,20 +26,16 @@ from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import (
-    AskAttention,
     Branch,
     Command,
     Go,
     Label,
     Load,
-    Reconsider,
-    SampleContinuations,
     SetShadow,
     Twin,
     Write,
 )
 from tui_entropy.records.events import (
-    AttentionRows,
     Continued,
     Ended,
     Event,
@@ -48,7 +44,6 @@ from tui_entropy.records.events import (
     Prefilled,
     Progress,
     Proposed,
-    Reconsidered,
     SettingsPending,
     Started,
     Switched,
@@ -56,6 +51,11 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeOption
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows, RowOptions
+from tui_entropy.records.probes.continuations import CONTINUATIONS
+from tui_entropy.records.probes.panels import Axis, Column, Heatmap, Table, Tokens
+from tui_entropy.records.probes.step import STEP
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.step import Candidate, PromptToken, Stage, Step, Watched
@@ -137,9 +137,10 @@ def step(
     )  # fmt: skip
 
 
-def rows(ask: AskAttention, run: int) -> AttentionRows:
+def rows(asked: AskProbe) -> ProbeAnswer:
     """Each query looks at the first key and at its neighbours."""
-    queries = tuple(range(ask.last - ask.n_queries + 1, ask.last + 1))
+    ask, last = msgspec.convert(asked.options, RowOptions), asked.position - 1
+    queries = tuple(range(last - ask.n_queries + 1, last + 1))
     weights = array.array("f")
     elsewhere = []
     for query in queries:
@@ -151,8 +152,47 @@ def rows(ask: AskAttention, run: int) -> AttentionRows:
         seen = [row[key] / total if key <= query else math.nan for key in window]
         weights.extend(seen)
         elsewhere.append(1 - sum(w for w in seen if not math.isnan(w)))
-    seen_by_queries = Grid((len(queries), ask.n_keys), weights.tobytes())
-    return AttentionRows(run, ask.layer, ask.head, queries, ask.first_key, seen_by_queries, tuple(elsewhere))
+    grid = Grid((len(queries), ask.n_keys), weights.tobytes())
+    found = AttentionRows(ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
+    return ProbeAnswer(asked.name, asked.run, asked.position, asked.options, found.panels, record=asked.record)
+
+
+def lens(asked: AskProbe) -> ProbeAnswer:
+    """A table and a heat map of made-up blocks."""
+    blocks = range(4, 0, -1)
+    table = Table(
+        "what each block would have said",
+        (Column("block"), Column("entropy", "nats"), Column("its p", "share"), Column("most probable")),
+        tuple((str(n), 5.0 - n, n / 4, Tokens((n,), f" word{n}".encode())) for n in blocks),
+    )
+    grown = Grid((4, 3), array.array("f", [n / 12 for n in range(12)]).tobytes())
+    map_ = Heatmap(
+        "how they grew", grown, Axis("block", tuple(map(str, blocks))), Axis("token", ("a", "b", "c")), "share"
+    )
+    return ProbeAnswer(
+        asked.name, asked.run, asked.position, asked.options, (table, map_), seconds=0.25, record=asked.record
+    )
+
+
+PROBES = (
+    ProbeInfo("attention", "Which earlier tokens a layer looked at.", "what is kept", trust="attention"),
+    ProbeInfo(
+        "continuations",
+        "Several short continuations from there.",
+        "passes",
+        (ProbeOption("n", "How many.", 8, 1, 64),),
+        "logits",
+        "fan",
+    ),
+    ProbeInfo(
+        "logit-lens",
+        "What each block would have said.",
+        "a pass",
+        (ProbeOption("k", "How many.", 5, 1, 20),),
+        "logits",
+    ),
+    ProbeInfo("step", "The step with other knobs.", "a pass", (ProbeOption("temperature", "", 0.7),), "logits"),
+)
 
 
 def shaped(
@@ -263,9 +303,15 @@ class Session:
         self.emit(Switched(run))
         self.look_ahead()
 
-    def reconsider(self, asked: Reconsider) -> None:
-        made = step(asked.step, *self.shape(asked.knobs.seed), run=asked.run)
-        self.emit(Reconsidered(shaped(made, asked.knobs, asked.knobs.banned, None, self.breakpoints.watched)))
+    def probe(self, asked: AskProbe) -> ProbeAnswer:
+        if asked.name == ATTENTION_ROWS:
+            return rows(asked)
+        if asked.name != STEP:
+            return lens(asked)
+        knobs = msgspec.convert(asked.options, Knobs)
+        made = step(asked.position - len(self.began[asked.run].prompt_tokens), *self.shape(knobs.seed), run=asked.run)
+        found = shaped(made, knobs, knobs.banned, None, self.breakpoints.watched)
+        return ProbeAnswer(asked.name, asked.run, asked.position, asked.options, (found,), record=asked.record)
 
     def set_breakpoints(self, wanted: Sequence[Breakpoint]) -> None:
         self.breakpoints.set_breakpoints(wanted)
@@ -299,9 +345,6 @@ class Session:
         self.vectors = tuple(wanted if vector.name == wanted.name else vector for vector in self.vectors)
         self.rebuild = rebuild
         self.tell_pending()
-
-    def attention(self, ask: AskAttention) -> AttentionRows:
-        return rows(ask, self.run_number)
 
     def advance(self) -> Event | None:
         """The next step, when it is due."""
@@ -383,7 +426,7 @@ class Engine(Worker):
     def obey(self, command: Command) -> None:
         session: Any = self.session
         run = getattr(command, "run", None)
-        if session and isinstance(command, Branch | Go | Reconsider | Label | Twin | SampleContinuations):
+        if session and isinstance(command, Branch | Go | AskProbe | Label | Twin):
             if not session.began.get(run):
                 raise UserError(f"there is no run {run}: there are {len(session.began)} of them")
             if not 0 <= getattr(command, "step", 0) <= len(session.written[run]):
@@ -400,12 +443,17 @@ class Engine(Worker):
             case Go() if session:
                 self.budget = 0
                 session.go(command.run)
-            case Reconsider() if session:
-                session.reconsider(command)
-            case Label() | SetShadow() | Twin() | SampleContinuations() if session:
+            case AskProbe() if session:
+                found = session.lanes.fan(command) if command.name == CONTINUATIONS else session.probe(command)
+                (self.emit if found.record else self.broadcaster.answer)(found)
+            case Label() | SetShadow() | Twin() if session:
                 session.lanes.obey(command)
             case _:
                 super().obey(command)
+
+    def probes(self) -> tuple[ProbeInfo, ...]:
+        self.broadcaster.open_probes = frozenset({ATTENTION_ROWS})
+        return PROBES
 
     def memory(self) -> Memory:
         return Memory(612_000_000, None, 4_000_000)

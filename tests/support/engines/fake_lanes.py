@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import Label, SampleContinuations, SetShadow, Twin
-from tui_entropy.records.events import Continuation, Event, Labelled, SampledContinuations, ShadowChanged, Started
+from tui_entropy.records.commands import Label, SetShadow, Twin
+from tui_entropy.records.events import Event, Labelled, ShadowChanged, Started
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer
+from tui_entropy.records.probes.continuations import Continuation, ContinuationOptions, SampledContinuations
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Shadow, Step
 
-ASKED = Label | SetShadow | Twin | SampleContinuations
+ASKED = Label | SetShadow | Twin
 EVERY = 5
 """Steps from one where the lanes go apart to the next."""
 
@@ -40,12 +43,6 @@ class Lanes:
                 how = "in the same forward pass" if asked.lane else ""
                 self.emit(ShadowChanged(session.state.run_number, session.state.n_written, asked.lane, how))
                 session.resample()
-            case SampleContinuations():
-                rows = tuple(
-                    Continuation(f" so {n % 3}", (1001 + n % 3,) * asked.tokens, -1.0 - n, False, n % 3)
-                    for n in range(asked.n)
-                )
-                self.emit(SampledContinuations(asked.run, asked.step, rows, asked.tokens, asked.same, 1.0, 0.1))
             case Twin():
                 run = len(session.began) + 1
                 vectors = asked.lane.vectors or session.state.vectors
@@ -56,6 +53,15 @@ class Lanes:
                 )  # fmt: skip
                 session.began[run], session.written[run] = self.twin, []
                 self.emit(self.twin)
+
+    def fan(self, asked: AskProbe) -> ProbeAnswer:
+        options = msgspec.convert(asked.options, ContinuationOptions)
+        rows = tuple(
+            Continuation(f" so {n % 3}", (1001 + n % 3,) * options.tokens, -1.0 - n, False, n % 3)
+            for n in range(options.n)
+        )
+        panels = SampledContinuations(rows, options.tokens, options.same, 1.0).panels
+        return ProbeAnswer(asked.name, asked.run, asked.position, asked.options, panels, seconds=0.1)
 
     def seen(self, step: Step) -> Step:
         """The step with what the shadow thinks of it."""

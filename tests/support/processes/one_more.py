@@ -1,4 +1,4 @@
-"""Programs in a process that has one metric or one stage more than the program as it is."""
+"""Programs in a process that has one metric, one stage or one probe more than the program as it is."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def up(write=WRITE, **stops):
 
 
 def ready():
-    return Ready(fake_engine.card(LAYERS, HEADS), fake_engine.vectors(LAYERS))
+    return Ready(fake_engine.card(LAYERS, HEADS), fake_engine.vectors(LAYERS), probes=fake_engine.PROBES)
 
 
 def begun(run=1, steps=STEPS):

@@ -9,20 +9,22 @@ from typing import Any
 
 import fake_engine
 import made
+from asking import fan_answer
 from inspectors import HEADS, LAYERS, begun, ready, settled, up
 from msgspec.structs import replace as changed
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.commands import SampleContinuations, SetVector
+from tui_entropy.records.commands import (
+    SetVector,
+)
 from tui_entropy.records.events import (
     BreakpointsChanged,
-    Continuation,
     Ended,
     Paused,
     Proposed,
-    SampledContinuations,
     WatchesChanged,
 )
+from tui_entropy.records.probes.continuations import Continuation, ContinuationOptions, SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.app.app import InspectorApp
@@ -30,13 +32,13 @@ from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds
 
 PLACES = ("", "knobs", "prompt", "ask", *PAGES)
 N, AT = 30, 12
+POSITION = len(begun(1, 0)[0].prompt_tokens) + AT
 KNOBS = Knobs(top_k=40, top_p=0.9, min_p=0.1, repetition_penalty=1.1)
 
 
 def events() -> list[Any]:
-    fan = SampledContinuations(
-        2, AT, tuple(Continuation(f" x{n}", (n,), -1.0, False, n) for n in range(3)), 16, "normalised", 1.0, 0.1
-    )
+    rows = tuple(Continuation(f" x{n}", (n,), -1.0, False, n) for n in range(3))
+    fan = fan_answer(SampledContinuations(rows, 16, "normalised", 1.0), 2, POSITION)
     return [
         ready(), *begun(1, 10), Ended(1, "end of text"), *begun(2, N),
         BreakpointsChanged((Breakpoint(1, "rank > 3"), Breakpoint(2, "rank > 4"))),
@@ -74,7 +76,7 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
         chart_series=(BY_NAME["entropy"],), row=1, notice="",
         pages=made.kept_by_pages(
             chosen=BY_NAME["rank"], stage=3, branch=1, hidden=False, temperature=1.0, lane=None, typed_lanes=(),
-            request=SampleContinuations(2, AT, n=8, tokens=16),
+            run=2, position=POSITION, options=ContinuationOptions(n=8, tokens=16),
         ),
     )  # fmt: skip
     await go(app, pilot, place)

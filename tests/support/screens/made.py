@@ -8,8 +8,9 @@ import re
 
 from made_steps import grid, make_step
 
-from tui_entropy.records.events import AttentionRows, KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
+from tui_entropy.records.events import KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.attention_rows import AttentionRows
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, PromptToken, Stage, Step
@@ -17,8 +18,9 @@ from tui_entropy.state.session_view import SessionView
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.keys.lane_choices import LanesState
-from tui_entropy.ui.pages.continuations import FanState
+from tui_entropy.ui.keys.probe_choice import ProbesState
 from tui_entropy.ui.pages.numbers import NumbersState
+from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.views.frame import Frame
 
@@ -126,10 +128,10 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
         row[0] = 0.7
         weights.append(row)
     queries = tuple(range(last - n_queries + 1, last + 1))
-    return AttentionRows(1, 29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
+    return AttentionRows(29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
 
 
-RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState)
+RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState)
 """What pages keep."""
 
 

@@ -5,13 +5,13 @@ import made
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.pages.big_chart import BigChart
-from tui_entropy.ui.pages.branches import Branches
-from tui_entropy.ui.pages.comparison import Lanes
-from tui_entropy.ui.pages.continuations import Fan
-from tui_entropy.ui.pages.diff import Diff
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
 from tui_entropy.ui.pages.quadrants import Quadrants
+from tui_entropy.ui.pages.runs.branches import Branches
+from tui_entropy.ui.pages.runs.comparison import Lanes
+from tui_entropy.ui.pages.runs.continuations import Fan
+from tui_entropy.ui.pages.runs.diff import Diff
 from tui_entropy.ui.pages.waterfall import Waterfall
 from tui_entropy.ui.panes.attention import AttentionMap
 from tui_entropy.ui.panes.candidates import Candidates

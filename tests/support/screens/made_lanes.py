@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import made
+from asking import fan_answer
 from msgspec.structs import replace
 
 from tui_entropy.records.events import (
-    Continuation,
     Continued,
     Ended,
     Event,
@@ -16,12 +16,13 @@ from tui_entropy.records.events import (
     Paused,
     Prefilled,
     Ready,
-    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
     VectorsChanged,
 )
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.continuations import Continuation, SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Shadow, Step
@@ -147,14 +148,19 @@ def twins(parted: int | None = 16, n: int = 30, name: str = "no vectors") -> Ses
     return log
 
 
-def fan(run: int = 1, index: int = 10, same: str = "normalised", texts: tuple[str, ...] = ()) -> SampledContinuations:
+POSITION = len(made.started().prompt_tokens) + 10
+"""Of the token of step 10."""
+
+
+def fan(run: int = 1, index: int = 10, same: str = "normalised", texts: tuple[str, ...] = ()) -> ProbeAnswer:
     said = texts or (" Paris.", " paris", " Paris.", " the city of light", " Lyon, on the Rhône", " Paris!")
     groups = [0, 0, 0, 1, 2, 0]
     rows = tuple(
         Continuation(text, (100 + n, 101, 102), -1.5 - n, n % 2 == 0, groups[n % len(groups)])
         for n, text in enumerate(said)
     )
-    return SampledContinuations(run, index, rows, 16, same, 0.87, 1.2)
+    sampled = SampledContinuations(rows, 16, same, 0.87)
+    return fan_answer(sampled, run, len(made.started().prompt_tokens) + index)
 
 
 def fanned(**fields: object) -> SessionView:

@@ -1,11 +1,14 @@
 """An inspector whose text stands at a step, and what it told its engine."""
 
 import fake_engine
+from asking import is_rows
 from inspectors import LAYERS, begun, ready, settled
 from msgspec.structs import replace as changed
 
-from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import Paused, Proposed
+from tui_entropy.records.events import (
+    Paused,
+    Proposed,
+)
 
 STEPS = 12
 
@@ -23,4 +26,4 @@ async def stopped(app, pilot, *more):
 
 def sent(app):
     """What the engine was told, apart from what panes ask it by themselves."""
-    return [command for command in app.sent if not isinstance(command, AskAttention)]
+    return [command for command in app.sent if not is_rows(command)]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from asking import fan_answer
 from cards import CARD
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -20,12 +21,12 @@ from tui_entropy.records.events import (
     Prefilled,
     PromptScores,
     Ready,
-    SampledContinuations,
     ShadowChanged,
     Started,
     Switched,
     WatchesChanged,
 )
+from tui_entropy.records.probes.continuations import SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Watch
 from tui_entropy.records.step import PromptToken, Step
@@ -114,7 +115,7 @@ class Session:
             case "shadow":
                 self.events.append(ShadowChanged(run, index, Lane(f"lane {n}") if n % 2 else None, "from the same"))
             case "fan":
-                self.events.append(SampledContinuations(run, index, (), 16, "exact", 0.5, 0.1))
+                self.events.append(fan_answer(SampledContinuations((), 16, "exact", 0.5), run, index + 2))
 
 
 SAID = "write", "branch", "twin", "step", "label", "switch", "pause", "end", "knobs", "watch", "shadow", "fan"

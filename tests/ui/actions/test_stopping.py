@@ -2,18 +2,18 @@
 
 import fake_engine
 import pytest
+from asking import is_step, step_answer, step_ask
 from inspectors import LAYERS, begun, ready, screen_text, settled, up, writing
 from msgspec.structs import replace as changed
 from stopped_texts import STEPS, proposal, sent, stopped
 
-from tui_entropy.records.commands import Advance, Branch, Reconsider, SetKnobs
+from tui_entropy.records.commands import Advance, Branch, SetKnobs
 from tui_entropy.records.events import (
     Continued,
     Ended,
     KnobsChanged,
     Paused,
     Proposed,
-    Reconsidered,
     Refused,
     Started,
 )
@@ -321,13 +321,13 @@ async def test_turning_a_knob_on_an_earlier_step_shows_it_as_it_would_be():
         await stopped(app, pilot)
         await pilot.press("left", "left")
         await settled(app, pilot)
-        assert not [command for command in sent(app) if isinstance(command, Reconsider)]
+        assert not [command for command in sent(app) if is_step(command)]
         await pilot.press("T")
         await settled(app, pilot)
-        asked = Reconsider(1, STEPS - 2, Knobs(temperature=0.8))
-        assert [command for command in sent(app) if isinstance(command, Reconsider)] == [asked]
-        supposed = fake_engine.shaped(app.frame.step, asked.knobs)
-        app.take([Reconsidered(supposed)])
+        asked = step_ask(1, app.frame.step.position, Knobs(temperature=0.8))
+        assert [command for command in sent(app) if is_step(command)] == [asked]
+        supposed = fake_engine.shaped(app.frame.step, Knobs(temperature=0.8))
+        app.take([step_answer(supposed)])
         await settled(app, pilot)
         assert "as it would be with the knobs set now" in shown(app, "candidates")
         assert app.frame.seen == supposed != app.frame.step
@@ -344,12 +344,13 @@ async def test_one_question_at_a_time_and_the_newest_one_last():
         await settled(app, pilot)
         await pilot.press("T", "T", "left")
         await settled(app, pilot)
-        asked = [command for command in sent(app) if isinstance(command, Reconsider)]
-        assert asked == [Reconsider(1, STEPS - 1, Knobs(temperature=0.8))]
-        app.take([Reconsidered(app.frame.log.steps[STEPS - 1])])
+        asked = [command for command in sent(app) if is_step(command)]
+        assert asked == [step_ask(1, app.frame.log.steps[STEPS - 1].position, Knobs(temperature=0.8))]
+        app.take([step_answer(app.frame.log.steps[STEPS - 1])])
         await settled(app, pilot)
-        asked = [command for command in sent(app) if isinstance(command, Reconsider)]
-        assert asked[1:] == [Reconsider(1, STEPS - 2, Knobs(temperature=1.0))] and app.frame.what_if is None
+        asked = [command for command in sent(app) if is_step(command)]
+        newest = step_ask(1, app.frame.log.steps[STEPS - 2].position, Knobs(temperature=1.0))
+        assert asked[1:] == [newest] and app.frame.what_if is None
 
 
 async def test_a_question_that_is_refused_is_not_asked_again():
@@ -361,4 +362,4 @@ async def test_a_question_that_is_refused_is_not_asked_again():
         for _ in range(3):
             app.take([Refused("this model cannot go back")])
             await settled(app, pilot)
-        assert len([command for command in sent(app) if isinstance(command, Reconsider)]) == 1
+        assert len([command for command in sent(app) if is_step(command)]) == 1

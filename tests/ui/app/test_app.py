@@ -8,11 +8,12 @@ import sys
 import fake_engine
 import psutil
 import pytest
+from asking import is_rows
 from inspectors import LAYERS, STEPS, WRITE, begun, ready, screen_text, settled, until, up, writing
 from msgspec.structs import replace as changed
 from places import FAKE_ENGINE
 
-from tui_entropy.records.commands import Advance, AskAttention, Continue, Pause, SetKnobs, SetVector, Stop, Write
+from tui_entropy.records.commands import Advance, Continue, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.records.events import (
     BreakpointsChanged,
     Ended,
@@ -183,7 +184,7 @@ async def test_space_pauses_and_goes_on():
         app.take([Paused(1, "by you")])
         await settled(app, pilot)
         await pilot.press("space", "n", "s")
-        orders = [order for order in app.sent if not isinstance(order, AskAttention)]
+        orders = [order for order in app.sent if not is_rows(order)]
         assert orders == [Pause(), Continue(), Advance(1), Stop()]
 
 
@@ -271,15 +272,17 @@ async def test_attention_is_asked_for_what_is_on_screen_and_one_question_at_a_ti
     async with app.run_test(size=(120, 40)) as pilot:
         app.take([ready(), *begun()])
         await settled(app, pilot)
-        asked = [order for order in app.sent if isinstance(order, AskAttention)]
-        assert len(asked) == 1 and asked[0].last == app.frame.step.position - 1 and asked[0].layer == LAYERS
+        asked = [order for order in app.sent if is_rows(order)]
+        assert (
+            len(asked) == 1 and asked[0].position == app.frame.step.position and asked[0].options["layer"] == LAYERS
+        )
         await pilot.press("left_square_bracket", "right_curly_bracket")
         await settled(app, pilot)
-        assert [order for order in app.sent if isinstance(order, AskAttention)] == asked
-        app.take([fake_engine.rows(asked[0], 1)])
+        assert [order for order in app.sent if is_rows(order)] == asked
+        app.take([fake_engine.rows(asked[0])])
         await settled(app, pilot)
-        newest = [order for order in app.sent if isinstance(order, AskAttention)][-1]
-        assert (newest.layer, newest.head) == (LAYERS - 1, 1)
+        newest = [order for order in app.sent if is_rows(order)][-1]
+        assert (newest.options["layer"], newest.options["head"]) == (LAYERS - 1, 1)
 
 
 async def test_attention_that_is_not_on_screen_is_not_asked_for():
@@ -287,10 +290,10 @@ async def test_attention_that_is_not_on_screen_is_not_asked_for():
     async with app.run_test(size=(80, 24)) as pilot:
         app.take([ready(), *begun()])
         await settled(app, pilot)
-        assert not [order for order in app.sent if isinstance(order, AskAttention)]
+        assert not [order for order in app.sent if is_rows(order)]
         await pilot.press("a")
         await settled(app, pilot)
-        assert [order for order in app.sent if isinstance(order, AskAttention)]
+        assert [order for order in app.sent if is_rows(order)]
 
 
 async def test_copying_sends_what_was_written_and_says_so(monkeypatch):

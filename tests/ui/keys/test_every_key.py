@@ -7,16 +7,15 @@ from typing import Any
 
 import made
 import pytest
+from asking import is_rows
 from key_presses import AT, PLACES, Effect, Seen, bring_to, pressed, screen, sends, typed, vector
 
 from tui_entropy.records.commands import (
     Advance,
-    AskAttention,
     Branch,
     Continue,
     Go,
     Label,
-    SampleContinuations,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -24,6 +23,7 @@ from tui_entropy.records.commands import (
     Twin,
     Write,
 )
+from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key
 from tui_entropy.ui.protocol.prompt import Purpose
@@ -40,7 +40,7 @@ def seen(app: InspectorApp) -> Seen:
     focused = app.base.focused
     return Seen(
         app.frame,
-        [one for one in app.sent if not isinstance(one, AskAttention)],
+        [one for one in app.sent if not is_rows(one)],
         app.page.called if app.page else "",
         (focused.id or "") if focused else "",
         type(app.screen).__name__,
@@ -50,6 +50,14 @@ def seen(app: InspectorApp) -> Seen:
         frozenset(app.base.classes),
         len(app.copied),
         app.left,
+    )
+
+
+def asked_of_probe(name: str, **options: object) -> Effect:
+    """A probe of this name is asked, under these options among others."""
+    return lambda before, after: any(
+        isinstance(one, AskProbe) and one.name == name and one.options.items() >= options.items()
+        for one in after.sent
     )
 
 
@@ -154,16 +162,19 @@ ANYWHERE: dict[str, Effect] = {
     ),
     "lanes.type": lambda before, after: "nothing to type" in after.frame.notice,  # the row of the temperature
     "fan.take": each(closed, sends(Branch, step=AT)),
-    "fan.same": sends(SampleContinuations, same="exact"),
-    "fan.more": lambda before, after: made.value(after.frame, "request").n > made.value(before.frame, "request").n,
-    "fan.fewer": lambda before, after: made.value(after.frame, "request").n < made.value(before.frame, "request").n,
+    "fan.same": asked_of_probe("continuations", same="exact"),
+    "fan.more": lambda before, after: made.value(after.frame, "options").n > made.value(before.frame, "options").n,
+    "fan.fewer": lambda before, after: made.value(after.frame, "options").n < made.value(before.frame, "options").n,
     "fan.longer": lambda before, after: (
-        made.value(after.frame, "request").tokens > made.value(before.frame, "request").tokens
+        made.value(after.frame, "options").tokens > made.value(before.frame, "options").tokens
     ),
     "fan.shorter": lambda before, after: (
-        made.value(after.frame, "request").tokens < made.value(before.frame, "request").tokens
+        made.value(after.frame, "options").tokens < made.value(before.frame, "options").tokens
     ),
-    "fan.ask": sends(SampleContinuations, n=8),
+    "fan.ask": asked_of_probe("continuations", n=8),
+    "probes.ask": asked_of_probe("continuations"),
+    "probes.edit": asks("options of continuations"),
+    "probes.cancel": lambda before, after: "nothing is being answered" in after.frame.notice,
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
     "list.delete": lambda before, after: any(

@@ -13,8 +13,9 @@ from key_presses import PLACES, N, bring_to, events, go
 from msgspec.structs import replace as replaced
 from recordings import recorded, session
 
-from tui_entropy.records.commands import AskAttention, TakeControl
+from tui_entropy.records.commands import TakeControl
 from tui_entropy.records.events import Ended, Failed, Progress, Standing
+from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.actions.engine_link import WATCHING
@@ -35,7 +36,7 @@ STATES: dict[str, list[Any]] = {
     "failed": [ready(), *begun(1, N), Failed("it broke", "")],
 }
 WATCHED = Standing("e1", 1, 0.0, None, "paused", N, "", 60.0, screens=2)
-QUESTIONS = AskAttention, TakeControl
+QUESTIONS = AskProbe, TakeControl
 """What a screen that only watches may tell an engine."""
 
 

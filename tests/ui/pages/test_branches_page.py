@@ -15,8 +15,8 @@ from tui_entropy.records.events import Labelled, Memory, Started
 from tui_entropy.state.run_view import changes
 from tui_entropy.ui.actions.prompt import edited
 from tui_entropy.ui.dialogs.pasted_text import typed_as
-from tui_entropy.ui.pages.branches import Branches, forest
-from tui_entropy.ui.pages.diff import Diff
+from tui_entropy.ui.pages.runs.branches import Branches, forest
+from tui_entropy.ui.pages.runs.diff import Diff
 from tui_entropy.ui.panes.status import Status
 
 # --- The forest --------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_the_run_on_screen_and_the_chosen_one_are_marked_without_colour():
 def test_of_hundreds_the_chosen_one_is_in_view_and_only_what_is_seen_is_looked_at(run, monkeypatch):
     log = lanes.many(300)
     looked = []
-    words = "tui_entropy.ui.pages.branches._words"
+    words = "tui_entropy.ui.pages.runs.branches._words"
     monkeypatch.setattr(words, lambda view, parent, paint: looked.append(view) or "")
     drawn = rows(Branches(), log, 120, 20, branch=run)
     assert any(row.startswith("▶") for row in drawn) and len(looked) <= 20

@@ -8,6 +8,7 @@ import fake_engine
 import made
 import made_lanes as lanes
 import pytest
+from asking import fan_ask
 from drawn_rows import rows
 from inspectors import WRITE, screen_text, settled, up
 from made_frames import PAINTS, SIZES, frame_of
@@ -15,16 +16,17 @@ from msgspec.structs import replace
 from shown_logs import shown
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
+from tui_entropy.records.commands import Branch, SetShadow, Twin
 from tui_entropy.records.events import Refused, ShadowChanged, VectorsChanged
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.continuations import ContinuationOptions
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.drawing.bands import bands, forks
 from tui_entropy.ui.keys.lane_choices import choices
-from tui_entropy.ui.pages.comparison import Lanes
-from tui_entropy.ui.pages.continuations import Fan
+from tui_entropy.ui.pages.runs.comparison import Lanes
+from tui_entropy.ui.pages.runs.continuations import Fan
 from tui_entropy.ui.panes.candidates import Candidates
 from tui_entropy.ui.panes.chart import Chart
 from tui_entropy.ui.panes.stream import TokenStream
@@ -249,19 +251,19 @@ async def test_H_asks_for_a_fan_at_the_cursor_and_says_that_it_waits():
         await shown(pilot, made.log(20), cursor=10, following=False)
         await pilot.press("H")
         await settled(app, pilot)
-        assert app.sent[:1] == [SampleContinuations(1, 10)]
+        assert app.sent[:1] == [fan_ask(1, lanes.POSITION)]
         assert "waiting for 8 draws of 16 tokens, normalised text, from before step 11" in screen_text(app)
         app.take([lanes.fan()])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "Paris" in screen_text(app)
         app.sent.clear()
         await pilot.press("plus", "less_than_sign", "e")
-        assert app.sent == [SampleContinuations(1, 10, 16, 8, "exact")]
+        assert app.sent == [fan_ask(1, lanes.POSITION, 16, 8, "exact")]
         app.take([Refused("no room for 16 draws: ask for fewer")])
         await settled(app, pilot)
         assert "waiting" not in screen_text(app) and "g asks for 16 draws of 8" in screen_text(app)
         await pilot.press("g")
-        assert app.sent[1:] == [SampleContinuations(1, 10, 16, 8, "exact")]
+        assert app.sent[1:] == [fan_ask(1, lanes.POSITION, 16, 8, "exact")]
 
 
 async def test_enter_takes_a_row_as_a_branch():
@@ -273,7 +275,9 @@ async def test_enter_takes_a_row_as_a_branch():
 
 
 def test_groups_stand_together_the_largest_first_under_an_entropy_that_is_labelled():
-    drawn = rows(Fan(), lanes.fanned(), 100, 24, request=SampleContinuations(1, 10, n=6), row=4)
+    drawn = rows(
+        Fan(), lanes.fanned(), 100, 24, run=1, position=lanes.POSITION, options=ContinuationOptions(n=6), row=4
+    )
     assert drawn[1].startswith("discrete semantic entropy · 6 draws · normalised text  1.26 bits")
     shares = [row.split()[:2] for row in drawn[3:9]]
     assert shares[0] == ["1", "4/6"] and drawn[7].lstrip("▶ ").startswith("2   1/6") and "Rhône" in drawn[8]
@@ -346,7 +350,7 @@ def hostile():
 def test_hostile_names_and_text_are_drawn_within_the_view(view, paint, size):
     typed = (Lane("other prompt", prompt=lanes.HOSTILE),)
     for log in (hostile(), lanes.shadowed(), lanes.twins(name=lanes.HOSTILE), lanes.fanned()):
-        frame = frame_of(log, paint=paint, typed_lanes=typed, request=SampleContinuations(1, 10), tint=BY_NAME["kl"])
+        frame = frame_of(log, paint=paint, typed_lanes=typed, run=1, position=lanes.POSITION, tint=BY_NAME["kl"])
         for seen in (frame, frame.beside):
             for strip in view().draw(seen, *size):
                 text = "".join(segment.text for segment in strip)
@@ -372,7 +376,7 @@ async def test_with_an_engine_a_shadow_a_twin_a_fan_and_a_name_come_back():
         await pilot.press("space")
         await until(lambda: log.proposed is not None)
         await pilot.press("H")
-        await until(lambda: log.fan is not None)
+        await until(lambda: log.sampled is not None)
         await settled(app, pilot)
         assert "discrete semantic entropy · 8 draws · normalised text" in screen_text(app)
         await pilot.press("escape", "Y", "space")

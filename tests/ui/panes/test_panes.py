@@ -4,13 +4,15 @@ import math
 
 import made
 import pytest
+from asking import rows_answer
 from drawn_rows import rows
 from made_frames import frame_of
 from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.events import AttentionRows, Failed, Memory, Paused, Prefilled, Progress
+from tui_entropy.records.events import Failed, Memory, Paused, Prefilled, Progress
+from tui_entropy.records.probes.attention_rows import AttentionRows
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate
 from tui_entropy.stages.registry import ORDERS
@@ -221,9 +223,13 @@ async def test_a_click_on_a_layer_or_a_cell_asks_for_it():
 # --- Attention -------------------------------------------------------------------------------------------------
 
 
+WINDOW = "n_queries", "first_key", "n_keys"
+
+
 def looked(log: SessionView, weights: list[list[float]], first_key: int = 0, elsewhere: float = 0.0) -> SessionView:
     queries = tuple(range(10, 10 + len(weights)))
-    log.attention = AttentionRows(1, 29, None, queries, first_key, made.grid(weights), (elsewhere,) * len(queries))
+    found = AttentionRows(29, None, queries, first_key, made.grid(weights), (elsewhere,) * len(queries))
+    log.append(rows_answer(found))
     return log
 
 
@@ -254,7 +260,7 @@ def test_weight_outside_the_window_is_a_number():
 
 def test_why_there_are_no_rows_is_said():
     log = made.log(9)
-    log.attention = replace(made.attention(), queries=(), unavailable="layer 3 has no attention")
+    log.append(rows_answer(replace(made.attention(), queries=(), unavailable="layer 3 has no attention")))
     assert "layer 3 has no attention" in rows(AttentionMap(), log, 60, 8)[1]
 
 
@@ -263,10 +269,11 @@ def test_why_there_are_no_rows_is_said():
 def test_what_it_asks_for_fills_the_pane_and_ends_at_the_query_of_the_step(paint, size):
     log = made.log(200)
     ask = asking(frame_of(log, paint=paint), *size)
-    assert ask.last == log.steps[-1].position - 1 == ask.first_key + ask.n_keys - 1
-    log.attention = made.attention(ask.n_queries, ask.n_keys, ask.last, ask.first_key)
+    last, n_queries, first_key, n_keys = ask.position - 1, *(ask.options[name] for name in WINDOW)
+    assert last == log.steps[-1].position - 1 == first_key + n_keys - 1
+    log.append(rows_answer(made.attention(n_queries, n_keys, last, first_key)))
     strips = AttentionMap().draw(frame_of(log, paint=paint), *size)
-    lines = ask.n_queries if paint is PLAIN else -(-ask.n_queries // 2)
+    lines = n_queries if paint is PLAIN else -(-n_queries // 2)
     assert len(strips) == lines + 3 <= size[1]
     assert all(strip.cell_length <= size[0] and not strip.text.endswith("…") for strip in strips[:-1])
 

@@ -5,6 +5,7 @@ A picture that differs is meant to be looked at: `scripts/test --snapshot-update
 
 import fake_engine
 import pytest
+from asking import is_rows
 from inspectors import settled
 from msgspec.structs import replace
 
@@ -56,8 +57,8 @@ def test_the_screen_looks_as_it_did(look, snap_compare, monkeypatch):
 
     def tell(command) -> None:
         """Attention is asked for as the view is drawn, and answered at once."""
-        if hasattr(command, "n_queries"):
-            app.take([fake_engine.rows(command, 1)])
+        if is_rows(command):
+            app.take([fake_engine.rows(command)])
 
     app.tell = tell
 

@@ -25,8 +25,7 @@ from tui_entropy.engine.instruments.tensor_metrics import disagreement, interact
 from tui_entropy.engine.kernels import causal_sdpa
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import AttentionRows
+from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
 from tui_entropy.records.step import ATTENTION
 
 LARGE = 1 << 20
@@ -201,17 +200,17 @@ class AttentionProbe:
         )
 
     @torch.inference_mode()
-    def rows(self, cache: Cache, ask: AskAttention, run: int) -> AttentionRows:
+    def rows(self, cache: Cache, ask: RowWindow) -> AttentionRows:
         """The rows asked for, as far as their queries are kept and their keys are in the cache."""
         layer = next((layer for layer in self.layers if layer.index == ask.layer - 1), None)
         if layer is None or not 1 <= (ask.head or 1) <= self.architecture.n_heads:
             head = f"head {ask.head} of " if ask.head else ""
-            return _no_rows(ask, run, f"{head}block {ask.layer} has no attention rows")
+            return _no_rows(ask, f"{head}block {ask.layer} has no attention rows")
         queries = self.attention_state.kept
         if layer.biased:
-            return _no_rows(ask, run, "what this model adds to its scores is not kept")
+            return _no_rows(ask, "what this model adds to its scores is not kept")
         if layer.key is None:
-            return _no_rows(ask, run, "this model keeps its keys compressed" if queries else "nothing is read yet")
+            return _no_rows(ask, "this model keeps its keys compressed" if queries else "nothing is read yet")
         first_column = layer.first_column
         positions = [
             position
@@ -219,10 +218,10 @@ class AttentionProbe:
             if layer.index in queries.get(position, ({}, 0))[0] and layer.first_visible(position) >= first_column
         ]
         if not positions:
-            return _no_rows(ask, run, f"of this token no query is kept: only of the newest {len(queries)}")
+            return _no_rows(ask, f"of this token no query is kept: only of the newest {len(queries)}")
         weights, visible = layer.weights(positions)
         if (ask.head or 1) > len(weights):
-            return _no_rows(ask, run, f"block {ask.layer} has {len(weights)} heads")
+            return _no_rows(ask, f"block {ask.layer} has {len(weights)} heads")
         weights = weights.mean(0) if ask.head is None else weights[ask.head - 1]
         shown = weights.masked_fill(~visible, math.nan).cpu().numpy()
         low = max(ask.first_key - first_column, 0)
@@ -233,7 +232,7 @@ class AttentionProbe:
         grid[:, left : left + inside.shape[1]] = inside
         elsewhere = weights[:, :low].sum(-1) + weights[:, high:].sum(-1)
         return AttentionRows(
-            run, ask.layer, ask.head, tuple(positions), ask.first_key, Grid.of(grid), tuple(elsewhere.tolist())
+            ask.layer, ask.head, tuple(positions), ask.first_key, Grid.of(grid), tuple(elsewhere.tolist())
         )
 
     def bias(self, mask: Tensor | None, key: Tensor) -> Tensor:
@@ -381,7 +380,7 @@ def _measured(scores: Tensor, visible: Tensor | None, n_heads: int) -> Tensor:
     return torch.cat([entropy, varentropy, whole], -1)
 
 
-def _no_rows(ask: AskAttention, run: int, reason: str) -> AttentionRows:
+def _no_rows(ask: RowWindow, reason: str) -> AttentionRows:
     return AttentionRows(
-        run, ask.layer, ask.head, (), ask.first_key, Grid.of(np.empty((0, ask.n_keys))), (), unavailable=reason
+        ask.layer, ask.head, (), ask.first_key, Grid.of(np.empty((0, ask.n_keys))), (), unavailable=reason
     )

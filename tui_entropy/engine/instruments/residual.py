@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -22,8 +22,13 @@ class ResidualProbe:
 
     def stream(self, row: int = 0) -> Tensor:
         """(n_layers, d_model) on one device: what the blocks put out at the newest position of one of the rows."""
-        vectors = [vector[row : row + 1, 0] for vector in self.vectors if vector is not None]
-        return torch.cat([vector.to(vectors[-1].device) for vector in vectors])
+        return stream_of(self.vectors, row)
+
+
+def stream_of(vectors: Sequence[Tensor | None], row: int = 0) -> Tensor:
+    """Block by block (batch, 1, d_model) -> (n_layers, d_model) of a row of the batch, on one device."""
+    found = [vector[row : row + 1, 0] for vector in vectors if vector is not None]
+    return torch.cat([vector.to(found[-1].device) for vector in found])
 
 
 def block_stats(stream: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.state import SessionState
-from tui_entropy.records.commands import AskAttention, Branch, Label, Reconsider
-from tui_entropy.records.events import AttentionRows, Labelled, Reconsidered
+from tui_entropy.records.commands import Branch, Label
+from tui_entropy.records.events import Labelled
 from tui_entropy.records.knobs import check
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
 
 
 class Branches:
@@ -83,19 +85,18 @@ class Branches:
         in_use = (run.sequence.prefix_ids for run in self._state.runs.values() if not run.deleted)
         self.rewinder.prefix_cache.drop(set().union(*in_use))
 
-    def reconsider(self, ask: Reconsider) -> Reconsidered:
+    def step_with(self, run: Run, step: int, knobs: Knobs) -> Step:
         """A step as it would be with other knobs. The model is asked once for as long as it is the same step. Raises
         UserError."""
         state = self._state
-        check(ask.knobs, state.loaded.card.vocab)
-        run = state.run_of(ask.run)
-        state.check_step(run, ask.step)
-        then, now = self._as_before(run, ask.step), state.controls_with({}, ask.knobs)
+        check(knobs, state.loaded.card.vocab)
+        state.check_step(run, step)
+        then, now = self._as_before(run, step), state.controls_with({}, knobs)
         clock = Clock(state.loaded.model.device, then.elapsed_seconds)
         assert then.logits is not None
         choice = choose(state.probes, then, now, then.logits)
-        step, _ = build_step(state.loaded, state.probes, then, now, choice, clock, run.number)
-        return Reconsidered(step)
+        made, _ = build_step(state.loaded, state.probes, then, now, choice, clock, run.number)
+        return made
 
     def _as_before(self, run: Run, step: int) -> TokenSequence:
         """The sequence as it was before a step, with what was forced and banned there, and what the model said."""
@@ -113,11 +114,6 @@ class Branches:
         newest = step == run.sequence.n_written
         then.forced, then.banned = pending if newest else run.sequence.interventions.get(step, ([], frozenset()))
         return then
-
-    def rows(self, ask: AskAttention) -> AttentionRows | None:
-        """Attention rows of the present run. None before the first."""
-        run = self._state.run
-        return None if run is None else self.rewinder.rows(run.sequence, ask, run.number)
 
     def abandon(self) -> None:
         """After a failure: read the texts again from their ids."""

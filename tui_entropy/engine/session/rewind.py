@@ -31,10 +31,9 @@ from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.batching import leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
-from tui_entropy.engine.session.continuations import Snapshot
 from tui_entropy.engine.session.shadow import read_up_to
-from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import AttentionRows
+from tui_entropy.engine.session.snapshot import Snapshot
+from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
 
 CHECKPOINT = 32
 """Written tokens from one state that is kept to the next."""
@@ -204,18 +203,18 @@ class Rewinder:
         with self._at(sequence, position) as host:
             return recompute_step(self.loaded, self.probes, host, position, self.state(host, position))
 
-    def rows(self, sequence: TokenSequence, ask: AskAttention, run: int) -> AttentionRows:
+    def rows(self, sequence: TokenSequence, ask: RowWindow) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
         self.probes.look_at(sequence)
         attention, queries = self.probes.attention, sequence.attention_state.kept
         newest = min(ask.last + 1, len(sequence.prefix_ids))
         positions = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
         if not positions or all(position in queries for position in positions):
-            return attention.rows(sequence.cache, ask, run)
+            return attention.rows(sequence.cache, ask)
         with self._at(sequence, positions[-1]) as host:
             known = self.state(host, positions[0])
             with replayed_span(self.loaded, self.probes, host, positions[0], positions[-1] + 1, known) as then:
-                return attention.rows(then.cache, ask, run)
+                return attention.rows(then.cache, ask)
 
     @contextmanager
     def snapshot(self, sequence: TokenSequence, step: int) -> Iterator[Snapshot]:

@@ -15,15 +15,13 @@ from tui_entropy.engine.sequence.batching import leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.branching import Branches
 from tui_entropy.engine.session.comparison import Comparisons
-from tui_entropy.engine.session.continuations import sample_continuations
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.steering.plan import check_vector, same_offsets
 from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
-from tui_entropy.records.commands import AskAttention, Branch, SampleContinuations, Twin, Write
+from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import (
-    AttentionRows,
     Event,
     KnobsChanged,
     Paused,
@@ -76,10 +74,6 @@ class Session:
         """Keys, values and kept queries."""
         kept = self.state.probes.attention.kept_bytes
         return kept + (self.state.sequence.bytes if self.state.sequence else 0)
-
-    def attention(self, ask: AskAttention) -> AttentionRows | None:
-        """Rows of the present run's queries over its keys. None before the first run."""
-        return self.branches.rows(ask)
 
     # --- Runs --------------------------------------------------------------------------------------------------
 
@@ -169,13 +163,6 @@ class Session:
         self.comparisons.begin_twin(ask.lane, prompt)
         if state.proposed is not None:
             self.comparisons.look_ahead()
-
-    def sample_continuations(self, ask: SampleContinuations) -> None:
-        """Short continuations from before a step of a run. Raises UserError."""
-        state, run = self.state, self.state.run_of(ask.run)
-        state.check_step(run, ask.step)
-        with self.branches.rewinder.snapshot(run.sequence, ask.step) as before:
-            state.emit(sample_continuations(state.loaded, state.probes, before, state.controls(), ask))
 
     def stop(self, reason: str = "stopped") -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import quantiles
 from time import perf_counter
 from typing import TypeVar
@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Cache
 
 from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.instruments.attention import attention_probe
 from tui_entropy.engine.instruments.prompt_scores import scores
 from tui_entropy.engine.instruments.residual import block_stats, residual_probe
@@ -22,13 +23,19 @@ from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.answer import answer
+from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.reliability.report import Cost
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
 from tui_entropy.engine.sampling.chain import apply, draw
 from tui_entropy.engine.sampling.distribution import SamplingContext
+from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.verify.evidence.compare import PROMPT
 from tui_entropy.metrics.registry import COMPUTED
-from tui_entropy.records.commands import AskAttention
+from tui_entropy.records.commands import Write
 from tui_entropy.records.model import COLUMNS
+from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.probes.attention_rows import RowWindow
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -36,6 +43,7 @@ T = TypeVar("T")
 
 PLAIN = "forward pass, plain"
 ROUNDS = 13
+PROBE_ROUNDS = 3
 WARM_UP = 2
 """Rounds that do not count."""
 
@@ -53,10 +61,27 @@ def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
     for view in rounds[0]:
         low, middle, high = quantiles([round[view] for round in rounds])
         named.append(Cost(view, middle, (high - low) / 2, watch.kept.get(view), PER.get(view, "step")))
+    named += probe_costs(loaded)
     named.append(Cost("step record", kept=float(len(msgspec.msgpack.encode(step)))))
     if not any(loaded.architecture.attention):
         named += [Cost(view, skipped=NO_ATTENTION) for view in ("head grid", "attention rows")]
     return tuple(named)
+
+
+def probe_costs(loaded: Loaded) -> Iterator[Cost]:
+    """What each probe takes where the first token of a text is chosen, with its options as they are by default."""
+    with instruments(loaded, graph=False) as probes:
+        session = Session(loaded, probes, lambda event: None)
+        session.begin(Write(PROMPT, None, False, 1, Knobs()))
+        session.look_ahead(read_all=True)
+        asks = [AskProbe(probe.name, 1, session.state.run_of(1).sequence.n_prompt) for probe in PROBES]
+        rounds = [[answer(session, ask) for ask in asks] for _ in range(PROBE_ROUNDS)]
+    for answers in zip(*rounds, strict=True):
+        if answers[0].unavailable:
+            yield Cost(f"probe {answers[0].name}", skipped=answers[0].unavailable)
+            continue
+        low, middle, high = quantiles([each.seconds for each in answers])
+        yield Cost(f"probe {answers[0].name}", middle, (high - low) / 2, None, "request")
 
 
 PER = {"attention rows": "request", "prompt scores": "prompt token"}
@@ -97,8 +122,8 @@ class _Watch:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], cache))
             grid = reading - plain + self._timed(probe.head_statistics, small=True)[0]
             self.kept["head grid"] = probe.kept_bytes / len(probe.attention_state.kept)
-            ask = AskAttention(architecture.attention.index(True) + 1, None, n - 1, n, 0, n)
-            return {"head grid": grid, "attention rows": self._timed(lambda: probe.rows(cache, ask, run=0))[0]}
+            window = RowWindow(architecture.attention.index(True) + 1, None, n - 1, n, 0, n)
+            return {"head grid": grid, "attention rows": self._timed(lambda: probe.rows(cache, window))[0]}
 
     def _of_logits(self, logits: Tensor) -> dict[str, float]:
         """(vocab,) -> seconds of what is made of them."""

@@ -23,6 +23,7 @@ from tui_entropy.engine.verify.checks.logits import (
     precision,
     revisited_step,
 )
+from tui_entropy.engine.verify.checks.probes import probes
 from tui_entropy.engine.verify.checks.steering import rows, steering
 from tui_entropy.engine.verify.checks.steps import steps
 from tui_entropy.engine.verify.checks.units import units
@@ -84,5 +85,5 @@ def left_as_found(before: Mapping[str, str], after: Mapping[str, str]) -> Check:
 
 CHECKS: tuple[Callable[[Loaded, Tensor], Iterator[Check]], ...] = (
     last_lens_row, decode_equals_prefill, revisited_step, precision, attention, steering, rows, captured_step,
-    written_steps, steps, units, draws, adaptive_samplers, long_texts, lanes, branches, vector_files,
+    written_steps, steps, units, draws, adaptive_samplers, long_texts, lanes, branches, vector_files, probes,
 )  # fmt: skip

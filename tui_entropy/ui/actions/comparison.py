@@ -6,12 +6,14 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 
-from tui_entropy.records.commands import Branch, SampleContinuations, SetShadow, Twin
-from tui_entropy.records.events import Event, Ready, Refused, SampledContinuations, ShadowChanged
+from tui_entropy.records.commands import Branch, SetShadow, Twin
+from tui_entropy.records.events import Event, Ready, Refused, ShadowChanged
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.continuations import CONTINUATIONS, ContinuationOptions
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, LanesState, choices, shadow_set
-from tui_entropy.ui.pages.continuations import FanState, in_order
+from tui_entropy.ui.pages.runs.continuations import FanState, asking, fan_here, in_order
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
@@ -36,15 +38,15 @@ class LaneOptions(Actions[Host]):
         self.app.show(**frame.put(LanesState, temperature=_rung(TEMPERATURES, frame.of(LanesState).temperature, by)))
 
     def action_draws(self, by: int) -> None:
-        request = self.app.frame.of(FanState).request
-        self._ask_for(changed(request, n=_rung(DRAWS, request.n, by)))
+        options = self.app.frame.of(FanState).options
+        self._set(changed(options, n=_rung(DRAWS, options.n, by)))
 
     def action_lengths(self, by: int) -> None:
-        request = self.app.frame.of(FanState).request
-        self._ask_for(changed(request, tokens=_rung(LENGTHS, request.tokens, by)))
+        options = self.app.frame.of(FanState).options
+        self._set(changed(options, tokens=_rung(LENGTHS, options.tokens, by)))
 
-    def _ask_for(self, request: SampleContinuations) -> None:
-        self.app.show(**self.app.frame.put(FanState, request=request))
+    def _set(self, options: ContinuationOptions) -> None:
+        self.app.show(**self.app.frame.put(FanState, options=options))
 
 
 class ComparisonActions(EngineActions):
@@ -172,37 +174,37 @@ class ContinuationActions(EngineActions):
         if log.started is None:
             self.app.refuse("there is no text yet that could go on: i asks for a prompt")
             return
-        frame, here = self.app.frame, step_here(self.app.frame)
-        request = changed(frame.of(FanState).request, run=log.run_number, step=here)
-        self.app.show(**frame.put(FanState, request=request), row=0)
-        if log.fan is None or (log.fan.run, log.fan.index) != (log.run_number, here):
+        position = len(log.run.started.prompt_tokens) + step_here(self.app.frame)
+        self.app.show(**self.app.frame.put(FanState, run=log.run_number, position=position), row=0)
+        if fan_here(self.app.frame) is None:
             self.action_ask_fan()
         self.app.open_page("fan")
 
     def action_ask_fan(self) -> None:
-        request = self.app.frame.of(FanState).request
-        self.app.show(**self.app.frame.put(FanState, awaited=request))
-        self.app.tell(request)
+        frame = self.app.frame
+        self.app.show(**frame.put(FanState, awaited=frame.of(FanState).options))
+        self.app.tell(asking(frame))
 
     def action_same_text(self) -> None:
-        request = self.app.frame.of(FanState).request
-        other = "exact" if request.same == "normalised" else "normalised"
-        self.app.show(**self.app.frame.put(FanState, request=changed(request, same=other)))
+        options = self.app.frame.of(FanState).options
+        other = "exact" if options.same == "normalised" else "normalised"
+        self.app.show(**self.app.frame.put(FanState, options=changed(options, same=other)))
         self.action_ask_fan()
 
     def action_take_fan(self) -> None:
-        fan = self.app.frame.log.fan
+        frame = self.app.frame
+        log, fan = frame.log, frame.log.sampled
         if fan is None or not fan.rows:
             self.app.refuse("there is no continuation yet that could be taken")
             return
-        lines = in_order(fan)
-        row = lines[min(self.app.frame.row, len(lines) - 1)]
-        self.app.tell(Branch(fan.run, fan.index, token_ids=row.token_ids, pause=self.app.frame.log.state == "paused"))
+        lines, answer = in_order(fan), log.answers[CONTINUATIONS]
+        row, step = lines[min(frame.row, len(lines) - 1)], answer.position - len(log.run.started.prompt_tokens)
+        self.app.tell(Branch(answer.run, step, token_ids=row.token_ids, pause=log.state == "paused"))
         self.app.close_page()
 
     def on_event(self, event: Event) -> None:
         """An answer, or that there will be none."""
-        if isinstance(event, SampledContinuations | Refused):
+        if isinstance(event, Refused) or (isinstance(event, ProbeAnswer) and event.name == CONTINUATIONS):
             self.app.show(**self.app.frame.put(FanState, awaited=None))
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tui_entropy.records.commands import Reconsider
+from msgspec import to_builtins
+
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, Value
+from tui_entropy.records.probes.panels import steps_of
+from tui_entropy.records.probes.step import STEP
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 from tui_entropy.ui.protocol.host import EngineHost
@@ -19,9 +23,9 @@ class WhatIf:
 
     def __init__(self, app: EngineHost) -> None:
         self._app = app
-        self._pending: Reconsider | None = None
+        self._pending: AskProbe | None = None
         """What is not answered yet."""
-        self._known: tuple[Reconsider, Step | None] | None = None
+        self._known: tuple[AskProbe, Step | None] | None = None
         """The last question, and what came of it: None where it was refused."""
         self._usual: Knobs | None = None
         """As they were before they were turned while looking back; None while nothing is supposed."""
@@ -40,13 +44,14 @@ class WhatIf:
         known, question = self._known, self._question(frame)
         return replace(frame, what_if=known[1] if known and known[0] == question else None)
 
-    def _question(self, frame: Frame) -> Reconsider | None:
+    def _question(self, frame: Frame) -> AskProbe | None:
         at = frame.cursor
         if self._usual is None or at is None or at >= len(frame.log.steps):
             return None
         if frame.knobs in (self._usual, frame.log.knobs_at(at)):
             return None
-        return Reconsider(frame.log.run_number, at, frame.knobs)
+        position = frame.log.steps[at].position
+        return AskProbe(STEP, frame.log.run_number, position, _values(frame.knobs), record=False)
 
     def ask(self) -> None:
         question = self._question(self._app.frame)
@@ -54,8 +59,14 @@ class WhatIf:
             self._pending = question
             self._app.tell(question)
 
-    def on_preview(self, step: Step | None) -> None:
+    def on_preview(self, answer: ProbeAnswer | None) -> None:
         """The answer to what was asked; None where something was refused, which is not asked again."""
         asked, self._pending = self._pending, None
-        if asked and (step is None or (asked.run, asked.step) == (step.run, step.index)):
-            self._known = asked, step
+        if asked and (answer is None or (asked.run, asked.position) == (answer.run, answer.position)):
+            self._known = asked, next(iter(steps_of(answer.panels if answer else ())), None)
+
+
+def _values(knobs: Knobs) -> dict[str, Value]:
+    """Of the options of the probe."""
+    values: dict[str, Value] = to_builtins(knobs, builtin_types=())
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

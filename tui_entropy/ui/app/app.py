@@ -15,11 +15,9 @@ from textual.driver import Driver
 from tui_entropy.core import paths
 from tui_entropy.records.commands import Command, Go, Load, SetVector, Write
 from tui_entropy.records.events import (
-    AttentionRows,
     Event,
     Progress,
     Ready,
-    Reconsidered,
     Refused,
     Standing,
     Started,
@@ -27,6 +25,8 @@ from tui_entropy.records.events import (
     VectorsChanged,
 )
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes import attention_rows, step
+from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.transport.async_client import EngineProcess
 from tui_entropy.transport.discovery import ENGINE
@@ -36,6 +36,7 @@ from tui_entropy.ui.actions.breakpoints import ListActions
 from tui_entropy.ui.actions.comparison import ComparisonActions, ContinuationActions
 from tui_entropy.ui.actions.engine_link import WATCHING, EngineLink
 from tui_entropy.ui.actions.knobs import KnobActions, VectorActions
+from tui_entropy.ui.actions.probes import ProbeActions
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.actions.stepping import StepActions, WriteActions
 from tui_entropy.ui.actions.what_if import WhatIf
@@ -98,6 +99,7 @@ class InspectorApp(Viewer):
         self.knobs = KnobActions(self, self.what_if)
         self.prompts = PromptActions(self)
         self.comparisons, self.continuations = ComparisonActions(self, self.prompts), ContinuationActions(self)
+        self.probes = ProbeActions(self)
         self._arrived: list[Event] = []
         self.give(*self.parts())
 
@@ -108,6 +110,7 @@ class InspectorApp(Viewer):
         yield from (
             StepActions(self, self.knobs, self.prompts),
             self.comparisons,
+            self.probes,
             BranchActions(self),
             ListActions(self),
         )
@@ -199,6 +202,7 @@ class InspectorApp(Viewer):
         self.link.on_event(event)
         self.comparisons.on_event(event)
         self.continuations.on_event(event)
+        self.probes.on_event(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.link.in_control)
@@ -219,10 +223,10 @@ class InspectorApp(Viewer):
                 self.attention_requests.on_answer()
                 self.what_if.on_preview(None)
                 self.say(event.sentence)
-            case AttentionRows():
+            case ProbeAnswer(name=attention_rows.ATTENTION_ROWS):
                 self.attention_requests.on_answer()
-            case Reconsidered():
-                self.what_if.on_preview(event.step)
+            case ProbeAnswer(name=step.STEP):
+                self.what_if.on_preview(event)
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""

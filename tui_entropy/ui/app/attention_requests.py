@@ -26,9 +26,9 @@ class AttentionRequests:
         if self._app.page or not view.display or not view.size or now - self._pending_since < ANSWER_TIMEOUT_S:
             return
         wanted = view.wanted(frame)
-        if wanted is None or (frame.log.run_number, wanted) == self._newest:
+        if wanted is None or wanted == self._newest:
             return
-        self._newest, self._pending_since = (frame.log.run_number, wanted), now
+        self._newest, self._pending_since = wanted, now
         self._app.tell(wanted)
 
     def on_answer(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from textual.timer import Timer
 
+from tui_entropy.records.probes.continuations import CONTINUATIONS
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.views.frame import Frame
 
@@ -62,7 +63,7 @@ def _situation(frame: Frame) -> object:
         log.card is None,
         len(log.runs),
         len(log.steps) > 0,
-        log.fan and log.fan.rows,
+        log.answers.get(CONTINUATIONS),
         log.twin and log.twin.started,
     )
     looked_at = log.run_number, frame.place, None if frame.following else frame.cursor, frame.second, frame.row

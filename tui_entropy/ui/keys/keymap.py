@@ -58,10 +58,11 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
 TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
 BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
+PROBED = "On the page of probes"
 
 LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
-WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", *LISTED)
+WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", "probes", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
 USUAL = ("", "knobs", "replay")
 """The screen without a page."""
@@ -123,6 +124,11 @@ KEYS = (
     Key("fan.longer", "greater_than_sign", "lengths(1)", "longer ones", FANNED, "longer", "fan"),
     Key("fan.shorter", "less_than_sign", "lengths(-1)", "shorter ones", FANNED, "", "fan"),
     Key("fan.ask", "g", "ask_fan", "ask for so many", FANNED, "ask", "fan", needs="begun"),
+    Key("probes.ask", "enter,g", "ask_probe", "ask it of the token under the cursor", PROBED, "ask", "probes",
+        needs="begun engine probes"),
+    Key("probes.edit", "e", "edit_probe", "change its options", PROBED, "options", "probes", needs="options"),
+    Key("probes.cancel", "x,delete,backspace", "cancel_probe", "do not wait for it", PROBED, "give up", "probes",
+        needs="awaited"),
     Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists"),
     Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists"),
     Key("list.delete", "d,delete,backspace", "delete_row", "delete it", LISTS, "delete", "lists"),
@@ -208,6 +214,7 @@ KEYS = (
     Key("quadrants", "Q", "open('quadrants')", "entropy against varentropy of every step", FULL, "quadrants"),
     Key("branches", "B", "open('branches')", "every run and branch: go, name, compare", FULL, "branches"),
     Key("lanes", "V", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
+    Key("probes", "U", "open('probes')", "questions to the model about the token under the cursor", FULL, "probes"),
     Key("chart", "C", "open('chart')", "the chart", FULL),
     Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
     Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),

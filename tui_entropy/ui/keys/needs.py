@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tui_entropy.ui.keys.branch_choice import chosen
 from tui_entropy.ui.keys.keymap import BY_ID, Key
+from tui_entropy.ui.keys.probe_choice import ProbesState, chosen_probe
 from tui_entropy.ui.views.frame import Frame
 
 GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
@@ -26,6 +27,11 @@ def _another(frame: Frame) -> bool:
     second = frame.second and frame.log.twin is not None
     fixed = second or bool(frame.played)
     return frame.step is not None and not fixed and frame.log.state in (*GOING, "ended")
+
+
+def _has_options(frame: Frame) -> bool:
+    probe = chosen_probe(frame)
+    return probe is not None and bool(probe.options)
 
 
 def _chosen_lane(frame: Frame) -> str:
@@ -52,7 +58,10 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "lanes": lambda frame: "lane" not in frame.lacking,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
-    "fan": lambda frame: frame.log.fan is not None and bool(frame.log.fan.rows),
+    "probes": lambda frame: bool(frame.log.probes),
+    "options": _has_options,
+    "awaited": lambda frame: frame.of(ProbesState).pending is not None,
+    "fan": lambda frame: frame.log.sampled is not None and bool(frame.log.sampled.rows),
     "run.before": lambda frame: frame.log.run_number > min(frame.log.runs, default=0),
     "run.after": lambda frame: frame.log.run_number < max(frame.log.runs, default=0),
     "history": lambda frame: "history" in frame.box,

@@ -19,14 +19,15 @@ class Page(Screen[None]):
 
     def _made(self) -> tuple[View, ...]:
         from tui_entropy.ui.pages.big_chart import BigChart
-        from tui_entropy.ui.pages.branches import Branches
         from tui_entropy.ui.pages.breakpoints import Breakpoints
-        from tui_entropy.ui.pages.comparison import Lanes
-        from tui_entropy.ui.pages.continuations import Fan
-        from tui_entropy.ui.pages.diff import Diff
         from tui_entropy.ui.pages.layers import Layers
         from tui_entropy.ui.pages.numbers import Numbers
+        from tui_entropy.ui.pages.probes import Probes
         from tui_entropy.ui.pages.quadrants import Quadrants
+        from tui_entropy.ui.pages.runs.branches import Branches
+        from tui_entropy.ui.pages.runs.comparison import Lanes
+        from tui_entropy.ui.pages.runs.continuations import Fan
+        from tui_entropy.ui.pages.runs.diff import Diff
         from tui_entropy.ui.pages.watches import Watches
         from tui_entropy.ui.pages.waterfall import Waterfall
         from tui_entropy.ui.panes.hints import Hints
@@ -35,7 +36,7 @@ class Page(Screen[None]):
         kinds: dict[str, type[View]] = {
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
             "branches": Branches, "diff": Diff, "lanes": Lanes, "fan": Fan,
-            "breakpoints": Breakpoints, "watches": Watches,
+            "breakpoints": Breakpoints, "watches": Watches, "probes": Probes,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 

@@ -9,16 +9,17 @@ from functools import lru_cache
 from itertools import groupby
 from typing import ClassVar
 
+from msgspec import to_builtins
 from textual.strip import Strip
 
 from tui_entropy.records.bounds import MOST_KEYS
-from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import AttentionRows
-from tui_entropy.records.step import PromptToken, Step
-from tui_entropy.ui.drawing.glyphs import fitted, visible, visible_token
+from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows, RowOptions
+from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.wording import token_at
 
 LABEL, ELSEWHERE = 10, 8
 MAX_QUERIES = 24
@@ -30,8 +31,8 @@ class AttentionMap(View, can_focus=True):
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "attention"
 
-    def wanted(self, frame: Frame) -> AskAttention | None:
-        """The request to the engine that fills the pane as it is now: rows up to the query that chose the
+    def wanted(self, frame: Frame) -> AskProbe | None:
+        """What to ask the engine for, so that it fills the pane as it is now: rows up to the query that chose the
         step under the cursor."""
         if frame.step is None or not self.size:
             return None
@@ -61,14 +62,16 @@ def paired(frame: Frame) -> bool:
     return frame.paint.rich and not frame.paint.ascii
 
 
-def asking(frame: Frame, width: int, height: int) -> AskAttention:
+def asking(frame: Frame, width: int, height: int) -> AskProbe:
     """The rows that fill a pane of this size. The frame must have a step."""
     assert frame.step
     last = frame.step.position - 1
     label = LABEL * 2 if paired(frame) else LABEL
     n_keys = max(min(width - label - ELSEWHERE, last + 1, MOST_KEYS), 1)
     n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MAX_QUERIES, last + 1)
-    return AskAttention(frame.layer, frame.head, last, n_queries, last + 1 - n_keys, n_keys)
+    options = RowOptions(frame.layer, frame.head, n_queries, last + 1 - n_keys, n_keys)
+    position = frame.step.position
+    return AskProbe(ATTENTION_ROWS, frame.log.run_number, position, to_builtins(options), record=False)
 
 
 def _title(frame: Frame, rows: AttentionRows | None) -> Iterator[str | list[Part]]:
@@ -127,9 +130,9 @@ def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Pa
     """The keys with the most weight for the newest query, in numbers."""
     paint = frame.paint
     known = [(weight, key) for key, weight in enumerate(grid[-1], rows.first_key) if not math.isnan(weight)]
-    parts: list[Part] = [(_token(frame, rows.queries[-1]), paint.base), (" looks at  ", paint.dim)]
+    parts: list[Part] = [(token_at(frame.log, rows.queries[-1], paint.ascii), paint.base), (" looks at  ", paint.dim)]
     for weight, key in sorted(known, key=lambda pair: (-pair[0], pair[1]))[:8]:
-        parts += [(_token(frame, key), paint.base), (f" {weight:.2f}  ", paint.number)]
+        parts += [(token_at(frame.log, key, paint.ascii), paint.base), (f" {weight:.2f}  ", paint.number)]
     return parts
 
 
@@ -150,17 +153,4 @@ def _bounds(n_steps: int) -> list[float]:
 
 
 def _name(frame: Frame, position: int) -> str:
-    return fitted(_token(frame, position), LABEL - 1, frame.paint.ascii) + " "
-
-
-def _token(frame: Frame, position: int) -> str:
-    """The token at a position of the whole context."""
-    log = frame.log
-    prompt_tokens = log.started.prompt_tokens if log.started else ()
-    if position < len(prompt_tokens):
-        token: PromptToken | Step = prompt_tokens[position]
-    elif (index := position - len(prompt_tokens)) < len(log.steps):
-        token = log.steps[index]
-    else:
-        return "?"
-    return visible_token(token.token_id, token.token_bytes, frame.paint.ascii)
+    return fitted(token_at(frame.log, position, frame.paint.ascii), LABEL - 1, frame.paint.ascii) + " "

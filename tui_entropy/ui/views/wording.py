@@ -8,8 +8,9 @@ from dataclasses import fields
 
 from tui_entropy.metrics.entropix import THRESHOLDS, Thresholds
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.records.step import Decision, Step
-from tui_entropy.ui.drawing.glyphs import visible
+from tui_entropy.records.step import Decision, PromptToken, Step
+from tui_entropy.state.session_view import SessionView
+from tui_entropy.ui.drawing.glyphs import visible, visible_token
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
 
@@ -77,3 +78,15 @@ def _shown(frame: Frame, name: str, value: float) -> str:
     power = 2 if any(word in name for word in SQUARED) else 1
     unit = frame.unit + ("²" if power == 2 else "")
     return f"{figure(value / LN2**power if frame.bits else value)} {frame.paint.ours(unit)}"
+
+
+def token_at(log: SessionView, position: int, ascii_only: bool) -> str:
+    """The token at a position of the whole context, safe to draw; ? for one that there is not."""
+    prompt_tokens = log.started.prompt_tokens if log.started else ()
+    if position < len(prompt_tokens):
+        token: PromptToken | Step = prompt_tokens[position]
+    elif (index := position - len(prompt_tokens)) < len(log.steps):
+        token = log.steps[index]
+    else:
+        return "?"
+    return visible_token(token.token_id, token.token_bytes, ascii_only)

@@ -18,8 +18,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.reliability.trust import NO_ATTENTION
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, N_SINGLE, allowed, forward_logits, worst
-from tui_entropy.records.commands import AskAttention
-from tui_entropy.records.events import AttentionRows
+from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
 
 
 def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
@@ -50,11 +49,11 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             measures.append((torch.cat([statistics.varentropy, statistics.layers[:, :2]], 1)[list(maps)], others))
         sinks = {layer.index for layer in probe.layers if layer.sinks is not None}
         for index, of_block in maps.items():
-            answer = probe.rows(cache, AskAttention(index + 1, None, n - 1, n, n // 3, n // 3), run=0)
+            answer = probe.rows(cache, RowWindow(index + 1, None, n - 1, n, n // 3, n // 3))
             if not answer.unavailable:
                 apart.append(elsewhere(answer, of_block.mean(0)))
         for index, head in itertools.product(maps, range(loaded.architecture.n_heads)):
-            answer = probe.rows(cache, AskAttention(index + 1, head + 1, n - 1, n, 0, n), run=0)
+            answer = probe.rows(cache, RowWindow(index + 1, head + 1, n - 1, n, 0, n))
             if answer.unavailable:
                 break
             weights.append(torch.tensor(answer.weights.numpy()).nan_to_num(0))  # NaN where a key is not visible

@@ -10,11 +10,13 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from msgspec import to_builtins
 from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.steering.control_vector import ControlVector, setting
@@ -25,16 +27,18 @@ from tui_entropy.engine.verify.evidence.written import OFF, clock
 from tui_entropy.engine.verify.second import belief, chain, noise
 from tui_entropy.engine.verify.second.belief import Floats
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.commands import SampleContinuations, Write
-from tui_entropy.records.events import Event, SampledContinuations, Started
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import Event, Started
+from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.probes.continuations import CONTINUATIONS, ContinuationOptions, SampledContinuations
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Shadow, Step
 
 PROMPT = "The weather today is"
 KNOBS: Knobs = replace(OFF, temperature=0.8, top_k=40, repetition_penalty=1.3)
-FAN = SampleContinuations(run=1, step=N_SINGLE - 2, n=4, tokens=4)
-FANNED = [f"fanned.{name}" for name in ("run", "index", "rows", "tokens", "same", "entropy")]
+STEP, FAN = N_SINGLE - 2, ContinuationOptions(n=4, tokens=4)
+FANNED = [f"fanned.{name}" for name in SampledContinuations.__struct_fields__]
 OF_LANES = {"kl": 1, "entropy change": 1, "surprisal change": 1, "flip": 0, "by lane": 0}
 """Series, and the power of ln 2 that they are divided by to be in bits."""
 
@@ -67,7 +71,8 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         session.set_shadow(None)
         with clock(loaded.model) as passes:
             began = perf_counter()
-            session.sample_continuations(FAN)
+            n_prompt = session.state.run_of(1).sequence.n_prompt
+            found = answer(session, AskProbe(CONTINUATIONS, 1, n_prompt + STEP, to_builtins(FAN)))
             outer = perf_counter() - began
     prompt = [p.token_id for event in events if isinstance(event, Started) for p in event.prompt_tokens]
     steps = [event for event in events if isinstance(event, Step)]
@@ -76,10 +81,10 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     own, other = plain(loaded, text), plain(loaded, text, push)
     for step, seen in zip(steps, thoughts, strict=True):
         compare(loaded, step, knobs, prompt, steps, own, other, seen, tally)
-    sampled = next(event for event in events if isinstance(event, SampledContinuations))
     inner = sum(sorted(passes)[: FAN.tokens - 1])  # others may be of the text before it, read once more
-    tally.add("seconds, fan", outside(sampled.seconds, inner, outer), CLOCK)
-    compare_fan(loaded, sampled, knobs, text[: len(prompt) + FAN.step], len(prompt), tally)
+    tally.add("seconds, fan", outside(found.seconds, inner, outer), CLOCK)
+    sampled = SampledContinuations.of(found)
+    compare_fan(loaded, sampled, knobs, text[: len(prompt) + STEP], len(prompt), tally)
     yield from tally.checks()
 
 
@@ -107,7 +112,7 @@ def rows(tally: Tally) -> None:
     tally.rests_on |= dict.fromkeys(of_passes, PLAIN_PASS)
     compared = "groups and their entropy, against texts compared word by word"
     took = "beyond what as many passes of the model took at least, or the whole answer"
-    tally.row("seconds, fan", "logits", took, "s", ["fanned.seconds"])
+    tally.row("seconds, fan", "logits", took, "s", ["probe.seconds"])
     tally.row("groups of a fan", "logits", compared, "nats", ["fan.group", "fan.text", "fan.ended", *FANNED])
 
 
@@ -202,8 +207,7 @@ def compare_fan(
     tally.add("groups of a fan", gap(sampled.entropy, float(-(shares * np.log(shares)).sum())), 1e-9)
     tally.add("groups of a fan", float([row.text for row in sampled.rows] != texts), 0.0)
     tally.add("groups of a fan", float(any(row.ended for row in sampled.rows)), 0.0)
-    asked = sampled.run, sampled.index, sampled.tokens, sampled.same
-    tally.add("groups of a fan", float(asked != (FAN.run, FAN.step, FAN.tokens, FAN.same)), 0.0)
+    tally.add("groups of a fan", float((sampled.tokens, sampled.same) != (FAN.tokens, FAN.same)), 0.0)
     together = {(row.group, text) for row, text in zip(sampled.rows, words, strict=True)}
     tally.add("groups of a fan", float(len(together) != len(sizes)), 0.0)
     by_size = sorted(Counter(row.group for row in sampled.rows).items())  # the largest group is called 0

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import string
-import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import Cache
 
-from tui_entropy.engine.cache.kv_cache import PreallocatedCache, kv_slices
-from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.tensor_metrics import log_probs
 from tui_entropy.engine.measure.finite import broken, refuse
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.probe import Difference, Probe, ProbeContext, ProbeEvidence
 from tui_entropy.engine.sampling.chain import apply, draw, first_mu, next_mu
 from tui_entropy.engine.sampling.distribution import SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
-from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.snapshot import Snapshot
 from tui_entropy.engine.tokenization.token_decoder import CONTEXT_TOKENS
 from tui_entropy.engine.tokenization.tokenizer import DecodeStream, Tokenizer
-from tui_entropy.records.commands import SampleContinuations
-from tui_entropy.records.events import Continuation, SampledContinuations
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.continuations import (
+    CONTINUATIONS,
+    Continuation,
+    ContinuationOptions,
+    SampledContinuations,
+)
+from tui_entropy.records.probes.panels import Panel
 
 MOST_BYTES = 1 << 30
 """Of keys and values at a time; rows that do not fit beside each other come one batch after the other."""
@@ -43,83 +45,55 @@ class Row(NamedTuple):
     ended: bool
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A text as it was before one of its steps."""
-
-    prompt: Tensor
-    """(n,) ids."""
-    written: Tensor
-    """(m,) ids."""
-    position_offset: int
-    mu: float | None
-    """See TokenSequence for both."""
-    cache: Cache
-    """Which holds all of it; copied, and not written to."""
-    logits: Tensor
-    """(vocab,) float32 after the last of it."""
-
-    @classmethod
-    def of(cls, sequence: TokenSequence, step: int, cache: Cache, logits: Tensor) -> Self:
-        return cls(
-            sequence.prompt,
-            sequence.written[:step],
-            sequence.position_offset,
-            sequence.mirostat_mus[step],
-            cache,
-            logits,
-        )
-
-    @property
-    def position(self) -> int:
-        """The number of its tokens."""
-        return len(self.prompt) + len(self.written)
-
-    @property
-    def bytes_per_token(self) -> int:
-        """The bytes that the keys and values of a token take in one row."""
-        held = kv_slices(self.cache, 0, 1).values()
-        return sum(keys[:1].nbytes + values[:1].nbytes for keys, values in held)
-
-    def times(self, n: int) -> Cache:
-        """Its cache in n rows, to be written on."""
-        if isinstance(self.cache, PreallocatedCache):
-            return self.cache.repeat_prefix(self.position, n)
-        return copy.deepcopy(self.cache)
-
-
-@torch.inference_mode()
-def sample_continuations(
-    loaded: Loaded, probes: Instruments, before: Snapshot, now: Controls, ask: SampleContinuations
-) -> SampledContinuations:
-    """Continuations from there, under the knobs and vectors of now. What the probes know stays as it is.
+def compute(at: ProbeContext, options: ContinuationOptions) -> Sequence[Panel]:
+    """Continuations from before the token, under the knobs and vectors of now.
 
     Row n has the noise of seed + n, so row 0 says what the run itself would write, up to the rounding of a batch. An
     adaptive sampler is passed over, as attention is not measured; so is what is forced.
     """
-    began = time.perf_counter()
-    length = min(ask.tokens, loaded.card.context - before.position)
+    instruments, now = at.instruments, at.controls
+    with at.snapshot() as before:
+        instruments.steering.set(now.offsets)
+        with instruments.aside():
+            instruments.attention.attention_state = AttentionState(keeps=False)
+            instruments.residual.vectors = list(instruments.residual.vectors)
+            rows = sample_continuations(at.loaded, before, now, options, at.progress)
+    newest = torch.cat([before.prompt, before.written])[-CONTEXT_TOKENS:].tolist()
+    return group_continuations(options, rows, at.loaded.tokenizer, newest).panels
+
+
+def sample_continuations(
+    loaded: Loaded,
+    before: Snapshot,
+    now: Controls,
+    options: ContinuationOptions,
+    progress: Callable[[float, float], None] = lambda done, total: None,
+) -> list[Row]:
+    """As many rows as are asked for, side by side as far as their keys and values fit into MOST_BYTES."""
+    length = min(options.tokens, loaded.card.context - before.position)
     together = 1
     if isinstance(before.cache, PreallocatedCache):
         together = max(MOST_BYTES // max(before.bytes_per_token * (before.position + length), 1), 1)
     rows: list[Row] = []
-    probes.steering.set(now.offsets)
-    with probes.aside():
-        probes.attention.attention_state, probes.residual.vectors = (
-            AttentionState(keeps=False),
-            list(probes.residual.vectors),
-        )
-        for first in range(0, ask.n, together):
-            last = min(first + together, ask.n)
-            rows += write_continuations(
-                loaded, before, now, range(now.knobs.seed + first, now.knobs.seed + last), length
-            )
-    newest = torch.cat([before.prompt, before.written])[-CONTEXT_TOKENS:].tolist()
-    return group_continuations(ask, rows, loaded.tokenizer, time.perf_counter() - began, newest)
+    for first in range(0, options.n, together):
+        seeds = range(now.knobs.seed + first, now.knobs.seed + min(first + together, options.n))
+        done = partial(_beside, progress, first, len(seeds), options.n)
+        rows += write_continuations(loaded, before, now, seeds, length, done)
+    return rows
+
+
+def _beside(progress: Callable[[float, float], None], first: int, n: int, total: int, share: float) -> None:
+    """Tell of a share of n rows, after the first ones, of the total."""
+    progress(first + share * n, total)
 
 
 def write_continuations(
-    loaded: Loaded, before: Snapshot, now: Controls, seeds: Sequence[int], length: int
+    loaded: Loaded,
+    before: Snapshot,
+    now: Controls,
+    seeds: Sequence[int],
+    length: int,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> list[Row]:
     """The continuation that each seed writes, up to an end of text or `length` tokens, all in one batch."""
     eos_ids = loaded.tokenizer.eos_ids
@@ -129,6 +103,7 @@ def write_continuations(
     ids = before.written.expand(len(rows), -1)
     every = before.logits.expand(len(rows), -1)
     for at in range(length):
+        progress(at / length)
         drawn, probable, finals = [], [], []
         for nth, (seed, mu) in enumerate(zip(seeds, mirostat_mus, strict=True)):
             position = before.position - before.position_offset + at
@@ -160,7 +135,7 @@ def write_continuations(
 
 
 def group_continuations(
-    ask: SampleContinuations, rows: Sequence[Row], tokenizer: Tokenizer, seconds: float, before: Sequence[int]
+    options: ContinuationOptions, rows: Sequence[Row], tokenizer: Tokenizer, before: Sequence[int]
 ) -> SampledContinuations:
     """Rows that say the same in one group, the largest group first. before: ids of what they go on from."""
     texts = [
@@ -169,7 +144,7 @@ def group_continuations(
         .decode("utf-8", "replace")
         for row in rows
     ]
-    keys = texts if ask.same == "exact" else [normalize_answer(text) for text in texts]
+    keys = texts if options.same == "exact" else [normalize_answer(text) for text in texts]
     groups = Counter(keys).most_common()
     place = {key: nth for nth, (key, _) in enumerate(groups)}
     shares = [count / len(rows) for _, count in groups]
@@ -178,9 +153,30 @@ def group_continuations(
         for text, row, key in zip(texts, rows, keys, strict=True)
     )
     entropy = max(-sum(share * math.log(share) for share in shares), 0.0)
-    return SampledContinuations(ask.run, ask.step, continuations, ask.tokens, ask.same, entropy, seconds)
+    return SampledContinuations(continuations, options.tokens, options.same, entropy)
 
 
 def normalize_answer(text: str) -> str:
     """Without case, punctuation, articles and runs of space, as answers are compared (Rajpurkar et al. 2016)."""
     return " ".join(word for word in text.lower().translate(TO_SPACE).split() if word not in ARTICLES)
+
+
+def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
+    """The probability of each continuation against a plain pass over it, and the entropy against the groups."""
+    sampled = SampledContinuations.of(answer)
+    for row in sampled.rows:
+        yield Difference(row.logprob, evidence.logprob(row.token_ids), 100.0 * len(row.token_ids))
+    n = len(sampled.rows)
+    counts = Counter(row.group for row in sampled.rows).values()
+    yield Difference(sampled.entropy, math.log(n) - sum(count * math.log(count) for count in counts) / n, 10.0)
+
+
+PROBE = Probe(
+    CONTINUATIONS,
+    "Several short continuations from there, grouped by what they say.",
+    "a pass for each token of them",
+    ContinuationOptions,
+    compute,
+    check,
+    page="fan",
+)

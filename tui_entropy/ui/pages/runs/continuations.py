@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, ClassVar
 
+from msgspec import to_builtins
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.records.commands import SampleContinuations
-from tui_entropy.records.events import Continuation, SampledContinuations
+from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.probes.continuations import (
+    CONTINUATIONS,
+    Continuation,
+    ContinuationOptions,
+    SampledContinuations,
+)
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.keys.needs import acts
@@ -26,9 +32,11 @@ SHARE, NUMBER = 12, 14
 class FanState:
     """The state that the page of continuations keeps."""
 
-    request: SampleContinuations = field(default_factory=lambda: SampleContinuations(0, 0))
-    """As they are to be asked for; run 0 for never."""
-    awaited: SampleContinuations | None = None
+    run: int = 0
+    position: int = 0
+    """The token that they are asked for; run 0 where none was asked for yet."""
+    options: ContinuationOptions = field(default_factory=ContinuationOptions)
+    awaited: ContinuationOptions | None = None
     """What was asked for and is not answered yet."""
 
 
@@ -39,12 +47,12 @@ class Fan(View):
     TRUST: ClassVar[str] = "logits"
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, fan, state = frame.paint, frame.log.fan, frame.of(FanState)
-        asked, awaited = state.request, state.awaited
-        place = f"before step {asked.step + 1}"
-        waiting = awaited and f"waiting for {_request(awaited)}, from before step {awaited.step + 1}"
-        if fan is None or (fan.run, fan.index) != (asked.run, asked.step):
-            heading = self.heading(frame, "fan", [place] if asked.run else [], width)
+        paint, fan, state = frame.paint, fan_here(frame), frame.of(FanState)
+        asked, awaited, step = state.options, state.awaited, state.position - len(frame.log.run.started.prompt_tokens)
+        place = f"before step {step + 1}"
+        waiting = awaited and f"waiting for {_request(awaited)}, from {place}"
+        if fan is None:
+            heading = self.heading(frame, "fan", [place] if state.run else [], width)
             return [heading, *paint.hint(waiting or NEVER, width)][:height]
         n_groups = len({row.group for row in fan.rows})
         groups = [place, f"{len(fan.rows)} draws of {fan.tokens} tokens", f"{n_groups} group{'s' * (n_groups != 1)}"]
@@ -64,11 +72,25 @@ class Fan(View):
         return [*rows, *about][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        last = len(frame.log.fan.rows) - 1 if frame.log.fan else 0
+        fan = frame.log.sampled
+        last = len(fan.rows) - 1 if fan else 0
         return {"row": min(max(min(frame.row, last) + by, 0), max(last, 0))}
 
 
-def _request(ask: SampleContinuations) -> str:
+def fan_here(frame: Frame) -> SampledContinuations | None:
+    """The newest continuations, if they are those of the token that was asked about."""
+    state, answer = frame.of(FanState), frame.log.answers.get(CONTINUATIONS)
+    here = answer is not None and (answer.run, answer.position) == (state.run, state.position)
+    return frame.log.sampled if here else None
+
+
+def asking(frame: Frame) -> AskProbe:
+    """The question of the page as it stands."""
+    state = frame.of(FanState)
+    return AskProbe(CONTINUATIONS, state.run, state.position, to_builtins(state.options))
+
+
+def _request(ask: ContinuationOptions) -> str:
     return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
 
 

@@ -1,0 +1,183 @@
+"""The command that asks a model about one token: probe."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import to_builtins
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.options import (
+    SAMPLE_PROMPT,
+    Ascii,
+    Chat,
+    Color,
+    Prompt,
+    Run,
+    System,
+    Theme,
+    Vectors,
+    prepare_engine,
+    prompt_option,
+    trace_path,
+    vector_option,
+)
+from tui_entropy.cli.usage import WrongUsage, option_check
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.look import Look
+from tui_entropy.core.streams import put
+from tui_entropy.records.commands import Write
+from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.sampling import Knobs
+
+if TYPE_CHECKING:
+    from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, Value
+    from tui_entropy.state.session_view import SessionView
+
+MAX_TOLD = 6
+"""Options of a probe that are told with what they mean; of one with more, their names."""
+
+
+def _named_value(text: str) -> None:
+    """Only how it is spelled: which there are, the probe knows."""
+    if not re.fullmatch(r"[a-z_0-9]+=.*", text, re.DOTALL):
+        raise UserError(f"--option {text}: wanted NAME=VALUE, such as k=8")
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def probe(
+    *,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Which one. [default: tell which there are]")
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2**31 - 1,
+            help="Of the token that is asked about, from 1 on; the prompt's come first (the very first, 0, has "
+            "nothing before it), and text is written as far as it needs. [default: the first token that is written]",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the probe. May be given several times.",
+            callback=option_check(_named_value),
+        ),
+    ] = None,
+    recording: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Show what was answered in this trace, without a model."),
+    ] = None,
+    run: Run = None,
+    spec: ModelSpec,
+    prompt: Prompt = None,
+    system: System = None,
+    chat: Chat = None,
+    knobs: Knobs,
+    vector: Vectors = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE.tui", help="Record text and answer in this file. [default: none]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The answer as one JSON object instead of a drawing.")
+    ] = False,
+    bits: Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is drawn; JSON is in nats.")] = True,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+) -> None:
+    """Ask a model about one token: what each block would have said, where it looked, what it might write instead."""
+    look = Look(theme, color, ascii_only, mouse=False, diff=False)
+    if recording is not None:
+        _show_recorded(recording, run, name, position, as_json, bits, look)
+        return
+    prepare_engine()
+    from tui_entropy.analysis.probe import ask, known_probe, known_probes
+
+    if name is None:
+        _list(known_probes(), as_json)
+        return
+    options = _options(known_probe(name), option or [])
+    given = prompt_option(prompt)
+    write = Write(SAMPLE_PROMPT if given is None else given, system, chat, position or 1, knobs, False)
+    vectors = tuple(vector_option(text) for text in vector or ())
+    path = None if trace is None else trace_path(trace, spec.name, write.prompt)
+    answer, log = ask(spec, write, vectors, name, position, options, path)
+    if answer is None:
+        raise typer.Exit(1)
+    _show(answer, log, as_json, bits, look)
+
+
+def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
+    from tui_entropy.records.probes.options import read_options
+
+    try:
+        return read_options(probe, words)
+    except ValueError as mistake:
+        raise WrongUsage(f"--option: {mistake}") from None
+
+
+def _show(answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, look: Look) -> None:
+    if as_json:
+        from tui_entropy.trace.jsonl import probe as fields
+
+        put(json.dumps(fields(answer), ensure_ascii=False).encode() + b"\n")
+        return
+    from tui_entropy.ui.capture.printed import show
+
+    show(answer, log, bits, look)
+
+
+def _show_recorded(
+    file: str,
+    run: int | None,
+    name: str | None,
+    position: int | None,
+    as_json: bool,
+    bits: bool,
+    look: Look,
+) -> None:
+    from tui_entropy.analysis import recorded_answers
+    from tui_entropy.trace.library import resolve
+
+    path = resolve(file)
+    if name is None:
+        print(recorded_answers.listing(path, run), end="")
+    else:
+        answer, log = recorded_answers.recorded_answer(path, run, name, position)
+        _show(answer, log, as_json, bits, look)
+
+
+def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_builtins(probes)))
+        return
+    for probe in probes:
+        print(probe.name)
+        for line in _description(probe):
+            print(textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="        "))
+
+
+def _description(probe: ProbeInfo) -> Iterator[str]:
+    """What a probe answers, what it needs of the model, and what can be set."""
+    from tui_entropy.records.probes.options import bounds_text, options_text
+
+    yield probe.about
+    yield f"needs {probe.needs}"
+    if len(probe.options) > MAX_TOLD:
+        yield f"options: {', '.join(option.name for option in probe.options)}"
+        return
+    for option in probe.options:
+        yield f"--option {options_text({option.name: option.default})}: {option.meaning} It {bounds_text(option)}."

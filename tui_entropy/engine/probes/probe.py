@@ -1,0 +1,154 @@
+"""Probe: one question about a token, with what may be set of it and two ways to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+from msgspec import Struct
+
+from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.panels import Panel
+from tui_entropy.records.step import Step
+
+if TYPE_CHECKING:
+    from tui_entropy.engine.decoding.instruments import Instruments
+    from tui_entropy.engine.models.loaded import Loaded
+    from tui_entropy.engine.sampling.settings import Controls
+    from tui_entropy.engine.sequence.sequence import TokenSequence
+    from tui_entropy.engine.session.branching import Branches
+    from tui_entropy.engine.session.run import Run
+    from tui_entropy.engine.session.snapshot import Snapshot
+    from tui_entropy.engine.session.state import SessionState
+    from tui_entropy.records.model import ModelCard
+    from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
+
+NOTHING, ONE_PASS, GRADIENT = (
+    "nothing but what is kept",
+    "the pass that chose the token, once more",
+    "a pass forwards and one back",
+)
+"""What a probe needs of the model."""
+
+
+class Unavailable(Exception):
+    """Why a model, or a token, has no such answer: half a sentence."""
+
+
+class ProbeCancelled(Exception):
+    """A person does not wait for it any more."""
+
+
+class Difference(NamedTuple):
+    """A number, or an array of them, got in two ways."""
+
+    actual: npt.ArrayLike
+    expected: npt.ArrayLike
+    size: float
+    """How large the numbers are that rounding acts on; 0 where nothing is rounded."""
+
+
+class ProbeEvidence(Protocol):
+    """The second way to answers: plain passes of the model over the text, which no code of a probe is part of.
+
+    Everything is in float64 and of the place that was asked about.
+    """
+
+    def logp(self, blocks: int | None = None) -> npt.NDArray[Any]:
+        """(vocab,) ln p of the token there. blocks: with those after so many left out."""
+
+    def weights(self, block: int) -> npt.NDArray[Any] | None:
+        """(n_heads, queries, keys) attention rows of a block (1-based) over the text before; None where the model's
+        eager attention tells none."""
+
+    def logprob(self, token_ids: Iterable[int]) -> float:
+        """ln p of tokens after the text before."""
+
+    @property
+    def step(self) -> Step:
+        """The one that was written there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeContext:
+    """Where a probe looks: a token of a run, and the model as it was when it chose that token."""
+
+    state: SessionState
+    branches: Branches
+    run: Run
+    position: int
+    """Of the token in the whole context, at least 1. It may be the one that comes next."""
+    progress: Callable[[float, float], None] = field(default=lambda done, total: None)
+    """Tell how much is done, of how much. Raises ProbeCancelled where nobody waits any more, so a probe that takes
+    long calls it between its parts."""
+
+    @property
+    def loaded(self) -> Loaded:
+        return self.state.loaded
+
+    @property
+    def instruments(self) -> Instruments:
+        return self.state.probes
+
+    @property
+    def sequence(self) -> TokenSequence:
+        return self.run.sequence
+
+    @property
+    def token_id(self) -> int | None:
+        """None where it is not written yet."""
+        return int(self.sequence.ids[self.position]) if self.position < self.sequence.n_tokens else None
+
+    @property
+    def step(self) -> int:
+        """Which step wrote it, from 0 on. Raises Unavailable for a token of the prompt."""
+        if self.position < self.sequence.n_prompt:
+            raise Unavailable("no step wrote this token: it is one of the prompt's")
+        return self.position - self.sequence.n_prompt
+
+    @property
+    def controls(self) -> Controls:
+        """What is set now."""
+        return self.state.controls()
+
+    def pass_before(self) -> TokenSequence:
+        """The pass of the token before, once more and to the bit: `logits` (vocab,) float32, and `vectors` and
+        `attention_state` as the instruments had them. The sequence has no cache."""
+        return self.branches.rewinder.recompute_step(self.sequence, self.position - 1)
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """The text before the token, with a cache to write on from."""
+        return self.branches.rewinder.snapshot(self.sequence, self.step)
+
+    def rows(self, window: RowWindow) -> AttentionRows:
+        return self.branches.rewinder.rows(self.sequence, window)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question. Its answers are panels, which are drawn, exported and recorded without knowing the probe."""
+
+    name: str
+    about: str
+    """What it answers, in a sentence."""
+    needs: str
+    """NOTHING, ONE_PASS or GRADIENT."""
+    options: type[Struct]
+    """A frozen record whose fields all have defaults; `Meta` of msgspec gives bounds and a description."""
+    compute: Callable[[ProbeContext, Any], Iterable[Panel]]
+    """The answer, under these options. Raises Unavailable, and UserError for options that this model cannot have."""
+    check: Callable[[ProbeAnswer, ProbeEvidence], Iterator[Difference]]
+    """The answer under the options as they are by default, held against another way to it."""
+    trust: str = "logits"
+    """The group of numbers that its answers belong to, one of TRUSTED."""
+    memory: Callable[[ModelCard, int, Any], int] = field(default=lambda card, position, options: 0)
+    """The bytes that it works with, beside the model and its cache: what there is not, is not begun."""
+    is_light: bool = False
+    """It costs less than a step, so whoever watches may ask it."""
+    page: str = ""
+    """The pane or page of the screen that shows it, where the one of probes does not do."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """Of options whose record does not describe them."""

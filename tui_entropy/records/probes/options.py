@@ -1,0 +1,84 @@
+"""Options of a probe as a person types them: name=value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tui_entropy.records.probes.ask import ProbeInfo, ProbeOption, Value
+
+MAX_TOLD = 10**9
+"""A bound as high as this says nothing to a person."""
+
+
+def options_text(values: Mapping[str, Value]) -> str:
+    """As they are typed, with spaces between."""
+    return " ".join(f"{name}={_text(value)}" for name, value in values.items())
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
+
+
+def read_options(probe: ProbeInfo, words: Sequence[str]) -> dict[str, Value]:
+    """Options of a probe. words: name=value, each. Raises ValueError with a sentence."""
+    known = {option.name: option for option in probe.options}
+    values: dict[str, Value] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if name not in known or not equals:
+            usual = options_text({option.name: option.default for option in probe.options})
+            what = f"write {usual}" if known else "there is nothing to set"
+            raise ValueError(f"{word!r} sets nothing of {probe.name}: {what}")
+        values[name] = read_option(known[name], text)
+    return values
+
+
+def bounds_text(option: ProbeOption) -> str:
+    """What it can be: 'is between 1 and 20'."""
+    low, high = option.low, None if option.high is None or option.high >= MAX_TOLD else option.high
+    kind = "number" if isinstance(option.default, float) else "whole number"
+    match option.default:
+        case _ if option.choices:
+            return f"is one of {', '.join(option.choices)}"
+        case bool():
+            return "is true or false"
+        case tuple():
+            return "is a list with commas between"
+        case str():
+            return "is a text"
+    if low is None or high is None:
+        return f"is a {kind}" if low is high else f"is at most {high:g}" if low is None else f"is at least {low:g}"
+    return f"is between {low:g} and {high:g}"
+
+
+def read_option(option: ProbeOption, text: str) -> Value:
+    """One value. Raises ValueError with a sentence."""
+    default = option.default
+    if text == "none" and default is None:
+        return None
+    if isinstance(default, tuple):
+        return tuple(int(part) if part.isdecimal() else part for part in text.split(",") if part)
+    if isinstance(default, bool):
+        value: Value = {"true": True, "false": False}.get(text)
+    elif isinstance(default, str):
+        value = text if not option.choices or text in option.choices else None
+    else:
+        value = _number(option, text)
+    if value is None:
+        raise ValueError(f"{option.name} {bounds_text(option)}")
+    return value
+
+
+def _number(option: ProbeOption, text: str) -> float | None:
+    """Within its bounds, and a whole one unless the default is not; None for what is none."""
+    try:
+        number = float(text) if isinstance(option.default, float) else int(text)
+    except ValueError:
+        return None
+    low, high = -math.inf if option.low is None else option.low, math.inf if option.high is None else option.high
+    return number if low <= number <= high else None

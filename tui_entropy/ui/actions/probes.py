@@ -1,0 +1,67 @@
+"""What the keys do on the page of probes: ask one, set its options, give one up."""
+
+from __future__ import annotations
+
+from tui_entropy.records.events import Event, Refused
+from tui_entropy.records.probes.ask import CancelProbe, ProbeAnswer
+from tui_entropy.records.probes.options import options_text, read_options
+from tui_entropy.ui.keys.probe_choice import (
+    ProbesState,
+    chosen_probe,
+    question,
+    values_of,
+)
+from tui_entropy.ui.protocol.actions import EngineActions
+from tui_entropy.ui.protocol.remark import Remark
+
+
+class ProbeActions(EngineActions):
+    """One question at a time."""
+
+    def action_ask_probe(self) -> None:
+        asked = question(self.app.frame)
+        if asked is None:
+            self.app.refuse("there is no text yet that could be asked about: i asks for a prompt")
+        elif (awaited := self.app.frame.of(ProbesState).pending) is not None:
+            self.app.refuse(f"{awaited.name} is still being answered: wait for it, or give it up with x")
+        else:
+            self.app.show(**self.app.frame.put(ProbesState, pending=asked, scroll=0))
+            self.app.tell(asked)
+
+    def action_edit_probe(self) -> None:
+        probe = chosen_probe(self.app.frame)
+        if probe is None or not probe.options:
+            self.app.refuse("there is nothing to set for this probe")
+            return
+
+        def take(typed: str) -> None:
+            state = self.app.frame.of(ProbesState)
+            options = {**state.own_options, probe.name: read_options(probe, typed.split())}
+            self.app.show(**self.app.frame.put(ProbesState, own_options=options))
+            self.action_ask_probe()
+
+        def check(typed: str) -> Remark:
+            try:
+                read_options(probe, typed.split())
+            except ValueError as mistake:
+                return Remark(str(mistake), 0)
+            return Remark("")
+
+        own = self.app.frame.of(ProbesState).own_options.get(probe.name, {})
+        shown = values_of(self.app.frame, probe) if len(probe.options) <= 6 else own
+        self.app.ask(f"options of {probe.name}", take, options_text(shown), check)
+
+    def action_cancel_probe(self) -> None:
+        if self.app.frame.of(ProbesState).pending is None:
+            self.app.refuse("nothing is being answered")
+        else:
+            self.app.tell(CancelProbe())
+
+    def on_event(self, event: Event) -> None:
+        """An answer, or that there will be none."""
+        awaited = self.app.frame.of(ProbesState).pending
+        if awaited is None:
+            return
+        answered = isinstance(event, ProbeAnswer) and (event.name, event.run) == (awaited.name, awaited.run)
+        if answered or isinstance(event, Refused):
+            self.app.show(**self.app.frame.put(ProbesState, pending=None))

@@ -1,0 +1,73 @@
+"""The choice on the page of probes: which probe, of which token, under which options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Value
+from tui_entropy.ui.views.frame import Frame
+
+
+@dataclass(frozen=True)
+class ProbesState:
+    """The state that the page of probes keeps."""
+
+    own_options: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Name of a probe -> what a person set of it."""
+    pending: AskProbe | None = None
+    """The question that is not answered yet."""
+    scroll: int = 0
+    """Rows of the answer above the window."""
+
+
+def offered(frame: Frame) -> tuple[ProbeInfo, ...]:
+    """The rows of the page: the probes that the engine has, and those that a recording has answers of."""
+    known = {probe.name for probe in frame.log.probes}
+    others = dict.fromkeys(name for name, _ in frame.log.run.answers if name not in known)
+    return (*frame.log.probes, *(ProbeInfo(name, "", "") for name in others))
+
+
+def chosen_probe(frame: Frame) -> ProbeInfo | None:
+    """The row of the page; None where there is no probe."""
+    probes = offered(frame)
+    return probes[min(frame.row, len(probes) - 1)] if probes else None
+
+
+def position_of(frame: Frame) -> int | None:
+    """Of the token under the cursor in the whole context; None before there is a text."""
+    if frame.log.started is None:
+        return None
+    return len(frame.log.run.started.prompt_tokens) + (frame.cursor or 0)
+
+
+def values_of(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:
+    """Every option with its value."""
+    own = frame.of(ProbesState).own_options.get(probe.name, {})
+    return {option.name: own.get(option.name, option.default) for option in probe.options}
+
+
+def question(frame: Frame) -> AskProbe | None:
+    """The question that the page would ask."""
+    probe, position = chosen_probe(frame), position_of(frame)
+    if probe is None or position is None:
+        return None
+    return AskProbe(probe.name, frame.log.run_number, position, values_of(frame, probe))
+
+
+def answered_steps(frame: Frame) -> list[int]:
+    """The steps, from 1 on, that the chosen probe was asked about in this run."""
+    probe = chosen_probe(frame)
+    n_prompt = len(frame.log.run.started.prompt_tokens)
+    return sorted(at - n_prompt + 1 for name, at in frame.log.run.answers if probe and name == probe.name)
+
+
+def answer_here(frame: Frame) -> ProbeAnswer | None:
+    """The newest answer of the chosen probe about the token under the cursor."""
+    probe, position = chosen_probe(frame), position_of(frame)
+    if probe is None or position is None:
+        return None
+    newest = frame.log.answers.get(probe.name)
+    if newest is not None and (newest.run, newest.position) == (frame.log.run_number, position):
+        return newest
+    return frame.log.run.answers.get((probe.name, position))

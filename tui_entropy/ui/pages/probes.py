@@ -1,0 +1,128 @@
+"""Questions to the model about the token under the cursor, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from textual.strip import Strip
+
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo
+from tui_entropy.records.probes.options import options_text
+from tui_entropy.ui.drawing.glyphs import fitted, visible
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.keys.needs import acts
+from tui_entropy.ui.keys.probe_choice import (
+    ProbesState,
+    answer_here,
+    answered_steps,
+    chosen_probe,
+    offered,
+    position_of,
+    question,
+    values_of,
+)
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.panels import Canvas, drawn
+from tui_entropy.ui.views.view import HEAVY, View
+from tui_entropy.ui.views.wording import token_at
+
+NAME = 16
+FAR = 2
+"""Rows further than which a move scrolls the answer instead of choosing another probe."""
+
+
+class Probes(View):
+    """A row for each probe, the options of the chosen one, and below its answer for this token."""
+
+    PACE: ClassVar[float] = HEAVY
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._n_hidden = 0
+        """Rows of the answer that the window does not show."""
+
+    def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, position = frame.paint, position_of(frame)
+        where: list[str | list[Part]] = []
+        if position is not None:
+            token = token_at(frame.log, position, paint.ascii)
+            where = [f"of {token}" if token != "?" else "of the token that comes next", f"position {position}"]
+        head = [self.heading(frame, "probes", where, width)]
+        probe = chosen_probe(frame)
+        if probe is None:
+            return [*head, *paint.hint(NONE, width)][:height]
+        head += [paint.row(_row(frame, each, each == probe, width), width) for each in offered(frame)]
+        head += [paint.row(line, width) for line in _options(frame, probe)]
+        rows = [paint.row(row, width) for row in _answer(frame, probe, width)]
+        room = max(height - len(head) - 1, 1)
+        self._n_hidden = max(len(rows) - room, 0)
+        first = min(frame.of(ProbesState).scroll, self._n_hidden)
+        return [*head, paint.row([], width), *rows[first : first + room]][:height]
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        if abs(by) > FAR:
+            scroll = min(frame.of(ProbesState).scroll, self._n_hidden) + by
+            return frame.put(ProbesState, scroll=min(max(scroll, 0), self._n_hidden))
+        last = max(len(offered(frame)) - 1, 0)
+        return {"row": min(max(min(frame.row, last) + by, 0), last), **frame.put(ProbesState, scroll=0)}
+
+
+def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]:
+    paint = frame.paint
+    trust = frame.trust(probe.trust)
+    name = fitted(visible(probe.name, paint.ascii, True), NAME, paint.ascii)
+    return [
+        (paint.drawn if chosen else " ", paint.accent),
+        (f" {name}", paint.selected if chosen else paint.base),
+        paint.trusted[trust.level] if trust else ("  ", paint.dim),
+        (f"  {visible(probe.about, paint.ascii, True)}", paint.base if chosen else paint.dim),
+    ]
+
+
+def _options(frame: Frame, probe: ProbeInfo) -> Iterator[list[Part]]:
+    """The options of the chosen probe as they are set, and what it needs of the model."""
+    paint, own = frame.paint, frame.of(ProbesState).own_options.get(probe.name, {})
+    shown = {name: value for name, value in values_of(frame, probe).items() if name in own or len(probe.options) <= 6}
+    text = options_text(shown) or "as they are by default"
+    yield [("   options ", paint.dim), (visible(text, paint.ascii, True), paint.number)]
+    yield [("   needs ", paint.dim), (visible(probe.needs, paint.ascii, True), paint.dim)]
+
+
+def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
+    paint, answer, state = frame.paint, answer_here(frame), frame.of(ProbesState)
+    if state.pending is not None:
+        yield _waiting(frame)
+    elif answer is None and acts(frame, "probes.ask"):
+        yield [(f"enter asks {probe.name} about this token", paint.dim)]
+    elif answer is None:
+        yield [("nothing was asked about this token", paint.dim)]
+    if answer is None:
+        if steps := answered_steps(frame):
+            yield [(f"there is an answer at token {', '.join(map(str, steps))}", paint.dim)]
+        return
+    if answer.unavailable is not None:
+        yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
+        return
+    canvas = Canvas(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
+    yield from drawn(answer.panels, canvas)
+    yield _about(frame, answer)
+
+
+def _waiting(frame: Frame) -> list[Part]:
+    paint, awaited, progress = frame.paint, frame.of(ProbesState).pending, frame.log.probe_progress
+    assert awaited is not None
+    share = f" {100 * progress.done / progress.total:.0f} %" if progress and progress.total > 0 else ""
+    stop = ", x gives up" if acts(frame, "probes.cancel") else ""
+    return [(f"waiting for {visible(awaited.name, paint.ascii, True)}{share}{stop}", paint.warning)]
+
+
+def _about(frame: Frame, answer: ProbeAnswer) -> list[Part]:
+    """How long it took, and under which options, where those are not the ones that are set now."""
+    asked = question(frame)
+    other = asked is not None and asked.options != answer.options
+    under = f", asked with {options_text(answer.options)}" if other and len(answer.options) <= 6 else ""
+    return [(visible(f"took {answer.seconds:.2f} s{under}", frame.paint.ascii, True), frame.paint.dim)]
+
+
+NONE = "This engine, or this recording, has no probes."

@@ -1,0 +1,1 @@
+"""Pages on other runs and lanes: branches, what tells them apart, a shadow or a twin, continuations."""

@@ -1,0 +1,198 @@
+"""Panels of a probe's answer as rows of parts: each kind is drawn here, once, for pages, commands and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tui_entropy.metrics.metric import LN2
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Graph, Heatmap, Note, Panel, Table, Tokens
+from tui_entropy.records.step import Step
+from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_bytes, visible_token
+from tui_entropy.ui.drawing.paint import Paint, Part, figure
+from tui_entropy.ui.views.wording import wrap
+
+Row = list[Part]
+LABEL = 12
+"""Cells that a name along an axis has at most."""
+CELL = 18
+"""Cells that a column of a table keeps where there is not room for all of them."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """How panels are drawn: with what, how wide, in which unit."""
+
+    paint: Paint
+    width: int
+    bits: bool = True
+    token: Callable[[int], str] = str
+    """Position in the context -> the token there, safe to draw."""
+
+    def unit(self, unit: str) -> str:
+        shown = unit.replace("nats", "bits") if self.bits else unit
+        return self.paint.ours("%" if unit == "share" else shown)
+
+    def number(self, value: float | None, unit: str) -> str:
+        if value is None or not math.isfinite(value):
+            return "?"
+        if unit == "share":
+            return f"{100 * value:.1f}"
+        power = {"nats": 1, "nats²": 2}.get(unit, 0) if self.bits else 0
+        return figure(value / LN2**power)
+
+    def text(self, words: str) -> str:
+        return visible(words, self.paint.ascii, in_table=True)
+
+    def names(self, axis: Axis) -> list[str]:
+        return [self.text(label) for label in axis.labels] or [self.token(at) for at in axis.positions]
+
+
+def drawn(panels: Sequence[Panel], canvas: Canvas) -> Iterator[Row]:
+    """Every panel under its title, with an empty row between two."""
+    for n, panel in enumerate(panels):
+        if n:
+            yield []
+        match panel:
+            case Heatmap():
+                yield from _heatmap(panel, canvas)
+            case Bars():
+                yield from _bars(panel, canvas)
+            case Table():
+                yield from _table(panel, canvas)
+            case Graph():
+                yield from _graph(panel, canvas)
+            case Note():
+                yield _title(panel.title, canvas)
+                yield from wrap([(canvas.text(panel.text), canvas.paint.base)], canvas.width)
+            case Step():
+                yield from _table(step_table(panel), canvas)
+
+
+def _title(title: str, canvas: Canvas, *groups: Part) -> Row:
+    return [(canvas.text(title), canvas.paint.title), *groups]
+
+
+def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
+    """As many columns as there is room for, the last of those of which something is known; under them their names."""
+    paint, values = canvas.paint, list(panel.values.rows())
+    n_known = 1 + max((n for row in values for n, value in enumerate(row) if not math.isnan(value)), default=-1)
+    rows, columns = canvas.names(panel.rows), canvas.names(panel.columns)[:n_known]
+    label = min(max(map(cells, (*rows, panel.rows.name)), default=0), LABEL) + 1
+    wide = max(map(cells, columns), default=1) + 1
+    width = max(min(wide, (canvas.width - label) // max(len(columns), 1)), 1)
+    shown = max(min(len(columns), (canvas.width - label) // width), 0)
+    hidden = len(columns) - shown
+    legend = paint.legend("  ", "0", f"{canvas.number(panel.top, panel.unit)} {canvas.unit(panel.unit)}")
+    more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
+    yield _title(panel.title, canvas, *legend, *more)
+    for at, name in enumerate(rows):
+        levels = [None if math.isnan(value) else value / panel.top for value in values[at]]
+        seen = [
+            paint.cell(levels[n], width) if panel.is_read(at, n) else (" " * width, paint.base)
+            for n in range(hidden, n_known)
+        ]
+        yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
+    names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if width > 2 else ""
+    yield [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
+
+
+def _bars(panel: Bars, canvas: Canvas) -> Iterator[Row]:
+    paint, names = canvas.paint, canvas.names(panel.axis)
+    label = min(max(map(cells, names), default=0), LABEL) + 1
+    room = max(min(canvas.width - label - 9, 40), 4)
+    yield _title(panel.title, canvas, (f"  {canvas.unit(panel.unit)}", paint.dim))
+    for name, value in zip(names, panel.values, strict=True):
+        share = math.nan if value is None else value / panel.top
+        yield [
+            (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
+            (canvas.number(value, panel.unit).rjust(7) + " ", paint.number),
+            (paint.bar(share, room), paint.model),
+        ]
+
+
+def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
+    """Columns as wide as they need; those that do not fit at the end are left out, and their number is told."""
+    paint = canvas.paint
+    heads = [_head(column, canvas) for column in panel.columns]
+    texts = [
+        [_cell(cell, column, canvas) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
+    ]
+    lengths = [[cells(text) for text in (head, *(row[n] for row in texts))] for n, head in enumerate(heads)]
+    widths = _widths(lengths, canvas.width)
+    fits = 0
+    while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= canvas.width:
+        fits += 1
+    left = len(widths) - fits
+    yield _title(panel.title, canvas, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
+    numeric = [all(not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
+
+    def aligned(text: str, n: int) -> str:
+        cut = fitted(text, min(cells(text), widths[n]), paint.ascii)
+        space = " " * (widths[n] - cells(cut))
+        return (space + cut if numeric[n] else cut + space) + "  "
+
+    yield [(aligned(head, n), paint.dim) for n, head in enumerate(heads[:fits])]
+    for row in texts:
+        yield [(aligned(text, n), paint.number if numeric[n] else paint.base) for n, text in enumerate(row[:fits])]
+
+
+def _widths(lengths: list[list[int]], room: int) -> list[int]:
+    """Of columns with cells of such lengths: where they do not fit beside each other the widest is cut, to CELL."""
+    widths = list(map(max, lengths))
+    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > CELL:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _head(column: Column, canvas: Canvas) -> str:
+    unit = canvas.unit(column.unit) if column.unit else ""
+    return f"{canvas.text(column.name)} {unit}".strip()
+
+
+def _cell(cell: Cell, column: Column, canvas: Canvas) -> str:
+    match cell:
+        case None:
+            return "?"
+        case bool():
+            return "yes" if cell else "no"
+        case Tokens(ids=(token_id,)):
+            return visible_token(token_id, cell.token_bytes, canvas.paint.ascii)
+        case Tokens():
+            return visible_bytes(cell.token_bytes, canvas.paint.ascii)
+        case str():
+            return canvas.text(cell)
+        case int():
+            return str(cell)
+    return canvas.number(cell, column.unit)
+
+
+def _graph(panel: Graph, canvas: Canvas) -> Iterator[Row]:
+    """The heaviest edges first."""
+    paint = canvas.paint
+    labels = [canvas.text(node.label) for node in panel.nodes]
+    label = min(max(map(cells, labels), default=0), 2 * LABEL)
+    room = max(min(canvas.width - 2 * label - 14, 30), 4)
+    yield _title(panel.title, canvas, (f"  {canvas.unit(panel.unit)}", paint.dim))
+    for edge in sorted(panel.edges, key=lambda edge: -abs(edge.weight)):
+        yield [
+            (fitted(labels[edge.source], label, paint.ascii), paint.base),
+            (f" {paint.arrow} ", paint.dim),
+            (fitted(labels[edge.target], label, paint.ascii), paint.base),
+            (canvas.number(edge.weight, panel.unit).rjust(8) + " ", paint.number),
+            (paint.bar(abs(edge.weight) / panel.top, room), paint.model),
+        ]
+
+
+def step_table(step: Step) -> Table:
+    """The candidates of a step, with the token that was drawn first."""
+    columns = Column("token"), Column("model p", "share"), Column("final p", "share"), Column("cut by")
+    drawn_one = (Tokens((step.token_id,), step.token_bytes), math.exp(-step.surprisal), step.final_prob, None)
+    rows: list[tuple[Cell, ...]] = [
+        (Tokens((one.token_id,), one.token_bytes), math.exp(min(one.logprob, 0.0)), one.final_prob, one.cut or "")
+        for one in step.candidates
+    ]
+    if not any(one.token_id == step.token_id for one in step.candidates):
+        rows.insert(0, (*drawn_one[:3], ""))
+    return Table(f"step {step.index + 1}: candidates", columns, tuple(rows))
