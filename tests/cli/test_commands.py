@@ -333,12 +333,12 @@ def test_the_logit_lens_of_the_first_token_says_last_what_the_model_says(shell, 
     found = json.loads(shell.run(f"{line} --json").out)
     table = found["panels"][0]
     assert [row[0] for row in table["rows"]] == [str(n) for n in range(30, 0, -1)] and found["position"] == 5
-    most = table["rows"][0][5]
+    most = table["rows"][0][1]
     ids = AutoTokenizer.from_pretrained(MODEL)("The capital of France is").input_ids
     wanted = promises.expected(MODEL, ids, most["ids"])
     entropy, _, _, rank = wanted[0]
     assert most["text"] == " Paris" and rank == 1
-    assert table["rows"][0][1] == pytest.approx(entropy, abs=3e-4)
+    assert table["rows"][0][2] == pytest.approx(entropy, abs=3e-4)
     drawn = shell.run(line)
     assert drawn.code == 0 and "logit-lens of ·Paris at position 5" in drawn.out and "took" in drawn.err
 

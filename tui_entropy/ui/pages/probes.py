@@ -33,7 +33,8 @@ FAR = 2
 
 
 class Probes(View):
-    """A row for each probe, the options of the chosen one, and below its answer for this token."""
+    """A row for each probe, with a dot where it has answered about this token; the options of the chosen one and its
+    answer below."""
 
     PACE: ClassVar[float] = HEAVY
 
@@ -58,7 +59,8 @@ class Probes(View):
         room = max(height - len(head) - 1, 1)
         self._n_hidden = max(len(rows) - room, 0)
         first = min(frame.of(ProbesState).scroll, self._n_hidden)
-        return [*head, paint.row([], width), *rows[first : first + room]][:height]
+        shown = f"rows {first + 1} to {first + room} of {len(rows)}: pgup pgdn" if self._n_hidden else ""
+        return [*head, paint.row([(shown, paint.dim)], width), *rows[first : first + room]][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
         if abs(by) > FAR:
@@ -70,11 +72,13 @@ class Probes(View):
 
 def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]:
     paint = frame.paint
-    trust = frame.trust(probe.trust)
+    trust, position = frame.trust(probe.trust), position_of(frame)
+    answered = (probe.name, position) in frame.log.run.answers
     name = fitted(visible(probe.name, paint.ascii, True), NAME, paint.ascii)
     return [
         (paint.drawn if chosen else " ", paint.accent),
         (f" {name}", paint.selected if chosen else paint.base),
+        (paint.dot_on if answered else " ", paint.number),
         paint.trusted[trust.level] if trust else ("  ", paint.dim),
         (f"  {visible(probe.about, paint.ascii, True)}", paint.base if chosen else paint.dim),
     ]

@@ -42,6 +42,10 @@ class Canvas:
         power = {"nats": 1, "nats²": 2}.get(unit, 0) if self.bits else 0
         return figure(value / LN2**power)
 
+    def ceiling(self, value: float, unit: str) -> str:
+        """The end of a scale."""
+        return f"{100 * value:.3g}" if unit == "share" else self.number(value, unit)
+
     def text(self, words: str) -> str:
         return visible(words, self.paint.ascii, in_table=True)
 
@@ -84,7 +88,7 @@ def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
     width = max(min(wide, (canvas.width - label) // max(len(columns), 1)), 1)
     shown = max(min(len(columns), (canvas.width - label) // width), 0)
     hidden = len(columns) - shown
-    legend = paint.legend("  ", "0", f"{canvas.number(panel.top, panel.unit)} {canvas.unit(panel.unit)}")
+    legend = paint.legend("  ", "0", f"{canvas.ceiling(panel.top, panel.unit)} {canvas.unit(panel.unit)}")
     more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
     yield _title(panel.title, canvas, *legend, *more)
     for at, name in enumerate(rows):
@@ -94,7 +98,11 @@ def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
             for n in range(hidden, n_known)
         ]
         yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
-    names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if width > 2 else ""
+    names = (
+        "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:])
+        if width > min(wide - 1, 2)
+        else ""
+    )
     yield [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
 
 
@@ -131,7 +139,7 @@ def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
     def aligned(text: str, n: int) -> str:
         cut = fitted(text, min(cells(text), widths[n]), paint.ascii)
         space = " " * (widths[n] - cells(cut))
-        return (space + cut if numeric[n] else cut + space) + "  "
+        return (space + cut if numeric[n] else cut + space) + ("  " if n + 1 < fits else "")
 
     yield [(aligned(head, n), paint.dim) for n, head in enumerate(heads[:fits])]
     for row in texts:

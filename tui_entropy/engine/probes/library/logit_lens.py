@@ -43,14 +43,13 @@ def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
 
     def row(block: int) -> tuple[Cell, ...]:
         n = block - 1
-        said = (Tokens((int(one),), tokenizer.token_bytes(int(one))) for one in top.indices[n])
-        numbers = float(entropy[n]), float(kl[n]), int(rank[n]), float(p[n, chosen])
-        return str(block), *numbers, *said
+        first, *others = (Tokens((int(one),), tokenizer.token_bytes(int(one))) for one in top.indices[n])
+        return str(block), first, float(entropy[n]), float(kl[n]), int(rank[n]), float(p[n, chosen]), *others
 
     name = tokenizer.token_bytes(chosen).decode("utf-8", "replace")
     columns = (
-        Column("block"), Column("entropy", "nats"), Column("KL from the last", "nats"), Column(f"rank of {name!r}"),
-        Column("its p", "share"), *(Column("most probable" if nth == 0 else str(nth + 1)) for nth in range(k)),
+        Column("block"), Column("most probable"), Column("entropy", "nats"), Column("KL from last", "nats"),
+        Column(f"rank of {name!r}"), Column("its p", "share"), *(Column(f"no. {nth}") for nth in range(2, k + 1)),
     )  # fmt: skip
     yield Table("what each block would have said", columns, tuple(map(row, blocks)))
     grown = p.flip(0)[:, top.indices[-1]]
@@ -66,19 +65,23 @@ def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
 
 def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
     """Some blocks against the model with all blocks after them left out."""
-    table = answer.panels[0]
-    assert isinstance(table, Table)
-    n_layers = len(table.rows)
+    table, grown = answer.panels
+    assert isinstance(table, Table) and isinstance(grown, Heatmap)
+    n_layers, chosen = len(table.rows), evidence.step.token_id
+    last, best = evidence.logp(), [cell.ids[0] for cell in table.rows[0] if isinstance(cell, Tokens)]
     for block in sorted({1, (n_layers + 1) // 2, n_layers}):
         logp = evidence.logp(block)
         row = table.rows[n_layers - block]
         ids = [cell.ids[0] for cell in row if isinstance(cell, Tokens)]
         p = np.exp(logp)
-        yield Difference(row[1], float(-(p[p > 0] * logp[p > 0]).sum()), np.log(len(logp)))  # type: ignore[arg-type]
+        size = float(np.abs(last).max() + np.abs(logp).max())
+        _, _, entropy, kl, rank, share, *_ = row
+        yield Difference(entropy, float(-(p[p > 0] * logp[p > 0]).sum()), np.log(len(logp)))  # type: ignore[arg-type]
         yield Difference(logp[ids], np.sort(logp)[::-1][: len(ids)], float(np.abs(logp).max()))
-        last = evidence.logp(None)
-        kl = float((np.exp(last) * (last - logp)).sum())
-        yield Difference(row[2], kl, float(np.abs(last).max() + np.abs(logp).max()))  # type: ignore[arg-type]
+        yield Difference(kl, float((np.exp(last) * (last - logp)).sum()), size)  # type: ignore[arg-type]
+        yield Difference(np.sort(logp)[-int(rank)], logp[chosen], size)  # type: ignore[arg-type]
+        yield Difference(share, p[chosen], size)  # type: ignore[arg-type]
+        yield Difference(grown.values.numpy()[n_layers - block], p[best], size)
 
 
 def memory(card: ModelCard, position: int, options: LensOptions) -> int:

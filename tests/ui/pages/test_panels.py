@@ -1,0 +1,171 @@
+"""Panels in a terminal: each kind as it is drawn, and what holds whatever they hold."""
+
+import math
+
+import made
+import made_panels
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.probes.panels import Axis, Bars, Column, Edge, Graph, Heatmap, Node, Note, Table, Tokens
+from tui_entropy.ui.drawing.glyphs import cells
+from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.views.panels import Canvas, drawn
+
+MONO = Paint(color="mono")
+PAINTS = [Paint(), Paint(color="16"), MONO, Paint(color="mono", ascii=True)]
+
+
+def lines(panels, width=80, bits=True, paint=MONO):
+    canvas = Canvas(paint, width, bits, lambda position: f"t{position}")
+    return [paint.row(row, width).text.rstrip() for row in drawn(panels, canvas)]
+
+
+HEATMAP, BARS, TABLE, GRAPH, NOTE = made_panels.panels()
+
+
+def test_a_heat_map_has_a_name_for_each_row_and_column_and_a_mark_where_nothing_is_known():
+    title, first, second, names = lines([HEATMAP])
+    assert title.startswith("word") and title.endswith("100 %")
+    assert first == f"word a {'':5}{'▒' * 5}" and second == f"b      {'█' * 5}?" and names == "word   word d"
+
+
+def test_bars_are_in_the_unit_that_a_person_chose():
+    assert [row.split()[:2] for row in lines([BARS], bits=True)[1:]] == [["word", "1.00"], ["y", "?"], ["z", "-1.44"]]
+    assert [row.split()[:2] for row in lines([BARS], bits=False)[1:]] == [
+        ["word", "0.69"],
+        ["y", "?"],
+        ["z", "-1.00"],
+    ]
+    assert "bits" in lines([BARS])[0] and "nats" in lines([BARS], bits=False)[0]
+
+
+def test_a_table_has_heads_with_units_and_numbers_at_the_right():
+    title, head, first, second = lines([TABLE])
+    assert title == "word"
+    assert head.split() == ["word", "in", "nats", "bits", "share", "%", "whole", "any"]
+    assert first.split() == ["word", "1.00", "25.0", "7", "yes"] and second.split() == [
+        "word",
+        "?",
+        "100.0",
+        "-1",
+        "?",
+    ]
+
+
+def test_a_graph_has_its_heaviest_edge_first():
+    assert [row.split()[:4] for row in lines([GRAPH])[1:]] == [
+        ["word", "→", "word", "-50.0"],
+        ["word", "→", "end", "25.0"],
+    ]
+
+
+def test_a_note_is_wrapped():
+    assert lines([NOTE], width=12) == ["word", "word and", "more of it"]
+
+
+def test_a_step_is_a_table_of_its_candidates():
+    rows = lines([made.step(3)])
+    assert rows[0] == "step 4: candidates" and rows[1].split()[:3] == ["token", "model", "p"]
+    assert len(rows) == 2 + len(made.step(3).candidates) and "top_p" in rows[-1]
+
+
+def test_a_token_that_comes_after_that_of_its_row_is_not_unknown_but_left_blank():
+    queries = Axis("query", positions=(1, 2))
+    seen = Heatmap(
+        "rows", Grid.of([[0.5, 0.5, math.nan], [math.nan, 0.2, 0.3]]), queries, Axis("key", positions=(0, 1, 2))
+    )
+    first, second = lines([seen])[1:3]
+    assert "?" not in first and second.count("?") == 1
+
+
+def test_columns_of_which_nothing_is_known_at_the_end_are_left_out():
+    known = Heatmap("", Grid.of([[1.0, math.nan, math.nan]]), Axis("", ("r",)), Axis("", ("a", "b", "c")))
+    assert "b" not in lines([known])[-1] and "a" in lines([known])[-1]
+
+
+def test_of_a_wide_heat_map_the_last_columns_are_shown_and_how_many_there_are():
+    wide = Heatmap(
+        "", Grid.of([[n / 200 for n in range(200)]]), Axis("", ("r",)), Axis("", tuple(map(str, range(200))))
+    )
+    assert "the last 78 of 200" in lines([wide])[0]
+
+
+def test_a_long_text_in_a_table_is_cut_and_what_stands_behind_it_is_there():
+    told = Table("", (Column("text"), Column("number")), (("long " * 40, 7),))
+    row = lines([told], width=60)[2]
+    assert "…" in row and row.endswith(" 7") and cells(row) <= 60
+
+
+def test_columns_that_have_no_room_at_all_are_counted():
+    many = Table("", tuple(Column(f"column {n}") for n in range(30)), (tuple(range(30)),))
+    title, head, _ = lines([many])
+    shown = head.count("column")
+    assert 0 < shown < 30 and f"{30 - shown} more columns in a wider terminal" in title
+
+
+@pytest.mark.parametrize("paint", PAINTS, ids=["truecolor", "16", "mono", "ascii"])
+@pytest.mark.parametrize("width", [1, 7, 20, 80, 300])
+def test_nothing_of_a_panel_is_obeyed_by_a_terminal_or_wider_than_it(paint, width):
+    for row in drawn(made_panels.panels(made_panels.HOSTILE), Canvas(paint, width, True, lambda position: "x")):
+        text = paint.row(row, width).text
+        assert cells(text) <= width and text.isprintable() and (text.isascii() or not paint.ascii)
+        assert not any("\u202e" in part or "\x1b" in part for part, _ in row)
+
+
+WORDS = st.text(max_size=12)
+NUMBERS = st.floats(width=32) | st.none()
+CELLS = st.booleans() | st.integers() | st.floats() | WORDS | st.none() | st.builds(
+    Tokens, st.lists(st.integers(0, 9), max_size=3).map(tuple), st.binary(max_size=9)
+)  # fmt: skip
+TOPS = st.floats(1e-6, 1e6)
+
+
+@st.composite
+def any_panel(draw):
+    n, m = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    names = [Axis(draw(WORDS), tuple(draw(st.lists(WORDS, min_size=size, max_size=size)))) for size in (n, m)]
+    match draw(st.sampled_from(["heatmap", "bars", "table", "graph", "note"])):
+        case "heatmap" if n and m:
+            values = draw(st.lists(st.floats(width=32), min_size=n * m, max_size=n * m))
+            grid = Grid.of([values[at * m : at * m + m] for at in range(n)])
+            return Heatmap(draw(WORDS), grid, *names, draw(WORDS), draw(TOPS))
+        case "bars":
+            return Bars(
+                draw(WORDS), tuple(draw(st.lists(NUMBERS, min_size=n, max_size=n))), names[0], "nats", draw(TOPS)
+            )
+        case "table":
+            rows = draw(st.lists(st.tuples(*[CELLS] * m), max_size=4))
+            return Table(draw(WORDS), tuple(Column(draw(WORDS), draw(WORDS)) for _ in range(m)), tuple(rows))
+        case "graph" if n:
+            edges = st.builds(Edge, st.integers(0, n - 1), st.integers(0, n - 1), st.floats(width=32))
+            nodes = tuple(Node(draw(WORDS), at) for at in range(n))
+            return Graph(draw(WORDS), nodes, tuple(draw(st.lists(edges, max_size=4))), "share", draw(TOPS))
+    return Note(draw(WORDS), draw(WORDS))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(any_panel(), max_size=3), st.integers(1, 100), st.sampled_from(PAINTS))
+def test_any_panel_can_be_drawn(panels, width, paint):
+    for row in drawn(panels, Canvas(paint, width)):
+        text = paint.row(row, width).text
+        assert cells(text) <= width and text.isprintable()
+
+
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda: Heatmap("", Grid.of([[1.0]]), Axis("", ("a",)), Axis("", ("b", "c"))),
+        lambda: Heatmap("", Grid.of([[1.0]]), Axis("", ("a",)), Axis("", ("b",)), top=0.0),
+        lambda: Bars("", (1.0,), Axis("", ())),
+        lambda: Bars("", (1.0,), Axis("", ("a",)), top=math.nan),
+        lambda: Table("", (Column("a"),), ((1, 2),)),
+        lambda: Graph("", (Node("a"),), (Edge(0, 1, 1.0),)),
+        lambda: Axis("", ("a",), (1,)),
+    ],
+)
+def test_a_panel_whose_parts_do_not_fit_cannot_be_made(made_of):
+    with pytest.raises(ValueError):
+        made_of()
