@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import one_more
 import pytest
 import small
+from one_more import lines_of, steps_of
 
 COLLISION = '''
 """How much two tokens share what the model believes: the probability that two draws are the same."""
@@ -41,14 +41,6 @@ def written(tmp_path_factory):
     )
     assert codes == [0, 4, 0, 0, 0, 0, 0]
     return folder, lines_of(folder / "run.jsonl")
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def steps_of(lines: list[dict]) -> list[dict]:
-    return [line for line in lines if "index" in line]
 
 
 def test_json_lines_have_it_of_every_step_and_token_of_the_prompt_with_its_unit(written):

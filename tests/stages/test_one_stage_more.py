@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from pathlib import Path
 
 import numpy as np
 import one_more
 import pytest
 import small
+from one_more import lines_of, steps_of
 from places import ROOT
 
 TOY = '''
@@ -48,14 +48,6 @@ def written(tmp_path_factory):
     )
     assert codes == [0, 0, 0, 0, 0, 0, 0]
     return folder, lines_of(folder / "run.jsonl")
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def steps_of(lines: list[dict]) -> list[dict]:
-    return [line for line in lines if "index" in line]
 
 
 def test_json_lines_have_its_knob_its_place_in_the_order_and_what_it_left(written):

@@ -7,12 +7,9 @@ from pathlib import Path
 from tui_entropy.core import text_table
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.options import options_text
+from tui_entropy.records.probes.options import answered_with
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
-
-MAX_OPTIONS = 6
-"""Options that are told in a list; of more, none."""
 
 
 def recorded_answers(path: Path, run: int | None) -> tuple[list[ProbeAnswer], SessionView]:
@@ -50,5 +47,4 @@ def listing(path: Path, run: int | None) -> str:
 
 
 def _row(answer: ProbeAnswer) -> tuple[str, str, str, str]:
-    options = options_text(answer.options) if len(answer.options) <= MAX_OPTIONS else ""
-    return answer.name, str(answer.position), f"{answer.seconds:.2f}", options
+    return answer.name, str(answer.position), f"{answer.seconds:.2f}", answered_with(answer)

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, Value
     from tui_entropy.state.session_view import SessionView
 
-MAX_TOLD = 6
-"""Options of a probe that are told with what they mean; of one with more, their names."""
-
 
 def _named_value(text: str) -> None:
     """Only how it is spelled: which there are, the probe knows."""
@@ -172,11 +169,11 @@ def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:
 
 def _description(probe: ProbeInfo) -> Iterator[str]:
     """What a probe answers, what it needs of the model, and what can be set."""
-    from tui_entropy.records.probes.options import bounds_text, options_text
+    from tui_entropy.records.probes.options import MAX_SHOWN, bounds_text, options_text
 
     yield probe.about
     yield f"needs {probe.needs}"
-    if len(probe.options) > MAX_TOLD:
+    if len(probe.options) > MAX_SHOWN:
         yield f"options: {', '.join(option.name for option in probe.options)}"
         return
     for option in probe.options:

@@ -25,7 +25,7 @@ from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.options import options_text
+from tui_entropy.records.probes.options import answered_with
 from tui_entropy.records.probes.panels import Axis, Bars, Cell, Graph, Heatmap, Note, Panel, Table, Tokens
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step, normalised
@@ -36,8 +36,6 @@ LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-"
 
 NOT_READ = ""
 """In a heat map, a token that comes after the one of its row."""
-MAX_OPTIONS = 6
-"""Options of a probe that are told; of more, none."""
 
 
 def write(recording: Recording, file: BinaryIO) -> None:
@@ -139,7 +137,7 @@ def _answer(answer: ProbeAnswer, recording: Recording) -> dict[str, Any]:
         "name": visible(answer.name, in_table=True),
         "position": answer.position,
         "token": token(answer.position),
-        "options": visible(options_text(answer.options), in_table=True) if len(answer.options) <= MAX_OPTIONS else "",
+        "options": visible(answered_with(answer), in_table=True),
         "unavailable": answer.unavailable and visible(answer.unavailable, in_table=True),
         "panels": [_panel(panel, token) for panel in answer.panels],
     }

@@ -101,7 +101,7 @@ def test_the_command_prints_the_answer_as_one_json_object(written):
 
 
 def test_json_lines_of_a_trace_have_the_answer(written):
-    lines = [json.loads(line) for line in (written / "lines.jsonl").read_text().splitlines()]
+    lines = one_more.lines_of(written / "lines.jsonl")
     (probe,) = [line["probe"] for line in lines if "probe" in line]
     assert probe["options"] == {"n": 4} and len(probe["panels"][0]["rows"]) == 4
 

@@ -50,6 +50,15 @@ def program(folder: Path, added: str, code: str, *arguments: str) -> subprocess.
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, env=own)
 
 
+def lines_of(path: Path) -> list[dict]:
+    """JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def steps_of(lines: list[dict]) -> list[dict]:
+    return [line for line in lines if "index" in line]
+
+
 def support() -> list[str]:
     """The folders of what tests share."""
     return [str(path) for path in sys.path if "support" in Path(path).parts]

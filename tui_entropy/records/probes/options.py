@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tui_entropy.records.probes.ask import ProbeInfo, ProbeOption, Value
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeOption, Value
 
+MAX_SHOWN = 6
+"""Options of a probe that are shown with their values; of one with more, those alone that are set."""
 MAX_TOLD = 10**9
 """A bound as high as this says nothing to a person."""
 
@@ -14,6 +16,11 @@ MAX_TOLD = 10**9
 def options_text(values: Mapping[str, Value]) -> str:
     """As they are typed, with spaces between."""
     return " ".join(f"{name}={_text(value)}" for name, value in values.items())
+
+
+def answered_with(answer: ProbeAnswer) -> str:
+    """The options of an answer as they are typed; empty where there are more than are shown."""
+    return options_text(answer.options) if len(answer.options) <= MAX_SHOWN else ""
 
 
 def _text(value: Value) -> str:

@@ -9,7 +9,7 @@ from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     chosen_probe,
     question,
-    values_of,
+    shown_values,
 )
 from tui_entropy.ui.protocol.actions import EngineActions
 from tui_entropy.ui.protocol.remark import Remark
@@ -47,9 +47,7 @@ class ProbeActions(EngineActions):
                 return Remark(str(mistake), 0)
             return Remark("")
 
-        own = self.app.frame.of(ProbesState).own_options.get(probe.name, {})
-        shown = values_of(self.app.frame, probe) if len(probe.options) <= 6 else own
-        self.app.ask(f"options of {probe.name}", take, options_text(shown), check)
+        self.app.ask(f"options of {probe.name}", take, options_text(shown_values(self.app.frame, probe)), check)
 
     def action_cancel_probe(self) -> None:
         if self.app.frame.of(ProbesState).pending is None:

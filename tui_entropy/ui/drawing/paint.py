@@ -88,7 +88,8 @@ class Paint:
         self.n_ramp_steps = len(self._ramp_styles)
         self._tint = [self.base, *(self._inked(style) for style in self._ramp_styles[1:])]
         self._calm = [self.base, *(self._inked(style) for style in self._ramp(look.ramps["tint"]))]
-        self._hot_mark = self._ramp(look.ramps["tint"])[-1]
+        self.hot = self._ramp(look.ramps["tint"])[-1]
+        """The hot colour of the tint, for marks."""
         if color == "mono":
             self._calm = [self.base + Style.parse(text) for text in MONO_CALM]
             self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
@@ -133,11 +134,6 @@ class Paint:
     def calm_tint(self, step: int, plain: Style | None = None) -> Style:
         """For text: 0 is `plain`, the last step the hot colour."""
         return self._calm[step] if step else plain or self.base
-
-    @property
-    def hot(self) -> Style:
-        """For marks: the hot colour as foreground."""
-        return self._hot_mark
 
     def ramp_style(self, level: float | None) -> Style:
         """For marks: the ramp as foreground."""
@@ -216,11 +212,16 @@ class Paint:
         room = width - sum(cells(text) for text, _ in first) - cells(right)
         for group in groups:
             parts = [(group, self.dim)] if isinstance(group, str) else group
-            size = cells(self.between) + sum(cells(text) for text, _ in parts)
-            if size <= room:
+            if (size := self.size(group)) <= room:
                 row += [(self.between, self.dim), *parts]
                 room -= size
         return self.row(row, width, [(right, self.dim)] if right else [])
+
+    def size(self, group: str | list[Part]) -> int:
+        """Cells that a group of a title takes, with the dot before it."""
+        return cells(self.between) + (
+            cells(group) if isinstance(group, str) else sum(cells(text) for text, _ in group)
+        )
 
     def hint(self, text: str, width: int) -> list[Strip]:
         """The rows of an empty pane: what will appear in it, and how to get it."""

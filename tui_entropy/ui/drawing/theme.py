@@ -1,7 +1,8 @@
 """Theme files: the look of the chrome and, apart from it, the ramps that numbers are drawn with.
 
 A file has four tables: [theme] are the fields of a Textual theme, [styles] the styles of Paint, [ramps] lists of
-colours from least to most, and [c16] the styles and ramps for terminals with sixteen colours or none.
+colours from least to most (`tint`, for text, may be left out), and [c16] the styles and ramps for terminals with
+sixteen colours or none.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Value
+from tui_entropy.records.probes.options import MAX_SHOWN
 from tui_entropy.ui.views.frame import Frame
 
 
@@ -45,6 +46,13 @@ def values_of(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:
     """Every option with its value."""
     own = frame.of(ProbesState).own_options.get(probe.name, {})
     return {option.name: own.get(option.name, option.default) for option in probe.options}
+
+
+def shown_values(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:
+    """Those that are shown and edited: of a probe with many options, the ones that a person set."""
+    own = frame.of(ProbesState).own_options.get(probe.name, {})
+    few = len(probe.options) <= MAX_SHOWN
+    return {name: value for name, value in values_of(frame, probe).items() if few or name in own}
 
 
 def question(frame: Frame) -> AskProbe | None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo
-from tui_entropy.records.probes.options import options_text
+from tui_entropy.records.probes.options import answered_with, options_text
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.keys.needs import acts
@@ -20,7 +20,7 @@ from tui_entropy.ui.keys.probe_choice import (
     offered,
     position_of,
     question,
-    values_of,
+    shown_values,
 )
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.panels import Canvas, drawn
@@ -86,9 +86,8 @@ def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]
 
 def _options(frame: Frame, probe: ProbeInfo) -> Iterator[list[Part]]:
     """The options of the chosen probe as they are set, and what it needs of the model."""
-    paint, own = frame.paint, frame.of(ProbesState).own_options.get(probe.name, {})
-    shown = {name: value for name, value in values_of(frame, probe).items() if name in own or len(probe.options) <= 6}
-    text = options_text(shown) or "as they are by default"
+    paint = frame.paint
+    text = options_text(shown_values(frame, probe)) or "as they are by default"
     yield [("   options ", paint.dim), (visible(text, paint.ascii, True), paint.number)]
     yield [("   needs ", paint.dim), (visible(probe.needs, paint.ascii, True), paint.dim)]
 
@@ -125,7 +124,7 @@ def _about(frame: Frame, answer: ProbeAnswer) -> list[Part]:
     """How long it took, and under which options, where those are not the ones that are set now."""
     asked = question(frame)
     other = asked is not None and asked.options != answer.options
-    under = f", asked with {options_text(answer.options)}" if other and len(answer.options) <= 6 else ""
+    under = f", asked with {options}" if other and (options := answered_with(answer)) else ""
     return [(visible(f"took {answer.seconds:.2f} s{under}", frame.paint.ascii, True), frame.paint.dim)]
 
 

@@ -69,8 +69,9 @@ class Chart(View, can_focus=True):
                 bounds[first + len(values) - 1] = held
         sizes = [None if value is None else abs(value) for value in values]
         known = [size for size in sizes if size is not None] + [metric.sizes(*pair)[1] for pair in bounds.values()]
-        top = round_up(max([peak[1] if peak else 0.0, *known]) / _unit(frame, metric))
-        full = top * _unit(frame, metric)
+        one = metric.in_unit(1.0, frame.bits)
+        top = round_up(max([peak[1] if peak else 0.0, *known]) * one)
+        full = top / one
         between = {index - first: metric.sizes(*pair) for index, pair in bounds.items()}
         levels = [None if size is None else size / full for size in sizes]
         at = -1 if frame.cursor is None else frame.cursor - first
@@ -86,8 +87,6 @@ class Chart(View, can_focus=True):
             for column, (least, most) in between.items():
                 marks[column] = paint.band(least / full, most / full, row, high)
             glyphs = list(zip(marks, styles, strict=True))
-            if 0 <= at < columns and at >= len(glyphs):
-                glyphs += [(" ", paint.base)] * (at - len(glyphs)) + [(" ", paint.column)]
             space = " " * (columns - len(glyphs))
             strips.append(paint.row([left, *glyphs, (space, paint.base), right], LABEL + columns + VALUE))
         return strips
@@ -135,11 +134,6 @@ def _is_tall(frame: Frame, height: int) -> bool:
 def _charted(frame: Frame) -> list[Metric]:
     """The metrics that a person chose, and the tint where it is another."""
     return list(dict.fromkeys([*frame.chart_series, frame.tint]))
-
-
-def _unit(frame: Frame, metric: Metric) -> float:
-    """One of the unit shown, in the unit of `Metric.read`."""
-    return 1 / (metric.shown(1.0, frame.bits) or 1.0)
 
 
 def _sides(frame: Frame, metric: Metric, value: str, ends: str, high: int) -> list[tuple[Part, Part]]:

@@ -85,10 +85,11 @@ class TokenStream(View, can_focus=True):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         name = f"run {frame.log.run_number}" if frame.log.twin else "text"
+        if frame.log.started:
+            self._lay(frame, width)  # the title says where two lanes part
         heading = self.heading(frame, name, self._title(frame, width), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
-        self._lay(frame, width)
         cursor, layout = _owner(frame), self._text_layout
         under = layout.line_of(cursor)
         near = {layout.moved(under, by) for by in (-1, 0, 1)}
@@ -227,17 +228,19 @@ class TokenStream(View, can_focus=True):
         if frame.log.twin is not None:
             yield from _lane(frame)
             yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
-        where = frame.where_of_all
-        beside = width - TITLE - 19 * (frame.log.run.shadow is not None) - sum(3 + cells(part) for part in where)
-        full, short = (scale_of(frame).legend(paint, frame.bits, short) for short in (False, True))
-        yield full if sum(cells(text) for text, _ in full) <= beside else short
+        rest: list[str | list[Part]] = []
         if frame.log.run.shadow is not None:
-            yield (
+            rest.append(
                 [(f"{paint.foreign} by the lane only", paint.mark)]
                 if paint.color == "mono"
                 else [("by the lane only", paint.base + paint.under)]
             )
-        yield from where
+        rest += frame.where_of_all
+        scale = scale_of(frame)
+        full = scale.legend(paint, frame.bits)
+        room = width - TITLE - sum(paint.size(group) for group in rest)
+        yield full if paint.size(full) <= room else scale.legend(paint, frame.bits, short=True)
+        yield from rest
         if self.top is not None or not frame.following:
             yield "End follows"
 

@@ -196,11 +196,10 @@ def _graph(panel: Graph, canvas: Canvas) -> Iterator[Row]:
 def step_table(step: Step) -> Table:
     """The candidates of a step, with the token that was drawn first."""
     columns = Column("token"), Column("model p", "share"), Column("final p", "share"), Column("cut by")
-    drawn_one = (Tokens((step.token_id,), step.token_bytes), math.exp(-step.surprisal), step.final_prob, None)
     rows: list[tuple[Cell, ...]] = [
         (Tokens((one.token_id,), one.token_bytes), math.exp(min(one.logprob, 0.0)), one.final_prob, one.cut or "")
         for one in step.candidates
     ]
     if not any(one.token_id == step.token_id for one in step.candidates):
-        rows.insert(0, (*drawn_one[:3], ""))
+        rows.insert(0, (Tokens((step.token_id,), step.token_bytes), math.exp(-step.surprisal), step.final_prob, ""))
     return Table(f"step {step.index + 1}: candidates", columns, tuple(rows))

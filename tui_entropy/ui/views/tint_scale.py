@@ -57,10 +57,9 @@ class TintScale:
 
     def legend(self, paint: Paint, bits: bool, short: bool = False) -> list[Part]:
         """The values at which the steps begin, each on the colour of its step; `short`: of the hot one alone, and
-        without the word that says what the colours are."""
+        without the distribution."""
         metric, unit = self.metric, paint.ours(self.metric.unit(bits))
-        name = metric.name + (f" ({metric.distribution})" if metric.distribution else "")
-        name = name if short else f"tint: {name}"
+        name = f"tint: {metric.name}" + (f" ({metric.distribution})" if metric.distribution and not short else "")
         if not self.cuts:
             return paint.legend(name, "0", f"{metric.top(bits):.3g} {unit}".rstrip(), text=True)
         *calm, hot = (figure(metric.shown(cut, bits)) for cut in self.cuts)
