@@ -103,7 +103,7 @@ def paint(settings: Settings) -> Iterator[Figure]:
         "first painted screen / smallest Textual app",
         ratio(times["ours"], times["minimal"]),
         "x",
-        "<=",
+        "<= 2",
         spread(times["minimal"], "s"),
     )
     with_torch = sum("libtorch" in each for each in maps)
@@ -121,7 +121,7 @@ def keys(settings: Settings) -> Iterator[Figure]:
         waits = [1e3 * wait for wait in answers(chunks, presses)]
         late = sum(wait == float("inf") for wait in waits)
         detail = f"{count} keys, {late} unanswered before the next; p90 {percentile(waits, 0.9):.3g} ms"
-        yield Figure(f"key to screen, {name}, median", statistics.median(waits), "ms", "<= 8", detail)
+        yield Figure(f"key to screen, {name}, median", statistics.median(waits), "ms", "<= 6", detail)
         yield Figure(f"key to screen, {name}, 99th percentile", percentile(waits, 0.99), "ms", "<= 40")
 
 
@@ -160,11 +160,11 @@ def answers(chunks: list[Chunk], presses: list[float]) -> Iterator[float]:
 
 def unit(text: str) -> str:
     """Of the number in the title of the text."""
-    found = re.search(r"(bits|nats) · step", text)
+    found = re.search(r"\b(bits|nats)\s+· step", text)
     return found[1] if found else ""
 
 
-GOALS = {("truecolor", WIDTH): "<= 1.6", ("256", WIDTH): "<= 1.2"}
+GOALS = {("truecolor", WIDTH): "<= 0.8", ("256", WIDTH): "<= 0.8"}
 """KB per token."""
 COMPRESSED = "<= 150"
 
