@@ -397,8 +397,9 @@ async def test_the_big_chart_has_each_series_once_and_in_its_unit():
         await writing(app, pilot)
         await pilot.press("u", "C")
         await pilot.pause()
-        assert screen_text(app).count("entropy nats") == 2  # entropy and varentropy
-        assert screen_text(app).count("varentropy nats²") == 1
+        titles = [line for line in screen_text(app).splitlines() if "entropy (model)" in line]
+        assert [line.split()[0] for line in titles] == ["entropy", "varentropy"]
+        assert "nats ·" in titles[0] and "nats² ·" in titles[1]
 
 
 async def test_a_theme_changes_what_is_drawn_and_stays_readable():

@@ -18,7 +18,6 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate, Decision, Stage
 from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.keys.keymap import PAGES
-from tui_entropy.ui.pages.big_chart import points
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
 from tui_entropy.ui.pages.quadrants import Field, Quadrants
@@ -301,18 +300,6 @@ async def test_adaptive_sampling_goes_round_and_says_what_it_is():
             assert app.sent[-1] == SetKnobs(Knobs(adaptive=wanted))
             await settled(app, pilot)
             assert f"adaptive {wanted}:" in screen_text(app) or "adaptive sampling off" in screen_text(app)
-
-
-# --- The chart -------------------------------------------------------------------------------------------------
-
-
-def test_a_long_text_is_drawn_with_few_points_and_keeps_its_peaks():
-    log = made.log(0)
-    for n in range(300):
-        log.append(made.step(n, entropy=9.0 if n == 137 else 1.0))
-    positions, values = points(frame_of(log, bits=False), BY_NAME["entropy"], 50)
-    assert len(values) == 50 and values.count(9.0) == 1 and positions[values.index(9.0)] == 138
-    assert points(frame_of(log), BY_NAME["entropy"], 300)[0] == list(range(1, 301))
 
 
 # --- State and trust -------------------------------------------------------------------------------------------

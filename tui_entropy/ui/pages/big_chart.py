@@ -1,101 +1,200 @@
-"""The chart on the whole screen, drawn by plotext. One picture costs some 20 ms, so it is drawn when something is
-new, at most twice a second."""
+"""The chart on the whole screen: the text from end to end, the charted series one below the other on one axis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-from rich.console import Console
-from rich.text import Text
+from textual import events
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import Metric
+from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.views.change_marks import band_row, pinned_columns, pins_row, visible_bands
+from tui_entropy.ui.views.curve import Curve, curve, label_peak
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.time_axis import TimeAxis
+from tui_entropy.ui.views.tint_scale import peak_of, scale_of
 from tui_entropy.ui.views.view import View
+from tui_entropy.ui.views.wording import reading
 
-Points = tuple[list[int], list[float]]
+LABEL = 8
+"""Cells of the numbers to the left."""
+LEAST = 4
+"""Rows of a series, its title among them, with fewer of which it is left out."""
+SMALLEST = (30, 8)
 
 
-class BigChart(View):
+class BigChart(View, can_focus=True):
+    """A click asks for the cursor. The lines are worked out when the text grows, at most twice a second; a cursor
+    that moves only colours them."""
+
     PACE: ClassVar[float] = 1 / 2
     TRUST: ClassVar[str] = "logits"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._lines: dict[Metric, list[str]] = {}
         self._key: object = None
-        self._strips: list[Strip] = []
-        self._points: dict[Metric, Points] = {}
-        self._text: object = None
-        """What those points are of; a cursor that moves needs no others."""
+        """What those lines are of."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        cursor = None if frame.following else frame.cursor
-        key = (
-            frame.log.run_number,
-            len(frame.log.steps),
-            cursor,
-            frame.chart_series,
-            frame.tint,
-            frame.bits,
-            frame.paint,
-        )
-        if (*key, width, height) != self._key:
-            self._key = (*key, width, height)
-            heading = self.heading(frame, "over time", [f"{len(frame.log.steps)} steps"], width)
-            lines = picture(frame, self._curves(frame, width, height - 1), width, height - 1).split("\n")
-            console = Console(width=width)
-            self._strips = [heading, *(Strip(line.render(console, end="")).crop(0, width) for line in lines)]
-        return self._strips[:height]
+        if frame.last < 0 or width < SMALLEST[0] or height < SMALLEST[1]:
+            needs = "Needs a token that is written, and at least {} cells by {} rows.".format(*SMALLEST)
+            return [self.heading(frame, "over time", [], width), *frame.paint.hint(needs, width)][:height]
+        axis = _axis(frame, width)
+        charted = list(dict.fromkeys([*frame.chart_series, frame.tint]))
+        on = visible_bands(frame, axis)
+        room = height - 4  # the title, pins, the axis and its numbers
+        names = list(dict.fromkeys(band.name for band in on))[: max(room - LEAST * len(charted), 0)]
+        room -= len(names)
+        shown = charted[: max(room // LEAST, 1)]
+        rows = [self.heading(frame, "over time", _title(frame, axis, len(shown), len(charted)), width)]
+        each, more = divmod(room, len(shown))
+        for n, metric in enumerate(shown):
+            rows += self._series(frame, metric, axis, each + (n < more), width)
+        rows.append(_axis_row(frame, axis))
+        rows.append(_numbers_row(frame, axis))
+        rows.append(pins_row(frame, axis, [] if names else on, LABEL))
+        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, 0) for name in names]
+        return [row.crop(0, width) for row in rows[:height]]
 
-    def _curves(self, frame: Frame, width: int, height: int) -> dict[Metric, Points]:
-        """The charted series and the tint, as many as there is room for."""
-        text = id(frame.log.steps), len(frame.log.steps), width, frame.bits
-        if text != self._text:
-            self._text, self._points = text, {}
-        shown = list(dict.fromkeys([*frame.chart_series, frame.tint]))[: max(height // 6, 1)]
-        self._points |= {metric: points(frame, metric, 2 * width) for metric in shown if metric not in self._points}
-        return {metric: self._points[metric] for metric in shown}
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is None or self.frame.last < 0:
+            return
+        axis = _axis(self.frame, self.size.width)
+        if LABEL <= event.x < LABEL + axis.columns:
+            self.post_message(self.CursorAsked(axis.step(event.x - LABEL)))
+
+    def _series(self, frame: Frame, metric: Metric, axis: TimeAxis, rows: int, width: int) -> list[Strip]:
+        """Its title with the value under the cursor, then the line on a scale from 0."""
+        paint, high, shown = frame.paint, rows - 1, curve(frame, metric, axis.first, axis.last)
+        lines = self._line_of(frame, metric, shown, axis, high)
+        columns = range(axis.columns)
+        hot = [any(map(shown.is_hot, axis.steps(column))) for column in columns]
+        bounds = {axis.column(step): pair for step, pair in shown.bounds.items()}
+        at = -1 if frame.cursor is None else axis.column(frame.cursor)
+        pins = pinned_columns(frame, axis)
+        strips = [_series_title(frame, metric, width)]
+        for n, line in enumerate(lines):
+            row = high - 1 - n
+            cells: list[Part] = []
+            for column, glyph in zip(columns, line, strict=True):
+                style = paint.column if column == at else paint.hot if hot[column] else paint.model
+                if glyph == " " and column in bounds:
+                    glyph = paint.band(*bounds[column], row, high)
+                if glyph == " " and column in pins:
+                    glyph, style = paint.wall, paint.rule if column != at else style
+                if glyph == " " and column == at and not paint.rich:
+                    glyph = paint.wall
+                cells.append((glyph, style if glyph != " " or column == at else paint.base))
+            label_peak(shown, axis, row, high, paint, cells)
+            strips.append(paint.row([(_scale_label(shown, row, high, paint.wall), paint.dim), *cells], width))
+        return strips
+
+    def _line_of(self, frame: Frame, metric: Metric, shown: Curve, axis: TimeAxis, high: int) -> list[str]:
+        key = (frame.log.run_number, id(frame.log.steps), axis, frame.log.proposed is None, frame.paint.ascii)
+        if key != self._key:
+            self._key, self._lines = key, {}
+        if len(self._lines.get(metric, ())) != high:
+            self._lines[metric] = drawn_line(shown, axis, high, frame.paint.ascii)
+        return self._lines[metric]
 
 
-def picture(frame: Frame, curves: Mapping[Metric, Points], width: int, height: int) -> Text:
-    """The curves over the steps of this run, one below the other."""
+def drawn_line(shown: Curve, axis: TimeAxis, high: int, ascii_only: bool) -> list[str]:
+    """The rows of a line through the levels, from the top down, each as wide as the axis. Of the steps that stand in
+    one place the largest shows, so that a peak does however long the text is; what is unknown parts the line."""
     import plotext
 
-    paint, steps = frame.paint, frame.log.steps
-    if not steps or width < 30 or height < 6:
-        return Text("Needs a token that is written, and at least 30 cells by 8 rows.", paint.dim)
     plotext.main()  # the figure that holds all, and not the last one drawn on
     plotext.clear_figure()
     plotext.limitsize(False, False)
-    plotext.plotsize(width, height)
-    plotext.subplots(len(curves), 1)
-    for row, (metric, (positions, values)) in enumerate(curves.items(), 1):
-        plot = plotext.subplot(row, 1)
-        plot.theme("clear")
-        plot.title(paint.ours(f"{metric.name} {metric.unit(frame.bits)}".rstrip()))
-        for mark in frame.log.marks:
-            plot.vline(mark.index + 1, "orange")
-        if frame.cursor is not None and not frame.following:
-            plot.vline(frame.cursor + 1, "gray")
-        plot.plot(positions, values, color=COLORS[row % len(COLORS)], marker="*" if paint.ascii else "braille")
-        plot.ylim(min([0.0, *values]), max([*values, 1e-6]))
-        plot.xticks(sorted({1 + round(part * (len(steps) - 1) / 8) for part in range(9)}))
-    drawing = plotext.build()
-    if paint.ascii:
-        drawing = drawing.translate(PLAIN_FRAME)
-    return Text.from_ansi(plotext.uncolorize(drawing) if paint.color == "mono" else drawing, style=paint.base)
+    plotext.plotsize(axis.columns, high)
+    plotext.theme("clear")
+    plotext.frame(False)
+    plotext.xaxes(False, False)
+    plotext.yaxes(False, False)
+    plotext.xticks([])
+    plotext.yticks([])
+    dots = 1 if ascii_only else 2
+    plotext.xlim(0, dots * axis.columns - 1)
+    plotext.ylim(0, 1)
+    for places, levels in _stretches(shown, axis, dots):
+        plotext.plot(places, levels, marker="*" if ascii_only else "braille")
+    rows = plotext.uncolorize(plotext.build()).split("\n")[:high]
+    blank = [" " * axis.columns] * high  # which plotext leaves out where there is nothing to plot
+    return [row.ljust(axis.columns)[: axis.columns] for row in [*rows, *blank][:high]]
 
 
-COLORS = ("cyan+", "green+", "magenta+")
-PLAIN_FRAME = str.maketrans("┌┐└┘─│┤├┬┴┼", "++++-|+++++")
+def _stretches(shown: Curve, axis: TimeAxis, dots: int) -> list[tuple[list[int], list[float]]]:
+    """(places, levels) between what is unknown, the largest level of each place."""
+    stretches: list[dict[int, float]] = [{}]
+    for step, level in enumerate(shown.levels, shown.first):
+        if level is None:
+            stretches.append({})
+            continue
+        place = axis.dot(step) if dots == 2 else axis.column(step)
+        stretches[-1][place] = max(level, stretches[-1].get(place, 0.0))
+    return [(list(levels), list(levels.values())) for levels in stretches if levels]
 
 
-def points(frame: Frame, metric: Metric, most: int) -> Points:
-    """The numbers of the steps that have it, counted from 1, and its values in the unit shown. Of more than `most`
-    steps the greatest of each of so many stretches, so that a peak shows however long the text is."""
-    values = [(metric.shown(raw, frame.bits), n) for n, raw in enumerate(frame.log.steps.values(metric), 1)]
-    known = [(value, index) for value, index in values if value is not None]
-    stretch = -(-len(known) // most) or 1
-    peaks = [max(known[first : first + stretch]) for first in range(0, len(known), stretch)]
-    return [index for _, index in peaks], [value for value, _ in peaks]
+def _axis(frame: Frame, width: int) -> TimeAxis:
+    return TimeAxis.whole(frame.last + 1, width - LABEL)
+
+
+def _title(frame: Frame, axis: TimeAxis, n_shown: int, n_charted: int) -> list[str | list[Part]]:
+    title: list[str | list[Part]] = [*frame.where_of_all]
+    if n_shown < n_charted:
+        title.append(f"{n_shown} of {n_charted} series")
+    if axis.per_column > 1:
+        title.append(f"{axis.per_column:.3g} steps a column, the largest shows")
+    return title
+
+
+def _series_title(frame: Frame, metric: Metric, width: int) -> Strip:
+    paint, unit = frame.paint, frame.paint.ours(metric.unit(frame.bits))
+    name = f"{metric.name} ({metric.distribution})" if metric.distribution else metric.name
+    first: list[Part] = [(name, paint.title), (f"  {reading(frame, metric, 12)} {unit}".rstrip(), paint.number)]
+    groups: list[str | list[Part]] = []
+    if peak := peak_of(frame, metric):
+        groups.append(f"peak {figure(metric.shown(peak[1], frame.bits))} at step {peak[0] + 1}")
+    scale = scale_of(frame, metric)
+    if scale.of_text:
+        groups.append([(f"top 5 % from {figure(metric.shown(scale.cuts[-1], frame.bits))}", paint.hot)])
+    return paint.whole(first, groups, width)
+
+
+def _scale_label(shown: Curve, row: int, high: int, wall: str) -> str:
+    """The numbers of the scale at its ends and, where there is room, in its middle."""
+    at = {high - 1: shown.top, 0: 0.0}
+    if high >= 7 and high % 2:
+        at[high // 2] = shown.top / 2
+    number = f"{at[row]:g}" if row in at else ""
+    return f"{number:>{LABEL - 2}} {wall}"
+
+
+def _axis_row(frame: Frame, axis: TimeAxis) -> Strip:
+    paint = frame.paint
+    corner, line, tick = ("+", "-", "+") if paint.ascii else ("└", "─", "┬")
+    ticks = {axis.column(step) for step in axis.ticks(8)}
+    drawn = "".join(tick if column in ticks else line for column in range(axis.columns))
+    return paint.row([(" " * (LABEL - 1) + corner + drawn, paint.dim)], LABEL + axis.columns)
+
+
+def _numbers_row(frame: Frame, axis: TimeAxis) -> Strip:
+    """The numbers of steps below their ticks, and that of the cursor, before which they give way."""
+    paint, row = frame.paint, [" "] * (LABEL + axis.columns)
+
+    def write(step: int) -> tuple[int, int]:
+        number = str(step + 1)
+        begin = min(max(LABEL + axis.column(step) - (len(number) - 1) // 2, LABEL), max(len(row) - len(number), 0))
+        return begin, begin + len(number)
+
+    at = None if frame.cursor is None else write(frame.cursor)
+    for step in axis.ticks(8):
+        begin, end = write(step)
+        if at is None or end < at[0] or begin > at[1]:
+            row[begin:end] = str(step + 1)
+    before, here, after = "".join(row), "", ""
+    if at is not None and frame.cursor is not None:
+        before, here, after = before[: at[0]], str(frame.cursor + 1), before[at[1] :]
+    return paint.row([(before, paint.dim), (here, paint.number), (after, paint.dim)], LABEL + axis.columns)
