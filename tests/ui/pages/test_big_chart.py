@@ -40,7 +40,7 @@ def test_of_a_long_text_the_largest_value_of_each_place_shows():
     curve, drawn = picture(log)
     top = next(row for row in curve if row.strip())
     peaks = [column for column in range(len(top)) if 0x2800 <= ord(top[column]) <= 0x28FF]
-    assert peaks and all(abs(column - 137 * 112 / 1000) <= 1 for column in peaks)
+    assert peaks and all(abs(column - 137 * 112 / 1000) < 2 for column in peaks)
     assert "9.00" in top and "peak 9.00 at step 138" in drawn[1]
     assert "8.93 steps a column, the largest shows" in drawn[0]
 
@@ -60,9 +60,9 @@ def test_all_series_stand_on_one_axis_and_pins_below_it():
     foot = next(y for y, row in enumerate(drawn) if "└" in row)
     axis, numbers, pins = drawn[foot : foot + 3]
     assert axis.index("└") == LABEL - 1 and "top-k 5" in pins
-    pinned, wide = pins.index("┴"), 112 // 40
-    assert (pinned - LABEL) // wide == 20
-    assert all(row[pinned] != " " for row in drawn[2:10]), "a line up from the pin"
+    pinned = [column for column, glyph in enumerate(pins) if glyph == "┴"]
+    assert 20 in [(column - LABEL) // (112 // 40) for column in pinned]
+    assert all(row[column] != " " for row in drawn[2:10] for column in pinned), "a line up from each pin"
     assert "11" in numbers.split()
 
 
