@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -95,8 +96,45 @@ def test_of_sixteen_colours_those_are_taken_that_stand_out_in_every_terminal(nam
     paint, theme = Paint(load(name), "16"), load(name)
     ground = drawn_as(Color.parse("black" if theme.dark else "bright_white"), terminal)
     for style in {*STYLES} - ({"rule"} if name == "high-contrast" else QUIET):
-        if (ink := getattr(paint, style).color) and not ink.is_default:
-            assert contrast(drawn_as(ink, terminal), ground) >= 3, style  # WCAG's bound for bold letters and marks
+        ink, own = getattr(paint, style).color, getattr(paint, style).bgcolor
+        behind = drawn_as(own, terminal) if own and not own.is_default else ground
+        if ink and not ink.is_default:
+            assert contrast(drawn_as(ink, terminal), behind) >= 3, style  # WCAG's bound for bold letters and marks
+
+
+def oklab(color: str) -> tuple[float, float, float]:
+    """Source: B. Ottosson, A perceptual color space for image processing, 2020."""
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (value / 255 for value in Color.parse(color).get_truecolor())
+    )
+    long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
+    middle = (0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue) ** (1 / 3)
+    short = (0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
+
+
+@pytest.mark.parametrize("terminal", PALETTES)
+@pytest.mark.parametrize("color", ["truecolor", "256", "16"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_cursor_is_like_no_step_of_a_ramp_and_not_like_the_ground(name, color, terminal):
+    paint, theme = Paint(load(name), color), load(name)
+    cursor = drawn_as(paint.cursor.bgcolor, terminal)
+    ground = theme.chrome["background"] if paint.rich else "#000000" if theme.dark else "#ffffff"
+    others = [*(step for ramp in theme.look(color).ramps.values() for step in ramp), ground]
+    for other in (drawn_as(Color.parse(each), terminal) for each in others):
+        assert math.dist(oklab(cursor), oklab(other)) >= 0.15, other
+    assert contrast(drawn_as(paint.cursor.color, terminal), cursor) >= 4.5
+
+
+def test_without_colour_the_cursor_is_reversed_which_no_step_is():
+    paint = Paint(color="mono")
+    steps = [paint.tint(level / 16) for level in range(17)] + [paint.calm_tint(step) for step in range(4)]
+    assert paint.cursor.reverse and not any(style.reverse for style in steps)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -80,6 +80,8 @@ class Paint:
         self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
         self.under = Style(underline=True)
         """To be laid over another style."""
+        if color == "mono":
+            self.cursor = Style(bold=True, reverse=True)
         self.column = self.cursor
         """The cursor's column of a chart."""
         if self.rich:
