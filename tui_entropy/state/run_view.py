@@ -14,6 +14,7 @@ from tui_entropy.records.events import (
     Ended,
     Event,
     KnobsChanged,
+    Paused,
     Prefilled,
     PromptScores,
     Proposed,
@@ -65,6 +66,8 @@ class RunView:
     watches: tuple[Watch, ...] = ()
     shadow: Lane | None = None
     shadow_how: str = ""
+    breakpoint_hits: list[int] = field(default_factory=list)
+    """The steps that breakpoints stopped at, ascending."""
     proposed: Step | None = None
     """At a stop: what comes next if nothing is changed."""
     answers: dict[tuple[str, int], ProbeAnswer] = field(default_factory=dict)
@@ -100,6 +103,7 @@ class RunView:
             run.knob_changes = [(at, knobs) for at, knobs in parent.knob_changes if at < n] + run.knob_changes
             run.vector_changes = [change for change in parent.vector_changes if change.index < n] + run.vector_changes
             run.marks = [mark for mark in parent.marks if mark.index < n]
+            run.breakpoint_hits = [at for at in parent.breakpoint_hits if at < n]
         fork = len(started.prompt_tokens) + n
         run.answers = {key: answer for key, answer in parent.answers.items() if key[1] < fork}
         run.marks.append(Mark(n, f"branch of run {started.parent}"))
@@ -143,6 +147,8 @@ class RunView:
             case ShadowChanged():
                 self.shadow, self.shadow_how = event.lane, event.how
                 self.marks.append(Mark(event.index, f"shadow {event.lane.name}" if event.lane else "no shadow"))
+            case Paused() if event.breakpoint is not None:
+                self.breakpoint_hits = sorted({*self.breakpoint_hits, len(self.steps)})
             case Ended():
                 self.ended, self.proposed = event.reason, None
 

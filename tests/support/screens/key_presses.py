@@ -29,6 +29,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Watch
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key, holds
+from tui_entropy.ui.views.jump_targets import MATCHES
 
 PLACES = ("", "knobs", "prompt", "ask", *PAGES)
 N, AT = 30, 12
@@ -77,6 +78,7 @@ async def bring_to(app: InspectorApp, pilot: Any, place: str) -> None:
         pages=made.kept_by_pages(
             chosen=BY_NAME["rank"], stage=3, branch=1, hidden=False, temperature=1.0, lane=None, typed_lanes=(),
             run=2, position=POSITION, options=ContinuationOptions(n=8, tokens=16),
+            kind=MATCHES, query="e",
         ),
     )  # fmt: skip
     await go(app, pilot, place)

@@ -23,6 +23,7 @@ from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.jump_targets import JumpState
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."
@@ -131,7 +132,7 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
     return AttentionRows(29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
 
 
-RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState)
+RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState)
 """What pages keep."""
 
 

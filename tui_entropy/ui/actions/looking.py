@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.ui.dialogs.ask_line import number
+from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
+from tui_entropy.ui.protocol.remark import Remark
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.jump_targets import MATCHES, JumpState, choices, count, next_target, targets
 
 TINTS = tuple(
     BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank", "window perplexity", "head entropy")
@@ -34,6 +39,45 @@ class LookActions(Actions[Host]):
             self.app.refuse("there is no step yet to jump to")
             return
         self.app.ask("jump to which step?", lambda text: self.app.go_to(int(text) - 1), check=number(1, last))
+
+    def action_target(self, by: int) -> None:
+        """To the next of what was chosen to jump to, or to the one before."""
+        frame = self.app.frame.looked_at
+        step = next_target(frame, by)
+        if step is None:
+            self.app.refuse(f"there are {count(frame)} in this text: ' chooses what to jump to, / searches")
+            return
+        wrapped = frame.cursor is not None and (step - frame.cursor) * by <= 0
+        self.app.go_to(step)
+        if wrapped:
+            self.app.say(f"from the {'first' if by > 0 else 'last'} on again: {count(self.app.frame.looked_at)}")
+
+    def action_target_kind(self) -> None:
+        """The next kind of which there are any."""
+        frame = self.app.frame.looked_at
+        kinds = choices(frame)
+        kind = kinds[(kinds.index(frame.of(JumpState).kind) + 1) % len(kinds)]
+        self.app.show(**self.app.frame.put(JumpState, kind=kind))
+        self.app.say(f"; and : go to {count(self.app.frame.looked_at)}")
+
+    def action_search(self) -> None:
+        frame = self.app.frame.looked_at
+        if not frame.log.steps:
+            self.app.refuse("nothing is written yet that could be searched")
+            return
+        self.app.ask("/", self._search, check=lambda typed: Remark(_found(frame, unescape(typed))))
+
+    def _search(self, typed: str) -> None:
+        """To the first match from the cursor on, in a text that is followed to the newest one."""
+        query = unescape(typed)
+        state = JumpState(MATCHES, query) if query else JumpState()
+        self.app.show(**self.app.frame.put(JumpState, kind=state.kind, query=query))
+        frame = self.app.frame.looked_at
+        found = targets(frame)
+        if query and not found:
+            self.app.refuse(f"{count(frame)} in this text")
+        elif query and frame.cursor not in found:
+            self.action_target(-1 if frame.following else 1)
 
     # --- At what of it ---------------------------------------------------------------------------------------
 
@@ -76,3 +120,10 @@ class LookActions(Actions[Host]):
             return
         self.app.copy_to_clipboard(text)
         self.app.say(f"sent to the clipboard: the text that was written, {len(text)} characters")
+
+
+def _found(frame: Frame, query: str) -> str:
+    """How often a query is found, while it is typed."""
+    if not query:
+        return "small letters find capitals too; nothing goes back to hot tokens"
+    return count(replace(frame, cursor=None, **frame.put(JumpState, kind=MATCHES, query=query)))

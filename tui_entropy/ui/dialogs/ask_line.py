@@ -168,10 +168,10 @@ class Questions(Actions[Host]):
     def action_no_answer(self) -> None:
         if self.question is not None:
             where: Screen[Any] | None = self.question.screen if self.question.is_attached else None
+            if where is not None:  # before the question goes: else whatever is next to it has the focus for a moment
+                where.set_focus(next(iter(where.query("#stream")), None))
             self.question.remove()
             self.question = None
-            if where is not None and (streams := where.query("#stream")):
-                streams.first().focus()
             self.app.show(place=self.app.place)
 
     def action_earlier_answer(self, by: int) -> None:

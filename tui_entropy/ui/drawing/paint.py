@@ -78,6 +78,8 @@ class Paint:
         self.warning, self.error, self.cursor = map(style, ("warning", "error", "cursor"))
         self.selected, self.mark, self.rule = map(style, ("selected", "mark", "rule"))
         self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
+        self.match = style("match")
+        """What a search finds."""
         self.under = Style(underline=True)
         """To be laid over another style."""
         if color == "mono":

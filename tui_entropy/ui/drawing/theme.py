@@ -1,8 +1,8 @@
 """Theme files: the look of the chrome and, apart from it, the ramps that numbers are drawn with.
 
-A file has four tables: [theme] are the fields of a Textual theme, [styles] the styles of Paint, [ramps] lists of
-colours from least to most (`tint`, for text, may be left out), and [c16] the styles and ramps for terminals with
-sixteen colours or none.
+A file has four tables: [theme] are the fields of a Textual theme, [styles] the styles of Paint (`match`, of what a
+search finds, may be left out), [ramps] lists of colours from least to most (`tint`, for text, may be left out), and
+[c16] the styles and ramps for terminals with sixteen colours or none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tui_entropy.core.files import text_of
 
 STYLES = (
     "base", "dim", "title", "focused", "number", "accent", "good", "warning", "error", "cursor", "selected", "mark",
-    "rule", "prompt", "role", "model", "final",
+    "match", "rule", "prompt", "role", "model", "final",
 )  # fmt: skip
 RAMPS = ("heat", "tint")
 CHROME = (
@@ -105,6 +105,7 @@ def _ours() -> Path:
 
 def _look(path: Path, table: Mapping[str, Any], prefix: str) -> Look:
     styles, ramps = _table(path, table, "styles", prefix), _table(path, table, "ramps", prefix)
+    styles = {"match": styles.get("selected"), **styles}
     for name in STYLES:
         try:
             Style.parse(styles[name])

@@ -225,6 +225,13 @@ KEYS = (
         tells="twin"),
     Key("fan", "H", "fan", "short continuations from the step under the cursor, grouped", LANES, "fan",
         needs="begun", tells="ask-probe"),
+    Key("target.next", "semicolon", "target(1)", "the next hot token, or what else was chosen to jump to", LOOKING,
+        "next hot", needs="targets"),
+    Key("target.before", "colon", "target(-1)", "the one before", LOOKING, needs="targets"),
+    Key("target.kind", "apostrophe", "target_kind", "what to jump to: hot tokens, flips, breakpoint hits, changes, "
+        "matches", LOOKING, needs="steps"),
+    Key("search", "slash", "search", "search the text; then ; and : go through the matches", LOOKING, "search",
+        needs="text"),
     Key("jump", "j", "jump", "to a step by its number", LOOKING, needs="steps"),
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
@@ -276,7 +283,8 @@ NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<", "asterisk": "*",
-    "greater_than_sign": ">", "percent_sign": "%", "left_parenthesis": "(", "right_parenthesis": ")",
+    "greater_than_sign": ">", "percent_sign": "%", "semicolon": ";", "colon": ":", "apostrophe": "'", "slash": "/",
+     "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 
 

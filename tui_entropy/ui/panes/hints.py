@@ -13,6 +13,7 @@ from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, key_names
 from tui_entropy.ui.keys.needs import offered
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.jump_targets import JumpState
 from tui_entropy.ui.views.view import View
 
 ALWAYS = ("help", "quit")
@@ -22,23 +23,25 @@ ORDER = (
 )  # fmt: skip
 """Outside the panes with keys of their own: the most useful first, since a narrow line shows only the first ones."""
 AT_STOP = (
-    "pause", "take", "candidate.up", "step", "ban", "force", "back", "sentence", "breakpoints", "watches",
-    "temperature.down", "vector.1", "waterfall", "prompt", "numbers", "layers",
+    "pause", "take", "candidate.up", "step", "target.next", "search", "ban", "force", "back", "sentence",
+    "breakpoints", "watches", "temperature.down", "vector.1", "waterfall", "prompt", "numbers", "layers",
 )  # fmt: skip
 """The same while writing rests, or an earlier step is looked at."""
 AT_END = (
-    "again", "prompt", "back", "edit", "branches", "temperature.down", "vector.1", "numbers", "waterfall", "layers",
-    "quadrants", "heads", "attention", "strip", "tint", "zoom",
+    "again", "prompt", "back", "target.next", "search", "edit", "branches", "temperature.down", "vector.1", "numbers",
+    "waterfall", "layers", "quadrants", "heads", "attention", "strip", "tint", "zoom",
 )  # fmt: skip
 """The same when nothing is being written."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
     "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
     "ask": (), "breakpoints": ("back",), "watches": ("pause", "back"),
-    "replay": ("pause", "step", "back", "follow", "numbers", "waterfall", "layers", "quadrants", "unit"),
+    "replay": ("pause", "step", "back", "target.next", "search", "follow", "numbers", "waterfall", "layers",
+        "quadrants", "unit"),
 }  # fmt: skip
 """Keys of everywhere that matter on a page."""
 PAIRS = {
-    "back": "on", "temperature.down": "temperature.up", "strip.up": "strip.down", "strip.left": "strip.right",
+    "back": "on", "target.next": "target.before", "temperature.down": "temperature.up",
+    "strip.up": "strip.down", "strip.left": "strip.right",
     "lanes.hotter": "lanes.cooler", "fan.more": "fan.fewer", "fan.longer": "fan.shorter",
     "stage.before": "stage.after", "stage.earlier": "stage.later", "page.row.up": "page.row.down",
     "replay.slower": "replay.faster", "replay.before": "replay.after", "candidate.up": "candidate.down",
@@ -89,6 +92,8 @@ def _keys_here(frame: Frame) -> list[Key]:
 def hint(frame: Frame, key: Key) -> list[Part]:
     """A key that acts, or whose opposite does."""
     word = "go on" if key.id == "pause" and frame.log.state == "paused" else key.hint
+    if key.id == "target.next":
+        word = frame.of(JumpState).kind
     act = acting(frame, key)
     return [
         (f"{_spelled(frame, act)} ", clickable(frame.paint.number, act[0].action)),

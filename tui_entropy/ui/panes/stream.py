@@ -26,6 +26,7 @@ from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.jump_targets import JumpState, Matches, count, matches, on_target
 from tui_entropy.ui.views.tint_scale import TintScale, scale_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
@@ -67,6 +68,7 @@ class TokenStream(View, can_focus=True):
         self._laid = 0
         self._look: tuple[object, ...] = ()
         self._scale = TintScale(METRICS[0], ())
+        self._matches: Matches | None = None
         self._strips: dict[Position, Strip] = {}
         """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
         self._styles: dict[int, Style] = {}
@@ -158,7 +160,8 @@ class TokenStream(View, can_focus=True):
             self._text_layout = self._begun(log.started, frame, width)
             self._strips, self._styles = {}, {}
         self._scale = scale_of(frame)
-        look = (paint, self._scale)
+        self._matches = matches(frame)
+        look = (paint, self._scale, frame.of(JumpState), len(self._matches.spans) if self._matches else 0)
         if look != self._look or len(self._strips) > MAX_CACHED_LINES:
             self._look, self._strips, self._styles = look, {}, {}
         self._marked = marked
@@ -235,7 +238,9 @@ class TokenStream(View, can_focus=True):
                 if paint.color == "mono"
                 else [("by the lane only", paint.base + paint.under)]
             )
-        rest += frame.where_of_all
+        counted = [] if frame.following and frame.of(JumpState) == JumpState() else [count(frame)]
+        first = bool(counted) and (on_target(frame) or self._matches is not None)
+        rest += [*counted, *frame.where_of_all] if first else [*frame.where_of_all, *counted]
         scale = scale_of(frame)
         full = scale.legend(paint, frame.bits)
         room = width - TITLE - sum(paint.size(group) for group in rest)
@@ -285,6 +290,8 @@ class TokenStream(View, can_focus=True):
         if owner not in self._styles:
             raw = middle(frame, owner)
             style = self._scale.style(frame.paint, raw)
+            if self._matches and self._matches.holds(owner):
+                style = frame.paint.match
             self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
         return self._styles[owner]
 

@@ -160,6 +160,11 @@ class Frame:
         return replace(there, cursor=cursor)
 
     @property
+    def looked_at(self) -> Frame:
+        """The frame of the lane that a person looks at."""
+        return self.beside if self.second else self
+
+    @property
     def unit(self) -> str:
         return "bits" if self.bits else "nats"
 

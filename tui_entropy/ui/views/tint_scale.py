@@ -21,6 +21,8 @@ twenty has the hot one."""
 FEW = 24
 """Tokens with which a text has no quantiles yet; then the steps begin at these shares of the ceiling."""
 CEILING_SHARES = (0.5, 0.75, 1.0)
+HOT_LEVEL = 7 / 8
+"""The share of a fixed ceiling from which a token is hot."""
 GROWTH = 1.25
 """How much longer a text must be for its quantiles to be taken again: then everything on screen is drawn anew."""
 
@@ -52,8 +54,8 @@ class TintScale:
         return 0 if raw is None or math.isnan(raw) else bisect_left(self.cuts, abs(raw))
 
     def is_hot(self, raw: float | None) -> bool:
-        """Whether it is of the few that are to be looked at first."""
-        return bool(self.cuts) and self.step(raw) == len(self.cuts)
+        """Whether it is of those that are to be looked at first: has the hot colour, or is near a fixed ceiling."""
+        return self.step(raw) == len(self.cuts) if self.cuts else (self.metric.level(raw) or 0.0) >= HOT_LEVEL
 
     def legend(self, paint: Paint, bits: bool, short: bool = False) -> list[Part]:
         """The values at which the steps begin, each on the colour of its step; `short`: of the hot one alone, and
