@@ -10,6 +10,10 @@ from msgspec import Meta, Struct
 from tui_entropy.records.bounds import Ids, Number, Position, Strength, Text, Words
 from tui_entropy.records.sampling import Knobs
 
+RECORDED_ROWS = ("off", "shown", "all")
+"""Which attention rows each step has with it: none; of every block the mean of its heads, and beside them the head
+that is looked at; of every block the mean and each head."""
+
 Schedule = Annotated[tuple[tuple[Number, Strength], ...], Meta(max_length=1024)]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.quantised_rows import QuantisedRows
 from tui_entropy.records.sampling import Knobs
 
 if TYPE_CHECKING:
@@ -189,6 +190,9 @@ class Step(Struct, frozen=True, tag="step"):
     bounds: tuple[Bounds, ...] = ()
     """Of numbers that are unknown, as far as something is known of them: what a server that tells only its most
     probable tokens leaves open."""
+
+    attention_rows: QuantisedRows | None = None
+    """Of the newest query, the one that chose this token; None where they are not recorded."""
 
     def bounds_of(self, name: str) -> tuple[float, float] | None:
         """(low, high) of a number by its field name; None where nothing is known but perhaps its value."""

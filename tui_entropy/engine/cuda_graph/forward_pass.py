@@ -58,6 +58,8 @@ class GraphOutputs(NamedTuple):
     """(n_layers, rows, 1, d_model)."""
     queries: Tensor
     """(n_layers, 1, n_heads, 1, d_head) of the first row; of no layer where they are not kept."""
+    attention_rows: Tensor
+    """(rows, n_rows, WIDTH) as TopRows has them."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ class GraphForward:
         passed = self.run(cache, ids, position, under)
         keys = {index: layer.keys for index, layer in enumerate(cache.rooms)}
         self.attention.record_external_pass(
-            first.attention_state, position, passed.measured.clone(), keys, passed.queries.clone()
-        )
+            first.attention_state, position, passed.measured.clone(), keys, passed.queries.clone(),
+            passed.attention_rows.clone(),
+        )  # fmt: skip
         first.vectors[:] = passed.vectors.clone().unbind()
         return passed.logits.clone()
 
@@ -139,9 +142,11 @@ class GraphForward:
             where = inputs.position.expand(n_rows, 1)
             logits = forward(self.loaded, cache, inputs.ids, position_ids=where)
             measured = torch.stack([torch.cat(self.attention.head_statistics(row), -1) for row in range(n_rows)])
+            recorded = torch.stack([self.attention.recorded_rows(row).rows for row in range(n_rows)])
             vectors = torch.stack([vector for vector in self.residual.vectors if vector is not None])
             queries = [query[:1] for query in held.queries.values()]
-        return GraphOutputs(logits, measured, vectors, torch.stack(queries) if queries else logits.new_empty(0))
+        kept = torch.stack(queries) if queries else logits.new_empty(0)
+        return GraphOutputs(logits, measured, vectors, kept, recorded)
 
     @contextmanager
     def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[AttentionState]:

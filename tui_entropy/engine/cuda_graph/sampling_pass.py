@@ -68,14 +68,23 @@ class GraphSampling:
         return now.knobs.adaptive == "off" and not interventions and held
 
     def choose(
-        self, logits: Tensor, measures: HeadStatistics, stream: Tensor, now: Controls, sequence: SequenceView
+        self,
+        logits: Tensor,
+        measures: HeadStatistics,
+        stream: Tensor,
+        also: Mapping[str, Tensor],
+        now: Controls,
+        sequence: SequenceView,
     ) -> tuple[tuple[str, ...], Numbers]:
-        """The stages that are on, and all numbers of the step (see step_record), on the host."""
+        """The stages that are on, and all numbers of the step (see step_record), on the host. also: further ones,
+        which nothing here looks at."""
         asked = self._fill(logits, measures, stream, now, sequence)
         knobs, on = settled(now.knobs), stages(now.knobs)
         key = ("choice", on, *acting(on, knobs), knobs.n_candidates, len(now.watched))
         flat, sizes = self._graphs.run(key, lambda: _chosen(asked, on, knobs))
-        return on, unpack(flat, sizes)
+        if also:
+            flat = torch.cat([flat, pack(also)])
+        return on, unpack(flat, {**sizes, **{name: tensor.numel() for name, tensor in also.items()}})
 
     def _fill(
         self, logits: Tensor, measures: HeadStatistics, stream_: Tensor, now: Controls, sequence: SequenceView

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tui_entropy.engine.decoding import entropix_sampler
 from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.instruments.row_recording import WIDTH, RowRecording
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.measure.clock import Clock
 from tui_entropy.engine.measure.finite import broken, refuse
@@ -25,6 +26,7 @@ from tui_entropy.engine.sampling.chain import apply, draw, first_mu, force_token
 from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.view import Choice, SequenceView
+from tui_entropy.records.quantised_rows import QuantisedRows, quantised
 from tui_entropy.records.step import Decision, Step
 
 
@@ -39,8 +41,20 @@ def build_step(
         run=run, index=sequence.n_written, position=sequence.n_tokens, decision=decision, mirostat_mu=mu,
         forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
         shadow=None if sequence.shadow is None else sequence.shadow.record(numbers, sequence.text),
+        attention_rows=_recorded_rows(
+            probes.attention.recording, probes.attention.recorded_rows(sequence.batch_index).shown, numbers
+        ),
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
+
+
+def _recorded_rows(recording: RowRecording, shown: tuple[int, int] | None, numbers: Numbers) -> QuantisedRows | None:
+    if "attention_rows" not in numbers:
+        return None
+    rows = numbers["attention_rows"].reshape(-1, WIDTH)
+    if recording.wanted == "all":
+        return quantised(rows, recording.n_layers, recording.n_heads)
+    return quantised(rows if shown else rows[:-1], recording.n_layers, 0, shown)
 
 
 Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
@@ -53,8 +67,9 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
     probes.look_at(sequence)
     row = sequence.batch_index
     measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)
+    recorded = {"attention_rows": probes.attention.recorded_rows(row).rows} if probes.attention.recording else {}
     if probes.graph_decoder is not None and probes.graph_decoder.choice.supports(now, sequence):
-        stages, metrics = probes.graph_decoder.choice.choose(logits, measures, stream, now, sequence)
+        stages, metrics = probes.graph_decoder.choice.choose(logits, measures, stream, recorded, now, sequence)
         return stages, whole(metrics, logits, sequence), None
     logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
     if broken(logp):  # before any stage looks at it
@@ -70,7 +85,7 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
         decision = entropix_sampler.decide(now.knobs, seen, sequence.running_stats, may_ask)
     forced = sequence.forced[0] if sequence.forced else None
     drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced)
-    numbers = belief | choice_metrics(logits, logp, belief["ids"], *drawn)
+    numbers = belief | recorded | choice_metrics(logits, logp, belief["ids"], *drawn)
     if sequence.shadow is not None:
         numbers |= sequence.shadow.compare(now, sequence, Choice(logp, belief["ids"], *drawn, decision))
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision

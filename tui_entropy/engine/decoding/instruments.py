@@ -57,14 +57,17 @@ class Instruments:
 
 
 @contextmanager
-def instruments(loaded: Loaded, keep: int = 512, graph: bool | None = None) -> Iterator[Instruments]:
+def instruments(
+    loaded: Loaded, keep: int = 512, graph: bool | None = None, record: str = "off"
+) -> Iterator[Instruments]:
     """Open every probe on a model; it is left as it was found.
 
-    keep: recent queries kept for attention rows. graph: whether steps go the way that a CUDA graph can hold, if
-    the model can; None for where there are graphs and they are wanted.
+    keep: recent queries kept for attention rows. record: which rows each step has with it, one of RECORDED_ROWS.
+    graph: whether steps go the way that a CUDA graph can hold, if the model can; None for where there are graphs and
+    they are wanted.
     """
     with (
-        attention_probe(loaded.model, loaded.architecture, keep) as attention,
+        attention_probe(loaded.model, loaded.architecture, keep, record) as attention,
         steering(loaded.architecture) as steer,
         residual_probe(loaded.architecture) as residual,
         two_row_linear(loaded.model, loaded.card.products == COLUMNS),

@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import Cache, PreTrainedModel
 
 from tui_entropy.engine.architecture.architecture import Architecture, dispatches_attention
 from tui_entropy.engine.instruments.attention_functions import AttentionFunction, calling, own_function
-from tui_entropy.engine.instruments.head_measures import HIDDEN, AttentionState, HeadStatistics
-from tui_entropy.engine.instruments.tensor_metrics import disagreement, interaction_strength, row_moments, spread
+from tui_entropy.engine.instruments.head_measures import HIDDEN, AttentionState, HeadStatistics, measured
+from tui_entropy.engine.instruments.row_recording import RowRecording, TopRows, beside_sinks
 from tui_entropy.engine.kernels import causal_sdpa
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.records.arrays import Grid
@@ -37,13 +36,16 @@ Position = TypeVar("Position", int, Tensor)
 
 
 @contextmanager
-def attention_probe(model: PreTrainedModel, architecture: Architecture, keep: int) -> Iterator[AttentionProbe]:
+def attention_probe(
+    model: PreTrainedModel, architecture: Architecture, keep: int, record: str = "off"
+) -> Iterator[AttentionProbe]:
     """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
 
-    keep: how many recent queries rows can be asked for; of a batch, those of its first row. The model's attention
-    implementation is put back, however the block is left.
+    keep: how many recent queries rows can be asked for; of a batch, those of its first row. record: which rows go
+    into the record, as RowRecording wants it. The model's attention implementation is put back, however the block is
+    left.
     """
-    probe = AttentionProbe(architecture, keep)
+    probe = AttentionProbe(architecture, keep, record)
     if not probe.layers:
         yield probe
         return
@@ -66,11 +68,13 @@ def attention_probe(model: PreTrainedModel, architecture: Architecture, keep: in
 class AttentionProbe:
     """The probe of attention: what the newest query saw, and the queries before it."""
 
-    def __init__(self, architecture: Architecture, keep: int) -> None:
+    def __init__(self, architecture: Architecture, keep: int, record: str = "off") -> None:
         self.architecture = architecture
         self.keep = keep
         self.n_heads = architecture.n_heads
+        self.recording = RowRecording(record, architecture.n_layers, architecture.n_heads)
         self.layers = [_Layer(self, index) for index, has_rows in enumerate(architecture.attention) if has_rows]
+        self._by_block = {layer.index: layer for layer in self.layers}
         self.attention_state = AttentionState()
         """Of the text that is read now. Put another one here to read another text in between."""
         self.masks: Mapping[int, Tensor] = {}
@@ -106,7 +110,7 @@ class AttentionProbe:
         if held.kept:
             self._pack(held)
             self._shrink(held)
-        held.queries, held.measured, held.bias = {}, None, (None, None)
+        held.queries, held.measured, held.bias, held.rows = {}, None, (None, None), {}
         held.kept.update((held.newest + 1 - n + row, (held.queries, row)) for row in range(n))
 
     def record_external_pass(
@@ -116,13 +120,16 @@ class AttentionProbe:
         measured: Tensor,
         keys: Mapping[int, Tensor | None],
         queries: Tensor,
+        top: Tensor,
     ) -> None:
         """Take over what was seen in a pass of one token that ran without this probe's looking on.
 
-        measured, keys: as Held has them. queries: (n_layers, 1, n_heads, 1, d_head), or none.
+        measured, keys: as AttentionState has them. queries: (n_layers, 1, n_heads, 1, d_head), or none. top: (batch,
+        n_rows, WIDTH) as TopRows has them.
         """
         self._begin(held, position, 1)
         held.measured, held.scores = measured, {}
+        held.rows = {row: TopRows(rows, self.recording.shown) for row, rows in enumerate(top)}
         if len(queries) == len(self.layers) and held.keeps:
             held.queries.update(zip((layer.index for layer in self.layers), queries.unbind(), strict=True))
             held.keys = {index: key for index, key in keys.items() if key is not None}
@@ -164,24 +171,38 @@ class AttentionProbe:
 
     def head_statistics(self, row: int = 0) -> HeadStatistics:
         """The statistics of every layer and head, of one row of the batch. Nothing is waited for."""
-        if self.attention_state.measured is not None:
-            return self._parts(self.attention_state.measured[row])
+        held = self.attention_state
+        if held.measured is not None:
+            return self._parts(held.measured[row])
         groups: dict[tuple[torch.Size, torch.device], list[tuple[int, Tensor]]] = {}
         for layer in self.layers:
             if (scores := layer.visible_scores(row)) is not None:
                 groups.setdefault((scores.shape, scores.device), []).append((layer.index, scores))
         known: dict[int, Tensor] = {}
+        top: list[tuple[list[int], tuple[Tensor, Tensor | None]]] = []
         for group in groups.values():
             together = max(CACHED_SCORES // group[0][1].numel(), 1)
             for part in (group[start : start + together] for start in range(0, len(group), together)):
-                visible = torch.stack([self.masks[index] for index, _ in part]) if self.masks else None
-                rows = _measured(torch.stack([scores for _, scores in part]).flatten(1, 2), visible, self.n_heads)
-                known.update(zip((index for index, _ in part), rows.unbind(), strict=True))
-        n_heads, n_layers = self.n_heads, self.architecture.n_layers
+                blocks = [index for index, _ in part]
+                visible = torch.stack([self.masks[index] for index in blocks]) if self.masks else None
+                scores = torch.stack([scores for _, scores in part]).flatten(1, 2)
+                weights = scores.softmax(-1)  # again: to read those of the pass back into the cache takes as long
+                known.update(zip(blocks, measured(scores, weights, visible, self.n_heads).unbind(), strict=True))
+                if self.recording:
+                    first = 0 if self.masks else held.newest + 1 - scores.shape[-1]
+                    of_keys = beside_sinks(weights, scores, [self._by_block[index].sinks for index in blocks])
+                    top.append((blocks, self.recording.top(blocks, of_keys, first)))
         device = next(iter(known.values())).device if known else None
+        held.rows[row] = TopRows(self.recording.together(top, device), self.recording.shown)
+        n_heads, n_layers = self.n_heads, self.architecture.n_layers
         unknown = torch.full((2 * n_heads + len(ATTENTION),), math.nan, device=device)
-        every = torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)])
-        return self._parts(every)
+        return self._parts(torch.stack([known.get(index, unknown).to(device) for index in range(n_layers)]))
+
+    def recorded_rows(self, row: int = 0) -> TopRows:
+        """The rows of the newest query that are recorded, of one row of the batch."""
+        if row not in self.attention_state.rows:
+            self.head_statistics(row)
+        return self.attention_state.rows[row]
 
     def _parts(self, measured: Tensor) -> HeadStatistics:
         return HeadStatistics(*torch.split(measured, [self.n_heads, self.n_heads, len(ATTENTION)], -1))
@@ -362,22 +383,6 @@ class _Layer:
         if self.sinks is not None:
             scores = torch.cat([scores, self.sinks.float().view(-1, 1, 1).expand(-1, len(positions), 1)], -1)
         return scores.softmax(-1)[..., : len(columns)], visible
-
-
-def _measured(scores: Tensor, visible: Tensor | None, n_heads: int) -> Tensor:
-    """(layers, heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side; NaN for heads that
-    these layers do not have.
-
-    visible: (layers, keys) bool, for scores of which some are HIDDEN.
-    """
-    weights = scores.softmax(-1)  # again: to read those of the forward pass back into the cache takes as long
-    entropy, varentropy = row_moments(scores, weights)
-    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores, visible)], -1)
-    if n_heads > scores.shape[1]:
-        entropy, varentropy = (
-            pad(part, (0, n_heads - scores.shape[1]), value=math.nan) for part in (entropy, varentropy)
-        )
-    return torch.cat([entropy, varentropy, whole], -1)
 
 
 def _no_rows(ask: RowWindow, reason: str) -> AttentionRows:

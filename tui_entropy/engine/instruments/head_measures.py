@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from tui_entropy.engine.instruments.row_recording import TopRows
+from tui_entropy.engine.instruments.tensor_metrics import disagreement, interaction_strength, row_moments, spread
 
 HIDDEN = -1e30
 """The score of a key that the mask hides. Finite, so that 0 * HIDDEN is 0."""
@@ -44,3 +50,20 @@ class AttentionState:
         """(batch, n_layers, 2 * n_heads + len(ATTENTION)): what `measures` says of the newest query, where it was
         worked out in its pass."""
         self.bias: tuple[Tensor | None, Tensor | None] = (None, None)
+        self.rows: dict[int, TopRows] = {}
+        """Row of the batch -> what is recorded of its newest query."""
+
+
+def measured(scores: Tensor, weights: Tensor, visible: Tensor | None, n_heads: int) -> Tensor:
+    """(layers, heads, keys) -> (layers, 2 * n_heads + len(ATTENTION)): Measures, side by side; NaN for heads that
+    these layers do not have.
+
+    weights: their softmax. visible: (layers, keys) bool, for scores of which some are HIDDEN.
+    """
+    entropy, varentropy = row_moments(scores, weights)
+    whole = torch.stack([spread(entropy), disagreement(weights), interaction_strength(scores, visible)], -1)
+    if n_heads > scores.shape[1]:
+        entropy, varentropy = (
+            pad(part, (0, n_heads - scores.shape[1]), value=math.nan) for part in (entropy, varentropy)
+        )
+    return torch.cat([entropy, varentropy, whole], -1)
