@@ -300,7 +300,7 @@ def test_plain_text_and_a_recording_of_a_name(shell, line):
 
 LOOKS = (
     "tui-entropy run --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 --on-leave stop "
-    "--kept-cache 64MiB",
+    "--kept-cache 64MiB --record-attention off",
     "tui-entropy run --no-headless --theme high-contrast --mouse --diff --trust-remote-code --graph",
 )
 
@@ -556,7 +556,7 @@ ELSEWHERE = {
 SERVE = (
     "tui-entropy serve --model ./tiny --products rows --device cpu --dtype float32 --no-trust-remote-code --no-graph "
     "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a "
-    "--trace served.tui "
+    "--trace served.tui --record-attention all "
     "--keep 30m --on-leave pause --kept-cache 64MiB "
     + " ".join(part for part in EVERY_KNOB.split("-p Hello")[0].split("--prompt-scores ")[1:])
 )

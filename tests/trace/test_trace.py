@@ -1,5 +1,6 @@
 """Traces read back: all that went in, and of files from anywhere no more than can be believed."""
 
+import json
 import math
 import random
 import re
@@ -8,6 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cards import CARD
 from forests import sessions
@@ -34,6 +36,7 @@ from tui_entropy.records.events import (
     Refused,
     VectorsChanged,
 )
+from tui_entropy.records.quantised_rows import FORM, QuantisedRows, quantised
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, Decision, Shadow, Stage, Step
@@ -212,6 +215,7 @@ def steps(draw: st.DrawFn) -> Step:
         visible_keys=tuple(draw(st.lists(st.none() | st.integers(0, 2**31 - 1), min_size=3, max_size=3))),
         strays=tuple(draw(st.lists(st.integers(1, 3), unique=True))),
         decision=draw(st.none() | st.just(decision)),
+        attention_rows=draw(st.none() | st.builds(QuantisedRows, st.binary(min_size=1, max_size=3000))),
     )
 
 
@@ -264,6 +268,20 @@ def test_the_prompts_tokens_have_their_scores(long):
 
 
 # --- Files from anywhere -------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_quantisation_that_is_not_known_are_there_and_not_read(tmp_path):
+    rows = quantised(np.array([[0.75, 4, 0.25]] * 3, np.float32), 3)
+    path = recorded(tmp_path / "a.tui", [Ready(CARD), started(), replace(on_device(0), attention_rows=rows)])
+    known = Trace.open(path).step(1, 0).attention_rows
+    assert known == rows and known.row(3, None).keys == (4,)
+    with closing(sqlite3.connect(path)) as db, db:
+        (header,) = db.execute("SELECT value FROM header WHERE key = 'arrays'").fetchone()
+        assert json.loads(header)["attention_rows"]["dtype"] == FORM
+        db.execute("UPDATE header SET value = ? WHERE key = 'arrays'", (header.replace(FORM, "sqrt12"),))
+    trace = Trace.open(path)
+    other = trace.step(1, 0).attention_rows
+    assert (other.form, other.readable, other.row(3, None)) == ("sqrt12", False, None) and not trace.damage
 
 
 def test_what_is_no_trace_is_refused_in_a_sentence(tmp_path):

@@ -11,6 +11,7 @@ from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, put
 from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
+from tui_entropy.engine.instruments.telling_head import MAX_QUERIES
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Write
@@ -32,9 +33,10 @@ def write_out(
     *,
     breakpoints: tuple[Breakpoint, ...] = (),
     watches: tuple[str, ...] = (),
+    record_attention: str = "off",
 ) -> int:
-    """Load a model, write once, print, and record it in `trace`. Returns the exit code of the program: 1 if the
-    model failed, 4 if a breakpoint ended it. Raises UserError."""
+    """Load a model, write once, print, and record it in `trace`, with attention rows as Load wants them. Returns the
+    exit code of the program: 1 if the model failed, 4 if a breakpoint ended it. Raises UserError."""
     narrator = Narrator()
     loaded = load(spec, narrator.progress)
     narrator.done(f"{loaded.card.name} · {loaded.card.device} {loaded.card.dtype}")
@@ -57,7 +59,11 @@ def write_out(
                 narrator.done(event.reason)
         sys.stdout.flush()
 
-    with closing(Recorder(trace, narrator.done)) as recorder, instruments(loaded, keep=0) as probes:
+    rows = record_attention if trace is not None else "off"
+    with (
+        closing(Recorder(trace, narrator.done)) as recorder,
+        instruments(loaded, keep=MAX_QUERIES if rows == "shown" else 0, record=rows) as probes,
+    ):
         if probes.no_graph_reason:
             narrator.done(NO_GRAPH.format(probes.no_graph_reason))
         session = Session(loaded, probes, tell)

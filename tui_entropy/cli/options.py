@@ -16,6 +16,7 @@ import typer
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.model import COLUMNS, DTYPES, ROWS
+from tui_entropy.records.settings import RECORDED_ROWS
 
 if TYPE_CHECKING:
     from tui_entropy.records.settings import Breakpoint, Vector
@@ -98,6 +99,14 @@ TracePath = Annotated[
     Path | None,
     typer.Option("--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"),
 ]
+RecordAttention = Annotated[
+    str,
+    typer.Option(
+        "--record-attention", metavar="off|shown|all", help="Attention rows in the record. shown: of each block "
+        "the mean of its heads, and the head that is looked at; all: each head too.",
+        callback=option_check(_one_of("--record-attention", *RECORDED_ROWS)),
+    ),
+]  # fmt: skip
 NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]
 Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
 

@@ -18,6 +18,7 @@ from tui_entropy.cli.options import (
     NoTrace,
     OnLeave,
     Prompt,
+    RecordAttention,
     System,
     TracePath,
     Vectors,
@@ -57,6 +58,7 @@ def run(
     ] = None,
     trace: TracePath = None,
     no_trace: NoTrace = False,
+    record_attention: RecordAttention = "shown",
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
     keep: Keep = "30m",
@@ -75,13 +77,14 @@ def run(
         prepare_engine()
         from tui_entropy.analysis.run import write_out
 
-        raise typer.Exit(write_out(spec, write, vectors, as_json, path, **stops))
+        raise typer.Exit(write_out(spec, write, vectors, as_json, path, record_attention=record_attention, **stops))
     from tui_entropy.transport.discovery import lifetime_options
     from tui_entropy.ui.app.launch import start
 
     engine: dict[str, Any] = {
         "vectors": vectors,
         "trace": path,
+        "record_attention": record_attention,
         **stops,
         **lifetime_options(keep, on_leave, kept_cache),
     }
@@ -103,6 +106,7 @@ def serve(
     watch: Watches = None,
     trace: TracePath = None,
     no_trace: NoTrace = False,
+    record_attention: RecordAttention = "shown",
     keep: Keep = "30m",
     on_leave: OnLeave = "write",
     kept_cache: KeptCache = "1GiB",
@@ -118,7 +122,9 @@ def serve(
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
     stays = discovery.lifetime_options(keep, on_leave, kept_cache)
-    load = Load(spec, tuple(vector_option(text) for text in vector or ()), path, **stays)
+    load = Load(
+        spec, tuple(vector_option(text) for text in vector or ()), path, **stays, record_attention=record_attention
+    )
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()

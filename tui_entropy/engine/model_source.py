@@ -19,6 +19,7 @@ from tui_entropy.records.commands import (
     Label,
     Load,
     Pause,
+    SelectHead,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -65,7 +66,7 @@ class ModelSource(Source):
         from tui_entropy.engine.session.session import Session
 
         loaded = loaded_from(load.model, self.emit)
-        held = self._open.enter_context(instruments(loaded))
+        held = self._open.enter_context(instruments(loaded, record=load.record_attention))
         if held.no_graph_reason:
             self.emit(Refused(NO_GRAPH.format(held.no_graph_reason), notice=True))
         return Session(loaded, held, self.emit, load.kept_cache)
@@ -147,6 +148,8 @@ class ModelSource(Source):
                 self._go(command.run)
             case Label():
                 session.branches.label(command)
+            case SelectHead():
+                session.heads.select(command.layer, command.head)
             case SetShadow():
                 session.set_shadow(command.lane)
             case Twin():

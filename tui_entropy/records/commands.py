@@ -10,6 +10,7 @@ from tui_entropy.records.bounds import (
     LONGEST_STAY,
     MOST_TOKENS,
     Ids,
+    Number,
     Position,
     Text,
     Whole,
@@ -18,7 +19,7 @@ from tui_entropy.records.bounds import (
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import AskProbe, CancelProbe
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.settings import ON_LEAVE, Breakpoints, Lane, Texts, Vector, Vectors
+from tui_entropy.records.settings import ON_LEAVE, RECORDED_ROWS, Breakpoints, Lane, Texts, Vector, Vectors
 
 
 class Load(Struct, frozen=True, tag="load"):
@@ -34,6 +35,8 @@ class Load(Struct, frozen=True, tag="load"):
     """What becomes of the text when the last screen is gone: one of ON_LEAVE."""
     kept_cache: Whole = 1 << 30
     """Bytes that may be kept beside the run that is written: see Memory.kept."""
+    record_attention: Annotated[str, Meta(pattern=f"^({'|'.join(RECORDED_ROWS)})$")] = "shown"
+    """Which attention rows steps have with them: one of RECORDED_ROWS."""
     watches: Texts = ()
     breakpoints: Breakpoints = ()
     """Both are set once the model is up."""
@@ -149,6 +152,15 @@ class Label(Struct, frozen=True, tag="label"):
     deleted: bool | None = None
 
 
+class SelectHead(Struct, frozen=True, tag="select-head"):
+    """A person looks at this head: its rows go into the record from the next step on."""
+
+    layer: Number
+    """The block, from 1 on."""
+    head: Number | None
+    """From 1 on; None for the mean of heads, which is recorded anyway."""
+
+
 class SetShadow(Struct, frozen=True, tag="set-shadow"):
     """Run another lane on the same tokens, from the next step on; None for none."""
 
@@ -183,6 +195,7 @@ Command = (
     | Branch
     | Go
     | Label
+    | SelectHead
     | SetShadow
     | Twin
 )

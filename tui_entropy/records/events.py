@@ -113,6 +113,17 @@ class WatchesChanged(Struct, frozen=True, tag="watches"):
     watches: tuple[Watch, ...]
 
 
+class HeadSelected(Struct, frozen=True, tag="head-selected"):
+    """Whose attention rows the steps from here on have with them, beside the means of heads."""
+
+    layer: int
+    """1-based block."""
+    head: int | None
+    """1-based; None for no head."""
+    by_score: bool = False
+    """Nobody chose it: its rows differ most from one token to the next, of those over far keys."""
+
+
 class Switched(Struct, frozen=True, tag="switched"):
     """This run is the one that is looked at and gone on with from now on."""
 
@@ -253,7 +264,7 @@ class Dismissed(Struct, frozen=True, tag="dismissed"):
 Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
     | Ended | Failed | Refused | Memory | ProbeAnswer | ProbeProgress | Standing | Dismissed | Proposed
-    | SettingsPending | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged
+    | SettingsPending | HeadSelected | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ ABILITIES = {
     "branch": "write on from an earlier token or with another one",
     "go": "go from one run to another",
     "label": "keep names of runs",
+    "select-head": "record the head that is looked at",
     "set-shadow": "run a shadow",
     "twin": "write a twin beside",
 }

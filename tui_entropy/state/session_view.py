@@ -15,6 +15,7 @@ from tui_entropy.records.events import (
     Ended,
     Event,
     Failed,
+    HeadSelected,
     Labelled,
     Memory,
     Paused,
@@ -61,6 +62,8 @@ class SessionView:
     breakpoints: tuple[Breakpoint, ...] = ()
     stopped_by: int | None = None
     """The id of the breakpoint that the pause is due to."""
+    head: HeadSelected | None = None
+    """Whose attention rows the newest steps have with them beside the means."""
     memory: Memory | None = None
     probes: tuple[ProbeInfo, ...] = ()
     """Which questions the engine can answer."""
@@ -170,7 +173,11 @@ class SessionView:
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
                 self.probes, self.capabilities = event.probes, event.capabilities
-                self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
+                self.runs, self.run.vectors, self.head = (
+                    {},
+                    event.vectors,
+                    None,
+                )  # another engine counts from one again
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():
@@ -181,6 +188,8 @@ class SessionView:
                 self.state, self.note, self.run.proposed = "failed", event.sentence, None
             case Refused():
                 self.refusal, self.probe_progress = event.sentence, None
+            case HeadSelected():
+                self.head = event
             case Memory():
                 self.memory = event
             case ProbeAnswer():

@@ -375,12 +375,13 @@ class Trace:
         return ready[-1].card if ready and is_sane(ready[-1].card) else None
 
     def _shape(self) -> Shape:
-        if self.card is not None:
-            return Shape(self.card.n_layers, self.card.n_heads)
+        form, card = step_codec.rows_form(self.header), self.card
+        if card is not None:
+            return Shape(card.n_layers, card.n_heads, form)
         try:
             layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
             if min(layers, heads) > 0 and layers * heads <= MAX_GRID_NUMBERS:
-                return Shape(int(layers), int(heads))
+                return Shape(int(layers), int(heads), form)
         except (KeyError, TypeError, ValueError):
             pass
         return Shape(0, 0)

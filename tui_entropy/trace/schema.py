@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui_entropy.metrics.comparison import COMPARISON
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORE_COLUMNS
+from tui_entropy.records.quantised_rows import FORM
 
 APPLICATION = 0x74756965
 """What `PRAGMA application_id` says: the letters 'tuie'."""
@@ -73,10 +74,11 @@ BLOBS = {
     "stage_probs": "<f4",
     "watched": "<f4",
     "shadow": "<f4",
+    "attention_rows": FORM,
 }
-"""A column of `arrays` -> what its numbers are. What is read along the text comes first, where SQLite need not follow
-a chain of pages."""
-LATER = {"steps": len(ADDED) + 1, "arrays": 2}
+"""A column of `arrays` -> what its numbers are: a numpy dtype, or the name of a quantisation. What is read along the
+text comes first, where SQLite need not follow a chain of pages."""
+LATER = {"steps": len(ADDED) + 1, "arrays": 3}
 """How many columns at the end of a table the first traces did not have."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 

@@ -12,6 +12,7 @@ import msgspec
 
 from tui_entropy.metrics.registry import BY_FIELD, COMPUTED, METRICS
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.quantised_rows import FORM, QuantisedRows
 from tui_entropy.records.step import (
     ATTENTION,
     BLOCKS,
@@ -46,6 +47,7 @@ def shapes(step: Step) -> dict[str, dict[str, Any]]:
         "stage_probs": [stages, f"1 + {candidates}"],
         "watched": ["watches", len(FOLLOWED)],
         "shadow": [f"{len(MIND)} + {candidates}"],
+        "attention_rows": ["bytes"],
     }
     return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
 
@@ -103,6 +105,7 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
         step.stage_probs.data,
         packed("f", [getattr(one, name) for one in step.watched for name in FOLLOWED]) if step.watched else None,
         None if step.shadow is None else _thought(step.shadow),
+        None if step.attention_rows is None else step.attention_rows.data,
     )
 
 
@@ -134,6 +137,8 @@ class Shape(msgspec.Struct, frozen=True):
 
     n_layers: int
     n_heads: int
+    rows_form: str = FORM
+    """The quantisation of its attention rows."""
 
 
 Known = Mapping[str, Any]
@@ -175,7 +180,20 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         watched=_watched(_numbers(row, "watched")),
         shadow=_shadow(_numbers(row, "shadow"), token_bytes),
         bounds=bounds(row.get("bounds")),
+        attention_rows=_attention_rows(row.get("attention_rows"), shape.rows_form),
     )
+
+
+def rows_form(header: Mapping[str, Any]) -> str:
+    """The quantisation of the attention rows of a trace, by the name in its header."""
+    try:
+        return str(header["arrays"]["attention_rows"]["dtype"])[:64]
+    except (KeyError, TypeError):
+        return FORM  # there are none, or the header is damaged
+
+
+def _attention_rows(data: object, form: str) -> QuantisedRows | None:
+    return QuantisedRows(data, form) if isinstance(data, bytes) and data else None
 
 
 def _shadow(numbers: Sequence[float], token_bytes: Callable[[int], bytes]) -> Shadow | None:

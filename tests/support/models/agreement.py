@@ -32,10 +32,14 @@ from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.quantised_rows import error_bound
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
 N_WRITTEN = 4
+TOLD_BEFORE = 0.03
+"""By how much more a row that transformers tells may sum to than the one that is recorded. More, and it is told
+before a learned sink takes its part."""
 SHORT = 100
 """Tokens of a prompt that eager attention reads whole."""
 BOUND = 3e-4
@@ -166,7 +170,7 @@ def compare(finding: Finding, loaded: Loaded, model: PreTrainedModel, prompt: li
 
 
 def written(loaded: Loaded, prompt: list[int], tokens: list[int]) -> tuple[list[Step], dict[int, list[float]]]:
-    with instruments(loaded) as probes:
+    with instruments(loaded, record="all") as probes:
         sequence = TokenSequence(loaded, prompt, len(tokens))
         sequence.forced = list(tokens)
         events = list(decode(loaded, probes, sequence, lambda: Controls(Knobs(n_candidates=5), {})))
@@ -233,10 +237,30 @@ def heads_of(finding: Finding, loaded: Loaded, steps: list[Step], weights: Refer
             finding.gaps["heads"] = math.inf
             return
         for layer, row in zip(layers, rows, strict=True):
+            recorded_of(finding, step, layer, row)
             row = row / row.sum(-1, keepdim=True)  # a sink takes its part
             entropy = torch.special.entr(row).sum(-1)
             found = torch.tensor(step.head_entropy.numpy()[layer])[: len(entropy)]
             finding.gap("heads", found, entropy)
+
+
+def recorded_of(finding: Finding, step: Step, layer: int, weights: Tensor) -> None:
+    """The rows that are recorded with a step, as far as they are off by more than their quantisation may be."""
+    assert step.attention_rows
+    first, rows = step.position - weights.shape[-1], list[Tensor]()
+    for head, row in enumerate(weights, 1):
+        if (found := step.attention_rows.row(layer + 1, head)) is None:
+            finding.gaps["recorded rows"] = math.inf
+            return
+        of_keys = sum(found.weights) + found.rest
+        rows.append(row * of_keys if float(row.sum()) - of_keys > TOLD_BEFORE else row)
+    for named, row in ((None, torch.stack(rows).mean(0)), *enumerate(rows, 1)):
+        found = step.attention_rows.row(layer + 1, named)
+        assert found
+        expected = torch.tensor([float(row[key - first]) if key >= first else 0.0 for key in found.keys])
+        slack = torch.tensor([error_bound(float(weight)) + TOLD_BEFORE * float(weight) for weight in expected])
+        apart = ((torch.tensor(found.weights) - expected).abs() - slack).clamp(min=0)
+        finding.gap("recorded rows", apart, torch.zeros_like(apart))
 
 
 def prompt_of(

@@ -190,7 +190,9 @@ class AttentionProbe:
                 known.update(zip(blocks, measured(scores, weights, visible, self.n_heads).unbind(), strict=True))
                 if self.recording:
                     first = 0 if self.masks else held.newest + 1 - scores.shape[-1]
-                    of_keys = beside_sinks(weights, scores, [self._by_block[index].sinks for index in blocks])
+                    of_keys = beside_sinks(
+                        weights, scores, [self._by_block[index].newest_sinks(row) for index in blocks]
+                    )
                     top.append((blocks, self.recording.top(blocks, of_keys, first)))
         device = next(iter(known.values())).device if known else None
         held.rows[row] = TopRows(self.recording.together(top, device), self.recording.shown)
@@ -292,6 +294,7 @@ class _Layer:
         self.scaling = 1.0
         self.softcap: float | None = None
         self.sinks: Tensor | None = None
+        """(n_heads,) learned scores; (batch, n_heads, queries, 1) where each query has its own."""
 
     @property
     def key(self) -> Tensor | None:
@@ -317,7 +320,7 @@ class _Layer:
         if self.probe.masks:
             attention_mask = self.probe.masks[self.index].view(1, 1, 1, -1)
         self.scaling = kwargs.get("scaling") or width**-0.5
-        self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux")
+        self.softcap, self.sinks = kwargs.get("softcap"), kwargs.get("s_aux", kwargs.get("sinks"))
         held = self.probe.attention_state
         if self.holds_keys and held.keeps:
             held.keys[self.index] = key
@@ -328,7 +331,8 @@ class _Layer:
         by_us = n == 1 and query.dtype is torch.float32 and self.own is causal_sdpa.attend
         with one_thread:
             bias, added = self.probe.bias(attention_mask, key), kwargs.get("position_bias")
-            self.biased = added is not None or (attention_mask is not None and attention_mask.shape[1] > 1)
+            dynamic = added is not None or (self.sinks is not None and self.sinks.dim() == 4)
+            self.biased = dynamic or (attention_mask is not None and attention_mask.shape[1] > 1)
             if added is not None:
                 bias = bias + added[:, :, -1].reshape(batch * key.shape[1], -1, key.shape[2]).float()
             scores = self._scores(newest, key, bias)
@@ -338,6 +342,10 @@ class _Layer:
                 output = torch.bmm(scores.softmax(-1), value.flatten(0, 1))
                 return output.view(batch, 1, n_heads, -1), None
         return self.own(module, query, key, value, attention_mask, **kwargs)
+
+    def newest_sinks(self, row: int) -> Tensor | None:
+        """(n_heads,) of the newest query of a row of the batch; None without."""
+        return self.sinks if self.sinks is None or self.sinks.dim() < 4 else self.sinks[row, :, -1, 0]
 
     def visible_scores(self, row: int) -> Tensor | None:
         """(n_kv_heads, n_heads / n_kv_heads, visible keys) of the newest query of a row; None before the first."""

@@ -38,17 +38,18 @@ class RowRecording:
         self.wanted, self.n_layers, self.n_heads = wanted, n_layers, n_heads
         self.shown: tuple[int, int] | None = None
         """Block and head (1-based) of the row beside the means."""
-        self._is_shown: Tensor | None = None
+        self._is_shown: dict[torch.device, Tensor] = {}
         """(n_layers, n_heads) float32, 1 for that head and 0 for all others."""
 
     def __bool__(self) -> bool:
         return self.wanted != "off"
 
+    @torch.inference_mode()
     def select(self, layer: int, head: int | None) -> None:
         """From now on this head (1-based) is the shown one; None for none."""
         self.shown = None if head is None or self.wanted != "shown" else (layer, head)
-        if self._is_shown is not None:
-            self._fill(self._is_shown)
+        for is_shown in self._is_shown.values():
+            self._fill(is_shown)
 
     def _fill(self, is_shown: Tensor) -> None:
         is_shown.zero_()
@@ -65,10 +66,10 @@ class RowRecording:
         if self.wanted == "all":
             heads = pad(largest(weights, first), (0, 0, 0, self.n_heads - weights.shape[1]), value=math.nan)
             return torch.cat([largest(mean, first), heads], 1), None
-        if self._is_shown is None or self._is_shown.device != weights.device:
-            self._is_shown = torch.zeros(self.n_layers, self.n_heads, device=weights.device)
-            self._fill(self._is_shown)
-        which = torch.stack([self._is_shown[index, : weights.shape[1]] for index in blocks])
+        if weights.device not in self._is_shown:
+            self._is_shown[weights.device] = torch.zeros(self.n_layers, self.n_heads, device=weights.device)
+            self._fill(self._is_shown[weights.device])
+        which = torch.stack([self._is_shown[weights.device][index, : weights.shape[1]] for index in blocks])
         return largest(mean, first), largest(which.flatten() @ weights.flatten(0, 1), first)
 
     def together(

@@ -15,6 +15,7 @@ from tui_entropy.engine.sequence.batching import leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.branching import Branches
 from tui_entropy.engine.session.comparison import Comparisons
+from tui_entropy.engine.session.head_selection import HeadSelection
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
@@ -48,6 +49,7 @@ class Session:
         self.state = SessionState(loaded, probes, emit)
         self.branches = Branches(self.state, kept_cache)
         self.comparisons = Comparisons(self.state)
+        self.heads = HeadSelection(self.state)
 
     # --- What there is -----------------------------------------------------------------------------------------
 
@@ -207,6 +209,7 @@ class Session:
         """A step is part of the text of the present run now."""
         state = self.state
         assert state.run is not None
+        self.heads.find(state.run.sequence)
         state.judge(state.run.sequence, state.run.vectors, step)
         state.breakpoints.written(step)
 

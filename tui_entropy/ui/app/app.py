@@ -61,7 +61,7 @@ class InspectorApp(Viewer):
     write: what to begin with once the model is up, None to wait for a person.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
-    trace, keep, on_leave, kept_cache: as in Load.
+    trace, keep, on_leave, kept_cache, record_attention: as in Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     keymap, driver_class: as Viewer takes them.
@@ -79,6 +79,7 @@ class InspectorApp(Viewer):
         keep: float = 0.0,
         on_leave: str = "write",
         kept_cache: int = 1 << 30,
+        record_attention: str = "shown",
         attach: Path | None = None,
         forwarded: bool = False,
         paint: Paint | None = None,
@@ -88,7 +89,7 @@ class InspectorApp(Viewer):
     ) -> None:
         super().__init__(paint, keymap, driver_class)
         path = str(trace) if trace else None
-        load = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache)
+        load = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache, record_attention)
         self.requests = Requests(load, write, breakpoints, watches)
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
