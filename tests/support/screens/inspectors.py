@@ -57,3 +57,11 @@ async def until(pilot, condition, seconds=20.0):
     async with asyncio.timeout(seconds):
         while not condition():
             await pilot.pause(0.02)
+
+
+def on_screen(app, name):
+    """Cells that a pane has on the screen, none where it or a box around it is not displayed."""
+    pane = app.query_one(f"#{name}")
+    if not all(box.display for box in pane.ancestors_with_self if hasattr(box, "region")):
+        return 0
+    return pane.region.intersection(app.screen.region).area

@@ -24,6 +24,7 @@ from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import JumpState
+from tui_entropy.ui.views.pane_layout import PaneLayout
 
 LAYERS, HEADS = 30, 9
 PROMPT = "What is the capital of France? Answer in one sentence."
@@ -132,7 +133,7 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
     return AttentionRows(29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
 
 
-RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState)
+RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState, PaneLayout)
 """What pages keep."""
 
 

@@ -2,20 +2,13 @@
 
 import made_lanes as lanes
 import pytest
-from inspectors import begun, ready, screen_text, settled, up
+from inspectors import begun, on_screen, ready, screen_text, settled, up
 from shown_logs import shown
 
-from tui_entropy.ui.actions.panes import ZOOMABLE
+from tui_entropy.ui.views.pane_layout import PANES
 
+ZOOMABLE = [pane for pane in PANES if pane != "quadrants"]
 SIZES = [(80, 24), (120, 36), (200, 60)]
-
-
-def on_screen(app, name):
-    """Cells that a pane has on the screen, none where it or a box around it is not displayed."""
-    pane = app.query_one(f"#{name}")
-    if not all(box.display for box in pane.ancestors_with_self if hasattr(box, "region")):
-        return 0
-    return pane.region.intersection(app.screen.region).area
 
 
 @pytest.mark.parametrize("with_twin", [False, True], ids=["alone", "with a twin"])

@@ -27,6 +27,7 @@ from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key
 from tui_entropy.ui.protocol.prompt import Purpose
+from tui_entropy.ui.views.pane_layout import PaneLayout
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 
@@ -113,6 +114,12 @@ def strength(sign: int) -> Effect:
 
 def closed(before: Seen, after: Seen) -> object:
     return after.page == "" and before.page
+
+
+def widened(before: Seen, after: Seen) -> object:
+    if "-w1" in after.classes:
+        return "one column" in after.frame.notice
+    return after.frame.of(PaneLayout) != before.frame.of(PaneLayout) and after.page == ""
 
 
 NOTHING: Effect = lambda before, after: True  # noqa: E731
@@ -249,6 +256,11 @@ ANYWHERE: dict[str, Effect] = {
     "attention": pane("attention"),
     **{page: opened(page) for page in PAGES if page not in ("diff", "fan")},
     "zoom": lambda before, after: ("-zoom" in before.classes) != ("-zoom" in after.classes) and after.page == "",
+    "hide": lambda before, after: "no pane is hidden" in after.frame.notice,  # on the text
+    "taller": lambda before, after: after.frame.of(PaneLayout) != before.frame.of(PaneLayout) and after.page == "",
+    "lower": lambda before, after: after.frame.of(PaneLayout) != before.frame.of(PaneLayout) and after.page == "",
+    "wider": widened,
+    "narrower": widened,
     "focus": lambda before, after: after.focus != before.focus or before.page,
     "unfocus": lambda before, after: after.focus != before.focus or before.page,
     "escape": lambda before, after: after.focus == "stream" and "-zoom" not in after.classes,

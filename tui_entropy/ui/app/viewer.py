@@ -46,6 +46,7 @@ from tui_entropy.ui.protocol.dispatch import Dispatch
 from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.terminal.fast_path import Shortcut
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.pane_layout import PaneLayout, arrange
 from tui_entropy.ui.views.view import LIGHT, View
 
 HEAVY_FIELDS = (
@@ -53,6 +54,18 @@ HEAVY_FIELDS = (
     "knobs", "what_if", "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
+
+
+class Usual(Screen[None]):
+    """The screen under whatever is open over it."""
+
+    def __init__(self, on_styled: Callable[[], None]) -> None:
+        """on_styled: called when the stylesheet has done its part for another size."""
+        super().__init__(id="_default")
+        self._on_styled = on_styled
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.app.call_after_refresh, self._on_styled)
 
 
 class Viewer(ClosesOnFailure, Dispatch):
@@ -240,6 +253,17 @@ class Viewer(ClosesOnFailure, Dispatch):
     def focus_on(self, name: str) -> None:
         self.close_page()
         self.base.query_one(f"#{name}").focus()
+
+    def arrange(self, layout: PaneLayout) -> None:
+        """Show the panes as a layout says. It is kept as `frame.of(PaneLayout)`."""
+        self.show(pages={**self.frame.pages, PaneLayout: layout})
+        self._arrange()
+
+    def _arrange(self) -> None:
+        arrange(self.base, self.frame.of(PaneLayout))
+
+    def get_default_screen(self) -> Screen[Any]:
+        return Usual(self._arrange)
 
     def open_page(self, name: str) -> None:
         self.pages.action_open(name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tui_entropy.records.commands import Command, Write
     from tui_entropy.ui.protocol.requests import Requests
     from tui_entropy.ui.views.frame import Frame
+    from tui_entropy.ui.views.pane_layout import PaneLayout
     from tui_entropy.ui.views.view import View
 
 
@@ -66,6 +67,9 @@ class Host(Protocol):
 
     def focus_on(self, name: str) -> None:
         """The pane of that id, with any page closed."""
+
+    def arrange(self, layout: PaneLayout) -> None:
+        """Show the panes of the usual screen as a layout says."""
 
     def open_page(self, name: str) -> None: ...
     def close_page(self) -> None: ...
