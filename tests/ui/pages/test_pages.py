@@ -308,9 +308,10 @@ async def test_adaptive_sampling_goes_round_and_says_what_it_is():
 def test_the_state_of_the_model_is_told_with_its_scores_and_while_it_warms_up_without():
     log = made.log(20)
     shown = " ".join(rows(Candidates(), log, 80, 20))
-    assert f"state Confident  z(H) {log.steps[19].entropy_z:+.1f}  z(A) {log.steps[19].attention_z:+.1f}" in shown
+    scores = log.steps[19].entropy_z, log.steps[19].attention_z
+    assert "Confident: entropy {:+.1f}σ, attention {:+.1f}σ".format(*scores) in shown
     early = " ".join(rows(Candidates(), log, 80, 20, cursor=3))
-    assert "state Warming up" in early and "z(H)" not in early
+    assert "Warming up: too few tokens to compare with" in early and "σ" not in early
 
 
 @pytest.mark.parametrize(("level", "mark", "plain"), [("exact", "=", "="), ("approximate", "≈", "~")])

@@ -158,16 +158,16 @@ def test_the_drawn_token_is_marked_even_where_it_is_no_candidate():
 
 
 def test_candidates_tell_the_way_from_the_vocabulary_to_the_draw():
-    shown = "\n".join(rows(Candidates(), made.log(12), 60, 24))
-    assert "49152 → top-k 40 (98%) → top-p 12 (95%)" in shown and "draw seed 7 at" in shown
+    shown = "\n".join(rows(Candidates(), made.log(12), 60, 30))
+    assert "tokens 49152 → top-k 40 (98 %) → top-p 12 (95 %)" in shown and "drawn with seed 7 at position 29" in shown
 
 
 def test_the_seed_is_the_one_that_the_step_was_drawn_with():
     log = made.log(5)
     log.append(made.KnobsChanged(1, 5, Knobs(seed=8)))
     log.append(made.step(5))
-    assert "seed 7" in "\n".join(rows(Candidates(), log, 60, 24, cursor=4))
-    assert "seed 8" in "\n".join(rows(Candidates(), log, 60, 24, cursor=5))
+    assert "seed 7" in "\n".join(rows(Candidates(), log, 60, 30, cursor=4))
+    assert "seed 8" in "\n".join(rows(Candidates(), log, 60, 30, cursor=5))
 
 
 def test_a_candidate_is_text_and_never_markup_or_command():

@@ -11,6 +11,8 @@ from tui_entropy.core.escape import INVISIBLE, bracketed, visible
 
 __all__ = ["INVISIBLE", "cells", "fitted", "nameless", "visible", "visible_bytes", "visible_token"]
 
+OF_NUMBERS = "0123456789.,+-"
+
 
 @lru_cache(4096)
 def visible_bytes(data: bytes, ascii: bool = False) -> str:
@@ -46,7 +48,8 @@ def cells(text: str) -> int:
 
 
 def fitted(text: str, width: int, ascii: bool = False) -> str:
-    """`text` cut or filled to exactly `width` cells; what is cut ends in …"""
+    """`text` cut or filled to exactly `width` cells; what is cut ends in …, which never stands behind a digit, since
+    part of a number is another number."""
     excess = cell_len(text) - width
     if excess <= 0:
         return text + " " * -excess
@@ -56,6 +59,7 @@ def fitted(text: str, width: int, ascii: bool = False) -> str:
         if room < 0:
             break
         kept += char
+    kept = kept.rstrip(OF_NUMBERS)
     kept += ("~" if ascii else "…") if width > 0 else ""
     return kept + " " * (width - cell_len(kept))
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import ge, le
 from typing import Literal
 
-from rich.color import Color
+from rich.color import Color, blend_rgb
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
 from tui_entropy.ui.drawing.contrast import ink_on
-from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
+from tui_entropy.ui.drawing.glyphs import OF_NUMBERS, cells, fitted, visible
+from tui_entropy.ui.drawing.items import place
 from tui_entropy.ui.drawing.theme import Theme, load
 
 ColorMode = Literal["truecolor", "256", "16", "mono"]
@@ -31,6 +33,13 @@ MONO_CALM = ("", "bold", "underline", "bold underline")
 MONO_TINT = ("", "", "", "bold", "bold", "underline", "underline", "bold underline")
 
 Part = tuple[str, Style]
+Group = str | list[Part] | tuple[list[Part], ...]
+"""What stands in a line whole or not at all: a text, its parts, or those of each of its forms, the longest first."""
+
+
+def size_of(parts: Iterable[Part]) -> int:
+    """Cells that they take."""
+    return sum(cells(text) for text, _ in parts)
 
 
 def figure(value: float | None) -> str:
@@ -98,11 +107,14 @@ class Paint:
             self._calm = [self.base + Style.parse(text) for text in MONO_CALM]
             self._tint = [self.base + Style.parse(text) for text in MONO_TINT]
         self._bare: dict[Style, Style] = {}
+        self._raised, self._lowered = self._lighter(self.final), self._lighter(self.model)
         self._cells = [self._inked(style) for style in self._ramp_styles]
         self._blanks = [Style(bgcolor=style.color) for style in self._ramp_styles]  # no ink costs half the bytes
         self._pairs = [[Style(color=a.color, bgcolor=b.color) for b in self._ramp_styles] for a in self._ramp_styles]
         self.shades = SHADES_ASCII if ascii else SHADES
         self.sparks = SPARKS_ASCII if ascii else SPARKS
+        self.bars = "#+-" if ascii else "█▒░"
+        """Of two shares in one bar: both, the final one alone, the model alone."""
         self.between_bounds = ":" if ascii else "░"
         self.ellipsis = "~" if ascii else "…"
         self.drawn = ">" if ascii else "▶"
@@ -201,6 +213,32 @@ class Paint:
         full, rest = divmod(eighths, 8)
         return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
 
+    def shared_bar(self, model: float, final: float, width: int) -> list[Part]:
+        """Two shares of `width` cells in one bar: solid as far as both reach, and then, lighter, what the final one
+        has more, or what the model has more. An unknown one is left out."""
+        if math.isnan(model):
+            return [("?".ljust(width), self.dim)]
+        if math.isnan(final):
+            return [(self.bar(model, width), self.model)]
+        short, long = sorted((min(max(model, 0.0), 1.0), min(max(final, 0.0), 1.0)))
+        style, glyph = (self._raised, 1) if final > model else (self._lowered, 2)
+        if not self.rich or self.ascii:
+            solid, mark = self.bars[0], self.bars[glyph]
+            reach = max(round(long * width), 1 if long > 0 else 0)
+            full = round(short * width) if short < long else reach
+            return [(solid * full, self.final), (mark * (reach - full), style), (" " * (width - reach), self.base)]
+        outer = max(round(long * width * 8), 1 if long > 0 else 0)
+        inner = round(short * width * 8) if short < long else outer
+        full, part = divmod(inner, 8)
+        parts: list[Part] = [("█" * full, self.final)]
+        if part and outer >= 8 * (full + 1):  # the two meet inside a cell that the longer one fills
+            parts.append((EIGHTHS[part], Style(color=self.final.color, bgcolor=style.color)))
+            full += 1
+        elif part:
+            return [*parts, (EIGHTHS[part].ljust(width - full), self.final)]
+        rest, end = divmod(outer - 8 * full, 8)
+        return [*parts, (("█" * rest + EIGHTHS[end][: end and 1]).ljust(width - full), style)]
+
     def legend(self, name: str, low: str, high: str, text: bool = False, short: bool = False) -> list[Part]:
         """The ramp between the values of its ends; `text` for the tint of letters."""
         if text:
@@ -210,22 +248,32 @@ class Paint:
         gap, every = (" ", 2) if short else ("  ", 1)
         return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
-    def whole(self, first: list[Part], groups: Iterable[str | list[Part]], width: int, right: str = "") -> Strip:
-        """A row of groups with dots between them, most wanted first. One that does not fit whole is left out."""
-        row = [*first]
-        room = width - sum(cells(text) for text, _ in first) - cells(right)
-        for group in groups:
-            parts = [(group, self.dim)] if isinstance(group, str) else group
-            if (size := self.size(group)) <= room:
-                row += [(self.between, self.dim), *parts]
-                room -= size
-        return self.row(row, width, [(right, self.dim)] if right else [])
+    def whole(self, first: list[Part], groups: Iterable[Group], width: int, right: str | list[Part] = "") -> Strip:
+        """A row of groups with dots between them, most wanted first, behind what always stands there. One that does
+        not fit whole is left out; so is `right`, at the end of the row."""
+        end = [(right, self.dim)] * bool(right) if isinstance(right, str) else right
+        room = width - size_of(first)
+        if size_of(end) > room:
+            end = []
+        laid = self.lines(groups, room - size_of(end) - cells(self.between), gap=self.between)
+        row: list[Part] = [*first, (self.between, self.dim), *laid[0]] if laid else first
+        return self.row(row, width, end)
 
-    def size(self, group: str | list[Part]) -> int:
-        """Cells that a group of a title takes, with the dot before it."""
-        return cells(self.between) + (
-            cells(group) if isinstance(group, str) else sum(cells(text) for text, _ in group)
-        )
+    def lines(self, groups: Iterable[Group], width: int, rows: int = 1, gap: str = "  ") -> list[list[Part]]:
+        """Groups in as few lines, of at most so many, as they fit into whole, most wanted first."""
+        every = [self._forms(group) for group in groups]
+        laid = place([[size_of(form) for form in forms] for forms in every], width, cells(gap), rows)
+        between = (gap, self.dim if gap.strip() else self.base)
+        lines: list[list[Part]] = []
+        for line in laid:
+            shown = [every[item][form] for item, form in line]
+            lines.append([*shown[0], *(part for form in shown[1:] for part in (between, *form))])
+        return lines
+
+    def _forms(self, group: Group) -> tuple[list[Part], ...]:
+        if isinstance(group, str):
+            return ([(group, self.dim)],)
+        return group if isinstance(group, tuple) else (group,)
 
     def hint(self, text: str, width: int) -> list[Strip]:
         """The rows of an empty pane: what will appear in it, and how to get it."""
@@ -243,7 +291,7 @@ class Paint:
         for text, style in map(self._shown, parts):
             size = cells(text)
             if size > room:
-                text, size = fitted(text, room, self.ascii), room
+                text, size = self._cut(row, text, room), room
             if row and row[-1][1] is style:
                 row[-1][0].append(text)
             elif text:
@@ -253,6 +301,16 @@ class Paint:
             row += [([" " * room], self.base), *(([text], style) for text, style in tail)]
         whole = width - room if not tail else width
         return Strip([self._segment("".join(texts), style) for texts, style in row if any(texts)], whole)
+
+    def _cut(self, row: list[tuple[list[str], Style]], text: str, room: int) -> str:
+        """As much of a text as there is room for behind a row. A number that ends the row, whose unit or end does not
+        fit, goes with it."""
+        kept = fitted(text, room, self.ascii)
+        if kept.strip() in ("", self.ellipsis) and room and row and row[-1][0]:
+            before = row[-1][0][-1]
+            row[-1][0][-1] = before.rstrip(OF_NUMBERS)
+            kept += " " * (cells(before) - cells(row[-1][0][-1]))
+        return kept
 
     def _shown(self, part: Part) -> Part:
         text, style = part
@@ -264,6 +322,15 @@ class Paint:
             style = self._bare.setdefault(style, Style(bgcolor=style.bgcolor))
         return Segment(text, style)
 
+    def _lighter(self, style: Style) -> Style:
+        """The colour half way to the ground, as one of the 256 that is no grey."""
+        if not self.rich or style.color is None:
+            return style
+        ground = Color.parse(self.theme.chrome.get("background") or "#000000").get_truecolor()
+        half = blend_rgb(ground, style.color.get_truecolor(), 0.5)
+        nearer = (max, ge) if self.theme.dark else (min, le)
+        return self.ground + Style(color=Color.from_rgb(*(_of_cube(part, *nearer) for part in half)))
+
     def _ramp(self, colors: tuple[str, ...]) -> list[Style]:
         if self.color == "mono":
             return [Style()] * 8
@@ -274,6 +341,11 @@ class Paint:
         if style.color is None:
             return style
         return Style(color=ink_on(style.color), bgcolor=style.color)
+
+
+def _of_cube(part: int, take: Callable[[Iterable[int]], int], holds: Callable[[int, int], bool]) -> int:
+    """A part of a colour as the cube of 256 colours has it."""
+    return take(level for level in (0, 95, 135, 175, 215, 255) if holds(part, level))
 
 
 def in_bytes(count: int) -> str:

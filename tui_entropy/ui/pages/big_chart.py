@@ -54,8 +54,8 @@ class BigChart(View, can_focus=True):
             rows += self._series(frame, metric, axis, each + (n < more), width)
         rows.append(_axis_row(frame, axis))
         rows.append(_numbers_row(frame, axis))
-        rows.append(pins_row(frame, axis, [] if names else on, LABEL))
-        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, 0) for name in names]
+        rows.append(pins_row(frame, axis, [] if names else on, LABEL, width))
+        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, width) for name in names]
         return [row.crop(0, width) for row in rows[:height]]
 
     def on_click(self, event: events.Click) -> None:

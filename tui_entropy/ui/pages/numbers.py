@@ -14,7 +14,7 @@ from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import fitted, visible
-from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.drawing.paint import Group, Part, figure
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View, around
 from tui_entropy.ui.views.wording import reading, state, wrap
@@ -78,7 +78,7 @@ class Numbers(View):
         paint, step = frame.paint, frame.step
         if self._steps is not frame.log.steps:
             self._steps, self._so_far = frame.log.steps, {metric.name: Running() for metric in METRICS}
-        where: list[str | list[Part]] = [*frame.where_of_all, *state(frame, step)] if step else []
+        where: list[Group] = [*frame.where_of_all, *state(frame, step)] if step else []
         head = [self.heading(frame, "numbers", where, width), _perplexities(frame, width)]
         about = list(_about(frame, width))
         name, cell = (29, 9) if width >= 96 else (23, 8)
@@ -89,16 +89,14 @@ class Numbers(View):
         room = max(height - len(head) - 1 - len(about), 1)
         listed, at = _listed(frame)
         seen = around(at, len(listed), room)
-        rows = [self._row(frame, metric, name, cell, wide) for metric in listed[seen]]
-        return [
-            strip.crop(0, width) for strip in [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
-        ]
+        rows = [self._row(frame, metric, name, cell, wide, width) for metric in listed[seen]]
+        return [*head, paint.row([(title, paint.dim)], width), *rows, *about][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
         listed, at = _listed(frame)
         return frame.put(NumbersState, chosen=listed[min(max(at + by, 0), len(listed) - 1)])
 
-    def _row(self, frame: Frame, metric: Metric, name: int, cell: int, wide: int) -> Strip:
+    def _row(self, frame: Frame, metric: Metric, name: int, cell: int, wide: int, width: int) -> Strip:
         paint = frame.paint
         written = 0 if frame.cursor is None else min(frame.cursor + 1, len(frame.log.steps))
         here = metric == frame.of(NumbersState).chosen
@@ -122,7 +120,7 @@ class Numbers(View):
                 ("  ", paint.base),
                 (_course(frame, metric, wide), paint.model),
             ],
-            4 + name + OF + 3 * cell + UNIT + 2 + wide,
+            width,
         )
 
 

@@ -46,10 +46,10 @@ class Chart(View, can_focus=True):
             return [*rows, *paint.hint(hint, width)][:height]
         each, more = divmod(height - len(rows) - 1, len(shown))
         for n, metric in enumerate(shown):
-            rows += self._spark(frame, metric, axis, min(max(each + (n < more), 1), MAX_HIGH))
-        rows.append(pins_row(frame, axis, [] if names else on, LABEL))
-        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, VALUE) for name in names]
-        return [row.crop(0, width) for row in rows[: height + len(names)]]
+            rows += self._spark(frame, metric, axis, min(max(each + (n < more), 1), MAX_HIGH), width)
+        rows.append(pins_row(frame, axis, [] if names else on, LABEL, width))
+        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, width) for name in names]
+        return rows[: height + len(names)]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:
@@ -59,7 +59,7 @@ class Chart(View, can_focus=True):
         if LABEL <= event.x < LABEL + axis.columns and 0 <= index <= self.frame.last:
             self.post_message(self.CursorAsked(index))
 
-    def _spark(self, frame: Frame, metric: Metric, axis: TimeAxis, high: int) -> list[Strip]:
+    def _spark(self, frame: Frame, metric: Metric, axis: TimeAxis, high: int, width: int) -> list[Strip]:
         """Rows of one metric, from 0 to a round number over its largest value in this text; its name, value and ends
         stand to the left, or where it has one row the value to the right."""
         paint, shown = frame.paint, curve(frame, metric, axis.first, axis.last)
@@ -79,7 +79,7 @@ class Chart(View, can_focus=True):
             glyphs += [(" ", paint.base)] * (axis.columns - len(glyphs))
             if high > 1:
                 label_peak(shown, axis, row, high, paint, glyphs)
-            strips.append(paint.row([left, *glyphs, right], LABEL + axis.columns + VALUE))
+            strips.append(paint.row([left, *glyphs, right], width))
         return strips
 
 

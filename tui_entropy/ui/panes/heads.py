@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import events
+from textual.geometry import Size
 from textual.strip import Strip
 
 from tui_entropy.records.model import ModelCard
@@ -20,6 +21,8 @@ from tui_entropy.ui.views.view import HEAVY, View
 LABEL = 4
 STIR = 0.05
 """A change of entropy / ln n that is worth a mark."""
+HINT_ROWS = 4
+"""Rows of the pane while there is no model."""
 NUMBERED = 6
 """Cells of a head where there is room for the change as a number."""
 
@@ -76,6 +79,20 @@ class HeadGrid(View, can_focus=True):
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
         return [*rows, _selected(frame, card, shares, before, width)][:height]
+
+    def show(self, frame: Frame) -> None:
+        before = self.frame
+        super().show(frame)
+        if before is None or before.log.card != frame.log.card:
+            self.refresh(layout=True)  # another model wants another number of rows
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Title, layers and numbers of the chosen one: as many panels beside each other as have cells two wide."""
+        card = self.frame.log.card if self.frame else None
+        if card is None or (self.frame and self.missing(self.frame)):
+            return HINT_ROWS
+        panels = max((width + 1) // (LABEL + 2 * card.n_heads + 1), 1)
+        return -(-card.n_layers // panels) + 2
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None or self.frame.log.card is None:

@@ -8,8 +8,8 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui_entropy.records.knobs import BY_NAME as KNOB
-from tui_entropy.ui.drawing.glyphs import cells, visible
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.glyphs import visible
+from tui_entropy.ui.drawing.paint import Part, size_of
 from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, key_names
 from tui_entropy.ui.keys.needs import offered
 from tui_entropy.ui.views.frame import Frame
@@ -60,12 +60,12 @@ class Hints(View, can_focus=False):
     def _keys(self, frame: Frame, width: int) -> Strip:
         always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always if acting(frame, key) for part in hint(frame, key)]
-        left = [part for key in useful_keys(frame) for part in hint(frame, key)]
+        left = [hint(frame, key) for key in useful_keys(frame)]
         about: list[Part] = []
         if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
             about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
-        room = width - sum(cells(text) for text, _ in [*about, *right])
-        return frame.paint.row([*about, *whole(left, room)], width, right)
+        fits = frame.paint.lines(left, width - size_of([*about, *right]), gap="")
+        return frame.paint.row([*about, *(fits[0] if fits else [])], width, right)
 
 
 def useful_keys(frame: Frame) -> list[Key]:
@@ -106,17 +106,6 @@ def _spelled(frame: Frame, keys: list[Key]) -> str:
     spelled = " ".join(key_names(key.keys.split(",")[0], frame.paint.ascii) for key in keys)
     n = min(len(frame.vectors), 9)
     return f"{spelled}-{n}" if keys[0].id == "vector.1" and n > 1 else spelled
-
-
-def whole(parts: list[Part], room: int) -> list[Part]:
-    """As many hints (two parts each) as fit uncut."""
-    kept: list[Part] = []
-    for name, word in zip(parts[::2], parts[1::2], strict=True):
-        room -= cells(name[0]) + cells(word[0])
-        if room < 0:
-            break
-        kept += [name, word]
-    return kept
 
 
 @lru_cache(256)

@@ -11,11 +11,14 @@ from textual.strip import Strip
 from tui_entropy.records.knobs import KNOBS, brief, is_idle, is_off
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
-from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.glyphs import fitted, visible
+from tui_entropy.ui.drawing.items import place
+from tui_entropy.ui.drawing.paint import Part, size_of
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
+GAP = 2
+"""Cells between two stretches of the strip."""
 CONDITION_CELLS = 24
 """Of a vector's condition, which may be long."""
 POLICY = {False: "a change keeps old keys", True: "a change reads again"}
@@ -28,10 +31,12 @@ class Item:
 
     parts: list[Part]
     message: View.KnobAsked | View.VectorAsked | None = None
+    off: bool = False
+    """Whether it gives way to those that do something."""
 
     @property
     def width(self) -> int:
-        return sum(cells(text) for text, _ in self.parts)
+        return size_of(self.parts)
 
 
 class KnobStrip(View, can_focus=True):
@@ -55,7 +60,10 @@ class KnobStrip(View, can_focus=True):
         )  # fmt: skip
         if look != self._look:
             self._look, lines = look, self._lines(frame, width, height)[:height]
-            self._strips = [frame.paint.row([part for item in line for part in item.parts], width) for line in lines]
+            gap = (" " * GAP, frame.paint.base)
+            self._strips = [
+                frame.paint.row([part for item in line for part in (*item.parts, gap)][:-1], width) for line in lines
+            ]
         return self._strips
 
     def on_click(self, event: events.Click) -> None:
@@ -66,29 +74,33 @@ class KnobStrip(View, can_focus=True):
         for item in lines[event.y] if event.y < len(lines) else []:
             if 0 <= x < item.width and item.message:
                 self.post_message(item.message)
-            x -= item.width
+            x -= item.width + GAP
 
     def _lines(self, frame: Frame, width: int, height: int) -> list[list[Item]]:
         """Knobs, then vectors on a line of their own where there is more than one. Knobs that are off give way."""
-        title = Item([("knobs ", frame.paint.focused if self.has_focus else frame.paint.title)])
-        vectors = [Item([("vectors ", frame.paint.title)]), *_vectors(frame)]
+        title = Item([("knobs", frame.paint.focused if self.has_focus else frame.paint.title)])
+        vectors = [Item([("vectors", frame.paint.title)]), *_vectors(frame)]
+        knobs = list(self._knobs(frame))
+        idle = sum(item.off for item in knobs)
         if height < 2:
-            return _wrapped([title, *self._knobs(frame, spare=True), *vectors], width)[:1]
-        for spare in (False, True):
-            lines = _wrapped([title, *self._knobs(frame, spare)], width)
-            if len(lines) < height:
+            return _lines([title, *_without_last(knobs, idle), *vectors], width, 1)
+        rows = height - 1
+        for n in range(idle + 1):
+            shown = [title, *_without_last(knobs, n)]
+            lines = _lines(shown, width, rows)
+            if sum(map(len, lines)) == len(shown):
                 break
-        return [*lines[: height - 1], *_wrapped(vectors, width)][:height]
+        return [*lines, *_lines(vectors, width, 1)]
 
-    def _knobs(self, frame: Frame, spare: bool) -> Iterator[Item]:
-        """All knobs, or where `spare` those that do something, are pending or chosen."""
+    def _knobs(self, frame: Frame) -> Iterator[Item]:
+        """All knobs but those that could do nothing."""
         paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
         for knob in KNOBS:
             name = knob.name
             chosen = self.has_focus and name == frame.knob
             now, wanted = _value(applied, name), _value(asked, name)
             pending = now != wanted
-            if not (pending or chosen) and (is_idle(asked, name) or (spare and now == "off")):
+            if not (pending or chosen) and is_idle(asked, name):
                 continue
             parts: list[Part] = [(f"{paint.ours(knob.short)} ", paint.selected if chosen else paint.dim)]
             if pending:
@@ -97,7 +109,7 @@ class KnobStrip(View, can_focus=True):
                 parts.append((now, paint.dim if now == "off" else paint.number))
             if chosen and frame.typed:
                 parts.append((f" {frame.typed}_", paint.cursor))
-            yield Item([*parts, ("  ", paint.base)], self.KnobAsked(name))
+            yield Item(parts, self.KnobAsked(name), off=now == "off" and not pending and not chosen)
 
 
 def _value(knobs: Knobs, name: str) -> str:
@@ -124,7 +136,7 @@ def _vectors(frame: Frame) -> Iterator[Item]:
         parts = [
             (key, paint.accent),
             (f"{dot} ", style),
-            (f"{name} {_strength(frame, vector)}{_layers(vector)}{_condition(frame, vector)}  ", style),
+            (f"{name} {_strength(frame, vector)}{_layers(vector)}{_condition(frame, vector)}", style),
         ]
         yield Item(parts, View.VectorAsked(n))
     if vectors:
@@ -148,13 +160,13 @@ def _layers(vector: Vector) -> str:
     return f" [{vector.first or ''}-{vector.last or ''}]"
 
 
-def _wrapped(items: list[Item], width: int) -> list[list[Item]]:
-    lines: list[list[Item]] = [[]]
-    used = 0
-    for item in items:
-        if lines[-1] and used + item.width > width + 2:
-            lines.append([])
-            used = 0
-        lines[-1].append(item)
-        used += item.width
-    return lines
+def _without_last(items: list[Item], n: int) -> list[Item]:
+    """Without the last n of those that are off."""
+    off = [item for item in items if item.off]
+    gone = {id(item) for item in off[len(off) - n :]}
+    return [item for item in items if id(item) not in gone]
+
+
+def _lines(items: list[Item], width: int, rows: int) -> list[list[Item]]:
+    laid = place([[item.width] for item in items], width, GAP, rows)
+    return [[items[one.item] for one in line] for line in laid]

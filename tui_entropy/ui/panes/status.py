@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
-from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
+from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes, size_of
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
@@ -43,21 +43,16 @@ class Status(View):
             way = f" {log.memory.step}" if log.memory and log.memory.step else ""
             where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
         name = visible(name, in_table=True)
-        room = max(width - sum(cells(text) for text, _ in state) - 2, 8)  # what it is doing comes before its name
-        left: list[Part] = [
-            (fitted(name, min(cells(name), 24, room), paint.ascii), paint.title),
-            *where,
-            ("  ", paint.base),
-        ]
-        used = sum(cells(text) for text, _ in [*left, *state])
-        gap = max(STATE - sum(cells(text) for text, _ in state), 2)
-        if gauges and used + gap + cells(gauges[0]) > width:
+        room = max(width - size_of(state) - 2, 8)  # what it is doing comes before its name
+        left: list[Part] = [(fitted(name, min(cells(name), 24, room), paint.ascii), paint.title)]
+        if size_of([*left, *where, *state]) + 2 <= width:
+            left += where
+        left += [("  ", paint.base), *state]
+        gap = max(STATE - size_of(state), 2)
+        if gauges and size_of(left) + gap + cells(gauges[0]) > width:
             gap = 2
-        room = width - used - gap
-        while gauges and cells("  ".join(gauges)) > room:
-            gauges.pop()
-        right: list[Part] = [(" " * gap, paint.base), ("  ".join(gauges), paint.dim)] if gauges else []
-        return [paint.row([*left, *state, *right], width)]
+        right = paint.lines(gauges, width - size_of(left) - gap)
+        return [paint.row([*left, (" " * gap, paint.base), *right[0]] if right else left, width)]
 
 
 def _state(log: SessionView, paint: Paint) -> list[Part]:

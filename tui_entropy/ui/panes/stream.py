@@ -22,7 +22,7 @@ from tui_entropy.state.run_view import changes
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_token
 from tui_entropy.ui.drawing.paged_layout import PagedLayout, Position
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Group, Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
@@ -32,8 +32,6 @@ from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT,
 from tui_entropy.ui.views.view import View
 
 GUTTER = 8
-TITLE = 10
-"""Cells of a title before its groups."""
 FOREIGN = BY_NAME["by lane"]
 MAX_CACHED_LINES = 4096
 """Lines that are kept as drawn."""
@@ -89,7 +87,7 @@ class TokenStream(View, can_focus=True):
         name = f"run {frame.log.run_number}" if frame.log.twin else "text"
         if frame.log.started:
             self._lay(frame, width)  # the title says where two lanes part
-        heading = self.heading(frame, name, self._title(frame, width), width)
+        heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
             return [heading, Strip([]), *_empty(frame, width)][:height]
         cursor, layout = _owner(frame), self._text_layout
@@ -226,12 +224,12 @@ class TokenStream(View, can_focus=True):
 
     # --- Drawing ---------------------------------------------------------------------------------------------
 
-    def _title(self, frame: Frame, width: int) -> Iterator[str | list[Part]]:
+    def _title(self, frame: Frame) -> Iterator[Group]:
         paint = frame.paint
         if frame.log.twin is not None:
             yield from _lane(frame)
             yield f"parts at {self._parted + 1}" if self._parted is not None else "the same so far"
-        rest: list[str | list[Part]] = []
+        rest: list[Group] = []
         if frame.log.run.shadow is not None:
             rest.append(
                 [(f"{paint.foreign} by the lane only", paint.mark)]
@@ -242,9 +240,7 @@ class TokenStream(View, can_focus=True):
         first = bool(counted) and (on_target(frame) or self._matches is not None)
         rest += [*counted, *frame.where_of_all] if first else [*frame.where_of_all, *counted]
         scale = scale_of(frame)
-        full = scale.legend(paint, frame.bits)
-        room = width - TITLE - sum(paint.size(group) for group in rest)
-        yield full if paint.size(full) <= room else scale.legend(paint, frame.bits, short=True)
+        yield scale.legend(paint, frame.bits), scale.legend(paint, frame.bits, short=True)
         yield from rest
         if self.top is not None or not frame.following:
             yield "End follows"

@@ -30,7 +30,7 @@ def pinned_columns(frame: Frame, axis: TimeAxis) -> dict[int, list[str]]:
     return columns
 
 
-def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int) -> Strip:
+def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
     """Pins with their labels to the left, or the right, where there is room; behind them the line of the vectors that
     have no row of their own. `left`: cells before the first column."""
     paint, by_column = frame.paint, pinned_columns(frame, axis)
@@ -50,10 +50,10 @@ def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int) -> Str
             row[begin - 1 : begin] = row[begin + len(label) : begin + len(label) + 1] = " "
         row[pin] = paint.pin
         free = max(pin, begin + len(label)) + 2
-    return paint.row([("".join(row), paint.mark)], left + axis.columns)
+    return paint.row([("".join(row), paint.mark)], min(left + axis.columns, width))
 
 
-def band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, right: int) -> Strip:
+def band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
     """One vector: where it is on, how strong, and what it does with the text before."""
     paint, at = frame.paint, frame.cursor
     row = [_line(frame, axis, on, column) for column in range(axis.columns)]
@@ -66,7 +66,7 @@ def band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, right:
     here = next((band for band in on if at is not None and band.covers(at)), None)
     tail: Part = (f" {here.policy}" if here else "", paint.dim)
     name = fitted(visible(on[0].name, paint.ascii, True), left - 1, paint.ascii).ljust(left - 1)
-    return paint.row([(f"{name} ", paint.title), ("".join(row), paint.mark), tail], left + axis.columns + right)
+    return paint.row([(f"{name} ", paint.title), ("".join(row), paint.mark), tail], width)
 
 
 def _line(frame: Frame, axis: TimeAxis, on: Sequence[Band], column: int) -> str:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from tui_entropy.ui.drawing.glyphs import visible
 from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Group, Part
 from tui_entropy.ui.views.frame import Frame
 
 LIGHT, HEAVY = 1 / 20, 1 / 4
@@ -99,7 +99,7 @@ class View(Widget):
         return {}
 
     def heading(
-        self, frame: Frame, name: str, groups: Iterable[str | list[Part]], width: int, right: str = ""
+        self, frame: Frame, name: str, groups: Iterable[Group], width: int, right: str | list[Part] = ""
     ) -> Strip:
         """The title row: bright with the focus, marked with how far the numbers can be believed."""
         paint, trust = frame.paint, frame.trust(self.TRUST)

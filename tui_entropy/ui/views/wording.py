@@ -11,12 +11,14 @@ from tui_entropy.metrics.metric import LN2, Metric
 from tui_entropy.records.step import Decision, PromptToken, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import visible, visible_token
-from tui_entropy.ui.drawing.paint import Part, bounds_figure, figure
+from tui_entropy.ui.drawing.paint import Group, Paint, Part, bounds_figure, figure
 from tui_entropy.ui.views.frame import Frame
 
 SQUARED = ("varentropy", "spread")
 """In the name of a number that is nats squared; agreement and interaction are not information."""
 PLAIN = ("agreement", "interaction")
+UNTOLD = {"Warming up": "too few tokens to compare with", "Unknown": "no attention is measured"}
+"""States of the model that say nothing of it, and why."""
 BOUNDS = [field.name for field in fields(Thresholds) if field.default is not None]
 """Of entropy and varentropy, in the order of Thresholds."""
 
@@ -31,16 +33,27 @@ def reading(frame: Frame, metric: Metric, room: int) -> str:
     return frame.paint.ours(bounds_figure(low, high, room - 2 * frame.paint.ascii))
 
 
-def state(frame: Frame, step: Step) -> Iterator[list[Part]]:
-    """The state of the model with the z-scores that it follows from, and the quadrant of the adaptive sampler."""
+def state(frame: Frame, step: Step) -> Iterator[Group]:
+    """The state of the model with the z-scores that it follows from, where there is little room those alone that are
+    not usual; and the quadrant of the adaptive sampler."""
     paint = frame.paint
-    parts = [("state ", paint.dim), (step.state, paint.accent)]
-    for name, z in (("H", step.entropy_z), ("A", step.attention_z)):
-        if z is not None:
-            parts += [(f"  z({name}) ", paint.dim), (f"{z:+.1f}", paint.number)]
-    yield parts
+    name: list[Part] = [(step.state, paint.accent)]
+    scores = [("entropy", step.entropy_z), ("attention", step.attention_z)]
+    every, unusual = ([(of, z) for of, z in scores if z is not None and abs(z) > least] for least in (-1, 1))
+    if why := UNTOLD.get(step.state):
+        yield [*name, (f": {why}", paint.dim)], name
+    else:
+        yield [*name, *_scored(paint, every)], [*name, *_scored(paint, unusual)], name
     if step.decision:
         yield [("quadrant ", paint.dim), (step.decision.quadrant, paint.accent)]
+
+
+def _scored(paint: Paint, scores: list[tuple[str, float]]) -> list[Part]:
+    """Standard deviations from the mean of recent steps."""
+    parts: list[Part] = []
+    for of, z in scores:
+        parts += [(f"{', ' if parts else ': '}{of} ", paint.dim), (f"{z:+.1f}{paint.ours('σ')}", paint.number)]
+    return parts
 
 
 def decision_text(frame: Frame, decision: Decision) -> list[Part]:
