@@ -56,7 +56,7 @@ class BigChart(View, can_focus=True):
         rows.append(_numbers_row(frame, axis))
         rows.append(pins_row(frame, axis, [] if names else on, LABEL, width))
         rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, width) for name in names]
-        return [row.crop(0, width) for row in rows[:height]]
+        return rows[:height]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None or self.frame.last < 0:

@@ -32,7 +32,7 @@ def pinned_columns(frame: Frame, axis: TimeAxis) -> dict[int, list[str]]:
 
 def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
     """Pins with their labels to the left, or the right, where there is room; behind them the line of the vectors that
-    have no row of their own. `left`: cells before the first column."""
+    have no row of their own. left, width: cells before the first column, and of the whole row at most."""
     paint, by_column = frame.paint, pinned_columns(frame, axis)
     row = [*" " * left, *(_line(frame, axis, on, column) for column in range(axis.columns))]
     if len({band.name for band in on}) == 1 and on[0].first < axis.first:
