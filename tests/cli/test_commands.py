@@ -662,6 +662,7 @@ def test_the_questions_to_a_recording_have_answers(story, monkeypatch, language)
 
 @runs(
     "tui-entropy replay story",
+    "tui-entropy replay last",
     "tui-entropy replay story.tui --all",
     "tui-entropy replay story.tui --from 200 --speed 4",
     "tui-entropy replay story.tui --run 1 --theme light --color mono --ascii --no-mouse --no-diff",
@@ -674,6 +675,16 @@ def test_replaying(story, line):
         terminal.press("q")
         assert terminal.wait(60) == 0
         assert terminal.left_changed() == set()
+
+
+@runs("tui-entropy replay")
+def test_one_is_chosen_from_a_list(story, line):
+    with story.screen(line) as terminal:
+        terminal.wait_for("Which one?", 60)
+        terminal.press("story\r")
+        terminal.wait_for(lambda text: shown(text) >= 3, 60)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
 
 
 def shown(text: str) -> int:

@@ -170,7 +170,7 @@ def test_every_option_of_every_command_is_checked_before_the_command_begins(comm
     [
         (["--hedless"], "no such option: --hedless"),
         (["shwo"], "no such command 'shwo', did you mean 'show'"),
-        (["show"], "missing argument 'FILE': `tui-entropy show --help` tells what there is"),
+        (["show"], "no trace is named, and there is no terminal to choose one in: give `last`, a name of"),
         (["run", "--max-tokens", "x"], "invalid value for '--max-tokens': 'x' is not a valid int"),
         (["run", "--max-tokens"], "option '--max-tokens' requires an argument"),
         (["run", "--headless", "--theme", "nope"], "there is no theme 'nope': take one of dark, "),

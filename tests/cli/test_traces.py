@@ -1,6 +1,8 @@
 """The commands for traces: list, show, remove, and the text of branches."""
 
+import io
 import os
+import shlex
 import subprocess
 import sys
 
@@ -9,11 +11,17 @@ from msgspec.structs import replace
 from recorded import on_device, recorded, session
 from scripted import started
 
+from tui_entropy.analysis.recorded_answers import recorded_answers
 from tui_entropy.cli import trace_path
+from tui_entropy.cli.choose import chosen_trace
+from tui_entropy.cli.usage import WrongUsage
 from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.events import Ended, Labelled
-from tui_entropy.trace.library import branch_texts, describe, listing, new_path, remove, resolve
+from tui_entropy.export.recorded_run import open_recording
+from tui_entropy.records.events import Ended, Labelled, Switched
+from tui_entropy.trace.library import branch_texts, describe, listing, new_path, remove, resolve, typed_name
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
 
 
 @pytest.fixture
@@ -46,6 +54,102 @@ def test_traces_are_listed_and_found_by_their_names(kept):
     assert resolve("a") == resolve("a.tui") == resolve(str(kept)) == kept
     with pytest.raises(UserError, match="there is no trace b"):
         resolve("b")
+
+
+NAMES = (
+    "2026-11-28-090000-smollm2-why-is-the-sky-blue",
+    "2026-11-29-090000-smollm2-write-a-story",
+    "2026-11-29-100000-smollm2-write-a-poem",
+)
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    """A user's folder with three traces, of which the first one was written last."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = [recorded(paths.traces() / f"{name}.tui", session(2)) for name in NAMES]
+    for age, path in enumerate(found):
+        os.utime(path, (1_800_000_000 - age,) * 2)
+    return found
+
+
+def test_a_trace_is_found_by_last_and_by_a_part_that_no_other_has(three, tmp_path):
+    sky, story, poem = three
+    assert resolve("last") == sky
+    assert resolve("STORY") == resolve("write a story") == resolve("2026-11-29-09") == story
+    assert resolve("poem.tui") == poem and resolve("2026-11-28") == sky
+    (tmp_path / "poem").write_text("a file that is named whole goes before a part of a name")
+    assert str(resolve("poem")) == "poem"
+    recorded(story.with_name("write.tui"), session(1))
+    assert resolve("write").stem == "write"
+
+
+def test_a_part_of_several_names_lists_them_in_one_sentence(three):
+    with pytest.raises(UserError) as ambiguous:
+        resolve("write")
+    sentence = str(ambiguous.value)
+    assert "2 traces" in sentence and NAMES[1] in sentence and NAMES[2] in sentence and NAMES[0] not in sentence
+    for n in range(6):
+        recorded(paths.traces() / f"write-{n}.tui", session(1))
+    with pytest.raises(UserError, match=r"8 traces.*and 3 more"):
+        resolve("write")
+    for odd in ("", "-", "../write", "no such words"):
+        with pytest.raises(UserError, match="there is no trace"):
+            resolve(odd)
+
+
+def test_with_no_trace_at_all_last_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"no trace in .* yet"):
+        resolve("last")
+
+
+def test_what_is_told_to_type_leads_to_the_very_trace(three, tmp_path):
+    same_second = recorded(three[2].with_name(f"{NAMES[2][:17]}-other.tui"), session(1))
+    named_last = recorded(three[2].with_name("last.tui"), session(1))
+    elsewhere = recorded(tmp_path / "my own" / "a.tui", session(1))
+    typed = [typed_name(path) for path in (*three, same_second, named_last, elsewhere)]
+    assert typed[:2] == ["2026-11-28-090000", "2026-11-29-090000"] and typed[2] == NAMES[2]
+    for path, words in zip((*three, same_second, named_last, elsewhere), typed, strict=True):
+        assert resolve(*shlex.split(words)) == path
+
+
+def test_replay_export_and_recorded_answers_take_the_run_that_was_looked_at_last(tmp_path):
+    path = recorded(tmp_path / "a.tui", [*session(3, 2), Switched(1)])
+    playback = Playback(Trace.open(path))
+    assert playback.run == open_recording(path, None, False).started.run == recorded_answers(path, None)[1].run_number
+    assert playback.run == 1
+
+
+@pytest.mark.parametrize("answer", ["2\n", "story\n", "write a story\n"])
+def test_without_a_name_one_is_chosen_from_a_list(three, monkeypatch, capsys, answer):
+    typed(monkeypatch, answer)
+    assert chosen_trace(None) == three[1]
+    listed = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in listed[1:4]] == ["1", "2", "3"] and "The capital is" in listed[1]
+
+
+def test_enter_alone_takes_the_newest_and_no_answer_takes_none(three, monkeypatch, capsys):
+    typed(monkeypatch, "\n")
+    assert chosen_trace(None) == three[0]
+    typed(monkeypatch, "")
+    with pytest.raises(UserError, match="none was chosen"):
+        chosen_trace(None)
+
+
+def test_without_a_name_and_a_terminal_it_is_one_sentence(three, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
+    with pytest.raises(WrongUsage, match="no terminal to choose one in: give `last`"):
+        chosen_trace(None)
+
+
+def typed(monkeypatch, answer: str) -> None:
+    """A person at a terminal who answers so."""
+    stdin = io.StringIO(answer)
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
 
 
 def test_a_trace_is_told_with_its_text_and_numbers(kept):
@@ -99,8 +203,8 @@ def test_only_traces_are_removed_and_only_those_agreed_to(kept, tmp_path):
     journal = kept.with_name("a.tui-wal")
     journal.write_bytes(b"")
     with pytest.raises(UserError, match=r"letter.txt is no trace"):
-        remove([kept, letter], lambda question: True)
-    remove([kept, other], lambda question: str(kept) in question)
+        list(remove([kept, letter], lambda question: True))
+    assert list(remove([kept, other], lambda question: str(kept) in question)) == [kept]
     assert not kept.exists() and not journal.exists() and other.exists() and letter.exists()
 
 

@@ -94,7 +94,10 @@ Products = Annotated[
     ),
 ]
 ChatTemplate = Annotated[str | None, typer.Option(help="Name of the one to use, of a model that has several.")]
-TraceFile = Annotated[str, typer.Argument(metavar="FILE", help="A name of `traces`, or a path.")]
+TRACE_HELP = "`last` for the newest, a name of `traces` or a part of it that no other has, or a path."
+TraceFile = Annotated[
+    str | None, typer.Argument(metavar="[FILE]", help=f"{TRACE_HELP} [default: chosen from a list, in a terminal]")
+]
 TracePath = Annotated[
     Path | None,
     typer.Option("--trace", metavar="FILE.tui", help="Record in this file. [default: one of its own, see `traces`]"),
@@ -109,6 +112,7 @@ RecordAttention = Annotated[
 ]  # fmt: skip
 NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]
 Run = Annotated[int | None, typer.Option("--run", help="Only this one. [default: all]")]
+OneRun = Annotated[int | None, typer.Option("--run", help="Which run of it. [default: the one looked at last]")]
 
 # What it is told to write.
 Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What to write from; - reads stdin.")]

@@ -16,11 +16,12 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
+    TRACE_HELP,
     Ascii,
     Chat,
     Color,
+    OneRun,
     Prompt,
-    Run,
     System,
     Theme,
     Vectors,
@@ -74,9 +75,9 @@ def probe(
     ] = None,
     recording: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Show what was answered in this trace, without a model."),
+        typer.Option(metavar="FILE", help=f"Show what was answered in this trace, without a model: {TRACE_HELP}"),
     ] = None,
-    run: Run = None,
+    run: OneRun = None,
     spec: ModelSpec,
     prompt: Prompt = None,
     system: System = None,

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.choose import chosen_trace
 from tui_entropy.cli.groups import with_shared_options
-from tui_entropy.cli.options import Run, TraceFile, number
+from tui_entropy.cli.options import TRACE_HELP, OneRun, Run, TraceFile, number
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
@@ -37,8 +38,8 @@ def _format(name: str) -> None:
 @with_shared_options
 def replay(
     *,
-    file: TraceFile,
-    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
+    file: TraceFile = None,
+    run: OneRun = None,
     speed: Annotated[
         float, typer.Option(min=0.001, max=10000, callback=option_check(number), help="2 is twice as fast as it was.")
     ] = 1.0,
@@ -62,11 +63,10 @@ def replay(
     look: Look,
 ) -> None:
     """Show a recording as it was written, without a model."""
-    from tui_entropy.trace.library import resolve
     from tui_entropy.ui.app import launch
     from tui_entropy.ui.capture import depict
 
-    path, begin = resolve(file), None if everything else first
+    path, begin = chosen_trace(file), None if everything else first
     if snapshot or cast:
         depict.depict(path, run, look, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
     else:
@@ -82,35 +82,38 @@ def traces() -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def show(file: TraceFile, run: Run = None) -> None:
+def show(file: TraceFile = None, run: Run = None) -> None:
     """Tell what is in a trace: every run, its numbers as a whole, its text."""
-    from tui_entropy.trace.library import describe, resolve
+    from tui_entropy.trace.library import describe
 
-    print(describe(resolve(file), run), end="")
+    print(describe(chosen_trace(file), run), end="")
 
 
 @app.command(epilog=EXIT_CODES)
-def merge(file: TraceFile, run: Run = None) -> None:
+def merge(file: TraceFile = None, run: Run = None) -> None:
     """Print the text of every branch of a trace, each from the prompt to its own end."""
-    from tui_entropy.trace.library import branch_texts, resolve
+    from tui_entropy.trace.library import branch_texts
 
-    print(branch_texts(resolve(file), run), end="")
+    print(branch_texts(chosen_trace(file), run), end="")
 
 
 @app.command(epilog=EXIT_CODES)
 def rm(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Names of `traces`, or paths.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=f"Each {TRACE_HELP}")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without being asked.")] = False,
 ) -> None:
     """Remove traces."""
     from tui_entropy.trace.library import remove, resolve
 
-    remove([resolve(file) for file in files], lambda question: yes or typer.confirm(question, err=True))
+    found = list(dict.fromkeys(map(resolve, files)))
+    for path in remove(found, lambda question: yes or typer.confirm(question, err=True)):
+        say(f"removed {path}")
 
 
 @app.command(epilog=EXIT_CODES)
 def export(
-    file: TraceFile,
+    file: TraceFile = None,
+    *,
     to: Annotated[
         str,
         typer.Option(help="csv, jsonl, parquet, npz, inif, html, svg, png or cast.", callback=option_check(_format)),
@@ -119,11 +122,10 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="Where to; - is stdout, an ending .gz compresses. [default: as FILE, here]"),
     ] = None,
-    run: Annotated[int | None, typer.Option(help="Which run of it. [default: the one looked at last]")] = None,
+    run: OneRun = None,
     bits: Annotated[bool, typer.Option(help="Pictures and the page begin in bits; tables are in nats.")] = False,
 ) -> None:
     """Write a run of a trace as a table, arrays, a web page or a figure. All of them hold prompt and text."""
     from tui_entropy.export import registry
-    from tui_entropy.trace.library import resolve
 
-    say(registry.export(resolve(file), to, out, run, bits))
+    say(registry.export(chosen_trace(file), to, out, run, bits))

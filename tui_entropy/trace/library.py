@@ -1,10 +1,13 @@
-"""The commands for traces: list, show, remove, and the text of branches."""
+"""The traces in the user's folder: found by a name, listed, told, removed, and the text of branches."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tui_entropy.core import paths, text_table
@@ -30,48 +33,130 @@ BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may leave beside a file: of one whose writer was killed, the newest part."""
 
 
+LAST = "last"
+"""The name of the trace that was written last, wherever a command takes one."""
+MAX_NAMED = 5
+"""Candidates that the sentence about an ambiguous name lists."""
+BEGAN = re.compile(r"\d{4}-\d\d-\d\d-\d{6}")
+"""The beginning of the name that a trace gets, if it is told no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a list of traces tells of one of them. Of one that cannot be read only the first three are known."""
+
+    path: Path
+    at: float
+    """When it was last written, seconds since 1970."""
+    n_bytes: int
+    readable: bool = False
+    model: str = ""
+    n_runs: int = 0
+    n_tokens: int = 0
+    prompt: str = ""
+
+
 def new_path(model: str, prompt: str) -> Path:
     """The file for a session that begins now, unless it is told another: date, model, words of the prompt."""
-    words = [re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") for text in (Path(model).stem, *prompt.split())]
+    words = [_slug(text) for text in (Path(model).stem, *prompt.split())]
     name = "-".join(filter(None, [time.strftime("%Y-%m-%d-%H%M%S"), *words[: WORDS + 1]]))
     return paths.traces() / (name[:80] + SUFFIX)
 
 
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+
+
+def files() -> list[Path]:
+    """The traces in the user's folder, newest first."""
+    return sorted(paths.traces().glob(f"*{SUFFIX}"), key=lambda path: (_status(path)[0], path), reverse=True)
+
+
+def _status(path: Path) -> tuple[float, int]:
+    """When a trace was last written, seconds since 1970, and its bytes, with what its writer has beside it; zeros for
+    one that was removed meanwhile."""
+    at, size = 0.0, 0
+    for part in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            status = part.stat()
+            at, size = max(at, status.st_mtime), size + status.st_size
+    return at, size
+
+
 def resolve(name: str) -> Path:
-    """A path, or the name of one of `traces`. Raises UserError where there is neither."""
+    """The trace that a person means: `last` for the newest, a path, a name of `traces`, or a part of a name that no
+    other one has. Raises UserError where there is none, or several."""
     folder = paths.traces()
+    if name == LAST:
+        if newest := files()[:1]:
+            return newest[0]
+        raise UserError(f"there is no trace in {folder} yet: `tui-entropy` writes and records one")
     for path in (Path(name), folder / name, folder / f"{name}{SUFFIX}"):
         if path.is_file():
             return path
+    part = name.removesuffix(SUFFIX).lower()
+    wanted = {part, _slug(part)} if _slug(part) and "/" not in name else set()
+    fitting = [path for path in files() if any(one in path.stem.lower() for one in wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(
+            f"{name} is part of the names of {len(fitting)} traces, {_named(fitting)}: give more of one of them, or "
+            f"`{LAST}` for the newest of all"
+        )
     raise UserError(
         f"there is no trace {name}: `tui-entropy traces` lists those in {folder}, any other needs its path"
     )
 
 
+def _named(found: Sequence[Path]) -> str:
+    names = [path.stem for path in found[:MAX_NAMED]]
+    if len(found) > MAX_NAMED:
+        names.append(f"and {len(found) - MAX_NAMED} more")
+    return ", ".join(names)
+
+
+def typed_name(path: Path) -> str:
+    """What a person types for this trace in a command: of one in the user's folder when it began, where no other
+    began then, else its name; of any other its path."""
+    if path.parent.absolute() != paths.traces().absolute():
+        return shlex.quote(str(path))
+    began = BEGAN.match(path.stem)
+    if began and sum(began[0] in one.stem for one in files()) == 1:
+        return began[0]
+    return shlex.quote(path.stem if path.stem != LAST else str(path))
+
+
 def listing() -> str:
     """The traces in the user's folder, newest first, ending in a newline."""
-    rows = [("name", "when", "model", "runs", "tokens", "size", "prompt")]
-    files = sorted(paths.traces().glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    rows += [_row(path) for path in files]
-    if not files:
+    found = files()
+    if not found:
         return f"no traces in {paths.traces()} yet\n"
+    rows = [("name", "when", "model", "runs", "tokens", "size", "prompt"), *map(row, map(summary, found))]
     return "".join(f"{line}\n" for line in text_table.lines(rows))
 
 
-def _row(path: Path) -> tuple[str, str, str, str, str, str, str]:
-    size = sum(part.stat().st_size for part in (path, path.with_name(f"{path.name}-wal")) if part.exists())
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+def row(one: Summary) -> tuple[str, str, str, str, str, str, str]:
+    """A trace in a table: name, when, model, runs, tokens, size, prompt."""
+    when, size = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at)), f"{one.n_bytes / 1e6:.1f} MB"
+    if not one.readable:
+        return one.path.stem, when, "cannot be read", "", "", size, ""
+    return one.path.stem, when, one.model, str(one.n_runs), str(one.n_tokens), size, one.prompt[:40]
+
+
+def summary(path: Path) -> Summary:
+    """What a list tells of a trace, also of one that is being written, is damaged or has gone."""
+    at, n_bytes = _status(path)
     try:
         trace = Trace.open(path)
-    except UserError:
-        return path.stem, when, "cannot be read", "", "", f"{size / 1e6:.1f} MB", ""
+    except (UserError, OSError):
+        return Summary(path, at, n_bytes)
     begun = [event for _, _, event in trace.events() if isinstance(event, Started)]
     tokens = sum(map(trace.n_written, trace.runs))
-    words = " ".join(begun[0].prompt.split())[:40] if begun else ""
+    words = " ".join(begun[0].prompt.split()) if begun else ""
     model = trace.card.name if trace.card else ""
-    cells = model, str(len(begun)), str(tokens), f"{size / 1e6:.1f} MB"
     trace.close()
-    return (path.stem, when, *cells, words)
+    return Summary(path, at, n_bytes, True, model, len(begun), tokens, words)
 
 
 def describe(path: Path, run: int | None = None) -> str:
@@ -171,8 +256,9 @@ def _branch(trace: Trace, run: int) -> str:
     return f"{prompt}{'' if text[:1].isspace() else chr(10) * 2}{text}"
 
 
-def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
-    """Remove traces, each once `agree` says so. Raises UserError, before any is gone, for what is none."""
+def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> Iterator[Path]:
+    """Remove traces, each once `agree` says so, and tell which are gone. Raises UserError, before any is gone, for
+    what is none."""
     for path in files:
         if not is_trace(path):
             raise UserError(f"{path} is no trace of tui-entropy: nothing was removed")
@@ -180,6 +266,7 @@ def remove(files: Sequence[Path], agree: Callable[[str], bool]) -> None:
         if agree(f"Remove {path}?"):
             for part in (path, *(path.with_name(path.name + end) for end in BESIDE)):
                 part.unlink(missing_ok=True)
+            yield path
 
 
 def is_trace(path: Path) -> bool:

@@ -16,7 +16,7 @@ from terminal import Terminal
 PROMPT = "READY> "
 FAKE = f"{sys.executable} {FAKE_ENGINE} --rate 100"
 PROGRAM = f"{sys.executable} -m tui_entropy"
-RUN = f"{PROGRAM} run --model toy --max-tokens 90000"
+RUN = f"{PROGRAM} run --model toy --max-tokens 90000 --no-trace"
 WRITES = re.compile(r"step \d\d+ of")
 NEXT = "stty -g | cmp - before && echo ok"
 GIVEN_BACK = b"\x1b[?1049l\x1b[?25h"

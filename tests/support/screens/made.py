@@ -19,6 +19,7 @@ from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.keys.lane_choices import LanesState
 from tui_entropy.ui.keys.probe_choice import ProbesState
+from tui_entropy.ui.keys.session_choice import SessionsState
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
@@ -133,7 +134,10 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
     return AttentionRows(29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
 
 
-RECORDS = (NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState, PaneLayout)
+RECORDS = (
+    NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState, PaneLayout,
+    SessionsState,
+)  # fmt: skip
 """What pages keep."""
 
 

@@ -182,6 +182,7 @@ ANYWHERE: dict[str, Effect] = {
     "probes.ask": asked_of_probe("continuations"),
     "probes.edit": asks("options of continuations"),
     "probes.cancel": lambda before, after: "nothing is being answered" in after.frame.notice,
+    "sessions.go": lambda before, after: "no other session" in after.frame.notice,
     "list.add": lambda before, after: after.asked and after.frame.row == 2,
     "list.edit": lambda before, after: after.asked and after.frame.row == 1,
     "list.delete": lambda before, after: any(

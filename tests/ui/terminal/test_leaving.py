@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from terminal import Terminal, environment
 pytestmark = pytest.mark.pty
 
 LATE = 0.3
+RECORDED = re.compile(r"recorded 1 run, \d+ tokens: `tui-entropy replay [\d-]{17}` shows it again\n")
 CRASHING = """
 from tui_entropy.ui.actions.looking import LookActions
 def crash(app): raise RuntimeError("as it happens")
@@ -71,6 +73,35 @@ def test_an_engine_that_is_left_and_come_back_to_and_a_recording(tmp_path):
         shell.open(f"{PROGRAM} replay {file}")
         shell.press("q")
         assert shell.closed() == ""
+
+
+def test_what_was_recorded_is_told_with_the_command_that_shows_it_again(tmp_path):
+    with bash(tmp_path, late=LATE) as shell:
+        shell.open(RUN.removesuffix(" --no-trace"))
+        shell.press("q")
+        said = shell.closed()
+        assert RECORDED.fullmatch(said)
+        shell.open(f"{PROGRAM} {said.split('`')[1].removeprefix('tui-entropy ')} --all")
+        shell.press("q")
+        assert shell.closed() == ""
+
+
+def test_from_one_session_to_another_and_back_on_one_terminal(tmp_path):
+    recorded(tmp_path / "tui-entropy" / "traces" / "old.tui", *session(60))
+    with bash(tmp_path, late=LATE) as shell:
+        shell.open(f"TUI_ENTROPY_KEEP=1m {RUN.removesuffix(' --no-trace')}")
+        shell.press("ctrl+o")
+        shell.wait_for("2 recordings")
+        shell.press("down")
+        shell.press("enter")
+        shell.wait_for("replay 60/60")
+        shell.press("ctrl+o")
+        shell.wait_for("1 engine running")
+        shell.press("up")
+        shell.press("enter")
+        shell.wait_for("tok/s")
+        shell.press("q")
+        assert RECORDED.fullmatch(shell.closed())
 
 
 def test_what_is_typed_ahead_while_it_leaves_is_dropped(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,13 @@ from tui_entropy.state.session_view import SessionView
 from tui_entropy.transport.discovery import reattach_hint
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost
+from tui_entropy.ui.protocol.remark import Remark
 
 if TYPE_CHECKING:
     from tui_entropy.trace.reader import Trace
 
 
+YES = ("y", "yes")
 TAKE = "ctrl+g takes control"
 WATCHING = f"another screen is in control, this one watches: {TAKE}"
 SETTINGS = (Started, KnobsChanged, VectorsChanged, SettingsPending, Refused)
@@ -68,6 +71,23 @@ class EngineLink(Actions[EngineHost]):
         if self.ending or self.standing is None or not self._outlives:
             return ""
         return f"engine {self.standing.engine} stays: {reattach_hint(self.standing.engine, self.standing.keep)}"
+
+    @property
+    def last_words(self) -> str:
+        """How to come back to an engine that stays; of one that does not, what it recorded and how that is seen
+        again. Empty where there is neither."""
+        log = self.app.frame.log
+        if self.way_back or not log.trace or not log.runs:
+            return self.way_back
+        if self._forwarded:
+            return f"recorded in {log.trace} on the engine's machine"
+        from tui_entropy.trace.library import summary, typed_name
+
+        recorded = summary(Path(log.trace))
+        if not recorded.n_runs:
+            return ""
+        counted = f"{_counted(recorded.n_runs, 'run')}, {_counted(recorded.n_tokens, 'token')}"
+        return f"recorded {counted}: `tui-entropy replay {typed_name(recorded.path)}` shows it again"
 
     @property
     def _outlives(self) -> bool:
@@ -176,8 +196,23 @@ class EngineLink(Actions[EngineHost]):
         else:
             self.app.refuse("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
 
+    def leave(self, go: Callable[[], None]) -> None:
+        """For another session: as D does, and where the engine ends with this screen once a person agrees."""
+        if self.standing is None or self._outlives or not self.in_control:
+            go()
+            return
+        self.app.ask(
+            "this engine ends with its last screen; go all the same? y goes, esc stays",
+            lambda _: go(),
+            check=lambda typed: Remark() if typed.strip().lower() in YES else Remark("y goes, esc stays", 0),
+        )
+
     def action_control(self) -> None:
         if self.in_control:
             self.app.refuse("this screen is in control")
         else:
             self.app.tell(TakeControl())
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"

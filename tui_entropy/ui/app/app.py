@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.needs import GONE, inability_of, unable
+from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.requests import Requests
 from tui_entropy.ui.terminal.detect import over_ssh
@@ -155,7 +157,14 @@ class InspectorApp(Viewer):
 
     @property
     def parting(self) -> str:
-        return self.link.way_back
+        return self.link.last_words
+
+    @property
+    def whereabouts(self) -> str:
+        return self.link.standing.engine if self.link.standing else self.frame.log.trace or ""
+
+    def leave_for(self, session: Session) -> None:
+        self.link.leave(partial(super().leave_for, session))
 
     def _welcome(self) -> None:
         """Once per user: the keys worth knowing; and what makes a link lighter, where there is one."""

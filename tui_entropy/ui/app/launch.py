@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from tui_entropy.records.commands import Write
     from tui_entropy.records.model import ModelSpec
     from tui_entropy.ui.app.viewer import Viewer
+    from tui_entropy.ui.drawing.paint import Paint
+    from tui_entropy.ui.keys.session_choice import Session
 
+KEPT = ("bits", "tint", "relative")
+"""Fields of a frame that the screen of the next session begins with."""
 GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
 
@@ -26,24 +31,10 @@ def start(spec: ModelSpec, write: Write | None, look: Look, **engine: Any) -> No
 
     Raises UserError where there is no terminal to draw on.
     """
-    mode = drawable(look.color, "`run --headless` (and --jsonl) gives plain output")
-    from tui_entropy.core import paths
-    from tui_entropy.transport import discovery
-    from tui_entropy.ui.app.app import InspectorApp
-    from tui_entropy.ui.drawing.paint import Paint
-    from tui_entropy.ui.drawing.theme import load
-    from tui_entropy.ui.keys.keymap import keymap
-
-    app = InspectorApp(
-        spec,
-        write,
-        paint=Paint(load(look.theme), mode, look.ascii_only),
-        engine_command=discovery.command(),
-        keymap=keymap(paths.keymap()),
-        driver_class=driver(look.diff),
-        **engine,
+    stay(
+        _inspector(spec, write, _paint(look, "`run --headless` (and --jsonl) gives plain output"), look, **engine),
+        look,
     )
-    stay(app, look.mouse)
 
 
 def replay(file: Path, run: int | None, look: Look, *, speed: float, first: int | None) -> None:
@@ -54,17 +45,56 @@ def replay(file: Path, run: int | None, look: Look, *, speed: float, first: int 
     from tui_entropy.trace.reader import Trace
 
     trace = Trace.open(file)
-    mode = drawable(look.color, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
-    from tui_entropy.core import paths
+    paint = _paint(look, "--snapshot FILE.svg and --cast FILE.cast need no terminal")
     from tui_entropy.trace.playback import Playback
-    from tui_entropy.ui.app.replay_app import ReplayApp
+
+    stay(_player(Playback(trace, run, speed=speed, first=first), paint, look), look)
+
+
+def _paint(look: Look, otherwise: str) -> Paint:
+    """otherwise: what can be had where nothing can be drawn, for the UserError that says so."""
+    mode = drawable(look.color, otherwise)
     from tui_entropy.ui.drawing.paint import Paint
     from tui_entropy.ui.drawing.theme import load
+
+    return Paint(load(look.theme), mode, look.ascii_only)
+
+
+def _inspector(spec: ModelSpec, write: Write | None, paint: Paint, look: Look, **engine: Any) -> Viewer:
+    from tui_entropy.transport import discovery
+    from tui_entropy.ui.app.app import InspectorApp
+
+    return InspectorApp(spec, write, engine_command=discovery.command(), **_common(paint, look), **engine)
+
+
+def _player(playback: Any, paint: Paint, look: Look) -> Viewer:
+    from tui_entropy.ui.app.replay_app import ReplayApp
+
+    return ReplayApp(playback, **_common(paint, look))
+
+
+def _common(paint: Paint, look: Look) -> dict[str, Any]:
+    """What every screen is made with."""
+    from tui_entropy.core import paths
     from tui_entropy.ui.keys.keymap import keymap
 
-    playback = Playback(trace, run, speed=speed, first=first)
-    paint = Paint(load(look.theme), mode, look.ascii_only)
-    stay(ReplayApp(playback, paint=paint, keymap=keymap(paths.keymap()), driver_class=driver(look.diff)), look.mouse)
+    return {"paint": paint, "keymap": keymap(paths.keymap()), "driver_class": driver(look.diff)}
+
+
+def _screen_of(session: Session, before: Viewer, look: Look) -> Viewer:
+    """The screen of a session, looking like the one before. Raises UserError for a recording that has gone."""
+    from tui_entropy.records.model import ModelSpec
+    from tui_entropy.trace.playback import Playback
+    from tui_entropy.trace.reader import Trace
+
+    frame = before.frame
+    if session.socket is not None:
+        app = _inspector(ModelSpec(""), None, frame.paint, look, attach=session.socket)
+    else:
+        assert session.file is not None
+        app = _player(Playback(Trace.open(session.file), first=None), frame.paint, look)
+    app.frame = replace(app.frame, **{name: getattr(frame, name) for name in KEPT})
+    return app
 
 
 def driver(diff: bool) -> type[Driver] | None:
@@ -76,12 +106,22 @@ def driver(diff: bool) -> type[Driver] | None:
     return DiffingDriver if diff else PlainDriver
 
 
-def stay(app: Viewer, mouse: bool) -> None:
+def stay(app: Viewer, look: Look) -> None:
+    """On this screen, and on those that a person goes to from it. Then tell the last words of each, of sessions that
+    were shown twice the later ones. Raises UserError."""
     sys.setswitchinterval(GIL_SWITCH_S)
-    app.run(mouse=mouse)
-    if app.failure is not None:
-        raise app.failure
-    if app.parting:
-        say(app.parting)
+    last_words: dict[str, str] = {}
+    try:
+        while True:
+            app.run(mouse=look.mouse)
+            if app.failure is not None:
+                raise app.failure
+            last_words[app.whereabouts] = app.parting
+            if app.next is None:
+                break
+            app = _screen_of(app.next, app, look)
+    finally:
+        for sentence in filter(None, last_words.values()):
+            say(sentence)
     if app.return_code:
         sys.exit(app.return_code)

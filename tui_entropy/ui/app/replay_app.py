@@ -102,6 +102,10 @@ class ReplayApp(Viewer):
             self._next.cancel()
 
     @property
+    def whereabouts(self) -> str:
+        return str(self.playback.trace.path.absolute())
+
+    @property
     def place(self) -> str:
         return super().place or ("replay" if len(self.screen_stack) == 1 else "")
 

@@ -21,7 +21,7 @@ from tui_entropy.ui.actions.branching import BranchPageActions
 from tui_entropy.ui.actions.comparison import LaneOptions
 from tui_entropy.ui.actions.knobs import KnobStripActions
 from tui_entropy.ui.actions.looking import LookActions
-from tui_entropy.ui.actions.pages import PageActions
+from tui_entropy.ui.actions.pages import PageActions, SessionActions
 from tui_entropy.ui.actions.panes import PaneActions
 from tui_entropy.ui.app.notices import NOTICE_S, Holds, Notices, always
 from tui_entropy.ui.app.repaint import RepaintScheduler
@@ -31,6 +31,7 @@ from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import Theme, available, load, textual_theme
 from tui_entropy.ui.keys.keymap import KEYS, bindings, key_names
+from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.quadrants import Quadrants
 from tui_entropy.ui.panes.attention import AttentionMap
@@ -95,13 +96,16 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.shortcut: Shortcut | None = None
         self.repaints = RepaintScheduler(self)
         self.notices, self.questions, self.pages = Notices(self), Questions(self), PageActions(self)
+        self.next: Session | None = None
+        """The session that the next screen shows."""
         self.set_keymap(dict(keymap or {}))
         self.use_theme(self.frame.paint.theme)
 
     def parts(self) -> Iterable[Actions[Any]]:
         """The actions of keys that there are on any log."""
         looking, panes, strip = LookActions(self), PaneActions(self), KnobStripActions(self)
-        return self.questions, self.pages, looking, panes, strip, BranchPageActions(self), LaneOptions(self)
+        pages = self.pages, SessionActions(self), BranchPageActions(self), LaneOptions(self)
+        return self.questions, looking, panes, strip, *pages
 
     # --- Life ------------------------------------------------------------------------------------------------
 
@@ -149,6 +153,16 @@ class Viewer(ClosesOnFailure, Dispatch):
     def parting(self) -> str:
         """The last words for a person who left; empty for none."""
         return ""
+
+    @property
+    @abstractmethod
+    def whereabouts(self) -> str:
+        """The name of the session that is shown (session_choice.Session); empty where that is not known."""
+
+    def leave_for(self, session: Session) -> None:
+        """Close this screen; whoever ran it opens that of the session in its place."""
+        self.next = session
+        self.exit()
 
     @property
     def clock(self) -> asyncio.AbstractEventLoop:

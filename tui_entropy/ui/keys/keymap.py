@@ -61,11 +61,11 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
 TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
 BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
-PROBED = "On the page of probes"
+PROBED, SESSIONS = "On the page of probes", "On the page of sessions"
 
 LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
-WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", "probes", *LISTED)
+WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", "probes", "sessions", *LISTED)
 PAGES = (*WITH_ROWS, "quadrants", "chart")
 USUAL = ("", "knobs", "replay")
 """The screen without a page."""
@@ -142,6 +142,8 @@ KEYS = (
         tells="ask-probe"),
     Key("probes.cancel", "x,delete,backspace", "cancel_probe", "do not wait for it", PROBED, "give up", "probes",
         needs="awaited", tells="cancel-probe"),
+    Key("sessions.go", "enter", "go_to_session", "go to it: leave this one as D does", SESSIONS, "go", "sessions",
+        needs="session"),
     Key("list.add", "a", "add_row", "add one", LISTS, "add", "lists", tells="set-breakpoints set-watches"),
     Key("list.edit", "enter,e", "edit_row", "change it; on the last row, add one", LISTS, "edit", "lists",
         tells="set-breakpoints set-watches"),
@@ -252,6 +254,7 @@ KEYS = (
     Key("branches", "B", "open('branches')", "every run and branch: go, name, compare", FULL, "branches"),
     Key("lanes", "V", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("probes", "U", "open('probes')", "questions to the model about the token under the cursor", FULL, "probes"),
+    Key("sessions", "ctrl+o", "sessions", "recordings and running engines: go to one", FULL, "sessions"),
     Key("chart", "C", "open('chart')", "the chart", FULL),
     Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
     Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),

@@ -9,6 +9,7 @@ from tui_entropy.records.source import Capabilities, inability
 from tui_entropy.ui.keys.branch_choice import chosen
 from tui_entropy.ui.keys.keymap import BY_ID, KEYS, Key
 from tui_entropy.ui.keys.probe_choice import ProbesState, chosen_probe
+from tui_entropy.ui.keys.session_choice import SessionsState, chosen_session
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import targets
 
@@ -50,6 +51,12 @@ def _has_options(frame: Frame) -> bool:
     return probe is not None and bool(probe.options)
 
 
+def _elsewhere(frame: Frame) -> bool:
+    """A session is chosen, and it is not the one that this screen shows."""
+    session = chosen_session(frame)
+    return session is not None and session.name != frame.of(SessionsState).here
+
+
 def _chosen_lane(frame: Frame) -> str:
     """The kind of the chosen lane: 'same' as what is there, 'typed' where it has a prompt to type, else 'made'."""
     from tui_entropy.ui.keys.lane_choices import PROMPT, SYSTEM, choices  # a view, which hints must not know
@@ -72,6 +79,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "vectors": lambda frame: bool(frame.vectors),
     "branch": lambda frame: chosen(frame) in frame.log.runs,
     "other": lambda frame: chosen(frame) != frame.log.run_number,
+    "session": _elsewhere,
     "lanes": lambda frame: "lane" not in frame.lacking,
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,

@@ -28,6 +28,7 @@ class Page(Screen[None]):
         from tui_entropy.ui.pages.runs.comparison import Lanes
         from tui_entropy.ui.pages.runs.continuations import Fan
         from tui_entropy.ui.pages.runs.diff import Diff
+        from tui_entropy.ui.pages.sessions import Sessions
         from tui_entropy.ui.pages.watches import Watches
         from tui_entropy.ui.pages.waterfall import Waterfall
         from tui_entropy.ui.panes.hints import Hints
@@ -37,6 +38,7 @@ class Page(Screen[None]):
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
             "branches": Branches, "diff": Diff, "lanes": Lanes, "fan": Fan,
             "breakpoints": Breakpoints, "watches": Watches, "probes": Probes,
+            "sessions": Sessions,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 

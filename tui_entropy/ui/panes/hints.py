@@ -34,7 +34,7 @@ AT_END = (
 """The same when nothing is being written."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
     "numbers": ("back", "unit"), "quadrants": ("adaptive", "pause", "back", "unit"),
-    "ask": (), "breakpoints": ("back",), "watches": ("pause", "back"),
+    "ask": (), "breakpoints": ("back",), "watches": ("pause", "back"), "sessions": (),
     "replay": ("pause", "step", "back", "target.next", "search", "follow", "numbers", "waterfall", "layers",
         "quadrants", "unit"),
 }  # fmt: skip

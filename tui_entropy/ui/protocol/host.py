@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from textual.timer import Timer
 
     from tui_entropy.records.commands import Command, Write
+    from tui_entropy.ui.keys.session_choice import Session
     from tui_entropy.ui.protocol.requests import Requests
     from tui_entropy.ui.views.frame import Frame
     from tui_entropy.ui.views.pane_layout import PaneLayout
@@ -74,6 +75,15 @@ class Host(Protocol):
     def open_page(self, name: str) -> None: ...
     def close_page(self) -> None: ...
     def close(self, screen: Screen[Any]) -> None: ...
+
+    @property
+    def whereabouts(self) -> str:
+        """The name of the session that is shown, as the page of sessions has it; empty where that is not known."""
+        ...
+
+    def leave_for(self, session: Session) -> None:
+        """Close this screen, once a person agrees where something ends with it, and open another in its place."""
+
     def forget_terminal(self) -> None: ...
 
     # As Textual's App has them.
