@@ -21,7 +21,7 @@ from tui_entropy.ui.app.replay_app import RECORDING, ReplayApp
 from tui_entropy.ui.capture import film, snapshot
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
-from tui_entropy.ui.keys.keymap import KEYS, PAGES
+from tui_entropy.ui.keys.keymap import KEYS
 from tui_entropy.ui.keys.needs import unable
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
@@ -291,7 +291,11 @@ def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
             words = f'"{said}', f'"{HOSTILE}{said}', f'"{said}'
             done = db.execute("UPDATE events SET json = replace(json, ?, ?) WHERE instr(json, ?)", words)
             assert done.rowcount, said
-    for wish in ("a.txt@200x60:token=30", "a.txt@80x24", *(f"a.txt@200x60:page={page}" for page in PAGES)):
+    for wish in (
+        "a.txt@200x60:token=30",
+        "a.txt@80x24",
+        *(f"a.txt@200x60:page={page}" for page in snapshot.PICTURED),
+    ):
         snapshot.draw(Trace.open(copy), 1, [snapshot.parse_snapshot(str(tmp_path / wish))], Paint())
         text = (tmp_path / "a.txt").read_text()
         assert len(text) > 300 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)

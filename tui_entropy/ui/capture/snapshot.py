@@ -33,6 +33,8 @@ SPEC = re.compile(
     r"(?P<file>.+?)(@(?P<width>\d+)x(?P<height>\d+))?(:(?P<wishes>\w+=\w+(,\w+=\w+)*))?", re.DOTALL | re.ASCII
 )
 TOKEN = re.compile(r"\d{1,9}", re.ASCII)
+PICTURED = tuple(page for page in PAGES if page != "sessions")
+"""Pages of a recording; that of sessions tells of the machine that it is on."""
 SMALLEST, LARGEST = (20, 8), (1000, 500)
 
 
@@ -45,7 +47,7 @@ class Snapshot:
     token: int | None = None
     """Where the cursor stands, counted from 1; None for the newest."""
     page: str = ""
-    """One of keymap.PAGES in place of the usual screen."""
+    """One of PICTURED in place of the usual screen."""
 
 
 def parse_snapshot(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
@@ -55,10 +57,10 @@ def parse_snapshot(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
     wishes = dict(wish.split("=") for wish in (match["wishes"] or "").split(",") if wish)
     file = Path(match["file"])
     token, page = wishes.pop("token", None), wishes.pop("page", "")
-    if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PAGES):
+    if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PICTURED):
         raise UserError(
             f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
-            f":token=80 or :page= one of {', '.join(PAGES)}"
+            f":token=80 or :page= one of {', '.join(PICTURED)}"
         )
     if match["width"]:
         size = parse_size(f"{match['width']}x{match['height']}")
