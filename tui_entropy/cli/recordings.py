@@ -53,9 +53,20 @@ def replay(
             callback=option_check(_snapshot),
         ),
     ] = None,
+    last: Annotated[int | None, typer.Option("--to", min=1, help="Of --cast: the token that it ends with.")] = None,
     cast: Annotated[
-        Path | None, typer.Option(help="A film instead of a screen: asciicast v2, for asciinema.")
+        Path | None,
+        typer.Option(
+            help="A film instead of a screen: FILE.cast for asciinema (asciicast v2), or FILE.svg, which plays "
+            "wherever pictures are shown."
+        ),
     ] = None,
+    idle: Annotated[
+        float,
+        typer.Option(
+            min=0.05, max=3600, callback=option_check(number), help="Of --cast: seconds a wait lasts at most."
+        ),
+    ] = 1.0,
     size: Annotated[
         str,
         typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=option_check(_size)),
@@ -68,7 +79,18 @@ def replay(
 
     path, begin = chosen_trace(file), None if everything else first
     if snapshot or cast:
-        depict.depict(path, run, look, snapshots=snapshot or (), cast=cast, size=size, speed=speed, first=begin)
+        depict.depict(
+            path,
+            run,
+            look,
+            snapshots=snapshot or (),
+            cast=cast,
+            size=size,
+            speed=speed,
+            first=begin,
+            last=last,
+            idle=idle,
+        )
     else:
         launch.replay(path, run, look, speed=speed, first=begin)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 from typing import BinaryIO
 
 from tui_entropy.export.recorded_run import Recording
@@ -16,10 +16,9 @@ def write(recording: Recording, file: BinaryIO) -> None:
 
     settle_colors("truecolor")  # before Textual is imported
     from tui_entropy.trace.playback import Playback
-    from tui_entropy.ui.app.replay_app import ReplayApp
-    from tui_entropy.ui.capture import film
+    from tui_entropy.ui.capture import film, moment
+    from tui_entropy.ui.drawing.paint import Paint
 
-    clock = film.Clock()
+    clock = moment.Clock()
     playback = Playback(recording.trace, recording.started.run, speed=1.0, first=0, clock=clock)
-    for line in asyncio.run(film.film(ReplayApp(playback), clock, SIZE)):
-        file.write(f"{line}\n".encode())
+    file.write(film.encode(Path("run.cast"), playback, clock, SIZE, Paint()))

@@ -16,6 +16,8 @@ from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.capture import film, snapshot
+from tui_entropy.ui.capture.asciicast import Asciicast
+from tui_entropy.ui.capture.moment import Clock
 from tui_entropy.ui.drawing.contrast import contrast
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import load
@@ -169,15 +171,16 @@ def test_a_png_is_as_large_as_the_svg(replay, tmp_path):
 
 @pytest.mark.parametrize("color", ["truecolor", "16", "mono"])
 async def test_a_film_ends_on_the_screen_that_the_app_shows(file, color):
-    clock = film.Clock()
-    app = ReplayApp(Playback(Trace.open(file), first=30, clock=clock), paint=Paint(color=color))
-    lines = await film.film(app, clock, (80, 24))
-    last = ReplayApp(Playback(Trace.open(file), first=None), paint=Paint(color=color))
+    clock = Clock()
+    app = ReplayApp(Playback(Trace.open(file), first=30, clock=clock), paint=Paint(color=color), film=True)
+    cast = Asciicast((80, 24), "", color)
+    lines = [line async for moment in film.moments(app, clock, (80, 24)) for line in cast.lines(moment)]
+    last = ReplayApp(Playback(Trace.open(file), first=None), paint=Paint(color=color), film=True)
     async with snapshot.on_stage(last, (80, 24)):
         last.come_to()
         expected = snapshot.as_text(snapshot.screen(last))
     terminal = Screen(80, 24)
-    for line in lines[1:]:
+    for line in lines:
         _, code, data = json.loads(line)
         if code == "o":
             terminal.feed(data.encode())

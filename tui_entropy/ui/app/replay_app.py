@@ -34,9 +34,11 @@ class ReplayApp(Viewer):
         paint: Paint | None = None,
         keymap: Mapping[str, str] | None = None,
         driver_class: type[Driver] | None = None,
+        film: bool = False,
     ) -> None:
+        """film: it is looked at and not sat at: nothing says that it is a recording, and no keys are offered."""
         super().__init__(paint, keymap, driver_class)
-        self.playback = playback
+        self.playback, self._film = playback, film
         self._next: TimerHandle | None = None
         self.give(*self.parts())
 
@@ -55,7 +57,7 @@ class ReplayApp(Viewer):
     # --- As time goes by -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        self.screen.add_class("-replay")
+        self.screen.add_class("-replay", *(["-film"] if self._film else []))
         self.show()
         card = self.playback.log.card
         self.come_to(layer=card.n_layers if card else 1)
@@ -64,11 +66,12 @@ class ReplayApp(Viewer):
     def come_to(self, **changes: Any) -> None:
         """Show the playback as it is now."""
         log = self.playback.log
+        played = "" if self._film else self._played_text()
         self.show(
             log=log,
             knobs=log.set_knobs,
             vectors=log.set_vectors,
-            played=self._played_text(),
+            played=played,
             place=self.place,
             **changes,
         )

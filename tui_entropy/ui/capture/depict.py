@@ -19,6 +19,8 @@ def depict(
     size: str,
     speed: float,
     first: int | None,
+    last: int | None,
+    idle: float,
 ) -> None:
     """Pictures and a film of a recording, in files; the rest as in `replay`. Raises UserError."""
     from tui_entropy.trace.reader import Trace
@@ -26,7 +28,7 @@ def depict(
     trace = Trace.open(file)
     settle_colors(mode := color_mode("truecolor" if look.color == "auto" else look.color, {}))
     from tui_entropy.trace.playback import Playback
-    from tui_entropy.ui.capture import film, snapshot
+    from tui_entropy.ui.capture import film, moment, snapshot
     from tui_entropy.ui.drawing.paint import Paint
     from tui_entropy.ui.drawing.theme import load
 
@@ -34,6 +36,7 @@ def depict(
     usual = snapshot.parse_size(size)
     snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint)
     if cast:
-        clock = film.Clock()
+        clock = moment.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)
-        film.record(cast, playback, clock, usual, paint)
+        cut = moment.Cut(last, idle)
+        snapshot.write_files({cast: film.encode(cast, playback, clock, usual, paint, cut)})

@@ -1,83 +1,61 @@
-"""A recording as a film in the asciicast format."""
+"""The screens of a recording as it plays, one after the other, with the time of each."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-
-from rich.color import ColorSystem
-from rich.console import Console
-from textual.strip import Strip
 
 from tui_entropy.trace.playback import Playback
 from tui_entropy.ui.app.replay_app import ReplayApp
-from tui_entropy.ui.capture.snapshot import on_stage, screen, write_files
+from tui_entropy.ui.capture.animated_svg import AnimatedSvg
+from tui_entropy.ui.capture.asciicast import Asciicast
+from tui_entropy.ui.capture.moment import WHOLE, Clock, Cut, Moment
+from tui_entropy.ui.capture.snapshot import on_stage, screen, terminal
 from tui_entropy.ui.drawing.glyphs import visible
 from tui_entropy.ui.drawing.paint import Paint
 
 FRAME = 1 / 20
-"""Seconds between two pictures of a film, at least."""
-SYSTEMS = {
-    "truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "16": ColorSystem.STANDARD, "mono": None,
-}  # fmt: skip
+"""Seconds between two screens of a film, at least."""
 
 
-def record(file: Path, playback: Playback, clock: Clock, size: tuple[int, int], paint: Paint) -> None:
-    """A film of the playback, saved. Raises UserError."""
-    lines = asyncio.run(film(ReplayApp(playback, paint=paint), clock, size))
-    write_files({file: "".join(f"{line}\n" for line in lines).encode()})
+async def moments(app: ReplayApp, clock: Clock, size: tuple[int, int], cut: Cut = WHOLE) -> AsyncIterator[Moment]:
+    """The playback from where it is to its end, or to that of the cut.
 
-
-# --- Films -------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def film(app: ReplayApp, clock: Clock, size: tuple[int, int]) -> list[str]:
-    """The lines of an asciicast v2 file: the playback from where it is to its end, with a marker at every token.
-
-    clock: the playback's own. The picture is drawn at most 20 times a second, and only rows that changed are in it.
+    clock: the playback's own. The screen is drawn at most 20 times a second.
     """
-    playback, console = app.playback, Console(color_system=None)
-    console._color_system = SYSTEMS[app.frame.paint.color]
-    header = {"version": 2, "width": size[0], "height": size[1], "title": playback.trace.path.name}
-    lines = [json.dumps(header)]
-    before: list[Strip] = []
+    playback, at = app.playback, 0.0
     async with on_stage(app, size) as pilot:
         tokens = len(playback.log.steps)
         while True:
             app.come_to()
             await pilot.pause(0)
-            rows = screen(app)
-            lines.append(_event(clock.now, "o", "".join(_changes(console, before, rows))))
-            for index in range(tokens, len(playback.log.steps)):
-                label = f"token {index + 1} {visible(playback.log.steps.texts[index], in_table=True)}"
-                lines.append(_event(clock.now, "m", label))
-            before, tokens = rows, len(playback.log.steps)
-            if (wait := playback.wait) is None:
-                return lines
+            texts = playback.log.steps.texts
+            new = range(tokens, len(playback.log.steps))
+            yield Moment(at, screen(app), tuple(f"token {n + 1} {visible(texts[n], in_table=True)}" for n in new))
+            tokens = len(playback.log.steps)
+            wait = playback.wait
+            if wait is None or (cut.last is not None and tokens >= cut.last):
+                return
             clock.now += max(wait, FRAME)
+            at += max(min(wait, cut.idle), FRAME)
             playback.advance()
 
 
-def _event(at: float, code: str, data: str) -> str:
-    return json.dumps([round(at, 3), code, data], ensure_ascii=False)
+def encode(
+    file: Path, playback: Playback, clock: Clock, size: tuple[int, int], paint: Paint, cut: Cut = WHOLE
+) -> bytes:
+    """The film of a playback in the format that the name of its file ends in: .svg, or .cast for any other."""
+    return asyncio.run(_encode(file.suffix == ".svg", ReplayApp(playback, paint=paint, film=True), clock, size, cut))
 
 
-def _changes(console: Console, before: Sequence[Strip], rows: Sequence[Strip]) -> Iterator[str]:
-    """The bytes that turn one screen into the next on a terminal."""
-    if not before:
-        yield "\x1b[?25l\x1b[2J"
-    for y, row in enumerate(rows):
-        if y >= len(before) or row != before[y]:
-            yield f"\x1b[{y + 1};1H{row.render(console)}"
+async def _encode(is_svg: bool, app: ReplayApp, clock: Clock, size: tuple[int, int], cut: Cut) -> bytes:
+    title, paint = app.playback.trace.path.name, app.frame.paint
+    svg, cast = AnimatedSvg(size, title, terminal(paint.theme.dark)), Asciicast(size, title, paint.color)
+    lines = [cast.header]
+    async for moment in moments(app, clock, size, cut):
+        if is_svg:
+            svg.take(moment)
+        else:
+            lines += cast.lines(moment)
+    return (svg.text() if is_svg else "".join(f"{line}\n" for line in lines)).encode()
