@@ -180,6 +180,9 @@ Theme = Annotated[
 Color = Annotated[str, typer.Option(help="auto, truecolor, 256, 16, mono.", callback=option_check(_color))]
 Ascii = Annotated[bool, typer.Option("--ascii", help="Draw with ASCII only.")]
 Diff = Annotated[bool, typer.Option(help="--no-diff sends whatever is painted, not only what changed.")]
+Demo = Annotated[
+    bool, typer.Option("--demo", help="Fewer and larger panes and a caption for every key, for a film or a talk.")
+]
 Mouse = Annotated[bool, typer.Option(help="--no-mouse leaves text selection to the terminal.")]
 
 

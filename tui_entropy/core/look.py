@@ -16,3 +16,5 @@ class Look(NamedTuple):
     """It listens to the mouse."""
     diff: bool
     """Only cells that changed are sent."""
+    demo: bool = False
+    """Fewer and larger panes, and a caption in place of the key hints: for those who look on."""

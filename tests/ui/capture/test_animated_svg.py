@@ -32,6 +32,10 @@ class Viewer:
         root = ElementTree.fromstring(text)
         css = next(root.iter(f"{SVG}style")).text or ""
         self.fills = dict(re.findall(r"\.(c\d+)\{fill:(#[0-9a-f]{6})", css))
+        self.strokes = {
+            name: (color, int(thick))
+            for name, color, thick in re.findall(r"\.(c\d+)\{stroke:(#[0-9a-f]{6});stroke-width:(\d+)", css)
+        }
         self.starts = {name: float(share) / 100 for name, share in re.findall(
             r"@keyframes (k\d+)\{0%\{visibility:hidden\}([\d.]+)%,to\{visibility:visible\}\}", css)}  # fmt: skip
         self.seconds = float(re.search(r"g\{animation:([\d.]+)s step-end infinite\}", css)[1])
@@ -53,23 +57,30 @@ class Viewer:
         return cells
 
     def _path(self, shape, cells) -> None:
-        fill = self.fills[shape.attrib["class"]]
-        for left, top, wide, high in re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h-[\d.]+z", shape.attrib["d"]):
-            left, top, wide, high = map(float, (left, top, wide, high))
-            y = int(top // HIGH)
-            for x in range(int(left // WIDE), int(-(-(left + wide) // WIDE))):
-                if high == HIGH and wide % WIDE == 0:
-                    cells[y][x] = (fill, " ", "")
-                else:
-                    cells[y][x] = (cells[y][x][0], "block", fill)
+        color, thick = self.strokes[shape.attrib["class"]]
+        for left, middle, way, length in re.findall(r"M([\d.]+) ([\d.]+)([hv])([\d.]+)", shape.attrib["d"]):
+            left, middle, length = map(float, (left, middle, length))
+            if way == "h":
+                assert thick == HIGH and middle % HIGH == HIGH / 2
+                y = int(middle // HIGH)
+                for x in range(int(left // WIDE), int(-(-(left + length) // WIDE))):
+                    cells[y][x] = (color, " ", "") if length % WIDE == 0 else (cells[y][x][0], "block", color)
+            else:
+                assert thick == WIDE and left % WIDE == WIDE / 2
+                x, top, end = int(left // WIDE), middle, middle + length
+                for y in range(int(top // HIGH), int(-(-end // HIGH))):
+                    full = top <= y * HIGH and (y + 1) * HIGH <= end
+                    cells[y][x] = (color, " ", "") if full else (cells[y][x][0], "block", color)
 
     def _text(self, shape, cells) -> None:
-        x, y = int(shape.attrib["x"]) // WIDE, int(shape.attrib["y"]) // HIGH
-        assert int(shape.attrib.get("textLength", 0)) in (0, WIDE * cell_len(shape.text))
-        for glyph in shape.text:
-            for n in range(cell_len(glyph)):
-                cells[y][x] = (cells[y][x][0], "" if n else glyph, self.fills[shape.attrib["class"]])
-                x += 1
+        y = int(shape.attrib["y"]) // HIGH
+        for part in list(shape) or [shape]:
+            x = int(part.attrib["x"]) // WIDE
+            assert int(part.attrib.get("textLength", 0)) in (0, WIDE * cell_len(part.text))
+            for glyph in part.text:
+                for n in range(cell_len(glyph)):
+                    cells[y][x] = (cells[y][x][0], "" if n else glyph, self.fills[shape.attrib["class"]])
+                    x += 1
 
 
 def expected(rows: list[Strip], columns: int) -> list[list[tuple[str, str, str]]]:

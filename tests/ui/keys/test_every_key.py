@@ -267,6 +267,7 @@ ANYWHERE: dict[str, Effect] = {
     "escape": lambda before, after: after.focus == "stream" and "-zoom" not in after.classes,
     "help": lambda before, after: after.over == "HelpScreen",
     "palette": lambda before, after: after.over == "Palette",
+    "demo": lambda before, after: after.frame.demo != before.frame.demo,
     "redraw": lambda before, after: after.frame.cursor == before.frame.cursor,
     "control": lambda before, after: "in control" in after.frame.notice,
     "detach": lambda before, after: "no engine to come back to" in after.frame.notice,

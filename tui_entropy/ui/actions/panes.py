@@ -114,6 +114,9 @@ class PaneActions(Actions[Host]):
         self.app.base.remove_class(*SHOWN)
         self.app.focus_on("stream")
 
+    def action_demo(self) -> None:
+        self.app.show(demo=not self.app.frame.demo, caption="")
+
     def action_help(self) -> None:
         from tui_entropy.ui.dialogs.help import HelpScreen
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tui_entropy.ui.drawing.paint import Paint
     from tui_entropy.ui.keys.session_choice import Session
 
-KEPT = ("bits", "tint", "relative")
+KEPT = ("bits", "tint", "relative", "demo")
 """Fields of a frame that the screen of the next session begins with."""
 GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
@@ -110,6 +110,7 @@ def stay(app: Viewer, look: Look) -> None:
     """On this screen, and on those that a person goes to from it. Then tell the last words of each, of sessions that
     were shown twice the later ones. Raises UserError."""
     sys.setswitchinterval(GIL_SWITCH_S)
+    app.frame = replace(app.frame, demo=look.demo)
     last_words: dict[str, str] = {}
     try:
         while True:

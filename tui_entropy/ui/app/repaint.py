@@ -39,6 +39,8 @@ class RepaintScheduler:
 
     def __init__(self, app: Painted) -> None:
         self._app = app
+        self.timed = True
+        """False where every pane is shown by whoever shows the frames, as for a film."""
         self.pacer = Pacer()
         """Of the terminal; in a terminal that cannot be asked, one that never waits."""
         self._alarm: asyncio.TimerHandle | None = None
@@ -117,6 +119,8 @@ class RepaintScheduler:
 
     def _arm(self, at: float) -> None:
         """See to it that `drain` runs at that time of the loop's clock or before."""
+        if not self.timed:
+            return
         if self._alarm is not None:
             if self._alarm.when() <= at:
                 return

@@ -39,6 +39,7 @@ class ReplayApp(Viewer):
         """film: it is looked at and not sat at: nothing says that it is a recording, and no keys are offered."""
         super().__init__(paint, keymap, driver_class)
         self.playback, self._film = playback, film
+        self.repaints.timed = not film
         self._next: TimerHandle | None = None
         self.give(*self.parts())
 

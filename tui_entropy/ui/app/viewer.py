@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from textual import events
+from textual.actions import parse
 from textual.app import ComposeResult, SystemCommand
 from textual.containers import Container
 from textual.driver import Driver
@@ -132,6 +133,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             self.shortcut = Shortcut(self, self._driver.paint, repaints.pacer)  # type: ignore[union-attr]
         repaints.pacer.on_answer = repaints.level
         paint = self.frame.paint
+        self.screen.set_class(self.frame.demo, "-demo")
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
 
@@ -208,6 +210,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             self.page.set_class(bool(frame.notice), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so
         self.base.set_class(frame.log.twin is not None, "-twin")
+        self.base.set_class(frame.demo, "-demo")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
@@ -284,6 +287,12 @@ class Viewer(ClosesOnFailure, Dispatch):
 
     def close_page(self) -> None:
         self.pages.action_close_page()
+
+    def on_acted(self, name: str, arguments: tuple[object, ...]) -> None:
+        """In a demo, tell those who look on which key it was."""
+        key = next((key for key in KEYS if parse(key.action)[1:] == (name, arguments)), None)
+        if key is not None and self.frame.demo:
+            self.show(caption=f"{key_names(key.keys.split(',')[0], self.frame.paint.ascii)}  {key.label}")
 
     # --- Focus, mouse and size -------------------------------------------------------------------------------
 

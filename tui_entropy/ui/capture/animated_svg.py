@@ -7,7 +7,7 @@ is the last screen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from typing import NamedTuple
@@ -94,6 +94,7 @@ class AnimatedSvg:
             f"<title>{escape(self._title)}</title><style>",
             f"text{{font:{FONT}px 'DejaVu Sans Mono',Menlo,Consolas,'Liberation Mono',monospace}}",
             f"g{{animation:{seconds:.4g}s step-end infinite}}",
+            "path{shape-rendering:crispEdges}",
             "@media(prefers-reduced-motion){g{animation:none}}",
             *styles, *frames, "</style>",
             f'<path fill="{self._ground}" d="M{-MARGIN} {-MARGIN}h{width}v{height}h{-width}z"/>',
@@ -105,24 +106,16 @@ class AnimatedSvg:
     def _draw(self, at: float, moment: Moment) -> None:
         self._waiting, self._due = None, at + APART
         cells = [self._cells(row) for row in moment.rows]
-        boxes: dict[str, list[str]] = {}
-        grounds: dict[str, list[str]] = {}
-        texts: list[str] = []
+        layers = Layers()
         for y, row in enumerate(cells):
-            before = (
-                self._shown[y] if y < len(self._shown) else [Cell(" ", "", self._ground, False, False)] * len(row)
-            )
+            before = self._shown[y] if y < len(self._shown) else self._cells(Strip([]))
             for first, last in changed_runs(before, row):
-                self._grounds(row, before, first, last, y, grounds)
-                self._glyphs(row, first, last, y, boxes, texts)
+                layers.cover(row, before, range(first, last), y)
+                for x, n in _pieces(row, first, last):
+                    layers.draw(row[x : x + n], x, y)
         self._shown = cells
-        drawn = "".join(
-            f'<path class="{self._class(f"fill:{color}")}" d="{"".join(paths)}"/>'
-            for layer in (grounds, boxes)
-            for color, paths in layer.items()
-        )
-        if drawn or texts:
-            self._groups.append((round(at, 3), drawn + "".join(texts)))
+        if drawn := layers.drawn(self._class):
+            self._groups.append((round(at, 3), drawn))
 
     def _cells(self, row: Strip) -> list[Cell]:
         """As many as the screen is wide."""
@@ -150,47 +143,89 @@ class AnimatedSvg:
             self._looks[style] = ink, ground, bool(known.bold), bool(known.underline)
         return self._looks[style]
 
-    def _grounds(
-        self,
-        row: Sequence[Cell],
-        before: Sequence[Cell],
-        first: int,
-        last: int,
-        y: int,
-        grounds: dict[str, list[str]],
-    ) -> None:
-        """What covers the cells that were there."""
-        for ground, run in groupby(range(first, last), key=lambda x: row[x].ground):
-            columns = list(run)
-            if any(before[x].ground != ground or before[x].glyph.strip() or before[x].underline for x in columns):
-                grounds.setdefault(ground, []).append(_box(columns[0] * WIDE, y * HIGH, len(columns) * WIDE, HIGH))
-
-    def _glyphs(
-        self, row: Sequence[Cell], first: int, last: int, y: int, boxes: dict[str, list[str]], texts: list[str]
-    ) -> None:
-        """Blocks as boxes, whatever font there is, and everything else as text."""
-        for x, run in _pieces(row, first, last):
-            cell = row[x]
-            if cell.glyph in EIGHTHS_UP:
-                high = HIGH * EIGHTHS_UP[cell.glyph] // 8
-                boxes.setdefault(cell.ink, []).append(_box(x * WIDE, (y + 1) * HIGH - high, run * WIDE, high))
-            elif cell.glyph in EIGHTHS_RIGHT:
-                wide = WIDE * EIGHTHS_RIGHT[cell.glyph] / 8
-                boxes.setdefault(cell.ink, []).append(_box(x * WIDE, y * HIGH, wide, HIGH))
-            elif cell.glyph == "▀":
-                boxes.setdefault(cell.ink, []).append(_box(x * WIDE, y * HIGH, run * WIDE, HIGH // 2))
-            else:
-                texts.append(self._text(row[x : x + run], x, y))
-
-    def _text(self, cells: Sequence[Cell], x: int, y: int) -> str:
-        ink, bold, line = cells[0].ink, cells[0].bold, cells[0].underline
-        name = self._class(f"fill:{ink}" + ";font-weight:bold" * bold + ";text-decoration:underline" * line)
-        wide = f' textLength="{len(cells) * WIDE}"' if len(cells) >= LONG else ""
-        text = escape("".join(cell.glyph for cell in cells), quote=False)
-        return f'<text class="{name}" x="{x * WIDE}" y="{y * HIGH + BASELINE}"{wide}>{text}</text>'
-
     def _class(self, declaration: str) -> str:
         return self._classes.setdefault(declaration, f"c{len(self._classes)}")
+
+
+class Layers:
+    """What one screen draws over the one before: grounds, blocks on them as thick lines, so that they look alike in
+    every font, and text."""
+
+    def __init__(self) -> None:
+        self._grounds: dict[str, list[str]] = {}
+        """Colour -> lines as high as a row."""
+        self._rows: dict[str, list[str]] = {}
+        self._columns: dict[str, dict[int, list[tuple[int, int]]]] = {}
+        """Colour -> column -> (from, to) of lines as wide as a cell."""
+        self._words: dict[tuple[int, str], list[tuple[int, str]]] = {}
+        """(row, look) -> (column, text) of short ones."""
+
+    def cover(self, row: Sequence[Cell], before: Sequence[Cell], columns: range, y: int) -> None:
+        """The grounds of cells, where something else is there."""
+        for ground, run in groupby(columns, key=lambda x: row[x].ground):
+            cells = list(run)
+            if any(before[x].ground != ground or before[x].glyph.strip() or before[x].underline for x in cells):
+                self._grounds.setdefault(ground, []).append(_line(cells[0] * WIDE, y, len(cells) * WIDE))
+
+    def draw(self, cells: Sequence[Cell], x: int, y: int) -> None:
+        """A piece."""
+        cell, n = cells[0], len(cells)
+        if cell.glyph in EIGHTHS_RIGHT:
+            self._rows.setdefault(cell.ink, []).append(_line(x * WIDE, y, WIDE * EIGHTHS_RIGHT[cell.glyph] / 8))
+        elif cell.glyph == "█" and n > 1:
+            self._rows.setdefault(cell.ink, []).append(_line(x * WIDE, y, n * WIDE))
+        elif cell.glyph in EIGHTHS_UP or cell.glyph == "▀":
+            top = y * HIGH if cell.glyph == "▀" else (y + 1) * HIGH - HIGH * EIGHTHS_UP[cell.glyph] // 8
+            end = top + HIGH // 2 if cell.glyph == "▀" else (y + 1) * HIGH
+            for column in range(x, x + n):
+                lines = self._columns.setdefault(cell.ink, {}).setdefault(column, [])
+                if lines and lines[-1][1] == top:  # it goes on from the row above
+                    top_of_it, _ = lines.pop()
+                    lines.append((top_of_it, end))
+                else:
+                    lines.append((top, end))
+        else:
+            self._write(cells, x, y)
+
+    def _write(self, cells: Sequence[Cell], x: int, y: int) -> None:
+        ink, bold, line = cells[0].ink, cells[0].bold, cells[0].underline
+        look = f"fill:{ink}" + ";font-weight:bold" * bold + ";text-decoration:underline" * line
+        self._words.setdefault((y, look), []).append((x, "".join(cell.glyph for cell in cells)))
+
+    def drawn(self, name: Callable[[str], str]) -> str:
+        """The elements, the lowest first. name: a look -> its class."""
+        rows = f"stroke-width:{HIGH}"
+        paths = [
+            (name(f"stroke:{color};{rows}"), "".join(lines))
+            for layer in (self._grounds, self._rows)
+            for color, lines in layer.items()
+        ]
+        for color, columns in self._columns.items():
+            lines = (
+                f"M{column * WIDE + WIDE // 2} {top}v{end - top}"
+                for column, ranges in columns.items()
+                for top, end in ranges
+            )
+            paths.append((name(f"stroke:{color};stroke-width:{WIDE}"), "".join(lines)))
+        drawn = [f'<path class="{each}" d="{lines}"/>' for each, lines in paths]
+        return "".join([*drawn, *(self._line(name(look), y, words) for (y, look), words in self._words.items())])
+
+    @staticmethod
+    def _line(name: str, y: int, words: Sequence[tuple[int, str]]) -> str:
+        """Texts of one look in one row. One that must say how wide it is has an element of its own, since not every
+        browser lets a part of one do so."""
+        start, drawn, short = f'<text class="{name}" y="{y * HIGH + BASELINE}"', [], []
+        for x, text in words:
+            if (wide := cell_len(text)) >= LONG:
+                drawn.append(f'{start} x="{x * WIDE}" textLength="{wide * WIDE}">{escape(text, quote=False)}</text>')
+            else:
+                short.append((x * WIDE, escape(text, quote=False)))
+        if len(short) == 1:
+            drawn.append(f'{start} x="{short[0][0]}">{short[0][1]}</text>')
+        elif short:
+            parts = "".join(f'<tspan x="{x}">{text}</tspan>' for x, text in short)
+            drawn.append(f"{start}>{parts}</text>")
+        return "".join(drawn)
 
 
 def changed_runs(before: Sequence[Cell], row: Sequence[Cell]) -> Iterator[tuple[int, int]]:
@@ -246,5 +281,6 @@ def _follows(row: Sequence[Cell], x: int, cell: Cell) -> bool:
     return alike and here.underline == cell.underline and not is_block and not is_wide
 
 
-def _box(x: float, y: float, width: float, height: float) -> str:
-    return f"M{x:g} {y:g}h{width:g}v{height:g}h{-width:g}z"
+def _line(x: int, y: int, wide: float) -> str:
+    """Along a row."""
+    return f"M{x} {y * HIGH + HIGH // 2}h{wide:g}"

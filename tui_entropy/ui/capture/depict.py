@@ -34,9 +34,9 @@ def depict(
 
     paint = Paint(load(look.theme), mode, look.ascii_only)
     usual = snapshot.parse_size(size)
-    snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint)
+    snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint, look.demo)
     if cast:
         clock = moment.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)
         cut = moment.Cut(last, idle)
-        snapshot.write_files({cast: film.encode(cast, playback, clock, usual, paint, cut)})
+        snapshot.write_files({cast: film.encode(cast, playback, clock, usual, paint, cut, look.demo)})

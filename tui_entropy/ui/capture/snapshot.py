@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,11 @@ def screen(app: Viewer) -> list[Strip]:
     """Every row, with each view as it is now."""
     for view in app.views:
         view.show(app.frame)
+    return painted_rows(app)
+
+
+def painted_rows(app: Viewer) -> list[Strip]:
+    """Every row, as it was painted last."""
     return app.screen._compositor.render_strips()
 
 
@@ -145,14 +150,16 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         raise UserError(f"{file} cannot be written ({refused.strerror}): {none}give it another place") from refused
 
 
-def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint) -> None:
+def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint, demo: bool = False) -> None:
     """Each picture, saved: all of them, or where one cannot be drawn none. Raises UserError."""
     drawn = {}
     for wish in wishes:
         playback = Playback(trace, run, first=None)
         if wish.token is not None and not 1 <= wish.token <= playback.length:
             raise UserError(_beyond(playback, wish.token) + ", so no picture is written" * (len(wishes) > 1))
-        drawn[wish.file] = asyncio.run(picture(ReplayApp(playback, paint=paint), wish))
+        app = ReplayApp(playback, paint=paint)
+        app.frame = replace(app.frame, demo=demo)
+        drawn[wish.file] = asyncio.run(picture(app, wish))
     write_files(drawn)
 
 

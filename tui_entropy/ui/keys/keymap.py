@@ -269,6 +269,7 @@ KEYS = (
     Key("escape", "escape", "escape", "back to the usual panes", PANES),
     Key("help", "question_mark,f1", "help", "all keys, and what the numbers mean", PANES, "help"),
     Key("palette", "ctrl+p", "command_palette", "find an action by name", PANES),
+    Key("demo", "f2", "demo", "fewer and larger panes and a caption for every key, for a talk; and back", PANES),
     Key("redraw", "ctrl+l", "redraw", "draw the whole screen again", PANES),
     Key("control", "ctrl+g", "control", "take control of an engine that other screens watch too", PANES),
     Key("detach", "D", "detach", "leave, and let the engine go on: `tui-entropy attach` comes back", PANES),

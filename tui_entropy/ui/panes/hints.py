@@ -49,11 +49,17 @@ PAIRS = {
 """A key and the one that does the opposite, which are offered together."""
 
 
+CAPTION_STEPS = 16
+"""Steps for which a change is told in a demo."""
+
+
 class Hints(View, can_focus=False):
     """Each hint can be clicked."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         notice = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
+        if frame.demo:
+            return [_caption(frame, notice, width)]
         notice_rows = [frame.paint.row([(notice, frame.paint.accent)], width)] if notice else []
         return [*notice_rows, self._keys(frame, width)][:height]
 
@@ -66,6 +72,19 @@ class Hints(View, can_focus=False):
             about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
         fits = frame.paint.lines(left, width - size_of([*about, *right]), gap="")
         return frame.paint.row([*about, *(fits[0] if fits else [])], width, right)
+
+
+def _caption(frame: Frame, notice: str, width: int) -> Strip:
+    """What was done last and what came of it; where no key was pressed, what was changed at the step looked at."""
+    paint = frame.paint
+    if frame.caption:
+        key, _, what = frame.caption.partition("  ")
+        parts: list[Part] = [(f" {key} ", paint.cursor), (f"  {paint.ours(what)}", paint.base)]
+    else:
+        at = frame.last if frame.cursor is None else frame.cursor
+        changes = [mark.label for mark in frame.log.marks if 0 <= at - mark.index < CAPTION_STEPS]
+        parts = [(visible(", ".join(changes), paint.ascii, True), paint.mark)]
+    return paint.row([*parts, (f"   {notice}" if notice else "", paint.accent)], width)
 
 
 def useful_keys(frame: Frame) -> list[Key]:

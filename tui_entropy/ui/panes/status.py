@@ -33,11 +33,11 @@ class Status(View):
             return [paint.row(_state(log, paint), width, [(f"{paint.between}E restart the engine", paint.accent)])]
         name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
         state = _state(log, paint)
-        if frame.played:
+        if frame.played and not frame.demo:
             state = [(f"{visible(frame.played, paint.ascii, True)}  ", paint.accent), *state]
-        gauges = _gauges(frame)
+        gauges = [] if frame.demo else _gauges(frame)
         where: list[Part] = []
-        if log.card and width >= (108 if frame.played else 72):
+        if log.card and not frame.demo and width >= (108 if frame.played else 72):
             # Of weights that are not the original ones the first word says what they are, such as Q4_1.
             kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
             way = f" {log.memory.step}" if log.memory and log.memory.step else ""

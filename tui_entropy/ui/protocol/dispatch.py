@@ -118,8 +118,13 @@ class Dispatch(App[None]):
     async def _act(self, name: str, arguments: tuple[object, ...]) -> None:
         if name in self.lacking:
             self.lack(name)
-        elif isawaitable(done := self.actions[name](*arguments)):
-            await done
+        else:
+            if isawaitable(done := self.actions[name](*arguments)):
+                await done
+            self.on_acted(name, arguments)
+
+    def on_acted(self, name: str, arguments: tuple[object, ...]) -> None:
+        """An action of the key table was done."""
 
     def push_screen(self, screen: Any, *how: Any, **more: Any) -> Any:
         opened = super().push_screen(screen, *how, **more)

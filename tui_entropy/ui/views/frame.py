@@ -60,6 +60,10 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
+    demo: bool = False
+    """Fewer and larger panes, without file names and gauges, and a caption in place of the key hints."""
+    caption: str = ""
+    """What was done last, for those who look on: shown in a demo."""
     rebuild: bool = False
     """The next change of a vector has the text before it read again."""
     second: bool = False
