@@ -718,6 +718,14 @@ def test_a_film(story, line):
     assert (header["version"], header["width"], header["height"]) == (2, 100, 30)
 
 
+@runs("tui-entropy replay story.tui --demo --cast story.svg --size 100x28 --to 40")
+def test_a_film_in_a_picture(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    film = (story.folder / "story.svg").read_text()
+    assert "@keyframes" in film and "story.tui" not in film.split("</title>")[1]
+
+
 EXPORTS = (
     "tui-entropy export run.tui --to html",
     "tui-entropy export run.tui --to png --bits",

@@ -84,7 +84,11 @@ def _caption(frame: Frame, notice: str, width: int) -> Strip:
         at = frame.last if frame.cursor is None else frame.cursor
         changes = [mark.label for mark in frame.log.marks if 0 <= at - mark.index < CAPTION_STEPS]
         parts = [(visible(", ".join(changes), paint.ascii, True), paint.mark)]
-    return paint.row([*parts, (f"   {notice}" if notice else "", paint.accent)], width)
+    if notice:
+        if sum(cells(text) for text, _ in parts) + 3 + cells(notice) > width:
+            del parts[1:]  # what came of a key goes before what it is for
+        parts.append((f"   {notice}", paint.accent))
+    return paint.row(parts, width)
 
 
 def useful_keys(frame: Frame) -> list[Key]:
