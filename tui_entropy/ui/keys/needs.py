@@ -11,7 +11,7 @@ from tui_entropy.ui.keys.keymap import BY_ID, KEYS, Key
 from tui_entropy.ui.keys.probe_choice import ProbesState, chosen_probe
 from tui_entropy.ui.keys.session_choice import SessionsState, chosen_session
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.jump_targets import targets
+from tui_entropy.ui.views.jump_targets import has_targets
 
 GOING, GONE = ("reading", "writing", "paused"), ("failed", "lost")
 
@@ -72,7 +72,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "engine": lambda frame: frame.log.state not in GONE,
     "gone": lambda frame: frame.log.state in GONE,
     "steps": lambda frame: frame.last >= 0,
-    "targets": lambda frame: frame.last >= 0 and bool(targets(frame.looked_at)),
+    "targets": lambda frame: frame.last >= 0 and has_targets(frame.looked_at),
     "text": lambda frame: len(frame.log.steps) > 0,
     "another": _another,
     "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,

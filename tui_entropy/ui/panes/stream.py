@@ -26,7 +26,7 @@ from tui_entropy.ui.drawing.paint import Group, Part
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.jump_targets import JumpState, Matches, count, matches, on_target
+from tui_entropy.ui.views.jump_targets import JumpState, Matches, count, is_counted, matches, on_target
 from tui_entropy.ui.views.tint_scale import TintScale, scale_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
@@ -236,7 +236,8 @@ class TokenStream(View, can_focus=True):
                 if paint.color == "mono"
                 else [("by the lane only", paint.base + paint.under)]
             )
-        counted = [] if frame.following and frame.of(JumpState) == JumpState() else [count(frame)]
+        quiet = frame.following and frame.of(JumpState) == JumpState()
+        counted = [] if quiet or not is_counted(frame) else [count(frame)]
         first = bool(counted) and (on_target(frame) or self._matches is not None)
         rest += [*counted, *frame.where_of_all] if first else [*frame.where_of_all, *counted]
         scale = scale_of(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tui_entropy.metrics.metric import Metric
@@ -52,7 +53,7 @@ def curve(frame: Frame, metric: Metric, first: int, last: int) -> Curve:
     top = round_up(max([peak[1] if peak else 0.0, *known]) * one)
     return Curve(
         first,
-        tuple(None if size is None else size * one / top for size in sizes),
+        tuple(None if size is None or not math.isfinite(size * one / top) else size * one / top for size in sizes),
         tuple(scale.is_hot(value) for value in values),
         {step: (least * one / top, most * one / top) for step, (least, most) in ranges.items()},
         peak[0] if peak else None,

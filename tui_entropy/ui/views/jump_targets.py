@@ -17,9 +17,11 @@ from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.tint_scale import scale_of
+from tui_entropy.ui.views.tint_scale import peak_of, scale_of
 
 MATCHES = "matches"
+SHORT = 4096
+"""Tokens of a text that is counted without being asked."""
 QUERY = 24
 """Cells of a query in a title."""
 
@@ -99,14 +101,14 @@ def _hot(frame: Frame) -> Sequence[int]:
     return _scanned(steps, "hot tokens", scale, found)
 
 
-def _flagged(metric: Metric, frame: Frame) -> Sequence[int]:
+def _flagged(metric: Metric, kind: str, frame: Frame) -> Sequence[int]:
     """The steps where a metric that counts is not 0."""
     steps = frame.log.steps
 
     def found(first: int, last: int) -> Iterable[int]:
         return (at for at, value in enumerate(steps.values(metric, first, last), first) if value)
 
-    return _scanned(steps, metric.name, None, found)
+    return _scanned(steps, kind, None, found)
 
 
 def _matched(frame: Frame) -> Sequence[int]:
@@ -116,8 +118,8 @@ def _matched(frame: Frame) -> Sequence[int]:
 
 KINDS: dict[str, Callable[[Frame], Sequence[int]]] = {
     "hot tokens": _hot,
-    "flips": partial(_flagged, BY_NAME["flip"]),
-    "tokens by the lane": partial(_flagged, BY_NAME["by lane"]),
+    "flips": partial(_flagged, BY_NAME["flip"], "flips"),
+    "tokens by the lane": partial(_flagged, BY_NAME["by lane"], "tokens by the lane"),
     "breakpoint hits": lambda frame: frame.log.run.breakpoint_hits,
     "changes": lambda frame: sorted({mark.index for mark in frame.log.marks}),
     MATCHES: _matched,
@@ -141,6 +143,21 @@ def targets(frame: Frame) -> Sequence[int]:
     """The steps that can be jumped to in the text of a frame, ascending; the cursor can stand on each."""
     found = KINDS[frame.of(JumpState).kind](frame)
     return found[: bisect_right(found, frame.last)]
+
+
+def has_targets(frame: Frame) -> bool:
+    """Whether there are any, without looking at all of a long text: the largest value of its end is a hot one."""
+    if frame.of(JumpState).kind != JumpState.kind:
+        return bool(targets(frame))
+    peak = peak_of(frame, frame.tint)
+    return peak is not None and scale_of(frame).is_hot(peak[1])
+
+
+def is_counted(frame: Frame) -> bool:
+    """Whether how many there are can be told at once: of a long recording not before somebody jumps, since all of it
+    must be read for that."""
+    known = _scans.get(frame.log.steps, {})
+    return len(frame.log.steps) <= SHORT or frame.of(JumpState).kind in known
 
 
 def choices(frame: Frame) -> list[str]:
