@@ -39,12 +39,12 @@ class Notices:
         if self._hush is not None:
             self._hush.stop()
         self._hush = self.app.set_timer(seconds, lambda: self.app.show(notice=""))
-        self._holds, self._place, self.refused = holds, self.app.frame.place, False
+        self._holds, self._place, self.refused = holds, self.app.place, False
         self.app.show(notice=sentence)
 
     def refuse(self, sentence: str) -> None:
         """Why nothing was done: for a while, and no longer than that is so."""
-        situation = _situation(self.app.frame)
+        situation = _situation(replace(self.app.frame, place=self.app.place))  # a page may have opened just now
         self.say(sentence, holds=lambda frame: _situation(frame) == situation)
         self.refused = True
 

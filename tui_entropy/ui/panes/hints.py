@@ -8,7 +8,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui_entropy.records.knobs import BY_NAME as KNOB
-from tui_entropy.ui.drawing.glyphs import visible
+from tui_entropy.ui.drawing.glyphs import cells, visible
 from tui_entropy.ui.drawing.paint import Part, size_of
 from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, holds, key_names
 from tui_entropy.ui.keys.needs import offered
