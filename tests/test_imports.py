@@ -12,7 +12,7 @@ import tui_entropy
 
 HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext", "gguf", "safetensors", "psutil"}
 SCREEN = {"textual", "rich", "plotext", "typer"}
-SHARED = {"core", "stages", "records", "metrics", "breakpoints", "state", "trace", "transport"}
+SHARED = {"core", "stages", "records", "metrics", "breakpoints", "state", "config", "trace", "transport"}
 """Rooms that engine and screen both know."""
 
 FORK_AND_LOOK = """

@@ -778,6 +778,12 @@ def test_removing(story, line):
     assert not (story.folder / "doomed.tui").exists() and (story.folder / "run.tui").exists()
 
 
+@runs("tui-entropy config", "tui-entropy config --theme light --top-p 0.8")
+def test_settings(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and ("option --theme" in done.out) == ("light" in line), done.err
+
+
 @runs("tui-entropy themes", "tui-entropy --version", "tui-entropy --help", "tui-entropy -h")
 def test_what_the_program_tells_of_itself(shell, line):
     done = shell.run(line)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from tui_entropy.cli.app import app
 from tui_entropy.cli.usage import WrongUsage, usage_of
+from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, say
 
@@ -24,6 +26,8 @@ OF_THE_MACHINE = {
     errno.ENOENT, errno.ETXTBSY, errno.EFBIG, errno.ESTALE,
 }  # fmt: skip
 """What a file or folder can be refused for that no program can help."""
+UNSEEN = ("serve", "probe", "doctor")
+"""Commands that load a model, and have no screen to say on what is wrong with the settings."""
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 """Of what parses the command line, which typer brings along under a name of its own."""
 
@@ -39,12 +43,31 @@ def main() -> NoReturn:
 def command(arguments: Sequence[str]) -> int | None:
     """Run one; returns its exit code, None where it has none of its own. Raises UserError."""
     check_text(arguments)
+    defaults = settings_of(arguments)
     try:
-        return app(arguments, prog_name="tui-entropy", standalone_mode=False)  # type: ignore[no-any-return]
+        return app(arguments, prog_name="tui-entropy", standalone_mode=False, default_map=defaults)  # type: ignore[no-any-return]
     except USAGE_ERROR as error:
         raise usage_of(error) from None
     except typer.Abort:
         raise UserError("what was asked found no answer on stdin, so nothing is done: add --yes to agree") from None
+
+
+def settings_of(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Command -> parameter -> what a person's settings make its default, below options and environment.
+
+    Where they are wrong a screen is opened all the same, and says so. Raises UserError where a text would be written
+    without one: its numbers hang on what was meant.
+    """
+    if not paths.config().exists():
+        return {}
+    from tui_entropy.config.settings import defaults_of_options, read_config
+
+    config, command = read_config(), arguments[0]
+    if config.mistakes and (command in UNSEEN or "--headless" in arguments):
+        raise UserError(config.mistakes[0])
+    defaults = defaults_of_options(config)
+    commands = [each.callback for each in app.registered_commands if each.callback]
+    return {each.__name__: defaults for each in commands if defaults.keys() & inspect.signature(each).parameters}
 
 
 def check_text(arguments: Sequence[str]) -> None:

@@ -32,6 +32,18 @@ def themes() -> Path:
     return Path(platformdirs.user_config_dir(APP)) / "themes"
 
 
+def shipped_themes() -> Path:
+    """Inside the package where it is installed, at the top of a source checkout otherwise."""
+    package = Path(__file__).parents[1]
+    installed = package / "themes"
+    return installed if installed.is_dir() else package.parent / "themes"
+
+
+def config() -> Path:
+    """The user's settings."""
+    return Path(platformdirs.user_config_dir(APP)) / "config.toml"
+
+
 def keymap() -> Path:
     """The user's own keys: lines of `id = "keys"`."""
     return Path(platformdirs.user_config_dir(APP)) / "keys.toml"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.config.settings import Config, read_config
 from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
 from tui_entropy.ui.terminal.detect import drawable
@@ -64,21 +65,36 @@ def _inspector(spec: ModelSpec, write: Write | None, paint: Paint, look: Look, *
     from tui_entropy.transport import discovery
     from tui_entropy.ui.app.app import InspectorApp
 
-    return InspectorApp(spec, write, engine_command=discovery.command(), **_common(paint, look), **engine)
+    config = read_config()
+    common = _common(paint, look, config)
+    return _as_set(InspectorApp(spec, write, engine_command=discovery.command(), **common, **engine), config)
 
 
 def _player(playback: Any, paint: Paint, look: Look) -> Viewer:
     from tui_entropy.ui.app.replay_app import ReplayApp
 
-    return ReplayApp(playback, **_common(paint, look))
+    config = read_config()
+    return _as_set(ReplayApp(playback, **_common(paint, look, config)), config)
 
 
-def _common(paint: Paint, look: Look) -> dict[str, Any]:
+def _common(paint: Paint, look: Look, config: Config) -> dict[str, Any]:
     """What every screen is made with."""
     from tui_entropy.core import paths
     from tui_entropy.ui.keys.keymap import keymap
 
-    return {"paint": paint, "keymap": keymap(paths.keymap()), "driver_class": driver(look.diff)}
+    keys = keymap(paths.keymap(), config)
+    return {"paint": paint, "keymap": keys, "driver_class": driver(look.diff)}
+
+
+def _as_set(app: Viewer, config: Config) -> Viewer:
+    """The screen as a person's settings have it, which keeps what they change of it."""
+    from tui_entropy.ui.app.look_keeper import LookKeeper, with_look
+    from tui_entropy.ui.keys.keymap import wrong_keys
+
+    app.frame = with_look(app.frame, config)
+    app.keeper = LookKeeper(app, config)
+    app.mistake = next(iter([*config.mistakes, *wrong_keys(config)]), "")
+    return app
 
 
 def _screen_of(session: Session, before: Viewer, look: Look) -> Viewer:
@@ -93,6 +109,7 @@ def _screen_of(session: Session, before: Viewer, look: Look) -> Viewer:
     else:
         assert session.file is not None
         app = _player(Playback(Trace.open(session.file), first=None), frame.paint, look)
+    app.mistake = ""
     app.frame = replace(app.frame, **{name: getattr(frame, name) for name in KEPT})
     return app
 

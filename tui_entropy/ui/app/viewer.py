@@ -24,6 +24,7 @@ from tui_entropy.ui.actions.knobs import KnobStripActions
 from tui_entropy.ui.actions.looking import LookActions
 from tui_entropy.ui.actions.pages import PageActions, SessionActions
 from tui_entropy.ui.actions.panes import PaneActions
+from tui_entropy.ui.app.look_keeper import LookKeeper
 from tui_entropy.ui.app.notices import NOTICE_S, Holds, Notices, always
 from tui_entropy.ui.app.repaint import RepaintScheduler
 from tui_entropy.ui.dialogs.ask_line import Questions
@@ -51,6 +52,8 @@ from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.pane_layout import PaneLayout, arrange
 from tui_entropy.ui.views.view import LIGHT, View
 
+MISTAKE_S = 20.0
+"""Seconds that a sentence on the settings stays."""
 HEAVY_FIELDS = (
     "following", "bits", "layer", "head", "paint", "place", "chart_series", "tint", "relative", "token", "row",
     "knobs", "what_if", "second", "pages",
@@ -97,6 +100,10 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.shortcut: Shortcut | None = None
         self.repaints = RepaintScheduler(self)
         self.notices, self.questions, self.pages = Notices(self), Questions(self), PageActions(self)
+        self.keeper: LookKeeper | None = None
+        """What remembers how a person wants to see it; None for nothing."""
+        self.mistake = ""
+        """What is wrong with a person's settings, said once the screen is up."""
         self.next: Session | None = None
         """The session that the next screen shows."""
         self.set_keymap(dict(keymap or {}))
@@ -140,6 +147,8 @@ class Viewer(ClosesOnFailure, Dispatch):
     def on_ready(self) -> None:
         """After the first paint, so that nothing delays it."""
         self.begin()
+        if self.mistake:
+            self.say(self.mistake, seconds=MISTAKE_S)
         gc.freeze()  # what is here now stays: it need not be looked at in every full collection
         gc.enable()
 
@@ -150,6 +159,8 @@ class Viewer(ClosesOnFailure, Dispatch):
     def on_unmount(self) -> None:
         """The terminal is already as it was."""
         self.repaints.stop()
+        if self.keeper is not None:
+            self.keeper.write()
 
     @property
     def parting(self) -> str:
@@ -206,6 +217,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         if frame.cursor != before.cursor and frame.place != "waterfall":
             frame = replace(frame, token=0)
         self.frame = frame = self.notices.true_in(self.with_answers(replace(frame, lacking=self.lacking)))
+        if self.keeper is not None:
+            self.keeper.on_frame(frame)
         if self.page is not None:
             self.page.set_class(bool(frame.notice), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so

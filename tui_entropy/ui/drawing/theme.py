@@ -59,7 +59,7 @@ class Theme:
 
 def available() -> dict[str, Path]:
     """Theme name -> file; a user's file comes before one of ours of the same name."""
-    files = [path for folder in (_ours(), paths.themes()) for path in sorted(folder.glob("*.toml"))]
+    files = [path for folder in (paths.shipped_themes(), paths.themes()) for path in sorted(folder.glob("*.toml"))]
     return {path.stem: path for path in files}
 
 
@@ -94,13 +94,6 @@ def textual_theme(theme: Theme, color: str = "truecolor") -> TextualTheme:
         return TextualTheme(name=theme.name, dark=theme.dark, **theme.chrome)
     plain = BUILTIN_THEMES["ansi-dark" if theme.dark else "ansi-light"]
     return TextualTheme(**{**vars(plain), "name": theme.name})
-
-
-def _ours() -> Path:
-    """Inside the package where it is installed, at the top of a source checkout otherwise."""
-    package = Path(__file__).parents[2]
-    installed = package / "themes"
-    return installed if installed.is_dir() else package.parent / "themes"
 
 
 def _look(path: Path, table: Mapping[str, Any], prefix: str) -> Look:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from textual.binding import Binding, BindingType
 
+from tui_entropy.config.settings import KEYS as KEYS_TABLE
+from tui_entropy.config.settings import Config
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import text_of
 
@@ -307,23 +310,39 @@ def key_names(keys: str, ascii_only: bool = False) -> str:
     return " ".join(words)
 
 
-def keymap(file: Path) -> dict[str, str]:
-    """A user's keys, by the id of what they do; none where there is no file. Raises UserError."""
-    if not file.exists():
-        return {}
-    try:
-        mine = tomllib.loads(text_of(file))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}): it holds lines such as pause = 'p'") from error
-    known = {key.id for key in KEYS}
-    for name, keys in mine.items():
-        if name not in known:
-            raise UserError(f"{file} names {name!r}, which is no action: take one of {', '.join(sorted(known))}")
-        if not isinstance(keys, str) or not keys:
-            raise UserError(f"{file} gives {name!r} no keys: write them as a string, separated by commas")
+def keymap(file: Path, config: Config | None = None) -> dict[str, str]:
+    """A user's keys, by the id of what they do: those of their file, none where there is no such, and over them those
+    of their settings that are right. Raises UserError."""
+    mine: dict[str, str] = {}
+    if file.exists():
+        try:
+            mine = tomllib.loads(text_of(file))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read ({error}): it holds lines such as pause = 'p'") from error
+        for name, keys in mine.items():
+            if wrong := _wrong(name, keys):
+                raise UserError(f"{file}: {wrong}")
+    if config is not None:
+        mine |= {name: keys for name, keys in config.keys.items() if not _wrong(name, keys)}
     if "quit" in mine:
         mine["quit"] += ",ctrl+q"  # there is always a way out
     return mine
+
+
+def wrong_keys(config: Config) -> list[str]:
+    """What is wrong with the keys in a user's settings, a sentence each."""
+    wrong = {name: _wrong(name, keys) for name, keys in config.keys.items()}
+    return [f"{config.place(KEYS_TABLE + name)}: {sentence}" for name, sentence in wrong.items() if sentence]
+
+
+def _wrong(name: str, keys: object) -> str:
+    if name not in BY_ID:
+        near = get_close_matches(name, BY_ID, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"take one of {', '.join(sorted(BY_ID))}"
+        return f"{name!r} is no action that a key has: {remedy}"
+    if not isinstance(keys, str) or not keys:
+        return f"{name!r} has no keys: write them as a string, separated by commas"
+    return ""
 
 
 def bindings() -> list[BindingType]:
