@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -35,6 +36,7 @@ from tui_entropy.cli import app, groups
 from tui_entropy.cli.options import SAMPLE_PROMPT
 from tui_entropy.core import paths
 from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.knobs import shown as shown_knob
 from tui_entropy.records.sampling import Knobs
 
 pytestmark = [pytest.mark.real, pytest.mark.pty]
@@ -778,10 +780,23 @@ def test_removing(story, line):
     assert not (story.folder / "doomed.tui").exists() and (story.folder / "run.tui").exists()
 
 
-@runs("tui-entropy config", "tui-entropy config --theme light --top-p 0.8")
+CONFIG = " ".join([
+    "tui-entropy config --model x --revision y --device cpu --dtype float32 --products rows --chat-template z",
+    "--trust-remote-code --graph --color mono --ascii --mouse --diff",
+    *(f"{knob.option} {shlex.quote(shown_knob(Knobs(), knob.name))}" for knob in KNOBS),
+])  # fmt: skip
+
+
+@runs(
+    "tui-entropy config",
+    "tui-entropy config --theme light --top-p 0.8",
+    CONFIG,
+    "tui-entropy config --no-trust-remote-code --no-graph --no-mouse --no-diff",
+)
 def test_settings(shell, line):
     done = shell.run(line)
     assert done.code == 0 and ("option --theme" in done.out) == ("light" in line), done.err
+    assert done.out.count("option --") == {CONFIG: 1 + len(KNOBS)}.get(line, 2 * ("light" in line))
 
 
 @runs("tui-entropy themes", "tui-entropy --version", "tui-entropy --help", "tui-entropy -h")

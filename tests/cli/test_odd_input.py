@@ -71,6 +71,7 @@ GIVEN = {
     "attach": ["--list"],
     "stop": ["nobody"],
     "rm": ["TRACE", "nowhere.tui"],
+    "config": [],
 }
 """What makes a command do little, whatever else it is told."""
 ELSEWHERE = {("attach", "--ssh"), ("fetch", "name")}
