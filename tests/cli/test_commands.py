@@ -782,7 +782,7 @@ def test_removing(story, line):
 
 CONFIG = " ".join([
     "tui-entropy config --model x --revision y --device cpu --dtype float32 --products rows --chat-template z",
-    "--trust-remote-code --graph --color mono --ascii --mouse --diff",
+    "--trust-remote-code --graph --color mono --ascii --mouse --diff --demo",
     *(f"{knob.option} {shlex.quote(shown_knob(Knobs(), knob.name))}" for knob in KNOBS),
 ])  # fmt: skip
 
