@@ -191,6 +191,10 @@ class Continued(Struct, frozen=True, tag="continued"):
     run: int
 
 
+STOPPED = "stopped"
+"""The reason of an end that a person asked for: such a run can be gone on with."""
+
+
 class Ended(Struct, frozen=True, tag="ended"):
     run: int
     reason: str

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.events import (
+    Continued,
     Ended,
     Event,
     KnobsChanged,
@@ -149,6 +150,8 @@ class RunView:
                 self.marks.append(Mark(event.index, f"shadow {event.lane.name}" if event.lane else "no shadow"))
             case Paused() if event.breakpoint is not None:
                 self.breakpoint_hits = sorted({*self.breakpoint_hits, len(self.steps)})
+            case Continued():
+                self.ended = None
             case Ended():
                 self.ended, self.proposed = event.reason, None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tui_entropy.records.events import (
+    STOPPED,
     BreakpointsChanged,
     Continued,
     Ended,
@@ -99,6 +100,11 @@ class SessionView:
     @property
     def marks(self) -> list[Mark]:
         return self.run.marks
+
+    @property
+    def stopped(self) -> bool:
+        """A person ended the text, and can go on with it."""
+        return self.state == "ended" and self.run.ended == STOPPED
 
     @property
     def knobs(self) -> Knobs:

@@ -20,6 +20,7 @@ from tui_entropy.records.events import BreakpointsChanged, Ended, Event, Paused,
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
+from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.schema import BLOBS
 from tui_entropy.trace.step_codec import Shape, arrays_row, restored
 
@@ -213,6 +214,27 @@ def test_it_stops_before_the_token_is_written_and_goes_on_with_the_same_one(sess
             assert isinstance(proposed, Proposed) and proposed.step == after
             assert isinstance(events[index - 2], BreakpointsChanged)
     assert hits(session.state.breakpoints) == [1, len(expected) - (plain[2].surprisal <= plain[5].surprisal - 1e-5)]
+
+
+def test_a_text_that_was_stopped_is_gone_on_with_and_is_the_text_that_it_would_have_been(session):
+    session.begin(WRITE)
+    finish(session)
+    plain = [one.token_id for one in steps(session.events)]
+    session.begin(WRITE)
+    at = len(session.events)
+    while len(steps(session.events[at:])) < 5:
+        session.advance()
+    session.stop()
+    assert not session.active and session.state.run.ended == "stopped"
+    session.reopen()
+    finish(session)
+    assert [one.token_id for one in steps(session.events[at:])] == plain
+    view = SessionView()
+    for event in session.events:
+        view.append(event)
+    assert view.state == "ended" and not view.stopped
+    session.reopen()
+    assert not session.active  # it ended by itself
 
 
 def test_looking_ahead_at_a_pause_counts_too(session):

@@ -13,8 +13,8 @@ from key_presses import PLACES, N, bring_to, events, go
 from msgspec.structs import replace as replaced
 from recordings import recorded, session
 
-from tui_entropy.records.commands import TakeControl
-from tui_entropy.records.events import Ended, Failed, Progress, Standing
+from tui_entropy.records.commands import Advance, Continue, Stop, TakeControl
+from tui_entropy.records.events import Continued, Ended, Failed, Progress, Standing
 from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.source import Capabilities, ability, inability
 from tui_entropy.trace.playback import Playback
@@ -23,6 +23,7 @@ from tui_entropy.ui.actions.engine_link import WATCHING
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.keys.branch_choice import BranchesState
+from tui_entropy.ui.keys.keymap import BY_ID as KEYS_BY_ID
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names
 from tui_entropy.ui.keys.lane_choices import choices
 from tui_entropy.ui.keys.needs import offered, unable
@@ -34,6 +35,7 @@ STATES: dict[str, list[Any]] = {
     "reading": [ready(), *begun(1, 0)],
     "writing": [ready(), *begun(1, N)],
     "paused": events(),
+    "stopped": [ready(), *begun(1, N), Ended(1, "stopped")],
     "ended": [ready(), *begun(1, N), Ended(1, "end of text")],
     "failed": [ready(), *begun(1, N), Failed("it broke", "")],
 }
@@ -87,7 +89,9 @@ async def test_what_the_footer_offers_is_not_refused(state, places):
     async with app.run_test(size=(80, 24)) as pilot:
         app.take(STATES[state])
         await settled(app, pilot)
-        refused = await refused_on(app, pilot, places if state in ("ready", "paused", "ended") else places[:4])
+        refused = await refused_on(
+            app, pilot, places if state in ("ready", "paused", "stopped", "ended") else places[:4]
+        )
     assert not refused, "\n".join(refused)
 
 
@@ -98,6 +102,27 @@ async def test_at_the_end_of_a_text_the_footer_leads_on():
         await settled(app, pilot)
         offered = [key.id for key in useful_keys(app.frame)]
         assert offered[:2] == ["again", "prompt"] and not {"pause", "step", "stop", "sentence"} & set(offered)
+
+
+async def test_after_a_stop_space_goes_on_and_the_footer_and_the_notice_say_so():
+    app = up(write=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take(STATES["writing"])
+        await settled(app, pilot)
+        await pilot.press("s")
+        assert app.sent[-1:] == [Stop()]
+        app.take([Ended(1, "stopped")])
+        await settled(app, pilot)
+        assert "space goes on" in app.frame.notice
+        assert [key.id for key in useful_keys(app.frame)][:2] == ["pause", "step"]
+        (_, _), (word, _) = hint(app.frame, KEYS_BY_ID["pause"])
+        assert word.strip() == "go on" and "stop" not in {key.id for key in useful_keys(app.frame)}
+        await pilot.press("space")
+        await pilot.press("n")
+        assert [one for one in app.sent if not isinstance(one, QUESTIONS)][1:] == [Continue(), Advance(1)]
+        app.take([Continued(1)])
+        await settled(app, pilot)
+        assert app.frame.log.state == "writing" and app.frame.notice == ""
 
 
 # --- On a recording ------------------------------------------------------------------------------------------------
@@ -138,7 +163,7 @@ async def test_of_two_opposite_keys_the_footer_names_the_one_that_acts(file):
 # --- Where another screen is in control ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["ready", "writing", "paused", "ended"])
+@pytest.mark.parametrize("state", ["ready", "writing", "paused", "stopped", "ended"])
 async def test_what_the_footer_of_a_watcher_offers_is_neither_refused_here_nor_by_the_engine(state):
     app = up(write=None)
     async with app.run_test(size=(80, 24)) as pilot:

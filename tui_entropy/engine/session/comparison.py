@@ -15,7 +15,7 @@ from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.session.twin import TwinRun
 from tui_entropy.engine.steering.plan import same_offsets
 from tui_entropy.records.commands import Twin
-from tui_entropy.records.events import ShadowChanged
+from tui_entropy.records.events import STOPPED, ShadowChanged
 from tui_entropy.records.knobs import check
 from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
@@ -150,7 +150,7 @@ class Comparisons:
         if self._twin is not None:
             self._twin.resample()
 
-    def stop(self, reason: str = "stopped") -> None:
+    def stop(self, reason: str = STOPPED) -> None:
         """The twin ends, and nothing stands beside the run any more."""
         if self._twin is not None:
             self._twin.end(reason)

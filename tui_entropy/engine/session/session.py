@@ -23,6 +23,7 @@ from tui_entropy.engine.steering.plan import check_vector, same_offsets
 from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
 from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import (
+    STOPPED,
     Event,
     KnobsChanged,
     Paused,
@@ -166,12 +167,19 @@ class Session:
         if state.proposed is not None:
             self.comparisons.look_ahead()
 
-    def stop(self, reason: str = "stopped") -> None:
+    def stop(self, reason: str = STOPPED) -> None:
         """End the run, if there is one. Its keys and values stay, so that it can still be looked at."""
         if writer := self.state.writer:
             self._leave()
             writer.end(reason)
         self.comparisons.stop(reason)
+
+    def reopen(self) -> None:
+        """Go on with the present run, where a person had stopped it."""
+        run = self.state.run
+        if run is not None and run.ended == STOPPED and not self.active:
+            run.ended = None
+            self._enter(run)
 
     def abandon(self) -> None:
         """Write no more after a failure, when not even closing the loop can be trusted. To go to a run, this one or

@@ -12,7 +12,7 @@ from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.drawing.glyphs import visible_bytes, visible_token
 from tui_entropy.ui.keys import knob_steps
-from tui_entropy.ui.keys.needs import GOING, GONE
+from tui_entropy.ui.keys.needs import GOING, GONE, can_go_on
 from tui_entropy.ui.protocol.actions import EngineActions
 from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
@@ -34,7 +34,7 @@ def say_why_not(app: EngineHost) -> None:
 
 def advance(app: EngineHost, command: Advance) -> None:
     """Write that far, where anything can be written."""
-    if app.frame.log.state in GOING:
+    if can_go_on(app.frame):
         app.tell(command)
     else:
         say_why_not(app)
@@ -46,7 +46,7 @@ class WriteActions(EngineActions):
     def action_pause(self) -> None:
         if self.app.frame.log.state in BUSY:
             self.app.tell(Pause())
-        elif self.app.frame.log.state == "paused":
+        elif can_go_on(self.app.frame):
             self.app.tell(Continue())
         else:
             say_why_not(self.app)
@@ -82,7 +82,7 @@ class WriteActions(EngineActions):
         advance(self.app, Advance(until=end))
 
     def action_write_some(self) -> None:
-        if self.app.frame.log.state in GOING:
+        if can_go_on(self.app.frame):
             self.app.ask(
                 "write how many tokens?",
                 lambda text: advance(self.app, Advance(int(text))),

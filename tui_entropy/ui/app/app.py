@@ -16,6 +16,7 @@ from textual.driver import Driver
 from tui_entropy.core import paths
 from tui_entropy.records.commands import Command, Go, Load, SetVector, Write
 from tui_entropy.records.events import (
+    Ended,
     Event,
     Progress,
     Ready,
@@ -231,6 +232,8 @@ class InspectorApp(Viewer):
                 self.frame = replace(self.frame, knobs=log.set_knobs, vectors=log.set_vectors)
             case VectorsChanged():
                 self._adopt(event.vectors, tell=False)
+            case Ended() if log.stopped:
+                self.say("the text ends here: space goes on with it", holds=lambda frame: frame.log.stopped)
             case Standing():
                 self.link.stand(event)
             case Refused():

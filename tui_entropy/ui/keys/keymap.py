@@ -195,7 +195,7 @@ KEYS = (
     Key("edit", "e", "edit", "edit the written text, and write on from there", WRITING, "edit", needs="text engine",
         tells="branch"),
     Key("edit.prompt", "I", "edit_prompt", "edit the prompt, and write anew", WRITING, needs="begun", tells="write"),
-    Key("stop", "s", "stop", "end this text here", WRITING, "stop", "usual", needs="going", tells="stop"),
+    Key("stop", "s", "stop", "end this text here; space goes on with it", WRITING, "stop", "usual", needs="active", tells="stop"),
     Key("copy", "y", "copy", "copy the text that was written", WRITING, needs="text"),
     Key("restart", "E", "restart", "start the engine again when it is gone", WRITING, "restart the engine",
         needs="gone"),

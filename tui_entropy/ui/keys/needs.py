@@ -39,6 +39,11 @@ def acts(frame: Frame, key_id: str) -> bool:
     return offered(frame, BY_ID[key_id])
 
 
+def can_go_on(frame: Frame) -> bool:
+    """Whether there is a text to be written on, also after a stop."""
+    return frame.log.state in GOING or frame.log.stopped
+
+
 def _another(frame: Frame) -> bool:
     """The step under the cursor can be written in another way."""
     second = frame.second and frame.log.twin is not None
@@ -67,7 +72,8 @@ def _chosen_lane(frame: Frame) -> str:
 
 
 NEEDS: dict[str, Callable[[Frame], bool]] = {
-    "going": lambda frame: bool(frame.played) or frame.log.state in GOING,
+    "going": lambda frame: bool(frame.played) or can_go_on(frame),
+    "active": lambda frame: frame.log.state in GOING,
     "begun": lambda frame: frame.log.started is not None,
     "engine": lambda frame: frame.log.state not in GONE,
     "gone": lambda frame: frame.log.state in GONE,

@@ -28,8 +28,8 @@ AT_STOP = (
 )  # fmt: skip
 """The same while writing rests, or an earlier step is looked at."""
 AT_END = (
-    "again", "prompt", "back", "target.next", "search", "edit", "branches", "temperature.down", "vector.1", "numbers",
-    "waterfall", "layers", "quadrants", "heads", "attention", "strip", "tint", "zoom",
+    "pause", "step", "again", "prompt", "back", "target.next", "search", "edit", "branches", "temperature.down",
+    "vector.1", "numbers", "waterfall", "layers", "quadrants", "heads", "attention", "strip", "tint", "zoom",
 )  # fmt: skip
 """The same when nothing is being written."""
 ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
@@ -114,7 +114,7 @@ def _keys_here(frame: Frame) -> list[Key]:
 
 def hint(frame: Frame, key: Key) -> list[Part]:
     """A key that acts, or whose opposite does."""
-    word = "go on" if key.id == "pause" and frame.log.state == "paused" else key.hint
+    word = "go on" if key.id == "pause" and (frame.log.state == "paused" or frame.log.stopped) else key.hint
     if key.id == "target.next":
         word = frame.of(JumpState).kind
     act = acting(frame, key)
