@@ -215,6 +215,7 @@ ANYWHERE: dict[str, Effect] = {
     "edit": boxed(Purpose.EDIT),
     "edit.prompt": boxed(Purpose.PROMPT),
     "stop": sends(Stop),
+    "undo": lambda before, after: "nothing was changed" in after.frame.notice,
     "copy": lambda before, after: after.copied == before.copied + 1,
     "restart": lambda before, after: "the engine is up" in after.frame.notice,
     "temperature.down": turned("temperature", -1),

@@ -41,6 +41,7 @@ from tui_entropy.ui.actions.knobs import KnobActions, VectorActions
 from tui_entropy.ui.actions.probes import ProbeActions
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.actions.stepping import StepActions, WriteActions
+from tui_entropy.ui.actions.undo import UndoActions
 from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
@@ -48,6 +49,7 @@ from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.needs import GONE, inability_of, unable
 from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
+from tui_entropy.ui.protocol.changes import Changes
 from tui_entropy.ui.protocol.requests import Requests
 from tui_entropy.ui.terminal.detect import over_ssh
 from tui_entropy.ui.views.frame import Frame
@@ -104,6 +106,8 @@ class InspectorApp(Viewer):
         self.prompts = PromptActions(self)
         self.comparisons, self.continuations = ComparisonActions(self, self.prompts), ContinuationActions(self)
         self.probes = ProbeActions(self)
+        self.changes = Changes()
+        self.undo = UndoActions(self, self.changes)
         self._arrived: list[Event] = []
         self.give(*self.parts())
 
@@ -115,6 +119,7 @@ class InspectorApp(Viewer):
             StepActions(self, self.knobs, self.prompts),
             self.comparisons,
             self.probes,
+            self.undo,
             BranchActions(self),
             ListActions(self),
         )
@@ -219,6 +224,7 @@ class InspectorApp(Viewer):
         self.comparisons.on_event(event)
         self.continuations.on_event(event)
         self.probes.on_event(event)
+        self.undo.on_event(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.link.in_control)
@@ -261,7 +267,17 @@ class InspectorApp(Viewer):
         """The load command of a new engine."""
         return self.requests.of_new_engine(self.frame)
 
+    async def _act(self, name: str, arguments: tuple[object, ...]) -> None:
+        """On a page, where the strip of knobs is not seen, what an action changed is said, unless it said more."""
+        self.changes.begin()
+        notice = self.frame.notice
+        await super()._act(name, arguments)
+        change = self.changes.end()
+        if change and self.page is not None and self.frame.notice in ("", notice):
+            self.say(change.sentence)
+
     def tell(self, command: Command) -> None:
+        self.changes.told(command, self.frame)
         if self.engine:
             self.engine.send(command)
 

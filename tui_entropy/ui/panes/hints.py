@@ -57,21 +57,28 @@ class Hints(View, can_focus=False):
     """Each hint can be clicked."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        notice = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
+        text = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
         if frame.demo:
-            return [_caption(frame, notice, width)]
-        notice_rows = [frame.paint.row([(notice, frame.paint.accent)], width)] if notice else []
-        return [*notice_rows, self._keys(frame, width)][:height]
+            return [_caption(frame, text, width)]
+        notice: list[Part] = [(text, frame.paint.accent)]
+        if height > 1:
+            return [frame.paint.row(notice, width), self._keys(frame, width, _about(frame))]
+        first = [*notice, ("  ", frame.paint.base)] if frame.notice else _about(frame)
+        return [self._keys(frame, width, first)][:height]
 
-    def _keys(self, frame: Frame, width: int) -> Strip:
+    def _keys(self, frame: Frame, width: int, first: list[Part]) -> Strip:
+        """The hints behind what stands first."""
         always = [] if frame.place not in ("", "replay") else [BY_ID[name] for name in ALWAYS]
         right = [part for key in always if acting(frame, key) for part in hint(frame, key)]
         left = [hint(frame, key) for key in useful_keys(frame)]
-        about: list[Part] = []
-        if frame.place == "knobs":  # what the chosen knob does and costs, before it is turned
-            about = [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)]
-        fits = frame.paint.lines(left, width - size_of([*about, *right]), gap="")
-        return frame.paint.row([*about, *(fits[0] if fits else [])], width, right)
+        right = right if size_of([*first, *right]) <= width else []
+        fits = frame.paint.lines(left, width - size_of([*first, *right]), gap="")
+        return frame.paint.row([*first, *(fits[0] if fits else [])], width, right)
+
+
+def _about(frame: Frame) -> list[Part]:
+    """What the chosen knob does and costs, before it is turned."""
+    return [(f"{frame.paint.ours(KNOB[frame.knob].about)}  ", frame.paint.base)] if frame.place == "knobs" else []
 
 
 def _caption(frame: Frame, notice: str, width: int) -> Strip:
