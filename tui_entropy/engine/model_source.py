@@ -158,9 +158,9 @@ class ModelSource(Source):
                 self._probe(command)
             case Stop():
                 session.stop()
-            case Pause() if self.writing:
+            case Pause() if self.writing or session.reopen():  # a text that was stopped rests there
                 self._pause(command.reason)
-            case Continue() | Advance() if self._can_go_on():
+            case Continue() | Advance() if session.reopen() or session.active:
                 place = command.until if isinstance(command, Advance) else ""
                 session.state.breakpoints.run_to(place)
                 self.budget = command.tokens if isinstance(command, Advance) and not place else None
@@ -170,11 +170,6 @@ class ModelSource(Source):
             case SetWatches():
                 session.set_watches(command.texts)
             # A CancelProbe comes too late here: who computes hears of it (hears_cancel).
-
-    def _can_go_on(self) -> bool:
-        """There is a next token to ask for, also after a stop."""
-        self.session.reopen()
-        return self.session.active
 
     def _branch(self, command: Branch) -> None:
         session = self.session

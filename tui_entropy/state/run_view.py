@@ -148,10 +148,10 @@ class RunView:
             case ShadowChanged():
                 self.shadow, self.shadow_how = event.lane, event.how
                 self.marks.append(Mark(event.index, f"shadow {event.lane.name}" if event.lane else "no shadow"))
-            case Paused() if event.breakpoint is not None:
-                self.breakpoint_hits = sorted({*self.breakpoint_hits, len(self.steps)})
-            case Continued():
+            case Paused() | Continued():
                 self.ended = None
+                if isinstance(event, Paused) and event.breakpoint is not None:
+                    self.breakpoint_hits = sorted({*self.breakpoint_hits, len(self.steps)})
             case Ended():
                 self.ended, self.proposed = event.reason, None
 

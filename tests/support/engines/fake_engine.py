@@ -247,6 +247,7 @@ class Session:
         self.written: dict[int, list[Step]] = {0: []}
         """Of each run, what it shares with its parent included."""
         self.ended: set[int] = set()
+        self.stopped: set[int] = set()
         self.forced: list[int] = []
         self.banned: tuple[int, ...] = ()
         self.breakpoints = BreakpointController(self.loaded.card, Words(), emit)
@@ -337,6 +338,15 @@ class Session:
     def stop(self) -> None:
         if self.active:
             self.finish("stopped")
+            self.stopped.add(self.run_number)
+
+    def reopen(self) -> bool:
+        if self.active or self.run_number not in self.stopped:
+            return False
+        self.ended.discard(self.run_number)
+        self.stopped.discard(self.run_number)
+        self.active = True
+        return True
 
     def abandon(self) -> None:
         self.active = False

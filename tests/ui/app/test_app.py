@@ -353,7 +353,7 @@ async def test_any_pane_can_have_the_whole_screen(size):
         await pilot.press("z")
         await pilot.pause()
         assert set(panes(app)) - {"knobs"} == {"status", "attention", "hints"}
-        assert panes(app)["attention"] >= size[1] - 4
+        assert panes(app)["attention"] >= size[1] - 5
         await pilot.press("escape")
         await pilot.pause()
         assert set(panes(app)) == PANES[size] | {"status", "hints"}
@@ -508,6 +508,26 @@ async def test_it_starts_writes_obeys_and_leaves_nothing_behind():
         await pilot.press("q")
         await pilot.pause()
     assert not psutil.pid_exists(pid)
+
+
+async def test_a_text_that_was_stopped_goes_on_with_space_and_an_undo_rests_where_it_was():
+    app = live("--rate", "200")
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: len(app.frame.log.steps) > 5)
+        await pilot.press("s")
+        await until(pilot, lambda: app.frame.log.stopped)
+        count = len(app.frame.log.steps)
+        await pilot.press("space")
+        await until(pilot, lambda: len(app.frame.log.steps) > count)
+        assert app.frame.log.run_number == 1
+        await pilot.press("space")
+        await until(pilot, lambda: app.frame.log.state == "paused")
+        count = len(app.frame.log.steps)
+        await pilot.press("s")
+        await until(pilot, lambda: app.frame.log.stopped)
+        await pilot.press("ctrl+u")
+        await until(pilot, lambda: app.frame.log.state == "paused")
+        assert len(app.frame.log.steps) == count and app.frame.notice == "undone: the end of the text"
 
 
 async def test_a_killed_engine_takes_neither_screen_nor_text_down_and_can_be_started_again():

@@ -228,9 +228,9 @@ async def test_a_key_whose_part_an_app_was_not_given_says_so_and_does_nothing_el
 
 
 def test_a_key_that_commands_the_engine_says_what_it_tells_its_source():
-    """The one that starts an engine commands none."""
+    """The one that starts an engine commands none, and which head is shown is told with any key that changes it."""
     app = InspectorApp(ModelSpec("toy"), engine_command=None)
     assert {key.id for key in KEYS if key.name in app.commanding} == {key.id for key in KEYS if key.tells} | {
         "restart"
     }
-    assert {told for key in KEYS for told in key.tells.split()} == ABILITIES.keys() - {"continue"}
+    assert {told for key in KEYS for told in key.tells.split()} == ABILITIES.keys() - {"continue", "select-head"}

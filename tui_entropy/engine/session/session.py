@@ -174,12 +174,14 @@ class Session:
             writer.end(reason)
         self.comparisons.stop(reason)
 
-    def reopen(self) -> None:
-        """Go on with the present run, where a person had stopped it."""
+    def reopen(self) -> bool:
+        """Go on with the present run, where a person had stopped it. Returns whether that was so."""
         run = self.state.run
-        if run is not None and run.ended == STOPPED and not self.active:
-            run.ended = None
-            self._enter(run)
+        if run is None or run.ended != STOPPED or self.active:
+            return False
+        run.ended = None
+        self._enter(run)
+        return True
 
     def abandon(self) -> None:
         """Write no more after a failure, when not even closing the loop can be trusted. To go to a run, this one or

@@ -288,6 +288,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         """Show the panes as a layout says. It is kept as `frame.of(PaneLayout)`."""
         self.show(pages={**self.frame.pages, PaneLayout: layout})
         self._arrange()
+        if layout.hidden:  # a column without panes has no width, which the stylesheet has to say first
+            self.call_after_refresh(self._arrange)
 
     def _arrange(self) -> None:
         arrange(self.base, self.frame.of(PaneLayout))

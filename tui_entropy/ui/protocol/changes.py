@@ -83,8 +83,8 @@ def change_of(command: Command, frame: Frame) -> Change | None:
             return Change(words, (lambda now: (SetVector(was, rebuild),),))
         case Stop():
             rests = frame.log.state == "paused"
-            goes_on = (Continue(), Pause()) if rests else (Continue(),)
-            return Change("the end of the text", (lambda now: goes_on if now.log.stopped else (),))
+            goes_on = Pause() if rests else Continue()  # told to a text that was stopped, either opens it again
+            return Change("the end of the text", (lambda now: (goes_on,) if now.log.stopped else (),))
         case Branch():
             return _of_branch(command, frame)
     return None

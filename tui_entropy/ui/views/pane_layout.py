@@ -64,7 +64,7 @@ def arrange(screen: Screen[Any], layout: PaneLayout) -> None:
     )
     _set(right, "width", None if share is None else Scalar(share, Unit.WIDTH, Unit.WIDTH))
     _set(right, "max_width", None if share is None else Scalar(100, Unit.WIDTH, Unit.WIDTH))
-    empty = not any(pane.display for pane in right.children)
+    empty = bool(layout.hidden) and not any(pane.display for pane in right.children)
     _set(right, "display", "none" if empty and not zoomed else None)
 
 
