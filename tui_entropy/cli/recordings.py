@@ -17,13 +17,13 @@ from tui_entropy.core.streams import say
 
 
 def _snapshot(text: str) -> None:
-    from tui_entropy.ui.capture.snapshot import parse_snapshot
+    from tui_entropy.ui.capture.wishes import parse_snapshot
 
     parse_snapshot(text)
 
 
 def _size(text: str) -> None:
-    from tui_entropy.ui.capture.snapshot import parse_size
+    from tui_entropy.ui.capture.wishes import parse_size
 
     parse_size(text)
 
@@ -49,7 +49,7 @@ def replay(
         list[str] | None,
         typer.Option(
             help="A picture instead of a screen: FILE.svg, .png or .txt, then perhaps @120x36 and :token=80 or "
-            ":page=numbers. May be given several times.",
+            ":page=numbers, pane=, zoom, layer=, head=, tint=, run=, lane=. May be given several times.",
             callback=option_check(_snapshot),
         ),
     ] = None,

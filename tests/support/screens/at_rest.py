@@ -7,6 +7,7 @@ at once, and what is to be repainted is repainted without waiting for its turn.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -15,16 +16,21 @@ from textual._context import active_app
 from textual.app import App
 from textual.timer import Timer
 
+PATIENCE = 10
+"""How much longer than asked for is waited at most, by the clock."""
 SOON = 1 / 100
 """Seconds. A timer that rings by then is waited for."""
 
 
 async def at_rest(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
-    """Wait until nothing is to be done now or soon, and the screen shows it."""
+    """Wait until nothing is to be done now or soon, and the screen shows it.
+
+    max_sleep: seconds that this process works meanwhile, at most. On a busy machine that is more by the clock.
+    """
     loop = asyncio.get_running_loop()
-    now = loop.time()
-    earliest, latest = now + min_sleep, now + max_sleep
-    while now < latest:
+    now, worked = loop.time(), time.process_time() + max_sleep
+    earliest, latest = now + min_sleep, now + PATIENCE * max_sleep
+    while now < latest and time.process_time() < worked:
         await asyncio.sleep(0)
         now = loop.time()
         if loop._ready or _repainted(active_app.get()):  # type: ignore[attr-defined]

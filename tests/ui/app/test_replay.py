@@ -7,7 +7,7 @@ import sys
 
 import fake_engine
 import pytest
-from inspectors import screen_text, settled, up
+from inspectors import screen_text, settled, up, until
 from recordings import lengthened, recorded, session
 from terminal import Terminal
 from textual.actions import parse
@@ -18,7 +18,7 @@ from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.schema import TABLES
 from tui_entropy.ui.app.replay_app import RECORDING, ReplayApp
-from tui_entropy.ui.capture import film, snapshot
+from tui_entropy.ui.capture import film, snapshot, wishes
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.keymap import KEYS
@@ -160,10 +160,10 @@ async def test_what_needs_an_engine_says_that_this_is_a_recording(file, action):
         elif key.where not in ("", "usual", "token"):
             page = {"lists": "breakpoints"}.get(key.where, key.where)
             await pilot.press(next((one.keys for one in KEYS if one.action == f"open('{page}')"), "W"))
+            await until(pilot, lambda: app.page is not None and app.place == app.page.called)
         before = app.frame.knobs, app.frame.vectors, len(app.screen_stack)
         await pilot.press(key.keys.split(",")[0])
-        await settled(app, pilot)
-        assert app.frame.notice == RECORDING
+        await until(pilot, lambda: app.frame.notice == RECORDING)
         assert (app.frame.knobs, app.frame.vectors, len(app.screen_stack)) == before
 
 
@@ -295,9 +295,9 @@ def test_no_word_of_a_file_reaches_the_screen_unseen_through(file, tmp_path):
     for wish in (
         "a.txt@200x60:token=30",
         "a.txt@80x24",
-        *(f"a.txt@200x60:page={page}" for page in snapshot.PICTURED),
+        *(f"a.txt@200x60:page={page}" for page in wishes.PICTURED),
     ):
-        snapshot.draw(Trace.open(copy), 1, [snapshot.parse_snapshot(str(tmp_path / wish))], Paint())
+        snapshot.draw(Trace.open(copy), 1, [wishes.parse_snapshot(str(tmp_path / wish))], Paint())
         text = (tmp_path / "a.txt").read_text()
         assert len(text) > 300 and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
 

@@ -18,6 +18,7 @@ from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.capture import film, snapshot
 from tui_entropy.ui.capture.asciicast import Asciicast
 from tui_entropy.ui.capture.moment import Clock
+from tui_entropy.ui.capture.wishes import Snapshot, parse_size, parse_snapshot
 from tui_entropy.ui.drawing.contrast import contrast
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import load
@@ -63,7 +64,7 @@ def test_several_pictures_at_once_and_each_the_same_again(replay, tmp_path):
 
 def test_a_picture_says_what_the_text_says_with_every_space(file, tmp_path):
     for name in ("a.txt", "a.svg"):
-        snapshot.draw(Trace.open(file), None, [snapshot.Snapshot(tmp_path / name, (120, 36), 20)], Paint())
+        snapshot.draw(Trace.open(file), None, [Snapshot(tmp_path / name, (120, 36), 20)], Paint())
     drawn = ElementTree.parse(tmp_path / "a.svg")
     rows = {}
     for text in drawn.iter("{http://www.w3.org/2000/svg}text"):
@@ -73,6 +74,27 @@ def test_a_picture_says_what_the_text_says_with_every_space(file, tmp_path):
             rows[line] = rows.get(line, "").ljust(at) + (text.text or "").replace("\xa0", " ")
     shown = (tmp_path / "a.txt").read_text().splitlines()
     assert [rows.get(y, "").rstrip() for y in range(36)] == shown
+
+
+@pytest.mark.parametrize(
+    ("wish", "shown", "absent"),
+    [
+        ("@80x24:pane=heads", ["heads"], ["next token"]),
+        ("@120x36:token=20,layer=12,head=3", ["layer 12 head 3", "step 20"], []),
+        ("@120x36:layer=12,head=mean", ["layer 12 mean"], []),
+        ("@120x36:tint=window perplexity", ["tint: window perplexity"], []),
+        ("@120x36:tint=window_perplexity", ["tint: window perplexity"], []),
+        ("@120x36:zoom", ["text"], ["next token", "over time"]),
+        ("@120x36:pane=candidates,zoom", ["next token"], ["over time", "heads"]),
+        ("@120x36:pane=chart,zoom,token=3", ["over time", "step 3"], ["next token"]),
+        ("@120x36:run=2", ["step 12 of 12"], []),
+    ],
+)
+def test_a_picture_is_of_what_was_asked_for(tmp_path, wish, shown, absent):
+    trace = Trace.open(recorded(tmp_path / "a.tui", *session(40), *session(12, run=2)))
+    snapshot.draw(trace, 1, [parse_snapshot(f"{tmp_path / 'a.txt'}{wish}")], Paint())
+    text = (tmp_path / "a.txt").read_text()
+    assert all(words in text for words in shown) and not any(words in text for words in absent), text
 
 
 def test_looks_are_as_asked(replay, tmp_path):
@@ -112,17 +134,24 @@ def test_a_size_is_that_of_all_that_name_none(replay, tmp_path):
         ("a.svg@1x1", "is no size"),
         ("a.svg:token=41", "it has 40 tokens"),
         ("a.svg:token=0", "it has 40 tokens"),
-        ("a.svg:token=x", "wanted FILE.svg"),
+        ("a.svg:token=x", "token=x cannot be"),
         ("a.svg:token=²", "wanted FILE.svg"),
+        ("a.svg:layer=31", "it has 30 of them"),
+        ("a.svg:head=0", "head=0 cannot be"),
+        ("a.svg:head=10", "it has 9 of them"),
+        ("a.svg:tint=joy", "tint=joy cannot be"),
+        ("a.svg:run=9", "has no run 9"),
+        ("a.svg:lane=3", "lane=3 cannot be"),
+        ("a.svg:zoom=2", "zoom=2 cannot be"),
         ("a\nb", "wanted FILE.svg"),
         ("a.svg:page=none", "quadrants"),
-        ("a.svg:colour=red", "wanted FILE.svg"),
+        ("a.svg:colour=red", "there is no colour"),
         ("nowhere/a.svg", "cannot be written"),
     ],
 )
 def test_a_picture_that_cannot_be_is_answered_in_a_sentence(replay, tmp_path, wish, answer):
     status, said = replay("--snapshot", tmp_path / wish)
-    of_the_file = answer in ("it has 40 tokens", "cannot be written")
+    of_the_file = answer.startswith("it has") or answer in ("cannot be written", "has no run 9")
     assert status == (3 if of_the_file else 2) and answer in said and said.count("\n") == 1
 
 
@@ -153,7 +182,7 @@ def test_of_several_pictures_all_are_written_or_none(replay, tmp_path, wrong, la
 def test_a_token_that_another_run_has_is_told_with_its_run(tmp_path, run, token, said):
     trace = Trace.open(recorded(tmp_path / "a.tui", *session(40), *session(12, run=2), *session(5, run=3)))
     with pytest.raises(UserError, match=said):
-        snapshot.draw(trace, run, [snapshot.Snapshot(tmp_path / "a.txt", (80, 24), token)], Paint())
+        snapshot.draw(trace, run, [Snapshot(tmp_path / "a.txt", (80, 24), token)], Paint())
 
 
 def test_where_the_library_for_png_is_missing_it_says_which(replay, tmp_path, monkeypatch):
@@ -201,7 +230,7 @@ def test_a_film_is_asciicast_2_in_true_time_with_a_marker_at_every_token(replay,
 
 
 def test_a_size_is_columns_by_rows():
-    assert snapshot.parse_size("80x24") == (80, 24)
+    assert parse_size("80x24") == (80, 24)
     for wrong in ("80", "x", "-1x5", "80x24x3", "99999x10"):
         with pytest.raises(UserError, match="is no size"):
-            snapshot.parse_size(wrong)
+            parse_size(wrong)

@@ -28,13 +28,13 @@ def depict(
     trace = Trace.open(file)
     settle_colors(mode := color_mode("truecolor" if look.color == "auto" else look.color, {}))
     from tui_entropy.trace.playback import Playback
-    from tui_entropy.ui.capture import film, moment, snapshot
+    from tui_entropy.ui.capture import film, moment, snapshot, wishes
     from tui_entropy.ui.drawing.paint import Paint
     from tui_entropy.ui.drawing.theme import load
 
     paint = Paint(load(look.theme), mode, look.ascii_only)
-    usual = snapshot.parse_size(size)
-    snapshot.draw(trace, run, [snapshot.parse_snapshot(text, usual) for text in snapshots], paint, look.demo)
+    usual = wishes.parse_size(size)
+    snapshot.draw(trace, run, [wishes.parse_snapshot(text, usual) for text in snapshots], paint, look.demo)
     if cast:
         clock = moment.Clock()
         playback = Playback(trace, run, speed=speed, first=first, clock=clock)

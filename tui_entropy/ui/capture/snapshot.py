@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,62 +19,18 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.trace.lazy_steps import LazySteps
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.app.viewer import Viewer
+from tui_entropy.ui.capture.wishes import MEAN, Snapshot
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.keys.keymap import PAGES
 
-KINDS = (".svg", ".png", ".txt")
-SPEC = re.compile(
-    r"(?P<file>.+?)(@(?P<width>\d+)x(?P<height>\d+))?(:(?P<wishes>\w+=\w+(,\w+=\w+)*))?", re.DOTALL | re.ASCII
-)
-TOKEN = re.compile(r"\d{1,9}", re.ASCII)
-PICTURED = tuple(page for page in PAGES if page != "sessions")
-"""Pages of a recording; that of sessions tells of the machine that it is on."""
-SMALLEST, LARGEST = (20, 8), (1000, 500)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A picture that is wanted."""
-
-    file: Path
-    size: tuple[int, int] = (120, 36)
-    token: int | None = None
-    """Where the cursor stands, counted from 1; None for the newest."""
-    page: str = ""
-    """One of PICTURED in place of the usual screen."""
-
-
-def parse_snapshot(text: str, size: tuple[int, int] = (120, 36)) -> Snapshot:
-    """FILE[@WxH][:token=N,page=NAME] -> what to picture, of this size where none is named. Raises UserError."""
-    match = SPEC.fullmatch(text or " ")
-    assert match  # `.+?` takes whatever the rest does not
-    wishes = dict(wish.split("=") for wish in (match["wishes"] or "").split(",") if wish)
-    file = Path(match["file"])
-    token, page = wishes.pop("token", None), wishes.pop("page", "")
-    if file.suffix not in KINDS or wishes or not TOKEN.fullmatch(token or "1") or page not in ("", *PICTURED):
-        raise UserError(
-            f"--snapshot {text}: wanted FILE.svg, .png or .txt, then perhaps @120x36 and "
-            f":token=80 or :page= one of {', '.join(PICTURED)}"
-        )
-    if match["width"]:
-        size = parse_size(f"{match['width']}x{match['height']}")
-    return Snapshot(file, size, int(token) if token else None, page)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """'120x36' -> columns and rows. Raises UserError."""
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    size = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(least <= side <= most for least, side, most in zip(SMALLEST, size, LARGEST, strict=True)):
-        raise UserError(f"{text} is no size: give columns x rows such as 120x36, at least 20x8 and at most 1000x500")
-    return size
-
+SHOWN_BY_KEY = ("heads", "attention")
+"""Panes that a key shows on a screen that has no room for them."""
 
 # --- What is on a screen -----------------------------------------------------------------------------------------
 
@@ -154,7 +110,8 @@ def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint
     """Each picture, saved: all of them, or where one cannot be drawn none. Raises UserError."""
     drawn = {}
     for wish in wishes:
-        playback = Playback(trace, run, first=None)
+        playback = Playback(trace, run if wish.run is None else wish.run, first=None)
+        _check_head(playback, wish)
         if wish.token is not None and not 1 <= wish.token <= playback.length:
             raise UserError(_beyond(playback, wish.token) + ", so no picture is written" * (len(wishes) > 1))
         app = ReplayApp(playback, paint=paint)
@@ -174,14 +131,39 @@ def _beyond(playback: Playback, token: int) -> str:
     return f"{sentence}; take one of them{', or another --run' if others else ''}"
 
 
+def _check_head(playback: Playback, wish: Snapshot) -> None:
+    """Raises UserError for a layer or a head that the model has not got."""
+    card = playback.log.card
+    for name, wanted, most in (
+        ("layer", wish.layer, card.n_layers if card else 0), ("head", wish.head, card.n_heads if card else 0)
+    ):  # fmt: skip
+        if wanted is not None and not (1 <= wanted <= most or (name == "head" and wanted == MEAN)):
+            raise UserError(f"{name}={wanted} is not in the model of this recording: it has {most} of them")
+
+
 async def picture(app: ReplayApp, wish: Snapshot) -> bytes:
     """The picture of a whole recording. Raises UserError."""
     async with on_stage(app, wish.size) as pilot:
         app.come_to(following=wish.token is None, cursor=None if wish.token is None else wish.token - 1)
+        changes: dict[str, Any] = {"second": wish.lane == 2}
+        if wish.tint:
+            changes["tint"] = BY_NAME[wish.tint]
+        if wish.layer is not None:
+            changes["layer"] = wish.layer
+        if wish.head is not None:
+            changes["head"] = None if wish.head == MEAN else wish.head
+        if wish.pane in SHOWN_BY_KEY:
+            await app.run_action(f"pane('{wish.pane}')")
+        elif wish.pane:
+            app.focus_on(wish.pane)
+        await pilot.pause()
+        if wish.zoom:
+            await app.run_action("zoom")
+            await pilot.pause()
         if wish.page:
             app.open_page(wish.page)
             await pilot.pause()
-        app.come_to()
+        app.come_to(**changes)
         return encode(wish.file, screen(app), app.frame.paint.theme.dark)
 
 
