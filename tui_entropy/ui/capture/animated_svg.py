@@ -164,7 +164,7 @@ class Layers:
         """The grounds of cells, where something else is there."""
         for ground, run in groupby(columns, key=lambda x: row[x].ground):
             cells = list(run)
-            if any(before[x].ground != ground or before[x].glyph.strip() or before[x].underline for x in cells):
+            if any(before[x].ground != ground or before[x].glyph != " " or before[x].underline for x in cells):
                 self._grounds.setdefault(ground, []).append(_line(cells[0] * WIDE, y, len(cells) * WIDE))
 
     def draw(self, cells: Sequence[Cell], x: int, y: int) -> None:
