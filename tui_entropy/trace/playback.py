@@ -12,8 +12,6 @@ from msgspec.structs import replace
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Advance, Command, Continue, Go, Pause
 from tui_entropy.records.events import Continued, Event, Labelled, Prefilled, Ready, Started, Switched
-from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS
 from tui_entropy.records.source import Capabilities, ability, inability
 from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView, Standing
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 MAX_GAP_S = 2.0
 """Seconds that a pause in the recording lasts at most."""
-NO_ROWS = (
-    "A recording keeps no attention rows: they are computed while a model is up. The heads show their entropies."
-)
 
 
 class Playback:
@@ -67,6 +62,9 @@ class Playback:
         self._steps = LazySteps(self.trace, run)
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
+        ends = {0, self.length - 1} if self.length else ()
+        self.has_rows = any(self.trace.step(run, at).attention_rows is not None for at in ends)
+        """Whether attention rows are recorded of the run, at its beginning or at its end."""
         twins = [view.started.run for view in self._whole.runs.values() if view.started.twin_of == run]
         self._others = _others(self.trace, run, twins)
         self.seek(self.length if first is None else first)
@@ -225,7 +223,6 @@ class Playback:
             self.log.read_steps(event.run, self._steps if is_played else LazySteps(self.trace, event.run))
             self.log.append(Labelled(event.run, known.name, known.starred, known.deleted))
             self.log.include(self._whole.runs)
-            self.log.append(ProbeAnswer(ATTENTION_ROWS, self.log.run_number, 0, unavailable=NO_ROWS, record=False))
 
     def _release(self) -> None:
         if self._held:

@@ -6,11 +6,13 @@ import math
 import random
 import re
 
+import numpy as np
 from made_steps import grid, make_step
 
 from tui_entropy.records.events import KnobsChanged, Memory, Prefilled, Ready, Started, VectorsChanged
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.attention_rows import AttentionRows
+from tui_entropy.records.quantised_rows import QuantisedRows, quantised
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import Candidate, PromptToken, Stage, Step
@@ -132,6 +134,30 @@ def attention(n_queries: int = 8, n_keys: int = 40, last: int = 44, first_key: i
         weights.append(row)
     queries = tuple(range(last - n_queries + 1, last + 1))
     return AttentionRows(29, None, queries, first_key, grid(weights), (0.1,) * n_queries)
+
+
+def top_rows(
+    keys: dict[int, float], shown: tuple[int, int] | None = None, of_head: dict[int, float] | None = None
+) -> QuantisedRows:
+    """Recorded rows, the same for the mean of heads of every block, and perhaps those of one head."""
+
+    def row(weights: dict[int, float]) -> list[float]:
+        blank = [0.0] * (4 - len(weights))
+        return [*weights.values(), *blank, *weights, *blank, 1 - sum(weights.values())]
+
+    beside = [row(of_head)] if of_head else []
+    return quantised(np.array([row(keys)] * LAYERS + beside, np.float32), LAYERS, 0, shown)
+
+
+def recorded_log(n_steps: int = 9, **fields: object) -> SessionView:
+    """A run whose steps look at the first key, at a token of the prompt, and at the one before."""
+    made = log(0, marks=False)
+    n_prompt = len(made.run.started.prompt_tokens)
+    for n in range(n_steps):
+        at = n_prompt + n
+        rows = top_rows({0: 0.5, 3: 0.3, at - 1: 0.1}, (17, 2), {0: 0.2, 5: 0.1, at - 1: 0.4})
+        made.append(step(n, WORDS[n % len(WORDS)], at, **({"attention_rows": rows} | fields)))
+    return made
 
 
 RECORDS = (

@@ -6,14 +6,17 @@ import subprocess
 import sys
 
 import fake_engine
+import made
 import pytest
-from inspectors import screen_text, settled, up, until
+from inspectors import screen_text, settled, until, up
+from msgspec.structs import replace
 from recordings import lengthened, recorded, session
 from terminal import Terminal
 from textual.actions import parse
 
 from tui_entropy.records.commands import SetKnobs, SetVector
-from tui_entropy.records.events import Ready, SettingsPending
+from tui_entropy.records.events import HeadSelected, Ready, SettingsPending
+from tui_entropy.records.step import Step
 from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.schema import TABLES
@@ -197,14 +200,36 @@ async def test_the_strip_shows_what_the_live_one_showed_of_what_was_set_and_neve
         assert "+0.5" in strip[1] and "→" in strip[0]
 
 
-async def test_the_attention_pane_of_a_recording_takes_no_room_and_says_why_when_it_is_asked_for(file):
+async def test_the_attention_pane_of_a_recording_with_rows_is_there_and_that_of_another_run_is_not(tmp_path):
+    """Its head is the one that was recorded, from then on when it was."""
+    events, log = session(), made.recorded_log()
+    rows = log.steps[0].attention_rows
+    steps = [replace(event, attention_rows=rows) if isinstance(event, Step) else event for event in events]
+    steps.insert(10, HeadSelected(17, 2, by_score=True))
+    app = shown(recorded(tmp_path / "a.tui", *steps, *session(12, run=2)), run=1, first=None)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(app, pilot)
+        text = screen_text(app)
+        assert app.attention.display and "layer 17 head 2" in text and "top 24" in text
+        await pilot.press("left_curly_bracket")
+        await settled(app, pilot)
+        assert "layer 17 mean of heads" in screen_text(app)
+        await pilot.press("right_square_bracket")
+        await settled(app, pilot)
+        assert "layer 18 mean of heads" in screen_text(app)
+        app.go_to_run(2)
+        await settled(app, pilot)
+        assert not app.attention.display
+
+
+async def test_the_attention_pane_of_a_recording_without_rows_takes_no_room_and_says_why_when_it_is_asked_for(file):
     app = shown(file, run=1, first=None)
     async with app.run_test(size=(120, 36)) as pilot:
         await settled(app, pilot)
         assert not app.attention.display
         await pilot.press("a")
         await settled(app, pilot)
-        assert "A recording keeps no attention rows" in screen_text(app)
+        assert "No attention rows are recorded of this token" in screen_text(app)
         await pilot.press("a")
         await settled(app, pilot)
         assert not app.attention.display

@@ -84,6 +84,7 @@ def test_a_picture_says_what_the_text_says_with_every_space(file, tmp_path):
         ("@120x36:layer=12,head=mean", ["layer 12 mean"], []),
         ("@120x36:tint=window perplexity", ["tint: window perplexity"], []),
         ("@120x36:tint=window_perplexity", ["tint: window perplexity"], []),
+        ("@80x24:tint=attention,layer=12", ["tint: attention, layer 12"], []),
         ("@120x36:zoom", ["text"], ["next token", "over time"]),
         ("@120x36:pane=candidates,zoom", ["next token"], ["over time", "heads"]),
         ("@120x36:pane=chart,zoom,token=3", ["over time", "step 3"], ["next token"]),

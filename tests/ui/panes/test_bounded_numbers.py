@@ -16,7 +16,7 @@ from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.pages.numbers import Numbers, NumbersState
 from tui_entropy.ui.panes.chart import Chart
-from tui_entropy.ui.panes.stream import middle
+from tui_entropy.ui.views.tint_scale import middle
 
 ENTROPY = BY_NAME["entropy"]
 

@@ -4,7 +4,6 @@ import math
 
 import made
 import pytest
-from asking import rows_answer
 from drawn_rows import rows
 from made_frames import frame_of
 from msgspec.structs import replace
@@ -12,13 +11,11 @@ from textual.app import App, ComposeResult
 
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import Failed, Memory, Paused, Prefilled, Progress
-from tui_entropy.records.probes.attention_rows import AttentionRows
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate
 from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.panes.attention import AttentionMap, asking
 from tui_entropy.ui.panes.candidates import Candidates
 from tui_entropy.ui.panes.chart import Chart
 from tui_entropy.ui.panes.heads import HeadGrid
@@ -232,64 +229,6 @@ async def test_a_click_on_a_layer_or_a_cell_asks_for_it():
     log.append(made.step(0, head_entropy=made.grid(shares), visible_keys=(50,) * made.LAYERS))
     assert await clicked(HeadGrid(), log, "#", (40, 12), paint=PLAIN, layer=12) == [(12, 7)]
     assert await clicked(HeadGrid(), log, "12", (40, 33), paint=PLAIN, layer=1) == [(12, None)]
-
-
-# --- Attention -------------------------------------------------------------------------------------------------
-
-
-WINDOW = "n_queries", "first_key", "n_keys"
-
-
-def looked(log: SessionView, weights: list[list[float]], first_key: int = 0, elsewhere: float = 0.0) -> SessionView:
-    queries = tuple(range(10, 10 + len(weights)))
-    found = AttentionRows(29, None, queries, first_key, made.grid(weights), (elsewhere,) * len(queries))
-    log.append(rows_answer(found))
-    return log
-
-
-def test_a_heatmap_without_colour_has_a_line_per_query_under_its_token():
-    log = looked(made.log(9), [[1.0, 0.0, math.nan], [0.0, 1.0, 0.25]])
-    shown = rows(AttentionMap(), log, 60, 8, paint=PLAIN)
-    token = log.started.prompt_tokens[11].token_bytes.decode().strip()
-    assert token in shown[2] and "#  " in shown[1] and " #=" in shown[2]
-
-
-def test_a_heatmap_in_colour_puts_two_queries_in_a_line():
-    weights = [[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]
-    strips = AttentionMap().draw(frame_of(looked(made.log(9), weights)), 60, 8)
-    assert "▄▄" in strips[1].text and "▀▀" in strips[2].text
-
-
-def test_the_strongest_keys_are_named_with_their_weights():
-    log = looked(made.log(9), [[0.1, 0.6, 0.3]])
-    tokens = [token.token_bytes.decode().replace(" ", "·") for token in log.started.prompt_tokens[:3]]
-    last = rows(AttentionMap(), log, 80, 8)[-1]
-    assert last.index("0.60") < last.index("0.30") < last.index("0.10")
-    assert tokens[1] in last and "looks at" in last
-
-
-def test_weight_outside_the_window_is_a_number():
-    assert "+0.42" in rows(AttentionMap(), looked(made.log(9), [[0.5, 0.08]], 7, 0.42), 60, 8)[1]
-
-
-def test_why_there_are_no_rows_is_said():
-    log = made.log(9)
-    log.append(rows_answer(replace(made.attention(), queries=(), unavailable="layer 3 has no attention")))
-    assert "layer 3 has no attention" in rows(AttentionMap(), log, 60, 8)[1]
-
-
-@pytest.mark.parametrize("paint", [Paint(), PLAIN])
-@pytest.mark.parametrize("size", [(60, 5), (67, 10), (130, 40)])
-def test_what_it_asks_for_fills_the_pane_and_ends_at_the_query_of_the_step(paint, size):
-    log = made.log(200)
-    ask = asking(frame_of(log, paint=paint), *size)
-    last, n_queries, first_key, n_keys = ask.position - 1, *(ask.options[name] for name in WINDOW)
-    assert last == log.steps[-1].position - 1 == first_key + n_keys - 1
-    log.append(rows_answer(made.attention(n_queries, n_keys, last, first_key)))
-    strips = AttentionMap().draw(frame_of(log, paint=paint), *size)
-    lines = n_queries if paint is PLAIN else -(-n_queries // 2)
-    assert len(strips) == lines + 3 <= size[1]
-    assert all(strip.cell_length <= size[0] and not strip.text.endswith("…") for strip in strips[:-1])
 
 
 # --- Knobs -----------------------------------------------------------------------------------------------------

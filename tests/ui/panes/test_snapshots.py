@@ -4,16 +4,31 @@ A picture that differs is meant to be looked at: `scripts/test --snapshot-update
 """
 
 import fake_engine
+import made
 import pytest
 from asking import is_rows
 from inspectors import settled
 from msgspec.structs import replace
+from recordings import recorded
 
 from tui_entropy.records.commands import Write
-from tui_entropy.records.events import KnobsChanged, Memory, Paused, Prefilled, Ready, VectorsChanged
+from tui_entropy.records.events import (
+    Ended,
+    HeadSelected,
+    KnobsChanged,
+    Memory,
+    Paused,
+    Prefilled,
+    Ready,
+    VectorsChanged,
+)
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Step
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.app import InspectorApp
+from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import load
 
@@ -64,6 +79,33 @@ def test_the_screen_looks_as_it_did(look, snap_compare, monkeypatch):
 
     async def before(pilot) -> None:
         app.take(a_run())
+        await settled(app, pilot)
+        await settled(app, pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+RECORDED = {name: LOOKS[name] for name in ("80x24", "120x36", "200x60", "120x36-mono-ascii")}
+
+
+@pytest.mark.parametrize("look", RECORDED)
+def test_attention_in_a_replay_looks_as_it_did(look, snap_compare, tmp_path):
+    """The rows of the head that was recorded, and the text tinted by the newest."""
+    size, paint = RECORDED[look]
+
+    def attended(step: Step) -> Step:
+        at, word = step.position - 1, 3 + step.index % 17
+        weights = {0: 0.4, word: 0.3, at: 0.15, at - 3: 0.08}
+        return replace(step, attention_rows=made.top_rows(weights, (11, 2), {0: 0.1, word: 0.5, at: 0.3}))
+
+    events = [attended(event) if isinstance(event, Step) else event for event in a_run()]
+    events.insert(30, HeadSelected(11, 2, by_score=True))
+    file = recorded(tmp_path / "attended.tui", *events[1:], Ended(1, "stopped"), layers=LAYERS, heads=HEADS)
+    app = ReplayApp(Playback(Trace.open(file), first=None, clock=lambda: 0.0), paint=paint)
+
+    async def before(pilot) -> None:
+        app.come_to(following=False, cursor=41, attention_tint=True)
+        await pilot.press("a")
         await settled(app, pilot)
         await settled(app, pilot)
 

@@ -10,6 +10,7 @@ from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Remark
+from tui_entropy.ui.views.attention_rows import has_rows
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import MATCHES, JumpState, choices, count, next_target, targets
 
@@ -97,12 +98,15 @@ class LookActions(Actions[Host]):
     # --- How -------------------------------------------------------------------------------------------------
 
     def action_tint(self) -> None:
-        """The next of the usual ones; the one chosen on the numbers page comes last."""
+        """The next of the usual ones; the one chosen on the numbers page comes behind them, and last what the token
+        under the cursor looked at, where there are attention rows."""
         frame = self.app.frame
         beside = [BY_NAME["kl"]] if frame.log.run.shadow else []
         known = [metric for metric in (*TINTS, *beside) if frame.log.capabilities.knows(metric.name)]
         round = list(dict.fromkeys([*known, frame.of(NumbersState).chosen, frame.tint]))
-        self.app.show(tint=round[(round.index(frame.tint) + 1) % len(round)])
+        at = round.index(frame.tint)
+        looks = at == len(round) - 1 and not frame.attention_tint and has_rows(frame)
+        self.app.show(tint=frame.tint if looks else round[(at + 1) % len(round)], attention_tint=looks)
 
     def action_tint_scale(self) -> None:
         self.app.show(relative=not self.app.frame.relative)

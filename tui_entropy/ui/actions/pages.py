@@ -53,7 +53,7 @@ class PageActions(Actions[Host]):
                     self.app.show(**changes)
 
     def action_tint_chosen(self) -> None:
-        self.app.show(tint=self.app.frame.of(NumbersState).chosen)
+        self.app.show(tint=self.app.frame.of(NumbersState).chosen, attention_tint=False)
 
     def action_chart_chosen(self) -> None:
         plotted, chosen = self.app.frame.chart_series, self.app.frame.of(NumbersState).chosen

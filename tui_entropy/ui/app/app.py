@@ -101,7 +101,7 @@ class InspectorApp(Viewer):
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
         self.link = EngineLink(self, attach, forwarded)
         self.what_if = WhatIf(self)
-        self.attention_requests = AttentionRequests(self, self.attention)
+        self.attention_requests = AttentionRequests(self, self.attention, lambda: self.link.in_control)
         self.knobs = KnobActions(self, self.what_if)
         self.prompts = PromptActions(self)
         self.comparisons, self.continuations = ComparisonActions(self, self.prompts), ContinuationActions(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tui_entropy.records.commands import Advance, Continue, Go, Pause
@@ -58,16 +59,18 @@ class ReplayApp(Viewer):
     # --- As time goes by -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        self.screen.add_class("-replay", *(["-film"] if self._film else []))
+        self.screen.set_class(self._film, "-film")
         self.show()
         card = self.playback.log.card
-        self.come_to(layer=card.n_layers if card else 1)
+        self.frame = replace(self.frame, layer=card.n_layers if card else 1)
+        self.come_to()
         self.schedule()
 
     def come_to(self, **changes: Any) -> None:
         """Show the playback as it is now."""
         log = self.playback.log
         played = "" if self._film else self._played_text()
+        self.base.set_class(not self.playback.has_rows, "-no-rows")
         self.show(
             log=log,
             knobs=log.set_knobs,

@@ -55,8 +55,8 @@ from tui_entropy.ui.views.view import LIGHT, View
 MISTAKE_S = 20.0
 """Seconds that a sentence on the settings stays."""
 HEAVY_FIELDS = (
-    "following", "bits", "layer", "head", "paint", "place", "chart_series", "tint", "relative", "token", "row",
-    "knobs", "what_if", "second", "pages",
+    "following", "bits", "layer", "head", "attention_tint", "paint", "place", "chart_series", "tint", "relative",
+    "token", "row", "knobs", "what_if", "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
@@ -210,7 +210,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         """The one place where anything on screen changes. Heavy panes follow a little later."""
         if self.leaving:
             return
-        before, frame = self.frame, replace(self.frame, **changes)
+        own = self.frame.own_head or "layer" in changes or "head" in changes
+        before, frame = self.frame, replace(self.frame, **changes, own_head=own).with_head
         last = frame.last
         cursor = last if frame.following or frame.cursor is None else min(frame.cursor, last)
         frame = replace(frame, cursor=cursor if last >= 0 else None)

@@ -25,7 +25,7 @@ from tui_entropy.trace.playback import Playback
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.app.viewer import Viewer
-from tui_entropy.ui.capture.wishes import MEAN, Snapshot
+from tui_entropy.ui.capture.wishes import ATTENTION, MEAN, Snapshot
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
 
@@ -146,7 +146,9 @@ async def picture(app: ReplayApp, wish: Snapshot) -> bytes:
     async with on_stage(app, wish.size) as pilot:
         app.come_to(following=wish.token is None, cursor=None if wish.token is None else wish.token - 1)
         changes: dict[str, Any] = {"second": wish.lane == 2}
-        if wish.tint:
+        if wish.tint == ATTENTION:
+            changes["attention_tint"] = True
+        elif wish.tint:
             changes["tint"] = BY_NAME[wish.tint]
         if wish.layer is not None:
             changes["layer"] = wish.layer

@@ -43,7 +43,7 @@ class Snapshot:
     head: int | None = None
     """Counted from 1, MEAN for the mean; None for those that the screen begins with, as for the layer."""
     tint: str = ""
-    """The name of a metric."""
+    """The name of a metric, or ATTENTION."""
     run: int | None = None
     """None for that of the command."""
     lane: int = 1
@@ -65,14 +65,16 @@ def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
     return read
 
 
-METRIC_NAMES = {name.replace(" ", "_"): name for name in BY_NAME}
+ATTENTION = "attention"
+"""As a tint: what the token under the cursor looked at."""
+TINT_NAMES = {name.replace(" ", "_"): name for name in (*BY_NAME, ATTENTION)}
 OPTIONS: dict[str, tuple[Callable[[str], object], str]] = {
     "token": (_number, "80"),
     "page": (_one_of(PICTURED), f"one of {', '.join(PICTURED)}"),
     "pane": (_one_of(PANES), f"one of {', '.join(PANES)}"),
     "layer": (_number, "12"),
     "head": (lambda text: MEAN if text == "mean" else _number(text) or _number("none"), "3 or mean"),
-    "tint": (lambda text: METRIC_NAMES[text.replace(" ", "_")], "entropy, varentropy or any other number"),
+    "tint": (lambda text: TINT_NAMES[text.replace(" ", "_")], "attention, entropy, varentropy or any other number"),
     "run": (_number, "2"),
     "lane": (lambda text: int(_one_of(("1", "2"))(text)), "1 or 2"),
     "zoom": (lambda text: _one_of(("",))(text) == "", ""),

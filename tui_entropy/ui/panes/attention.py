@@ -1,11 +1,8 @@
-"""The attention of one layer and head: queries x keys."""
+"""The attention of one layer and head: queries x keys, a token a row."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import groupby
 from typing import ClassVar
 
@@ -14,19 +11,26 @@ from textual.strip import Strip
 
 from tui_entropy.records.bounds import MOST_KEYS
 from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows, RowOptions
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, RowOptions
+from tui_entropy.records.quantised_rows import N_KEYS
 from tui_entropy.ui.drawing.glyphs import fitted, visible
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Group, Part
+from tui_entropy.ui.views.attention_rows import SINK, Row, ShownRows, rows_of, unavailable
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import token_at
 
-LABEL, ELSEWHERE = 10, 8
-MAX_QUERIES = 24
+LABEL, SINK_WIDTH, PEAK = 12, 3, 6
+"""Cells of a row before its keys: the token, the first key; and behind them: the weight that the scale ends at."""
+MAX_QUERIES = 48
+N_NAMED = 8
+"""Keys that are named below the rows, at most."""
+HINT = "Which earlier tokens a layer looked at while the model chose this one. [ ] layer, { } head."
 
 
 class AttentionMap(View, can_focus=True):
-    """Weights are drawn by their square root, since a first token often takes nearly all of a row."""
+    """Each row is scaled to its own largest weight but that of the first key, which often takes nearly all of a row
+    and has a column of its own."""
 
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "attention"
@@ -34,123 +38,111 @@ class AttentionMap(View, can_focus=True):
     def wanted(self, frame: Frame) -> AskProbe | None:
         """What to ask the engine for, so that it fills the pane as it is now: rows up to the query that chose the
         step under the cursor."""
-        if frame.step is None or not self.size:
+        if frame.step is None or not (self.size or frame.attention_tint):
             return None
-        return asking(frame, self.size.width, self.size.height)
+        return asking(frame, self.size.height if self.display else 0)
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
-        paint, rows = frame.paint, frame.log.attention
-        heading = self.heading(frame, "attention", _title(frame, rows), width)
+        paint = frame.paint
+        shown = rows_of(frame, n_rows(height))
+        heading = self.heading(frame, "attention", _title(frame, shown), width)
         why = self.missing(frame)
-        if why or rows is None or rows.unavailable or not rows.queries:
-            why = why or (visible(rows.unavailable, paint.ascii, True) if rows and rows.unavailable else "")
-            hint = (
-                why or "Which earlier tokens a layer looked at while the model chose this one. [ ] layer, { } head."
-            )
-            return [heading, *paint.hint(hint, width)][:height]
-        grid = rows.weights.rows()
-        pairs = paired(frame)
-        lines = list(_halves(frame, rows, grid) if pairs else _singles(frame, rows, grid))
-        room = max(height - 3, 1)
-        body = lines[-room:]
-        foot = [_axis(frame, rows, pairs), _most(frame, rows, grid)]
-        return [heading, *(paint.row(line, width) for line in [*body, *foot])][:height]
+        if why or shown is None:
+            answer = frame.log.attention
+            said = visible(answer.unavailable, paint.ascii, True) if answer and answer.unavailable else ""
+            return [heading, *paint.hint(why or unavailable(frame) or said or HINT, width)][:height]
+        rows = shown.rows[-n_rows(height) :]
+        n_keys = max(min(width - LABEL - SINK_WIDTH - PEAK, rows[-1].query), 1)
+        first = rows[-1].query + 1 - n_keys
+        lines = [_row(frame, row, first, n_keys, row is rows[-1]) for row in rows]
+        body = [paint.row(line, width) for line in [*lines, _axis(frame, first, n_keys)]]
+        return [heading, *body, _most(frame, rows[-1], width)][:height]
 
 
-def paired(frame: Frame) -> bool:
-    """Whether two queries share a line."""
-    return frame.paint.rich and not frame.paint.ascii
+def n_rows(height: int) -> int:
+    """The number of rows that a pane of this height has room for."""
+    return min(max(height - 3, 1), MAX_QUERIES)
 
 
-def asking(frame: Frame, width: int, height: int) -> AskProbe:
-    """The rows that fill a pane of this size. The frame must have a step."""
+def asking(frame: Frame, height: int) -> AskProbe:
+    """The rows that fill a pane of this height, with all their keys as far as may be asked for. The frame must have a
+    step."""
     assert frame.step
     last = frame.step.position - 1
-    label = LABEL * 2 if paired(frame) else LABEL
-    n_keys = max(min(width - label - ELSEWHERE, last + 1, MOST_KEYS), 1)
-    n_queries = min(max(height - 3, 1) * (2 if paired(frame) else 1), MAX_QUERIES, last + 1)
-    options = RowOptions(frame.layer, frame.head, n_queries, last + 1 - n_keys, n_keys)
+    n_keys = max(min(last + 1, MOST_KEYS), 1)
+    options = RowOptions(frame.layer, frame.head, min(n_rows(height), last + 1), last + 1 - n_keys, n_keys)
     position = frame.step.position
     return AskProbe(ATTENTION_ROWS, frame.log.run_number, position, to_builtins(options), record=False)
 
 
-def _title(frame: Frame, rows: AttentionRows | None) -> Iterator[str | list[Part]]:
-    layer, head = (rows.layer, rows.head) if rows and rows.queries else (frame.layer, frame.head)
-    yield f"layer {layer} {'mean of heads' if head is None else f'head {head}'}"
-    if rows and rows.queries:
-        yield frame.paint.legend(f"{frame.paint.root}weight", "0", "1")
+def _title(frame: Frame, shown: ShownRows | None) -> Iterator[Group]:
+    if shown is None:
+        yield f"layer {frame.layer} {'mean of heads' if frame.head is None else f'head {frame.head}'}"
+        yield from frame.where
+        return
+    yield f"layer {shown.layer} {shown.kind}"
+    if shown.recorded and shown.head != frame.head:
+        yield f"head {frame.head} is not recorded"
+    yield _legend(frame)
+    if shown.recorded:
+        yield _forms(frame, f"top {N_KEYS} keys of each row recorded", f"top {N_KEYS}")
+    yield _forms(frame, "first key apart", "first apart")
     yield from frame.where
-    if rows and rows.queries:
-        yield f"last {len(rows.queries)} queries"
 
 
-def _halves(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Iterator[list[Part]]:
-    """Two queries in a line, the older one above."""
+def _forms(frame: Frame, *texts: str) -> tuple[list[Part], ...]:
+    """The same in fewer and fewer words, of which those are taken that there is room for."""
+    return tuple([(text, frame.paint.dim)] for text in texts)
+
+
+def _legend(frame: Frame) -> list[Part]:
+    """The colours from nothing to the largest weight of a row."""
     paint = frame.paint
-    for at in range(len(grid) % 2 - 2 if len(grid) % 2 else 0, len(grid), 2):
-        upper = grid[at] if at >= 0 else [math.nan] * len(grid[at + 1])
-        lower = grid[at + 1]
-        names = (_name(frame, rows.queries[at]) if at >= 0 else " " * LABEL) + _name(frame, rows.queries[at + 1])
-        # Most weights are near 0: cells that look the same are made once.
-        pairs = groupby(zip(_steps(frame, upper), _steps(frame, lower), strict=True))
-        cells = [paint.halves(above, below, sum(1 for _ in same)) for (above, below), same in pairs]
-        yield [(names, paint.dim), *cells, *_elsewhere(frame, rows, at + 1)]
+    ramp = [paint.cell((n + 0.5) / paint.n_ramp_steps) for n in range(paint.n_ramp_steps)]
+    return [("0 ", paint.dim), *ramp[1::2], (" row max", paint.dim)]
 
 
-def _singles(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> Iterator[list[Part]]:
+def _row(frame: Frame, row: Row, first: int, n_keys: int, chosen: bool) -> list[Part]:
+    """The token, what the first key gets of all, the others by their share of the largest, and that one's weight."""
     paint = frame.paint
-    for at, weights in enumerate(grid):
-        cells = [(" ", paint.base) if math.isnan(w) else paint.cell(_level(w)) for w in weights]
-        yield [(_name(frame, rows.queries[at]), paint.dim), *cells, *_elsewhere(frame, rows, at)]
+    name = fitted(token_at(frame.log, row.query, paint.ascii), LABEL - 3, paint.ascii)
+    label = f"{paint.drawn if chosen else ' '}{name}".ljust(LABEL - 1)
+    largest = max((weight for _, weight in row.weights()), default=0.0)
+    levels: list[float | None] = [None] * n_keys
+    for key, weight in row.weights():
+        if first <= key < first + n_keys and largest > 0:
+            levels[key - first] = weight / largest
+    steps = (0 if level is None else paint.step(level) for level in levels)
+    cells = list[Part]()
+    for step, same in groupby(steps):  # most weights are near 0: cells that look the same are made once
+        n = sum(1 for _ in same)
+        cells.append(paint.cell((step + 0.5) / paint.n_ramp_steps, n) if step else (" " * n, paint.base))
+    sink = (" ", paint.base) if row.sink is None else paint.cell(row.sink)
+    ends = paint.accent if chosen else paint.dim
+    return [(f"{label} ", ends), sink, (f"{paint.wall} ", paint.dim), *cells, (f" {largest:.2f}", ends)]
 
 
-def _elsewhere(frame: Frame, rows: AttentionRows, at: int) -> list[Part]:
-    return [(f" +{rows.elsewhere[at]:.2f}", frame.paint.dim)] if rows.first_key else []
-
-
-def _axis(frame: Frame, rows: AttentionRows, pairs: bool) -> list[Part]:
-    """Positions of keys, every ten."""
-    n_keys = rows.weights.shape[1]
-    row = [" "] * n_keys
-    for key in range(-(-rows.first_key // 10) * 10, rows.first_key + n_keys, 10):
-        text = f"{frame.paint.pin}{key}"
-        at = key - rows.first_key
-        if at + len(text) <= n_keys:
+def _axis(frame: Frame, first: int, n_keys: int) -> list[Part]:
+    """Where the first key stands, and positions of the others, every ten."""
+    paint, row = frame.paint, [" "] * n_keys
+    for key in range(-(-first // 10) * 10, first + n_keys, 10):
+        text, at = f"{paint.pin}{key}", key - first
+        if key > SINK and at + len(text) <= n_keys:
             row[at : at + len(text)] = text
-    label = LABEL * 2 if pairs else LABEL
-    tail = " others" if rows.first_key else ""
-    return [
-        ("key at".ljust(label), frame.paint.dim),
-        ("".join(row), frame.paint.dim),
-        (tail, frame.paint.dim),
-    ]
+    return [(f"{'first key':>{LABEL - 1}} {paint.pin}  ", paint.dim), ("".join(row), paint.dim)]
 
 
-def _most(frame: Frame, rows: AttentionRows, grid: list[list[float]]) -> list[Part]:
-    """The keys with the most weight for the newest query, in numbers."""
+def _most(frame: Frame, row: Row, width: int) -> Strip:
+    """The keys with the most weight for the newest query, in numbers, wherever they stand."""
     paint = frame.paint
-    known = [(weight, key) for key, weight in enumerate(grid[-1], rows.first_key) if not math.isnan(weight)]
-    parts: list[Part] = [(token_at(frame.log, rows.queries[-1], paint.ascii), paint.base), (" looks at  ", paint.dim)]
-    for weight, key in sorted(known, key=lambda pair: (-pair[0], pair[1]))[:8]:
-        parts += [(token_at(frame.log, key, paint.ascii), paint.base), (f" {weight:.2f}  ", paint.number)]
-    return parts
-
-
-def _level(weight: float) -> float | None:
-    return None if math.isnan(weight) else math.sqrt(min(max(weight, 0.0), 1.0))
-
-
-def _steps(frame: Frame, weights: list[float]) -> list[int | None]:
-    """The step of the heat ramp that the square root of each weight stands on."""
-    bounds = _bounds(frame.paint.n_ramp_steps)
-    return [None if weight != weight else bisect(bounds, weight) for weight in weights]  # NaN is unlike itself
-
-
-@lru_cache
-def _bounds(n_steps: int) -> list[float]:
-    """The weights at which the second step of the ramp begins, and each after it."""
-    return [(step / n_steps) ** 2 for step in range(1, n_steps)]
-
-
-def _name(frame: Frame, position: int) -> str:
-    return fitted(token_at(frame.log, position, frame.paint.ascii), LABEL - 1, frame.paint.ascii) + " "
+    first: list[Part] = [(token_at(frame.log, row.query, paint.ascii), paint.accent), (" looks at", paint.dim)]
+    named = sorted(row.weights(), key=lambda pair: (-pair[1], pair[0]))[:N_NAMED]
+    groups: list[Group] = [
+        [(token_at(frame.log, key, paint.ascii), paint.base), (f" {weight:.2f}", paint.number)]
+        for key, weight in named
+    ]
+    others = row.rest + sum(weight for _, weight in row.weights()) - sum(weight for _, weight in named)
+    groups.insert(0, [("others", paint.dim), (f" {max(others, 0.0):.2f}", paint.number)])
+    if row.sink is not None:
+        groups.insert(0, [("first key", paint.dim), (f" {row.sink:.2f}", paint.number)])
+    return paint.whole(first, groups, width)

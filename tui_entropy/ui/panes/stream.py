@@ -27,7 +27,7 @@ from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import JumpState, Matches, count, is_counted, matches, on_target
-from tui_entropy.ui.views.tint_scale import TintScale, scale_of
+from tui_entropy.ui.views.tint_scale import AttentionTint, TintScale, tint_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
 
@@ -65,7 +65,7 @@ class TokenStream(View, can_focus=True):
         self._gutter = 0
         self._laid = 0
         self._look: tuple[object, ...] = ()
-        self._scale = TintScale(METRICS[0], ())
+        self._scale: TintScale | AttentionTint = TintScale(METRICS[0], ())
         self._matches: Matches | None = None
         self._strips: dict[Position, Strip] = {}
         """Lines as they are without a cursor, drawn in the way of `_look`; not the last one, which may grow."""
@@ -157,7 +157,7 @@ class TokenStream(View, can_focus=True):
             self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._text_layout = self._begun(log.started, frame, width)
             self._strips, self._styles = {}, {}
-        self._scale = scale_of(frame)
+        self._scale = tint_of(frame)
         self._matches = matches(frame)
         look = (paint, self._scale, frame.of(JumpState), len(self._matches.spans) if self._matches else 0)
         if look != self._look or len(self._strips) > MAX_CACHED_LINES:
@@ -240,7 +240,7 @@ class TokenStream(View, can_focus=True):
         counted = [] if quiet or not is_counted(frame) else [count(frame)]
         first = bool(counted) and (on_target(frame) or self._matches is not None)
         rest += [*counted, *frame.where_of_all] if first else [*frame.where_of_all, *counted]
-        scale = scale_of(frame)
+        scale = tint_of(frame)
         yield scale.legend(paint, frame.bits), scale.legend(paint, frame.bits, short=True)
         yield from rest
         if self.top is not None or not frame.following:
@@ -277,16 +277,11 @@ class TokenStream(View, can_focus=True):
 
     def _style(self, frame: Frame, owner: int) -> Style:
         if owner <= FIRST_PROMPT_TOKEN:
-            column = frame.log.prompt_scores.get(frame.tint.prompt, ())
-            at = FIRST_PROMPT_TOKEN - owner
-            if at >= len(column) or math.isnan(column[at]):
-                return frame.paint.prompt
-            return self._scale.style(frame.paint, column[at], frame.paint.prompt)
+            return self._scale.prompt_style(frame, FIRST_PROMPT_TOKEN - owner)
         if owner < 0:
             return {PROMPT: frame.paint.prompt, ROLE: frame.paint.role}.get(owner, frame.paint.mark)
         if owner not in self._styles:
-            raw = middle(frame, owner)
-            style = self._scale.style(frame.paint, raw)
+            style = self._scale.step_style(frame, owner)
             if self._matches and self._matches.holds(owner):
                 style = frame.paint.match
             self._styles[owner] = style + frame.paint.under if self._by_lane(owner) else style
@@ -301,14 +296,6 @@ class TwinStream(TokenStream):
             self.frame = frame
         else:
             super().show(frame.beside)
-
-
-def middle(frame: Frame, index: int) -> float | None:
-    """The value that a step is tinted by, or the middle of its bounds where it is only known between what it lies."""
-    steps = frame.log.steps
-    (raw,) = steps.values(frame.tint, index, index + 1)
-    bounds = steps.bounds(frame.tint, index, index + 1).get(index) if raw is None else None
-    return raw if bounds is None else sum(frame.tint.sizes(*bounds)) / 2
 
 
 def _lane(frame: Frame) -> Iterator[str | list[Part]]:

@@ -46,6 +46,10 @@ class Frame:
     """1-based block of the attention view."""
     head: int | None = None
     """1-based; None for the mean of heads."""
+    own_head: bool = False
+    """A person chose layer and head on this screen. Else they are those that the log says."""
+    attention_tint: bool = False
+    """The text is tinted by what the token under the cursor looked at, in place of `tint`."""
     knobs: Knobs = field(default_factory=Knobs)
     """As asked for; `log.knobs` is what the engine has applied."""
     vectors: tuple[Vector, ...] = ()
@@ -103,6 +107,15 @@ class Frame:
         if self.cursor is None or self.cursor <= last:
             return self
         return replace(self, cursor=last if last >= 0 else None, token=0, what_if=None)
+
+    @property
+    def with_head(self) -> Frame:
+        """The frame at the head that the log says, unless a person chose one."""
+        head, card = self.log.head, self.log.card
+        if self.own_head or head is None or card is None or (head.layer, head.head) == (self.layer, self.head):
+            return self
+        there = 1 <= head.layer <= card.n_layers and 1 <= (head.head or 1) <= card.n_heads
+        return replace(self, layer=head.layer, head=head.head) if there else self
 
     @property
     def step(self) -> Step | None:

@@ -1,10 +1,12 @@
-"""TintScale: the step of colour of a value, by where it stands among the values of its text or by a fixed ceiling."""
+"""The tint of a text: TintScale, of a value by where it stands among those of its text or by a fixed ceiling, and
+AttentionTint, of a token by how much the one under the cursor looked at it."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,6 +15,7 @@ from rich.style import Style
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
+from tui_entropy.ui.views.attention_rows import SINK, row_of
 from tui_entropy.ui.views.frame import Frame
 
 SHARES = (0.5, 0.8, 0.95)
@@ -31,6 +34,9 @@ MAX_GROWTH = 256
 SPAN = 1024
 """The newest tokens that are looked at for it, at most: of a long recording the rest is not read from its file."""
 
+ROW_SHARES = (0.1, 0.3, 0.6)
+"""Of the largest weight of the row (but that of the first key), those from which on each step of the tint begins."""
+
 _spreads: WeakKeyDictionary[StepStore, dict[tuple[str, int], Spread]] = WeakKeyDictionary()
 """Steps -> (metric, how many of them) -> how their values are spread."""
 
@@ -48,6 +54,17 @@ class TintScale:
         if not self.cuts:
             return paint.tint(self.metric.level(raw), plain)
         return paint.calm_tint(self.step(raw), plain)
+
+    def step_style(self, frame: Frame, index: int) -> Style:
+        """Of the text of a step."""
+        return self.style(frame.paint, middle(frame, index))
+
+    def prompt_style(self, frame: Frame, at: int) -> Style:
+        """Of the text of a token of the prompt."""
+        column = frame.log.prompt_scores.get(self.metric.prompt, ())
+        if at >= len(column) or math.isnan(column[at]):
+            return frame.paint.prompt
+        return self.style(frame.paint, column[at], frame.paint.prompt)
 
     def step(self, raw: float | None) -> int:
         """0 for no colour, len(SHARES) for the hot one."""
@@ -76,6 +93,74 @@ class TintScale:
         ]
 
 
+@dataclass(frozen=True)
+class AttentionTint:
+    """The row of one query as colours. Weights are shares of the whole row; the first key, which often takes nearly
+    all of it, has no colour but a line below it."""
+
+    name: str
+    weights: Mapping[int, float] = field(default_factory=dict)
+    """Position -> weight, of the keys that are known; the first one not among them."""
+    sink: float | None = None
+    """What the first key gets; None where that is unknown or nothing."""
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """The weights from which on steps 1, 2, ... begin."""
+        largest = max(self.weights.values(), default=0.0)
+        return tuple(share * largest for share in ROW_SHARES) if largest > 0 else ()
+
+    def step(self, position: int) -> int:
+        """0 for no colour, len(ROW_SHARES) for the hot one."""
+        weight, cuts = self.weights.get(position, 0.0), self.cuts
+        return bisect_right(cuts, weight) if cuts else 0
+
+    def style(self, paint: Paint, position: int, plain: Style | None = None) -> Style:
+        """Of the token at a position of the context; `plain` where it has no colour."""
+        if position == SINK and self.sink is not None:
+            return paint.accent + paint.under
+        return paint.calm_tint(self.step(position), plain)
+
+    def step_style(self, frame: Frame, index: int) -> Style:
+        """Of the text of a step."""
+        return self.style(frame.paint, index + (len(frame.log.started.prompt_tokens) if frame.log.started else 0))
+
+    def prompt_style(self, frame: Frame, at: int) -> Style:
+        """Of the text of a token of the prompt."""
+        return self.style(frame.paint, at, frame.paint.prompt)
+
+    def legend(self, paint: Paint, bits: bool, short: bool = False) -> list[Part]:
+        """Which row it is, the weights at which the steps begin, each on its colour, and what the first key gets."""
+        if not (self.weights or self.sink):
+            return [(f"tint: {self.name} (not known here)", paint.dim)]
+        *calm, hot = (figure(cut) for cut in self.cuts or (0.0,))
+        blank = " " if paint.color != "mono" else "a"
+        parts: list[Part] = [(f"tint: {self.name}" + ("" if short else "  from"), paint.dim)]
+        for step, cut in enumerate(calm, 1):
+            parts += [(" ", paint.base), (blank if short else f" {cut} ", paint.calm_tint(step))]
+        if self.cuts:
+            parts += [(" ", paint.base), (f" {hot} ", paint.calm_tint(len(self.cuts)))]
+        if self.sink is not None:
+            parts += [("  ", paint.base), ("first token" if not short else "first", paint.accent + paint.under)]
+            parts.append((f" {figure(self.sink)}", paint.dim))
+        return parts
+
+
+def tint_of(frame: Frame) -> TintScale | AttentionTint:
+    """The tint of the text: by a metric, or by what the token under the cursor looked at."""
+    return attention_tint(frame) if frame.attention_tint else scale_of(frame)
+
+
+def attention_tint(frame: Frame) -> AttentionTint:
+    """Of the layer and head that are looked at, or the mean of heads where that head is not known at this step."""
+    shown = row_of(frame)
+    if shown is None:
+        head = "mean of heads" if frame.head is None else f"head {frame.head}"
+        return AttentionTint(f"attention, layer {frame.layer} {head}")
+    (row,) = shown.rows
+    return AttentionTint(f"attention, layer {shown.layer} {shown.kind}", dict(row.weights()), row.sink)
+
+
 def scale_of(frame: Frame, metric: Metric | None = None) -> TintScale:
     """The scale of a metric (that of the tint by default) in the text of a frame."""
     metric = metric or frame.tint
@@ -85,6 +170,14 @@ def scale_of(frame: Frame, metric: Metric | None = None) -> TintScale:
     if not cuts:
         return TintScale(metric, tuple(metric.ceiling * share for share in CEILING_SHARES))
     return TintScale(metric, cuts, of_text=True)
+
+
+def middle(frame: Frame, index: int) -> float | None:
+    """The value that a step is tinted by, or the middle of its bounds where it is only known between what it lies."""
+    steps = frame.log.steps
+    (raw,) = steps.values(frame.tint, index, index + 1)
+    bounds = steps.bounds(frame.tint, index, index + 1).get(index) if raw is None else None
+    return raw if bounds is None else sum(frame.tint.sizes(*bounds)) / 2
 
 
 def peak_of(frame: Frame, metric: Metric) -> tuple[int, float] | None:
