@@ -85,7 +85,7 @@ def test_a_vector_leaves_a_mark_when_its_effect_changes_and_only_then():
 
 
 def test_an_order_is_named_where_it_has_a_name():
-    assert knob_changes(Knobs(), Knobs(order=("temperature", "top_k"))) == ["order hf→custom"]
+    assert knob_changes(Knobs(), Knobs(order=("temperature", "top_k"))) == ["stage order hf→custom"]
 
 
 def test_speed_counts_work_and_not_pauses():

@@ -11,12 +11,12 @@ from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, put
 from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
-from tui_entropy.engine.instruments.telling_head import MAX_QUERIES
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Ended, Event, Failed, Paused, Ready, Refused
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.head_patterns import MAX_QUERIES
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView

@@ -30,7 +30,7 @@ KNOBS = (
         _USUAL.banned, (), needs=("banned",),  # there is nothing to turn while there are none
     ),
     Knob(
-        "order", "order",
+        "order", "stage order",
         "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
         _USUAL.order, choices=tuple(ORDERS),
     ),

@@ -31,6 +31,7 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows
 from tui_entropy.records.probes.continuations import CONTINUATIONS, SampledContinuations
+from tui_entropy.records.probes.head_patterns import HEAD_PATTERNS, HeadPatterns
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.source import Capabilities
@@ -141,6 +142,12 @@ class SessionView:
     def attention(self) -> AttentionRows | None:
         """The newest rows."""
         return _read(AttentionRows, self.answers.get(ATTENTION_ROWS))
+
+    def head_patterns(self, position: int) -> HeadPatterns | None:
+        """The newest ones of the run that are known up to a position, else the first ones."""
+        known = sorted(at for name, at in self.run.answers if name == HEAD_PATTERNS)
+        at = max((one for one in known if one <= position), default=known[0] if known else None)
+        return None if at is None else _read(HeadPatterns, self.run.answers[HEAD_PATTERNS, at])
 
     @property
     def context_used(self) -> int:
@@ -270,7 +277,7 @@ class SessionView:
         return (len(recent) - 1) / (recent[-1] - recent[0])
 
 
-Answer = TypeVar("Answer", AttentionRows, SampledContinuations)
+Answer = TypeVar("Answer", AttentionRows, HeadPatterns, SampledContinuations)
 
 
 def _read(kind: type[Answer], answer: ProbeAnswer | None) -> Answer | None:

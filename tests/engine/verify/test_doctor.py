@@ -338,7 +338,7 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
 
 BLIND = {
     "head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere",
-    "probe attention",
+    "probe attention", "probe head-patterns",
 }  # fmt: skip
 
 
@@ -349,7 +349,8 @@ def test_a_model_without_attention_rows_is_examined_all_the_same():
     skipped = {check.name: check for check in found.checks if check.verdict == report.SKIPPED}
     assert skipped.keys() >= BLIND | {"captured step"} and found.passed
     assert {skipped[name].group for name in skipped.keys() - BLIND - {"captured step"}} == {"heads"}
-    assert {cost.view for cost in found.costs if cost.skipped} == {"head grid", "attention rows", "probe attention"}
+    views = {"head grid", "attention rows", "probe attention", "probe head-patterns"}
+    assert {cost.view for cost in found.costs if cost.skipped} == views
 
 
 # --- Costs -------------------------------------------------------------------------------------------------------

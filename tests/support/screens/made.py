@@ -25,6 +25,7 @@ from tui_entropy.ui.keys.session_choice import SessionsState
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
+from tui_entropy.ui.panes.heads import HeadsState
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import JumpState
 from tui_entropy.ui.views.pane_layout import PaneLayout
@@ -162,7 +163,7 @@ def recorded_log(n_steps: int = 9, **fields: object) -> SessionView:
 
 RECORDS = (
     NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState, PaneLayout,
-    SessionsState,
+    SessionsState, HeadsState,
 )  # fmt: skip
 """What pages keep."""
 

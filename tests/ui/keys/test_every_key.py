@@ -253,6 +253,8 @@ ANYWHERE: dict[str, Effect] = {
     "layer.down": by("layer", -1),
     "layer.up": by("layer", 1),
     "head.down": by("head", -1),
+    "head.kind": lambda before, after: "no head of a kind is known" in after.frame.notice,
+    "head.changes": toggled("changes"),
     "head.up": by("head", 1),
     "heads": pane("heads"),
     "attention": pane("attention"),

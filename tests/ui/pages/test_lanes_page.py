@@ -324,11 +324,11 @@ async def test_O_chooses_what_the_next_change_of_a_vector_does_with_the_text_bef
     app = up()
     async with app.run_test(size=(80, 24)) as pilot:
         await shown(pilot, made.log(9, marks=False))
-        assert "keeps old keys" in screen_text(app)
+        assert "changes: from here on" in screen_text(app)
         await pilot.press("1", "O", "1")
         assert [(command.vector.on, command.rebuild) for command in app.sent] == [(True, False), (False, True)]
         await settled(app, pilot)
-        assert "reads again" in screen_text(app)
+        assert "changes: text reread" in screen_text(app)
 
 
 # --- Whatever they are shown ---------------------------------------------------------------------------------------

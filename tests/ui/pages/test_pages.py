@@ -314,12 +314,14 @@ def test_the_state_of_the_model_is_told_with_its_scores_and_while_it_warms_up_wi
     assert "Warming up: too few tokens to compare with" in early and "σ" not in early
 
 
-@pytest.mark.parametrize(("level", "mark", "plain"), [("exact", "=", "="), ("approximate", "≈", "~")])
+@pytest.mark.parametrize(
+    ("level", "mark", "plain"), [("exact", "", ""), ("approximate", "≈ · approximate", "~ | approximate")]
+)
 def test_a_title_says_how_far_its_numbers_can_be_believed(level, mark, plain):
     log = made.log(9)
     log.card = made.card(trust={"heads": Trust(level, "within 1e-3 of eager")})
-    assert rows(HeadGrid(), log, 80, 20)[0].startswith(f"heads {mark} ")
-    assert rows(HeadGrid(), log, 80, 20, paint=PAINTS[2])[0].startswith(f"heads {plain} ")
+    assert rows(HeadGrid(), log, 80, 20)[0].startswith(f"heads {mark}".rstrip() + " ·")
+    assert rows(HeadGrid(), log, 80, 20, paint=PAINTS[2])[0].startswith(f"heads {plain}".rstrip() + " |")
     assert rows(Candidates(), log, 80, 20)[0].startswith("next token ·")
     chosen = rows(Numbers(), log, 100, 40, chosen=BY_NAME["head entropy"])
     assert chosen[-1].startswith(f"{level}: within 1e-3 of eager")

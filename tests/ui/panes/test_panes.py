@@ -184,7 +184,7 @@ def test_every_layer_and_head_has_a_cell_of_its_level():
     shares[27][4] = math.log(50)
     log.append(made.step(0, head_entropy=made.grid(shares), visible_keys=(50,) * made.LAYERS))
     shown = rows(HeadGrid(), log, 60, 34, paint=PLAIN, layer=1)
-    layer = next(row for row in shown if row.startswith(" 28"))
+    layer = next(row for row in shown if row.lstrip().startswith("28"))
     assert layer.count("#") == 3 and sum(row.count("#") for row in shown[1:-1]) == 3
 
 
@@ -194,14 +194,16 @@ def test_a_change_worth_a_mark_gets_an_arrow_and_no_other():
         shares = [[0.5 * math.log(50)] * made.HEADS for _ in range(made.LAYERS)]
         shares[27][4] = high * math.log(50)
         log.append(made.step(n, head_entropy=made.grid(shares), visible_keys=(50,) * made.LAYERS))
-    assert "\n".join(rows(HeadGrid(), log, 60, 34)[1:]).count("↑") == 1
-    assert "+60" in "\n".join(rows(HeadGrid(), log, 80, 34))
+    assert "\n".join(rows(HeadGrid(), log, 60, 34, changes=True)[1:]).count("↑") == 1
+    assert "+60" in "\n".join(rows(HeadGrid(), log, 80, 34, changes=True))
+    plain = "\n".join(rows(HeadGrid(), log, 80, 34))
+    assert "↑" not in plain and "+60" not in plain  # colours first
 
 
 def test_more_layers_than_rows_shows_the_chosen_one_and_says_which():
     for layer in (1, 15, 30):
         shown = rows(HeadGrid(), made.log(2), 30, 10, layer=layer)
-        assert any(f"{layer:>3} " in row for row in shown)
+        assert any(f"{layer:>3} " in row for row in shown[1:-1]) and f"layer {layer} " in shown[-1]
         assert "of 30" in shown[0]
 
 
@@ -212,14 +214,14 @@ def test_a_layer_without_attention_says_so_and_a_window_is_marked():
     log.card = made.card(layer_kinds=kinds, attention=tuple(k == "full" for k in kinds), windows=windows)
     log.append(made.step(0))
     shown = rows(HeadGrid(), log, 60, 34, layer=1)
-    assert "1 linear: no rows" in shown[30] and shown[29].startswith("  2~")
+    assert "early  1 linear: no rows" in shown[30] and shown[29].strip().startswith("2~")
 
 
 def test_the_chosen_head_is_given_as_a_number_with_its_unit():
     log = made.log(0)
     shares = [[math.log(2)] * made.HEADS for _ in range(made.LAYERS)]
     log.append(made.step(0, head_entropy=made.grid(shares), visible_keys=(16,) * made.LAYERS))
-    assert "layer 3 head 2 · 0.25 x ln 16 = 1.00 bits" in rows(HeadGrid(), log, 80, 34, layer=3, head=2)[-1]
+    assert "layer 3 head 2 · entropy 1.00 of 4.00 bits" in rows(HeadGrid(), log, 80, 34, layer=3, head=2)[-1]
 
 
 async def test_a_click_on_a_layer_or_a_cell_asks_for_it():
@@ -238,7 +240,7 @@ def test_the_strip_shows_applied_and_pending():
     log = made.log(2)
     asked = replace(log.knobs, temperature=0.0, top_k=0, order=ORDERS["vllm"])
     shown = " ".join(rows(KnobStrip(), log, 200, 2, knobs=asked))
-    assert "T 0.70→0 greedy" in shown and "top-k 40→off" in shown and "order hf→vllm" in shown
+    assert "T 0.70→0 greedy" in shown and "top-k 40→off" in shown and "stage order hf→vllm" in shown
     assert "top-p 0.95 " in shown
 
 

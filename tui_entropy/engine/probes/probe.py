@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,6 +15,8 @@ from tui_entropy.records.probes.panels import Panel
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
+    from transformers import Cache
+
     from tui_entropy.engine.decoding.instruments import Instruments
     from tui_entropy.engine.models.loaded import Loaded
     from tui_entropy.engine.sampling.settings import Controls
@@ -66,6 +68,10 @@ class ProbeEvidence(Protocol):
 
     def logprob(self, token_ids: Iterable[int]) -> float:
         """ln p of tokens after the text before."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Of the text before."""
 
     @property
     def step(self) -> Step:
@@ -122,6 +128,10 @@ class ProbeContext:
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """The text before the token, with a cache to write on from."""
         return self.branches.rewinder.snapshot(self.sequence, self.step)
+
+    def kept_rows(self, n_queries: int) -> AbstractContextManager[Cache]:
+        """The instruments look at the text before the token, whose last so many queries are kept, or read again."""
+        return self.branches.rewinder.kept_rows(self.sequence, self.position - 1, n_queries)
 
     def rows(self, window: RowWindow) -> AttentionRows:
         return self.branches.rewinder.rows(self.sequence, window)

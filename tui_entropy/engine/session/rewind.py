@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.new_cache import new_cache
@@ -205,16 +206,24 @@ class Rewinder:
 
     def rows(self, sequence: TokenSequence, ask: RowWindow) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
+        with self.kept_rows(sequence, ask.last, ask.n_queries) as cache:
+            return self.probes.attention.rows(cache, ask)
+
+    @contextmanager
+    def kept_rows(self, sequence: TokenSequence, last: int, n_queries: int) -> Iterator[Cache]:
+        """The instruments look at a text whose queries at the last so many positions up to `last` are kept, as many
+        as they keep at all; yields its cache."""
         self.probes.look_at(sequence)
-        attention, queries = self.probes.attention, sequence.attention_state.kept
-        newest = min(ask.last + 1, len(sequence.prefix_ids))
-        positions = range(max(newest - min(ask.n_queries, attention.keep), 0), newest)
+        queries = sequence.attention_state.kept
+        newest = min(last + 1, len(sequence.prefix_ids))
+        positions = range(max(newest - min(n_queries, self.probes.attention.keep), 0), newest)
         if not positions or all(position in queries for position in positions):
-            return attention.rows(sequence.cache, ask)
+            yield sequence.cache
+            return
         with self._at(sequence, positions[-1]) as host:
             known = self.state(host, positions[0])
             with replayed_span(self.loaded, self.probes, host, positions[0], positions[-1] + 1, known) as then:
-                return attention.rows(then.cache, ask)
+                yield then.cache
 
     @contextmanager
     def snapshot(self, sequence: TokenSequence, step: int) -> Iterator[Snapshot]:

@@ -16,6 +16,7 @@ from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.engine.session.branching import Branches
 from tui_entropy.engine.session.comparison import Comparisons
 from tui_entropy.engine.session.head_selection import HeadSelection
+from tui_entropy.engine.session.head_watch import HeadWatch
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
@@ -51,6 +52,7 @@ class Session:
         self.branches = Branches(self.state, kept_cache)
         self.comparisons = Comparisons(self.state)
         self.heads = HeadSelection(self.state)
+        self.head_watch = HeadWatch(self.state)
 
     # --- What there is -----------------------------------------------------------------------------------------
 
@@ -242,6 +244,7 @@ class Session:
                 self.state.emit(stop)
                 return stop
         step = writer.commit()
+        self.head_watch.tell(writer.run.sequence, step.run, step.position)
         self.comparisons.advance()
         return step
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tui_entropy.metrics.registry import BY_NAME
+from tui_entropy.records.probes.head_patterns import QUIET
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.pages.numbers import NumbersState
+from tui_entropy.ui.panes.heads import HeadsState, kinds_at
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Remark
@@ -94,6 +96,25 @@ class LookActions(Actions[Host]):
         if card := self.app.frame.log.card:
             head = min(max((self.app.frame.head or 0) + by, 0), card.n_heads)
             self.app.show(head=head or None)
+
+    def action_head_of_a_kind(self) -> None:
+        """The next one above, of those whose kind says something of the text."""
+        frame = self.app.frame
+        kinds = {place: kind for place, kind in kinds_at(frame.looked_at).items() if kind[0].name != QUIET}
+        if not kinds:
+            self.app.refuse("no head of a kind is known here: it takes a few tokens, and attention that can be read")
+            return
+        here = frame.layer, frame.head or 0
+        layer, head = min(kinds, key=lambda place: (place <= here, place))
+        pattern, share = kinds[layer, head]
+        self.app.show(layer=layer, head=head)
+        self.app.say(
+            f"layer {layer} head {head}, {pattern.name}: {100 * share:.0f} % of its weight is on {pattern.about}"
+        )
+
+    def action_head_changes(self) -> None:
+        state = self.app.frame.of(HeadsState)
+        self.app.show(**self.app.frame.put(HeadsState, changes=not state.changes))
 
     # --- How -------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED
 from tui_entropy.ui.drawing.glyphs import visible
 from tui_entropy.ui.keys.keymap import KEYS, key_names
+from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.protocol.dispatch import ClosedOnce
 from tui_entropy.ui.views.frame import Frame
 
@@ -47,6 +48,9 @@ def help_text(frame: Frame) -> Text:
                 name = f"  {key_names(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}"
                 text.append(name, paint.dim if lacking else paint.number)
                 text.append(f"{key.label}\n", paint.dim if lacking else None)
+    text.append("\nWhat the panes show\n", paint.title)
+    for name, about in PANES.items():
+        text.append(f"\n  {name}\n", paint.title).append(f"    {paint.ours(about)}\n")
     text.append("\nWhat the numbers mean\n", paint.title)
     for distribution, about in ABOUT.items():
         text.append(f"\n  {about}\n", paint.title)

@@ -245,8 +245,8 @@ class Paint:
             ramp = [(" " if self.rich else "a", style) for style in self._tint]
         else:
             ramp = [self.cell((n + 0.5) / self.n_ramp_steps) for n in range(self.n_ramp_steps)]
-        gap, every = (" ", 2) if short else ("  ", 1)
-        return [(f"{name}{gap}{low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
+        every = 2 if short else 1
+        return [(f"{name} {low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
     def whole(self, first: list[Part], groups: Iterable[Group], width: int, right: str | list[Part] = "") -> Strip:
         """A row of groups with dots between them, most wanted first, behind what always stands there. One that does

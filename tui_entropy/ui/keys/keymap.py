@@ -225,7 +225,7 @@ KEYS = (
     Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS, needs="vectors",
         tells="set-vector"),
     Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS, needs="vectors", tells="set-vector"),
-    Key("policy", "O", "policy", "the next change of a vector: keeps old keys, or reads again", VECTORS,
+    Key("policy", "O", "policy", "changes of a vector act from here on, or read the text again", VECTORS,
         tells="set-vector"),
     Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow", needs="begun",
         tells="set-shadow"),
@@ -251,6 +251,8 @@ KEYS = (
     Key("layer.up", "right_square_bracket", "layer(1)", "layer above", LOOKING),
     Key("head.down", "left_curly_bracket", "head(-1)", "head before; before the first, the mean of heads", LOOKING),
     Key("head.up", "right_curly_bracket", "head(1)", "head after", LOOKING),
+    Key("head.kind", "backslash", "head_of_a_kind", "the next head of a kind, such as previous token", LOOKING),
+    Key("head.changes", "circumflex_accent", "head_changes", "in the heads: changes of each step, or kinds", LOOKING),
     Key("heads", "h", "pane('heads')", "heads, and back", PANES, "heads"),
     Key("attention", "a", "pane('attention')", "attention, and back", PANES, "attention"),
     Key("numbers", "N", "open('numbers')", "every number: now, mean, deviation, course", FULL, "numbers"),
@@ -298,7 +300,8 @@ NAMES = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc", "full_stop": ".", "minus": "-", "plus": "+",
     "equals_sign": "=", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "left_curly_bracket": "{", "right_curly_bracket": "}", "comma": ",", "less_than_sign": "<", "asterisk": "*",
-    "greater_than_sign": ">", "percent_sign": "%", "semicolon": ";", "colon": ":", "apostrophe": "'", "slash": "/",
+    "greater_than_sign": ">", "percent_sign": "%", "backslash": "\\",
+    "circumflex_accent": "^", "semicolon": ";", "colon": ":", "apostrophe": "'", "slash": "/",
      "left_parenthesis": "(", "right_parenthesis": ")",
 }  # fmt: skip
 

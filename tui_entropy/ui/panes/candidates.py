@@ -18,6 +18,7 @@ from tui_entropy.ui.drawing.glyphs import cells, fitted, visible_bytes, visible_
 from tui_entropy.ui.drawing.items import place
 from tui_entropy.ui.drawing.paint import Group, Paint, Part, figure
 from tui_entropy.ui.keys.needs import acts
+from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import SUPPOSED, Frame
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import state
@@ -59,6 +60,7 @@ class Candidates(View, can_focus=True):
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
     OF_STEP: ClassVar[bool] = True
+    ABOUT: ClassVar[str] = PANES["candidates"]
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step = frame.paint, frame.seen

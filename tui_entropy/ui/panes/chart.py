@@ -10,6 +10,7 @@ from textual.strip import Strip
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.change_marks import band_row, pins_row, visible_bands
 from tui_entropy.ui.views.curve import curve, label_peak
 from tui_entropy.ui.views.frame import Frame
@@ -29,6 +30,7 @@ class Chart(View, can_focus=True):
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "logits"
     OF_STEP: ClassVar[bool] = True
+    ABOUT: ClassVar[str] = PANES["chart"]
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint = frame.paint

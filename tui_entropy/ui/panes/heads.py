@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 from textual import events
@@ -12,19 +13,31 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.probes.head_patterns import PATTERNS, Pattern
 from tui_entropy.records.step import Step, normalised
+from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.hysteresis import Hysteresis
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Group, Part
+from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
 
-LABEL = 4
+LABELS = (9, 5, 4)
+"""Cells before the heads of a layer: for its number and a word before that, for one of the two, for the number."""
 STIR = 0.05
 """A change of entropy / ln n that is worth a mark."""
 HINT_ROWS = 4
 """Rows of the pane while there is no model."""
 NUMBERED = 6
 """Cells of a head where there is room for the change as a number."""
+
+
+@dataclass(frozen=True)
+class HeadsState:
+    """What a person wants of the heads."""
+
+    changes: bool = False
+    """Marks are those of changes since the step before, and not the kinds of heads."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +54,13 @@ class Plan:
     """Query heads that share a key head; a space is left between groups. 0 for no spaces."""
     pitch: int
     """Cells from panel to panel."""
+    label: int
+    """One of LABELS."""
 
     def column(self, head: int) -> int:
         """The column where a head's cell begins in its panel."""
         n = head - self.heads.start
-        return LABEL + n * self.cell + (n // self.group if self.group else 0)
+        return self.label + n * self.cell + (n // self.group if self.group else 0)
 
 
 class HeadGrid(View, can_focus=True):
@@ -54,6 +69,7 @@ class HeadGrid(View, can_focus=True):
     PACE: ClassVar[float] = HEAVY
     TRUST: ClassVar[str] = "heads"
     OF_STEP: ClassVar[bool] = True
+    ABOUT: ClassVar[str] = PANES["heads"]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -62,23 +78,23 @@ class HeadGrid(View, can_focus=True):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
         if (why := self.missing(frame)) or card is None:
-            title = self.heading(frame, "heads", ["entropy / ln n"], width)
+            title = self.heading(frame, "heads", [], width)
             hint = why or "How widely each head of each layer looks, once a model is up and writes."
             return [title, *paint.hint(hint, width)][:height]
-        plan = _plan(frame, card, width, max(height - 2, 1))
+        plan, kinds = _plan(frame, card, width, max(height - 2, 1)), kinds_at(frame)
         live = frame.following and frame.log.state == "writing" and not frame.played
         steps = paint.n_ramp_steps if paint.rich else len(paint.shades)
         self._hysteresis.follow((frame.log.run_number, paint) if live else None, steps)
-        rows = [self.heading(frame, "heads", _title(frame, card, plan, width), width)]
+        rows = [self.heading(frame, "heads", _title(frame, card, plan), width)]
         shares = _shares(step)
         before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:
-                row = _layer(frame, card, plan, layer, shares, before, self._hysteresis if live else None)
+                row = _layer(frame, card, plan, layer, shares, before, kinds, self._hysteresis if live else None)
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
-        return [*rows, _selected(frame, card, shares, before, width)][:height]
+        return [*rows, _selected(frame, card, shares, before, kinds, width)][:height]
 
     def show(self, frame: Frame) -> None:
         before = self.frame
@@ -91,7 +107,7 @@ class HeadGrid(View, can_focus=True):
         card = self.frame.log.card if self.frame else None
         if card is None or (self.frame and self.missing(self.frame)):
             return HINT_ROWS
-        panels = max((width + 1) // (LABEL + 2 * card.n_heads + 1), 1)
+        panels = max((width + 1) // (LABELS[-1] + 2 * card.n_heads + 1), 1)
         return -(-card.n_layers // panels) + 2
 
     def on_click(self, event: events.Click) -> None:
@@ -106,17 +122,24 @@ class HeadGrid(View, can_focus=True):
         self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
 
 
-def _title(frame: Frame, card: ModelCard, plan: Plan, width: int) -> Iterator[str | list[Part]]:
+def kinds_at(frame: Frame) -> dict[tuple[int, int], tuple[Pattern, float]]:
+    """(layer, head), both 1-based -> the kind of head that it is, by what is known at the cursor, and its share."""
+    position = frame.step.position if frame.step else frame.log.context_used
+    patterns = frame.log.head_patterns(position)
+    return {} if patterns is None else patterns.kinds()
+
+
+def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[Group]:
     if len(plan.layers) < card.n_layers:
         yield f"{plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
     if len(plan.heads) < card.n_heads:
         yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
-    yield frame.paint.legend("entropy / ln n", "0", "1", short=width < 60)
+    yield tuple(frame.paint.legend("look at", "one token", "all alike", short=short) for short in (False, True))
     yield from frame.where
-    if plan.cell >= NUMBERED:
-        yield "change in hundredths"
-    elif plan.cell >= 2:
-        yield f"{frame.paint.up}{frame.paint.down} change"
+    if frame.of(HeadsState).changes:
+        yield "change in hundredths" if plan.cell >= NUMBERED else f"{frame.paint.up}{frame.paint.down} change"
+    else:
+        yield ", ".join(f"{pattern.mark} {pattern.name}" for pattern in PATTERNS)
     yield f"{card.n_layers} layers x {card.n_heads}"
 
 
@@ -125,18 +148,20 @@ def _plan(frame: Frame, card: ModelCard, width: int, rows: int) -> Plan:
     ratio = card.n_heads // card.n_kv_heads if card.n_kv_heads else 1
     group = ratio if 1 < ratio < card.n_heads else 0
     panels = -(-card.n_layers // rows)
-    for cell, spaced in ((NUMBERED, group), (3, group), (2, group), (2, 0), (1, group), (1, 0)):
+    sizes = ((NUMBERED, group), (3, group), (2, group), (2, 0), (1, group), (1, 0))
+    for (cell, spaced), label in product(sizes, LABELS):
         across = card.n_heads * cell + (card.n_heads // spaced if spaced else 0)
-        if (LABEL + across + 1) * panels - 1 <= width:
+        if (label + across + 1) * panels - 1 <= width:
             break
-    n_heads = max(min(card.n_heads, (width - LABEL) // cell), 1)
-    pitch = LABEL + n_heads * cell + (n_heads // spaced if spaced else 0) + 1
+    n_heads = max(min(card.n_heads, (width - label) // cell), 1)
+    pitch = label + n_heads * cell + (n_heads // spaced if spaced else 0) + 1
     panels = max(min((width + 1) // pitch, -(-card.n_layers // rows)), 1)
     count = min(card.n_layers, rows * panels)
     last = min(max(frame.layer + count // 2, count), card.n_layers)
     start = min(max((frame.head or 1) - 1 - n_heads // 2, 0), card.n_heads - n_heads)
     used = min(rows, -(-count // panels))
-    return Plan(list(range(last, last - count, -1)), used, range(start, start + n_heads), cell, spaced, pitch)
+    layers, heads = list(range(last, last - count, -1)), range(start, start + n_heads)
+    return Plan(layers, used, heads, cell, spaced, pitch, label)
 
 
 def _shares(step: Step | None) -> list[list[float | None]]:
@@ -153,23 +178,33 @@ def _layer(
     layer: int,
     shares: list[list[float | None]],
     before: list[list[float | None]],
+    kinds: dict[tuple[int, int], tuple[Pattern, float]],
     hysteresis: Hysteresis | None,
 ) -> list[Part]:
-    """levels: what its cells go on to show, None for what they are."""
+    """A row. hysteresis: what its cells go on to show, None for what they are."""
     paint = frame.paint
     here = layer == frame.layer
     mark = "~" if card.windows[layer - 1] is not None else " "
-    parts: list[Part] = [(f"{layer:>3}{mark}", paint.cursor if here else paint.dim)]
+    end = "late" if layer == card.n_layers else "early" if layer == 1 else ""
+    number = f"{layer:>3}{mark}".rjust(plan.label)
+    if end and plan.label > LABELS[-1]:
+        number = end + number[len(end) :] if plan.label == LABELS[0] else f"{end:<{plan.label}}"
+    parts: list[Part] = [(number, paint.cursor if here else paint.dim)]
     if not card.attention[layer - 1]:
         kind = f"{card.layer_kinds[layer - 1]}: no rows"
-        return [*parts, (kind[: plan.pitch - LABEL - 1], paint.dim)]
+        return [*parts, (fitted(kind, plan.pitch - plan.label - 1, paint.ascii), paint.dim)]
     for head in plan.heads:
         gap = plan.column(head) - sum(len(text) for text, _ in parts)
         if gap:
             parts.append((" " * gap, paint.base))
         share = shares[layer - 1][head] if shares else None
         shown = share if share is None or hysteresis is None else hysteresis.shown_level((layer, head), share)
-        text, style = paint.cell(shown, plan.cell, _stir(frame, plan, share, before, layer, head))
+        if frame.of(HeadsState).changes:
+            mark = _stir(frame, plan, share, before, layer, head)
+        else:
+            kind_of = kinds.get((layer, head + 1))
+            mark = paint.ours(kind_of[0].mark) if kind_of else ""
+        text, style = paint.cell(shown, plan.cell, mark)
         if here and frame.head == head + 1:
             text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"
         parts.append((text, style))
@@ -179,9 +214,9 @@ def _layer(
 def _stir(
     frame: Frame, plan: Plan, share: float | None, before: list[list[float | None]], layer: int, head: int
 ) -> str:
-    """The change since the step before, where it is worth a mark and there is room: an arrow, or hundredths."""
+    """The change since the step before, where it is worth a mark: an arrow, or hundredths."""
     was = before[layer - 1][head] if before else None
-    if plan.cell < 2 or share is None or was is None or abs(share - was) < STIR:
+    if share is None or was is None or abs(share - was) < STIR:
         return ""
     if plan.cell >= NUMBERED:
         return f"{100 * (share - was):+.0f} "
@@ -189,28 +224,38 @@ def _stir(
 
 
 def _selected(
-    frame: Frame, card: ModelCard, shares: list[list[float | None]], before: list[list[float | None]], width: int
+    frame: Frame,
+    card: ModelCard,
+    shares: list[list[float | None]],
+    before: list[list[float | None]],
+    kinds: dict[tuple[int, int], tuple[Pattern, float]],
+    width: int,
 ) -> Strip:
     """The chosen layer and head in numbers."""
     paint, layer, step = frame.paint, min(max(frame.layer, 1), card.n_layers), frame.step
     where = [(f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)]
-    window, kind = card.windows[layer - 1], card.layer_kinds[layer - 1]
-    kind = f"{kind} {window}" if window else kind
+    window, sort = card.windows[layer - 1], card.layer_kinds[layer - 1]
+    sort = f"{sort} {window}" if window else sort
     if not card.attention[layer - 1]:
-        return paint.whole(where, [f"{kind}: no attention rows"], width)
+        return paint.whole(where, [f"{sort}: no attention rows"], width)
     if not shares or step is None:
-        return paint.whole(where, [kind], width)
+        return paint.whole(where, [sort], width)
+    groups: list[Group] = []
+    if known := kinds.get((layer, frame.head or 0)):
+        pattern, share = known
+        groups.append([(f"{pattern.name} ", paint.accent), (f"{100 * share:.0f} %", paint.number)])
     now, keys = _share(shares[layer - 1], frame.head), step.visible_keys[layer - 1]
     if now is None or keys is None:
-        return paint.whole(where, ["? of one visible key", kind], width)
-    entropy = now * math.log(keys) / (math.log(2) if frame.bits else 1)
-    groups: list[str | list[Part]] = [
-        [(f"{now:.2f}", paint.number), (f" x ln {keys} = {entropy:.2f} {frame.unit}", paint.dim)]
-    ]
+        return paint.whole(where, [*groups, "? of one visible key", sort], width)
+    one = math.log(2) if frame.bits else 1
+    most = math.log(keys) / one
+    entropy: list[Part] = [("entropy ", paint.dim), (f"{now * most:.2f}", paint.number)]
+    unit = (f" {frame.unit}", paint.dim)
+    groups.append(([*entropy, (f" of {most:.2f}", paint.dim), unit], [*entropy, unit]))
     was = _share(before[layer - 1], frame.head) if before else None
-    if was is not None:
-        groups.append(f"{round(now - was, 2) + 0.0:+.2f}")
-    return paint.whole(where, [*groups, kind], width)
+    if was is not None and frame.of(HeadsState).changes:
+        groups.append(f"{round(now - was, 2) + 0.0:+.2f} of all")
+    return paint.whole(where, [*groups, sort], width)
 
 
 def _share(row: list[float | None], head: int | None) -> float | None:

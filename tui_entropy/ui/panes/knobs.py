@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual import events
 from textual.strip import Strip
@@ -14,6 +15,7 @@ from tui_entropy.records.settings import Vector
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.items import place
 from tui_entropy.ui.drawing.paint import Part, size_of
+from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
@@ -21,7 +23,7 @@ GAP = 2
 """Cells between two stretches of the strip."""
 CONDITION_CELLS = 24
 """Of a vector's condition, which may be long."""
-POLICY = {False: "a change keeps old keys", True: "a change reads again"}
+POLICY = {False: "changes: from here on", True: "changes: text reread"}
 """What the next change of a vector does with the keys and values of the text before."""
 
 
@@ -44,6 +46,7 @@ class KnobStrip(View, can_focus=True):
     are."""
 
     FOCUS_ON_CLICK = False
+    ABOUT: ClassVar[str] = PANES["knobs"]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from rich.markup import escape
 from textual.filter import LineFilter
 from textual.geometry import Region
 from textual.message import Message
@@ -35,6 +36,9 @@ class View(Widget):
 
     TRUST: ClassVar[str] = ""
     """The group of numbers that it shows (TRUSTED), whose mark stands in its title."""
+
+    ABOUT: ClassVar[str] = ""
+    """What its words mean, for the mouse over it and for the help."""
 
     OF_STEP: ClassVar[bool] = False
     """Of two lanes it shows the one that a person looks at."""
@@ -78,6 +82,7 @@ class View(Widget):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self.tooltip = escape(self.ABOUT) or None
         self._frame: Frame | None = None
         self._rows: list[Strip] = []
 
@@ -101,10 +106,14 @@ class View(Widget):
     def heading(
         self, frame: Frame, name: str, groups: Iterable[Group], width: int, right: str | list[Part] = ""
     ) -> Strip:
-        """The title row: bright with the focus, marked with how far the numbers can be believed."""
+        """The title row: bright with the focus. Numbers that are not exact are marked, with a word where it fits."""
         paint, trust = frame.paint, frame.trust(self.TRUST)
         first = [(name, paint.focused if self.has_focus else paint.title)]
-        return paint.whole([*first, *([paint.trusted[trust.level]] if trust else [])], groups, width, right)
+        if trust and trust.level != "exact":
+            mark, style = paint.trusted[trust.level]
+            first.append((mark, style))
+            groups = ([(trust.level, style)], *groups)
+        return paint.whole(first, groups, width, right)
 
     def missing(self, frame: Frame) -> str:
         """Why its numbers cannot be had on this model and machine; empty where they can."""

@@ -74,6 +74,10 @@ class Evidence:
             logits = forward_logits(self._loaded.model, self._before)[-1]
         return log_softmax(logits.cpu().double().numpy())
 
+    @property
+    def ids(self) -> list[int]:
+        return list(map(int, self._before))
+
     def weights(self, block: int) -> npt.NDArray[Any] | None:
         if self._maps is None:
             self._maps = eager_maps(self._loaded, self._before)
