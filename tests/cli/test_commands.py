@@ -689,6 +689,19 @@ def test_one_is_chosen_from_a_list(story, line):
         assert terminal.wait(60) == 0
 
 
+@runs(
+    "tui-entropy tour",
+    "tui-entropy tour --theme light --color 256 --ascii --no-mouse --no-diff",
+    "tui-entropy tour --mouse --diff --demo",
+)
+def test_the_tour(shell, line):
+    with shell.screen(line) as terminal:
+        terminal.wait_for("A model writes.", 60)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+        assert terminal.left_changed() == set()
+
+
 def shown(text: str) -> int:
     """The newest step that the titles tell."""
     return max(map(int, re.findall(r"step (\d+)", text)), default=0)

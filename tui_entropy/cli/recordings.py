@@ -1,4 +1,4 @@
-"""Commands for what was recorded: replay, traces, show, merge, rm, export."""
+"""Commands for what was recorded: replay, tour, traces, show, merge, rm, export."""
 
 from __future__ import annotations
 
@@ -93,6 +93,15 @@ def replay(
         )
     else:
         launch.replay(path, run, look, speed=speed, first=begin)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def tour(*, look: Look) -> None:
+    """See the screen in a minute: a recording that tells what it shows, without a model."""
+    from tui_entropy.ui.app import launch
+
+    launch.tour(look)
 
 
 @app.command(epilog=EXIT_CODES)

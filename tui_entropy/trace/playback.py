@@ -159,6 +159,12 @@ class Playback:
             self._due = self._clock() + self._wait() / self.speed
             self.pause()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of the recording from its first token to its last, 0 where that is not known."""
+        seconds = self._at[-1] - self._at[0] if self.length else 0.0
+        return seconds if math.isfinite(seconds) else 0.0
+
     def set_speed(self, speed: float) -> None:
         if self._due is not None:
             now = self._clock()

@@ -57,7 +57,7 @@ from tui_entropy.ui.views.frame import Frame
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 OVER = ("ended", "failed", "lost")
 """States in which nothing is written, so that other keys are worth knowing."""
-WELCOME = "space pauses · ← → look at one token · t T less or more heat · ? every key"
+WELCOME = "space pauses · ← → look at one token · ? every key · `tui-entropy tour`: a tour"
 
 
 class InspectorApp(Viewer):

@@ -52,6 +52,20 @@ def replay(file: Path, run: int | None, look: Look, *, speed: float, first: int 
     stay(_player(Playback(trace, run, speed=speed, first=first), paint, look), look)
 
 
+def tour(look: Look) -> None:
+    """Show the recording that ships, with its captions, and stay until it is left. What is changed there is not kept.
+
+    Raises UserError where nothing can be drawn.
+    """
+    paint = _paint(look, "`replay FILE.tui --snapshot FILE.svg` needs no terminal")
+    from tui_entropy.trace.playback import Playback
+    from tui_entropy.trace.reader import Trace
+    from tui_entropy.ui.app.tour import TOUR, TourApp, read_captions
+
+    playback, captions = Playback(Trace.open(TOUR / "tour.tui")), read_captions(TOUR / "tour.toml")
+    stay(TourApp(playback, captions, **_common(paint, look, read_config())), look)
+
+
 def _paint(look: Look, otherwise: str) -> Paint:
     """otherwise: what can be had where nothing can be drawn, for the UserError that says so."""
     mode = drawable(look.color, otherwise)

@@ -221,10 +221,11 @@ class Viewer(ClosesOnFailure, Dispatch):
         if self.keeper is not None:
             self.keeper.on_frame(frame)
         if self.page is not None:
-            self.page.set_class(bool(frame.notice), "-notice")
+            self.page.set_class(bool(frame.notice or frame.caption), "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so
         self.base.set_class(frame.log.twin is not None, "-twin")
         self.base.set_class(frame.demo, "-demo")
+        self.base.set_class(bool(frame.caption) and not frame.demo, "-captioned")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)

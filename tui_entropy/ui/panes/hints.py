@@ -60,7 +60,8 @@ class Hints(View, can_focus=False):
         text = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
         if frame.demo:
             return [_caption(frame, text, width)]
-        notice: list[Part] = [(text, frame.paint.accent)]
+        told = (text, frame.paint.accent) if text else (frame.paint.ours(frame.caption), frame.paint.title)
+        notice: list[Part] = [told]
         if height > 1:
             return [frame.paint.row(notice, width), self._keys(frame, width, _about(frame))]
         first = [*notice, ("  ", frame.paint.base)] if frame.notice else _about(frame)

@@ -67,7 +67,7 @@ class Frame:
     demo: bool = False
     """Fewer and larger panes, without file names and gauges, and a caption in place of the key hints."""
     caption: str = ""
-    """What was done last, for those who look on: shown in a demo."""
+    """For those who look on: in a demo what was done last, and over the key hints what a tour tells."""
     rebuild: bool = False
     """The next change of a vector has the text before it read again."""
     second: bool = False
