@@ -73,7 +73,7 @@ def test_the_legend_shows_the_very_cells_of_the_grid(paint, width):
 
     title = cells_of(strips[0])
     levels = {paint.cell((n + 0.5) / paint.n_ramp_steps) for n in range(paint.n_ramp_steps)}
-    assert len(title & levels) >= paint.n_ramp_steps // 2
+    assert len(title & levels) >= 4  # of five or eight, of which the least may be a blank
     cells = set().union(*map(cells_of, strips[1:-1]))
     assert len(cells & levels) >= paint.n_ramp_steps // 2
 

@@ -245,7 +245,7 @@ class Paint:
             ramp = [(" " if self.rich else "a", style) for style in self._tint]
         else:
             ramp = [self.cell((n + 0.5) / self.n_ramp_steps) for n in range(self.n_ramp_steps)]
-        every = 2 if short else 1
+        every = 2 if short and self.n_ramp_steps >= 8 else 1
         return [(f"{name} {low} ", self.dim), *ramp[every - 1 :: every], (f" {high}", self.dim)]
 
     def whole(self, first: list[Part], groups: Iterable[Group], width: int, right: str | list[Part] = "") -> Strip:

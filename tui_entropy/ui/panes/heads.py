@@ -135,10 +135,10 @@ def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[Group]:
     if len(plan.heads) < card.n_heads:
         yield f"heads {plan.heads.start + 1}-{plan.heads.stop} of {card.n_heads}"
     yield tuple(frame.paint.legend("look at", "one token", "all alike", short=short) for short in (False, True))
-    yield from frame.where
     if frame.of(HeadsState).changes:
         yield "change in hundredths" if plan.cell >= NUMBERED else f"{frame.paint.up}{frame.paint.down} change"
-    else:
+    yield from frame.where
+    if not frame.of(HeadsState).changes:
         yield ", ".join(f"{pattern.mark} {pattern.name}" for pattern in PATTERNS)
     yield f"{card.n_layers} layers x {card.n_heads}"
 
@@ -235,18 +235,18 @@ def _selected(
     paint, layer, step = frame.paint, min(max(frame.layer, 1), card.n_layers), frame.step
     where = [(f"layer {layer} {'mean' if frame.head is None else f'head {frame.head}'}", paint.accent)]
     window, sort = card.windows[layer - 1], card.layer_kinds[layer - 1]
-    sort = f"{sort} {window}" if window else sort
+    sort = f"{sort} {window}" if window else "" if sort == "full" else sort
     if not card.attention[layer - 1]:
         return paint.whole(where, [f"{sort}: no attention rows"], width)
     if not shares or step is None:
-        return paint.whole(where, [sort], width)
+        return paint.whole(where, filter(None, [sort]), width)
     groups: list[Group] = []
     if known := kinds.get((layer, frame.head or 0)):
         pattern, share = known
         groups.append([(f"{pattern.name} ", paint.accent), (f"{100 * share:.0f} %", paint.number)])
     now, keys = _share(shares[layer - 1], frame.head), step.visible_keys[layer - 1]
     if now is None or keys is None:
-        return paint.whole(where, [*groups, "? of one visible key", sort], width)
+        return paint.whole(where, [*groups, "? of one visible key"], width)
     one = math.log(2) if frame.bits else 1
     most = math.log(keys) / one
     entropy: list[Part] = [("entropy ", paint.dim), (f"{now * most:.2f}", paint.number)]
@@ -255,7 +255,7 @@ def _selected(
     was = _share(before[layer - 1], frame.head) if before else None
     if was is not None and frame.of(HeadsState).changes:
         groups.append(f"{round(now - was, 2) + 0.0:+.2f} of all")
-    return paint.whole(where, [*groups, sort], width)
+    return paint.whole(where, [*groups, *filter(None, [sort])], width)
 
 
 def _share(row: list[float | None], head: int | None) -> float | None:
