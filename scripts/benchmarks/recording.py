@@ -41,22 +41,24 @@ def trace(settings: Settings) -> Iterator[Figure]:
 
 
 def _taking_turns(loaded: Loaded, path: Path, pairs: int) -> tuple[list[Step], float, str]:
-    """One text, of which every other stretch is recorded. The order within a pair changes, so that drift favours
-    none."""
+    """One text, of which every other stretch is recorded, attention rows with it. The order within a pair changes,
+    so that drift favours none. Returns the recorded steps, as those of one text."""
     context = TokenSequence(loaded, prompt_ids(loaded, 64), (2 * pairs + 1) * STRETCH)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     steps: list[Step] = []
-    with closing(Recorder(path)) as recorder, instruments(loaded) as probes:
+    with closing(Recorder(path)) as recorder, instruments(loaded, record="shown") as probes:
+        probes.attention.recording.select(1, 1)
         recorder.take(_started())
         writing = decode(loaded, probes, context, lambda: Controls(Knobs(), {}))
         for stretch in range(-1, 2 * pairs):
             on = stretch % 4 in (0, 3)
+            probes.attention.recording.wanted = "shown" if on else "off"
             began = time.perf_counter()
             for _ in range(STRETCH):
                 step = next(event for event in writing if isinstance(event, Step))
-                steps.append(step)
                 if on:
                     recorder.take(step)
+                    steps.append(replace(step, index=len(steps)))
             if on:
                 recorder.flush()
             if stretch >= 0:  # the first one warms up
@@ -77,7 +79,9 @@ def _sizes(loaded: Loaded, steps: list[Step], folder: Path) -> Iterator[Figure]:
         recorder.flush()
         worked = (time.process_time() - began) / len(steps)
     size = (folder / "plain.tui").stat().st_size / len(steps)
-    yield Figure(f"bytes a token, text of {len(steps)}", size, "bytes", "<= 4096", "everything in the file counted")
+    yield Figure(f"bytes a token, text of {len(steps)}", size, "bytes", "<= 6656", "everything in the file counted")
+    rows = [len(step.attention_rows.data) for step in steps if step.attention_rows is not None]
+    yield Figure("of these attention rows", statistics.median(rows), "bytes", "<= 2560", f"at most {max(rows)}")
     yield Figure("work of recording a step, on its thread", worked * 1e6, "us", "")
     with closing(Recorder(folder / "timed.tui")) as recorder:
         times = [_seconds(lambda step=step: recorder.take(step)) for step in steps]  # type: ignore[misc]

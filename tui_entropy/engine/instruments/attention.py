@@ -193,7 +193,7 @@ class AttentionProbe:
                     of_keys = beside_sinks(
                         weights, scores, [self._by_block[index].newest_sinks(row) for index in blocks]
                     )
-                    top.append((blocks, self.recording.top(blocks, of_keys, first)))
+                    top.append((blocks, self.recording.top(blocks, of_keys, first, bool(self.masks))))
         device = next(iter(known.values())).device if known else None
         held.rows[row] = TopRows(self.recording.together(top, device), self.recording.shown)
         n_heads, n_layers = self.n_heads, self.architecture.n_layers

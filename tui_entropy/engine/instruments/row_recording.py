@@ -30,7 +30,8 @@ class RowRecording:
     """Of every block the mean of its heads and beside them one head ('shown'), or also each head ('all'), or nothing
     ('off').
 
-    Nothing here looks at a number on the host, so a CUDA graph can hold it: which head is shown lies in a tensor.
+    Nothing here looks at a number on the host, so a CUDA graph can hold it: for one, which head is shown lies in a
+    tensor.
     """
 
     def __init__(self, wanted: str, n_layers: int, n_heads: int) -> None:
@@ -56,16 +57,23 @@ class RowRecording:
         if self.shown is not None:
             is_shown[self.shown[0] - 1, self.shown[1] - 1] = 1.0
 
-    def top(self, blocks: Sequence[int], weights: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
+    def top(
+        self, blocks: Sequence[int], weights: Tensor, first: int, in_graph: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """The rows of some blocks (0-based), of weights (layers, heads, keys) whose first key is at position `first`.
 
-        Returns (layers, 1 or 1 + n_heads, WIDTH), and in 'shown' (WIDTH,) of the shown head, zeros where it is of
-        another block.
+        Returns (layers, 1 or 1 + n_heads, WIDTH), and in 'shown' (WIDTH,) of the shown head: where that is of another
+        block zeros for a graph, which must do for any head, and else None.
         """
         mean = weights.mean(1, keepdim=True)
         if self.wanted == "all":
             heads = pad(largest(weights, first), (0, 0, 0, self.n_heads - weights.shape[1]), value=math.nan)
             return torch.cat([largest(mean, first), heads], 1), None
+        if not in_graph:
+            layer, head = self.shown or (0, 0)
+            there = layer - 1 in blocks and head <= weights.shape[1]
+            beside = largest(weights[blocks.index(layer - 1), head - 1], first) if there else None
+            return largest(mean, first), beside
         if weights.device not in self._is_shown:
             self._is_shown[weights.device] = torch.zeros(self.n_layers, self.n_heads, device=weights.device)
             self._fill(self._is_shown[weights.device])
@@ -104,5 +112,7 @@ def largest(weights: Tensor, first: int) -> Tensor:
     k = min(N_KEYS, weights.shape[-1])
     best, at = weights.topk(k, -1, sorted=False)
     rest = (weights.sum(-1, keepdim=True) - best.sum(-1, keepdim=True)).clamp(min=0)
-    keys = (at + first) * (best > 0)
-    return torch.cat([pad(best, (0, N_KEYS - k)), pad(keys.to(best.dtype), (0, N_KEYS - k)), rest], -1)
+    keys = ((at + first) * (best > 0)).to(best.dtype)
+    if k < N_KEYS:
+        best, keys = pad(best, (0, N_KEYS - k)), pad(keys, (0, N_KEYS - k))
+    return torch.cat([best, keys, rest], -1)
