@@ -68,6 +68,6 @@ def _complete(tokens: int, *arguments: str) -> float:
     command = [str(Path(sys.prefix) / "bin" / "tui-entropy"), "attach", *arguments]
     with Terminal(command, WIDTH, HEIGHT) as terminal:
         seconds = terminal.wait_for(last, 120) - terminal.started
-        terminal.press("D")
+        terminal.press("ctrl+d")
         terminal.wait()
     return seconds

@@ -518,7 +518,7 @@ def attached(terminal: Terminal) -> None:
     terminal.wait_for(lambda text: written(text) > 0, 60)
     terminal.press("u")
     terminal.wait_for("nats")
-    terminal.press("D")
+    terminal.press("ctrl+d")
     assert terminal.wait(60) == 0
 
 

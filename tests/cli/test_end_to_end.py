@@ -85,7 +85,7 @@ def test_the_screen_and_the_text_outlive_a_killed_engine_and_a_key_starts_it_aga
     inspector.press("u")  # every key still answers
     inspector.wait_for("nats")
 
-    inspector.press("E")
+    inspector.press("ctrl+r")
     inspector.wait_for("ready", LOADING)
     assert engine_of(inspector).pid != killed.pid
     inspector.press("g")

@@ -26,7 +26,7 @@ KNOBS = (
         _USUAL.clarifier, "", needs=("adaptive",),
     ),
     Knob(
-        "banned", "banned", "Tokens that are never written: ids joined by commas, or X on a candidate.",
+        "banned", "banned", "Tokens that are never written: ids joined by commas, or D on a candidate.",
         _USUAL.banned, (), needs=("banned",),  # there is nothing to turn while there are none
     ),
     Knob(

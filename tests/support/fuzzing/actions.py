@@ -22,7 +22,8 @@ NOT_PRESSED = ("ctrl+z", "ctrl+backslash")
 SEQUENCES = {
     "shift+left": "\x1b[1;2D", "ctrl+left": "\x1b[1;5D", "shift+right": "\x1b[1;2C", "ctrl+right": "\x1b[1;5C",
     "shift+up": "\x1b[1;2A", "shift+down": "\x1b[1;2B", "alt+enter": "\x1b\r", "shift+enter": "\x1b[13;2u",
-    "f5": "\x1b[15~", "insert": "\x1b[2~",
+    "ctrl+up": "\x1b[1;5A", "ctrl+down": "\x1b[1;5B", "ctrl+shift+left": "\x1b[1;6D",
+    "ctrl+shift+right": "\x1b[1;6C", "f5": "\x1b[15~", "insert": "\x1b[2~",
 }  # fmt: skip
 NAMED = {_character_to_key(character): character for character in map(chr, range(0x20, 0x7F))}
 PRINTABLE = [*map(chr, range(0x20, 0x7F)), *"éß日本ä🙂̈", "\U0001f468\u200d\U0001f469"]
@@ -151,7 +152,7 @@ def _of(kind: str, luck: random.Random, size: tuple[int, int]) -> list[Action]:
             after = [luck.choice(ALL) for _ in range(luck.randint(0, 2))]
             return [keys(*luck.choices(OPENING, k=luck.randint(0, 1)), luck.choice(table(LEAVING)), *after)]
         case "kill":
-            return [Action("kill", luck.choice(SIGNALS)), Action("wait", "0.6"), keys("E")]
+            return [Action("kill", luck.choice(SIGNALS)), Action("wait", "0.6"), keys("ctrl+r")]
     raise AssertionError(f"{kind} is no kind of action")
 
 

@@ -219,14 +219,14 @@ async def test_a_token_is_banned_from_here_on_and_allowed_again():
     async with app.run_test(size=(120, 36)) as pilot:
         await stopped(app, pilot)
         token = app.frame.step.candidates[1].token_id
-        await pilot.press("down", "down", "X")
+        await pilot.press("down", "down", "D")
         assert sent(app) == [SetKnobs(Knobs(banned=(token,)))]
         await settled(app, pilot)
         assert "banned off→1" in screen_text(app)
-        await pilot.press("X")
+        await pilot.press("D")
         assert sent(app)[1:] == [SetKnobs(Knobs())]
         app.sent.clear()
-        await pilot.press("home", "down", "X")
+        await pilot.press("home", "down", "D")
         first = app.frame.log.steps[0].candidates[0].token_id
         assert sent(app)[:2] == [SetKnobs(Knobs(banned=(first,))), Branch(1, 0, pause=True)]
 
@@ -235,7 +235,7 @@ async def test_all_bans_go_with_one_key_in_the_knob_strip():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await stopped(app, pilot)
-        await pilot.press("X")
+        await pilot.press("D")
         app.show(knob="banned")
         await pilot.press("f", "backspace")
         assert sent(app)[-1] == SetKnobs(Knobs())
@@ -245,7 +245,7 @@ async def test_a_text_is_forced_from_the_cursor_on():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await stopped(app, pilot)
-        await pilot.press("left", "F")
+        await pilot.press("left", "quotation_mark")
         await pilot.pause()
         assert app.place == "ask"
         await pilot.press("enter")
@@ -292,7 +292,7 @@ async def test_it_writes_to_the_end_of_a_sentence_a_line_or_so_many_tokens():
     app = up()
     async with app.run_test() as pilot:
         await stopped(app, pilot)
-        await pilot.press("n", "full_stop", "l", "J")
+        await pilot.press("n", "full_stop", "dollar_sign", "J")
         await pilot.pause()
         await pilot.press("2", "x", "enter")
         assert "x is no digit" in screen_text(app)

@@ -134,7 +134,7 @@ async def test_a_failure_says_why_and_which_key_helps():
     async with app.run_test(size=(120, 36)) as pilot:
         app.take([Failed("there is no such model", fatal=True)])
         await settled(app, pilot)
-        assert "there is no such model" in screen_text(app) and "E restart" in screen_text(app)
+        assert "there is no such model" in screen_text(app) and "ctrl+r restart" in screen_text(app)
 
 
 # --- Cursor ----------------------------------------------------------------------------------------------------
@@ -541,7 +541,7 @@ async def test_a_killed_engine_takes_neither_screen_nor_text_down_and_can_be_sta
         written = len(app.frame.log.steps)
         await pilot.press("left", "T", "n")
         assert "killed" in screen_text(app) and "model" in screen_text(app)
-        await pilot.press("E")
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: app.frame.log.state == "ready")
         assert app.engine.pid != first and len(app.frame.log.steps) == written
         await pilot.press("g")
@@ -557,4 +557,4 @@ async def test_an_engine_that_cannot_start_says_why(option, said):
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: app.frame.log.state in ("failed", "lost"))
         await settled(app, pilot)
-        assert said in screen_text(app) and "E restart" in screen_text(app)
+        assert said in screen_text(app) and "ctrl+r restart" in screen_text(app)

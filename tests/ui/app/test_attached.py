@@ -85,7 +85,7 @@ async def test_two_screens_one_in_control_which_a_key_passes_on(engine):
             await until(one, lambda: "took control" in first.frame.notice and not first.link.in_control)
             await other.press("T", "1")
             await until(one, lambda: first.frame.knobs.temperature == 1.1 and first.frame.vectors[0].on)
-            await other.press("D")
+            await other.press("ctrl+d")
         await until(one, lambda: first.link.in_control and "in control now" in first.frame.notice)
         await one.press("q")
     assert second.parting and not first.parting
@@ -112,7 +112,7 @@ async def test_an_engine_that_is_ended_elsewhere_is_told_of_and_another_can_be_s
         os.kill(pid, signal.SIGTERM)
         await until(pilot, lambda: app.frame.log.state == "lost")
         assert "tui-entropy stop" in app.frame.log.note and app.frame.log.steps
-        await pilot.press("E")
+        await pilot.press("ctrl+r")
         await until(pilot, lambda: app.frame.log.state == "ready")
         assert app.frame.log.card.name == "toy"
         await pilot.press("q")
@@ -130,7 +130,7 @@ async def test_an_engine_that_would_not_stay_is_not_left_by_mistake(engine):
     app = InspectorApp(ModelSpec("toy"), wanted(), engine_command=FAKE)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.frame.log.state == "writing")
-        await pilot.press("D")
+        await pilot.press("ctrl+d")
         await until(pilot, lambda: "--keep" in app.frame.notice)
         await pilot.press("q")
     assert not app.parting and [each.socket for each in discovery.running()] == [socket]
@@ -150,7 +150,7 @@ def command(tmp_path, monkeypatch):
 
 
 @pytest.mark.pty
-@pytest.mark.parametrize("end", ["D", signal.SIGHUP, signal.SIGTERM, signal.SIGKILL], ids=str)
+@pytest.mark.parametrize("end", ["ctrl+d", signal.SIGHUP, signal.SIGTERM, signal.SIGKILL], ids=str)
 def test_however_the_screen_goes_the_engine_writes_on_and_attach_brings_everything_back(command, end):
     with command("run", "--model", "toy", "--max-tokens", "5000") as terminal:
         terminal.wait_for(re.compile(r"step [3-9]\d of"))
@@ -197,7 +197,7 @@ async def test_what_is_held_up_is_there_when_one_comes_back(engine):
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.frame.log.proposed is not None)
         assert app.frame.log.state == "paused" and app.frame.log.proposed.index == len(app.frame.log.steps)
-        await pilot.press("D")
+        await pilot.press("ctrl+d")
 
 
 @pytest.mark.pty

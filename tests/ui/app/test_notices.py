@@ -41,7 +41,7 @@ async def test_that_nothing_is_written_goes_with_the_first_token():
         assert app.frame.notice == ""
 
 
-@pytest.mark.parametrize("opened", ["i", "e", "j", "f", "N", "V"])
+@pytest.mark.parametrize("opened", ["i", "e", "j", "f", "N", "vertical_line"])
 async def test_what_was_done_goes_when_something_with_keys_of_its_own_opens(screen, opened):
     app, pilot = screen
     await pilot.press("y")

@@ -34,6 +34,31 @@ def test_no_key_does_two_things_in_one_place():
     assert len({key.id for key in KEYS}) == len(KEYS)
 
 
+RELATED = {
+    "d": "ban a token: here, from there on",
+    "g": "write it again: the next seed, the same one",
+    "i": "a prompt: a new one, the one that there is",
+    "j": "so many tokens: to look at, to write",
+    "k": "top-k", "m": "min-p", "p": "top-p", "r": "repetition penalty", "t": "temperature",
+    "z": "how much of the screen a pane has: all of it, nothing",
+}  # fmt: skip
+"""A letter whose capital has to do with it -> why."""
+
+
+def test_letters_whose_capital_has_nothing_to_do_with_them_are_few():
+    everywhere = [name for key in KEYS if key.where in ("", "usual", "token") for name in key.keys.split(",")]
+    both = {name for name in everywhere if name.islower() and len(name) == 1 and name.upper() in everywhere}
+    assert RELATED.keys() <= both
+    assert len(both - RELATED.keys()) < 12, sorted(both - RELATED.keys())
+
+
+def test_a_keymap_names_keys_by_what_they_do_and_so_is_read_whatever_they_are_by_default(tmp_path):
+    file = tmp_path / "keys.toml"
+    moved = {"line": "l", "ban.on": "X", "force": "F", "restart": "E", "lanes": "V", "detach": "D"}
+    file.write_text("".join(f'"{name}" = "{keys}"\n' for name, keys in moved.items()))
+    assert keymap(file) == moved
+
+
 def test_an_action_with_its_arguments_belongs_to_one_place():
     places = {}
     for key in KEYS:

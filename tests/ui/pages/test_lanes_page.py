@@ -84,7 +84,7 @@ async def test_a_shadow_is_shown_and_taken_away_as_it_is_set_before_a_step_tells
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot, made.log(9, marks=False))
         app.show(vectors=(ON,))
-        await pilot.press("V", "enter")
+        await pilot.press("vertical_line", "enter")
         await settled(app, pilot)
         text = screen_text(app)
         assert "shadow: no vectors, from the next token on" in text and "● no vectors" in text
@@ -131,14 +131,14 @@ async def test_another_prompt_is_typed_in_the_box_and_runs_as_the_shadow():
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot, made.log(9))
-        await pilot.press("V", "down", "down", "down", "enter")
+        await pilot.press("vertical_line", "down", "down", "down", "enter")
         await pilot.pause()
         assert "prompt of the other lane" in screen_text(app) and app.prompts.box.system.has_focus
         await pilot.press("enter")
         assert "this is the prompt that the text has" in app.frame.notice
         await pilot.press("B", "e", "enter")
         assert app.sent == [SetShadow(Lane("other system prompt", prompt=made.PROMPT, system="Be"))]
-        await pilot.press("V")
+        await pilot.press("vertical_line")
         await settled(app, pilot)
         lines = [row.lstrip("▶ ") for row in screen_text(app).splitlines()]
         assert any(row.startswith("● other system prompt    Be") for row in lines)
@@ -186,7 +186,7 @@ async def test_Y_starts_a_twin_at_the_cursor():
         await pilot.press("home", "right", "Y")
         assert app.sent == [Twin(1, 1, Lane("no vectors", vectors=(OFF,)))]
         app.show(vectors=(OFF,))
-        await pilot.press("V", "down", "Y")
+        await pilot.press("vertical_line", "down", "Y")
         assert app.sent[1:] == [Twin(1, 1, Lane("only warm", vectors=(ON,)))] and app.place == ""
 
 

@@ -302,7 +302,7 @@ def test_writing_tells_speed_and_context_in_80_cells():
 def test_a_failure_names_the_key_that_helps_however_long_it_is():
     log = made.log(3)
     log.lose("word " * 50)
-    assert rows(Status(), log, 60, 1)[0].endswith("E restart the engine")
+    assert rows(Status(), log, 60, 1)[0].endswith("ctrl+r restart the engine")
 
 
 @pytest.mark.parametrize("way", ["graph", "plain"])

@@ -63,7 +63,7 @@ def test_an_engine_that_is_left_and_come_back_to_and_a_recording(tmp_path):
     file = recorded(tmp_path / "a.tui", *session(60))
     with bash(tmp_path, late=LATE) as shell:
         shell.open(f"TUI_ENTROPY_KEEP=1m {RUN}")
-        shell.press("D")
+        shell.press("ctrl+d")
         said = shell.closed()
         assert "tui-entropy attach" in said and "^[" not in said
         shell.open(f"{PROGRAM} attach")

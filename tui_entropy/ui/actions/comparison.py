@@ -134,7 +134,7 @@ class ComparisonActions(EngineActions):
     def _shadow(self, lane: Lane) -> None:
         self.app.show(**self.app.frame.put(LanesState, lane=lane))
         self._set(lane)
-        self.app.say(f"shadow from the next token on: {lane.name}; V shows what it thinks, S takes it away")
+        self.app.say(f"shadow from the next token on: {lane.name}; | shows what it thinks, S takes it away")
 
     def _no_shadow(self) -> None:
         self._set(None)

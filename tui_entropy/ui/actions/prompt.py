@@ -94,7 +94,7 @@ class PromptActions(Actions[EngineHost]):
         limit = wrote.max_tokens if wrote else MAX_TOKENS
         self.app.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, frame.knobs, parent=parent))
         if self.app.frame.log.state in GONE:
-            self.app.say("the engine is gone: E starts it again, and then this prompt is written")
+            self.app.say("the engine is gone: ctrl+r starts it again, and then this prompt is written")
         return True
 
     def _write_from_edited(self, prompt: Prompt) -> bool:

@@ -29,7 +29,7 @@ def say_why_not(app: EngineHost) -> None:
         "ready": "nothing is being written: i asks for a prompt",
         "ended": "this text has ended: g writes it again, i asks for a new prompt",
     }
-    app.refuse(reasons.get(app.frame.log.state, "the engine is gone: E starts it again"))
+    app.refuse(reasons.get(app.frame.log.state, "the engine is gone: ctrl+r starts it again"))
 
 
 def advance(app: EngineHost, command: Advance) -> None:
@@ -73,7 +73,7 @@ class WriteActions(EngineActions):
             self.app.begin_engine()
             self.app.say("starting the engine again; what was written stays until something new is")
         else:
-            self.app.refuse("the engine is up; E starts it again when it is gone")
+            self.app.refuse("the engine is up; ctrl+r starts it again when it is gone")
 
     def action_advance(self) -> None:
         advance(self.app, Advance(1))
@@ -138,7 +138,7 @@ class StepActions(EngineActions):
             here = [c.token_id for c in step.candidates if c.cut == "banned" and c.token_id not in frame.knobs.banned]
             token_id, name = self._chosen_token
             self._branch(ban=tuple(dict.fromkeys([*(here if frame.held_up else []), token_id])))
-            self.app.say(f"{name} is banned at step {step.index + 1}; X bans from there on")
+            self.app.say(f"{name} is banned at step {step.index + 1}; D bans from there on")
 
     def action_ban_on(self) -> None:
         if not self._may_branch:
@@ -149,7 +149,7 @@ class StepActions(EngineActions):
         self._knobs.set(changed(knobs, banned=(*allowed, token_id) if ban else allowed))
         if ban and not self.app.frame.held_up:
             self._branch()
-        self.app.say(f"{name} is {'banned from here on; X on it' if ban else 'allowed again; X'} undoes that")
+        self.app.say(f"{name} is {'banned from here on; D on it' if ban else 'allowed again; D'} undoes that")
 
     @property
     def _chosen_token(self) -> tuple[int, str]:

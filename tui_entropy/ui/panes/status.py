@@ -30,7 +30,9 @@ class Status(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         log, paint = frame.log, frame.paint
         if log.state in ("failed", "lost") and not frame.played:
-            return [paint.row(_state(log, paint), width, [(f"{paint.between}E restart the engine", paint.accent)])]
+            return [
+                paint.row(_state(log, paint), width, [(f"{paint.between}ctrl+r restart the engine", paint.accent)])
+            ]
         name = log.card.name.rsplit("/", 1)[-1] if log.card else "no model"
         state = _state(log, paint)
         if frame.played and not frame.demo:

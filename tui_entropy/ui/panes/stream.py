@@ -356,7 +356,7 @@ def _empty(frame: Frame, width: int) -> list[Strip]:
     log, paint = frame.log, frame.paint
     lines = ["Here the prompt and the text that the model writes will appear."]
     if log.state in GONE:
-        lines = [log.note, *(["Press E to start the engine again."] if acts(frame, "restart") else [])]
+        lines = [log.note, *(["Press ctrl+r to start the engine again."] if acts(frame, "restart") else [])]
     elif acts(frame, "prompt"):
         up = log.state in ("ready", "ended")
         lines.append(
