@@ -154,7 +154,7 @@ def command(tmp_path, monkeypatch):
 def test_however_the_screen_goes_the_engine_writes_on_and_attach_brings_everything_back(command, end):
     with command("run", "--model", "toy", "--max-tokens", "5000") as terminal:
         terminal.wait_for(re.compile(r"step [3-9]\d of"))
-        if end == "D":
+        if end == "ctrl+d":
             terminal.press(end)
         else:
             os.kill(terminal.process.pid, end)
