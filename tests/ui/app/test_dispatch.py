@@ -172,7 +172,7 @@ async def in_order(app: InspectorApp, pilot: Pilot) -> None:
     [
         "j",
         "J",
-        "F",
+        "quotation_mark",
         "i",
         "I",
         "e",

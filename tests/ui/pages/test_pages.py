@@ -27,8 +27,8 @@ from tui_entropy.ui.panes.candidates import Candidates
 from tui_entropy.ui.panes.heads import HeadGrid
 
 OPEN = {
-    "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B", "lanes": "V",
-    "fan": "H",
+    "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B",
+    "lanes": "vertical_line", "fan": "H",
 }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class PaneActions(Actions[Host]):
     def action_help(self) -> None:
         from tui_entropy.ui.dialogs.help import HelpScreen
 
-        self.app.push_screen(HelpScreen(self.app.frame))
+        self.app.push_screen(HelpScreen(self.app.frame, self._pane.id or ""))
 
     def action_redraw(self) -> None:
         self.app.forget_terminal()

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -15,7 +16,7 @@ from textual.widgets import Static
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED
 from tui_entropy.ui.drawing.glyphs import visible
-from tui_entropy.ui.keys.keymap import KEYS, key_names
+from tui_entropy.ui.keys.keymap import KEYS, LANES, LOOKING, TRYING, holds, key_names
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.protocol.dispatch import ClosedOnce
 from tui_entropy.ui.views.frame import Frame
@@ -24,23 +25,70 @@ WIDTH_OF_KEYS = 26
 
 
 class HelpScreen(ClosedOnce, ModalScreen[None]):
-    AUTO_FOCUS = "VerticalScroll"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "close", show=False)]
+    """What is typed leaves the lines that hold it, with what they stand under."""
 
-    def __init__(self, frame: Frame) -> None:
+    AUTO_FOCUS = "VerticalScroll"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,f1", "dismiss", "close", show=False)]
+
+    def __init__(self, frame: Frame, pane: str = "") -> None:
+        """pane: the one in focus, whose keys come first."""
         super().__init__()
-        self.frame = frame
+        self.frame, self.pane, self.typed = frame, pane, ""
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static(help_text(self.frame))
+            yield Static(help_text(self.frame, self.pane))
+
+    def on_key(self, event: events.Key) -> None:
+        """Escape takes back what was typed, and then closes."""
+        if event.key == "escape":
+            if not self.typed:
+                self.dismiss()
+                event.stop()
+                return
+            self.typed = ""
+        elif event.key == "backspace":
+            self.typed = self.typed[:-1]
+        elif event.is_printable and event.character and event.key != "question_mark":
+            self.typed += event.character
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+        self.query_one(Static).update(help_text(self.frame, self.pane, self.typed))
+        self.query_one(VerticalScroll).scroll_home(animate=False)
 
 
-def help_text(frame: Frame) -> Text:
+def help_text(frame: Frame, pane: str = "", typed: str = "") -> Text:
+    """All of it, or the lines that hold what was typed, each under its title."""
+    paint = frame.paint
+    head = Text(style=paint.base).append("tui-entropy", paint.focused)
+    if typed:
+        head.append(f"   {visible(typed, paint.ascii, True)}", paint.number)
+    head.append(f"   {SEARCHED if typed else CLOSES}\n", paint.dim)
+    everything = _everything(frame, pane)
+    return head + (_holding(everything, typed.lower()) if typed else everything)
+
+
+def _holding(text: Text, typed: str) -> Text:
+    """The lines that hold it, each after the title over it."""
+    found, title = Text(style=text.style), None
+    for line in text.split("\n", include_separator=True, allow_blank=False):
+        if line.plain.strip() and not line.plain.startswith(" "):
+            title = line
+        elif typed in line.plain.lower():
+            if title is not None:
+                found.append("\n").append_text(title)
+                title = None
+            found.append_text(line)
+    return found if found else Text("\nnothing here holds that: escape takes it back\n", text.style)
+
+
+def _everything(frame: Frame, pane: str) -> Text:
     paint = frame.paint
     text = Text(style=paint.base)
-    text.append("tui-entropy", paint.focused).append("   esc or ? closes, arrows scroll\n", paint.dim)
-    for group, keys in groupby(sorted(KEYS, key=lambda key: GROUPS.index(key.group)), lambda key: key.group):
+    groups = sorted(GROUPS, key=lambda group: group not in _first(frame, pane))
+    for group, keys in groupby(sorted(KEYS, key=lambda key: groups.index(key.group)), lambda key: key.group):
         text.append(f"\n{group}\n", paint.title)
         for key in keys:
             if key.shown:
@@ -63,6 +111,12 @@ def help_text(frame: Frame) -> Text:
         text.append(f"\n{title}\n", paint.title).append("".join(f"  {line}\n" for line in lines))
     _trust(text, frame)
     return text
+
+
+def _first(frame: Frame, pane: str) -> set[str]:
+    """The groups of what is in focus: those of a pane or page with keys of its own, else of what the pane shows."""
+    own = {key.group for key in KEYS if frame.place and key.where and holds(key.where, frame.place)}
+    return own or OF_PANE.get(pane, set())
 
 
 def _trust(text: Text, frame: Frame) -> None:
@@ -104,5 +158,12 @@ QUADRANTS = (
 )
 
 
+CLOSES = "esc or ? closes, arrows scroll, what you type is searched"
+SEARCHED = "esc takes it back"
+OF_PANE = {
+    "stream": {LOOKING}, "twin": {LOOKING, LANES}, "candidates": {TRYING}, "heads": {LOOKING}, "attention": {LOOKING},
+    "chart": {LOOKING},
+}  # fmt: skip
+"""A pane -> the groups of keys that are about what it shows."""
 GROUPS = list(dict.fromkeys(key.group for key in sorted(KEYS, key=lambda key: bool(key.where))))
 """Those that hold everywhere first."""
