@@ -37,6 +37,28 @@ def test_marks_stand_before_the_token_they_act_on_even_if_they_look_like_formula
     assert plots_of(recording, tmp_path).startswith(b"<?xml")
 
 
+@pytest.mark.parametrize("every", [1, 2, 5], ids=lambda n: f"every {n}")
+def test_no_label_covers_another_nor_the_title(tmp_path, every):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    events = [started()]
+    for n in range(60):
+        if n % every == 0:
+            events.append(VectorsChanged(1, n, (Vector("WIDE NAME", "file", (1,), n + 1.0, True),)))
+        events.append(step(n))
+    recording = open_recording(exports.trace(tmp_path / "run.tui", events), None, False)
+    with figure_.rc():
+        figure = figure_.figure(recording)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [*figure.axes[0].texts, figure._suptitle]
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in texts]
+    assert len(boxes) > 6
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :]), texts[n].get_text()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
 def test_heads_are_the_mean_over_tokens_and_blank_without_attention(tmp_path):
     grid = [[math.log(3), 0.0], [math.nan] * 2, [math.log(3)] * 2]
     one, two = replace(step(0), head_entropy=Grid.of(grid)), replace(step(1), visible_keys=(None,) * 3)

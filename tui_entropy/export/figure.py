@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.core.escape import visible
@@ -24,8 +26,12 @@ SIZE = (8.0, 7.5)
 INK, MARK = "#2a4d8f", "#b3541e"
 ALONG = ("entropy", "varentropy", "surprisal")
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "tui_entropy"}
-LABELS = 30
-"""Marks that are named; where there are more they would cover each other."""
+LABEL, LABEL_ROWS = 6, 5
+"""Points of the names of marks, and rows of them above the picture at most."""
+LETTER = 0.68
+"""Width of a letter, at most on the average, in parts of its size."""
+AXES_WIDTH = 470.0
+"""Points of the axes that marks stand in, at least."""
 
 
 def svg(recording: Recording, file: BinaryIO) -> None:
@@ -38,10 +44,15 @@ def png(recording: Recording, file: BinaryIO) -> None:
 
 def _save(recording: Recording, file: BinaryIO, form: str, metadata: dict[str, None]) -> None:
     """Raises ModuleNotFoundError without matplotlib."""
+    with rc():
+        figure(recording).savefig(file, format=form, dpi=200, metadata=metadata)
+
+
+def rc() -> AbstractContextManager[None]:
+    """The settings of matplotlib that a figure is made and saved with."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):
-        figure(recording).savefig(file, format=form, dpi=200, metadata=metadata)
+    return matplotlib.rc_context(STYLE)
 
 
 def figure(recording: Recording) -> Figure:
@@ -79,15 +90,31 @@ def _along(axes: Axes, recording: Recording, metric: Metric) -> None:
 
 
 def _marks(axes: Axes, recording: Recording, named: bool) -> None:
-    labels = recording.labels
-    for index, label in labels.items():
+    labels = {index: visible(label, in_table=True) for index, label in recording.labels.items()}
+    for index in labels:
         axes.axvline(index + 0.5, color=MARK, linewidth=0.7, linestyle="--")
-        if named and len(labels) <= LABELS:
-            axes.annotate(
-                visible(label, in_table=True), (index + 0.5, 1), (0, 2),
-                xycoords=("data", "axes fraction"), textcoords="offset points",
-                rotation=15, va="bottom", ha="left", fontsize=6, color=MARK, parse_math=False,
-            )  # fmt: skip
+    if not named:
+        return
+    for index, row, to_left in rows_of(labels, len(recording.log.steps)):
+        axes.annotate(
+            labels[index], (index + 0.5, 1), (0, 2 + row * LABEL * 1.3),
+            xycoords=("data", "axes fraction"), textcoords="offset points",
+            va="bottom", ha="right" if to_left else "left", fontsize=LABEL, color=MARK, parse_math=False,
+        )  # fmt: skip
+
+
+def rows_of(labels: Mapping[int, str], n_steps: int) -> Iterator[tuple[int, int, bool]]:
+    """(index, row, whether it stands to the left of its mark) of the labels that there is room for, so that none
+    covers another: each in the lowest row that is free there. One that finds no row is left out."""
+    ends = [0.0] * LABEL_ROWS
+    for index, label in sorted(labels.items()):
+        at, wide = index / max(n_steps, 1) * AXES_WIDTH, (len(label) + 1) * LABEL * LETTER
+        to_left = at + wide > AXES_WIDTH
+        begin, end = (at - wide, at) if to_left else (at, at + wide)
+        row = next((row for row, last in enumerate(ends) if last <= begin), None)
+        if row is not None and begin >= 0:
+            ends[row] = end
+            yield index, row, to_left
 
 
 def _heads(axes: Axes, recording: Recording) -> None:
