@@ -58,7 +58,7 @@ def test_several_pictures_at_once_and_each_the_same_again(replay, tmp_path):
     lines = made[0][0].decode().splitlines()
     assert len(lines) == 36 and max(map(len, lines)) <= 120
     assert "step 20 of 40" in lines[1]
-    assert any(line.startswith("model    the city of Paris , which sits on the Seine┴") for line in lines)
+    assert any(line.startswith("model   the city of Paris , which sits on the Seine┴") for line in lines)
     assert "newest" in made[0][2].decode() and b"font-face" not in made[0][1]
 
 

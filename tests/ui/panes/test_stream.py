@@ -67,8 +67,8 @@ def test_a_word_of_several_tokens_is_not_torn():
 
 def test_a_chat_shows_who_speaks_and_not_the_template():
     shown = rows(made.log(6))
-    assert shown[1] == f"you     {made.PROMPT}"
-    assert shown[3] == "model    The capital of France is Paris"
+    assert shown[1] == f"you  {made.PROMPT}"
+    assert shown[3] == "model   The capital of France is Paris"
     assert not any("im_start" in row for row in shown)
 
 
@@ -78,13 +78,13 @@ def test_raw_shows_every_token_that_the_model_read():
 
 def test_a_template_it_does_not_know_falls_back_to_what_was_given():
     shown = rows(made.log(0, template=False, system="Be brief."))
-    assert shown[1] == "system  Be brief." and shown[3] == f"you     {made.PROMPT}"
+    assert shown[1] == "system  Be brief." and shown[3] == f"you  {made.PROMPT}"
 
 
 def test_a_system_prompt_that_the_template_adds_is_shown():
     text = "<|im_start|>system\nYou are kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     shown = rows(made.log(0, prompt_tokens=(made.PromptToken(1, text.encode(), text),)))
-    assert shown[1:6] == ["system  You are kind.", "", "you     Hi", "", "model"]
+    assert shown[1:6] == ["system  You are kind.", "", "you  Hi", "", "model"]
 
 
 SCORED = {"chat": {}, "raw": {"raw": True}, "unknown template": {}}

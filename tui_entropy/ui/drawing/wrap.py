@@ -20,8 +20,6 @@ class Flow:
         self.width = max(width, 4)
         self.lines: list[list[tuple[str, int]]] = [[]]
         """Per line (text, owner)."""
-        self.labels: dict[int, str] = {}
-        """Line -> whose turn begins there."""
         self.line_of: dict[int, int] = {}
         """Owner -> the line that it ends on."""
         self._limit = self.width - cells(newline)
@@ -29,12 +27,11 @@ class Flow:
         self._word = 0
         """Where in the last line the word begins that must not be torn."""
 
-    def turn(self, role: str) -> None:
+    def turn(self) -> None:
         """Begin on a line of its own, after an empty one."""
         if self.lines != [[]]:
             self._break()
             self._break()
-        self.labels[len(self.lines) - 1] = role
 
     def reach(self, n: int) -> None:
         """End lines until there are n."""

@@ -20,7 +20,7 @@ from tui_entropy.records.events import Started
 from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
 from tui_entropy.state.step_store import StepStore
-from tui_entropy.ui.drawing.glyphs import cells, nameless, visible, visible_token
+from tui_entropy.ui.drawing.glyphs import cells, fitted, nameless, visible, visible_token
 from tui_entropy.ui.drawing.paged_layout import PagedLayout, Position
 from tui_entropy.ui.drawing.paint import Group, Part
 from tui_entropy.ui.drawing.wrap import Flow
@@ -31,7 +31,8 @@ from tui_entropy.ui.views.tint_scale import AttentionTint, TintScale, tint_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
 
-GUTTER = 8
+NAME = 12
+"""Cells of the name of who speaks, at most."""
 FOREIGN = BY_NAME["by lane"]
 MAX_CACHED_LINES = 4096
 """Lines that are kept as drawn."""
@@ -62,7 +63,6 @@ class TokenStream(View, can_focus=True):
         """Of two lanes, the first step that differs."""
         self._key: tuple[object, ...] = ()
         self._started: Started | None = None
-        self._gutter = 0
         self._laid = 0
         self._look: tuple[object, ...] = ()
         self._scale: TintScale | AttentionTint = TintScale(METRICS[0], ())
@@ -97,7 +97,7 @@ class TokenStream(View, can_focus=True):
         shown = layout.positions(self._first(room), room)
         rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
         if room < height - 1 and shown and shown[-1] == layout.end:
-            rows.append(frame.paint.row([(" " * self._gutter, frame.paint.base), _ghost(frame)], width))
+            rows.append(frame.paint.row([_ghost(frame)], width))
         return [heading, *rows]
 
     def page(self, pages: float) -> None:
@@ -120,7 +120,7 @@ class TokenStream(View, can_focus=True):
         if y < 1 or len(shown) < y - below:
             return None
         n, line = shown[-1]
-        column, found = self._gutter, None
+        column, found = 0, None
         for text, owner in self._text_layout.flow(n).lines[line]:
             column += Segment(text).cell_length
             found = owner if owner >= 0 else found
@@ -154,7 +154,6 @@ class TokenStream(View, can_focus=True):
         late = sum(index < self._laid for index in marked)
         key = (id(log.started), width, paint.ascii, frame.raw)
         if key != self._key[:-1] or self._laid > len(log.steps) or late != self._key[-1]:
-            self._gutter = GUTTER if log.started.chat and not frame.raw and width >= 48 else 0
             self._text_layout = self._begun(log.started, frame, width)
             self._strips, self._styles = {}, {}
         self._scale = tint_of(frame)
@@ -176,9 +175,9 @@ class TokenStream(View, can_focus=True):
         paint = frame.paint
 
         def new_page(n: int) -> Flow:
-            flow = Flow(width - self._gutter, paint.newline)
+            flow = Flow(width, paint.newline)
             if n == 0:
-                _open(flow, started, frame, named=self._gutter == 0)
+                _open(flow, started, frame)
             return flow
 
         def add(flow: Flow, index: int, text: str) -> None:
@@ -220,7 +219,7 @@ class TokenStream(View, can_focus=True):
             return False
         n, line = self._text_layout.end
         used = sum(cells(text) for text, _ in self._text_layout.flow(n).lines[line])
-        return self._gutter + used + cells(_ghost(frame)[0]) > width
+        return used + cells(_ghost(frame)[0]) > width
 
     # --- Drawing ---------------------------------------------------------------------------------------------
 
@@ -251,8 +250,7 @@ class TokenStream(View, can_focus=True):
             return self._strips[at]
         paint, (n, y) = frame.paint, at
         flow, ends = self._text_layout.flow(n), at == self._text_layout.end
-        label = flow.labels.get(y, "")
-        parts: list[Part] = [(label[: GUTTER - 1].ljust(self._gutter), paint.role)] if self._gutter else []
+        parts: list[Part] = []
         for text, owner in flow.lines[y] if ends else _said(flow.lines[y]):
             style = paint.cursor if owner == cursor and cursor is not None else self._style(frame, owner)
             if parts and parts[-1][1] is style:
@@ -307,8 +305,8 @@ def _lane(frame: Frame) -> Iterator[str | list[Part]]:
         yield [(visible(paint.ours(name), paint.ascii, True), paint.accent)]
 
 
-def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
-    """Lay out what stands before the first written token; `named`: with who speaks in the text, not beside it."""
+def _open(flow: Flow, started: Started, frame: Frame) -> None:
+    """Lay out what stands before the first written token, with who speaks."""
     text = "".join(token.text for token in started.prompt_tokens)
     ends = list(itertools.accumulate(len(token.text) for token in started.prompt_tokens))
 
@@ -323,9 +321,9 @@ def _open(flow: Flow, started: Started, frame: Frame, named: bool) -> None:
         return
 
     def turn(role: str) -> None:
-        flow.turn(role)
-        if named:
-            flow.add(f"{role[: GUTTER - 1]} ", ROLE)
+        flow.turn()
+        name = visible(role, frame.paint.ascii, in_table=True)
+        flow.add(f"{fitted(name, min(cells(name), NAME), frame.paint.ascii)}  ", ROLE)
 
     for role, words, first in turns_of(started, text):
         turn(role)
