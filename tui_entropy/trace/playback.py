@@ -62,12 +62,19 @@ class Playback:
         self._steps = LazySteps(self.trace, run)
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
-        ends = {0, self.length - 1} if self.length else ()
-        self.has_rows = any(self.trace.step(run, at).attention_rows is not None for at in ends)
+        self._has_rows: bool | None = None
         """Whether attention rows are recorded of the run, at its beginning or at its end."""
         twins = [view.started.run for view in self._whole.runs.values() if view.started.twin_of == run]
         self._others = _others(self.trace, run, twins)
         self.seek(self.length if first is None else first)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether steps of the run have attention rows with them, as its first and its last say."""
+        if self._has_rows is None:
+            ends = {0, self.length - 1} if self.length else ()
+            self._has_rows = any(self.trace.step(self.run, at).attention_rows is not None for at in ends)
+        return self._has_rows
 
     def seek(self, n: int) -> None:
         """As it was the moment that n tokens were written; with all of them, as it was left. Plays on from there."""
