@@ -63,7 +63,6 @@ class Playback:
         self._seqs, self.length = self.trace.seqs(run), len(self._steps)
         self._at = self._steps.at[:]
         self._has_rows: bool | None = None
-        """Whether attention rows are recorded of the run, at its beginning or at its end."""
         twins = [view.started.run for view in self._whole.runs.values() if view.started.twin_of == run]
         self._others = _others(self.trace, run, twins)
         self.seek(self.length if first is None else first)
