@@ -213,10 +213,10 @@ async def test_the_attention_pane_of_a_recording_with_rows_is_there_and_that_of_
         assert app.attention.display and "layer 17 head 2" in text and "top 24" in text
         await pilot.press("left_curly_bracket")
         await settled(app, pilot)
-        assert "layer 17 mean of heads" in screen_text(app)
+        assert "layer 17 mean" in screen_text(app)
         await pilot.press("right_square_bracket")
         await settled(app, pilot)
-        assert "layer 18 mean of heads" in screen_text(app)
+        assert "layer 18 mean" in screen_text(app)
         app.go_to_run(2)
         await settled(app, pilot)
         assert not app.attention.display

@@ -121,6 +121,12 @@ def test_a_recording_shows_the_rows_of_the_head_that_was_recorded_and_else_the_m
     assert "first key 0.50" in other[-1]
 
 
+@pytest.mark.parametrize("head", [None, 2])
+def test_the_title_says_the_scale_and_where_the_first_key_is_in_a_pane_of_a_screen_of_two_columns(head):
+    title = rows(AttentionMap(), made.recorded_log(), 70, 8, layer=17, head=head, played="replay")[0]
+    assert "row max" in title and "first" in title and "apart" in title and "top 24" in title
+
+
 def test_only_rows_of_the_same_head_stand_together():
     log = made.recorded_log(4)
     early = made.top_rows({0: 0.5, 3: 0.5})

@@ -23,6 +23,8 @@ from tui_entropy.ui.views.wording import token_at
 LABEL, SINK_WIDTH, PEAK = 12, 3, 6
 """Cells of a row before its keys: the token, the first key; and behind them: the weight that the scale ends at."""
 MAX_QUERIES = 48
+FEW_STEPS = 5
+"""Steps of a ramp that a legend has all of."""
 N_NAMED = 8
 """Keys that are named below the rows, at most."""
 HINT = "Which earlier tokens a layer looked at while the model chose this one. [ ] layer, { } head."
@@ -80,7 +82,8 @@ def _title(frame: Frame, shown: ShownRows | None) -> Iterator[Group]:
         yield f"layer {frame.layer} {'mean of heads' if frame.head is None else f'head {frame.head}'}"
         yield from frame.where
         return
-    yield f"layer {shown.layer} {shown.kind}"
+    short = "mean" if shown.head is None else shown.kind
+    yield _forms(frame, *dict.fromkeys((f"layer {shown.layer} {shown.kind}", f"layer {shown.layer} {short}")))
     if shown.recorded and shown.head != frame.head:
         yield f"head {frame.head} is not recorded"
     yield _legend(frame)
@@ -99,7 +102,8 @@ def _legend(frame: Frame) -> list[Part]:
     """The colours from nothing to the largest weight of a row."""
     paint = frame.paint
     ramp = [paint.cell((n + 0.5) / paint.n_ramp_steps) for n in range(paint.n_ramp_steps)]
-    return [("0 ", paint.dim), *ramp[1::2], (" row max", paint.dim)]
+    every = 2 if len(ramp) > FEW_STEPS else 1
+    return [("0 ", paint.dim), *ramp[1::every], (" row max", paint.dim)]
 
 
 def _row(frame: Frame, row: Row, first: int, n_keys: int, chosen: bool) -> list[Part]:
