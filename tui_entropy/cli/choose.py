@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,5 +43,6 @@ def _list(newest: Sequence[Path]) -> None:
     from tui_entropy.trace.library import row, summary
 
     rows = [(str(n), *row(summary(path))[1:]) for n, path in enumerate(newest, 1)]
+    width = shutil.get_terminal_size().columns
     for line in text_table.lines([("", "when", "model", "runs", "tokens", "size", "prompt"), *rows]):
-        say(line)
+        say(line[:width])

@@ -380,7 +380,7 @@ async def test_resizing_at_any_moment_is_safe():
 @pytest.mark.parametrize(("key", "found"), [("question_mark", "What the numbers mean"), ("C", "over time")])
 async def test_help_and_the_big_chart_open_and_close(key, found):
     app = up()
-    async with app.run_test(size=(100, 200)) as pilot:
+    async with app.run_test(size=(100, 260)) as pilot:
         await writing(app, pilot)
         await pilot.press(key)
         await pilot.pause()
