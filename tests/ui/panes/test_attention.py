@@ -6,7 +6,7 @@ import made
 import pytest
 from asking import rows_answer
 from drawn_rows import rows
-from inspectors import settled, up, writing
+from inspectors import begun, ready, settled, up, writing
 from made_frames import frame_of
 from msgspec.structs import replace
 
@@ -245,23 +245,37 @@ async def test_it_is_asked_for_also_where_the_pane_is_not_on_screen():
 # --- Which head ------------------------------------------------------------------------------------------------
 
 
+def selections(app):
+    return [order for order in app.sent if isinstance(order, SelectHead)]
+
+
 async def test_the_screen_is_at_the_head_that_the_log_says_until_a_person_chooses_and_tells_the_engine_then():
     app = up()
-    told = []
-    app.tell = told.append
     async with app.run_test(size=(120, 36)) as pilot:
-        await writing(app, pilot)
-        app.link.stand(replace(app.link.standing, in_control=True)) if app.link.standing else None
+        start, *steps = begun()
+        rows = made.top_rows({0: 0.5, 1: 0.5})
+        app.take([ready(), start, *(replace(step, attention_rows=rows) for step in steps)])
         app.take([HeadSelected(3, 2, by_score=True)])
         await settled(app, pilot)
-        assert (app.frame.layer, app.frame.head) == (3, 2)
-        assert not [order for order in told if isinstance(order, SelectHead)]
+        assert (app.frame.layer, app.frame.head) == (3, 2) and not selections(app)
         await pilot.press("}")
         await settled(app, pilot)
-        assert [order for order in told if isinstance(order, SelectHead)] == [SelectHead(3, 3)]
-        app.take([HeadSelected(1, 1)])
+        assert selections(app) == [SelectHead(3, 3)]
+        app.take([HeadSelected(3, 3)])
         await settled(app, pilot)
-        assert (app.frame.layer, app.frame.head) == (3, 3)
+        assert selections(app) == [SelectHead(3, 3)]
+        app.take([HeadSelected(1, 1)])  # by another screen, which was in control meanwhile
+        await settled(app, pilot)
+        assert (app.frame.layer, app.frame.head) == (3, 3) and selections(app)[1:] == [SelectHead(3, 3)]
+
+
+async def test_an_engine_that_records_no_rows_is_told_of_no_head():
+    app = up()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await writing(app, pilot)
+        await pilot.press("}")
+        await settled(app, pilot)
+        assert app.frame.own_head and not selections(app)
 
 
 def test_a_head_that_the_model_has_not_is_not_gone_to():

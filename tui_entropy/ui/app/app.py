@@ -18,6 +18,7 @@ from tui_entropy.records.commands import Command, Go, Load, SetVector, Write
 from tui_entropy.records.events import (
     Ended,
     Event,
+    HeadSelected,
     Progress,
     Ready,
     Refused,
@@ -247,6 +248,8 @@ class InspectorApp(Viewer):
                 self.attention_requests.on_answer()
                 self.what_if.on_preview(None)
                 self.say(event.sentence)
+            case HeadSelected():
+                self.attention_requests.on_selected()
             case ProbeAnswer(name=attention_rows.ATTENTION_ROWS):
                 self.attention_requests.on_answer()
             case ProbeAnswer(name=step.STEP):

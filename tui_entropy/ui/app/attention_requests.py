@@ -24,7 +24,7 @@ class AttentionRequests:
         self._newest: object = None
         self._pending_since = -math.inf
         self._selected: tuple[int, int | None] | None = None
-        """The head that the engine was told last."""
+        """The head that the engine was told and has not told of since."""
 
     def ask(self) -> None:
         """For the rows of the view as it stands."""
@@ -40,10 +40,11 @@ class AttentionRequests:
         self._app.tell(wanted)
 
     def _select(self, frame: Frame) -> None:
-        """Tell the engine which head a person looks at, whose rows it then records."""
+        """Tell an engine that records rows which head a person looks at: it then records that one's."""
         head, log = (frame.layer, frame.head), frame.log
         known = self._selected or (log.head and (log.head.layer, log.head.head))
-        can = self._in_control() and log.card is not None and log.capabilities.can("select-head")
+        records = frame.step is not None and frame.step.attention_rows is not None
+        can = self._in_control() and records and log.capabilities.can("select-head")
         if frame.own_head and can and head != known:
             self._selected = head
             self._app.tell(SelectHead(*head))
@@ -51,6 +52,10 @@ class AttentionRequests:
     def on_answer(self) -> None:
         """Or refused: the next may be asked."""
         self._pending_since = -math.inf
+
+    def on_selected(self) -> None:
+        """The engine tells which head it records."""
+        self._selected = None
 
     def forget(self) -> None:
         """Forget the last request: its answer is none to what is asked from now on."""
