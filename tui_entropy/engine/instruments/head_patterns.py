@@ -47,8 +47,9 @@ def pattern_shares(weights: Tensor, visible: Tensor, ids: Tensor, positions: Seq
     first key. NaN for copies, where fewer than MIN_COPIES of the tokens have one that is visible."""
     query = torch.tensor(positions, device=weights.device)[:, None]
     key = first + torch.arange(weights.shape[-1], device=weights.device)[None]
-    alike = ids[key.clamp(min=0)] == ids[query]
-    after_alike = (ids[(key - 1).clamp(min=0)] == ids[query]) & (key > 0) & (key <= query)
+    last = len(ids) - 1  # keys of tokens beyond are not visible to these queries
+    alike = ids[key.clamp(0, last)] == ids[query]
+    after_alike = (ids[(key - 1).clamp(0, last)] == ids[query]) & (key > 0) & (key <= query)
     places = (
         torch.stack([(key == 0).expand_as(alike), key == query - 1, key == query, alike & (key < query), after_alike])
         & visible
