@@ -245,7 +245,7 @@ KEYS = (
     Key("page.up", "pageup", "page(-1)", "a page of text up", LOOKING),
     Key("page.down", "pagedown", "page(1)", "a page of text down; at the end, follow it", LOOKING),
     Key("raw", "v", "raw", "the prompt as the model read it, template and all", LOOKING),
-    Key("tint", "c", "tint", "tint the text by the next of the usual series", LOOKING, "tint"),
+    Key("tint", "c", "tint", "tint the text by the next of the usual series, or by attention", LOOKING, "tint"),
     Key("tint.scale", "percent_sign", "tint_scale", "tint by the place in this text, or by the value", LOOKING),
     Key("unit", "u", "unit", "bits or nats", LOOKING, "bits/nats"),
     Key("layer.down", "left_square_bracket", "layer(-1)", "layer below", LOOKING),
