@@ -74,6 +74,8 @@ class HeadGrid(View, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._hysteresis = Hysteresis()
+        self._card: ModelCard | None = None
+        """Of the model whose heads it has rows for."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
@@ -97,9 +99,9 @@ class HeadGrid(View, can_focus=True):
         return [*rows, _selected(frame, card, shares, before, kinds, width)][:height]
 
     def show(self, frame: Frame) -> None:
-        before = self.frame
         super().show(frame)
-        if before is None or before.log.card != frame.log.card:
+        if frame.log.card is not self._card:  # a log grows, so that of an earlier frame is this very one
+            self._card = frame.log.card
             self.refresh(layout=True)  # another model wants another number of rows
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
