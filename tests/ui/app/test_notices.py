@@ -34,7 +34,7 @@ async def test_that_nothing_is_written_goes_with_the_first_token():
     async with app.run_test() as pilot:
         app.take([ready(), *begun(steps=0)])
         await settled(app, pilot)
-        await pilot.press("y")
+        await pilot.press("y", "t")
         assert "nothing is written yet" in app.frame.notice
         app.take(begun(steps=1)[1:])
         await settled(app, pilot)
@@ -44,7 +44,7 @@ async def test_that_nothing_is_written_goes_with_the_first_token():
 @pytest.mark.parametrize("opened", ["i", "e", "j", "f", "N", "vertical_line"])
 async def test_what_was_done_goes_when_something_with_keys_of_its_own_opens(screen, opened):
     app, pilot = screen
-    await pilot.press("y")
+    await pilot.press("y", "t")
     await settled(app, pilot)
     assert "clipboard" in app.frame.notice
     await pilot.press(opened)

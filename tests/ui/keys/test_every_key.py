@@ -216,7 +216,7 @@ ANYWHERE: dict[str, Effect] = {
     "edit.prompt": boxed(Purpose.PROMPT),
     "stop": sends(Stop),
     "undo": lambda before, after: "nothing was changed" in after.frame.notice,
-    "copy": lambda before, after: after.copied == before.copied + 1,
+    "copy": asks("copy"),
     "restart": lambda before, after: "the engine is up" in after.frame.notice,
     "temperature.down": turned("temperature", -1),
     "temperature.up": turned("temperature", 1),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.probes.head_patterns import QUIET
+from tui_entropy.ui.dialogs import clipboard
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.panes.heads import HeadsState, kinds_at
@@ -139,12 +140,35 @@ class LookActions(Actions[Host]):
         self.app.show(raw=not self.app.frame.raw)
 
     def action_copy(self) -> None:
-        text = "".join(self.app.frame.log.steps.texts)
-        if not text:
+        """One more letter says what."""
+        if not self.app.frame.log.steps:
             self.app.refuse("nothing is written yet that could be copied")
             return
-        self.app.copy_to_clipboard(text)
-        self.app.say(f"sent to the clipboard: the text that was written, {len(text)} characters")
+        self.app.ask("copy", self._copy, check=_copied, choices="".join(COPIED))
+
+    def _copy(self, letter: str) -> None:
+        if letter not in COPIED:
+            return
+        about, made = COPIED[letter]
+        frame = self.app.frame.looked_at
+        copied = clipboard.command(frame, self.app.model_name) if made is clipboard.command else made(frame)
+        self.app.copy_to_clipboard(copied)
+        notes = [f"{len(copied)} characters", *(clipboard.left_out(frame) if made is clipboard.command else [])]
+        self.app.say(f"sent to the clipboard: {about}, {', '.join(notes)}")
+
+
+COPIED = {
+    "t": ("the text that was written", clipboard.text),
+    "r": ("this token's row", clipboard.row),
+    "c": ("the candidates", clipboard.candidates),
+    "m": ("the command that makes this run again", clipboard.command),
+}
+"""A letter -> what it copies, and how that is made."""
+
+
+def _copied(typed: str) -> Remark:
+    known = ", ".join(f"{letter} {about}" for letter, (about, _) in COPIED.items())
+    return Remark(known, 0 if typed and typed not in COPIED else None)
 
 
 def _found(frame: Frame, query: str) -> str:

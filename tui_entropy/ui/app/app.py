@@ -163,6 +163,10 @@ class InspectorApp(Viewer):
             self.frame.log.append(Progress("starting the engine"))
 
     @property
+    def model_name(self) -> str:
+        return self.requests.load.model.name
+
+    @property
     def parting(self) -> str:
         return self.link.last_words
 

@@ -251,6 +251,11 @@ class Viewer(ClosesOnFailure, Dispatch):
         return self.screen_stack[0]
 
     @property
+    def model_name(self) -> str:
+        """The model as a person asked for it; empty where nobody did, as in a recording."""
+        return ""
+
+    @property
     def place(self) -> str:
         """The name of what keys act on: the question, the page that is open, or the pane with keys of its own that
         has the focus; none while help or the palette is open over it."""
@@ -272,9 +277,14 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.notices.refuse(sentence)
 
     def ask(
-        self, question: str, take: Callable[[str], None], text: str = "", check: Check = lambda _: Remark()
+        self,
+        question: str,
+        take: Callable[[str], None],
+        text: str = "",
+        check: Check = lambda _: Remark(),
+        choices: str = "",
     ) -> None:
-        self.questions.ask(question, take, text, check)
+        self.questions.ask(question, take, text, check, choices)
 
     def go_to(self, index: int) -> None:
         self.show(cursor=max(index, 0), following=index >= self.frame.last)

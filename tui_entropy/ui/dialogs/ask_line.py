@@ -46,9 +46,17 @@ class Ask(View, can_focus=True):
     answers."""
 
     def __init__(
-        self, question: str, take: Callable[[str], None], text: str, check: Check, answers: list[str]
+        self,
+        question: str,
+        take: Callable[[str], None],
+        text: str,
+        check: Check,
+        answers: list[str],
+        choices: str = "",
     ) -> None:
+        """choices: letters each of which is an answer, taken as it is typed."""
         super().__init__()
+        self.choices = choices
         self.question, self.take, self.check, self.answers = question, take, check, answers
         self.text, self.caret = text, len(text)
         self._age, self._draft = 0, ""
@@ -109,6 +117,8 @@ class Ask(View, can_focus=True):
             self.write("", *cut)
         elif event.is_printable and event.character:
             self.write(event.character)
+            if self.text in (self.choices and tuple(self.choices)):
+                self.app.call_later(self.app.run_action, "answer")
         elif event.key not in ("tab", "shift+tab"):
             return
         event.stop()
@@ -134,15 +144,21 @@ class Questions(Actions[Host]):
         return self.question is not None and self.question.is_attached and self.question.screen is self.app.screen
 
     def ask(
-        self, question: str, take: Callable[[str], None], text: str = "", check: Check = lambda _: Remark()
+        self,
+        question: str,
+        take: Callable[[str], None],
+        text: str = "",
+        check: Check = lambda _: Remark(),
+        choices: str = "",
     ) -> None:
         """Ask over the key hints; the answer goes to `take`, whose UserError is said.
 
         text: the answer to begin with. check: asked at every key; what it says stands under the answer.
+        choices: as Ask has them.
         """
         self.action_no_answer()
         answers = self._answers.setdefault(question.split(" ")[0], [])
-        self.question = Ask(question, take, text, check, answers)
+        self.question = Ask(question, take, text, check, answers, choices)
         self.question.frame = self.app.frame
         self.app.screen.mount(self.question, before="#hints")
         self.app.call_after_refresh(self._attend, self.question)

@@ -44,6 +44,11 @@ class Host(Protocol):
         ...
 
     @property
+    def model_name(self) -> str:
+        """The model as a person asked for it; empty where nobody did, as in a recording."""
+        ...
+
+    @property
     def place(self) -> str:
         """As in Frame, of this moment."""
         ...
@@ -57,7 +62,9 @@ class Host(Protocol):
     def refuse(self, sentence: str) -> None:
         """Why nothing was done: for a while, and no longer than that is so."""
 
-    def ask(self, question: str, take: Callable[[str], None], text: str = "", check: Check = ...) -> None:
+    def ask(
+        self, question: str, take: Callable[[str], None], text: str = "", check: Check = ..., choices: str = ""
+    ) -> None:
         """As in Questions."""
 
     def go_to(self, index: int) -> None:
