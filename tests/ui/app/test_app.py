@@ -302,7 +302,7 @@ async def test_copying_sends_what_was_written_and_says_so(monkeypatch):
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
     async with app.run_test() as pilot:
         await writing(app, pilot, steps=2)
-        await pilot.press("y")
+        await pilot.press("y", "t")
         assert copied == ["".join(step.text for step in app.frame.log.steps)]
         assert f"{len(copied[0])} characters" in screen_text(app)
 

@@ -34,7 +34,7 @@ async def test_that_nothing_is_written_goes_with_the_first_token():
     async with app.run_test() as pilot:
         app.take([ready(), *begun(steps=0)])
         await settled(app, pilot)
-        await pilot.press("y", "t")
+        await pilot.press("y")
         assert "nothing is written yet" in app.frame.notice
         app.take(begun(steps=1)[1:])
         await settled(app, pilot)

@@ -72,7 +72,7 @@ def help_text(frame: Frame, pane: str = "", typed: str = "") -> Text:
 
 def _holding(text: Text, typed: str) -> Text:
     """The lines that hold it, each after the title over it."""
-    found, title = Text(style=text.style), None
+    found, title = Text(), None
     for line in text.split("\n", include_separator=True, allow_blank=False):
         if line.plain.strip() and not line.plain.startswith(" "):
             title = line
@@ -81,12 +81,12 @@ def _holding(text: Text, typed: str) -> Text:
                 found.append("\n").append_text(title)
                 title = None
             found.append_text(line)
-    return found if found else Text("\nnothing here holds that: escape takes it back\n", text.style)
+    return found if found else Text("\nnothing here holds that: escape takes it back\n")
 
 
 def _everything(frame: Frame, pane: str) -> Text:
     paint = frame.paint
-    text = Text(style=paint.base)
+    text = Text()
     groups = sorted(GROUPS, key=lambda group: group not in _first(frame, pane))
     for group, keys in groupby(sorted(KEYS, key=lambda key: groups.index(key.group)), lambda key: key.group):
         text.append(f"\n{group}\n", paint.title)
