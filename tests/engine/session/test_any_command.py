@@ -27,6 +27,7 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
+    SelectHead,
     SetBreakpoints,
     SetKnobs,
     SetShadow,
@@ -131,6 +132,9 @@ COMMANDS: dict[type, st.SearchStrategy] = {
     Branch: st.builds(Branch, runs, steps, tokens, texts, tokens, st.booleans()),
     Go: st.builds(Go, runs),
     Label: st.builds(Label, runs, names, st.none() | st.booleans(), st.none() | st.booleans()),
+    SelectHead: st.builds(
+        SelectHead, st.sampled_from([1, 2, 4, 0, -1, 99]), st.sampled_from([None, 1, 4, 0, -1, 99])
+    ),
     SetShadow: st.builds(SetShadow, st.none() | lanes),
     Twin: st.builds(Twin, runs, steps, lanes),
 }
@@ -212,7 +216,7 @@ class Engine(Worker):
 def make(request):
     """Makes a session that tells what happens, on one model for all walks."""
     loaded = endless(small_model(request.param))
-    with instruments(loaded) as probes:
+    with instruments(loaded, record="shown") as probes:
         yield lambda emit: Session(loaded, probes, emit, 1 << 16)
 
 
@@ -226,7 +230,8 @@ def walk(make, turns) -> None:
         assert not failed, f"{turn}: {failed[0].sentence}\n{failed[0].detail}"
         for event in heard[before:]:
             if isinstance(event, Refused):
-                assert len(event.sentence) > 15 and "\n" not in event.sentence, event
+                sentence, *picture = event.sentence.split("\n")  # an expression that is wrong, with a caret below
+                assert len(sentence) > 15 and (not picture or picture[-1].strip() == "^"), event
     whole(engine)
 
 

@@ -54,7 +54,7 @@ def test_nothing_is_told_where_no_single_head_is_recorded(llama, record):
         assert selections(teller) == []
 
 
-@pytest.mark.parametrize(("layer", "head"), [(5, 1), (4, 5), (5, None)])
+@pytest.mark.parametrize(("layer", "head"), [(5, 1), (4, 5), (5, None), (0, 1), (1, 0)])
 def test_a_head_that_is_not_there_is_refused_in_a_sentence(llama, layer, head):
     with instruments(llama, record="shown") as probes:
         teller = Teller(llama, probes)

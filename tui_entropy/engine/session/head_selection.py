@@ -19,9 +19,11 @@ class HeadSelection:
     def select(self, layer: int, head: int | None) -> None:
         """Counts from the next step on. Raises UserError for a head that is not there."""
         card = self._state.loaded.card
-        if layer > card.n_layers or (head or 1) > card.n_heads:
-            blocks = f"{card.n_layers} blocks with {card.n_heads} heads each"
-            raise UserError(f"there is no head {head or 1} of block {layer}: this model has {blocks}")
+        if not (1 <= layer <= card.n_layers and (head is None or 1 <= head <= card.n_heads)):
+            which = f"block {layer}" if head is None else f"head {head} of block {layer}"
+            raise UserError(
+                f"there is no {which}: this model has {card.n_layers} blocks with {card.n_heads} heads each"
+            )
         self._seeks = False
         self._take(HeadSelected(layer, head))
 
