@@ -326,7 +326,7 @@ ASKED = 'tui-entropy probe logit-lens -p "Why is the sky blue?" --position 60 --
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "continuations", "logit-lens", "step",
+        "attention", "continuations", "head-patterns", "logit-lens", "step",
     ]  # fmt: skip
 
 
@@ -549,6 +549,17 @@ def test_attaching_to_a_forwarded_socket(shell, engine, line):
         attached(terminal)
 
 
+@runs("tui-entropy run --demo", "tui-entropy attach --demo")
+def test_a_demo_tells_the_key_that_was_pressed(shell, engine, line):
+    with shell.screen(line) as terminal:
+        terminal.wait_for(lambda text: shown(text) > 0, promises.SECONDS)
+        assert "context" not in terminal.text
+        terminal.press("u")
+        terminal.wait_for(" u   bits or nats")
+        terminal.press("q" if " run " in line else "ctrl+d")
+        assert terminal.wait(60) == 0
+
+
 ELSEWHERE = {
     "ssh -L /tmp/e.sock:REMOTE_SOCKET gpu-03": "ssh's own; what it makes is attached to above",
     "./scripts/test": "it runs these tests",
@@ -731,6 +742,16 @@ def test_a_film(story, line):
     assert done.code == 0, done.err
     header = json.loads((story.folder / "story.cast").read_text().splitlines()[0])
     assert (header["version"], header["width"], header["height"]) == (2, 100, 30)
+
+
+@runs("tui-entropy replay story.tui --cast waits.cast --size 80x24 --to 30 --speed 0.1 --idle 0.2")
+def test_a_film_of_which_no_wait_is_longer(story, line):
+    done = story.run(line)
+    assert done.code == 0, done.err
+    _, *events = map(json.loads, (story.folder / "waits.cast").read_text().splitlines())
+    waits = np.diff([at for at, code, _ in events if code == "o"])
+    assert max(waits) == pytest.approx(0.2)
+    assert [label.split()[1] for _, code, label in events if code == "m"][-1] == "30"
 
 
 @runs("tui-entropy replay story.tui --demo --cast story.svg --size 100x28 --to 40")
