@@ -82,6 +82,8 @@ class Playback:
         at = self._seqs[n - 1] if n else began
         self._taken = sum(seq <= at or n == self.length for seq, _, _ in self._others)
         self.log = SessionView()
+        self._reading: dict[int, float] = {}
+        """Run -> seconds for which text has been read for it, at the last word of that."""
         for _, _, event in self._others[: self._taken]:
             self._take(event)
         self._grow(n)
@@ -200,7 +202,7 @@ class Playback:
                 case Continued():
                     seconds = min(wall - self._others[self._taken - 1][1], MAX_GAP_S)
                 case Prefilled():
-                    seconds = event.seconds - self._read_for()
+                    seconds = min(event.seconds - self._reading.get(event.run, 0.0), MAX_GAP_S)
                 case _:
                     seconds = 0.0
         return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
@@ -219,22 +221,29 @@ class Playback:
 
     def _grow(self, n: int) -> None:
         self._shown = self._steps.limit = n
-        if (twin := self.log.twin) and isinstance(twin.steps, LazySteps):
-            run = twin.started.run
-            twin.steps.limit = self.trace.reached(run, self._seqs[n - 1]) if n < self.length else None
+        self._limit_twin()
         if n > self.log.run.started.shared:
             self.log.has_step()
+
+    def _limit_twin(self) -> None:
+        """What is written beside is shown as far as it had come by then."""
+        if (twin := self.log.twin) and isinstance(twin.steps, LazySteps):
+            n, run = self._shown, twin.started.run
+            twin.steps.limit = self.trace.reached(run, self._seqs[n - 1] if n else 0) if n < self.length else None
 
     def _take(self, event: Event) -> None:
         try:
             self.log.append(event)
         except (LookupError, ValueError, TypeError, ArithmeticError):
             return  # of the right kind and yet nonsense
+        if isinstance(event, Prefilled):
+            self._reading[event.run] = event.seconds
         if isinstance(event, Started) and event.run in self._whole.runs:
             known, is_played = self._whole.runs[event.run], event.run == self.log.run_number
             self.log.read_steps(event.run, self._steps if is_played else LazySteps(self.trace, event.run))
             self.log.append(Labelled(event.run, known.name, known.starred, known.deleted))
             self.log.include(self._whole.runs)
+            self._limit_twin()
 
     def _release(self) -> None:
         if self._held:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from recordings import LAYERS, RATE, lengthened, recorded, session
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.events import Continued, Ended, Failed, Labelled, Paused, Switched
+from tui_entropy.records.events import Continued, Ended, Failed, Labelled, Paused, Prefilled, Switched
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 from tui_entropy.trace.playback import MAX_GAP_S, SPEEDS, Playback
@@ -233,3 +233,27 @@ def test_a_run_is_played_to_its_own_end_whatever_went_on_from_it(forest):
     playback, _ = played(forest, run=1, first=None)
     assert len(playback.log.steps) == 25 and playback.log.note == "end of text"
     assert [step.run for step in playback.log.steps] == [1] * 25
+
+
+def test_what_is_read_for_a_twin_makes_nobody_wait_and_the_twin_is_shown_as_far_as_it_had_come(tmp_path):
+    first, second = session(25), [e for e in session(40, run=2) if isinstance(e, Step)]
+    begun, steps = first[0], [e for e in first if isinstance(e, Step)]
+    reading = [Prefilled(2, n, 30, 5.0 + n / 10) for n in range(1, 31)]
+    file = recorded(
+        tmp_path / "twin.tui",
+        begun,
+        *steps[:10],
+        replace(begun, run=2, parent=1, shared=10, twin_of=1),
+        *reading,
+        *(step for pair in zip(steps[10:20], second[10:20], strict=True) for step in pair),
+        Ended(1, "stopped"),
+    )
+    playback, clock = played(file, run=1, first=0)
+    seconds = 0.0
+    while not playback.at_end:
+        clock.now += (wait := playback.wait or 0.0) + 1e-6
+        seconds += wait
+        playback.advance()
+        if playback.log.twin is not None and not playback.at_end:
+            assert len(playback.log.twin.steps) <= len(playback.log.steps) + 1
+    assert seconds < steps[19].at + MAX_GAP_S + 30 / 10 + 1

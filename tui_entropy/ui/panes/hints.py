@@ -87,7 +87,8 @@ def _caption(frame: Frame, notice: str, width: int) -> Strip:
     paint = frame.paint
     if frame.caption:
         key, _, what = frame.caption.partition("  ")
-        parts: list[Part] = [(f" {key} ", paint.cursor), (f"  {paint.ours(what)}", paint.base)]
+        pressed = [(f" {key} ", paint.cursor), ("  ", paint.base)] if key else []
+        parts: list[Part] = [*pressed, (paint.ours(what), paint.base)]
     else:
         at = frame.last if frame.cursor is None else frame.cursor
         changes = [mark.label for mark in frame.log.marks if 0 <= at - mark.index < CAPTION_STEPS]
