@@ -60,8 +60,7 @@ from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, en
 
 class Broadcaster:
     def __init__(self, path: Path, order: Load | None = None) -> None:
-        """Listens from now on. order: what is to be done, whoever comes. Raises UserError where no private socket can
-        be had."""
+        """Listens from now on. order: what is to be done, whoever comes. Raises UserError without a private socket."""
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""
@@ -77,8 +76,7 @@ class Broadcaster:
         """What was not heard yet; whether nobody has followed yet."""
         self._fatal: Failed | None = None
         self._keep, self._on_leave = FIRST_COMMAND_TIMEOUT_S, "write"
-        self._alone_since = time.monotonic()
-        self._began = time.time()
+        self._alone_since, self._began = time.monotonic(), time.time()
         self._turn = 0
         """Whose turn it is to be told what it missed."""
         self._news = False
@@ -306,17 +304,16 @@ class Broadcaster:
     def _send_backlog(self, client: Client) -> None:
         """A slice of what it missed."""
         end = time.monotonic() + CATCH_UP_SLICE_S
-        while (
-            client.missing_events is not None and client.link.backlog < MAX_CATCH_UP_BYTES and time.monotonic() < end
-        ):
-            if (event := next(client.missing_events, None)) is not None:
+        while (missing := client.missing_events) is not None and client.link.backlog < MAX_CATCH_UP_BYTES:
+            if time.monotonic() >= end:
+                break
+            if (event := next(missing, None)) is not None:
                 client.link.send(event)
             else:
                 client.live, client.missing_events = True, None
-                for held in (*self._proposed.values(), self._fatal):
+                for held in (*self._proposed.values(), self._fatal, self._standing(client)):
                     if held is not None:
                         self._send(client, held)
-                self._send(client, self._standing(client))
 
     # --- Coming and going ------------------------------------------------------------------------------------
 
@@ -399,6 +396,5 @@ class Broadcaster:
             self._alone_since = time.monotonic()
         if was_screen:
             self._news = True
-            leaving = LEAVING[self._on_leave]
-            if leaving and not any(each.is_screen for each in self._clients):
+            if (leaving := LEAVING[self._on_leave]) and not any(each.is_screen for each in self._clients):
                 self._heard.append((None, leaving))

@@ -65,8 +65,7 @@ class Trace:
     def open(cls, path: Path) -> Trace:
         """Raises UserError for what is missing, foreign, newer, or too damaged to tell."""
         try:
-            trace = cls(path, open_readonly(path))
-            damage = trace.damage
+            damage = (trace := cls(path, open_readonly(path))).damage
         except sqlite3.Error as error:
             damage = str(error)
         if not damage:
@@ -366,8 +365,9 @@ class Trace:
     def _token_bytes(self, token_id: int) -> bytes:
         if token_id not in self._vocabulary:
             rows = self._rows("SELECT bytes FROM vocabulary WHERE token_id = ?", (token_id,))
-            found = next((data for (data,) in rows if isinstance(data, bytes)), b"")
-            self._vocabulary[token_id] = found[:MAX_TOKEN_BYTES]
+            self._vocabulary[token_id] = next((data for (data,) in rows if isinstance(data, bytes)), b"")[
+                :MAX_TOKEN_BYTES
+            ]
         return self._vocabulary[token_id]
 
     def _card(self) -> ModelCard | None:

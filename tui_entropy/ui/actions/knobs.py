@@ -10,12 +10,12 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import SetKnobs, SetVector
 from tui_entropy.records.knobs import BY_NAME, read
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GONE
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
+from tui_entropy.ui.protocol.what_if import WhatIf
 
 STRENGTH_STEP = 0.25
 NONE = "no control vector is loaded"

@@ -32,6 +32,7 @@ class PaneActions(Actions[Host]):
         if not back:
             app.base.add_class(f"-show-{name}")
         app.arrange(self._layout.showing(name))
+        app.show(pane="" if back else name)
         app.call_after_refresh(app.focus_on, "stream" if back else name)
 
     def action_zoom(self) -> None:
@@ -112,6 +113,7 @@ class PaneActions(Actions[Host]):
     def action_escape(self) -> None:
         self._unzoom()
         self.app.base.remove_class(*SHOWN)
+        self.app.show(pane="")
         self.app.focus_on("stream")
 
     def action_demo(self) -> None:

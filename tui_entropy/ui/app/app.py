@@ -43,7 +43,6 @@ from tui_entropy.ui.actions.probes import ProbeActions
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.actions.stepping import StepActions, WriteActions
 from tui_entropy.ui.actions.undo import UndoActions
-from tui_entropy.ui.actions.what_if import WhatIf
 from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
@@ -52,6 +51,7 @@ from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.changes import Changes
 from tui_entropy.ui.protocol.requests import Requests
+from tui_entropy.ui.protocol.what_if import WhatIf
 from tui_entropy.ui.terminal.detect import over_ssh
 from tui_entropy.ui.views.frame import Frame
 

@@ -8,11 +8,11 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import Metric
+from tui_entropy.ui.charts.change_marks import band_row, pinned_columns, pins_row, visible_bands
+from tui_entropy.ui.charts.curve import Curve, curve, label_peak
+from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.paint import Part, figure
-from tui_entropy.ui.views.change_marks import band_row, pinned_columns, pins_row, visible_bands
-from tui_entropy.ui.views.curve import Curve, curve, label_peak
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.time_axis import TimeAxis
 from tui_entropy.ui.views.tint_scale import peak_of, scale_of
 from tui_entropy.ui.views.view import View
 from tui_entropy.ui.views.wording import reading

@@ -7,12 +7,17 @@ from textual.strip import Strip
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes, size_of
+from tui_entropy.ui.keys.keymap import BY_ID, key_names
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
 STATE = 24
 """Cells of the state, so that what follows stays in its place."""
 
+ONE_COLUMN = (60, 108)
+"""Widths, as of the breakpoints of Viewer, with one column of panes."""
+LEAST_NAME = 8
+"""Cells of the model's name, at least."""
 REASON = 40
 """Cells of the expression that stopped it."""
 
@@ -45,16 +50,34 @@ class Status(View):
             way = f" {log.memory.step}" if log.memory and log.memory.step else ""
             where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
         name = visible(name, in_table=True)
-        room = max(width - size_of(state) - 2, 8)  # what it is doing comes before its name
+        tabs = _tabs(frame, width)
+        room = max(width - size_of(state) - size_of(tabs) - 2, LEAST_NAME)  # what it is doing comes before its name
         left: list[Part] = [(fitted(name, min(cells(name), 24, room), paint.ascii), paint.title)]
         if size_of([*left, *where, *state]) + 2 <= width:
             left += where
         left += [("  ", paint.base), *state]
+        if tabs and size_of([*left, *tabs]) <= width:
+            return [paint.row(left, width, tabs)]
         gap = max(STATE - size_of(state), 2)
         if gauges and size_of(left) + gap + cells(gauges[0]) > width:
             gap = 2
         right = paint.lines(gauges, width - size_of(left) - gap)
         return [paint.row([*left, (" " * gap, paint.base), *right[0]] if right else left, width)]
+
+
+def _tabs(frame: Frame, width: int) -> list[Part]:
+    """Where there is one column, the keys of the panes that have no room in it, and which of them is there."""
+    paint = frame.paint
+    if frame.log.card is None or frame.demo or not ONE_COLUMN[0] <= width < ONE_COLUMN[1]:
+        return []
+    tabs: list[Part] = []
+    for name in ("heads", "attention"):
+        keys = key_names(BY_ID[name].keys, paint.ascii)
+        word = f" {name}" if width >= 80 or frame.pane == name else ""
+        tabs += [
+            ("  ", paint.base), (keys, paint.number), (word, paint.focused if frame.pane == name else paint.dim)
+        ]  # fmt: skip
+    return tabs
 
 
 def _state(log: SessionView, paint: Paint) -> list[Part]:

@@ -64,6 +64,8 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
+    pane: str = ""
+    """Of 'heads' and 'attention' the one that was asked for, on a small screen in place of others."""
     demo: bool = False
     """Fewer and larger panes, without file names and gauges, and a caption in place of the key hints."""
     caption: str = ""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from textual.strip import Strip
 
+from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.bands import Band, bands, forks
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.time_axis import TimeAxis
 
 
 def visible_bands(frame: Frame, axis: TimeAxis) -> list[Band]:

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from tui_entropy.metrics.metric import Metric
+from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.time_axis import TimeAxis
 from tui_entropy.ui.views.tint_scale import peak_of, round_up, scale_of
 
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.ui.views.time_axis import WIDEST, TimeAxis
+from tui_entropy.ui.charts.time_axis import WIDEST, TimeAxis
 
 LENGTHS, ROOMS = st.integers(1, 3000), st.integers(1, 250)
 

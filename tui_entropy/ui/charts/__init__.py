@@ -1,0 +1,1 @@
+"""What the charts over time share: one axis, the curve of a metric, and the changes that stand below."""
