@@ -60,7 +60,7 @@ from tui_entropy.transport.connection import EngineEnd, LinkClosed, Rejected, en
 
 class Broadcaster:
     def __init__(self, path: Path, order: Load | None = None) -> None:
-        """Listens from now on. order: what is to be done, whoever comes. Raises UserError without a private socket."""
+        """Listens from now on. order: what is to be done, whoever comes. Raises UserError for no private socket."""
         self.path = path
         self.describe: Callable[[Standing], Standing] = lambda standing: standing
         """Fills in what the engine knows of itself."""

@@ -37,8 +37,7 @@ class Trace:
     """A recorded session, read-only. Whatever cannot be read is left out or unknown; only `open` raises."""
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self.path = path
-        self._db = db
+        self.path, self._db = path, db
         self.damage = ""
         """The first thing that could not be read, in SQLite's words."""
         self.header: dict[str, Any] = {}
@@ -70,8 +69,7 @@ class Trace:
             damage = str(error)
         if not damage:
             return trace
-        trace = cls(path, recover(path))
-        trace.damage = damage
+        (trace := cls(path, recover(path))).damage = damage
         if not trace.runs:
             raise UserError(f"the trace {path} is damaged and nothing in it can be read ({damage})")
         return trace
@@ -365,9 +363,8 @@ class Trace:
     def _token_bytes(self, token_id: int) -> bytes:
         if token_id not in self._vocabulary:
             rows = self._rows("SELECT bytes FROM vocabulary WHERE token_id = ?", (token_id,))
-            self._vocabulary[token_id] = next((data for (data,) in rows if isinstance(data, bytes)), b"")[
-                :MAX_TOKEN_BYTES
-            ]
+            found = next((data for (data,) in rows if isinstance(data, bytes)), b"")
+            self._vocabulary[token_id] = found[:MAX_TOKEN_BYTES]
         return self._vocabulary[token_id]
 
     def _card(self) -> ModelCard | None:
