@@ -69,7 +69,8 @@ class Trace:
             damage = str(error)
         if not damage:
             return trace
-        (trace := cls(path, recover(path))).damage = damage
+        trace = cls(path, recover(path))
+        trace.damage = damage
         if not trace.runs:
             raise UserError(f"the trace {path} is damaged and nothing in it can be read ({damage})")
         return trace
