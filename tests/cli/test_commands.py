@@ -388,8 +388,22 @@ def test_a_question_with_every_option(shell, vector_files, line):
 
 
 @runs("tui-entropy probe --recording story.tui --run 1")
-def test_a_recording_without_answers_says_so(story, line):
-    assert story.run(line).out == "no probe was asked in run 1\n"
+def test_a_recording_has_answers_that_nobody_asked_for(story, line):
+    head, *rows = story.run(line).out.splitlines()
+    assert head.split() == ["probe", "position", "seconds", "options"]
+    session = recorded(story.folder / "story.tui")
+    first, *others = [int(row.split()[1]) for row in rows if row.split()[0] == "head-patterns"]
+    assert len(session.prompt) <= first and len(others) == len(rows) - 1
+    n = len(session.prompt) + len(session.tokens)
+    assert others == list(range(128 * (first // 128 + 1), n, 128))
+    none = story.run(f"{line.replace('probe', 'probe logit-lens')}")
+    assert (none.code, none.out) == (3, "") and "no answer of logit-lens" in none.err and "head-patterns" in none.err
+
+
+@runs("tui-entropy run --headless --raw --max-tokens 40 -p Hello --banned 2 --record-attention off --trace plain.tui")
+def test_a_recording_without_answers_says_so(shell, line):
+    assert shell.run(line).code == 0
+    assert shell.run("tui-entropy probe --recording plain.tui").out == "no probe was asked in run 1\n"
 
 
 # --- Control vectors -----------------------------------------------------------------------------------------------

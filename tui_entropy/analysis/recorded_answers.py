@@ -30,10 +30,10 @@ def recorded_answer(path: Path, run: int | None, name: str, position: int | None
         )
     if not of_name:
         names = ", ".join(dict.fromkeys(answer.name for answer in answers))
-        raise UserError(f"{name} was not asked in run {log.run_number} of {path}: {names} was")
+        raise UserError(f"there is no answer of {name} in run {log.run_number} of {path}: take one of {names}")
     if position is not None and position not in of_name:
         places = ", ".join(map(str, of_name))
-        raise UserError(f"{name} was not asked about position {position}: take one of {places}")
+        raise UserError(f"{name} has no answer about position {position}: take one of {places}")
     return of_name[max(of_name) if position is None else position], log
 
 
