@@ -46,7 +46,7 @@ LOGS = {
 
 def concrete(view: type[View] = View) -> Iterator[type[View]]:
     for kind in view.__subclasses__():
-        if kind.__module__.startswith("tui_entropy.ui.pa"):  # panes and pages
+        if kind.__module__.startswith(("tui_entropy.ui.panes.", "tui_entropy.ui.pages.")):
             yield kind
         yield from concrete(kind)
 
