@@ -3,8 +3,12 @@
 import fake_engine
 import pytest
 from inspectors import screen_text, settled, up, writing
+from recordings import recorded
 
 from tui_entropy.records.events import Ready
+from tui_entropy.trace.playback import Playback
+from tui_entropy.trace.reader import Trace
+from tui_entropy.ui.app.replay_app import ReplayApp
 
 
 async def test_heads_have_a_row_for_every_layer_though_the_model_came_later():
@@ -39,3 +43,11 @@ async def test_where_there_is_room_for_all_panes_no_keys_stand_in_the_status():
     async with app.run_test(size=(120, 36)) as pilot:
         await writing(app, pilot)
         assert "a attention" not in screen_text(app).splitlines()[0]
+
+
+async def test_in_a_recording_too_they_stand_there_in_short_where_their_names_have_no_room(tmp_path):
+    playback = Playback(Trace.open(recorded(tmp_path / "a-recording-with-a-long-name.tui")), first=None)
+    app = ReplayApp(playback)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(app, pilot)
+        assert screen_text(app).splitlines()[0].rstrip().endswith("h  a")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.driver import Driver
 
 RECORDING = "this is a recording: nothing in it can be changed; `tui-entropy run` writes with a model"
-NAME = 28
+NAME = 16
 """Cells of the file's name."""
 
 

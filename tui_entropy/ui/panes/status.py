@@ -51,6 +51,8 @@ class Status(View):
             where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
         name = visible(name, in_table=True)
         tabs = _tabs(frame, width)
+        if tabs and size_of([*state, *tabs]) + 2 + LEAST_NAME > width:
+            tabs = _tabs(frame, width, named=False)
         room = max(width - size_of(state) - size_of(tabs) - 2, LEAST_NAME)  # what it is doing comes before its name
         left: list[Part] = [(fitted(name, min(cells(name), 24, room), paint.ascii), paint.title)]
         if size_of([*left, *where, *state]) + 2 <= width:
@@ -65,15 +67,16 @@ class Status(View):
         return [paint.row([*left, (" " * gap, paint.base), *right[0]] if right else left, width)]
 
 
-def _tabs(frame: Frame, width: int) -> list[Part]:
-    """Where there is one column, the keys of the panes that have no room in it, and which of them is there."""
+def _tabs(frame: Frame, width: int, named: bool = True) -> list[Part]:
+    """Where there is one column, the keys of the panes that have no room in it, and which of them is there. `named`:
+    with the names of both."""
     paint = frame.paint
     if frame.log.card is None or frame.demo or not ONE_COLUMN[0] <= width < ONE_COLUMN[1]:
         return []
     tabs: list[Part] = []
     for name in ("heads", "attention"):
         keys = key_names(BY_ID[name].keys, paint.ascii)
-        word = f" {name}" if width >= 80 or frame.pane == name else ""
+        word = f" {name}" if named or frame.pane == name else ""
         tabs += [
             ("  ", paint.base), (keys, paint.number), (word, paint.focused if frame.pane == name else paint.dim)
         ]  # fmt: skip
