@@ -27,7 +27,7 @@ from tui_entropy.ui.keys.keymap import BY_ID as KEYS_BY_ID
 from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names
 from tui_entropy.ui.keys.lane_choices import choices
 from tui_entropy.ui.keys.needs import offered, unable
-from tui_entropy.ui.panes.hints import acting, hint, useful_keys
+from tui_entropy.ui.panes.hints import OF_PANE, acting, hint, useful_keys
 
 STATES: dict[str, list[Any]] = {
     "starting": [Progress("starting the engine")],
@@ -276,3 +276,27 @@ async def test_no_sentence_of_a_replay_names_a_key_that_does_nothing(file):
     async with app.run_test(size=(120, 36)) as pilot:
         wrong, _ = await named_in_vain(app, pilot)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("pane", sorted(OF_PANE))
+@pytest.mark.parametrize("state", ["writing", "paused", "ended"])
+async def test_the_footer_begins_with_what_acts_on_the_pane_in_focus(pane, state):
+    app = up()
+    async with app.run_test(size=(200, 60)) as pilot:
+        app.take(STATES[state])
+        await settled(app, pilot)
+        app.focus_on(pane)
+        await settled(app, pilot)
+        assert app.frame.focus == pane
+        first = [key.id for key in useful_keys(app.frame)]
+        own = [name for name in OF_PANE[pane] if acting(app.frame, KEYS_BY_ID[name])]
+        assert own and first[: len(own)] == own and len(first) == len({*first})
+        app.notices.refused = False
+        for key in [one for name in own for one in acting(app.frame, KEYS_BY_ID[name])]:
+            if key.id not in ("take", "ban", "chart", "waterfall"):  # these leave the place
+                await app.run_action(key.action)
+                await pilot.pause()
+                assert not app.notices.refused, key.id
+        await app.run_action("escape")
+        await settled(app, pilot)
+        assert app.frame.focus == "stream"

@@ -15,7 +15,8 @@ from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.head_patterns import HEAD_PATTERNS, PATTERNS, HeadPatterns
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.panes.heads import HeadGrid, kinds_at
+from tui_entropy.ui.keys.head_choice import kinds_at
+from tui_entropy.ui.panes.heads import HeadGrid
 
 PLAIN = Paint(color="mono", ascii=True)
 SHOWN = {"sink": (30, 1), "previous token": (17, 1), "same token": (12, 7), "duplicate token": (9, 1)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.records.probes.head_patterns import QUIET
 from tui_entropy.ui.dialogs import clipboard
 from tui_entropy.ui.dialogs.ask_line import number, unescape
+from tui_entropy.ui.keys.head_choice import kinds_at, next_of_a_kind
 from tui_entropy.ui.pages.numbers import NumbersState
-from tui_entropy.ui.panes.heads import HeadsState, kinds_at
+from tui_entropy.ui.panes.heads import HeadsState
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Remark
@@ -100,14 +100,12 @@ class LookActions(Actions[Host]):
 
     def action_head_of_a_kind(self) -> None:
         """The next one above, of those whose kind says something of the text."""
-        frame = self.app.frame
-        kinds = {place: kind for place, kind in kinds_at(frame.looked_at).items() if kind[0].name != QUIET}
-        if not kinds:
+        frame = self.app.frame.looked_at
+        place = next_of_a_kind(frame)
+        if place is None:
             self.app.refuse("no head of a kind is known here: it takes a few tokens, and attention that can be read")
             return
-        here = frame.layer, frame.head or 0
-        layer, head = min(kinds, key=lambda place: (place <= here, place))
-        pattern, share = kinds[layer, head]
+        (layer, head), (pattern, share) = place, kinds_at(frame)[place]
         self.app.show(layer=layer, head=head)
         self.app.say(
             f"layer {layer} head {head}, {pattern.name}: {100 * share:.0f} % of its weight is on {pattern.about}"

@@ -326,7 +326,8 @@ class Viewer(ClosesOnFailure, Dispatch):
     def on_descendant_focus(self) -> None:
         focused = self.base.focused
         lanes = {"stream": False, "twin": True}
-        self.show(place=self.place, second=lanes.get(focused.id or "" if focused else "", self.frame.second))
+        name = focused.id or "" if focused else ""
+        self.show(place=self.place, focus=name, second=lanes.get(name, self.frame.second))
 
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from tui_entropy.records.source import Capabilities, inability
 from tui_entropy.ui.keys.branch_choice import chosen
+from tui_entropy.ui.keys.head_choice import next_of_a_kind
 from tui_entropy.ui.keys.keymap import BY_ID, KEYS, Key
 from tui_entropy.ui.keys.probe_choice import ProbesState, chosen_probe
 from tui_entropy.ui.keys.session_choice import SessionsState, chosen_session
@@ -79,6 +80,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "gone": lambda frame: frame.log.state in GONE,
     "steps": lambda frame: frame.last >= 0,
     "targets": lambda frame: frame.last >= 0 and has_targets(frame.looked_at),
+    "kinds": lambda frame: next_of_a_kind(frame.looked_at) is not None,
     "text": lambda frame: len(frame.log.steps) > 0,
     "another": _another,
     "choice": lambda frame: frame.held_up or frame.candidate is not None or not frame.following,

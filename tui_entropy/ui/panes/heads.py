@@ -18,6 +18,7 @@ from tui_entropy.records.step import Step, normalised
 from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.hysteresis import Hysteresis
 from tui_entropy.ui.drawing.paint import Group, Part
+from tui_entropy.ui.keys.head_choice import kinds_at
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
@@ -122,13 +123,6 @@ class HeadGrid(View, can_focus=True):
             return
         head = next((h for h in plan.heads if plan.column(h) <= x < plan.column(h) + plan.cell), None)
         self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
-
-
-def kinds_at(frame: Frame) -> dict[tuple[int, int], tuple[Pattern, float]]:
-    """(layer, head), both 1-based -> the kind of head that it is, by what is known at the cursor, and its share."""
-    position = frame.step.position if frame.step else frame.log.context_used
-    patterns = frame.log.head_patterns(position)
-    return {} if patterns is None else patterns.kinds()
 
 
 def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[Group]:

@@ -39,7 +39,15 @@ ALSO = {page: ("pause", "back", "unit") for page in PAGES} | {
         "quadrants", "unit"),
 }  # fmt: skip
 """Keys of everywhere that matter on a page."""
+OF_PANE = {
+    "chart": ("chart", "target.next", "zoom"),
+    "candidates": ("candidate.up", "take", "ban", "waterfall", "zoom"),
+    "heads": ("layer.down", "head.down", "head.kind", "head.changes", "zoom"),
+    "attention": ("layer.down", "head.down", "zoom"),
+}
+"""The same while a pane without keys of its own has the focus: those that act on it come first."""
 PAIRS = {
+    "layer.down": "layer.up", "head.down": "head.up",
     "back": "on", "target.next": "target.before", "temperature.down": "temperature.up",
     "strip.up": "strip.down", "strip.left": "strip.right",
     "lanes.hotter": "lanes.cooler", "fan.more": "fan.fewer", "fan.longer": "fan.shorter",
@@ -112,6 +120,11 @@ def acting(frame: Frame, key: Key) -> list[Key]:
 
 
 def _keys_here(frame: Frame) -> list[Key]:
+    first = [BY_ID[name] for name in OF_PANE.get(frame.focus, ())] if frame.place in ("", "replay") else []
+    return list(dict.fromkeys([*first, *_keys_of_place(frame)]))
+
+
+def _keys_of_place(frame: Frame) -> list[Key]:
     if frame.place:
         own = [key for key in KEYS if key.hint and key.where not in ("", "usual") and holds(key.where, frame.place)]
         return [*own, *(BY_ID[name] for name in ALSO.get(frame.place, ()))]

@@ -64,6 +64,8 @@ class Frame:
     """Show the prompt as the tokens that the model read, template and all."""
     notice: str = ""
     """One line for a person, shown in place of the key hints; empty for none."""
+    focus: str = ""
+    """The pane that has the focus, by its name in the stylesheet."""
     pane: str = ""
     """Of 'heads' and 'attention' the one that was asked for, on a small screen in place of others."""
     demo: bool = False
