@@ -69,7 +69,11 @@ def test_ctrl_c_ends_the_command_with_130_and_the_record_says_so(model, tmp_path
 def test_what_cannot_be_asked_is_one_sentence(model, commands):
     here = ["--model", str(model), "--raw", "-p", "hello"]
     for words, code, sentence in (
-        (["nope"], 3, "there is no probe 'nope': take one of attention, continuations, logit-lens, step\n"),
+        (
+            ["nope"],
+            3,
+            "there is no probe 'nope': take one of attention, continuations, head-patterns, logit-lens, step\n",
+        ),
         (["logit-lens", "--option", "k=0"], 2, "--option: k is between 1 and 20\n"),
         (["logit-lens", "--option", "q=1"], 2, "--option: 'q=1' sets nothing of logit-lens: write k=5\n"),
         (["logit-lens", "--position", "100000", *here], 3, "run 1 has no token at position 100000 that"),
