@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
-from planted import SHORT, acting, change_steps, failing, given, healthy, healthy_text, rows_that_prove, written_under
+from planted import (
+    LOADED,
+    SHORT,
+    acting,
+    change_steps,
+    failing,
+    given,
+    healthy,
+    healthy_text,
+    rows_that_prove,
+    written_under,
+)  # fmt: skip
 
 from tui_entropy.engine.decoding import choose
 from tui_entropy.engine.probes.library import continuations
@@ -26,6 +37,7 @@ from tui_entropy.metrics import registry
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
 from tui_entropy.records.probes.continuations import Continuation, SampledContinuations
+from tui_entropy.records.quantised_rows import HEAD, QuantisedRows
 from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
 from tui_entropy.stages.registry import BY_NAME as STAGE
 from tui_entropy.stages.registry import ORDERS, STAGES
@@ -140,6 +152,8 @@ def spoilt(value):
             return "banned"
         case Grid():
             return Grid.of(value.numpy() * 1.5 + 0.1)
+        case QuantisedRows():
+            return QuantisedRows(value.data[:-1] + bytes([value.data[-1] ^ 1]))  # the last key of the last row
         case dict():
             return {name: number * 1.5 for name, number in value.items()}
         case tuple():
@@ -162,6 +176,23 @@ def test_a_field_of_a_step_that_is_wrong_fails_the_row_that_proves_it(name, monk
 
     given(monkeypatch, change_steps(change))
     assert failing(steps.steps) & rows_that_prove(f"step.{name}")
+
+
+ROWS_OF_HEADS = LOADED.card.n_layers * (1 + LOADED.card.n_heads)
+
+
+@pytest.mark.parametrize(
+    ("at", "by"), [(HEAD.size + ROWS_OF_HEADS, 20), (HEAD.size + 2 * ROWS_OF_HEADS, 4)], ids=["rest", "weight"]
+)
+def test_a_number_of_a_recorded_row_that_is_wrong_likewise(at, by, monkeypatch):
+    """Of the first row, by so many levels."""
+
+    def change(step):
+        data = step.attention_rows.data
+        return replace(step, attention_rows=QuantisedRows(data[:at] + bytes([data[at] ^ by]) + data[at + 1 :]))
+
+    given(monkeypatch, change_steps(change))
+    assert failing(steps.steps) == rows_that_prove("step.attention_rows")
 
 
 @pytest.mark.parametrize("name", ["mirostat_mu", "decision"])

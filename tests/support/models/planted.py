@@ -51,7 +51,7 @@ def rows_that_prove(name: str) -> set[str]:
 @cache
 def healthy_text() -> Text:
     """What doctor has written, so that it need not be written again for what is read off it in another way."""
-    with torch.inference_mode(), instruments.instruments(LOADED, keep=0) as probes:
+    with torch.inference_mode(), instruments.instruments(LOADED, keep=0, record="all") as probes:
         return watched(LOADED, probes, SCHEDULE, IDS[-3:].tolist())
 
 

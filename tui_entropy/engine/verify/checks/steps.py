@@ -17,6 +17,7 @@ from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, UNITS, Tally, allowed, outside
 from tui_entropy.engine.verify.evidence.fields import compare_fields
 from tui_entropy.engine.verify.evidence.prompt import compare_prompt
+from tui_entropy.engine.verify.evidence.recorded_rows import compare_recorded_rows
 from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
 from tui_entropy.engine.verify.evidence.written import Seen, Text, watched
 from tui_entropy.engine.verify.second import belief, heads, history
@@ -214,11 +215,12 @@ OF_ATTENTION = {"heads"}
 
 def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A text is written under all kinds of knobs, and each of its steps got a second time."""
-    with instruments(loaded, keep=0, graph=False) as probes:
+    with instruments(loaded, keep=0, graph=False, record="all") as probes:
         text = watched(loaded, probes, SCHEDULE, ids[-3:].tolist())
     tally = Tally()
     compare_series(text, loaded.model.dtype, tally)
     compare_fields(loaded, text, tally)
+    compare_recorded_rows(text, loaded.model.dtype, tally)
     compare_prompt(text, loaded.model.dtype, tally)
     yield from tally.checks()
 
