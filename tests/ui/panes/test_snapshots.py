@@ -110,3 +110,25 @@ def test_attention_in_a_replay_looks_as_it_did(look, snap_compare, tmp_path):
         await settled(app, pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+DEMOS = {"100x28": ((100, 28), Paint()), "100x28-light": ((100, 28), Paint(load("light")))}
+
+
+@pytest.mark.parametrize("look", DEMOS)
+def test_a_demo_looks_as_it_did(look, snap_compare, monkeypatch):
+    size, paint = DEMOS[look]
+    app = InspectorApp(ModelSpec("toy"), engine_command=None, paint=paint)
+    monkeypatch.setattr(app, "_welcome", lambda: None)
+    app.tell = lambda _: None
+
+    async def before(pilot) -> None:
+        app.take(a_run())
+        await settled(app, pilot)
+        app.show(demo=True, following=False, cursor=30)
+        await pilot.press("semicolon")
+        await settled(app, pilot)
+        app.show(notice="")
+        await settled(app, pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
