@@ -95,7 +95,7 @@ def test_a_step_is_visited_again_to_the_bit_and_another_text_in_between_changes_
 
 def test_a_vector_acts_on_what_is_read_from_then_on_and_on_nothing_before(loaded):
     """Also where all is read again at every step."""
-    push = {2: torch.full((loaded.architecture.d_model,), 0.5)}
+    push = {2: torch.linspace(-1, 1, loaded.architecture.d_model)}  # one that no norm takes away
     now = [{}]
     with instruments(loaded) as probes:
         sequence = TokenSequence(loaded, PROMPT, 6)

@@ -16,6 +16,8 @@ from textual._context import active_app
 from textual.app import App
 from textual.timer import Timer
 
+BREATH = 1 / 1000
+"""Seconds between two looks at what a key still does."""
 PATIENCE = 10
 """How much longer than asked for is waited at most, by the clock."""
 SOON = 1 / 100
@@ -27,13 +29,16 @@ async def at_rest(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
 
     max_sleep: seconds that this process works meanwhile, at most. On a busy machine that is more by the clock.
     """
-    loop = asyncio.get_running_loop()
+    loop, app = asyncio.get_running_loop(), active_app.get()
     now, worked = loop.time(), time.process_time() + max_sleep
     earliest, latest = now + min_sleep, now + PATIENCE * max_sleep
     while now < latest and time.process_time() < worked:
         await asyncio.sleep(0)
         now = loop.time()
-        if loop._ready or _repainted(active_app.get()):  # type: ignore[attr-defined]
+        if loop._ready or _repainted(app):  # type: ignore[attr-defined]
+            continue
+        if (order := getattr(app, "input", None)) is not None and not order.idle:
+            await asyncio.sleep(BREATH)  # a key still does something, or puts it off until a repaint
             continue
         rings = (timer.when() for timer in loop._scheduled if not timer.cancelled())  # type: ignore[attr-defined]
         if (ring := min(rings, default=latest)) > max(now + SOON, earliest):

@@ -266,7 +266,7 @@ async def test_what_was_forced_is_marked():
         assert "forced ┴" in shown(app, "chart") and "┴ " in shown(app, "stream")
         await pilot.press("left")
         await settled(app, pilot)
-        assert "forced at" in shown(app, "candidates")
+        assert "forced 1 (" in shown(app, "candidates")
         await pilot.press("W")
         await settled(app, pilot)
         assert "4 forced" in screen_text(app) and "forced: position" in screen_text(app)

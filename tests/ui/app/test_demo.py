@@ -1,7 +1,7 @@
 """The demo: what those who look on need, and a caption for every key."""
 
 import pytest
-from inspectors import screen_text, settled, up, writing
+from inspectors import screen_text, settled, until, up, writing
 from recordings import recorded
 
 from tui_entropy.trace.playback import Playback
@@ -36,6 +36,7 @@ async def test_it_shows_the_text_what_comes_next_and_the_chart_and_goes_back(siz
 
 async def test_the_caption_says_the_last_key_and_what_it_did():
     app = up()
+    app._welcome = lambda: None
     async with app.run_test(size=(100, 28)) as pilot:
         await writing(app, pilot)
         await pilot.press("f2")
@@ -47,17 +48,17 @@ async def test_the_caption_says_the_last_key_and_what_it_did():
             ("t", "temperature.down"),
         ):
             await pilot.press(pressed)
-            await settled(app, pilot)
             key = next(key for key in KEYS if key.id == key_id)
-            last = screen_text(app).splitlines()[-1]
-            assert key.label in last and key_names(key.keys.split(",")[0]) in last, pressed
+            await until(pilot, lambda key=key: key.label in screen_text(app).splitlines()[-1])
+            assert key_names(key.keys.split(",")[0]) in screen_text(app).splitlines()[-1], pressed
 
 
 async def test_what_came_of_a_key_stands_behind_it():
     app = up()
+    app._welcome = lambda: None
     async with app.run_test(size=(100, 28)) as pilot:
         await writing(app, pilot)
-        await pilot.press("f2", "y")
+        await pilot.press("f2", "apostrophe")
         await settled(app, pilot)
         last = screen_text(app).splitlines()[-1]
         assert app.frame.notice and app.frame.notice in last

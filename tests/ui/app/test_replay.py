@@ -241,8 +241,10 @@ async def test_pages_open_and_close_and_leave_the_keys_of_a_replay(file):
         await pilot.press("N")
         await settled(app, pilot)
         assert "uniform kl" in screen_text(app)
-        await pilot.press("escape", ">")
-        assert app.frame.place == "replay" and app.playback.speed == 2
+        await pilot.press("escape")
+        await until(pilot, lambda: app.place == "replay")
+        await pilot.press(">")
+        await until(pilot, lambda: app.frame.place == "replay" and app.playback.speed == 2)
 
 
 # --- A long one --------------------------------------------------------------------------------------------------

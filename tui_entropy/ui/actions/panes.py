@@ -39,7 +39,9 @@ class PaneActions(Actions[Host]):
         app = self.app
         app.close_page()
         if app.base.has_class("-zoom"):
+            name = self._pane.id or "stream"
             self._unzoom()
+            app.call_after_refresh(app.focus_on, name)
             return
         for shown in self._pane.ancestors_with_self:
             if shown.id == "body":

@@ -67,7 +67,7 @@ class Hints(View, can_focus=False):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         text = frame.paint.ours(visible(frame.notice, frame.paint.ascii))
         if frame.demo:
-            return [_caption(frame, text, width)]
+            return [*[Strip([])] * (height - 1), _caption(frame, text, width)]
         told = (text, frame.paint.accent) if text else (frame.paint.ours(frame.caption), frame.paint.title)
         notice: list[Part] = [told]
         if height > 1:

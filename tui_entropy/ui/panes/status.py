@@ -50,21 +50,21 @@ class Status(View):
             way = f" {log.memory.step}" if log.memory and log.memory.step else ""
             where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
         name = visible(name, in_table=True)
-        tabs = _tabs(frame, width)
-        if tabs and size_of([*state, *tabs]) + 2 + LEAST_NAME > width:
-            tabs = _tabs(frame, width, named=False)
-        room = max(width - size_of(state) - size_of(tabs) - 2, LEAST_NAME)  # what it is doing comes before its name
+        short = _tabs(frame, width, named=False)
+        room = max(width - size_of(state) - size_of(short) - 2, LEAST_NAME)  # what it is doing comes before its name
         left: list[Part] = [(fitted(name, min(cells(name), 24, room), paint.ascii), paint.title)]
         if size_of([*left, *where, *state]) + 2 <= width:
             left += where
         left += [("  ", paint.base), *state]
-        if tabs and size_of([*left, *tabs]) <= width:
-            return [paint.row(left, width, tabs)]
+        first = cells(gauges[0]) + 2 if gauges and size_of([*left, *short]) + cells(gauges[0]) + 2 <= width else 0
+        fit = (tabs for tabs in (_tabs(frame, width), short, []) if size_of([*left, *tabs]) + first <= width)
+        tabs: list[Part] = next(fit, [])
+        free = width - size_of([*left, *tabs])
         gap = max(STATE - size_of(state), 2)
-        if gauges and size_of(left) + gap + cells(gauges[0]) > width:
+        if gauges and gap + cells(gauges[0]) > free:
             gap = 2
-        right = paint.lines(gauges, width - size_of(left) - gap)
-        return [paint.row([*left, (" " * gap, paint.base), *right[0]] if right else left, width)]
+        right = paint.lines(gauges, free - gap)
+        return [paint.row([*left, (" " * gap, paint.base), *right[0]] if right else left, width, tabs)]
 
 
 def _tabs(frame: Frame, width: int, named: bool = True) -> list[Part]:

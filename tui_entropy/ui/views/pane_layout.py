@@ -51,11 +51,11 @@ def arrange(screen: Screen[Any], layout: PaneLayout) -> None:
     for name in PANES:
         pane = screen.query_one(f"#{name}")
         hidden = name in layout.hidden and not zoomed
-        rows, base = layout.rows.get((size, name), 0), pane.styles.base.height
+        rows = layout.rows.get((size, name), 0)
         _set(pane, "display", "none" if hidden else None)
-        fixed = base is not None and base.unit is Unit.CELLS
-        height = max(base.value + rows, LEAST_ROWS) if fixed and base and rows and not zoomed else None
-        _set(pane, "height", None if height is None else Scalar.from_number(height))
+        height = max(_own_rows(pane) + rows, LEAST_ROWS) if is_fixed(pane) and rows and not zoomed else None
+        for rule in ("height", "min_height", "max_height"):
+            _set(pane, rule, None if height is None else Scalar.from_number(height))
     right = screen.query_one("#right")
     more, width = layout.share.get(size[:2], 0), right.styles.base.width
     percent = width is not None and width.unit is Unit.WIDTH
@@ -85,7 +85,17 @@ def seen(screen: Screen[Any]) -> list[Widget]:
 def is_fixed(pane: Widget) -> bool:
     """It has rows of its own, and not those that others leave."""
     height = pane.styles.base.height
-    return height is not None and height.unit is Unit.CELLS
+    return height is not None and height.unit in (Unit.CELLS, Unit.AUTO)
+
+
+def _own_rows(pane: Widget) -> float:
+    """The rows that the stylesheet gives it: a number of them, or those that its content takes between two."""
+    style = pane.styles.base
+    if style.height is not None and style.height.unit is Unit.CELLS:
+        return style.height.value
+    rows = pane.get_content_height(pane.container_size, pane.container_viewport.size, pane.size.width)
+    most, least = (scalar.value if scalar is not None else None for scalar in (style.max_height, style.min_height))
+    return max(rows if most is None else min(rows, most), least or 0)
 
 
 def column(screen: Screen[Any], pane: Widget) -> Sequence[Widget]:
