@@ -16,8 +16,6 @@ from textual._context import active_app
 from textual.app import App
 from textual.timer import Timer
 
-BREATH = 1 / 1000
-"""Seconds between two looks at what a key still does."""
 PATIENCE = 10
 """How much longer than asked for is waited at most, by the clock."""
 SOON = 1 / 100
@@ -36,9 +34,6 @@ async def at_rest(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
         await asyncio.sleep(0)
         now = loop.time()
         if loop._ready or _repainted(app):  # type: ignore[attr-defined]
-            continue
-        if (order := getattr(app, "input", None)) is not None and not order.idle:
-            await asyncio.sleep(BREATH)  # a key still does something, or puts it off until a repaint
             continue
         rings = (timer.when() for timer in loop._scheduled if not timer.cancelled())  # type: ignore[attr-defined]
         if (ring := min(rings, default=latest)) > max(now + SOON, earliest):

@@ -128,7 +128,7 @@ async def test_the_tree_of_branches_leads_to_another_run(file):
     app = shown(file, run=2, first=None)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("B", "up", "enter")
-        await pilot.pause()
+        await until(pilot, lambda: not app.page and app.frame.log.run_number == 1)
         assert app.playback.run == 1 and app.frame.log.run_number == 1 and not app.page
         assert len(app.frame.log.steps) == app.playback.length
 
