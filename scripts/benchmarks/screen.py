@@ -291,7 +291,7 @@ def intake(settings: Settings) -> Iterator[Figure]:
 def _copied(terminal: Terminal) -> str:
     """The text that was written, as the screen hands it to the clipboard: all of its log and not only what shows."""
     before = len(terminal.chunks)
-    terminal.press("y")
+    terminal.press("y", "t")
     terminal.wait_for("sent to the clipboard", 60)
     sent = b"".join(chunk.data for chunk in terminal.chunks[before:])
     found = re.search(rb"\x1b\]52;c;([^\x07\x1b]*)", sent)

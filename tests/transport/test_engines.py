@@ -266,21 +266,31 @@ def test_an_order_that_no_engine_takes_is_refused_before_one_is_started(own_fold
     assert not paths.sockets().exists() or not list(paths.sockets().iterdir())
 
 
+def engine_of(screen: psutil.Process) -> tuple[psutil.Process, Path] | None:
+    """The engine that a screen has started, with its socket, once its own command runs."""
+    for child in screen.children():
+        for word in child.cmdline():
+            if word.endswith(".sock"):
+                return child, Path(word)
+    return None
+
+
 @pytest.mark.pty
 def test_a_screen_that_is_killed_before_it_reached_its_engine_leaves_the_text_to_it(own_folders):
-    """Killed as soon as there is a process of an engine: long before that listens."""
+    """Killed as soon as an engine's own command runs, which is long before it listens; a fork that has no terminal
+    session of its own yet would go with the screen's."""
     command = [sys.executable, "-m", "tui_entropy", "--model", "toy", "-p", "a b c", "--max-tokens", "20"]
     env = {"TUI_ENTROPY_ENGINE": f"{shlex.join([*FAKE, '--rate', '100'])}", "TUI_ENTROPY_KEEP": "1m"}
     with Terminal(command, 100, 30, env=env) as terminal:
         screen, end = psutil.Process(terminal.process.pid), time.monotonic() + 60
-        while not (children := screen.children()):
+        while (engine := engine_of(screen)) is None:
             assert time.monotonic() < end and screen.is_running()
         screen.kill()
         screen.wait(20)
+    process, socket = engine
     try:
-        (socket,) = (Path(word) for word in children[0].cmdline() if word.endswith(".sock"))
         again = Watcher(socket)
         again.until(Ended)
         assert len(again.steps) == 20 and again.log.started.prompt == "a b c"
     finally:
-        children[0].kill()
+        process.kill()

@@ -68,7 +68,7 @@ def doctor(
 @app.command(epilog=EXIT_CODES)
 def themes() -> None:
     """List the themes: ours and the user's own."""
-    from tui_entropy.ui.drawing.theme import available
+    from tui_entropy.core import paths
 
-    for name, path in sorted(available().items()):
+    for name, path in sorted(paths.theme_files().items()):
         print(f"{name:16} {path}")

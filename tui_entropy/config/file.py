@@ -6,11 +6,9 @@ with comments and what it does not know, stays letter by letter, and what comes 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,8 +21,8 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import text_of
 
 NAME = r"[A-Za-z0-9_-]+|\"[^\"\\\n]*\"|'[^'\n]*'"
-HEADER = re.compile(rf"\s*\[\s*(?P<name>(?:{NAME})(?:\s*\.\s*(?:{NAME}))*)\s*\]\s*(#.*)?$")
-ENTRY = re.compile(rf"\s*(?P<name>(?:{NAME})(?:\s*\.\s*(?:{NAME}))*)\s*=")
+HEADER = rf"\s*\[\s*(?P<name>(?:{NAME})(?:\s*\.\s*(?:{NAME}))*)\s*\]\s*(#.*)?$"
+ENTRY = rf"\s*(?P<name>(?:{NAME})(?:\s*\.\s*(?:{NAME}))*)\s*="
 FIRST_LINE = "# Settings of tui-entropy: `tui-entropy config` tells each of them, and where it comes from.\n"
 """Of a file that the program begins."""
 
@@ -61,10 +59,10 @@ def places(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     table = ""
     for at, line in enumerate(_lines(text)):
-        if header := HEADER.match(line):
+        if header := re.match(HEADER, line):
             table = _plain(header["name"]) + "."
             found.setdefault(table, at)
-        elif entry := ENTRY.match(line):
+        elif entry := re.match(ENTRY, line):
             found.setdefault(table + _plain(entry["name"]), at)
     return found
 
@@ -101,7 +99,7 @@ def _with_entry(text: str, name: str, value: object) -> list[str]:
     lines, where, entry = _lines(text), places(text), f"{key} = {literal(value)}"
     if name in where:
         first, last, comment = _extent(lines, where[name])
-        own = ENTRY.match(lines[first])
+        own = re.match(ENTRY, lines[first])
         assert own
         lines[first : last + 1] = [f"{own[0]} {literal(value)}{comment}"]
     elif not table:
@@ -121,7 +119,7 @@ def _lines(text: str) -> list[str]:
 
 def _extent(lines: list[str], first: int) -> tuple[int, int, str]:
     """The lines of the entry that begins there, first and last, and the comment behind it."""
-    entry = ENTRY.match(lines[first])
+    entry = re.match(ENTRY, lines[first])
     assert entry
     for last in range(first, len(lines)):
         value = "\n".join([lines[first][entry.end() :], *lines[first + 1 : last + 1]])
@@ -163,6 +161,8 @@ def keep(path: Path, values: Mapping[str, object]) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
+    import fcntl
+
     paths.state().mkdir(parents=True, exist_ok=True)
     with open(paths.state() / "config.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -171,6 +171,8 @@ def _alone() -> Iterator[None]:
 
 def _replace(path: Path, text: str) -> None:
     """Where the name is a link, what it leads to: such files are kept elsewhere and linked here."""
+    import tempfile
+
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tui_entropy.config import file
 from tui_entropy.core import paths
@@ -22,8 +21,7 @@ KEYS = "keys."
 """The table of keys, whose names are those of the key table of the screen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     name: str
     """As in the file: 'theme', 'sampling.top_p'."""
     default: Any
@@ -67,11 +65,18 @@ def _word(value: object) -> None:
 def _one_of(*known: str) -> Callable[[object], None]:
     def check(value: object) -> None:
         if not isinstance(value, str) or value not in known:
-            near = get_close_matches(str(value), known, 1)
+            near = _near(str(value), known)
             hint = f": did you mean {near[0]}?" if near else f": take one of {', '.join(known)}"
             raise UserError(f"is {value!r}, which is not known{hint}")
 
     return check
+
+
+def _near(word: str, known: Iterable[str]) -> list[str]:
+    """The one that may have been meant, if any."""
+    from difflib import get_close_matches  # which nobody needs whose settings are right
+
+    return get_close_matches(word, known, 1)
 
 
 def _sampling(name: str) -> Callable[[object], None]:
@@ -101,8 +106,7 @@ def _sizes(value: object) -> None:
 
 def _theme(value: object) -> None:
     """Only whether there is one of that name: what is in it, who draws looks at."""
-    files = [path for folder in (paths.shipped_themes(), paths.themes()) for path in folder.glob("*.toml")]
-    _one_of(*sorted({path.stem for path in files}))(value)
+    _one_of(*sorted(paths.theme_files()))(value)
 
 
 SETTINGS = (
@@ -148,7 +152,7 @@ def _nearest(name: str) -> str:
     """What was meant by a name that is none."""
     last = name.rpartition(".")[2]
     by_last = {known.rpartition(".")[2]: known for known in BY_NAME}
-    near = get_close_matches(name, BY_NAME, 1) or [by_last[one] for one in get_close_matches(last, by_last, 1)]
+    near = _near(name, BY_NAME) or [by_last[one] for one in _near(last, by_last)]
     if near:
         table, _, key = near[0].rpartition(".")
         return f"did you mean {key} in [{table}]?" if table else f"did you mean {key}?"

@@ -39,6 +39,12 @@ def shipped_themes() -> Path:
     return installed if installed.is_dir() else package.parent / "themes"
 
 
+def theme_files() -> dict[str, Path]:
+    """Theme name -> file; a user's file comes before one of ours of the same name."""
+    files = [path for folder in (shipped_themes(), themes()) for path in sorted(folder.glob("*.toml"))]
+    return {path.stem: path for path in files}
+
+
 def config() -> Path:
     """The user's settings."""
     return Path(platformdirs.user_config_dir(APP)) / "config.toml"

@@ -186,11 +186,8 @@ class SessionView:
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
                 self.probes, self.capabilities = event.probes, event.capabilities
-                self.runs, self.run.vectors, self.head = (
-                    {},
-                    event.vectors,
-                    None,
-                )  # another engine counts from one again
+                self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
+                self.head = None
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():

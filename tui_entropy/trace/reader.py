@@ -29,15 +29,15 @@ from tui_entropy.trace.lazy_steps import LazySteps, Outline
 from tui_entropy.trace.legacy import decoded
 from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
 from tui_entropy.trace.recovery import recover
-from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS, MAX_TOKEN_BYTES, is_sane, lenient_text, open_readonly
-from tui_entropy.trace.step_codec import Shape
+from tui_entropy.trace.sandbox import MAX_TOKEN_BYTES, is_sane, lenient_text, open_readonly
 
 
 class Trace:
     """A recorded session, read-only. Whatever cannot be read is left out or unknown; only `open` raises."""
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
-        self.path, self._db = path, db
+        self.path = path
+        self._db = db
         self.damage = ""
         """The first thing that could not be read, in SQLite's words."""
         self.header: dict[str, Any] = {}
@@ -56,7 +56,7 @@ class Trace:
         self._vocabulary: dict[int, bytes] = {}
         self._columns: dict[str, list[str]] = {}
         self.card = self._card()
-        self.shape = self._shape()
+        self.shape = step_codec.shape_of(self.header, self.card)
         for run in self.runs:
             self.n_steps(run)
 
@@ -64,7 +64,8 @@ class Trace:
     def open(cls, path: Path) -> Trace:
         """Raises UserError for what is missing, foreign, newer, or too damaged to tell."""
         try:
-            damage = (trace := cls(path, open_readonly(path))).damage
+            trace = cls(path, open_readonly(path))
+            damage = trace.damage
         except sqlite3.Error as error:
             damage = str(error)
         if not damage:
@@ -371,18 +372,6 @@ class Trace:
     def _card(self) -> ModelCard | None:
         ready = [event for _, _, event in self.events() if isinstance(event, Ready)]
         return ready[-1].card if ready and is_sane(ready[-1].card) else None
-
-    def _shape(self) -> Shape:
-        form, card = step_codec.rows_form(self.header), self.card
-        if card is not None:
-            return Shape(card.n_layers, card.n_heads, form)
-        try:
-            layers, heads = self.header["arrays"]["head_entropy_nats"]["shape"]
-            if min(layers, heads) > 0 and layers * heads <= MAX_GRID_NUMBERS:
-                return Shape(int(layers), int(heads), form)
-        except (KeyError, TypeError, ValueError):
-            pass
-        return Shape(0, 0)
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """As many as can be read, at a second try with text that is no UTF-8."""

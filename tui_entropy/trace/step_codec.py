@@ -12,6 +12,7 @@ import msgspec
 
 from tui_entropy.metrics.registry import BY_FIELD, COMPUTED, METRICS
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.model import ModelCard
 from tui_entropy.records.quantised_rows import FORM, QuantisedRows
 from tui_entropy.records.step import (
     ATTENTION,
@@ -25,6 +26,7 @@ from tui_entropy.records.step import (
     Step,
     Watched,
 )
+from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS
 from tui_entropy.trace.schema import ADDED, BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS
 
 # --- A step as two rows --------------------------------------------------------------------------------------
@@ -184,7 +186,21 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
     )
 
 
-def rows_form(header: Mapping[str, Any]) -> str:
+def shape_of(header: Mapping[str, Any], card: ModelCard | None) -> Shape:
+    """The sizes of a trace: those of its model, or where that is damaged those that its header tells."""
+    form = _rows_form(header)
+    if card is not None:
+        return Shape(card.n_layers, card.n_heads, form)
+    try:
+        layers, heads = header["arrays"]["head_entropy_nats"]["shape"]
+        if min(layers, heads) > 0 and layers * heads <= MAX_GRID_NUMBERS:
+            return Shape(int(layers), int(heads), form)
+    except (KeyError, TypeError, ValueError):
+        pass
+    return Shape(0, 0)
+
+
+def _rows_form(header: Mapping[str, Any]) -> str:
     """The quantisation of the attention rows of a trace, by the name in its header."""
     try:
         return str(header["arrays"]["attention_rows"]["dtype"])[:64]

@@ -511,7 +511,7 @@ async def test_it_starts_writes_obeys_and_leaves_nothing_behind():
 
 
 async def test_a_text_that_was_stopped_goes_on_with_space_and_an_undo_rests_where_it_was():
-    app = live("--rate", "200")
+    app = live("--rate", "40")
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: len(app.frame.log.steps) > 5)
         await pilot.press("s")

@@ -9,7 +9,7 @@ from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.drawing.theme import RAMPS, STYLES, available, load, read, textual_theme
+from tui_entropy.ui.drawing.theme import RAMPS, STYLES, load, read, textual_theme
 
 SHIPPED = ["dark", "high-contrast", "light"]
 
@@ -29,7 +29,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def broken(tmp_path, old: str, new: str):
-    text = available()["dark"].read_text()
+    text = paths.theme_files()["dark"].read_text()
     assert old in text
     path = tmp_path / "mine.toml"
     path.write_text(text.replace(old, new, 1))
@@ -174,5 +174,5 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path, monkeypatch):
 
 def test_a_users_theme_is_found_and_goes_before_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "themes", lambda: tmp_path)
-    (tmp_path / "dark.toml").write_text(available()["light"].read_text())
+    (tmp_path / "dark.toml").write_text(paths.theme_files()["light"].read_text())
     assert load("dark").dark is False

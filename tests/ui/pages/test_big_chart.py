@@ -114,3 +114,13 @@ def test_a_line_is_not_worked_out_again_for_a_cursor_that_moves(monkeypatch):
     assert len(calls) == 4
     view.draw(frame_of(log, bits=False, paint=Paint(ascii=True)), 90, 30)
     assert len(calls) == 6
+
+
+def test_another_unit_has_another_scale_and_so_another_line():
+    log, view = text_of([3.1, 2.0, 3.0, 1.0]), BigChart()
+    shown = {}
+    for bits in (True, False):
+        again, fresh = (each.draw(frame_of(log, bits=bits, **ALONE), 90, 30) for each in (view, BigChart()))
+        assert again == fresh
+        shown[bits] = [strip.text for strip in again[2:-3]]
+    assert shown[True] != shown[False]

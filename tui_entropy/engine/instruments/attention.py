@@ -169,6 +169,16 @@ class AttentionProbe:
             if held.kept.get(position, ({}, 0))[0] is queries:
                 held.kept[position] = (rest, position - oldest)
 
+    def kept_whole(self, positions: Sequence[int], least: int) -> Iterator[tuple[_Layer, list[int]]]:
+        """The layers whose rows at these positions can be computed with all their keys, and at which of them: at no
+        fewer than `least`."""
+        for layer in self.layers:
+            there = [at for at in positions if layer.index in self.attention_state.kept[at][0]]
+            if layer.biased or layer.key is None or len(there) < least:
+                continue
+            if layer.first_visible(there[0]) >= layer.first_column:  # else its cache slid on and lacks keys
+                yield layer, there
+
     def head_statistics(self, row: int = 0) -> HeadStatistics:
         """The statistics of every layer and head, of one row of the batch. Nothing is waited for."""
         held = self.attention_state

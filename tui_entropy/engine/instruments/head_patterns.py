@@ -25,12 +25,7 @@ def head_patterns(probe: AttentionProbe, ids: Tensor, n_queries: int = MAX_QUERI
     positions = [position for position in held.kept if 1 < position < len(ids)][-n_queries:]
     unknown = torch.full((len(PATTERNS), probe.n_heads), math.nan)
     found: dict[int, Tensor] = {}
-    for layer in probe.layers:
-        there = [at for at in positions if layer.index in held.kept[at][0]]
-        if layer.biased or layer.key is None or len(there) < MIN_QUERIES:
-            continue
-        if layer.first_visible(there[0]) < layer.first_column:
-            continue  # its cache slid on: the oldest row would lack keys
+    for layer, there in probe.kept_whole(positions, MIN_QUERIES):
         weights, visible = layer.weights(there)
         shares = pattern_shares(weights, visible, ids.to(weights.device), there, layer.first_column)
         found[layer.index] = torch.nn.functional.pad(shares, (0, probe.n_heads - shares.shape[1]), value=math.nan)

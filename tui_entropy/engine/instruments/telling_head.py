@@ -15,17 +15,11 @@ MIN_QUERIES, MAX_QUERIES = 16, 32
 def telling_head(probe: AttentionProbe) -> tuple[int, int] | None:
     """Block and head (1-based) with the largest `movement` over the newest rows of the text that is looked at. None
     while too few rows are kept, and where no block has any. One copy off the device."""
-    held = probe.attention_state
-    positions = list(held.kept)[-MAX_QUERIES:]
+    positions = list(probe.attention_state.kept)[-MAX_QUERIES:]
     if len(positions) < MIN_QUERIES:
         return None
     places, scores = list[tuple[int, int]](), list[Tensor]()
-    for layer in probe.layers:
-        there = [at for at in positions if layer.index in held.kept[at][0]]
-        if layer.biased or layer.key is None or len(there) < MIN_QUERIES:
-            continue
-        if layer.first_visible(there[0]) < layer.first_column:
-            continue  # its cache slid on: the oldest row would lack keys
+    for layer, there in probe.kept_whole(positions, MIN_QUERIES):
         weights, _ = layer.weights(there)
         found = movement(weights, torch.tensor(there, device=weights.device) - layer.first_column, layer.first_column)
         places += [(layer.index + 1, head) for head in range(1, len(found) + 1)]

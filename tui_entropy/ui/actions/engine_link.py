@@ -25,6 +25,7 @@ from tui_entropy.transport.discovery import reattach_hint
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
+from tui_entropy.ui.views.wording import counted
 
 if TYPE_CHECKING:
     from tui_entropy.trace.reader import Trace
@@ -86,8 +87,8 @@ class EngineLink(Actions[EngineHost]):
         recorded = summary(Path(log.trace))
         if not recorded.n_runs:
             return ""
-        counted = f"{_counted(recorded.n_runs, 'run')}, {_counted(recorded.n_tokens, 'token')}"
-        return f"recorded {counted}: `tui-entropy replay {typed_name(recorded.path)}` shows it again"
+        size = f"{counted(recorded.n_runs, 'run')}, {counted(recorded.n_tokens, 'token')}"
+        return f"recorded {size}: `tui-entropy replay {typed_name(recorded.path)}` shows it again"
 
     @property
     def _outlives(self) -> bool:
@@ -212,7 +213,3 @@ class EngineLink(Actions[EngineHost]):
             self.app.refuse("this screen is in control")
         else:
             self.app.tell(TakeControl())
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"

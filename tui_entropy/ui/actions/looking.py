@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tui_entropy.metrics.registry import BY_NAME
-from tui_entropy.ui.dialogs import clipboard
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.keys.head_choice import kinds_at, next_of_a_kind
 from tui_entropy.ui.pages.numbers import NumbersState
@@ -142,31 +141,19 @@ class LookActions(Actions[Host]):
         if not self.app.frame.log.steps:
             self.app.refuse("nothing is written yet that could be copied")
             return
-        self.app.ask("copy", self._copy, check=_copied, choices="".join(COPIED))
+        from tui_entropy.ui.dialogs import clipboard
+
+        self.app.ask("copy", self._copy, check=clipboard.remark, choices="".join(clipboard.COPIES))
 
     def _copy(self, letter: str) -> None:
-        if letter not in COPIED:
-            return
-        about, made = COPIED[letter]
-        frame = self.app.frame.looked_at
-        copied = clipboard.command(frame, self.app.model_name) if made is clipboard.command else made(frame)
-        self.app.copy_to_clipboard(copied)
-        notes = [f"{len(copied)} characters", *(clipboard.left_out(frame) if made is clipboard.command else [])]
-        self.app.say(f"sent to the clipboard: {about}, {', '.join(notes)}")
+        from tui_entropy.ui.dialogs import clipboard
 
-
-COPIED = {
-    "t": ("the text that was written", clipboard.text),
-    "r": ("this token's row", clipboard.row),
-    "c": ("the candidates", clipboard.candidates),
-    "m": ("the command that makes this run again", clipboard.command),
-}
-"""A letter -> what it copies, and how that is made."""
-
-
-def _copied(typed: str) -> Remark:
-    known = ", ".join(f"{letter} {about}" for letter, (about, _) in COPIED.items())
-    return Remark(known, 0 if typed and typed not in COPIED else None)
+        if copy := clipboard.COPIES.get(letter):
+            frame, model = self.app.frame.looked_at, self.app.model_name
+            copied = copy.text(frame, model)
+            self.app.copy_to_clipboard(copied)
+            notes = [f"{len(copied)} characters", *copy.left_out(frame)]
+            self.app.say(f"sent to the clipboard: {copy.about}, {', '.join(notes)}")
 
 
 def _found(frame: Frame, query: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,11 +114,11 @@ def found_sessions(n: int) -> tuple[tuple[Session, ...], int]:
         known = Session(None, engine.socket, "busy", command=f"attach {engine.id}")
         if now is not None:
             model = now.model.name if now.model else ""
-            known = replace(known, state=now.state, at=now.began, model=model, n_tokens=now.tokens)
+            known = known._replace(state=now.state, at=now.began, model=model, n_tokens=now.tokens)
             file = Path(now.trace)
             if now.trace and file.parent != engine.socket.parent:  # there it goes with its engine
                 kept = recordings.pop(file, None) or _of_recording(library.summary(file))
-                known = replace(kept, socket=known.socket, state=known.state, command=known.command)
+                known = kept._replace(socket=known.socket, state=known.state, command=known.command)
         engines.append(known)
     return (*engines, *recordings.values()), max(len(files) - n, 0)
 

@@ -36,9 +36,12 @@ class ReplayApp(Viewer):
         keymap: Mapping[str, str] | None = None,
         driver_class: type[Driver] | None = None,
         film: bool = False,
+        demo: bool = False,
     ) -> None:
-        """film: it is looked at and not sat at: nothing says that it is a recording, and no keys are offered."""
+        """film: it is looked at and not sat at: nothing says that it is a recording, and no keys are offered.
+        demo: as Frame has it."""
         super().__init__(paint, keymap, driver_class)
+        self.frame = replace(self.frame, demo=demo)
         self.playback, self._film = playback, film
         self.repaints.timed = not film
         self._next: TimerHandle | None = None

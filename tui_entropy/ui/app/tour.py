@@ -17,7 +17,7 @@ from tui_entropy.core.files import text_of
 from tui_entropy.records.commands import Continue, Pause
 from tui_entropy.trace.playback import Playback
 from tui_entropy.ui.app.replay_app import PlayActions, ReplayApp
-from tui_entropy.ui.keys.keymap import BY_ID, PAGES, key_names
+from tui_entropy.ui.keys.keymap import BY_ID, PAGES, first_key
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.views.pane_layout import PANES
 
@@ -42,7 +42,7 @@ class Caption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def sentence(self, ascii: bool = False) -> str:
         """With each key as it is pressed."""
-        return KEY.sub(lambda key: key_names(BY_ID[key[1]].keys.split(",")[0], ascii), self.text)
+        return KEY.sub(lambda key: first_key(BY_ID[key[1]], ascii), self.text)
 
 
 class Captions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from textual import events
-from textual.actions import parse
 from textual.app import ComposeResult, SystemCommand
 from textual.containers import Container
 from textual.driver import Driver
 from textual.screen import Screen
 
+from tui_entropy.core import paths
 from tui_entropy.core.errors import UserError
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.actions.branching import BranchPageActions
@@ -31,8 +31,8 @@ from tui_entropy.ui.dialogs.ask_line import Questions
 from tui_entropy.ui.dialogs.failure import ClosesOnFailure
 from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.drawing.theme import Theme, available, load, textual_theme
-from tui_entropy.ui.keys.keymap import KEYS, bindings, key_names
+from tui_entropy.ui.drawing.theme import Theme, load, textual_theme
+from tui_entropy.ui.keys.keymap import KEYS, bindings, first_key, key_names
 from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.quadrants import Quadrants
@@ -45,7 +45,7 @@ from tui_entropy.ui.panes.knobs import KnobStrip
 from tui_entropy.ui.panes.status import Status
 from tui_entropy.ui.panes.stream import TokenStream, TwinStream
 from tui_entropy.ui.protocol.actions import Actions
-from tui_entropy.ui.protocol.dispatch import Dispatch
+from tui_entropy.ui.protocol.dispatch import KEY_OF, Dispatch
 from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.terminal.fast_path import Shortcut
 from tui_entropy.ui.views.frame import Frame
@@ -317,9 +317,8 @@ class Viewer(ClosesOnFailure, Dispatch):
 
     def on_acted(self, name: str, arguments: tuple[object, ...]) -> None:
         """In a demo, tell those who look on which key it was."""
-        key = next((key for key in KEYS if parse(key.action)[1:] == (name, arguments)), None)
-        if key is not None and self.frame.demo:
-            self.show(caption=f"{key_names(key.keys.split(',')[0], self.frame.paint.ascii)}  {key.label}")
+        if self.frame.demo and (key := KEY_OF.get((name, arguments))):
+            self.show(caption=f"{first_key(key, self.frame.paint.ascii)}  {key.label}")
 
     # --- Focus, mouse and size -------------------------------------------------------------------------------
 
@@ -382,7 +381,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
 
     def theme_names(self) -> list[str]:
-        return sorted(available())
+        return sorted(paths.theme_files())
 
     def use_theme(self, theme: Theme) -> None:
         """The chrome of Textual's own widgets."""

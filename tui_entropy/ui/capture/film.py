@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 from textual.strip import Strip
@@ -69,8 +68,7 @@ def encode(
     demo: bool = False,
 ) -> bytes:
     """The film of a playback in the format that the name of its file ends in: .svg, or .cast for any other."""
-    app = ReplayApp(playback, paint=paint, film=True)
-    app.frame = replace(app.frame, demo=demo)
+    app = ReplayApp(playback, paint=paint, film=True, demo=demo)
     return asyncio.run(_encode(file.suffix == ".svg", app, clock, size, cut))
 
 

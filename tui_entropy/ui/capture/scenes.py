@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -57,8 +56,8 @@ def film_demo(path: Path, paint: Paint | None = None) -> str:
     """The demo of a file as an animated SVG. Raises UserError."""
     demo, clock = read_demo(path), Clock()
     trace = Trace.open(path.parent / demo.trace)
-    app = ReplayApp(Playback(trace, demo.run, speed=demo.speed, clock=clock), paint=paint or Paint(), film=True)
-    app.frame = replace(app.frame, demo=True)
+    playback = Playback(trace, demo.run, speed=demo.speed, clock=clock)
+    app = ReplayApp(playback, paint=paint, film=True, demo=True)
     svg = AnimatedSvg(demo.size, demo.title, terminal(app.frame.paint.theme.dark))
 
     async def filmed() -> None:

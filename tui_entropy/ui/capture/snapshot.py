@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +113,7 @@ def draw(trace: Trace, run: int | None, wishes: Sequence[Snapshot], paint: Paint
         _check_head(playback, wish)
         if wish.token is not None and not 1 <= wish.token <= playback.length:
             raise UserError(_beyond(playback, wish.token) + ", so no picture is written" * (len(wishes) > 1))
-        app = ReplayApp(playback, paint=paint)
-        app.frame = replace(app.frame, demo=demo)
-        drawn[wish.file] = asyncio.run(picture(app, wish))
+        drawn[wish.file] = asyncio.run(picture(ReplayApp(playback, paint=paint, demo=demo), wish))
     write_files(drawn)
 
 

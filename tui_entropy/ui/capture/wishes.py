@@ -56,6 +56,20 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _head(text: str) -> int:
+    if text == "mean":
+        return MEAN
+    if head := _number(text):
+        return head
+    raise ValueError
+
+
+def _flag(text: str) -> bool:
+    if text:
+        raise ValueError
+    return True
+
+
 def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in names:
@@ -73,11 +87,11 @@ OPTIONS: dict[str, tuple[Callable[[str], object], str]] = {
     "page": (_one_of(PICTURED), f"one of {', '.join(PICTURED)}"),
     "pane": (_one_of(PANES), f"one of {', '.join(PANES)}"),
     "layer": (_number, "12"),
-    "head": (lambda text: MEAN if text == "mean" else _number(text) or _number("none"), "3 or mean"),
+    "head": (_head, "3 or mean"),
     "tint": (lambda text: TINT_NAMES[text.replace(" ", "_")], "attention, entropy, varentropy or any other number"),
     "run": (_number, "2"),
     "lane": (lambda text: int(_one_of(("1", "2"))(text)), "1 or 2"),
-    "zoom": (lambda text: _one_of(("",))(text) == "", ""),
+    "zoom": (_flag, ""),
 }
 """What can stand behind a file's name -> how it is read, and what is to be given."""
 

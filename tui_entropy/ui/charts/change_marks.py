@@ -30,7 +30,7 @@ def pinned_columns(frame: Frame, axis: TimeAxis) -> dict[int, list[str]]:
     return columns
 
 
-def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
+def _pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
     """Pins with their labels to the left, or the right, where there is room; behind them the line of the vectors that
     have no row of their own. left, width: cells before the first column, and of the whole row at most."""
     paint, by_column = frame.paint, pinned_columns(frame, axis)
@@ -53,7 +53,19 @@ def pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width:
     return paint.row([("".join(row), paint.mark)], min(left + axis.columns, width))
 
 
-def band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
+def n_band_rows(on: Sequence[Band], room: int) -> int:
+    """How many vectors have a row of their own, where there are so many rows to spare."""
+    return min(len({band.name for band in on}), max(room, 0))
+
+
+def change_rows(frame: Frame, axis: TimeAxis, on: Sequence[Band], n_rows: int, left: int, width: int) -> list[Strip]:
+    """The pins, and below them a row for each of so many vectors; without those their lines stand behind the pins."""
+    names = list(dict.fromkeys(band.name for band in on))[:n_rows]
+    rows = [_band_row(frame, axis, [band for band in on if band.name == name], left, width) for name in names]
+    return [_pins_row(frame, axis, [] if names else on, left, width), *rows]
+
+
+def _band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width: int) -> Strip:
     """One vector: where it is on, how strong, and what it does with the text before."""
     paint, at = frame.paint, frame.cursor
     row = [_line(frame, axis, on, column) for column in range(axis.columns)]

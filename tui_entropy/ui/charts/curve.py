@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.charts.time_axis import TimeAxis
@@ -12,8 +12,7 @@ from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.tint_scale import peak_of, round_up, scale_of
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(NamedTuple):
     first: int
     """The step of the first value."""
     levels: tuple[float | None, ...]
@@ -35,6 +34,11 @@ class Curve:
 
     def is_hot(self, step: int) -> bool:
         return 0 <= step - self.first < len(self.hot) and self.hot[step - self.first]
+
+
+def charted(frame: Frame) -> list[Metric]:
+    """The metrics that a person chose, and the tint where it is another."""
+    return list(dict.fromkeys([*frame.chart_series, frame.tint]))
 
 
 def curve(frame: Frame, metric: Metric, first: int, last: int) -> Curve:
@@ -74,3 +78,12 @@ def label_peak(shown: Curve, axis: TimeAxis, row: int, rows: int, paint: Paint, 
         if blank and begin >= 0 and begin + len(label) <= len(cells):
             cells[begin : begin + len(label)] = [(digit, paint.hot) for digit in label]
             return
+
+
+def peak_words(frame: Frame, metric: Metric, unit: bool = True) -> str:
+    """The largest value of the text and where it is; empty where there is none."""
+    peak = peak_of(frame, metric)
+    if peak is None:
+        return ""
+    name = f" {frame.paint.ours(metric.unit(frame.bits))}".rstrip() if unit else ""
+    return f"peak {figure(metric.shown(peak[1], frame.bits))}{name} at step {peak[0] + 1}"

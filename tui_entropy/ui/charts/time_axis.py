@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WIDEST = 8
 """Cells of one step at most, where a text has few."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeAxis:
+class TimeAxis(NamedTuple):
     """The steps first ... last - 1 over so many columns; where there are more columns than steps, a step stands in
     the middle of those that are its own.
 

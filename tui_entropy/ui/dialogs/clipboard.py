@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, shown
@@ -12,6 +13,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.run_view import RunView
+from tui_entropy.ui.protocol.remark import Remark
 from tui_entropy.ui.views.frame import Frame
 
 
@@ -123,3 +125,27 @@ def _field(data: bytes) -> str:
 
 def _table(rows: Iterable[Iterable[str]]) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
+
+
+class Copy(NamedTuple):
+    """Something that can be copied."""
+
+    about: str
+    text: Callable[[Frame, str], str]
+    """Of a frame, and the model as it was asked for."""
+    left_out: Callable[[Frame], list[str]] = lambda frame: []
+
+
+COPIES = {
+    "t": Copy("the text that was written", lambda frame, model: text(frame)),
+    "r": Copy("this token's row", lambda frame, model: row(frame)),
+    "c": Copy("the candidates", lambda frame, model: candidates(frame)),
+    "m": Copy("the command that makes this run again", command, left_out),
+}
+"""By the letter that a person types."""
+
+
+def remark(typed: str) -> Remark:
+    """What can be typed, and whether what was is none of it."""
+    known = ", ".join(f"{letter} {copy.about}" for letter, copy in COPIES.items())
+    return Remark(known, 0 if typed and typed not in COPIES else None)

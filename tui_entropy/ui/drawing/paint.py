@@ -37,8 +37,8 @@ Group = str | list[Part] | tuple[list[Part], ...]
 """What stands in a line whole or not at all: a text, its parts, or those of each of its forms, the longest first."""
 
 
-def size_of(parts: Iterable[Part]) -> int:
-    """Cells that they take."""
+def size_of(parts: Iterable[tuple[str, object]]) -> int:
+    """Cells that texts take, each with whatever goes with it."""
     return sum(cells(text) for text, _ in parts)
 
 
@@ -284,7 +284,7 @@ class Paint:
         too wide. Neighbours of one style become one segment, since each costs bytes. Whatever a caller let through,
         no control character gets further."""
         tail = [self._shown(part) for part in right]
-        room = width - sum(cells(text) for text, _ in tail)
+        room = width - size_of(tail)
         if tail and room < 0:
             tail, room = [], width
         row: list[tuple[list[str], Style]] = []

@@ -57,15 +57,9 @@ class Theme:
         return self.full if color in ("truecolor", "256") else self.sixteen
 
 
-def available() -> dict[str, Path]:
-    """Theme name -> file; a user's file comes before one of ours of the same name."""
-    files = [path for folder in (paths.shipped_themes(), paths.themes()) for path in sorted(folder.glob("*.toml"))]
-    return {path.stem: path for path in files}
-
-
 def load(name: str) -> Theme:
     """The theme of this name. UserError where there is none or its file is broken."""
-    files = available()
+    files = paths.theme_files()
     if name not in files:
         known = ", ".join(sorted(files))
         raise UserError(f"there is no theme {name!r}: take one of {known}, or put {name}.toml into {paths.themes()}")

@@ -321,6 +321,11 @@ def key_names(keys: str, ascii_only: bool = False) -> str:
     return " ".join(words)
 
 
+def first_key(key: Key, ascii_only: bool = False) -> str:
+    """The first of the keys that do the same, as a person reads it."""
+    return key_names(key.keys.split(",")[0], ascii_only)
+
+
 def keymap(file: Path, config: Config | None = None) -> dict[str, str]:
     """A user's keys, by the id of what they do: those of their file, none where there is no such, and over them those
     of their settings that are right. Raises UserError."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import Metric
-from tui_entropy.ui.charts.change_marks import band_row, pinned_columns, pins_row, visible_bands
-from tui_entropy.ui.charts.curve import Curve, curve, label_peak
+from tui_entropy.ui.charts.change_marks import change_rows, n_band_rows, pinned_columns, visible_bands
+from tui_entropy.ui.charts.curve import Curve, charted, curve, label_peak, peak_words
 from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.tint_scale import peak_of, scale_of
+from tui_entropy.ui.views.tint_scale import HOT_SHARE, scale_of
 from tui_entropy.ui.views.view import View
 from tui_entropy.ui.views.wording import reading
 
@@ -33,29 +33,26 @@ class BigChart(View, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._lines: dict[Metric, list[str]] = {}
-        self._key: object = None
-        """What those lines are of."""
+        self._lines: dict[Metric, tuple[object, list[str]]] = {}
+        """Of each series what was drawn last, and its rows."""
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         if frame.last < 0 or width < SMALLEST[0] or height < SMALLEST[1]:
             needs = "Needs a token that is written, and at least {} cells by {} rows.".format(*SMALLEST)
             return [self.heading(frame, "over time", [], width), *frame.paint.hint(needs, width)][:height]
         axis = _axis(frame, width)
-        charted = list(dict.fromkeys([*frame.chart_series, frame.tint]))
-        on = visible_bands(frame, axis)
+        series, on = charted(frame), visible_bands(frame, axis)
         room = height - 4  # the title, pins, the axis and its numbers
-        names = list(dict.fromkeys(band.name for band in on))[: max(room - LEAST * len(charted), 0)]
-        room -= len(names)
-        shown = charted[: max(room // LEAST, 1)]
-        rows = [self.heading(frame, "over time", _title(frame, axis, len(shown), len(charted)), width)]
+        n_bands = n_band_rows(on, room - LEAST * len(series))
+        room -= n_bands
+        shown = series[: max(room // LEAST, 1)]
+        rows = [self.heading(frame, "over time", _title(frame, axis, len(shown), len(series)), width)]
         each, more = divmod(room, len(shown))
         for n, metric in enumerate(shown):
             rows += self._series(frame, metric, axis, each + (n < more), width)
         rows.append(_axis_row(frame, axis))
         rows.append(_numbers_row(frame, axis))
-        rows.append(pins_row(frame, axis, [] if names else on, LABEL, width))
-        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, width) for name in names]
+        rows += change_rows(frame, axis, on, n_bands, LABEL, width)
         return rows[:height]
 
     def on_click(self, event: events.Click) -> None:
@@ -68,7 +65,7 @@ class BigChart(View, can_focus=True):
     def _series(self, frame: Frame, metric: Metric, axis: TimeAxis, rows: int, width: int) -> list[Strip]:
         """Its title with the value under the cursor, then the line on a scale from 0."""
         paint, high, shown = frame.paint, rows - 1, curve(frame, metric, axis.first, axis.last)
-        lines = self._line_of(frame, metric, shown, axis, high)
+        lines = self._line_of(metric, shown, axis, high, paint.ascii)
         columns = range(axis.columns)
         hot = [any(map(shown.is_hot, axis.steps(column))) for column in columns]
         bounds = {axis.column(step): pair for step, pair in shown.bounds.items()}
@@ -91,13 +88,11 @@ class BigChart(View, can_focus=True):
             strips.append(paint.row([(_scale_label(shown, row, high, paint.wall), paint.dim), *cells], width))
         return strips
 
-    def _line_of(self, frame: Frame, metric: Metric, shown: Curve, axis: TimeAxis, high: int) -> list[str]:
-        key = (frame.log.run_number, id(frame.log.steps), axis, frame.log.proposed is None, frame.paint.ascii)
-        if key != self._key:
-            self._key, self._lines = key, {}
-        if len(self._lines.get(metric, ())) != high:
-            self._lines[metric] = drawn_line(shown, axis, high, frame.paint.ascii)
-        return self._lines[metric]
+    def _line_of(self, metric: Metric, *drawn: Any) -> list[str]:
+        """The rows that `drawn_line` makes of what follows, made again only of something else."""
+        if self._lines.get(metric, (None,))[0] != drawn:
+            self._lines[metric] = drawn, drawn_line(*drawn)
+        return self._lines[metric][1]
 
 
 def drawn_line(shown: Curve, axis: TimeAxis, high: int, ascii_only: bool) -> list[str]:
@@ -155,11 +150,11 @@ def _series_title(frame: Frame, metric: Metric, width: int) -> Strip:
     name = f"{metric.name} ({metric.distribution})" if metric.distribution else metric.name
     first: list[Part] = [(name, paint.title), (f"  {reading(frame, metric, 12)} {unit}".rstrip(), paint.number)]
     groups: list[str | list[Part]] = []
-    if peak := peak_of(frame, metric):
-        groups.append(f"peak {figure(metric.shown(peak[1], frame.bits))} at step {peak[0] + 1}")
+    if peak := peak_words(frame, metric, unit=False):
+        groups.append(peak)
     scale = scale_of(frame, metric)
     if scale.of_text:
-        groups.append([(f"top 5 % from {figure(metric.shown(scale.cuts[-1], frame.bits))}", paint.hot)])
+        groups.append([(f"{HOT_SHARE} from {figure(metric.shown(scale.cuts[-1], frame.bits))}", paint.hot)])
     return paint.whole(first, groups, width)
 
 

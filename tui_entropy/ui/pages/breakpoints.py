@@ -11,7 +11,7 @@ from tui_entropy.metrics.metric import LN2
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
-from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.drawing.paint import Part, figure, size_of
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.list_view import Rows
 
@@ -103,7 +103,7 @@ def _grid(frame: Frame, groups: list[list[Part]], width: int) -> list[list[Part]
     rows: list[list[Part]] = [[]]
     used = 0
     for group in groups:
-        size = sum(cells(text) for text, _ in group)
+        size = size_of(group)
         begin = -(-(used + 2) // CELL) * CELL if used else 0
         if begin + size > width:
             rows.append([])

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from textual import events
 from textual.strip import Strip
 
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
-from tui_entropy.ui.drawing.paint import Paint, Part
+from tui_entropy.ui.drawing.paint import Paint, Part, size_of
 from tui_entropy.ui.keys.session_choice import Session, SessionsState, chosen_session
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.view import HEAVY, View, around
+from tui_entropy.ui.views.list_view import ABOVE, ListView
+from tui_entropy.ui.views.view import HEAVY, around
+from tui_entropy.ui.views.wording import counted
 
-ABOVE, BELOW = 2, 3
-"""Rows over the list (title and names of columns), and those under it that tell of the chosen one."""
+BELOW = 3
+"""Rows under the list that tell of the chosen one."""
 WHEN, MODEL, NUMBER = 16, 22, 7
 STATE = 16
 WIDE = 100
 """Cells from which on there is room for the model."""
 
 
-class Sessions(View):
-    """The chosen row is always in view. A click chooses one."""
-
+class Sessions(ListView):
     PACE: ClassVar[float] = HEAVY
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
@@ -35,32 +34,21 @@ class Sessions(View):
             return [self.heading(frame, "sessions", ["looking for them"], width)]
         n_engines = sum(session.socket is not None for session in sessions)
         n_files = sum(session.file is not None for session in sessions) + kept.n_more
-        counts = [_counted(n_engines, "engine") + " running", _counted(n_files, "recording")]
+        counts = [counted(n_engines, "engine") + " running", counted(n_files, "recording")]
         heading = self.heading(frame, "sessions", counts, width)
         if not sessions:
             about = "Whatever is written is recorded, unless --no-trace: it stands here then, and goes on with enter."
             return [heading, *paint.hint(about, width)][:height]
-        rows = [_row(frame, sessions[at], width) for at in self._window(frame, height)]
+        rows = [_row(frame, sessions[at], width) for at in self.window(frame, height)]
         foot = [paint.row(line, width) for line in _about(frame)]
         return [heading, _titles(paint, width), *rows, *foot][:height]
 
-    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        last = len(frame.of(SessionsState).sessions or ()) - 1
-        return {"row": min(max(frame.row + by, 0), max(last, 0))}
+    def last(self, frame: Frame) -> int:
+        return len(frame.of(SessionsState).sessions or ()) - 1
 
-    def on_click(self, event: events.Click) -> None:
-        if self.frame is not None:
-            shown = self._window(self.frame, self.size.height)
-            if ABOVE <= event.y < ABOVE + len(shown):
-                self.post_message(self.RowAsked(shown[event.y - ABOVE]))
-
-    def _window(self, frame: Frame, height: int) -> range:
-        total = len(frame.of(SessionsState).sessions or ())
+    def window(self, frame: Frame, height: int) -> range:
+        total = self.last(frame) + 1
         return range(total)[around(frame.row, total, max(height - ABOVE - BELOW, 1))]
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _titles(paint: Paint, width: int) -> Strip:
@@ -83,7 +71,7 @@ def _row(frame: Frame, session: Session, width: int) -> Strip:
     if width >= WIDE:
         row.append((f"{_cell(session.model.rsplit('/', 1)[-1], MODEL, paint)} ", paint.base))
     numbers = "".join("?".rjust(NUMBER) if n is None else str(n).rjust(NUMBER) for n in _numbers(session))
-    room = max(width - sum(cells(text) for text, _ in row) - cells(numbers) - 2, 0)
+    room = max(width - size_of(row) - cells(numbers) - 2, 0)
     words = session.prompt if session.readable else "cannot be read"
     words = _cell(words, room, paint)
     return paint.row([*row, (numbers, paint.number), (f"  {words}", paint.selected if chosen else paint.base)], width)

@@ -8,14 +8,13 @@ from textual import events
 from textual.strip import Strip
 
 from tui_entropy.metrics.metric import Metric
-from tui_entropy.ui.charts.change_marks import band_row, pins_row, visible_bands
-from tui_entropy.ui.charts.curve import curve, label_peak
+from tui_entropy.ui.charts.change_marks import change_rows, n_band_rows, visible_bands
+from tui_entropy.ui.charts.curve import charted, curve, label_peak, peak_words
 from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.glyphs import fitted
-from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.tint_scale import peak_of
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import reading
 
@@ -36,9 +35,9 @@ class Chart(View, can_focus=True):
         paint = frame.paint
         axis = _axis(frame, width, height)
         on = visible_bands(frame, axis)
-        spare = height - (2 + 2 * len(_charted(frame)) if _is_tall(frame, height) else 5)
-        names = list(dict.fromkeys(band.name for band in on))[: max(spare, 0)]
-        height -= len(names)
+        spare = height - (2 + 2 * len(charted(frame)) if _is_tall(frame, height) else 5)
+        n_bands = n_band_rows(on, spare)
+        height -= n_bands
         shown = _shown(frame, height)
         rows = []
         if height > len(shown) + 1:
@@ -49,9 +48,8 @@ class Chart(View, can_focus=True):
         each, more = divmod(height - len(rows) - 1, len(shown))
         for n, metric in enumerate(shown):
             rows += self._spark(frame, metric, axis, min(max(each + (n < more), 1), MAX_HIGH), width)
-        rows.append(pins_row(frame, axis, [] if names else on, LABEL, width))
-        rows += [band_row(frame, axis, [band for band in on if band.name == name], LABEL, width) for name in names]
-        return rows[: height + len(names)]
+        rows += change_rows(frame, axis, on, n_bands, LABEL, width)
+        return rows[: height + n_bands]
 
     def on_click(self, event: events.Click) -> None:
         if self.frame is None:
@@ -94,12 +92,7 @@ def _axis(frame: Frame, width: int, height: int) -> TimeAxis:
 
 def _is_tall(frame: Frame, height: int) -> bool:
     """Whether every metric has a row for its value below its name."""
-    return height >= 3 + 2 * len(_charted(frame))
-
-
-def _charted(frame: Frame) -> list[Metric]:
-    """The metrics that a person chose, and the tint where it is another."""
-    return list(dict.fromkeys([*frame.chart_series, frame.tint]))
+    return height >= 3 + 2 * len(charted(frame))
 
 
 def _sides(frame: Frame, metric: Metric, value: str, ends: str, high: int) -> list[tuple[Part, Part]]:
@@ -116,21 +109,18 @@ def _sides(frame: Frame, metric: Metric, value: str, ends: str, high: int) -> li
 def _title(frame: Frame, axis: TimeAxis, shown: list[Metric]) -> list[str | list[Part]]:
     if frame.cursor is None:
         return []
-    last, wanted = min(axis.last, len(frame.log.steps)), len(_charted(frame))
+    last, wanted = min(axis.last, len(frame.log.steps)), len(charted(frame))
     title: list[str | list[Part]] = [*frame.where]
     if len(shown) < wanted:
         title.append(f"{len(shown)} of {wanted} series")
-    if peak := peak_of(frame, shown[0]):
-        unit = frame.paint.ours(shown[0].unit(frame.bits))
-        title.append(
-            f"peak {figure(shown[0].shown(peak[1], frame.bits))} {unit} at step {peak[0] + 1}".replace("  ", " ")
-        )
+    if peak := peak_words(frame, shown[0]):
+        title.append(peak)
     return [*title, f"steps {axis.first + 1} to {last}, one column each"]
 
 
 def _shown(frame: Frame, height: int) -> list[Metric]:
     """The charted metrics as far as there are rows for them."""
-    return _charted(frame)[: max(height - (2 if height > 3 else 1), 1)]
+    return charted(frame)[: max(height - (2 if height > 3 else 1), 1)]
 
 
 def _first(n_steps: int, columns: int, cursor: int | None) -> int:

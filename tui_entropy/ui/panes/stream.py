@@ -22,7 +22,7 @@ from tui_entropy.state.run_view import changes
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, fitted, nameless, visible, visible_token
 from tui_entropy.ui.drawing.paged_layout import PagedLayout, Position
-from tui_entropy.ui.drawing.paint import Group, Part
+from tui_entropy.ui.drawing.paint import Group, Part, size_of
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.needs import GONE, acts
 from tui_entropy.ui.views.frame import Frame
@@ -218,7 +218,7 @@ class TokenStream(View, can_focus=True):
         if frame.log.proposed is None:
             return False
         n, line = self._text_layout.end
-        used = sum(cells(text) for text, _ in self._text_layout.flow(n).lines[line])
+        used = size_of(self._text_layout.flow(n).lines[line])
         return used + cells(_ghost(frame)[0]) > width
 
     # --- Drawing ---------------------------------------------------------------------------------------------

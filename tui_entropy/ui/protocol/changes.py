@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -18,8 +18,7 @@ Reversal = Callable[[Frame], tuple[Command, ...]]
 MAX_CHANGES = 100
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What one action did."""
 
     sentence: str

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
 BY_A_PERSON = (events.InputEvent, events.Paste)
+KEY_OF = {parse(key.action)[1:]: key for key in reversed(KEYS)}
+"""(action, arguments) -> the key that does it, of several the first."""
 PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
 """(action, arguments) -> the pane that must have the focus."""
 NAMES = {name for name, _ in PLACES}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 from tui_entropy.records.probes.attention_rows import AttentionRows
 from tui_entropy.records.quantised_rows import TopKeys
@@ -20,53 +19,32 @@ OTHER_FORM = (
 )
 
 
-class Row(Protocol):
-    """The weights of one query."""
-
-    @property
-    def query(self) -> int:
-        """Its position."""
-        ...
-
-    @property
-    def sink(self) -> float | None:
-        """What the first key gets; None where that is unknown, or it is not visible."""
-        ...
-
-    def weights(self) -> Iterator[tuple[int, float]]:
-        """(key, weight) of every key but the first, as far as they are known."""
-        ...
-
-    @property
-    def rest(self) -> float:
-        """What all keys get together of which no more is known."""
-        ...
-
-
-@dataclass(frozen=True)
-class WholeRow:
-    """As an engine answers: each key of a stretch."""
+class WholeRow(NamedTuple):
+    """The weights of one query as an engine answers: of each key of a stretch."""
 
     query: int
+    """Its position."""
     first: int
     of_keys: Sequence[float]
     """NaN where a key is not visible."""
     rest: float
+    """What all keys get together of which no more is known."""
 
     @property
     def sink(self) -> float | None:
+        """What the first key gets; None where that is unknown, or it is not visible."""
         weight = self.of_keys[SINK] if self.first == SINK and self.of_keys else math.nan
         return None if math.isnan(weight) else weight
 
     def weights(self) -> Iterator[tuple[int, float]]:
+        """(key, weight) of every key but the first, as far as they are known."""
         for key, weight in enumerate(self.of_keys, self.first):
             if key != SINK and not math.isnan(weight):
                 yield key, weight
 
 
-@dataclass(frozen=True)
-class RecordedRow:
-    """As it is recorded: the keys that get most."""
+class RecordedRow(NamedTuple):
+    """The same as it is recorded: of the keys that get most."""
 
     query: int
     top: TopKeys
@@ -83,8 +61,11 @@ class RecordedRow:
         return ((key, w) for key, w in zip(self.top.keys, self.top.weights, strict=True) if key != SINK)
 
 
-@dataclass(frozen=True)
-class ShownRows:
+Row = WholeRow | RecordedRow
+"""The weights of one query."""
+
+
+class ShownRows(NamedTuple):
     """Rows of one block and head, oldest first, and what they are."""
 
     layer: int

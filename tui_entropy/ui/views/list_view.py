@@ -1,4 +1,4 @@
-"""A view on a list that a person changes: one row is chosen, and the one after the last adds to it."""
+"""Views on lists of which one row is chosen."""
 
 from __future__ import annotations
 
@@ -16,8 +16,29 @@ ABOVE = 2
 """Rows over the list: the title, and the names of its columns."""
 
 
-class Rows(View):
-    """A click chooses a row."""
+class ListView(View):
+    """One row is chosen, and in view. A click chooses one."""
+
+    @abstractmethod
+    def last(self, frame: Frame) -> int:
+        """The last row that can be chosen; 0 or less where there is none or one."""
+
+    @abstractmethod
+    def window(self, frame: Frame, height: int) -> range:
+        """The rows that are shown."""
+
+    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
+        return {"row": min(max(frame.row + by, 0), max(self.last(frame), 0))}
+
+    def on_click(self, event: events.Click) -> None:
+        if self.frame is not None:
+            shown = self.window(self.frame, self.size.height)
+            if ABOVE <= event.y < ABOVE + len(shown):
+                self.post_message(self.RowAsked(shown[event.y - ABOVE]))
+
+
+class Rows(ListView):
+    """A list that a person changes: the row after the last adds to it."""
 
     @abstractmethod
     def items(self, frame: Frame) -> int:
@@ -27,32 +48,23 @@ class Rows(View):
     def item(self, frame: Frame, at: int, width: int, chosen: bool) -> list[Part]:
         """The text of a row, right of its mark."""
 
-    def moved(self, frame: Frame, by: int) -> dict[str, Any]:
-        return {"row": min(max(frame.row + by, 0), self._last(frame))}
-
-    def _last(self, frame: Frame) -> int:
+    def last(self, frame: Frame) -> int:
         """The last row: beyond the list where something can be added to it, or where it is empty."""
         return max(self.items(frame) - ("add_row" in frame.lacking), 0)
 
     def listed(self, frame: Frame, width: int, height: int) -> list[Strip]:
         """The rows that there is room for."""
-        return [frame.paint.row(self._item(frame, at, width), width) for at in self._window(frame, height)]
+        return [frame.paint.row(self._item(frame, at, width), width) for at in self.window(frame, height)]
 
-    def on_click(self, event: events.Click) -> None:
-        if self.frame is not None:
-            shown = self._window(self.frame, self.size.height)
-            if ABOVE <= event.y < ABOVE + len(shown):
-                self.post_message(self.RowAsked(shown[event.y - ABOVE]))
-
-    def _window(self, frame: Frame, height: int) -> range:
+    def window(self, frame: Frame, height: int) -> range:
         """At most half of the view; the chosen one is in it."""
-        total = self._last(frame) + 1
+        total = self.last(frame) + 1
         count = max(min(total, height // 2 - ABOVE), 1)
         return range(total)[around(frame.row, total, count)]
 
     def _item(self, frame: Frame, at: int, width: int) -> list[Part]:
         paint, total = frame.paint, self.items(frame)
-        chosen = at == min(frame.row, self._last(frame))
+        chosen = at == min(frame.row, self.last(frame))
         mark: Part = (paint.drawn if chosen else " ", paint.accent)
         if at < total:
             return [mark, *self.item(frame, at, width, chosen)]

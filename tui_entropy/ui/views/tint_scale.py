@@ -21,6 +21,7 @@ from tui_entropy.ui.views.frame import Frame
 SHARES = (0.5, 0.8, 0.95)
 """Of the tokens of a text, those up to which each step of the tint begins: half of a text has no colour, and one in
 twenty has the hot one."""
+HOT_SHARE = f"top {100 * (1 - SHARES[-1]):.0f} %"
 FEW = 24
 """Tokens with which a text has no quantiles yet; then the steps begin at these shares of the ceiling."""
 CEILING_SHARES = (0.5, 0.75, 1.0)
@@ -82,7 +83,7 @@ class TintScale:
         if not self.cuts:
             return paint.legend(name, "0", f"{metric.top(bits):.3g} {unit}".rstrip(), text=True)
         *calm, hot = (figure(metric.shown(cut, bits)) for cut in self.cuts)
-        share = f"top {100 * (1 - SHARES[-1]):.0f} % " if self.of_text else ""
+        share = f"{HOT_SHARE} " if self.of_text else ""
         blank = " " if paint.color != "mono" else "a"
         swatches = [(blank if short else f" {cut} ", paint.calm_tint(step)) for step, cut in enumerate(calm, 1)]
         return [

@@ -23,6 +23,11 @@ BOUNDS = [field.name for field in fields(Thresholds) if field.default is not Non
 """Of entropy and varentropy, in the order of Thresholds."""
 
 
+def counted(n: int, what: str) -> str:
+    """'1 run', '2 runs'."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def reading(frame: Frame, metric: Metric, room: int) -> str:
     """A number at the cursor, for a table: its value, else the bounds that are known of it, else `?`."""
     step = frame.step

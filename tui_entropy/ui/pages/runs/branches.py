@@ -15,6 +15,7 @@ from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes
 from tui_entropy.ui.keys.branch_choice import BranchesState, chosen
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View, around
+from tui_entropy.ui.views.wording import counted
 
 MAX_GUIDE_CELLS = 12
 """Cells of the guides at most, so that a name still has room behind them."""
@@ -35,7 +36,7 @@ class Branches(View):
         hidden = frame.of(BranchesState).hidden
         tree = forest(log, hidden)
         gone = sum(run.deleted for run in log.runs.values())
-        counts: list[str | list[Part]] = [f"{len(log.runs)} run{'s' * (len(log.runs) != 1)}"]
+        counts: list[str | list[Part]] = [counted(len(log.runs), "run")]
         counts += [f"{gone} hidden{', shown dim' * hidden}"] if gone else []
         on_screen: list[Part] = [(paint.diamond, paint.good), (f" run {log.run_number} is on screen", paint.dim)]
         heading = self.heading(frame, "branches", [*counts, on_screen] if log.run_number else [], width)

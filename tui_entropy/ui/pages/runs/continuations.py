@@ -23,7 +23,7 @@ from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View, around
-from tui_entropy.ui.views.wording import wrap
+from tui_entropy.ui.views.wording import counted, wrap
 
 SHARE, NUMBER = 12, 14
 
@@ -55,7 +55,7 @@ class Fan(View):
             heading = self.heading(frame, "fan", [place] if state.run else [], width)
             return [heading, *paint.hint(waiting or NEVER, width)][:height]
         n_groups = len({row.group for row in fan.rows})
-        groups = [place, f"{len(fan.rows)} draws of {fan.tokens} tokens", f"{n_groups} group{'s' * (n_groups != 1)}"]
+        groups = [place, f"{len(fan.rows)} draws of {fan.tokens} tokens", counted(n_groups, "group")]
         rows = [self.heading(frame, "fan", groups, width), paint.row(_entropy(frame, fan), width)]
         if waiting:
             rows.append(paint.row([(waiting, paint.warning)], width))

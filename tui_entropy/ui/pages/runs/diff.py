@@ -12,7 +12,7 @@ from tui_entropy.records.step import Step
 from tui_entropy.state.run_diff import Span, compare, parting
 from tui_entropy.state.run_view import RunView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_token
-from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.drawing.paint import Part, size_of
 from tui_entropy.ui.drawing.wrap import Flow
 from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.views.frame import Frame
@@ -94,7 +94,7 @@ class Diff(View):
             line_parts = flow.lines[line] if line < len(flow.lines) else []
             parts += [(text, styles[owner]) for text, owner in line_parts]
             if n + 1 < len(self._columns):
-                used = sum(cells(text) for text, _ in line_parts)
+                used = size_of(line_parts)
                 parts.append((" " * max(flow.width - used, 0), paint.base))
                 parts.append((f" {paint.wall} ", paint.rule))
         return paint.row(parts, width)
