@@ -1,15 +1,21 @@
 """A source in a file of its own is found at work: through the socket, in the record, in files and on the screen."""
 
+import csv
+import io
 import json
 import math
 import sys
 
+import exports
+import numpy
 import pytest
 import toy_source
 from inspectors import screen_text, settled, until
 from msgspec.structs import replace
 from watchers import Watcher
 
+from tui_entropy.export import csv as csv_
+from tui_entropy.export import npz
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.commands import Advance, Branch, Continue, Load, Pause, SetKnobs, Stop, Write
 from tui_entropy.records.events import Continued, Ended, Failed, Paused, Ready, Refused
@@ -93,6 +99,11 @@ def test_its_record_and_json_lines_have_what_is_known_and_no_more(screen, tmp_pa
     steps = list(trace.steps(1))
     assert not trace.damage and len(steps) == 30
     assert trace.log().steps.bounds(BY_NAME["entropy"], 0, 30) == dict.fromkeys(range(30), BETWEEN)
+    written = list(csv.DictReader(io.StringIO(exports.exported(csv_.write, path).decode("utf-8-sig"))))[3:]
+    assert [json.loads(row["bounds"]) for row in written] == [{"entropy_nats": list(BETWEEN)}] * 30
+    arrays = numpy.load(io.BytesIO(exports.exported(npz.write, path)))
+    assert arrays["entropy_nats_bounds"].tolist() == [list(BETWEEN)] * 30
+    assert [name for name in arrays if name.endswith("_bounds")] == ["entropy_nats_bounds"]
     for step in steps:
         line = json.loads(jsonl.step(step))
         assert line["bounds"] == {"entropy_nats": list(BETWEEN)} and line["surprisal_nats"] == 1.0 + step.index % 3

@@ -11,7 +11,7 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import TRACE_HELP, OneRun, Run, TraceFile, number
-from tui_entropy.cli.usage import option_check
+from tui_entropy.cli.usage import option_check, refuse_without
 from tui_entropy.core.look import Look
 from tui_entropy.core.streams import say
 
@@ -62,21 +62,31 @@ def replay(
         ),
     ] = None,
     idle: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0.05, max=3600, callback=option_check(number), help="Of --cast: seconds a wait lasts at most."
+            min=0.05,
+            max=3600,
+            callback=option_check(number),
+            help="Of --cast: seconds a wait lasts at most.",
+            show_default="1",
         ),
-    ] = 1.0,
+    ] = None,
     size: Annotated[
-        str,
-        typer.Option(help="Of --cast, and of pictures that name none: columns x rows.", callback=option_check(_size)),
-    ] = "120x36",
+        str | None,
+        typer.Option(
+            help="Of --cast, and of pictures that name none: columns x rows.",
+            callback=option_check(_size),
+            show_default="120x36",
+        ),
+    ] = None,
     look: Look,
 ) -> None:
     """Show a recording as it was written, without a model."""
     from tui_entropy.ui.app import launch
     from tui_entropy.ui.capture import depict
 
+    refuse_without("--cast", cast, {"--to": last, "--idle": idle})
+    refuse_without("--cast or --snapshot", cast or snapshot, {"--size": size})
     path, begin = chosen_trace(file), None if everything else first
     if snapshot or cast:
         depict.depict(
@@ -85,11 +95,11 @@ def replay(
             look,
             snapshots=snapshot or (),
             cast=cast,
-            size=size,
+            size=size or "120x36",
             speed=speed,
             first=begin,
             last=last,
-            idle=idle,
+            idle=idle or 1.0,
         )
     else:
         launch.replay(path, run, look, speed=speed, first=begin)

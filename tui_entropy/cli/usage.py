@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
@@ -22,6 +22,13 @@ def usage_of(error: Any) -> WrongUsage:
     message = message.replace(". Did you mean ", ", did you mean ").rstrip("?.")
     path = error.ctx.command_path if error.ctx else "tui-entropy"
     return WrongUsage(f"{message[:1].lower()}{message[1:]}: `{path} --help` tells what there is")
+
+
+def refuse_without(needed: str, there: object, options: Mapping[str, object]) -> None:
+    """Refuse options that were given and do nothing without another one. Raises WrongUsage."""
+    given = [name for name, value in options.items() if value is not None]
+    if given and not there:
+        raise WrongUsage(f"{given[0]} is for {needed}, which is not asked for: add it, or leave {given[0]} out")
 
 
 def option_check(check: Callable[[Any], object]) -> Callable[..., Any]:

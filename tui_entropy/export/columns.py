@@ -9,15 +9,18 @@ from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.readers import file_value
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import Step
+from tui_entropy.trace.step_codec import bounds_column
 
 FIRST: dict[str, type] = {"part": str, "step": int, "position": int, "token_id": int, "text": str, "bytes": bytes}
 LAST: dict[str, type] = {
     "final_prob": float, "mirostat_mu_bits": float, "state": str, "at_seconds": float, "changed": str, "run": int,
+    "bounds": str,
 }  # fmt: skip
 COLUMNS = FIRST | {metric.column: int if metric.kind == "count" else float for metric in METRICS} | LAST
-"""part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act from
-this token on; run is the one that wrote it, of a branch up to where it begins one that it goes on from. Everything is
-None where it is unknown, or where a token of the prompt does not have it."""
+"""part is 'prompt' or 'written'; step counts written tokens from 1; changed tells the knobs and vectors that act
+from this token on; run is the one that wrote it, of a branch up to where it begins one that it goes on from; bounds
+is a JSON object, the name of a column to [low, high], of the numbers of which no more is known. Everything is None
+where it is unknown, or where a token of the prompt does not have it."""
 
 
 def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
@@ -26,7 +29,15 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     log, labels = recording.log, recording.labels
     for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, METRICS), strict=True):
         token = ("written", step.index + 1, step.position, step.token_id, step.text, step.token_bytes)
-        rest = (step.final_prob, step.mirostat_mu, step.state, step.at, labels.get(step.index), run)
+        rest = (
+            step.final_prob,
+            step.mirostat_mu,
+            step.state,
+            step.at,
+            labels.get(step.index),
+            run,
+            bounds_column(step),
+        )
         yield step, (*token, *map(file_value, METRICS, values), *rest)
 
 
@@ -35,4 +46,4 @@ def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
     for position, one in enumerate(recording.started.prompt_tokens):
         token = ("prompt", None, position, one.token_id, one.text, one.token_bytes)
         values = (file_value(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
-        yield None, (*token, *values, *[None] * (len(LAST) - 1), recording.lineage[0].run)
+        yield None, (*token, *values, *[None] * (len(LAST) - 2), recording.lineage[0].run, None)

@@ -1,10 +1,11 @@
 """NumPy's .npz: an array per number, its first axis the written tokens; those of the prompt are prompt_... No pickle.
 
 head_entropy_nats and head_varentropy_nats2 are (steps, layers, heads), attention_... and block_... (steps, layers),
-candidate_... (steps, candidates), all others (steps,); run is the one that wrote a step. Unknown is NaN, or -1
-where a number is whole. A cut is a place in `stages`, -1 where the candidate could be drawn: those of the order, and
-behind them what else cut a candidate, such as a ban. Token i is
-bytes[byte_ends[i - 1]:byte_ends[i]], from 0 for the first.
+candidate_... (steps, candidates), all others (steps,); run is the one that wrote a step. A number of which
+somewhere no more than bounds is known has an array more, ..._bounds (steps, 2): the least and the greatest that it
+may be. Unknown is NaN, or -1 where a number is whole. A cut is a place in `stages`, -1 where the candidate could be
+drawn: those of the order, and behind them what else cut a candidate, such as a ban. Token i is bytes[byte_ends[i -
+1]:byte_ends[i]], from 0 for the first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
 from tui_entropy.records.step import Candidate, PromptToken, Step
 from tui_entropy.stages.registry import ORDERS
+from tui_entropy.state.step_store import StepStore
 from tui_entropy.trace import jsonl
 
 if TYPE_CHECKING:
@@ -49,9 +51,17 @@ def _written(recording: Recording, stages: list[str]) -> Arrays:
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.knob_changes)
     series = {one.column: [_or_nan(value) for value in log.steps.values(one)] for one in METRICS}
-    return _arrays(
-        {**_columns(_numbers(step, width, stages) for step in log.steps), **series, "run": recording.writers}
-    )
+    numbers = _columns(_numbers(step, width, stages) for step in log.steps)
+    return _arrays({**numbers, **series, **_bounds(log.steps), "run": recording.writers})
+
+
+def _bounds(steps: StepStore) -> dict[str, list[tuple[float, float]]]:
+    """(steps, 2) of every number that has bounds anywhere: the least and the greatest that it may be."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for metric in METRICS:
+        if known := steps.bounds(metric, 0, len(steps)):
+            found[f"{metric.column}_bounds"] = [known.get(at, (math.nan, math.nan)) for at in range(len(steps))]
+    return found
 
 
 def _numbers(step: Step, width: int, stages: list[str]) -> dict[str, Any]:

@@ -73,3 +73,5 @@ class ModelCard(Struct, frozen=True):
     products: str = ""
     """How the products of one row or two are taken, COLUMNS or ROWS: the two round differently. Empty where nobody
     said."""
+    requested: str = ""
+    """ModelSpec.name that it was loaded by, which loads it again; a path is absolute. Empty where nobody said."""

@@ -81,7 +81,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         json.dumps(step.strays) if step.strays else None,
         None if step.decision is None else _decision_json(step.decision),
         *(values[name] for name in ADDED),
-        json.dumps(bounds_by_column(step)) if step.bounds else None,
+        bounds_column(step),
     )
 
 
@@ -259,6 +259,11 @@ def bounds_by_column(step: Step) -> dict[str, tuple[float, float]]:
     known = {one.name: (one.low, one.high) for one in step.bounds if one.low <= one.high}
     finite = {name: pair for name, pair in known.items() if all(map(math.isfinite, pair))}
     return {BY_FIELD[name].column: pair for name, pair in finite.items() if name in BY_FIELD}
+
+
+def bounds_column(step: Step) -> str | None:
+    """The same as JSON; None where there are none."""
+    return json.dumps(bounds_by_column(step)) if step.bounds else None
 
 
 def bounds(text: object) -> tuple[Bounds, ...]:

@@ -1,5 +1,6 @@
 """What is copied after `y` and a letter, and that the command makes the same run."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def test_the_command_makes_the_same_run(tmp_path):
         "run",
         "--headless",
         "--model",
-        str(tmp_path / "tiny"),
+        os.path.relpath(tmp_path / "tiny"),
         "--raw",
         "-p",
         "ABC it's",
@@ -114,7 +115,9 @@ def test_the_command_makes_the_same_run(tmp_path):
         str(first),
     )
     log = Trace.open(first).log()
+    assert log.card.requested == str(tmp_path / "tiny")
     words = shlex.split(clipboard.command(Frame(log, Paint(), cursor=0)))
+    assert words[3] == str(tmp_path / "tiny")
     run(*words[1:], "--headless", "--trace", str(again))
     repeated = Trace.open(again).log()
     assert list(repeated.steps.ids) == list(log.steps.ids) and len(log.steps) > 3

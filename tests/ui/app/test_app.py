@@ -27,19 +27,20 @@ from tui_entropy.records.events import (
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Watch
-from tui_entropy.ui.app.app import WELCOME, InspectorApp
+from tui_entropy.ui.app.app import InspectorApp
 from tui_entropy.ui.dialogs.prompt_box import History, Prompt
 
 
 async def test_the_welcome_of_a_first_start_goes_when_the_text_has_ended(own_folders):
-    app = up()
+    app = up(keymap={"help": "f9"})
+    welcome = "space pauses · ← → look at one token · f9 every key · `tui-entropy tour`: a tour"
     async with app.run_test(size=(80, 24)) as pilot:
         app.take([ready(), *begun(1, 3)])
         await settled(app, pilot)
-        assert app.frame.notice == WELCOME
+        assert app.frame.notice == welcome
         app.take([Ended(1, "end of text")])
         await settled(app, pilot)
-        assert app.frame.notice == "" and WELCOME[:12] not in screen_text(app)
+        assert app.frame.notice == "" and welcome[:12] not in screen_text(app)
 
 
 # --- Events in -------------------------------------------------------------------------------------------------

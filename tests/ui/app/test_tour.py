@@ -37,7 +37,7 @@ def test_it_is_small_and_tells_nothing_of_where_it_was_made():
 def test_it_takes_a_minute_in_sentences_that_fit_a_small_terminal():
     assert CAPTIONS.caption[0].at == 0 and 50 <= CAPTIONS.caption[-1].at <= 60
     for caption in CAPTIONS.caption:
-        assert cells(caption.sentence()) <= 78 and "{" not in caption.sentence()
+        assert cells(caption.sentence({})) <= 78 and "{" not in caption.sentence({})
 
 
 def test_what_it_says_of_single_tokens_is_so():
@@ -56,7 +56,7 @@ async def test_each_caption_comes_in_its_time_with_what_it_speaks_of(size):
         for before, caption in zip((CAPTIONS.caption[0], *CAPTIONS.caption), CAPTIONS.caption, strict=False):
             app.wait(caption.at - before.at)
             await settled(app, pilot)
-            assert caption.sentence() in screen_text(app)
+            assert caption.sentence({}) in screen_text(app)
             assert (app.page.called if app.page else "") == caption.page
             if caption.cursor:
                 assert app.frame.cursor == caption.cursor - 1

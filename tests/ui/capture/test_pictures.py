@@ -235,3 +235,17 @@ def test_a_size_is_columns_by_rows():
     for wrong in ("80", "x", "-1x5", "80x24x3", "99999x10"):
         with pytest.raises(UserError, match="is no size"):
             parse_size(wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        (("--to", 3), "--cast"),
+        (("--idle", 2), "--cast"),
+        (("--size", "80x24"), "--cast or --snapshot"),
+        (("--to", 3, "--snapshot", "a.txt"), "--cast"),
+    ],
+)
+def test_an_option_of_films_alone_is_refused_where_none_is_asked_for(replay, options, needed):
+    code, said = replay(*options)
+    assert code == 2 and f"{options[0]} is for {needed}, which is not asked for" in said

@@ -300,3 +300,15 @@ async def test_the_footer_begins_with_what_acts_on_the_pane_in_focus(pane, state
         await app.run_action("escape")
         await settled(app, pilot)
         assert app.frame.focus == "stream"
+
+
+async def test_a_key_that_a_person_moved_is_named_as_they_moved_it():
+    app = up(keymap={"heads": "f7", "unit": "f8", "step": "f9"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take(events())
+        await settled(app, pilot)
+        assert "f9 step" in screen_text(app)
+        palette = {command.title: command.help for command in app.get_system_commands(app.screen)}
+        assert palette[KEYS_BY_ID["heads"].label.capitalize()].endswith(" f7")
+    listed = str(help_text(app.frame))
+    assert "f7" in listed and "f8" in listed

@@ -39,7 +39,7 @@ from tui_entropy.engine.reliability.report import load_report
 from tui_entropy.engine.reliability.trust import trust
 from tui_entropy.engine.sources import model_files
 from tui_entropy.engine.sources.reading import reading, said_by
-from tui_entropy.engine.sources.resolve import Report, Weights, weights_of
+from tui_entropy.engine.sources.resolve import Report, Weights, lasting_name, weights_of
 from tui_entropy.engine.sources.safetensors_header import Checkpoint, checkpoint_of
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.events import Progress
@@ -89,7 +89,7 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     n_embeddings = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     tokenizer = Tokenizer(hf_tokenizer, _eos_ids(model, weights.name), n_embeddings, spec.chat_template)
     card = _card(weights, model, tokenizer, architecture)
-    card = replace(card, products=products(model, card, spec.products))
+    card = replace(card, products=products(model, card, spec.products), requested=lasting_name(spec))
     architecture = verified_architecture(Loaded(model, tokenizer, architecture, card))
     card = replace(card, attention=architecture.attention)
     card = replace(card, trust=trust(architecture, card, load_report(card)))

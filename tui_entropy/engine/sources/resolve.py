@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -55,6 +56,12 @@ def weights_of(spec: ModelSpec, report: Report, check_room: Callable[[int], None
         raise UserError(f"there is no file or folder {spec.name}; check the path, or see `tui-entropy models`")
     folder = hub.snapshot(spec.name, spec.revision, spec.trust_remote_code, report, check_room)
     return _described(folder, spec.name)
+
+
+def lasting_name(spec: ModelSpec) -> str:
+    """The name of `spec` as it means the same wherever it is used: a path is absolute."""
+    path = Path(spec.name).expanduser()
+    return os.path.abspath(path) if path.exists() and spec.name not in CATALOGUE else spec.name
 
 
 def fetch(name: str, report: Report, agree: Callable[[str], bool]) -> Path:

@@ -46,6 +46,7 @@ from tui_entropy.ui.actions.undo import UndoActions
 from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.keymap import with_keys
 from tui_entropy.ui.keys.needs import GONE, inability_of, unable
 from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
@@ -58,7 +59,7 @@ from tui_entropy.ui.views.frame import Frame
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 OVER = ("ended", "failed", "lost")
 """States in which nothing is written, so that other keys are worth knowing."""
-WELCOME = "space pauses · ← → look at one token · ? every key · `tui-entropy tour`: a tour"
+WELCOME = "{pause} pauses · {back} {on} look at one token · {help} every key · `tui-entropy tour`: a tour"
 
 
 class InspectorApp(Viewer):
@@ -184,6 +185,7 @@ class InspectorApp(Viewer):
                 if wanted:
                     paths.state().mkdir(parents=True, exist_ok=True)
                     (paths.state() / name).touch(exist_ok=False)
+                    sentence = with_keys(sentence, self.frame.keymap, self.frame.paint.ascii)
                     self.say(sentence, seconds=60.0, holds=lambda frame: frame.log.state not in OVER)
                     return
 

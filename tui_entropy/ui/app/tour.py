@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from asyncio import TimerHandle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from tui_entropy.core.files import text_of
 from tui_entropy.records.commands import Continue, Pause
 from tui_entropy.trace.playback import Playback
 from tui_entropy.ui.app.replay_app import PlayActions, ReplayApp
-from tui_entropy.ui.keys.keymap import BY_ID, PAGES, first_key
+from tui_entropy.ui.keys.keymap import BY_ID, KEY_IDS, PAGES, with_keys
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.views.pane_layout import PANES
 
 TOUR = Path(__file__).parents[2] / "tour"
 """The folder of the recording that ships, and of its captions."""
-KEY = re.compile(r"\{([a-z0-9_.]+)\}")
 RESTS = "the tour waits while you look around: space goes on, q leaves"
 
 
@@ -40,9 +38,9 @@ class Caption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pane: str = ""
     """The one in focus; empty for the text."""
 
-    def sentence(self, ascii: bool = False) -> str:
-        """With each key as it is pressed."""
-        return KEY.sub(lambda key: first_key(BY_ID[key[1]], ascii), self.text)
+    def sentence(self, own: Mapping[str, str], ascii: bool = False) -> str:
+        """With each key as it is pressed, where `own` are a person's."""
+        return with_keys(self.text, own, ascii)
 
 
 class Captions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +60,7 @@ def read_captions(path: Path) -> Captions:
     if not captions.caption or [one.at for one in captions.caption] != sorted(one.at for one in captions.caption):
         raise UserError(f"{path}: wanted one caption at least, in the order of their times")
     for one in captions.caption:
-        unknown = [f"key {key}" for key in KEY.findall(one.text) if key not in BY_ID]
+        unknown = [f"key {key}" for key in KEY_IDS.findall(one.text) if key not in BY_ID]
         unknown += [f"page {one.page}"] if one.page and one.page not in PAGES else []
         unknown += [f"pane {one.pane}"] if one.pane and one.pane not in PANES else []
         if unknown:
@@ -151,7 +149,11 @@ class TourApp(ReplayApp):
         self.close_page()
         self.actions["escape"]()
         cursor = None if caption.cursor is None else min(caption.cursor - 1, self.frame.last)
-        self.come_to(cursor=cursor, following=cursor is None, caption=caption.sentence(self.frame.paint.ascii))
+        self.come_to(
+            cursor=cursor,
+            following=cursor is None,
+            caption=caption.sentence(self.frame.keymap, self.frame.paint.ascii),
+        )
         if caption.pane:
             self.actions["pane"](caption.pane)
         if caption.page:

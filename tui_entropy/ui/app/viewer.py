@@ -32,7 +32,7 @@ from tui_entropy.ui.dialogs.failure import ClosesOnFailure
 from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import Theme, load, textual_theme
-from tui_entropy.ui.keys.keymap import KEYS, bindings, first_key, key_names
+from tui_entropy.ui.keys.keymap import KEYS, bindings, first_key, key_names, keys_of
 from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.quadrants import Quadrants
@@ -92,7 +92,7 @@ class Viewer(ClosesOnFailure, Dispatch):
     ) -> None:
         super().__init__(driver_class=driver_class)
         self._filters.append(WithoutControls())
-        self._frame = Frame(SessionView(), paint or Paint())
+        self._frame = Frame(SessionView(), paint or Paint(), keymap=keymap or {})
         if self.frame.paint.ascii:
             self._filters.append(InAscii())
         self.panes: tuple[View, ...] = ()
@@ -318,7 +318,7 @@ class Viewer(ClosesOnFailure, Dispatch):
     def on_acted(self, name: str, arguments: tuple[object, ...]) -> None:
         """In a demo, tell those who look on which key it was."""
         if self.frame.demo and (key := KEY_OF.get((name, arguments))):
-            self.show(caption=f"{first_key(key, self.frame.paint.ascii)}  {key.label}")
+            self.show(caption=f"{first_key(keys_of(key, self.frame.keymap), self.frame.paint.ascii)}  {key.label}")
 
     # --- Focus, mouse and size -------------------------------------------------------------------------------
 
@@ -374,9 +374,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         for key in KEYS:
             if key.where in ("", "usual") and key.action != "command_palette":
                 label = key.label[0].upper() + key.label[1:]
-                yield SystemCommand(
-                    label, f"{key.group} · {key_names(key.keys)}", lambda key=key: self.run_action(key.action)
-                )
+                keys = key_names(keys_of(key, self.frame.keymap))
+                yield SystemCommand(label, f"{key.group} · {keys}", lambda key=key: self.run_action(key.action))
         for name in self.theme_names():
             yield SystemCommand(f"Theme {name}", "Colours", lambda name=name: self.choose_theme(name))
 

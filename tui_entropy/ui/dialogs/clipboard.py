@@ -62,7 +62,7 @@ def command(frame: Frame, model: str = "") -> str:
         return ""
     started = first_run(frame).started
     named = card.source if "/" in card.source else card.name
-    words = ["tui-entropy", "run", "--model", model or named, "--device", card.device]
+    words = ["tui-entropy", "run", "--model", model or card.requested or named, "--device", card.device]
     words += ["--dtype", card.dtype] + (["--products", card.products] if card.products else [])
     words += [f"--prompt={started.prompt}", "--chat" if started.chat else "--raw"]
     words += [] if started.system is None else [f"--system={started.system}"]

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED
 from tui_entropy.ui.drawing.glyphs import visible
-from tui_entropy.ui.keys.keymap import KEYS, LANES, LOOKING, TRYING, holds, key_names
+from tui_entropy.ui.keys.keymap import KEYS, LANES, LOOKING, TRYING, holds, key_names, keys_of
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.protocol.dispatch import ClosedOnce
 from tui_entropy.ui.views.frame import Frame
@@ -93,7 +93,7 @@ def _everything(frame: Frame, pane: str) -> Text:
         for key in keys:
             if key.shown:
                 lacking = key.name in frame.lacking
-                name = f"  {key_names(key.keys, paint.ascii):<{WIDTH_OF_KEYS}}"
+                name = f"  {key_names(keys_of(key, frame.keymap), paint.ascii):<{WIDTH_OF_KEYS}}"
                 text.append(name, paint.dim if lacking else paint.number)
                 text.append(f"{key.label}\n", paint.dim if lacking else None)
     text.append("\nWhat the panes show\n", paint.title)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -290,6 +292,7 @@ KEYS = (
     Key("quit", "q,ctrl+q", "quit", "quit", PANES, "quit"),
 )  # fmt: skip
 BY_ID = {key.id: key for key in KEYS}
+KEY_IDS = re.compile(r"\{([a-z0-9_.]+)\}")
 
 
 def holds(where: str, place: str) -> bool:
@@ -321,9 +324,19 @@ def key_names(keys: str, ascii_only: bool = False) -> str:
     return " ".join(words)
 
 
-def first_key(key: Key, ascii_only: bool = False) -> str:
-    """The first of the keys that do the same, as a person reads it."""
-    return key_names(key.keys.split(",")[0], ascii_only)
+def keys_of(key: Key, own: Mapping[str, str]) -> str:
+    """The keys that do it, where `own` are a person's: those of the table, unless they moved it."""
+    return own.get(key.id, key.keys)
+
+
+def with_keys(sentence: str, own: Mapping[str, str], ascii_only: bool = False) -> str:
+    """The sentence with the key of each {id} as a person presses it: '{pause} pauses' is 'space pauses'."""
+    return KEY_IDS.sub(lambda found: first_key(keys_of(BY_ID[found[1]], own), ascii_only), sentence)
+
+
+def first_key(keys: str, ascii_only: bool = False) -> str:
+    """The first of keys that do the same, as a person reads it."""
+    return key_names(keys.split(",")[0], ascii_only)
 
 
 def keymap(file: Path, config: Config | None = None) -> dict[str, str]:

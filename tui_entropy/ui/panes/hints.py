@@ -10,7 +10,7 @@ from textual.strip import Strip
 from tui_entropy.records.knobs import BY_NAME as KNOB
 from tui_entropy.ui.drawing.glyphs import cells, visible
 from tui_entropy.ui.drawing.paint import Part, size_of
-from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, first_key, holds
+from tui_entropy.ui.keys.keymap import BY_ID, KEYS, PAGES, Key, first_key, holds, keys_of
 from tui_entropy.ui.keys.needs import offered
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import JumpState
@@ -148,7 +148,7 @@ def hint(frame: Frame, key: Key) -> list[Part]:
 
 def _spelled(frame: Frame, keys: list[Key]) -> str:
     """The first key of each; of the vectors as many as there are."""
-    spelled = " ".join(first_key(key, frame.paint.ascii) for key in keys)
+    spelled = " ".join(first_key(keys_of(key, frame.keymap), frame.paint.ascii) for key in keys)
     n = min(len(frame.vectors), 9)
     return f"{spelled}-{n}" if keys[0].id == "vector.1" and n > 1 else spelled
 

@@ -7,7 +7,7 @@ from textual.strip import Strip
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.drawing.paint import Paint, Part, in_bytes, size_of
-from tui_entropy.ui.keys.keymap import BY_ID, key_names
+from tui_entropy.ui.keys.keymap import BY_ID, key_names, keys_of
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
 
@@ -75,7 +75,7 @@ def _tabs(frame: Frame, width: int, named: bool = True) -> list[Part]:
         return []
     tabs: list[Part] = []
     for name in ("heads", "attention"):
-        keys = key_names(BY_ID[name].keys, paint.ascii)
+        keys = key_names(keys_of(BY_ID[name], frame.keymap), paint.ascii)
         word = f" {name}" if named or frame.pane == name else ""
         tabs += [
             ("  ", paint.base), (keys, paint.number), (word, paint.focused if frame.pane == name else paint.dim)

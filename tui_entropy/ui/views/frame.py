@@ -84,6 +84,8 @@ class Frame:
     screen is in control of."""
     link: str = ""
     """Who else watches the engine, empty for nobody."""
+    keymap: Mapping[str, str] = field(default_factory=dict)
+    """A person's own keys, by the id of what they do."""
     terminal: str = ""
     """How the link to the terminal does, empty where it is not known."""
     played: str = ""
