@@ -57,6 +57,7 @@ def lawful(done: Done, codes: set[int] = CODES) -> Done:
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 GIVEN = {
     "run": ["--headless", "--model", "MODEL", "-p", "ab", "--max-tokens", "2", "--no-trace"],
+    "read": ["--headless", "--model", "MODEL", "--no-trace", "TEXT"],
     "doctor": ["--model", "/nowhere"],
     "probe": ["--recording", "TRACE"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
@@ -99,11 +100,12 @@ def with_option(commands: ForkServer, trace: Path, model: Path, place: tuple[str
     command, name = place
     kept = commands.cwd / "kept.tui"
     shutil.copy(trace, kept)
-    known = {"TRACE": str(kept), "MODEL": str(model)}
+    (commands.cwd / "text.txt").write_text("abcd")
+    known = {"TRACE": str(kept), "MODEL": str(model), "TEXT": "text.txt"}
     given = [known.get(word, word) for word in GIVEN[command]]
     argument = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     if not name.startswith("--"):
-        given = [word for word in given if word != str(kept)]
+        given = [word for word in given if word not in (str(kept), "text.txt")]
         return commands.run(command, *given, "--", argument)
     is_flag = next(each.is_flag for each in COMMANDS[command].params if name in each.opts)
     return commands.run(command, *given, name if is_flag else name.encode() + b"=" + argument)
@@ -146,7 +148,15 @@ ANY_TEXT = {
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"
-NEEDED = {"show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"]}
+NEEDED = {
+    "read": ["x"],
+    "show": ["x"],
+    "merge": ["x"],
+    "rm": ["x"],
+    "fetch": ["x"],
+    "replay": ["x"],
+    "export": ["x", "--to", "csv"],
+}
 VALUES = [
     (name, each)
     for name, command in COMMANDS.items()

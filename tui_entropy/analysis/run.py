@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 from contextlib import closing
@@ -13,6 +14,7 @@ from tui_entropy.core.streams import PipeClosed, put
 from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
+from tui_entropy.metrics.registry import BY_NAME as METRIC
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Ended, Event, Failed, Paused, Ready, Refused
 from tui_entropy.records.model import ModelSpec
@@ -49,13 +51,13 @@ def write_out(
         if as_json:
             put(jsonl.line(event, loaded.card, log))
         match event:
-            case Step() if not as_json and event.token_id not in loaded.tokenizer.eos_ids:
+            case Step() if not as_json and not write.read and event.token_id not in loaded.tokenizer.eos_ids:
                 put(event.text.encode())
             case Refused():
                 narrator.done(event.sentence)
             case Ended():
                 failed = event.failed
-                put(b"" if as_json else b"\n")
+                put(b"" if as_json or write.read else b"\n")
                 narrator.done(event.reason)
         sys.stdout.flush()
 
@@ -77,13 +79,26 @@ def write_out(
             session.set_breakpoints(breakpoints)
             while session.active:
                 if isinstance(stopped := session.advance(), Paused):
-                    session.stop(f"stopped at {stopped.reason}")
+                    session.stop(stopped.reason if write.read else f"stopped at {stopped.reason}")
+            if write.read and not as_json and log.steps:
+                put(f"{_summary(log)}\n".encode())
         except BaseException as error:
             recorder.take(ended_by(log.run_number, error))
             raise
     if recorder.name:
         narrator.done(f"recorded in {recorder.name}")
-    return 1 if failed else 4 if isinstance(stopped, Paused) else 0
+    return 1 if failed else 4 if isinstance(stopped, Paused) and not write.read else 0
+
+
+def _summary(log: SessionView) -> str:
+    """What a text that was read comes to."""
+    n, n_bytes = len(log.steps), len("".join(log.steps.texts).encode())
+    nats = sum(surprisal for surprisal in log.steps.values(METRIC["surprisal"]) if surprisal is not None)
+    bits = nats / math.log(2)
+    return (
+        f"{n} tokens after the first · perplexity {math.exp(min(nats / n, 700)):.4g} · {bits / n:.4g} bits a token · "
+        f"{bits / max(n_bytes, 1):.4g} bits a byte"
+    )
 
 
 def ended_by(run: int, error: BaseException) -> Ended | Failed:

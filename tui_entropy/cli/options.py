@@ -19,6 +19,8 @@ from tui_entropy.records.model import COLUMNS, DTYPES, ROWS
 from tui_entropy.records.settings import RECORDED_ROWS
 
 if TYPE_CHECKING:
+    from tui_entropy.records.commands import Write
+    from tui_entropy.records.sampling import Knobs
     from tui_entropy.records.settings import Breakpoint, Vector
 
 
@@ -197,6 +199,29 @@ def prompt_option(text: str | None) -> str | None:
     from tui_entropy.core.streams import read_text
 
     return read_text() if text == "-" else text
+
+
+def text_to_read(file: str, chat: bool | None, max_tokens: int, knobs: Knobs) -> Write:
+    """The command to read what is in a file, or on stdin. Raises UserError for what is no text there."""
+    from tui_entropy.core.conversation import read_conversation
+    from tui_entropy.core.files import text_of
+    from tui_entropy.core.streams import read_text
+    from tui_entropy.records.bounds import MAX_CHARS
+    from tui_entropy.records.commands import Message, Write
+
+    try:
+        text = read_text() if file == "-" else text_of(Path(file))
+    except UnicodeDecodeError as odd:
+        raise UserError(f"{file} is no UTF-8 text (byte {odd.start + 1}): convert it") from None
+    except OSError as refused:
+        raise UserError(f"{file} cannot be read ({refused.strerror}): name a file of text, or - for stdin") from None
+    if len(text) > MAX_CHARS:
+        raise UserError(f"{file} has {len(text)} characters and {MAX_CHARS} are read at most: give a part of it")
+    turns = None if chat is False else read_conversation(text, file)
+    if turns is None and chat:
+        turns = (("user", text),)
+    messages = tuple(Message(role, content) for role, content in turns or ())
+    return Write("" if turns else text, None, bool(turns), max_tokens, knobs, False, read=True, messages=messages)
 
 
 def trace_path(path: Path | None, model: str, prompt: str) -> Path:

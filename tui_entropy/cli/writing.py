@@ -1,7 +1,8 @@
-"""Commands that write with a model: run, serve."""
+"""Commands that write with a model, or have it read: run, read, serve."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from tui_entropy.cli.options import (
     break_options,
     prepare_engine,
     prompt_option,
+    text_to_read,
     trace_path,
     vector_option,
 )
@@ -73,6 +75,58 @@ def run(
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
     path = None if no_trace else trace_path(trace, spec.name, write.prompt)
+    if headless:
+        prepare_engine()
+        from tui_entropy.analysis.run import write_out
+
+        raise typer.Exit(write_out(spec, write, vectors, as_json, path, record_attention=record_attention, **stops))
+    from tui_entropy.transport.discovery import lifetime_options
+    from tui_entropy.ui.app.launch import start
+
+    engine: dict[str, Any] = {
+        "vectors": vectors,
+        "trace": path,
+        "record_attention": record_attention,
+        **stops,
+        **lifetime_options(keep, on_leave, kept_cache),
+    }
+    start(spec, write, look, **engine)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def read(
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The text, or a conversation as JSON; - reads stdin.")],
+    spec: ModelSpec,
+    chat: Annotated[
+        bool | None,
+        typer.Option(
+            "--chat/--raw",
+            help="Through the chat template, or as it is. [default: JSON messages through the template]",
+        ),
+    ] = None,
+    max_tokens: MaxTokens = 512,
+    knobs: Knobs,
+    vector: Vectors = None,
+    stop_at: Breaks = None,
+    watch: Watches = None,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
+    record_attention: RecordAttention = "shown",
+    headless: Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines, as of `run`.")] = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
+    look: Look,
+) -> None:
+    """Read a text that is there already: each token is scored in one pass, and any can be opened and gone on from."""
+    write = text_to_read(file, chat, max_tokens, knobs)
+    vectors = tuple(vector_option(text) for text in vector or ())
+    stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
+    name = "stdin" if file == "-" else Path(file).stem
+    path = None if no_trace else trace_path(trace, spec.name, f"read {name}")
     if headless:
         prepare_engine()
         from tui_entropy.analysis.run import write_out

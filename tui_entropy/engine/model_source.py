@@ -127,7 +127,7 @@ class ModelSource(Source):
             cache=self.session.cache_bytes,
             kept=kept.bytes,
             bound=kept.bound,
-            step=self.session.way,
+            step=self.session.state.probes.way if on_cuda else "",
         )
 
     # --- What it is told ---------------------------------------------------------------------------------------

@@ -27,5 +27,7 @@ Number = Annotated[int, Meta(ge=1, le=10**9)]
 Strength = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Words = Annotated[str, Meta(max_length=4096)]
 """A name, a path, an expression."""
-Text = Annotated[str, Meta(max_length=2**24)]
+MAX_CHARS = 2**24
+"""Of a text; no model reads as much."""
+Text = Annotated[str, Meta(max_length=MAX_CHARS)]
 Ids = Annotated[tuple[Position, ...], Meta(max_length=2**20)]

@@ -45,6 +45,17 @@ class Load(Struct, frozen=True, tag="load"):
     takes its place."""
 
 
+class Message(Struct, frozen=True):
+    """What somebody said in a conversation."""
+
+    role: Words
+    """'system', 'user', 'assistant', or another that a chat template knows."""
+    content: Text
+
+
+Messages = Annotated[tuple[Message, ...], Meta(max_length=2**16)]
+
+
 class Write(Struct, frozen=True, tag="write"):
     """Stop what is being written and begin a new run."""
 
@@ -58,6 +69,13 @@ class Write(Struct, frozen=True, tag="write"):
     """Whether the tokens of the prompt are scored as they are read."""
     parent: Position | None = None
     """The run whose prompt was edited."""
+    read: bool = False
+    """The prompt is a text that is there already: all of its tokens but the first are steps, and nobody draws them.
+    What comes behind them is written when a person goes on."""
+    messages: Messages = ()
+    """Of a conversation that is read in place of `prompt`, in the form of the model's chat template."""
+    token_ids: Ids = ()
+    """Exactly these are read in place of `prompt`, which is what they say: those of a run that is opened."""
 
 
 class SetKnobs(Struct, frozen=True, tag="set-knobs"):

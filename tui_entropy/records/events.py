@@ -44,6 +44,10 @@ class Ready(Struct, frozen=True, tag="ready"):
     capabilities: Capabilities = Capabilities()
 
 
+TEXT_READ = "the text is read"
+"""Why writing rests where a text that was there ends: the reason of a Paused."""
+
+
 class Started(Struct, frozen=True, tag="started"):
     """A run begins: the prompt is encoded, nothing is read yet. With a parent it is a branch, and its next step is
     the one at `shared`: those before it are the parent's."""
@@ -64,6 +68,8 @@ class Started(Struct, frozen=True, tag="started"):
     """How the keys and values of what is shared came back: 'kept', or what had to be read again."""
     twin_of: int | None = None
     """The run that it is written beside, token by token, with the same luck."""
+    n_given: int = 0
+    """The steps, from the first on, of a text that was there already: nobody drew their tokens."""
 
 
 class Prefilled(Struct, frozen=True, tag="prefilled"):

@@ -194,6 +194,12 @@ class Step(Struct, frozen=True, tag="step"):
     attention_rows: QuantisedRows | None = None
     """Of the newest query, the one that chose this token; None where they are not recorded."""
 
+    @property
+    def is_visited(self) -> bool:
+        """The pass of the token before it was looked into, so that heads and norms are known."""
+        norms = self.blocks.column(BLOCKS.index("norm"))
+        return bool(len(norms)) and not math.isnan(norms[0])
+
     def bounds_of(self, name: str) -> tuple[float, float] | None:
         """(low, high) of a number by its field name; None where nothing is known but perhaps its value."""
         return next(((one.low, one.high) for one in self.bounds if one.name == name), None)

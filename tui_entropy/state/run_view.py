@@ -110,6 +110,10 @@ class RunView:
         run.marks.append(Mark(n, f"branch of run {started.parent}"))
         return run
 
+    def is_read(self, n_steps: int) -> bool:
+        """The first so many steps are of a text that was there already, and it goes on behind them."""
+        return n_steps < self.started.n_given
+
     def append(self, event: Event) -> None:
         """Take in what happened to this run."""
         match event:

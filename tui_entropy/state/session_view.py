@@ -32,6 +32,8 @@ from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows
 from tui_entropy.records.probes.continuations import CONTINUATIONS, SampledContinuations
 from tui_entropy.records.probes.head_patterns import HEAD_PATTERNS, HeadPatterns
+from tui_entropy.records.probes.panels import steps_of
+from tui_entropy.records.probes.visit import VISIT
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.records.source import Capabilities
@@ -149,6 +151,12 @@ class SessionView:
         at = max((one for one in known if one <= position), default=known[0] if known else None)
         return None if at is None else _read(HeadPatterns, self.run.answers[HEAD_PATTERNS, at])
 
+    def visited(self, step: Step) -> Step:
+        """A step of the present run with all that its own pass tells, where its token was visited; else as it is."""
+        answer = self.run.answers.get((VISIT, step.position))
+        found = steps_of(answer.panels) if answer else []
+        return found[0] if found and found[0].token_id == step.token_id else step
+
     @property
     def context_used(self) -> int:
         return len(self.run.started.prompt_tokens) + len(self.steps)
@@ -178,7 +186,7 @@ class SessionView:
     def _heed(self, event: Event) -> None:
         """Take in what an event means for the whole screen."""
         match event:
-            case Step() if self.state == "reading":
+            case Step() if self.state == "reading" and not self.run.is_read(event.index + 1):
                 self.state = "writing"
             case Progress():
                 self.state, self.progress = "loading", event
@@ -191,7 +199,7 @@ class SessionView:
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
             case Continued():
-                self.state, self.note, self.stopped_by = "writing" if self.steps else "reading", "", None
+                self.state, self.note, self.stopped_by = "writing" if self._writes else "reading", "", None
             case Ended():
                 self.state, self.note = "ended", event.reason
             case Failed():
@@ -244,8 +252,13 @@ class SessionView:
 
     def has_step(self) -> None:
         """A step of the present run has come by itself."""
-        if self.state == "reading":
+        if self.state == "reading" and self._writes:
             self.state = "writing"
+
+    @property
+    def _writes(self) -> bool:
+        """The newest step is one of those that are written, and not of a text that was there."""
+        return bool(self.steps) and not self.run.is_read(len(self.steps))
 
     def include(self, runs: Mapping[int, RunView]) -> None:
         """Know of these runs too, in this order."""

@@ -375,7 +375,7 @@ def test_what_cannot_be_recorded_later_is_called_and_writes_the_same(llama, narr
         session = Session(llama, probes, lambda event: None)
         assert len(asked) == 3 and probes.graph_decoder.step.graphs.failed
         monkeypatch.setattr(type(llama.model), "device", torch.device("cuda"), raising=False)
-        assert session.way == "plain"
+        assert session.state.probes.way == "plain"
     for one, other in zip(written_steps, plain, strict=True):
         close(one, other)
 

@@ -96,7 +96,7 @@ async def go(app: InspectorApp, pilot: Any, place: str) -> None:
         app.focus_on("knobs")
     elif place == "prompt":
         await app.actions["prompt"]()
-        if app.prompts.box is not None and not app.prompts.box.chat:
+        while app.prompts.box is not None and not app.prompts.box.chat:
             app.actions["chat_or_raw"]()
     elif place == "ask":
         app.ask("how many?", lambda answer: None)

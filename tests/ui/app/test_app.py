@@ -434,6 +434,13 @@ async def test_raw_mode_and_a_system_prompt():
         assert (app.sent[-1].prompt, app.sent[-1].system, app.sent[-1].chat) == ("hi", "ok", True)
         await pilot.press("i", "ctrl+t", "y", "o", "enter")
         assert (app.sent[-1].prompt, app.sent[-1].system, app.sent[-1].chat) == ("yo", None, False)
+        assert not app.sent[-1].read
+        await pilot.press("i", "ctrl+t")
+        assert "a text to be read" in screen_text(app)
+        await pilot.press("y", "o", "enter")
+        assert (app.sent[-1].prompt, app.sent[-1].chat, app.sent[-1].read) == ("yo", False, True)
+        await pilot.press("i", "ctrl+t", "h", "enter")
+        assert (app.sent[-1].system, app.sent[-1].chat, app.sent[-1].read) == ("ok", True, False)
 
 
 async def test_history_is_kept_for_the_next_start(tmp_path):

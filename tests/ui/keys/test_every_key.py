@@ -247,6 +247,7 @@ ANYWHERE: dict[str, Effect] = {
     "page.up": NOTHING,
     "page.down": NOTHING,
     "raw": toggled("raw"),
+    "open.prompt": sends(Write),
     "tint": toggled("tint"),
     "tint.scale": toggled("relative"),
     "unit": toggled("bits"),

@@ -41,6 +41,7 @@ RELATED = {
     "j": "so many tokens: to look at, to write",
     "k": "top-k", "m": "min-p", "p": "top-p", "r": "repetition penalty", "t": "temperature",
     "z": "how much of the screen a pane has: all of it, nothing",
+    "v": "the prompt: as the model read it, and token by token",
 }  # fmt: skip
 """A letter whose capital has to do with it -> why."""
 

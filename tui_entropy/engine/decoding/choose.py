@@ -62,14 +62,18 @@ Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 
 
 @one_thread
-def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor) -> Chosen:
-    """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw."""
+def choose(
+    probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None = None
+) -> Chosen:
+    """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw; or the
+    token that is given."""
     probes.look_at(sequence)
     row = sequence.batch_index
     measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)
     recorded = {"attention_rows": probes.attention.recorded_rows(row).rows} if probes.attention.recording else {}
-    if probes.graph_decoder is not None and probes.graph_decoder.choice.supports(now, sequence):
-        stages, metrics = probes.graph_decoder.choice.choose(logits, measures, stream, recorded, now, sequence)
+    graph = probes.graph_decoder if given is None else None
+    if graph is not None and graph.choice.supports(now, sequence):
+        stages, metrics = graph.choice.choose(logits, measures, stream, recorded, now, sequence)
         return stages, whole(metrics, logits, sequence), None
     logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
     if broken(logp):  # before any stage looks at it
@@ -84,7 +88,7 @@ def choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: T
         may_ask = now.clarifier not in (None, newest)
         decision = entropix_sampler.decide(now.knobs, seen, sequence.running_stats, may_ask)
     forced = sequence.forced[0] if sequence.forced else None
-    drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced)
+    drawn = sample_token(logits, logp, now, sequence, sequence.prompt, decision, sequence.banned, forced, given)
     numbers = belief | recorded | choice_metrics(logits, logp, belief["ids"], *drawn)
     if sequence.shadow is not None:
         numbers |= sequence.shadow.compare(now, sequence, Choice(logp, belief["ids"], *drawn, decision))
@@ -107,10 +111,12 @@ def sample_token(
     decision: Decision | None,
     banned: frozenset[int] = frozenset(),
     forced: int | None = None,
+    given: int | None = None,
 ) -> tuple[ChainResult, Tensor]:
     """Run the chain on (vocab,) logits and draw: its result, and the token, a 0-d id.
 
-    logp: ln p of them. prompt: (n,) ids that what is written in the sequence follows.
+    logp: ln p of them. prompt: (n,) ids that what is written in the sequence follows. given: the token that is there,
+    whatever would have been drawn.
     """
     knobs = now.knobs if decision is None else decision.knobs
     position = sequence.n_tokens - sequence.position_offset
@@ -124,6 +130,8 @@ def sample_token(
     elif entropix_sampler.asks(decision):
         assert now.clarifier is not None
         chained = force_token(chained, "adaptive", now.clarifier)
+    if given is not None:
+        return chained, torch.tensor(given, device=logits.device)
     seeds = [knobs.seed + (n << 32) for n in range(entropix_sampler.draws(decision))]
     token = draw(chained.scores, seeds[0], position)
     for seed in seeds[1:]:

@@ -41,6 +41,11 @@ class Instruments:
     no_graph_reason: str = ""
     """Why they are not, in half a sentence, where a device could hold them as graphs."""
 
+    @property
+    def way(self) -> str:
+        """The way in which decode steps run on a device that knows both: 'graph' or 'plain'."""
+        return "graph" if self.graph_decoder and not self.graph_decoder.step.graphs.failed else "plain"
+
     def look_at(self, sequence: SequenceView) -> None:
         """Measure and keep, from now on, what is of this text and of those that are read with it."""
         first = sequence.batch[0]

@@ -70,7 +70,8 @@ def decode(
         if logits is None or sequence.n_read < sequence.n_tokens:
             logits, _ = read(loaded, probes, sequence, sequence.n_tokens, now.offsets, run, False)
         clock.forward_done()
-        chose = choose(probes, sequence, now, logits)
+        given = sequence.given[0] if sequence.given else None
+        chose = choose(probes, sequence, now, logits, given)
         clock.stop()
         step, mu = build_step(loaded, probes, sequence, now, chose, clock, run)
         if reading:
@@ -80,10 +81,11 @@ def decode(
         while (asked := (yield step)) == RESAMPLE:
             apply()
             now = controls()
-            step, mu = build_step(loaded, probes, sequence, now, choose(probes, sequence, now, logits), clock, run)
+            chose = choose(probes, sequence, now, logits, given)
+            step, mu = build_step(loaded, probes, sequence, now, chose, clock, run)
         sequence.commit(step, mu)
         if asked == COMMIT:
             yield step
-        if step.token_id in loaded.tokenizer.eos_ids:
+        if given is None and step.token_id in loaded.tokenizer.eos_ids:
             return "end of text"
     return "context full" if sequence.n_tokens >= loaded.card.context else "token limit"

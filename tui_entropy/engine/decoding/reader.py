@@ -53,7 +53,7 @@ def read(
     under = [offsets, *(row.effective_offsets(offsets) for row in rows[1:])]
     probes.look_at(sequence)
     first = sequence.n_read
-    ids = torch.stack([row.ids[first:last] for row in rows])
+    ids = torch.stack([row.span(first, last) for row in rows])
     targets = sequence.prompt[first + 1 : last + 1]
     scored = scored and len(targets) > 0 and first + len(targets) >= sequence.n_scored
     with ExitStack() as watching:

@@ -86,10 +86,13 @@ def draw_of_all(scores: Tensor, stream: int | Tensor) -> Tensor:
 
 
 def next_mu(mu: float | None, knobs: Knobs, final_prob: float) -> float:
-    """Mirostat's bound after a token of this final probability was drawn. Bits.
+    """Mirostat's bound after a token of this final probability was drawn. Bits. It stays after one that could not be
+    drawn, as of a text that was there: nothing is to be learnt from a surprisal without end.
 
     Source: Basu et al. 2021, 'Mirostat', as llama.cpp's v2: mu falls by eta times (surprisal - tau), from 2 tau on.
     """
+    if not final_prob:
+        return first_mu(mu, knobs)
     surprisal = -math.log2(final_prob)
     return first_mu(mu, knobs) - knobs.mirostat_eta * (surprisal - knobs.mirostat_tau)
 

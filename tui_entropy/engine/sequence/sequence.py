@@ -78,6 +78,8 @@ class TokenSequence:
         """Tokens that come next, whatever the model says."""
         self.banned: frozenset[int] = frozenset()
         """Tokens that the next one may not be."""
+        self.given: list[int] = []
+        """Tokens of a text that is there already and not read yet; they come before those that are forced."""
         self.interventions: dict[int, tuple[list[int], frozenset[int]]] = {}
         """Step -> what was forced there and what banned, where anything was."""
         room = torch.zeros(min(max_tokens, max(loaded.card.context - self.n_prompt, 0)), dtype=torch.long)
@@ -150,6 +152,14 @@ class TokenSequence:
     def ids(self) -> Tensor:
         """(n_tokens,)"""
         return self._ids[: self.n_tokens]
+
+    def span(self, first: int, last: int) -> Tensor:
+        """(last - first,) ids, also of tokens that are placed and not written."""
+        return self._ids[first:last]
+
+    def place(self, token_ids: list[int]) -> None:
+        """Put tokens behind the newest, where they can be read before they are written one by one."""
+        self._ids[self.n_tokens : self.n_tokens + len(token_ids)] = torch.tensor(token_ids, device=self._ids.device)
 
     @property
     def prompt(self) -> Tensor:
@@ -227,7 +237,7 @@ class TokenSequence:
         self.mirostat_mus.append(mu)
         self.elapsed.append(step.at)
         self.met.append(frozenset())
-        self.forced, self.banned = self.forced[1:], frozenset()
+        self.forced, self.banned, self.given = self.forced[1:], frozenset(), self.given[1:]
 
 
 _prefix_ids = itertools.count()

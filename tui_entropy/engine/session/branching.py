@@ -85,16 +85,21 @@ class Branches:
         in_use = (run.sequence.prefix_ids for run in self._state.runs.values() if not run.deleted)
         self.rewinder.prefix_cache.drop(set().union(*in_use))
 
-    def step_with(self, run: Run, step: int, knobs: Knobs) -> Step:
+    def step_with(self, run: Run, step: int, knobs: Knobs, visit: bool = False) -> Step:
         """A step as it would be with other knobs. The model is asked once for as long as it is the same step. Raises
-        UserError."""
+        UserError.
+
+        visit: nothing is drawn where a token is there.
+        """
         state = self._state
         check(knobs, state.loaded.card.vocab)
         state.check_step(run, step)
         then, now = self._as_before(run, step), state.controls_with({}, knobs)
         clock = Clock(state.loaded.model.device, then.elapsed_seconds)
         assert then.logits is not None
-        choice = choose(state.probes, then, now, then.logits)
+        is_there = step < run.sequence.n_written
+        given = int(run.sequence.written[step]) if visit and is_there else None
+        choice = choose(state.probes, then, now, then.logits, given)
         made, _ = build_step(state.loaded, state.probes, then, now, choice, clock, run.number)
         return made
 

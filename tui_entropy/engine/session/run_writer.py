@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
+from tui_entropy.engine.decoding.read_text import read_stretch, reads_in_stretches
 from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.session.run import Run
@@ -37,15 +38,26 @@ class RunWriter:
         """Chosen and not written yet."""
         self._emit = emit
         self._on_commit = on_commit
-        self._loop = decode(
-            loaded, probes, run.sequence, lambda: run.controls, run.number, run.score_prompt, apply=apply
+        self._loaded, self._probes, self._apply = loaded, probes, apply
+        self._loop = self._begun()
+
+    def _begun(self) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
+        run = self.run
+        return decode(
+            self._loaded,
+            self._probes,
+            run.sequence,
+            lambda: run.controls,
+            run.number,
+            run.score_prompt,
+            apply=self._apply,
         )
 
     def next(self) -> Prefilled | PromptScores | Step | None:
-        """A stretch of the prompt is read, which is told, or a step proposed, which is not. None at the end of the
-        run, which is told."""
+        """A stretch of the prompt, or of a text that is there, is read, which is told, or a step proposed, which is
+        not. None at the end of the run, which is told."""
         try:
-            event = next(self._loop)
+            event = self._read_stretch() if self._reads_in_stretches() else next(self._loop)
         except StopIteration as end:
             self._end(end.value)
             return None
@@ -57,6 +69,21 @@ class RunWriter:
         else:
             self._emit(event)
         return event
+
+    def _reads_in_stretches(self) -> bool:
+        """A vector that hangs on the step acts on each token otherwise, so that they are read one by one."""
+        by_step = any(vector.on and (vector.schedule or vector.condition) for vector in self.run.vectors)
+        return not by_step and reads_in_stretches(self._loaded, self.run.sequence)
+
+    def _read_stretch(self) -> Prefilled:
+        """A stretch of a text that is there: its steps are written at once."""
+        sequence, number = self.run.sequence, self.run.number
+        self._apply()
+        for step in read_stretch(self._loaded, self._probes, sequence, self.run.controls, number):
+            self._on_commit(step)
+            self._emit(step)
+        self._loop = self._begun()  # its clock goes on from here
+        return Prefilled(number, sequence.n_tokens, sequence.n_tokens + len(sequence.given), sequence.elapsed_seconds)
 
     def show(self) -> None:
         """Tell of the proposal, so that a person can see it before it is written."""

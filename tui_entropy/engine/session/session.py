@@ -21,10 +21,12 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.engine.steering.plan import check_vector, same_offsets
+from tui_entropy.engine.tokenization.prompts import encoded_prompt
 from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
 from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import (
     STOPPED,
+    TEXT_READ,
     Event,
     KnobsChanged,
     Paused,
@@ -67,14 +69,6 @@ class Session:
         return self.state.sequence is not None and self.state.sequence.n_pending > 0
 
     @property
-    def way(self) -> str:
-        """The way in which decode steps run: 'graph' or 'plain'; empty where the device knows only one."""
-        if self.state.loaded.model.device.type != "cuda":
-            return ""
-        decoder = self.state.probes.graph_decoder
-        return "graph" if decoder and not decoder.step.graphs.failed else "plain"
-
-    @property
     def cache_bytes(self) -> int:
         """Keys, values and kept queries."""
         kept = self.state.probes.attention.kept_bytes
@@ -88,33 +82,28 @@ class Session:
         check(write.knobs, card.vocab)
         if write.parent is not None:
             state.run_of(write.parent)
-        chat = write.chat
-        if chat is None:  # a chat of nothing asks nothing: an empty prompt is where a text begins
-            chat = card.has_chat_template and (write.prompt, write.system) != ("", None)
-        ids = tokenizer.encode(write.prompt, write.system, chat)
-        if len(ids) >= card.context:
-            raise UserError(
-                f"the prompt has {len(ids)} tokens and {card.name} reads at most {card.context}, "
-                "the answer included: shorten the prompt"
-            )
+        prompt = encoded_prompt(tokenizer, card, write)
+        n_given = len(prompt.given_ids)
         self.stop()
         self._leave()
         state.knobs = write.knobs
         started = Started(
             run=state.new_number(),
-            prompt=write.prompt,
+            prompt=prompt.text,
             system=write.system,
-            chat=chat,
-            prompt_tokens=prompt_tokens(tokenizer, ids),
+            chat=prompt.chat,
+            prompt_tokens=prompt_tokens(tokenizer, prompt.prompt_ids),
             knobs=state.knobs,
             vectors=state.vectors,
             max_tokens=write.max_tokens,
             parent=write.parent,
+            n_given=n_given,
         )
         state.emit(started)
-        for what in tokenizer.template.rendered(write.prompt, write.system).left_out if chat else ():
+        for what in prompt.left_out:
             state.emit(Refused(f"the model's chat template leaves {what} out, so the model does not read it", True))
-        sequence = TokenSequence(state.loaded, ids, write.max_tokens)
+        sequence = TokenSequence(state.loaded, prompt.prompt_ids, n_given + write.max_tokens)
+        sequence.given = prompt.given_ids
         run = Run(started, sequence, state.controls(), state.vectors, write.score_prompt)
         self.branches.add(run)
         self._enter(run)
@@ -235,10 +224,11 @@ class Session:
         writer = self.state.writer
         if writer is None:
             return self.comparisons.advance()
+        reads = bool(writer.run.sequence.given)
         if writer.proposed is None:
             event = self._next(writer)
             if not isinstance(event, Step):
-                return event
+                return (self._rest_after_text(writer) if reads else None) or event
             if stop := self.state.breakpoints.before(event):
                 writer.show()
                 self.state.emit(stop)
@@ -246,7 +236,16 @@ class Session:
         step = writer.commit()
         self.head_watch.tell(writer.run.sequence, step.run, step.position)
         self.comparisons.advance()
-        return step
+        return (self._rest_after_text(writer) if reads else None) or step
+
+    def _rest_after_text(self, writer: RunWriter) -> Paused | None:
+        """A pause where a text that was there is read to its end: what comes next is for a person to say."""
+        if writer is not self.state.writer or writer.run.sequence.given:
+            return None
+        paused = Paused(writer.run.number, TEXT_READ)
+        self.state.emit(paused)
+        self.look_ahead()
+        return paused
 
     def look_ahead(self, read_all: bool = False) -> None:
         """Hold the next token up for a person to see before it is written. While the prompt is being read only if
@@ -254,6 +253,8 @@ class Session:
         if read_all:
             self.read_all()
         while (writer := self.state.writer) and writer.proposed is None and (read_all or not self.reading):
+            if writer.run.sequence.given:
+                break  # nobody chooses what stands there
             self.branches.rewinder.checkpoint(at_once=not self.reading)
             event = self._next(writer)
             if isinstance(event, Step):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,19 @@ class ChatTemplate:
             self._rendered = asked, self._render(prompt, system)
         return self._rendered[1]
 
+    def conversation(self, messages: Sequence[tuple[str, str]]) -> str:
+        """What was said, (role, content) each, as the model reads it, and nothing behind it. Raises UserError where
+        the template cannot do that."""
+        self._check_choice()
+        turns = [{"role": role, "content": content} for role, content in messages]
+        try:
+            ((text, refusal),) = self._texts([turns], opening=False)
+        except Unfinished as why:
+            raise UserError(f"the model's chat template cannot be used ({why}); read the text raw (--raw)") from None
+        if text is None:
+            raise UserError(f"the model's chat template refuses this conversation ({refusal}); read it raw (--raw)")
+        return text
+
     @cached_property
     def behind_an_answer(self) -> str:
         """The text that stands behind an answer; none where the template does not say."""
@@ -66,7 +79,8 @@ class ChatTemplate:
             return ""
         return text.rpartition("answer")[2] if text else ""
 
-    def _render(self, prompt: str, system: str | None) -> Rendered:
+    def _check_choice(self) -> None:
+        """Raises UserError where there is no template, or nobody said which."""
         if not self.sources:
             raise UserError(
                 "the model has no chat template, so it cannot be asked in chat; use raw completion (--raw)"
@@ -76,6 +90,9 @@ class ChatTemplate:
                 f"the model has several chat templates: name one of {', '.join(sorted(self.sources))} by "
                 "--chat-template, or use raw completion (--raw)"
             )
+
+    def _render(self, prompt: str, system: str | None) -> Rendered:
+        self._check_choice()
         asked = [
             _messages(prompt, system),
             _messages(prompt, None),

@@ -57,6 +57,10 @@ class Tokenizer:
             raise UserError("the prompt is empty and the model has no token to begin with; write a prompt")
         return self._checked(ids, "the prompt")
 
+    def encode_as_it_is(self, text: str) -> list[int]:
+        """Ids of a text with nothing before it, such as one that a chat template made. Raises UserError."""
+        return self._checked(self._encode_text(text), "the text")
+
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for in the midst of a text; none for an id without a token."""
         return self.decoder.token_bytes(token_id)

@@ -178,7 +178,8 @@ class EngineLink(Actions[EngineHost]):
         log = self.app.frame.log
         self.app.frame = replace(self.app.frame, knobs=log.set_knobs, vectors=log.set_vectors)
         if began := log.started:
-            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, log.set_knobs)
+            knobs, read = log.set_knobs, began.n_given > 0
+            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, knobs, read=read)
             self.app.requests.adopt_text(wrote)
 
     # --- What the keys do ------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from dataclasses import replace
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.keys.head_choice import kinds_at, next_of_a_kind
+from tui_entropy.ui.keys.keymap import with_keys
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.panes.heads import HeadsState
 from tui_entropy.ui.protocol.actions import Actions
@@ -20,6 +22,7 @@ TINTS = tuple(
     BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank", "window perplexity", "head entropy")
 )
 """The series that most people want to tint by."""
+BEFORE = "the prompt stands before this token: {open.prompt} opens it token by token"
 
 
 class LookActions(Actions[Host]):
@@ -28,7 +31,11 @@ class LookActions(Actions[Host]):
     # --- At which step ---------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        self.app.go_to((self.app.frame.cursor or 0) + by)
+        frame = self.app.frame
+        if by < 0 and not frame.cursor and acts(frame, "open.prompt"):
+            sentence = with_keys(BEFORE, frame.keymap, frame.paint.ascii)
+            self.app.say(sentence, holds=lambda frame: acts(frame, "open.prompt"))
+        self.app.go_to((frame.cursor or 0) + by)
 
     def action_first(self) -> None:
         self.app.go_to(0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui_entropy.core.sequences import n_common
 from tui_entropy.records.commands import Branch, Write
+from tui_entropy.records.events import TEXT_READ, Event, Paused
 from tui_entropy.ui.dialogs.pasted_text import typed_as
 from tui_entropy.ui.keys.needs import GONE
 from tui_entropy.ui.protocol.actions import Actions
@@ -24,13 +25,15 @@ MAX_TOKENS = 512
 class PromptActions(Actions[EngineHost]):
     """The actions of the prompt box: what it is opened for, what is typed in it, and what becomes of what is sent."""
 
-    commanding = frozenset({"prompt", "edit", "edit_prompt", "send"})
+    commanding = frozenset({"prompt", "edit", "edit_prompt", "open_prompt", "send"})
 
     def __init__(self, app: EngineHost) -> None:
         super().__init__(app)
         self.box: PromptBox | None = None
         self._take: Callable[[Prompt], bool] = self._write_anew
         """What takes what is sent; whether it did."""
+        self._opened: int | None = None
+        """The position that is looked at once a prompt is open."""
 
     def may(self, action: str, arguments: tuple[Any, ...]) -> bool:
         return action != "recall" or self.box is None or self.box.may_recall(int(arguments[0]))
@@ -69,7 +72,7 @@ class PromptActions(Actions[EngineHost]):
         if began is None:
             self.app.refuse("nothing was asked yet: i asks for a prompt")
             return
-        prompt = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat)
+        prompt = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat, began.n_given > 0)
         await self.open_box(Purpose.PROMPT, self._write_from_edited, prompt)
 
     async def action_edit(self) -> None:
@@ -82,6 +85,34 @@ class PromptActions(Actions[EngineHost]):
         text = Prompt(typed_as("".join(texts)), None, False)
         await self.open_box(Purpose.EDIT, self._write_on_from, text, at=sum(map(len, texts[:at])))
 
+    def action_open_prompt(self) -> None:
+        """Read the text from its first token on, so that a step is known of each; the cursor stays where it was, and
+        from the end of the text goes to the last token of the prompt."""
+        frame, began = self.app.frame, self.app.frame.log.started
+        if began is None:
+            self.app.refuse("nothing was asked yet: i asks for a prompt")
+            return
+        if began.n_given:
+            self.app.refuse("each token of this text is a step already: left and home go to the first ones")
+            return
+        n_prompt, steps = len(began.prompt_tokens), frame.log.steps
+        token_ids = (*(token.token_id for token in began.prompt_tokens), *steps.ids)
+        if len(token_ids) < 2:
+            self.app.refuse("the prompt has one token, and nothing comes before the first")
+            return
+        wrote = self.app.requests.wrote
+        text = "".join([*(token.text for token in began.prompt_tokens), *steps.texts])
+        limit, run = wrote.max_tokens if wrote else MAX_TOKENS, frame.log.run_number
+        self.app.write(Write(text, None, False, limit, frame.knobs, parent=run, read=True, token_ids=token_ids))
+        back = not frame.following and frame.cursor is not None
+        self._opened = n_prompt + frame.cursor if back and frame.cursor else n_prompt - 1
+
+    def on_event(self, event: Event) -> None:
+        """Once the prompt is open, look where it was asked for."""
+        if isinstance(event, Paused) and event.reason == TEXT_READ and self._opened is not None:
+            self.app.show(cursor=max(self._opened - 1, 0), following=False)
+            self._opened = None
+
     # --- What becomes of what is sent ------------------------------------------------------------------------
 
     def action_send(self) -> None:
@@ -92,7 +123,9 @@ class PromptActions(Actions[EngineHost]):
     def _write_anew(self, prompt: Prompt, parent: int | None = None) -> bool:
         wrote, frame = self.app.requests.wrote, self.app.frame
         limit = wrote.max_tokens if wrote else MAX_TOKENS
-        self.app.write(Write(prompt.prompt, prompt.system, prompt.chat, limit, frame.knobs, parent=parent))
+        write = Write(prompt.prompt, prompt.system, prompt.chat, limit, frame.knobs, parent=parent, read=prompt.read)
+        self._opened = None
+        self.app.write(write)
         if self.app.frame.log.state in GONE:
             self.app.say("the engine is gone: ctrl+r starts it again, and then this prompt is written")
         return True
@@ -134,10 +167,8 @@ class PromptActions(Actions[EngineHost]):
 
     def action_chat_or_raw(self) -> None:
         card = self.app.frame.log.card
-        if self.box and not self.box.chat and card and not card.has_chat_template:
-            self.app.refuse("this model has no chat template: it writes on from raw text")
-        elif self.box:
-            self.box.toggle_mode()
+        if self.box:
+            self.box.next_mode(card is None or card.has_chat_template)
             self.app.show(box=self.box.has)
 
     def action_system(self) -> None:

@@ -28,7 +28,7 @@ from tui_entropy.records.events import (
     VectorsChanged,
 )
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.records.probes import attention_rows, step
+from tui_entropy.records.probes import attention_rows, step, visit
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.settings import Breakpoint, Vector
 from tui_entropy.transport.async_client import EngineProcess
@@ -52,6 +52,7 @@ from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.protocol.changes import Changes
 from tui_entropy.ui.protocol.requests import Requests
+from tui_entropy.ui.protocol.visits import Visits
 from tui_entropy.ui.protocol.what_if import WhatIf
 from tui_entropy.ui.terminal.detect import over_ssh
 from tui_entropy.ui.views.frame import Frame
@@ -103,6 +104,7 @@ class InspectorApp(Viewer):
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
         self.link = EngineLink(self, attach, forwarded)
         self.what_if = WhatIf(self)
+        self.visits = Visits(self, lambda: self.link.in_control)
         self.attention_requests = AttentionRequests(self, self.attention, lambda: self.link.in_control)
         self.knobs = KnobActions(self, self.what_if)
         self.prompts = PromptActions(self)
@@ -205,6 +207,7 @@ class InspectorApp(Viewer):
         self.link.lose()
         self.frame.log.lose(why)
         self.attention_requests.forget()
+        self.visits.forget()
         self.show()
 
     def take_in(self) -> bool:
@@ -231,6 +234,7 @@ class InspectorApp(Viewer):
         self.comparisons.on_event(event)
         self.continuations.on_event(event)
         self.probes.on_event(event)
+        self.prompts.on_event(event)
         self.undo.on_event(event)
         match event:
             case Ready():
@@ -241,6 +245,7 @@ class InspectorApp(Viewer):
             case Started() if log.run_number == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self.attention_requests.forget()
+                self.visits.forget()
             case Switched():  # what was set in a run is set again with it
                 self.frame = replace(self.frame, knobs=log.set_knobs, vectors=log.set_vectors)
             case VectorsChanged():
@@ -253,6 +258,7 @@ class InspectorApp(Viewer):
                 self.frame = replace(self.frame, vectors=log.set_vectors)
                 self.attention_requests.on_answer()
                 self.what_if.on_preview(None)
+                self.visits.on_answer(None)
                 self.say(event.sentence)
             case HeadSelected():
                 self.attention_requests.on_selected()
@@ -260,6 +266,8 @@ class InspectorApp(Viewer):
                 self.attention_requests.on_answer()
             case ProbeAnswer(name=step.STEP):
                 self.what_if.on_preview(event)
+            case ProbeAnswer(name=visit.VISIT):
+                self.visits.on_answer(event)
 
     def _adopt(self, known: tuple[Vector, ...], tell: bool) -> None:
         """Vectors that are new here come in as the engine has them; those that a person has set stay as set."""
@@ -308,3 +316,4 @@ class InspectorApp(Viewer):
         """Every pane shows the newest frame: what it lacks is asked for."""
         self.attention_requests.ask()
         self.what_if.ask()
+        self.visits.ask()

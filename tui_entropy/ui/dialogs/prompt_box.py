@@ -65,7 +65,7 @@ class PromptBox(Vertical):
     def __init__(self, now: Prompt, history: History) -> None:
         super().__init__(id="prompt")
         self.purpose = Purpose.NEW
-        self.chat = now.chat
+        self.chat, self.read = now.chat, now.read
         self.history = history
         self._age = 0
         """How far back in the history: 0 is what is being typed."""
@@ -100,7 +100,7 @@ class PromptBox(Vertical):
         at: the character where the caret stands, None for the end. first: the field it is in, 'text' or 'system'.
         """
         if self.purpose is Purpose.NEW and purpose is not Purpose.NEW:
-            self._left = Prompt(self.text.text, self.system.text, self.chat)
+            self._left = Prompt(self.text.text, self.system.text, self.chat, self.read)
         if purpose is not self.purpose or given:
             self._fill(given or self._left, at)
         self.purpose, self.display = purpose, True
@@ -109,7 +109,8 @@ class PromptBox(Vertical):
 
     def _fill(self, prompt: Prompt, at: int | None = None) -> None:
         self._age, self._draft = 0, ""
-        self.text.text, self.system.text, self.chat = prompt.prompt, prompt.system or "", prompt.chat
+        self.text.text, self.system.text = prompt.prompt, prompt.system or ""
+        self.chat, self.read = prompt.chat, prompt.read
         before = prompt.prompt[:at].split("\n")
         self.text.move_cursor((len(before) - 1, len(before[-1])))
 
@@ -117,7 +118,8 @@ class PromptBox(Vertical):
         """The prompt in the box. None where nothing is typed, and a chat has nothing to answer."""
         if not self.text.text.strip() and self.chat and self.purpose is not Purpose.EDIT:
             return None
-        return Prompt(self.text.text, self.system.text.strip() or None if self.chat else None, self.chat)
+        system = self.system.text.strip() or None if self.chat else None
+        return Prompt(self.text.text, system, self.chat, self.read)
 
     def sent(self) -> None:
         """Empty the box: what was typed in it was taken."""
@@ -130,10 +132,12 @@ class PromptBox(Vertical):
         field = self.system if self.system.has_focus else self.text
         field.insert("\n")
 
-    def toggle_mode(self) -> None:
-        """Not for what belongs to a run, which has a mode."""
+    def next_mode(self, has_template: bool) -> None:
+        """From chat to raw completion, to a text that is read, and back. Not for what belongs to a run, which has a
+        mode."""
         if self.purpose is Purpose.NEW:
-            self.chat = not self.chat
+            modes = [(True, False)] * has_template + [(False, False), (False, True)]
+            self.chat, self.read = modes[(modes.index((self.chat, self.read)) + 1) % len(modes)]
             self._show_mode()
 
     def switch_field(self) -> None:
@@ -156,7 +160,7 @@ class PromptBox(Vertical):
         self._age = age
         if age:
             then = self.history.prompts[-age]
-            self.text.text, self.chat = then.prompt, then.chat
+            self.text.text, self.chat, self.read = then.prompt, then.chat, then.read
             self.system.text = then.system or ""
         else:
             self.text.text = self._draft
@@ -170,5 +174,6 @@ class PromptBox(Vertical):
         title = self.purpose.value
         if self.purpose is not Purpose.EDIT:
             mode = "chat template: system prompt above, yours below" if self.chat else "raw completion, no template"
+            mode = "a text to be read: every token is scored, nothing is written" if self.read else mode
             title += f" · {mode}"
         self.query_one("#prompt-mode", Static).update(title)

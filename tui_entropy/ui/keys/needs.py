@@ -76,6 +76,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "going": lambda frame: bool(frame.played) or can_go_on(frame),
     "active": lambda frame: frame.log.state in GOING,
     "begun": lambda frame: frame.log.started is not None,
+    "closed": lambda frame: frame.log.started is not None and not frame.log.started.n_given,
     "engine": lambda frame: frame.log.state not in GONE,
     "gone": lambda frame: frame.log.state in GONE,
     "steps": lambda frame: frame.last >= 0,

@@ -90,7 +90,7 @@ class HeadGrid(View, can_focus=True):
         self._hysteresis.follow((frame.log.run_number, paint) if live else None, steps)
         rows = [self.heading(frame, "heads", _title(frame, card, plan), width)]
         shares = _shares(step)
-        before = _shares(frame.log.steps[frame.cursor - 1]) if frame.cursor else []
+        before = _shares(frame.log.visited(frame.log.steps[frame.cursor - 1])) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:

@@ -96,7 +96,8 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
             sentence = "writing" if speed is None else f"writing {speed:.1f} tok/s"
         case "reading":
             done = log.prefilled
-            sentence = f"reading the prompt {done.done}/{done.total}" if done else "reading the prompt"
+            what = "text" if log.run.started.n_given else "prompt"
+            sentence = f"reading the {what} {done.done}/{done.total}" if done else f"reading the {what}"
         case "loading" if log.progress:
             return [(f"{glyph} ", style), *_progress(log, paint)]
         case "lost":

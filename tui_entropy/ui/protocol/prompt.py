@@ -11,6 +11,8 @@ class Prompt(Struct, frozen=True):
     prompt: str
     system: str | None
     chat: bool
+    read: bool = False
+    """It is a text that is read, and nothing is written behind it unasked."""
 
 
 class Purpose(Enum):

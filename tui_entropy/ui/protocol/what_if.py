@@ -51,7 +51,7 @@ class WhatIf:
         if frame.knobs in (self._usual, frame.log.knobs_at(at)):
             return None
         position = frame.log.steps[at].position
-        return AskProbe(STEP, frame.log.run_number, position, _values(frame.knobs), record=False)
+        return AskProbe(STEP, frame.log.run_number, position, values_of(frame.knobs), record=False)
 
     def ask(self) -> None:
         question = self._question(self._app.frame)
@@ -66,7 +66,7 @@ class WhatIf:
             self._known = asked, next(iter(steps_of(answer.panels if answer else ())), None)
 
 
-def _values(knobs: Knobs) -> dict[str, Value]:
+def values_of(knobs: Knobs) -> dict[str, Value]:
     """Of the options of the probe."""
     values: dict[str, Value] = to_builtins(knobs, builtin_types=())
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -128,7 +128,8 @@ class Frame:
         """The step under the cursor, where that is beyond the text the one that is held up."""
         if self.cursor is None or not 0 <= self.cursor <= len(self.log.steps):
             return None
-        return self.log.proposed if self.cursor == len(self.log.steps) else self.log.steps[self.cursor]
+        at, steps = self.cursor, self.log.steps
+        return self.log.proposed if at == len(steps) else self.log.visited(steps[at])
 
     @property
     def seen(self) -> Step | None:

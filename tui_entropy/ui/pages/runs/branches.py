@@ -166,7 +166,7 @@ def _parts(run: RunView, parent: RunView | None, paint: Paint) -> str:
     if parent is None:
         return ""
     if run.started.prompt_tokens != parent.started.prompt_tokens:
-        return "another prompt"
+        return "read as a text" if run.started.n_given else "another prompt"
     at = parting(run, parent)
     if at is None:
         return f"step {run.started.shared + 1}, the same so far"
