@@ -59,11 +59,14 @@ def data(text):
 def test_the_page_has_each_panel_once_with_unknown_as_null(tmp_path):
     (told,) = data(page(tmp_path / "a.tui", made_panels.answer(position=PROMPT)))["answers"]
     assert (told["name"], told["position"], told["options"]) == ("probe word", PROMPT, "k=3")
-    heatmap, bars, table, graph, note = told["panels"]
+    heatmap, bars, table, graph, note, grid = told["panels"]
     assert heatmap["values"] == [[0.0, 0.5], [1.0, None]] and heatmap["columns"] == ["word", "d"]
     assert bars["values"] == [pytest.approx(math.log(2), abs=1e-4), None, -1.0] and bars["unit"] == "nats"
     assert table["rows"] == [["word", pytest.approx(0.6931), 0.25, 7, True], ["word", None, 1.0, -1, None]]
     assert graph["edges"] == [["word", "end", 0.25], ["word", "word", -0.5]] and note["text"].startswith("word")
+    assert (
+        heatmap["tokens"] == [] and grid["tokens"] == ["word", "·a", "b⏎", "c"] and grid["values"][1] == [1.0, None]
+    )
 
 
 def test_a_step_is_told_as_its_candidates_and_why_there_is_no_answer_in_words(tmp_path):
@@ -87,6 +90,8 @@ def test_a_panel_as_json_has_its_words_as_they_are_and_unknown_as_null():
     assert table["rows"][1][0] == {"ids": (3, 4), "text": HOSTILE, "bytes": HOSTILE.encode().hex()}
     assert table["rows"][1][1:] == [None, 1.0, -1, None] and graph["edges"] == [[0, 1, 0.25], [0, 0, -0.5]]
     assert json.loads(json.dumps(panel(step(1))))["kind"] == "step"
+    grid = panel(made_panels.token_map(HOSTILE))
+    assert heatmap["tokens"] == [] and grid["tokens"][0]["text"] == HOSTILE and grid["tokens"][1]["ids"] == (1,)
 
 
 def drawn(text):
@@ -108,6 +113,7 @@ def test_the_script_of_the_page_draws_each_panel(tmp_path):
     assert [row[0] for row in rows[3:6]] == ["word", "y", "z"]
     assert rows[6] == ["word", "in nats nats", "share %", "whole", "any"]
     assert rows[8][0] == "word" and rows[8][1:] == ["?", "n", "n", "?"]
-    assert [row[:3] for row in rows[9:]] == [["word", "→", "word"], ["word", "→", "end"]]
+    assert [row[:3] for row in rows[9:11]] == [["word", "→", "word"], ["word", "→", "end"]]
+    assert rows[12:14] == [["2", "h0", "h4"], ["1", "h7", "unknown"]] and {"·a", "b⏎", "c"} <= set(word["words"])
     assert "word and more of it" in word["words"] and word["words"][0].startswith("probe word: ")
     assert fan["words"][0].startswith("continuations: ")

@@ -167,6 +167,7 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
                 "rows": names(panel.rows),
                 "columns": names(panel.columns),
                 "values": values,
+                "tokens": list(map(_cell, panel.tokens)),
             }
         case Bars():
             fields |= {"kind": "bars", "names": names(panel.axis), "values": list(map(_short, panel.values))}

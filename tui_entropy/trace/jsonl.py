@@ -246,6 +246,7 @@ def panel(shown: Panel) -> dict[str, Any]:
     match shown:
         case Heatmap():
             fields["values"] = _table(shown.values)
+            fields["tokens"] = list(map(_cell, shown.tokens))
         case Table():
             fields["rows"] = [list(map(_cell, row)) for row in shown.rows]
         case Graph():

@@ -39,5 +39,12 @@ def panels(word: str = "word") -> tuple[Panel, ...]:
     )  # fmt: skip
 
 
+def token_map(word: str = "word") -> Heatmap:
+    """A heat map with tokens in its cells."""
+    tokens = tuple(Tokens((n,), text.encode()) for n, text in enumerate((word, " a", "b\n", "c")))
+    grid = Grid.of([[0.0, 0.5], [1.0, math.nan]])
+    return Heatmap(word, grid, Axis("layer", ("2", "1")), Axis(word, positions=(3, 4)), "share", tokens=tokens)
+
+
 def answer(word: str = "word", position: int = 4, run: int = 1) -> ProbeAnswer:
-    return ProbeAnswer(f"probe {word}", run, position, {"k": 3}, panels(word), seconds=0.5)
+    return ProbeAnswer(f"probe {word}", run, position, {"k": 3}, (*panels(word), token_map(word)), seconds=0.5)

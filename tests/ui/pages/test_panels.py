@@ -32,6 +32,39 @@ def test_a_heat_map_has_a_name_for_each_row_and_column_and_a_mark_where_nothing_
     assert first == f"word a {'':5}{'▒' * 5}" and second == f"b      {'█' * 5}?" and names == "word   word d"
 
 
+def test_a_heat_map_with_tokens_has_them_in_its_cells_and_colour_says_the_number():
+    title, names, first, second = lines([made_panels.token_map()])
+    assert title.startswith("word") and title.endswith("100 %")
+    assert (
+        first.split() == ["2", "word", "·a"]
+        and second.split() == ["1", "b⏎", "c"]
+        and names.split() == ["layer", "t3", "t4"]
+    )
+    paint = Paint()
+    _, _, row, below = drawn([made_panels.token_map()], Canvas(paint, 80, True, str))
+    assert (
+        row[1][1] == paint.tint(0.0) and row[2][1] == paint.tint(0.5) != row[1][1] and below[1][1] == paint.tint(1.0)
+    )
+
+
+@pytest.mark.parametrize("width", [44, 80, 120])
+def test_of_a_heat_map_with_tokens_the_last_columns_are_shown_that_have_room(width):
+    tokens = tuple(Tokens((n,), f"token {n}".encode()) for n in range(30))
+    wide = Heatmap(
+        "", Grid.of([[0.5] * 30]), Axis("layer", ("1",)), Axis("token", positions=tuple(range(30))), tokens=tokens
+    )
+    title, names, row = lines([wide], width=width)
+    n = row.count("token")
+    assert (
+        0 < n < 30 and f"the last {n} of 30" in title and names.split()[-1] == "t29" and row.rstrip().endswith("29")
+    )
+
+
+def test_tokens_of_another_number_than_cells_are_none():
+    with pytest.raises(ValueError, match="tokens for 1 cells"):
+        Heatmap("", Grid.of([[0.5, 1.0]]), Axis("", ("r",)), Axis("", ("a", "b")), tokens=(Tokens((1,), b"x"),))
+
+
 def test_bars_are_in_the_unit_that_a_person_chose():
     assert [row.split()[:2] for row in lines([BARS], bits=True)[1:]] == [["word", "1.00"], ["y", "?"], ["z", "-1.44"]]
     assert [row.split()[:2] for row in lines([BARS], bits=False)[1:]] == [
@@ -109,7 +142,8 @@ def test_columns_that_have_no_room_at_all_are_counted():
 @pytest.mark.parametrize("paint", PAINTS, ids=["truecolor", "16", "mono", "ascii"])
 @pytest.mark.parametrize("width", [1, 7, 20, 80, 300])
 def test_nothing_of_a_panel_is_obeyed_by_a_terminal_or_wider_than_it(paint, width):
-    for row in drawn(made_panels.panels(made_panels.HOSTILE), Canvas(paint, width, True, lambda position: "x")):
+    panels = *made_panels.panels(made_panels.HOSTILE), made_panels.token_map(made_panels.HOSTILE)
+    for row in drawn(panels, Canvas(paint, width, True, lambda position: "x")):
         text = paint.row(row, width).text
         assert cells(text) <= width and text.isprintable() and (text.isascii() or not paint.ascii)
         assert not any("\u202e" in part or "\x1b" in part for part, _ in row)

@@ -60,11 +60,15 @@ class Heatmap(Struct, frozen=True, tag="heatmap"):
     """As in `Column`."""
     top: float = 1.0
     """The value at which the colour is full."""
+    tokens: tuple[Tokens, ...] = ()
+    """What stands in the cells, row by row; empty where colours say all."""
 
     def __post_init__(self) -> None:
         _check_top(self.top)
         if self.values.shape != (self.rows.n, self.columns.n):
             raise ValueError(f"a heat map of {self.values.shape} has axes of {self.rows.n} and {self.columns.n}")
+        if len(self.tokens) not in (0, self.rows.n * self.columns.n):
+            raise ValueError(f"a heat map of {self.values.shape} has tokens for {len(self.tokens)} cells")
 
     def is_read(self, row: int, column: int) -> bool:
         """False for a token that comes after that of its row: there is nothing to be known of it."""

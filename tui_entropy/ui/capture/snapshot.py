@@ -27,6 +27,7 @@ from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.capture.wishes import ATTENTION, MEAN, Snapshot
 from tui_entropy.ui.drawing.contrast import PALETTES
 from tui_entropy.ui.drawing.paint import Paint
+from tui_entropy.ui.keys.probe_choice import answered_row
 
 SHOWN_BY_KEY = ("heads", "attention")
 """Panes that a key shows on a screen that has no room for them."""
@@ -162,6 +163,8 @@ async def picture(app: ReplayApp, wish: Snapshot) -> bytes:
         if wish.page:
             app.open_page(wish.page)
             await pilot.pause()
+        if wish.page == "probes":
+            changes["row"] = answered_row(app.frame)
         app.come_to(**changes)
         return encode(wish.file, screen(app), app.frame.paint.theme.dark)
 

@@ -35,6 +35,13 @@ def chosen_probe(frame: Frame) -> ProbeInfo | None:
     return probes[min(frame.row, len(probes) - 1)] if probes else None
 
 
+def answered_row(frame: Frame) -> int:
+    """The first row of the page whose probe has answered about the token under the cursor; 0 where none has."""
+    here = position_of(frame)
+    rows = (n for n, probe in enumerate(offered(frame)) if (probe.name, here) in frame.log.run.answers)
+    return next(rows, 0)
+
+
 def position_of(frame: Frame) -> int | None:
     """Of the token under the cursor in the whole context; None before there is a text."""
     if frame.log.started is None:

@@ -16,6 +16,8 @@ from tui_entropy.ui.views.wording import wrap
 Row = list[Part]
 LABEL = 12
 """Cells that a name along an axis has at most."""
+IN_CELL = 11
+"""Cells of the screen that a cell of a heat map takes at most, where a token stands in it."""
 CELL = 18
 """Cells that a column of a table keeps where there is not room for all of them."""
 
@@ -49,6 +51,12 @@ class Canvas:
     def text(self, words: str) -> str:
         return visible(words, self.paint.ascii, in_table=True)
 
+    def tokens(self, shown: Tokens) -> str:
+        """One token as everywhere on the screen, several as what they spell."""
+        if len(shown.ids) == 1:
+            return visible_token(shown.ids[0], shown.token_bytes, self.paint.ascii)
+        return visible_bytes(shown.token_bytes, self.paint.ascii)
+
     def names(self, axis: Axis) -> list[str]:
         return [self.text(label) for label in axis.labels] or [self.token(at) for at in axis.positions]
 
@@ -79,31 +87,51 @@ def _title(title: str, canvas: Canvas, *groups: Part) -> Row:
 
 
 def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
-    """As many columns as there is room for, the last of those of which something is known; under them their names."""
+    """As many columns as there is room for, the last of those of which something is known. Their names stand under
+    them, or above them where there are tokens in the cells: then each column is read from the top."""
     paint, values = canvas.paint, list(panel.values.rows())
     n_known = 1 + max((n for row in values for n, value in enumerate(row) if not math.isnan(value)), default=-1)
+    n_known = panel.columns.n if panel.tokens else n_known
     rows, columns = canvas.names(panel.rows), canvas.names(panel.columns)[:n_known]
     label = min(max(map(cells, (*rows, panel.rows.name)), default=0), LABEL) + 1
+    texts = [canvas.tokens(shown) for shown in panel.tokens]
     wide = max(map(cells, columns), default=1) + 1
     width = max(min(wide, (canvas.width - label) // max(len(columns), 1)), 1)
+    if texts:
+        width = min(max(map(cells, texts)) + 1, IN_CELL)
     shown = max(min(len(columns), (canvas.width - label) // width), 0)
     hidden = len(columns) - shown
-    legend = paint.legend("  ", "0", f"{canvas.ceiling(panel.top, panel.unit)} {canvas.unit(panel.unit)}")
+    top = f"{canvas.ceiling(panel.top, panel.unit)} {canvas.unit(panel.unit)}".strip()
     more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
-    yield _title(panel.title, canvas, *legend, *more)
+    named = width > min(wide - 1, 2)
+    names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if named else ""
+    below: Row = [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
+    yield _title(panel.title, canvas, *paint.legend("  ", "0", top, text=bool(texts)), *more)
+    if texts:
+        yield below
     for at, name in enumerate(rows):
-        levels = [None if math.isnan(value) else value / panel.top for value in values[at]]
-        seen = [
-            paint.cell(levels[n], width) if panel.is_read(at, n) else (" " * width, paint.base)
-            for n in range(hidden, n_known)
-        ]
+        seen: Row = []
+        for n in range(hidden, n_known):
+            level = None if math.isnan(values[at][n]) else values[at][n] / panel.top
+            if not panel.is_read(at, n):
+                seen.append((" " * width, paint.base))
+            elif texts:
+                seen += _told(texts[at * panel.columns.n + n], level, width, paint)
+            else:
+                seen.append(paint.cell(level, width))
         yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
-    names = (
-        "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:])
-        if width > min(wide - 1, 2)
-        else ""
-    )
-    yield [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
+    if not texts:
+        yield below
+
+
+def _told(text: str, level: float | None, width: int, paint: Paint) -> Row:
+    """A token in a cell of a heat map. Its ground is coloured as far as the cell goes; where there is no colour the
+    letters alone are marked, since a line under the space would join neighbours."""
+    style, shown = paint.tint(level, paint.base), fitted(text, width - 1, paint.ascii)
+    if paint.color != "mono":
+        return [(f"{shown} ", style)]
+    bare = shown.rstrip()
+    return [(bare, style), (" " * (width - cells(bare)), paint.base)]
 
 
 def _bars(panel: Bars, canvas: Canvas) -> Iterator[Row]:
@@ -165,10 +193,8 @@ def _cell(cell: Cell, column: Column, canvas: Canvas) -> str:
             return "?"
         case bool():
             return "yes" if cell else "no"
-        case Tokens(ids=(token_id,)):
-            return visible_token(token_id, cell.token_bytes, canvas.paint.ascii)
         case Tokens():
-            return visible_bytes(cell.token_bytes, canvas.paint.ascii)
+            return canvas.tokens(cell)
         case str():
             return canvas.text(cell)
         case int():
