@@ -18,11 +18,15 @@ def unembed(model: PreTrainedModel, architecture: Architecture, residual: Tensor
     residual: (n, d_model) as blocks put them out, before the final norm. Returns (n, vocab) float32.
     Source: nostalgebraist 2020, 'interpreting GPT: the logit lens'.
     """
-    normed: Tensor = architecture.final_norm(residual[None])
+    return head_logits(model, architecture, architecture.final_norm(residual[None])[0])
+
+
+def head_logits(model: PreTrainedModel, architecture: Architecture, normed: Tensor) -> Tensor:
+    """The same of vectors behind the final norm: (n, width of the head) -> (n, vocab) float32."""
     # What follows the unembedding (a bias, a cap, a factor or a divisor, under names that mean different things in
     # different families) is known best to the model's own file: it runs, with nothing in place of its blocks.
-    with _answering(architecture.decoder, normed):
-        ids = torch.zeros(1, len(residual), dtype=torch.long, device=model.device)
+    with _answering(architecture.decoder, normed[None]):
+        ids = torch.zeros(1, len(normed), dtype=torch.long, device=model.device)
         logits: Tensor = model.forward(input_ids=ids).logits
     return logits[0].float()
 
