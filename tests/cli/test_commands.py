@@ -149,8 +149,8 @@ def test_a_model_of_the_hub(hub_shell, line):
     "tui-entropy run --headless --raw --max-tokens 2 --no-trace --model Qwen/Qwen3-0.6B --revision main -p a",
     "tui-entropy serve --no-trace --model Qwen/Qwen3-0.6B --revision main",
     "tui-entropy doctor --json --model Qwen/Qwen3-0.6B --revision main",
-    "tui-entropy probe logit-lens --raw --model Qwen/Qwen3-0.6B --revision main -p a",
     "echo ab | tui-entropy read - --headless --no-trace --model Qwen/Qwen3-0.6B --revision main",
+    "tui-entropy probe lens --raw --model Qwen/Qwen3-0.6B --revision main -p a",
 )
 def test_a_revision_of_a_model_of_the_hub(hub_shell, line):
     done = hub_shell.run(line)
@@ -320,22 +320,23 @@ def test_the_looks_of_the_inspector(shell, line):
 
 # --- Questions about one token -------------------------------------------------------------------------------------
 
-ASKED = 'tui-entropy probe logit-lens -p "Why is the sky blue?" --position 60 --option k=8 --trace run.tui'
+ASKED = 'tui-entropy probe lens -p "Why is the sky blue?" --position 60 --option k=8 --trace run.tui'
 
 
 @runs("tui-entropy probe")
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "continuations", "head-patterns", "logit-lens", "step", "visit",
+        "attention", "continuations", "head-patterns", "lens", "step", "visit",
     ]  # fmt: skip
 
 
-@runs('tui-entropy probe logit-lens -p "The capital of France is" --raw')
+@runs('tui-entropy probe lens -p "The capital of France is" --raw')
 def test_the_logit_lens_of_the_first_token_says_last_what_the_model_says(shell, line):
     found = json.loads(shell.run(f"{line} --json").out)
-    table = found["panels"][0]
-    assert [row[0] for row in table["rows"]] == [str(n) for n in range(30, 0, -1)] and found["position"] == 5
+    grid, table, *_ = found["panels"]
+    assert [row[0] for row in table["rows"]] == [str(n) for n in range(30, -1, -1)] and found["position"] == 5
+    assert grid["columns"]["positions"] == [1, 2, 3, 4, 5] and grid["tokens"][4] == table["rows"][0][1]
     most = table["rows"][0][1]
     ids = AutoTokenizer.from_pretrained(MODEL)("The capital of France is").input_ids
     wanted = promises.expected(MODEL, ids, most["ids"])
@@ -343,10 +344,10 @@ def test_the_logit_lens_of_the_first_token_says_last_what_the_model_says(shell, 
     assert most["text"] == " Paris" and rank == 1
     assert table["rows"][0][2] == pytest.approx(entropy, abs=3e-4)
     drawn = shell.run(line)
-    assert drawn.code == 0 and "logit-lens of ·Paris at position 5" in drawn.out and "took" in drawn.err
+    assert drawn.code == 0 and "lens of ·Paris at position 5" in drawn.out and "took" in drawn.err
 
 
-@runs(ASKED, "tui-entropy probe logit-lens --recording run.tui")
+@runs(ASKED, "tui-entropy probe lens --recording run.tui")
 def test_an_answer_is_recorded_and_shown_again(shell, line):
     if line == ASKED or not (shell.folder / "asked" / "run.tui").exists():
         (shell.folder / "asked").mkdir(exist_ok=True)
@@ -355,7 +356,7 @@ def test_an_answer_is_recorded_and_shown_again(shell, line):
         assert first.code == 0 and "recorded in" in first.err, first.err
         assert_right(recorded(shell.folder / "asked" / "run.tui"), MODEL)
         (shell.folder / "asked" / "drawn").write_text(first.out)
-    again = shell.run("tui-entropy probe logit-lens --recording run.tui", cwd=shell.folder / "asked")
+    again = shell.run("tui-entropy probe lens --recording run.tui", cwd=shell.folder / "asked")
     assert again.code == 0 and again.out == (shell.folder / "asked" / "drawn").read_text()
 
 
@@ -377,7 +378,7 @@ WITH_EVERYTHING = (
 @runs(
     WITH_EVERYTHING,
     "tui-entropy probe step --raw --prompt Hello --trust-remote-code --graph --bits",
-    "tui-entropy probe logit-lens --model ./named --chat-template short -p Hello",
+    "tui-entropy probe lens --model ./named --chat-template short -p Hello",
 )
 def test_a_question_with_every_option(shell, vector_files, line):
     if "./named" in line:
@@ -397,8 +398,8 @@ def test_a_recording_has_answers_that_nobody_asked_for(story, line):
     assert len(session.prompt) <= first and len(others) == len(rows) - 1
     n = len(session.prompt) + len(session.tokens)
     assert others == list(range(128 * (first // 128 + 1), n, 128))
-    none = story.run(f"{line.replace('probe', 'probe logit-lens')}")
-    assert (none.code, none.out) == (3, "") and "no answer of logit-lens" in none.err and "head-patterns" in none.err
+    none = story.run(f"{line.replace('probe', 'probe lens')}")
+    assert (none.code, none.out) == (3, "") and "no answer of lens" in none.err and "head-patterns" in none.err
 
 
 @runs("tui-entropy run --headless --raw --max-tokens 40 -p Hello --banned 2 --record-attention off --trace plain.tui")
@@ -494,6 +495,56 @@ def test_a_text_is_read_by_a_model_of_ones_own(notes, line):
     )
     wrong = notes.run(line.replace("notes.txt", "nowhere.txt"))
     assert wrong.code == 3 and "nowhere.txt cannot be read" in wrong.err
+
+
+# --- Lenses --------------------------------------------------------------------------------------------------------
+
+WORDS = "The lighthouse keeper found a letter in a bottle, and read it by the light of the lamp. "
+FIT = "tui-entropy lens fit book.txt -o my-lens"
+
+
+@runs(FIT, 'tui-entropy probe lens -p "The capital of France is" --raw --option lens=my-lens --option before=3')
+def test_a_lens_is_fitted_to_a_text_and_asked_through(shell, line):
+    (shell.folder / "book.txt").write_text("".join(f"{WORDS}It was letter {n} of that year. " for n in range(40)))
+    if line == FIT or not (shell.folder / "my-lens").exists():
+        shutil.rmtree(shell.folder / "my-lens", ignore_errors=True)
+        done = shell.run(FIT)
+        assert done.code == 0 and "kept in my-lens" in done.err, done.err
+        rows = [row.split() for row in done.out.splitlines()[1:-1]]
+        assert [row[0] for row in rows] == [str(layer) for layer in range(29, -1, -1)]
+        assert all(float(fitted) < float(plain) for _, fitted, plain, _ in rows[2:])
+        assert sorted(path.name for path in (shell.folder / "my-lens").iterdir()) == ["config.json", "params.pt"]
+        again = shell.run(FIT)
+        assert (again.code, again.out) == (3, "") and "has a lens already" in again.err
+    if line != FIT:
+        assert "tuned lens my-lens: probability" in shell.run(line).out
+
+
+EVERY_WAY = (
+    "tui-entropy lens fit words.txt --output lens-a --tokens 600 --json --model ./named --device cpu --dtype float32 "
+    "--no-trust-remote-code --no-graph --products columns --chat-template short --nats"
+)
+
+
+@runs(EVERY_WAY, "tui-entropy lens fit - --output lens-b --model ./named --trust-remote-code --graph --bits")
+def test_a_lens_fitted_with_every_option(shell, line):
+    with_two_templates(shell.folder / "named")
+    (shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    done = shell.run(line if " - " not in line else f"cat words.txt | {line}")
+    assert done.code == 0, done.err
+    if "--json" in line:
+        told = json.loads(done.out)
+        assert len(told["layers"]) == 4 and told["tokens"] + told["held_out"] <= 600
+    else:
+        assert done.out.splitlines()[0].split()[0] == "layer" and "bits" in done.out
+
+
+@runs("tui-entropy lens fit words.txt --output lens-c --model Qwen/Qwen3-0.6B --revision main")
+def test_a_lens_of_a_revision(hub_shell, line):
+    (hub_shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    assert hub_shell.run(line).code == 0
+    wrong = hub_shell.run(line.replace("main", "none").replace("lens-c", "lens-d"))
+    assert wrong.code == 3 and "none" in wrong.err
 
 
 # --- Control vectors -----------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ GIVEN = {
     "read": ["--headless", "--model", "MODEL", "--no-trace", "TEXT"],
     "doctor": ["--model", "/nowhere"],
     "probe": ["--recording", "TRACE"],
+    "lens": ["fit", "/nowhere", "--output", "out-lens", "--model", "/nowhere"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
     "fetch": [],
     "models": [],
@@ -144,19 +145,14 @@ def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
 
 ANY_TEXT = {
     "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
-    "remote", "clarifier", "dry_breakers", "recording",
+    "remote", "clarifier", "dry_breakers", "recording", "output",
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"
 NEEDED = {
-    "read": ["x"],
-    "show": ["x"],
-    "merge": ["x"],
-    "rm": ["x"],
-    "fetch": ["x"],
-    "replay": ["x"],
-    "export": ["x", "--to", "csv"],
-}
+    "show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"],
+    "read": ["x"], "lens": ["fit", "x", "-o", "x"],
+}  # fmt: skip
 VALUES = [
     (name, each)
     for name, command in COMMANDS.items()

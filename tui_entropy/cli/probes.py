@@ -1,4 +1,4 @@
-"""The command that asks a model about one token: probe."""
+"""The commands that look into a model: probe, which asks about one token, and lens, which fits a lens for it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tui_entropy.cli.options import (
     System,
     Theme,
     Vectors,
+    _one_of,
     prepare_engine,
     prompt_option,
     trace_path,
@@ -118,6 +119,49 @@ def probe(
     _show(answer, log, as_json, bits, look)
 
 
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def lens(
+    *,
+    action: Annotated[
+        str, typer.Argument(metavar="fit", help="What is done.", callback=option_check(_one_of("fit", "fit")))
+    ],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A file with any text in UTF-8; - reads stdin.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where it is kept, in the format of tuned-lens.")
+    ],
+    tokens: Annotated[int, typer.Option(min=1, max=10**7, help="Tokens of the text that are read at most.")] = 8192,
+    spec: ModelSpec,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object, in nats.")] = False,
+    bits: Annotated[bool, typer.Option("--bits/--nats", help="The unit of the report.")] = True,
+) -> None:
+    """Fit a lens of this very model to a text, and tell how near each layer comes to the output through it."""
+    prepare_engine()
+    from tui_entropy.analysis import lens as fitting
+
+    found = fitting.fit_lens(spec, _text_of(text), tokens, output)
+    if as_json:
+        put(json.dumps(fitting.as_fields(found)).encode() + b"\n")
+    else:
+        put(fitting.report(found, bits).encode())
+
+
+def _text_of(name: str) -> str:
+    """Of a file, or of stdin. Raises UserError for what is no text."""
+    if name == "-":
+        from tui_entropy.core.streams import read_text
+
+        return read_text()
+    from tui_entropy.core.files import text_of
+
+    try:
+        return text_of(Path(name))
+    except OSError as refused:
+        raise UserError(f"the text {name} cannot be read ({refused.strerror}): name a file with a text") from refused
+    except UnicodeDecodeError as odd:
+        raise UserError(f"the text {name} is no UTF-8 (byte {odd.start + 1} is no part of it): convert it") from odd
+
+
 def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
     from tui_entropy.records.probes.options import read_options
 
@@ -170,11 +214,11 @@ def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:
 
 def _description(probe: ProbeInfo) -> Iterator[str]:
     """What a probe answers, what it needs of the model, and what can be set."""
-    from tui_entropy.records.probes.options import MAX_SHOWN, bounds_text, options_text
+    from tui_entropy.records.probes.options import MAX_DESCRIBED, bounds_text, options_text
 
     yield probe.about
     yield f"needs {probe.needs}"
-    if len(probe.options) > MAX_SHOWN:
+    if len(probe.options) > MAX_DESCRIBED:
         yield f"options: {', '.join(option.name for option in probe.options)}"
         return
     for option in probe.options:

@@ -41,7 +41,7 @@ def test_a_question_that_takes_long_tells_how_far_it_is_and_is_given_up_for_the_
         engine.end.send(CancelProbe())
         answer = engine.until(ProbeAnswer)
         assert answer.unavailable == "given up" and not answer.panels and not answer.record
-        engine.end.send(AskProbe("logit-lens", 1, 12))  # and it answers what is asked next
+        engine.end.send(AskProbe("lens", 1, 12))  # and it answers what is asked next
         assert engine.until(ProbeAnswer).panels
         engine.end.send(replace(ENDLESS, max_tokens=5))
         engine.until(Started)
@@ -72,11 +72,11 @@ def test_what_cannot_be_asked_is_one_sentence(model, commands):
         (
             ["nope"],
             3,
-            "there is no probe 'nope': take one of attention, continuations, head-patterns, logit-lens, step\n",
+            "there is no probe 'nope': take one of attention, continuations, head-patterns, lens, step\n",
         ),
-        (["logit-lens", "--option", "k=0"], 2, "--option: k is between 1 and 20\n"),
-        (["logit-lens", "--option", "q=1"], 2, "--option: 'q=1' sets nothing of logit-lens: write k=5\n"),
-        (["logit-lens", "--position", "100000", *here], 3, "run 1 has no token at position 100000 that"),
+        (["lens", "--option", "k=0"], 2, "--option: k is between 1 and 20\n"),
+        (["lens", "--option", "q=1"], 2, "--option: 'q=1' sets nothing of lens: write k=5 before=7 "),
+        (["lens", "--position", "100000", *here], 3, "run 1 has no token at position 100000 that"),
     ):
         done = commands.run("probe", *words)
         last = done.err.decode().splitlines(keepends=True)[-1]

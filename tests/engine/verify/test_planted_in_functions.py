@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from planted import SHORT, acting, failing, written_under
 
 from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
+from tui_entropy.engine.decomposition import residual_stream
 from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
@@ -21,6 +22,7 @@ from tui_entropy.engine.session import rewind, session, shadow
 from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_
+from tui_entropy.engine.verify.checks import probes as probes_  # fmt: skip
 from tui_entropy.engine.verify.checks import vectors as vectors_  # fmt: skip
 from tui_entropy.metrics.registry import COMPUTED, METRICS, SCORES
 from tui_entropy.records.arrays import Grid
@@ -285,6 +287,21 @@ def nothing_forced_and_nothing_banned(patch):
     patch.setattr(session.Session, "branch", branch)
 
 
+def a_lens_one_layer_off(patch):
+    honest = residual_stream.StreamWatch.stream
+
+    def stream(self):
+        layers = honest(self)
+        return torch.cat([layers[:1], layers[:-2], layers[-1:]])
+
+    patch.setattr(residual_stream.StreamWatch, "stream", stream)
+
+
+def a_lens_one_position_off(patch):
+    honest = residual_stream.StreamWatch.stream
+    patch.setattr(residual_stream.StreamWatch, "stream", lambda self: honest(self).roll(1, 1))
+
+
 OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
@@ -336,6 +353,8 @@ FAULTS = [
     (a_branch_with_the_bound_of_another_step, branches_.branches, {"steps of branches"}),
     (a_cache_one_column_off_after_going_back, branches_.branches, {"logits of branches"}),
     (a_cache_of_the_run_that_was_left, branches_.branches, {"logits of branches"}),
+    (a_lens_one_layer_off, probes_.probes, {"probe lens"}),
+    (a_lens_one_position_off, probes_.probes, {"probe lens"}),
     (nothing_forced_and_nothing_banned, branches_.branches, {"first tokens of branches"}),
 ]  # fmt: skip
 

@@ -176,7 +176,7 @@ PROBES = (
         "fan",
     ),
     ProbeInfo(
-        "logit-lens",
+        "lens",
         "What each block would have said.",
         "a pass",
         (ProbeOption("k", "How many.", 5, 1, 20),),

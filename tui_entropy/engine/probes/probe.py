@@ -59,8 +59,9 @@ class ProbeEvidence(Protocol):
     Everything is in float64 and of the place that was asked about.
     """
 
-    def logp(self, blocks: int | None = None) -> npt.NDArray[Any]:
-        """(vocab,) ln p of the token there. blocks: with those after so many left out."""
+    def logp(self, blocks: int | None = None, back: int = 0) -> npt.NDArray[Any]:
+        """(vocab,) ln p of the token there, or of one so many positions before. blocks: with those after so many left
+        out."""
 
     def weights(self, block: int) -> npt.NDArray[Any] | None:
         """(n_heads, queries, keys) attention rows of a block (1-based) over the text before; None where the model's
@@ -125,6 +126,11 @@ class ProbeContext:
         `attention_state` as the instruments had them. The sequence has no cache."""
         return self.branches.rewinder.recompute_step(self.sequence, self.position - 1)
 
+    def replay(self, n: int) -> AbstractContextManager[TokenSequence]:
+        """The newest n of the tokens before it, read once more in as few passes as they were read under the same;
+        one alone to the bit. Hooks on the model's modules see them, the newest last, and what is read before."""
+        return self.branches.rewinder.replay(self.sequence, max(self.position - n, 0), self.position)
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """The text before the token, with a cache to write on from."""
         return self.branches.rewinder.snapshot(self.sequence, self.step)
@@ -160,5 +166,7 @@ class Probe:
     """It costs less than a step, so whoever watches may ask it."""
     page: str = ""
     """The pane or page of the screen that shows it, where the one of probes does not do."""
+    aliases: tuple[str, ...] = ()
+    """Names that it had."""
     meanings: Mapping[str, str] = field(default_factory=dict)
     """Of options whose record does not describe them."""

@@ -22,13 +22,13 @@ def _found() -> Iterator[Probe]:
 
 
 PROBES = tuple(sorted(_found(), key=lambda probe: probe.name))
-BY_NAME = {probe.name: probe for probe in PROBES}
+BY_NAME = {name: probe for probe in PROBES for name in (probe.name, *probe.aliases)}
 
 
 def probe_of(name: str) -> Probe:
     """Raises UserError for one that there is not."""
     if name not in BY_NAME:
-        raise UserError(f"there is no probe {name!r}: take one of {', '.join(BY_NAME)}")
+        raise UserError(f"there is no probe {name!r}: take one of {', '.join(probe.name for probe in PROBES)}")
     return BY_NAME[name]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -91,7 +92,8 @@ def replayed_span(
                 _reread(loaded, probes, then, *then.next_chunk(PREFILL_CHUNK))
             then.n_tokens = last
             while then.n_read < last:
-                _reread(loaded, probes, then, *then.span_under_same_steering(last))
+                to = last if loaded.architecture.in_stretches or not then.n_read else then.n_read + 1
+                _reread(loaded, probes, then, *then.span_under_same_steering(to))
             yield then
     finally:
         with torch.inference_mode():
@@ -203,6 +205,17 @@ class Rewinder:
         """See the function of this name. A sequence that is not in the cache is put there for a while."""
         with self._at(sequence, position) as host:
             return recompute_step(self.loaded, self.probes, host, position, self.state(host, position))
+
+    @contextmanager
+    def replay(self, sequence: TokenSequence, first: int, last: int) -> Iterator[TokenSequence]:
+        """The tokens from `first` to before `last` read once more, kernel by kernel: so hooks on modules see them."""
+        with (
+            self._at(sequence, last - 1) as host,
+            replayed_span(
+                self.loaded, replace(self.probes, graph_decoder=None), host, first, last, self.state(host, first)
+            ) as then,
+        ):
+            yield then
 
     def rows(self, sequence: TokenSequence, ask: RowWindow) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""

@@ -9,6 +9,8 @@ from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeOption, 
 
 MAX_SHOWN = 6
 """Options of a probe that are shown with their values; of one with more, those alone that are set."""
+MAX_DESCRIBED = 12
+"""Options of a probe that a list of probes describes one by one; of one with more it has the names."""
 MAX_TOLD = 10**9
 """A bound as high as this says nothing to a person."""
 

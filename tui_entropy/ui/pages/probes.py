@@ -87,7 +87,8 @@ def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]
 def _options(frame: Frame, probe: ProbeInfo) -> Iterator[list[Part]]:
     """The options of the chosen probe as they are set, and what it needs of the model."""
     paint = frame.paint
-    text = options_text(shown_values(frame, probe)) or "as they are by default"
+    names = ", ".join(option.name for option in probe.options)
+    text = options_text(shown_values(frame, probe)) or f"as they are by default{f': {names}' if names else ''}"
     yield [("   options ", paint.dim), (visible(text, paint.ascii, True), paint.number)]
     yield [("   needs ", paint.dim), (visible(probe.needs, paint.ascii, True), paint.dim)]
 

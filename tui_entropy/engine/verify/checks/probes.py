@@ -66,12 +66,12 @@ class Evidence:
         self._loaded, self._before, self.step = loaded, ids[:position], step
         self._maps: dict[int, Tensor] | str | None = None
 
-    def logp(self, blocks: int | None = None) -> npt.NDArray[Any]:
+    def logp(self, blocks: int | None = None, back: int = 0) -> npt.NDArray[Any]:
         architecture = self._loaded.architecture
         with ExitStack() as hooks:
             for block in architecture.blocks[architecture.n_layers if blocks is None else blocks :]:
                 hooks.callback(block.register_forward_hook(_unchanged, with_kwargs=True).remove)
-            logits = forward_logits(self._loaded.model, self._before)[-1]
+            logits = forward_logits(self._loaded.model, self._before)[-1 - back]
         return log_softmax(logits.cpu().double().numpy())
 
     @property
