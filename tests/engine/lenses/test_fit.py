@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import small
+import tiny
 import torch
 
 from tui_entropy.core.errors import UserError
@@ -74,3 +75,12 @@ def test_what_it_learns_does_not_hang_on_the_held_out_text(fitted):
 def test_a_text_of_few_tokens_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="the text has 100 tokens"):
         fit(LOADED, IDS[:100], lambda *told: None)
+
+
+def test_a_model_of_several_streams_and_one_that_there_is_no_memory_for_are_refused(monkeypatch):
+    monkeypatch.setitem(tiny.FAMILIES, "gemma3n", tiny.gemma3n)
+    with pytest.raises(UserError, match="4 residual streams side by side"):
+        fit(small.loaded("gemma3n"), IDS, lambda *told: None)
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 1000)
+    with pytest.raises(UserError, match=r"GB beside the model, and 0\.0 GB are free"):
+        fit(LOADED, IDS, lambda *told: None)

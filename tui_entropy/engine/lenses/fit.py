@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.engine.architecture.parts import taken_by
 from tui_entropy.engine.decomposition.residual_stream import watching_stream
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.lenses.lens import LOGIT_LENS, AffineMap, Lens
 from tui_entropy.engine.models.forward import read
+from tui_entropy.engine.models.free_memory import free_bytes
 from tui_entropy.engine.models.loaded import Loaded
 
 WINDOW = 512
@@ -57,6 +59,7 @@ class Fit:
 @torch.inference_mode()
 def fit(loaded: Loaded, ids: Sequence[int], progress: Progress) -> Fit:
     """Fit a lens to the tokens of a text. Raises UserError where there are too few."""
+    _check(loaded)
     if len(ids) < MIN_TOKENS:
         raise UserError(
             f"the text has {len(ids)} tokens and a lens is fitted to {MIN_TOKENS} at least, better to thousands: "
@@ -78,16 +81,35 @@ def fit(loaded: Loaded, ids: Sequence[int], progress: Progress) -> Fit:
     return Fit(lens, report, fitted.n + choosing.n, sum(stream.shape[1] for stream in held_out))
 
 
+def _check(loaded: Loaded) -> None:
+    """Raises UserError for a model that has no such lens here."""
+    architecture = loaded.architecture
+    if architecture.n_streams > 1:
+        raise UserError(
+            f"{loaded.card.name} has {architecture.n_streams} residual streams side by side, and a lens is fitted to "
+            "one: take another model"
+        )
+    needed = 2 * 8 * architecture.n_layers * (architecture.d_model + 1) * (2 * architecture.d_model + 1)
+    free = free_bytes(loaded.model.device)
+    if needed > free:
+        raise UserError(
+            f"to fit a lens takes {needed / 1e9:.1f} GB beside the model, and {free / 1e9:.1f} GB are free: make "
+            "room, or take a smaller model"
+        )
+
+
 def _streams(loaded: Loaded, ids: Sequence[int]) -> Iterator[Tensor]:
     """(n_layers + 1, n, d_model) float32 of each stretch, without its first tokens."""
     window = min(WINDOW, loaded.card.context)
     skipped = min(MAX_SKIPPED, window // 4)
+    # The blocks of a decoder that takes this would leave out the other tokens too.
+    more = {} if "logits_to_keep" in taken_by(loaded.architecture.decoder) else {"logits_to_keep": 1}
     for first in range(0, len(ids), window):
         part = ids[first : first + window]
         if len(part) <= skipped:
             continue
         with watching_stream(loaded.architecture, len(part) - skipped) as watch:
-            read(loaded.model, None, torch.tensor([list(part)], device=loaded.model.device), logits_to_keep=1)
+            read(loaded.model, None, torch.tensor([list(part)], device=loaded.model.device), **more)
             yield watch.stream().float()
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 SLICE_BYTES = 48 << 20
 """Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
+LEAST = -1e30
+"""A ln p of less is taken for it: nothing times infinity is no number."""
 Decode = Callable[[Tensor, Tensor], Tensor]
 """(m, d_model) vectors and their (m,) depths, 0 the embedding and 1 the last block -> (m, vocab) logits."""
 
@@ -91,10 +93,9 @@ def read_out(
 
 def measured(logits: Tensor, final: Tensor, wanted: Tensor) -> Tensor:
     """(vocab,), (vocab,) ln p and an id -> (6,) as in `Readout`."""
-    logp = logits.log_softmax(-1)
-    best, final_p = logp.max(-1), final.exp()
-    p = logp.exp()
-    entropy = -(p * logp.where(p > 0, 0)).sum()
-    kl = (final_p * (final - logp).where(final_p > 0, 0)).sum().clamp(min=0)
+    logp = logits.log_softmax(-1).clamp_(min=LEAST)
+    best, p, final_p = logp.max(-1), logp.exp(), final.exp()
+    entropy = -torch.dot(p, logp)
+    kl = (torch.dot(final_p, final.clamp(min=LEAST)) - torch.dot(final_p, logp)).clamp(min=0)
     rank = (logp > logp[wanted]).sum() + 1
     return torch.stack([part.double() for part in (best.indices, best.values.exp(), entropy, kl, rank, p[wanted])])

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
 
-import psutil
 import torch
 from msgspec import to_builtins
 from torch import Tensor
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.engine.models.free_memory import free_bytes
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.probe import GRADIENT, ProbeContext, Unavailable
 from tui_entropy.engine.probes.registry import options_of, probe_of
@@ -51,8 +51,7 @@ def answer(
 
 def _check_memory(loaded: Loaded, name: str, needed: int) -> None:
     """Raises UserError where a probe would take more than there is: the text that is written would die of it too."""
-    device = loaded.model.device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = free_bytes(loaded.model.device)
     if needed > free:
         raise UserError(
             f"{name} would take {needed / 1e9:.1f} GB there and {free / 1e9:.1f} GB are free: ask for less, or "
