@@ -59,7 +59,8 @@ def data(text):
 def test_the_page_has_each_panel_once_with_unknown_as_null(tmp_path):
     (told,) = data(page(tmp_path / "a.tui", made_panels.answer(position=PROMPT)))["answers"]
     assert (told["name"], told["position"], told["options"]) == ("probe word", PROMPT, "k=3")
-    heatmap, bars, table, graph, note, grid = told["panels"]
+    heatmap, bars, table, graph, note, text, grid = told["panels"]
+    assert text["kind"] == "text" and text["values"] == [0.5, -1.0, None] and len(text["names"]) == 3
     assert heatmap["values"] == [[0.0, 0.5], [1.0, None]] and heatmap["columns"] == ["word", "d"]
     assert bars["values"] == [pytest.approx(math.log(2), abs=1e-4), None, -1.0] and bars["unit"] == "nats"
     assert table["rows"] == [["word", pytest.approx(0.6931), 0.25, 7, True], ["word", None, 1.0, -1, None]]
@@ -82,9 +83,9 @@ def test_nothing_of_an_answer_becomes_markup_or_is_obeyed(tmp_path):
 
 
 def test_a_panel_as_json_has_its_words_as_they_are_and_unknown_as_null():
-    heatmap, bars, table, graph, note = map(panel, made_panels.panels(HOSTILE))
-    assert [one["kind"] for one in (heatmap, bars, table, graph, note)] == [
-        "heatmap", "bars", "table", "graph", "note",
+    heatmap, bars, table, graph, note, text = map(panel, made_panels.panels(HOSTILE))
+    assert [one["kind"] for one in (heatmap, bars, table, graph, note, text)] == [
+        "heatmap", "bars", "table", "graph", "note", "text",
     ]  # fmt: skip
     assert heatmap["values"] == [[0.0, 0.5], [1.0, None]] and heatmap["rows"]["labels"][0] == f"{HOSTILE} a"
     assert table["rows"][1][0] == {"ids": (3, 4), "text": HOSTILE, "bytes": HOSTILE.encode().hex()}

@@ -26,7 +26,18 @@ from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.options import answered_with
-from tui_entropy.records.probes.panels import Axis, Bars, Cell, Graph, Heatmap, Note, Panel, Table, Tokens
+from tui_entropy.records.probes.panels import (
+    Axis,
+    Bars,
+    Cell,
+    Graph,
+    Heatmap,
+    Note,
+    Panel,
+    Table,
+    TintedText,
+    Tokens,
+)
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step, normalised
 from tui_entropy.state.run_view import SHORT_NAMES
@@ -154,7 +165,7 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
 
         panel = step_table(panel)
     fields: dict[str, Any] = {"title": visible(panel.title, in_table=True)}
-    if isinstance(panel, Heatmap | Bars | Graph):
+    if isinstance(panel, Heatmap | Bars | TintedText | Graph):
         fields |= {"unit": visible(panel.unit), "top": panel.top}
     match panel:
         case Heatmap():
@@ -171,6 +182,9 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
             }
         case Bars():
             fields |= {"kind": "bars", "names": names(panel.axis), "values": list(map(_short, panel.values))}
+        case TintedText():
+            words = list(map(token, panel.positions))
+            fields |= {"kind": "text", "names": words, "values": list(map(_short, panel.values))}
         case Table():
             columns = [[visible(column.name, in_table=True), visible(column.unit)] for column in panel.columns]
             fields |= {"kind": "table", "columns": columns, "rows": [list(map(_cell, row)) for row in panel.rows]}

@@ -17,6 +17,7 @@ from tui_entropy.records.probes.panels import (
     Note,
     Panel,
     Table,
+    TintedText,
     Tokens,
 )
 
@@ -36,6 +37,7 @@ def panels(word: str = "word") -> tuple[Panel, ...]:
         ),
         Graph(word, (Node(word), Node("end", 1)), (Edge(0, 1, 0.25), Edge(0, 0, -0.5)), "share"),
         Note(word, f"{word} and more of it"),
+        TintedText(word, (0.5, -1.0, None), (0, 1, 2), "nats", 1.0),
     )  # fmt: skip
 
 

@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.probes.panels import Axis, Bars, Column, Edge, Graph, Heatmap, Node, Note, Table, Tokens
+from tui_entropy.records.probes.panels import (
+    Axis,
+    Bars,
+    Column,
+    Edge,
+    Graph,
+    Heatmap,
+    Node,
+    Note,
+    Table,
+    TintedText,
+    Tokens,
+)
 from tui_entropy.ui.drawing.glyphs import cells
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.views.panels import Canvas, drawn
@@ -23,7 +35,7 @@ def lines(panels, width=80, bits=True, paint=MONO):
     return [paint.row(row, width).text.rstrip() for row in drawn(panels, canvas)]
 
 
-HEATMAP, BARS, TABLE, GRAPH, NOTE = made_panels.panels()
+HEATMAP, BARS, TABLE, GRAPH, NOTE, TEXT = made_panels.panels()
 
 
 def test_a_heat_map_has_a_name_for_each_row_and_column_and_a_mark_where_nothing_is_known():
@@ -99,6 +111,22 @@ def test_a_note_is_wrapped():
     assert lines([NOTE], width=12) == ["word", "word and", "more of it"]
 
 
+def test_a_tinted_text_has_its_tokens_one_behind_the_other_and_underlines_those_below_0():
+    title, text = lines([TEXT])
+    assert title.startswith("word") and "bits" in title and "underlined below 0" in title and text == "t0t1t2"
+    (_, row) = drawn([TEXT], Canvas(Paint(), 80, True, lambda position: f"t{position}"))
+    assert [bool(style.underline) for _, style in row] == [False, True, False]
+    half, whole, unknown = (style.bgcolor or style.color for _, style in row)
+    assert half != whole and unknown not in (half, whole)
+    assert [row for row in lines([TEXT], width=4)[1:]] == ["t0t1", "t2"]
+
+
+def test_a_bar_below_0_is_as_long_as_one_above():
+    both = Bars("", (1.0, -1.0), Axis("", ("a", "b")))
+    (_, above, below) = drawn([both], Canvas(Paint(), 80))
+    assert above[-1][0] == below[-1][0] and above[-1][1] != below[-1][1]
+
+
 def test_a_step_is_a_table_of_its_candidates():
     rows = lines([made.step(3)])
     assert rows[0] == "step 4: candidates" and rows[1].split()[:3] == ["token", "model", "p"]
@@ -161,7 +189,7 @@ TOPS = st.floats(1e-6, 1e6)
 def any_panel(draw):
     n, m = draw(st.integers(0, 4)), draw(st.integers(0, 4))
     names = [Axis(draw(WORDS), tuple(draw(st.lists(WORDS, min_size=size, max_size=size)))) for size in (n, m)]
-    match draw(st.sampled_from(["heatmap", "bars", "table", "graph", "note"])):
+    match draw(st.sampled_from(["heatmap", "bars", "text", "table", "graph", "note"])):
         case "heatmap" if n and m:
             values = draw(st.lists(st.floats(width=32), min_size=n * m, max_size=n * m))
             grid = Grid.of([values[at * m : at * m + m] for at in range(n)])
@@ -170,6 +198,9 @@ def any_panel(draw):
             return Bars(
                 draw(WORDS), tuple(draw(st.lists(NUMBERS, min_size=n, max_size=n))), names[0], "nats", draw(TOPS)
             )
+        case "text":
+            values = tuple(draw(st.lists(NUMBERS, min_size=n, max_size=n)))
+            return TintedText(draw(WORDS), values, tuple(range(n)), draw(WORDS), draw(TOPS))
         case "table":
             rows = draw(st.lists(st.tuples(*[CELLS] * m), max_size=4))
             return Table(draw(WORDS), tuple(Column(draw(WORDS), draw(WORDS)) for _ in range(m)), tuple(rows))
@@ -195,6 +226,8 @@ def test_any_panel_can_be_drawn(panels, width, paint):
         lambda: Heatmap("", Grid.of([[1.0]]), Axis("", ("a",)), Axis("", ("b",)), top=0.0),
         lambda: Bars("", (1.0,), Axis("", ())),
         lambda: Bars("", (1.0,), Axis("", ("a",)), top=math.nan),
+        lambda: TintedText("", (1.0,), (1, 2)),
+        lambda: TintedText("", (1.0,), (1,), top=0.0),
         lambda: Table("", (Column("a"),), ((1, 2),)),
         lambda: Graph("", (Node("a"),), (Edge(0, 1, 1.0),)),
         lambda: Axis("", ("a",), (1,)),

@@ -6,7 +6,7 @@ A panel whose parts do not fit each other cannot be made, so neither a message n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -92,6 +92,31 @@ class Bars(Struct, frozen=True, tag="bars"):
             raise ValueError(f"{len(self.values)} bars have an axis of {self.axis.n}")
 
 
+class TintedText(Struct, frozen=True, tag="text"):
+    """A stretch of the text, each of its tokens with a number that it is coloured by; what is below 0 is marked."""
+
+    title: str
+    values: tuple[float | None, ...]
+    """None is unknown."""
+    positions: tuple[int, ...]
+    """Of the tokens in the context."""
+    unit: str = ""
+    top: float = 1.0
+    """The size, above 0 or below, at which the colour is full."""
+
+    def __post_init__(self) -> None:
+        _check_top(self.top)
+        if len(self.values) != len(self.positions):
+            raise ValueError(f"{len(self.values)} values colour {len(self.positions)} tokens")
+
+    @classmethod
+    def of(cls, title: str, values: Iterable[float], first: int, unit: str = "") -> TintedText:
+        """Coloured by the largest of them. first: the position of the first."""
+        known = tuple(map(float, values))
+        top = max(map(abs, known), default=0.0) or 1.0
+        return cls(title, known, tuple(range(first, first + len(known))), unit, top)
+
+
 class Column(Struct, frozen=True):
     name: str
     unit: str = ""
@@ -150,7 +175,7 @@ class Note(Struct, frozen=True, tag="note"):
     text: str
 
 
-Panel = Heatmap | Bars | Table | Graph | Note | Step
+Panel = Heatmap | Bars | TintedText | Table | Graph | Note | Step
 """A step is a panel too: what would have been written, with all that is known of it."""
 
 

@@ -6,14 +6,29 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.style import Style
+
 from tui_entropy.metrics.metric import LN2
-from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Graph, Heatmap, Note, Panel, Table, Tokens
+from tui_entropy.records.probes.panels import (
+    Axis,
+    Bars,
+    Cell,
+    Column,
+    Graph,
+    Heatmap,
+    Note,
+    Panel,
+    Table,
+    TintedText,
+    Tokens,
+)
 from tui_entropy.records.step import Step
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_bytes, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.views.wording import wrap
 
 Row = list[Part]
+UNDERLINED = Style(underline=True)
 LABEL = 12
 """Cells that a name along an axis has at most."""
 IN_CELL = 11
@@ -71,6 +86,8 @@ def drawn(panels: Sequence[Panel], canvas: Canvas) -> Iterator[Row]:
                 yield from _heatmap(panel, canvas)
             case Bars():
                 yield from _bars(panel, canvas)
+            case TintedText():
+                yield from _tinted_text(panel, canvas)
             case Table():
                 yield from _table(panel, canvas)
             case Graph():
@@ -144,8 +161,26 @@ def _bars(panel: Bars, canvas: Canvas) -> Iterator[Row]:
         yield [
             (fitted(name, label - 1, paint.ascii) + " ", paint.dim),
             (canvas.number(value, panel.unit).rjust(7) + " ", paint.number),
-            (paint.bar(share, room), paint.model),
+            (paint.bar(abs(share), room), paint.final if share < 0 else paint.model),
         ]
+
+
+def _tinted_text(panel: TintedText, canvas: Canvas) -> Iterator[Row]:
+    """The tokens one behind the other, as long as a row has room; those below 0 underlined."""
+    paint, row, used = canvas.paint, Row(), 0
+    legend = paint.legend("  ", "0", f"{canvas.ceiling(panel.top, panel.unit)} {canvas.unit(panel.unit)}", text=True)
+    below = [("  underlined below 0", paint.dim)] if any((value or 0) < 0 for value in panel.values) else []
+    yield _title(panel.title, canvas, *legend, *below)
+    for position, value in zip(panel.positions, panel.values, strict=True):
+        name = fitted(token := canvas.token(position), min(cells(token), canvas.width), paint.ascii)
+        if used and used + cells(name) > canvas.width:
+            yield row
+            row, used = [], 0
+        level = None if value is None or not math.isfinite(value) else abs(value) / panel.top
+        style = paint.tint(level)
+        row.append((name, style + UNDERLINED if value is not None and value < 0 else style))
+        used += cells(name)
+    yield row
 
 
 def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
