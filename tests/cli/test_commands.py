@@ -327,8 +327,28 @@ ASKED = 'tui-entropy probe lens -p "Why is the sky blue?" --position 60 --option
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "continuations", "head-patterns", "lens", "step", "visit",
+        "attention", "attribution", "continuations", "head-patterns", "lens", "logit-attribution", "step", "visit",
     ]  # fmt: skip
+
+
+CITY = '-p "The capital of France is the city of" --raw --option'
+
+
+@runs(f"tui-entropy probe logit-attribution {CITY} sources=true")
+def test_the_logit_of_a_city_comes_from_the_name_of_its_country_by_one_head(shell, line):
+    found = json.loads(shell.run(f"{line} --json").out)
+    sums, by_head, *_ = found["panels"]
+    told = dict(sums["rows"])
+    assert abs(told["remainder"]) < 1e-4 * told["logit"]
+    assert by_head["rows"][0][1]["text"] == " France"
+
+
+@runs(f"tui-entropy probe attribution {CITY} method=attn-lrp")
+def test_the_relevance_of_each_token_is_told(shell, line):
+    found = json.loads(shell.run(f"{line} --json").out)
+    note, text, table = found["panels"]
+    assert "remainder" in note["text"] and len(text["values"]) == found["position"] == len(text["positions"])
+    assert "≈" not in note["title"] and table["rows"]
 
 
 @runs('tui-entropy probe lens -p "The capital of France is" --raw')

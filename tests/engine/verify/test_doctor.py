@@ -90,6 +90,7 @@ def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
     assert {check.name for check in found.checks if check.verdict != report.PASS} == {
         "captured step",
         "probe lens",
+        "probe logit-attribution",
     }
 
 

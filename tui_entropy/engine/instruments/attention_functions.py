@@ -8,8 +8,9 @@ tell it to a function of another name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,6 +53,38 @@ def calling(decoder: PreTrainedModel, functions: Mapping[nn.Module, AttentionFun
                 decoder.set_attn_implementation(original)
             for module in functions:
                 del _functions[module]
+
+
+@contextmanager
+def overheard(modules: Iterable[nn.Module], hear: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
+    """For as long as the `with` lasts, what attention modules mix is told too, of those that call a function of ours.
+
+    hear: given the module, its (batch, n_kv_heads, keys, d_value) values, and the (batch, queries, n_heads, d_value)
+    that it made of them.
+    """
+    own = {module: _functions[module] for module in modules if module in _functions}
+
+    def telling(function: AttentionFunction, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        output = function(module, *args, **kwargs)
+        hear(module, args[2] if len(args) > 2 else kwargs["value"], output[0])
+        return output
+
+    _functions.update({module: partial(telling, function) for module, function in own.items()})
+    try:
+        yield
+    finally:
+        _functions.update(own)
+
+
+@contextmanager
+def unwatched(modules: Iterable[nn.Module], function: AttentionFunction) -> Iterator[None]:
+    """For as long as the `with` lasts, attention modules that call a function of ours call this one."""
+    own = {module: _functions[module] for module in modules if module in _functions}
+    _functions.update(dict.fromkeys(own, function))
+    try:
+        yield
+    finally:
+        _functions.update(own)
 
 
 @contextmanager

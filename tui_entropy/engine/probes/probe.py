@@ -70,6 +70,15 @@ class ProbeEvidence(Protocol):
     def logprob(self, token_ids: Iterable[int]) -> float:
         """ln p of tokens after the text before."""
 
+    def direct(self, token_id: int) -> npt.NDArray[Any] | None:
+        """(n_layers + 1,) of the logit of a token there: what the head reads off what stands in the residual stream
+        before the first block, and off what each block adds to it, through a norm of a known scale. None where
+        blocks do not just add to it, or more than a norm stands behind them."""
+
+    def gradients(self, token_id: int) -> npt.NDArray[Any] | None:
+        """(n_tokens, 2, d_model): the vectors that the tokens before are embedded as, and the gradients of ln p of a
+        token there. None where the model has none."""
+
     @property
     def ids(self) -> Sequence[int]:
         """Of the text before."""
@@ -121,10 +130,13 @@ class ProbeContext:
         """What is set now."""
         return self.state.controls()
 
-    def pass_before(self) -> TokenSequence:
+    def pass_before(self, by_kernel: bool = False) -> TokenSequence:
         """The pass of the token before, once more and to the bit: `logits` (vocab,) float32, and `vectors` and
-        `attention_state` as the instruments had them. The sequence has no cache."""
-        return self.branches.rewinder.recompute_step(self.sequence, self.position - 1)
+        `attention_state` as the instruments had them. The sequence has no cache.
+
+        by_kernel: not as a CUDA graph, in which no hook of a probe is called.
+        """
+        return self.branches.rewinder.recompute_step(self.sequence, self.position - 1, by_kernel)
 
     def replay(self, n: int) -> AbstractContextManager[TokenSequence]:
         """The newest n of the tokens before it, read once more in as few passes as they were read under the same;

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeOption, Value
 
-MAX_SHOWN = 6
+MAX_SHOWN = 8
 """Options of a probe that are shown with their values; of one with more, those alone that are set."""
 MAX_DESCRIBED = 12
 """Options of a probe that a list of probes describes one by one; of one with more it has the names."""

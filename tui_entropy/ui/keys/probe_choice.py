@@ -9,6 +9,9 @@ from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Val
 from tui_entropy.records.probes.options import MAX_SHOWN
 from tui_entropy.ui.views.frame import Frame
 
+AGAINST = "against"
+"""The option of a probe that names a token by its id, the difference to which is asked about."""
+
 
 @dataclass(frozen=True)
 class ProbesState:
@@ -50,9 +53,17 @@ def position_of(frame: Frame) -> int | None:
 
 
 def values_of(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:
-    """Every option with its value."""
-    own = frame.of(ProbesState).own_options.get(probe.name, {})
-    return {option.name: own.get(option.name, option.default) for option in probe.options}
+    """Every option with its value: as a person set it, or as the chosen candidate has it, or the default."""
+    own, chosen = frame.of(ProbesState).own_options.get(probe.name, {}), _chosen(frame)
+    return {option.name: own.get(option.name, chosen.get(option.name, option.default)) for option in probe.options}
+
+
+def _chosen(frame: Frame) -> Mapping[str, Value]:
+    """What the candidate says that is chosen in the table: what speaks for the token and against it is asked."""
+    candidate, step = frame.candidate, frame.seen
+    if candidate is None or step is None or candidate.token_id == step.token_id:
+        return {}
+    return {AGAINST: candidate.token_id}
 
 
 def shown_values(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:

@@ -27,7 +27,7 @@ from tui_entropy.ui.views.panels import Canvas, drawn
 from tui_entropy.ui.views.view import HEAVY, View
 from tui_entropy.ui.views.wording import token_at
 
-NAME = 16
+NAME = 18
 FAR = 2
 """Rows further than which a move scrolls the answer instead of choosing another probe."""
 

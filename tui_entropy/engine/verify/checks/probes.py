@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.registry import PROBES
@@ -88,6 +91,62 @@ class Evidence:
         logits = forward_logits(self._loaded.model, torch.cat([self._before, added]))[len(self._before) - 1 : -1]
         each = map(log_softmax, logits.cpu().double().numpy())
         return float(sum(logp[token] for logp, token in zip(each, added.tolist(), strict=True)))
+
+    def direct(self, token_id: int) -> npt.NDArray[Any] | None:
+        architecture, stream = self._loaded.architecture, list[Tensor]()
+        if len(architecture.tail) != 1 or architecture.n_streams > 1:
+            return None
+        (norm,) = architecture.tail
+        with ExitStack() as hooks:
+            for module in (*architecture.blocks, norm):
+                hooks.callback(module.register_forward_pre_hook(partial(_keep, stream), with_kwargs=True).remove)
+            logit = float(forward_logits(self._loaded.model, self._before)[-1, token_id])
+        added = torch.cat([stream[0], *(after - before for before, after in pairwise(stream))]).float()
+        head, whole, nothing = architecture.unembedding, stream[-1].float(), torch.zeros_like(stream[-1])
+        spread = _deviation if torch.allclose(norm(stream[-1]), norm(stream[-1] + 1), atol=1e-3) else _length
+        like = added * (
+            spread(whole) / spread(added).clamp(min=1e-30)
+        )  # as large as the whole, so that eps acts alike
+        through = (norm(like.to(stream[-1].dtype)[None])[0] - norm(nothing)[0]).double().cpu()
+        read = through @ head.get_parameter("weight")[token_id].double().cpu()
+        read *= (spread(added) / spread(whole)).flatten().double().cpu()
+        heard = norm(stream[-1]).double().cpu().flatten() @ head.get_parameter("weight")[token_id].double().cpu()
+        bias = getattr(head, "bias", None)
+        parts: npt.NDArray[Any] = (
+            read * logit / (heard + (0.0 if bias is None else float(bias[token_id].detach())))
+        ).numpy()
+        return parts
+
+    def gradients(self, token_id: int) -> npt.NDArray[Any] | None:
+        architecture = self._loaded.architecture
+        with torch.inference_mode(False), torch.enable_grad():
+            ids = self._before.clone()
+            vectors = architecture.embedding(ids[None]).detach().requires_grad_()
+            hook = architecture.embedding.register_forward_hook(lambda *_: vectors)
+            try:
+                with eager(architecture.decoder):
+                    logits = forward_logits(self._loaded.model, ids)[-1]
+                (gradient,) = torch.autograd.grad(logits.double().log_softmax(-1)[token_id], vectors)
+            except (RuntimeError, NotImplementedError):  # of whatever model
+                return None
+            finally:
+                hook.remove()
+        both: npt.NDArray[Any] = torch.stack([vectors.detach()[0], gradient[0]], 1).double().cpu().numpy()
+        return both
+
+
+def _keep(stream: list[Tensor], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """(1, d_model) of the last token, as a module is given it."""
+    stream.append((args[0] if args else kwargs["hidden_states"])[0, -1:].clone())
+
+
+def _length(vectors: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return length
+
+
+def _deviation(vectors: Tensor) -> Tensor:
+    return vectors.std(-1, keepdim=True)
 
 
 def _unchanged(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

@@ -1,0 +1,52 @@
+"""Probes asked of a short text that a tiny model of any family has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import families
+import small
+import tiny
+from transformers import PreTrainedModel
+
+from tui_entropy.engine.architecture.architecture import architecture_of
+from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.answer import answer
+from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer
+from tui_entropy.records.commands import Write
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer
+from tui_entropy.records.sampling import Knobs
+
+TEXT = "a keeper of the light"
+N = 4
+
+
+def of_family(name: str) -> Loaded:
+    """A tiny random model of a family of transformers, whose texts never end."""
+    return of_model(tiny.FAMILIES[name]() if name in tiny.FAMILIES else families.built(name))
+
+
+def of_model(model: PreTrainedModel) -> Loaded:
+    tokenizer = Tokenizer(small.tokenizer(tiny.VOCAB))
+    return small.endless(Loaded(model, tokenizer, architecture_of(model), small.card(model)))
+
+
+@contextmanager
+def written(loaded: Loaded, text: str = TEXT, n: int = N) -> Iterator[Session]:
+    """A session with a run of one short text."""
+    with instruments(loaded, graph=False) as watching:
+        session = Session(loaded, watching, lambda event: None)
+        session.begin(Write(text, None, False, n, Knobs()))
+        while session.active:
+            session.advance()
+        yield session
+
+
+def asked(session: Session, name: str, position: int = -1, **options: Any) -> ProbeAnswer:
+    """position: negative ones from the end of the text."""
+    n = session.state.run_of(1).sequence.n_tokens
+    return answer(session, AskProbe(name, 1, position % n, options))
