@@ -20,7 +20,7 @@ from tui_entropy.engine.cache.kv_cache import PreallocatedLayer
 from tui_entropy.engine.cuda_graph import forward_pass as captured
 from tui_entropy.engine.decoding import choose, instruments
 from tui_entropy.engine.instruments import step_tensors
-from tui_entropy.engine.instruments.attention import AttentionProbe, _Layer
+from tui_entropy.engine.instruments.attention import AttentionLayer, AttentionProbe
 from tui_entropy.engine.models import forward
 from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.reliability import report
@@ -136,7 +136,7 @@ def _changed(measures, entropy):
 
 
 def forgotten_sinks(patch):
-    honest = _Layer.weights
+    honest = AttentionLayer.weights
 
     def weights(self, positions):
         sinks, self.sinks = self.sinks, None
@@ -145,21 +145,21 @@ def forgotten_sinks(patch):
         finally:
             self.sinks = sinks
 
-    patch.setattr(_Layer, "weights", weights)
+    patch.setattr(AttentionLayer, "weights", weights)
 
 
 def forgotten_windows(patch):
-    patch.setattr(_Layer, "first_visible", lambda self, position: 0)
+    patch.setattr(AttentionLayer, "first_visible", lambda self, position: 0)
 
 
 def wrong_scale(patch):
-    honest = _Layer._scores
+    honest = AttentionLayer._scores
 
     def scores(self, *args):
         self.scaling *= 1.01
         return honest(self, *args)
 
-    patch.setattr(_Layer, "_scores", scores)
+    patch.setattr(AttentionLayer, "_scores", scores)
 
 
 def crop_that_does_nothing(patch):

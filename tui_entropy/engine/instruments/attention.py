@@ -73,7 +73,9 @@ class AttentionProbe:
         self.keep = keep
         self.n_heads = architecture.n_heads
         self.recording = RowRecording(record, architecture.n_layers, architecture.n_heads)
-        self.layers = [_Layer(self, index) for index, has_rows in enumerate(architecture.attention) if has_rows]
+        self.layers = [
+            AttentionLayer(self, index) for index, has_rows in enumerate(architecture.attention) if has_rows
+        ]
         self._by_block = {layer.index: layer for layer in self.layers}
         self.attention_state = AttentionState()
         """Of the text that is read now. Put another one here to read another text in between."""
@@ -155,11 +157,9 @@ class AttentionProbe:
             queries.update(zip(queries, together.unbind(), strict=True))
 
     def _shrink(self, held: AttentionState) -> None:
-        """A pass of which less than half is kept is held no longer for that.
-
-        A prompt of 512 tokens is one tensor a layer. When its rows 0 to 256 have been dropped one by one, the other
-        255 are copied out, so that at most twice the memory of what is kept is ever held.
-        """
+        """A pass of which less than half is kept is held no longer for that. A prompt of 512 tokens is one tensor a
+        layer: when its rows 0 to 256 have been dropped one by one, the other 255 are copied out, so that at most
+        twice the memory of what is kept is ever held."""
         oldest, (queries, row) = next(iter(held.kept.items()))
         n = next((query.shape[2] for query in queries.values()), 0)
         if 2 * row <= n:
@@ -168,16 +168,6 @@ class AttentionProbe:
         for position in range(oldest, oldest + n - row):
             if held.kept.get(position, ({}, 0))[0] is queries:
                 held.kept[position] = (rest, position - oldest)
-
-    def kept_whole(self, positions: Sequence[int], least: int) -> Iterator[tuple[_Layer, list[int]]]:
-        """The layers whose rows at these positions can be computed with all their keys, and at which of them: at no
-        fewer than `least`."""
-        for layer in self.layers:
-            there = [at for at in positions if layer.index in self.attention_state.kept[at][0]]
-            if layer.biased or layer.key is None or len(there) < least:
-                continue
-            if layer.first_visible(there[0]) >= layer.first_column:  # else its cache slid on and lacks keys
-                yield layer, there
 
     def head_statistics(self, row: int = 0) -> HeadStatistics:
         """The statistics of every layer and head, of one row of the batch. Nothing is waited for."""
@@ -286,7 +276,7 @@ class AttentionProbe:
         return bias
 
 
-class _Layer:
+class AttentionLayer:
     """The attention of one block while a probe is open."""
 
     own: AttentionFunction

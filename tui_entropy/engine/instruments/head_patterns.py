@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.telling_head import rows_of_all_keys
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.probes.head_patterns import MAX_QUERIES, PATTERNS, HeadPatterns
 
@@ -25,7 +26,7 @@ def head_patterns(probe: AttentionProbe, ids: Tensor, n_queries: int = MAX_QUERI
     positions = [position for position in held.kept if 1 < position < len(ids)][-n_queries:]
     unknown = torch.full((len(PATTERNS), probe.n_heads), math.nan)
     found: dict[int, Tensor] = {}
-    for layer, there in probe.kept_whole(positions, MIN_QUERIES):
+    for layer, there in rows_of_all_keys(probe, positions, MIN_QUERIES):
         weights, visible = layer.weights(there)
         shares = pattern_shares(weights, visible, ids.to(weights.device), there, layer.first_column)
         found[layer.index] = torch.nn.functional.pad(shares, (0, probe.n_heads - shares.shape[1]), value=math.nan)

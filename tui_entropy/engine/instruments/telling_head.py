@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionLayer, AttentionProbe
 
 MIN_QUERIES, MAX_QUERIES = 16, 32
 """Newest rows that it is judged by: fewer say too little, more cost more."""
@@ -19,7 +21,7 @@ def telling_head(probe: AttentionProbe) -> tuple[int, int] | None:
     if len(positions) < MIN_QUERIES:
         return None
     places, scores = list[tuple[int, int]](), list[Tensor]()
-    for layer, there in probe.kept_whole(positions, MIN_QUERIES):
+    for layer, there in rows_of_all_keys(probe, positions, MIN_QUERIES):
         weights, _ = layer.weights(there)
         found = movement(weights, torch.tensor(there, device=weights.device) - layer.first_column, layer.first_column)
         places += [(layer.index + 1, head) for head in range(1, len(found) + 1)]
@@ -28,6 +30,19 @@ def telling_head(probe: AttentionProbe) -> tuple[int, int] | None:
         return None
     every = torch.cat([score.to(scores[0].device) for score in scores])
     return places[int(every.argmax())]
+
+
+def rows_of_all_keys(
+    probe: AttentionProbe, positions: Sequence[int], least: int
+) -> Iterator[tuple[AttentionLayer, list[int]]]:
+    """The layers whose rows at these positions can be computed with all their keys, and at which of them: at no fewer
+    than `least`."""
+    for layer in probe.layers:
+        there = [at for at in positions if layer.index in probe.attention_state.kept[at][0]]
+        if layer.biased or layer.key is None or len(there) < least:
+            continue
+        if layer.first_visible(there[0]) >= layer.first_column:  # else its cache slid on and lacks keys
+            yield layer, there
 
 
 def movement(weights: Tensor, own: Tensor, first: int = 0) -> Tensor:
