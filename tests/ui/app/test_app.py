@@ -12,6 +12,9 @@ from asking import is_rows
 from inspectors import LAYERS, STEPS, WRITE, begun, ready, screen_text, settled, until, up, writing
 from msgspec.structs import replace as changed
 from places import FAKE_ENGINE
+from textual import events
+from textual.geometry import Size
+from textual.screen import Screen
 
 from tui_entropy.records.commands import Advance, Continue, Pause, SetKnobs, SetVector, Stop, Write
 from tui_entropy.records.events import (
@@ -566,3 +569,28 @@ async def test_an_engine_that_cannot_start_says_why(option, said):
         await until(pilot, lambda: app.frame.log.state in ("failed", "lost"))
         await settled(app, pilot)
         assert said in screen_text(app) and "ctrl+r restart" in screen_text(app)
+
+
+@pytest.mark.parametrize("opened", ["", "N", "question_mark"])
+async def test_sizes_that_a_terminal_had_at_once_do_not_take_turns_for_ever(opened, monkeypatch):
+    app, laid_out = up(), []
+    async with app.run_test(size=(120, 36)) as pilot:
+        await writing(app, pilot)
+        if opened:
+            await pilot.press(opened)
+            await settled(app, pilot)
+        honest = Screen._screen_resized
+
+        def resized(screen, size):
+            laid_out.append(tuple(size))
+            honest(screen, size)
+
+        monkeypatch.setattr(Screen, "_screen_resized", resized)
+        for size in ((160, 50), (160, 51), (120, 36)):
+            app.screen.post_message(events.Resize(Size(*size), Size(*size)))
+            app.screen.call_later(lambda: None)  # two that follow each other would be one
+        await pilot.pause(0.3)
+        assert set(laid_out) == {(120, 36)} and len(laid_out) < 6 and tuple(app.screen.size) == (120, 36)
+        await pilot.resize_terminal(100, 30)
+        await settled(app, pilot)
+        assert tuple(app.screen.size) == (100, 30)

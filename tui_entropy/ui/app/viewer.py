@@ -50,6 +50,7 @@ from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.terminal.fast_path import Shortcut
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.pane_layout import PaneLayout, arrange
+from tui_entropy.ui.views.terminal_sized import TerminalSized
 from tui_entropy.ui.views.view import LIGHT, View
 
 MISTAKE_S = 20.0
@@ -61,7 +62,7 @@ HEAVY_FIELDS = (
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
 
 
-class Usual(Screen[None]):
+class Usual(TerminalSized, Screen[None]):
     """The screen under whatever is open over it."""
 
     def __init__(self, on_styled: Callable[[], None]) -> None:

@@ -20,11 +20,12 @@ from tui_entropy.ui.keys.keymap import KEYS, LANES, LOOKING, TRYING, holds, key_
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.protocol.dispatch import ClosedOnce
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.terminal_sized import TerminalSized
 
 WIDTH_OF_KEYS = 26
 
 
-class HelpScreen(ClosedOnce, ModalScreen[None]):
+class HelpScreen(TerminalSized, ClosedOnce, ModalScreen[None]):
     """What is typed leaves the lines that hold it, with what they stand under."""
 
     AUTO_FOCUS = "VerticalScroll"

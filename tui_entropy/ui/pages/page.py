@@ -5,10 +5,11 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.screen import Screen
 
+from tui_entropy.ui.views.terminal_sized import TerminalSized
 from tui_entropy.ui.views.view import View
 
 
-class Page(Screen[None]):
+class Page(TerminalSized, Screen[None]):
     """Holds the view of a name of keymap.PAGES between the status line and the key hints. The app hands its views
     every frame, and everywhere-keys act as they do elsewhere."""
 
