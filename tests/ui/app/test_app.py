@@ -590,7 +590,7 @@ async def test_sizes_that_a_terminal_had_at_once_do_not_take_turns_for_ever(open
             app.screen.post_message(events.Resize(Size(*size), Size(*size)))
             app.screen.call_later(lambda: None)  # two that follow each other would be one
         await pilot.pause(0.3)
-        assert set(laid_out) == {(120, 36)} and len(laid_out) < 6 and tuple(app.screen.size) == (120, 36)
+        assert len(laid_out) < 12 and laid_out[-1] == tuple(app.screen.size) == (120, 36)
         await pilot.resize_terminal(100, 30)
         await settled(app, pilot)
         assert tuple(app.screen.size) == (100, 30)

@@ -15,14 +15,14 @@ else:
 
 
 class TerminalSized(Base):
-    """A screen that takes no other size than the terminal has.
+    """A screen that is not told by itself of a size that the terminal no longer has.
 
     Textual tells a screen of the size that it was laid out in, behind what is still to come. Where a terminal changes
     twice at once, two sizes would take turns for ever, each laid out and painted: 160x50, told behind 160x51, is laid
-    out again and told once more. One that is past is passed over.
+    out again and told once more. Its own word of one that is past is passed over.
     """
 
     async def _on_resize(self, event: events.Resize) -> None:
-        if event.size != self.app.size:
+        if event._sender is self and event.size != self.app.size:
             event.prevent_default()
             event.stop()

@@ -111,6 +111,8 @@ def _shown(frame: Frame, name: str, value: float) -> str:
 def token_at(log: SessionView, position: int, ascii_only: bool) -> str:
     """The token at a position of the whole context, safe to draw; ? for one that there is not."""
     prompt_tokens = log.started.prompt_tokens if log.started else ()
+    if position < 0:  # as of an answer that speaks of what was before the text
+        return "?"
     if position < len(prompt_tokens):
         token: PromptToken | Step = prompt_tokens[position]
     elif (index := position - len(prompt_tokens)) < len(log.steps):
