@@ -25,6 +25,7 @@ from tui_entropy.records.probes.panels import (
 from tui_entropy.ui.drawing.glyphs import cells
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.views.panels import Canvas, drawn
+from tui_entropy.ui.views.wording import token_at
 
 MONO = Paint(color="mono")
 PAINTS = [Paint(), Paint(color="16"), MONO, Paint(color="mono", ascii=True)]
@@ -236,3 +237,9 @@ def test_any_panel_can_be_drawn(panels, width, paint):
 def test_a_panel_whose_parts_do_not_fit_cannot_be_made(made_of):
     with pytest.raises(ValueError):
         made_of()
+
+
+def test_a_token_before_the_text_is_none():
+    log = made.log(4)
+    n = len(log.started.prompt_tokens)
+    assert [token_at(log, at, False) for at in (-n - 1, -1, n + 4)] == ["?", "?", "?"]
