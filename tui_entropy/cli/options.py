@@ -201,20 +201,28 @@ def prompt_option(text: str | None) -> str | None:
     return read_text() if text == "-" else text
 
 
+def text_in(name: str) -> str:
+    """The text of a file, or with - of stdin. Raises UserError for what is no text."""
+    from tui_entropy.core.files import text_of
+    from tui_entropy.core.streams import read_text
+
+    try:
+        return read_text() if name == "-" else text_of(Path(name))
+    except OSError as refused:
+        raise UserError(
+            f"the text {name} cannot be read ({refused.strerror}): name a file of text, or - for stdin"
+        ) from refused
+    except UnicodeDecodeError as odd:
+        raise UserError(f"the text {name} is no UTF-8 (byte {odd.start + 1} is no part of it): convert it") from odd
+
+
 def text_to_read(file: str, chat: bool | None, max_tokens: int, knobs: Knobs) -> Write:
     """The command to read what is in a file, or on stdin. Raises UserError for what is no text there."""
     from tui_entropy.core.conversation import read_conversation
-    from tui_entropy.core.files import text_of
-    from tui_entropy.core.streams import read_text
     from tui_entropy.records.bounds import MAX_CHARS
     from tui_entropy.records.commands import Message, Write
 
-    try:
-        text = read_text() if file == "-" else text_of(Path(file))
-    except UnicodeDecodeError as odd:
-        raise UserError(f"{file} is no UTF-8 text (byte {odd.start + 1}): convert it") from None
-    except OSError as refused:
-        raise UserError(f"{file} cannot be read ({refused.strerror}): name a file of text, or - for stdin") from None
+    text = text_in(file)
     if len(text) > MAX_CHARS:
         raise UserError(f"{file} has {len(text)} characters and {MAX_CHARS} are read at most: give a part of it")
     turns = None if chat is False else read_conversation(text, file)

@@ -28,6 +28,7 @@ from tui_entropy.cli.options import (
     _one_of,
     prepare_engine,
     prompt_option,
+    text_in,
     trace_path,
     vector_option,
 )
@@ -139,27 +140,11 @@ def lens(
     prepare_engine()
     from tui_entropy.analysis import lens as fitting
 
-    found = fitting.fit_lens(spec, _text_of(text), tokens, output)
+    found = fitting.fit_lens(spec, text_in(text), tokens, output)
     if as_json:
         put(json.dumps(fitting.as_fields(found)).encode() + b"\n")
     else:
         put(fitting.report(found, bits).encode())
-
-
-def _text_of(name: str) -> str:
-    """Of a file, or of stdin. Raises UserError for what is no text."""
-    if name == "-":
-        from tui_entropy.core.streams import read_text
-
-        return read_text()
-    from tui_entropy.core.files import text_of
-
-    try:
-        return text_of(Path(name))
-    except OSError as refused:
-        raise UserError(f"the text {name} cannot be read ({refused.strerror}): name a file with a text") from refused
-    except UnicodeDecodeError as odd:
-        raise UserError(f"the text {name} is no UTF-8 (byte {odd.start + 1} is no part of it): convert it") from odd
 
 
 def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:

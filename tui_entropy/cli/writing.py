@@ -69,28 +69,13 @@ def run(
     look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
-    vectors = tuple(vector_option(text) for text in vector or ())
-    stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
+    options = _of_both_ways(vector, stop_at, watch, record_attention)
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
-    path = None if no_trace else trace_path(trace, spec.name, write.prompt)
-    if headless:
-        prepare_engine()
-        from tui_entropy.analysis.run import write_out
-
-        raise typer.Exit(write_out(spec, write, vectors, as_json, path, record_attention=record_attention, **stops))
-    from tui_entropy.transport.discovery import lifetime_options
-    from tui_entropy.ui.app.launch import start
-
-    engine: dict[str, Any] = {
-        "vectors": vectors,
-        "trace": path,
-        "record_attention": record_attention,
-        **stops,
-        **lifetime_options(keep, on_leave, kept_cache),
-    }
-    start(spec, write, look, **engine)
+    options["trace"] = None if no_trace else trace_path(trace, spec.name, write.prompt)
+    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
+    _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -123,26 +108,44 @@ def read(
 ) -> None:
     """Read a text that is there already: each token is scored in one pass, and any can be opened and gone on from."""
     write = text_to_read(file, chat, max_tokens, knobs)
-    vectors = tuple(vector_option(text) for text in vector or ())
-    stops: Any = {"breakpoints": break_options(stop_at), "watches": tuple(watch or ())}
+    options = _of_both_ways(vector, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
-    path = None if no_trace else trace_path(trace, spec.name, f"read {name}")
+    options["trace"] = None if no_trace else trace_path(trace, spec.name, f"read {name}")
+    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
+    _carry_out(spec, write, look, options, stays, headless, as_json)
+
+
+def _of_both_ways(
+    vector: list[str] | None, stop_at: list[str] | None, watch: list[str] | None, record_attention: str
+) -> dict[str, Any]:
+    """What writing takes on a screen and without one. Raises UserError."""
+    return {
+        "vectors": tuple(vector_option(text) for text in vector or ()),
+        "breakpoints": break_options(stop_at),
+        "watches": tuple(watch or ()),
+        "record_attention": record_attention,
+    }
+
+
+def _carry_out(
+    spec: ModelSpec,
+    write: Write,
+    look: Look,
+    options: dict[str, Any],
+    stays: dict[str, str],
+    headless: bool,
+    as_json: bool,
+) -> None:
+    """Without a screen, or on one; stays: how long its engine does, as `lifetime_options` takes it."""
     if headless:
         prepare_engine()
         from tui_entropy.analysis.run import write_out
 
-        raise typer.Exit(write_out(spec, write, vectors, as_json, path, record_attention=record_attention, **stops))
+        raise typer.Exit(write_out(spec, write, as_json=as_json, **options))
     from tui_entropy.transport.discovery import lifetime_options
     from tui_entropy.ui.app.launch import start
 
-    engine: dict[str, Any] = {
-        "vectors": vectors,
-        "trace": path,
-        "record_attention": record_attention,
-        **stops,
-        **lifetime_options(keep, on_leave, kept_cache),
-    }
-    start(spec, write, look, **engine)
+    start(spec, write, look, **options, **lifetime_options(**stays))
 
 
 @app.command(epilog=EXIT_CODES)

@@ -45,6 +45,7 @@ KNOBS = (
 """In the order in which a screen shows them."""
 
 BY_NAME = {knob.name: knob for knob in KNOBS}
+MEANINGS = {knob.name: knob.meaning for knob in KNOBS}
 
 
 def is_off(knobs: Knobs, name: str) -> bool:

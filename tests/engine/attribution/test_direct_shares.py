@@ -13,8 +13,8 @@ from shadow_models import pushed
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.attribution import direct
-from tui_entropy.engine.attribution.block_parts import heard_parts
 from tui_entropy.engine.attribution.direct import direct_shares
+from tui_entropy.engine.attribution.linear_blocks import heard_parts
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.library import logit_attribution
 from tui_entropy.engine.verify.checks.probes import Evidence
@@ -47,8 +47,13 @@ def llama():
 def taken_apart(session, position=None, token=5):
     sequence = session.state.run_of(1).sequence
     position = sequence.n_tokens - 1 if position is None else position
-    with torch.inference_mode(), heard_parts(session.state.loaded.architecture, values=True) as record:
-        then = session.branches.rewinder.recompute_step(sequence, position - 1, by_kernel=True)
+    rewinder = session.branches.rewinder
+    with (
+        torch.inference_mode(),
+        heard_parts(session.state.loaded.architecture, values=True) as record,
+        rewinder.replay(sequence, position - 1, position) as then,
+    ):
+        pass
     with torch.inference_mode():
         return record, then, direct_shares(record, then.logits, {token: 1.0}, {})
 

@@ -80,6 +80,8 @@ def test_its_steps_are_those_of_a_plain_pass_and_then_it_rests(loaded, teller):
         np.testing.assert_allclose(ranks, np.sort(logp[at])[::-1][: len(ranks)], atol=2e-4)
     assert steps[-1].perplexity == pytest.approx(math.exp(-of_tokens.mean()), rel=1e-3)
     assert not any(one.forced for one in steps) and teller.log.proposed is not None
+    worked = sum(one.forward_seconds + one.sample_seconds for one in steps)
+    assert 0 < worked <= steps[-1].at * 1.001
 
 
 def test_in_stretches_it_is_what_it_is_one_by_one(loaded, teller, monkeypatch):

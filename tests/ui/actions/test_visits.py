@@ -112,41 +112,46 @@ async def test_while_the_text_is_read_it_says_so_and_nothing_is_visited():
         assert "reading the text" in screen_text(app) and visits(app) == []
 
 
-async def test_a_prompt_is_opened_and_its_last_token_is_looked_at():
+@pytest.fixture
+async def writer():
+    """A text of six tokens behind a prompt, paused."""
     app = up()
     async with app.run_test(size=(120, 36)) as pilot:
         await writing(app, pilot, steps=6)
-        began = app.frame.log.started
         app.take([Paused(1, "by you")])
         await settled(app, pilot)
-        await pilot.press("home", "left")
-        await settled(app, pilot)
-        assert "V opens it token by token" in screen_text(app)
-        await pilot.press("V")
-        (asked,) = [one for one in app.sent if isinstance(one, Write)]
-        ids = [token.token_id for token in began.prompt_tokens]
-        assert asked.read and asked.parent == 1 and asked.token_ids == (*ids, *app.frame.log.steps.ids)
-        given = len(asked.token_ids) - 1
-        opened = replace(began, run=2, parent=1, prompt_tokens=began.prompt_tokens[:1], n_given=given)
-        app.take([opened, *(replace(sparse(at), run=2) for at in range(given)), Paused(2, TEXT_READ)])
-        await settled(app, pilot)
-        assert app.frame.cursor == len(ids) - 2 and not app.frame.following
-        app.sent.clear()
-        await pilot.press("V")
-        assert app.sent == [] and "a step already" in screen_text(app)
+        yield app, pilot
 
 
-async def test_from_a_token_that_is_looked_at_the_cursor_stays_on_it():
-    app = up()
-    async with app.run_test(size=(120, 36)) as pilot:
-        await writing(app, pilot, steps=6)
-        began = app.frame.log.started
-        app.take([Paused(1, "by you")])
-        await pilot.press("left", "left", "V")
-        position = app.frame.step.position
-        given = len(began.prompt_tokens) + 5
-        opened = replace(began, run=2, parent=1, prompt_tokens=began.prompt_tokens[:1], n_given=given)
-        steps = [replace(sparse(at), run=2, position=at + 1) for at in range(given)]
-        app.take([opened, *steps, Paused(2, TEXT_READ)])
-        await settled(app, pilot)
-        assert app.frame.step.position == position
+def opened(app, given):
+    """What the engine tells where the prompt of a text is opened."""
+    began = app.frame.log.started
+    begun = replace(began, run=2, parent=1, prompt_tokens=began.prompt_tokens[:1], n_given=given)
+    steps = [replace(sparse(at), run=2, position=at + 1) for at in range(given)]
+    return [begun, *steps, Paused(2, TEXT_READ)]
+
+
+async def test_a_prompt_is_opened_and_its_last_token_is_looked_at(writer):
+    app, pilot = writer
+    await pilot.press("home", "left")
+    await settled(app, pilot)
+    assert "V opens it token by token" in screen_text(app)
+    await pilot.press("V")
+    (asked,) = [one for one in app.sent if isinstance(one, Write)]
+    ids = [token.token_id for token in app.frame.log.started.prompt_tokens]
+    assert asked.read and asked.parent == 1 and asked.token_ids == (*ids, *app.frame.log.steps.ids)
+    app.take(opened(app, len(asked.token_ids) - 1))
+    await settled(app, pilot)
+    assert app.frame.cursor == len(ids) - 2 and not app.frame.following
+    app.sent.clear()
+    await pilot.press("V")
+    assert app.sent == [] and "a step already" in screen_text(app)
+
+
+async def test_from_a_token_that_is_looked_at_the_cursor_stays_on_it(writer):
+    app, pilot = writer
+    await pilot.press("left", "left", "V")
+    position = app.frame.step.position
+    app.take(opened(app, len(app.frame.log.started.prompt_tokens) + 5))
+    await settled(app, pilot)
+    assert app.frame.step.position == position

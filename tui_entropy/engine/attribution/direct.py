@@ -12,14 +12,9 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.attribution.block_parts import (
-    ATTENTION,
-    FEED_FORWARD,
-    PassRecord,
-    gradients,
-    put_together,
-)
 from tui_entropy.engine.attribution.heads import Heads, heads_of
+from tui_entropy.engine.attribution.linear_blocks import PassRecord, gradients, put_together
+from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD
 from tui_entropy.engine.kernels.threads import one_thread
 
 

@@ -15,6 +15,7 @@ from tui_entropy.engine.instruments.attention_functions import own_function, unw
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.steering.plan import offsets_by_token
 
 TOGETHER = 1 << 13
 """Rows of the embedding that are averaged at a time."""
@@ -91,7 +92,7 @@ def embedded_text(
     ):
         watching.attention.attention_state = AttentionState(keeps=False)
         watching.residual.vectors = list(watching.residual.vectors)
-        watching.steering.set(_by_token(offsets))
+        watching.steering.set(offsets_by_token(offsets))
         try:
             here = ids.clone()
             yield EmbeddedText(loaded, here, signs, _vectors(architecture, here))
@@ -111,12 +112,6 @@ def mean_embedding(architecture: Architecture, like: Tensor) -> Tensor:
 def _vectors(architecture: Architecture, ids: Tensor) -> Tensor:
     vectors: Tensor = architecture.embedding(ids[None])[0].detach()
     return vectors
-
-
-def _by_token(offsets: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
-    """Block -> (n, d_model); nothing where no token has any."""
-    shapes = {block: torch.zeros_like(push) for each in offsets for block, push in each.items()}
-    return {block: torch.stack([each.get(block, none) for each in offsets]) for block, none in shapes.items()}
 
 
 @contextmanager

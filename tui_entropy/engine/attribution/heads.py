@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from tui_entropy.engine.attribution.block_parts import BlockRecord, PassRecord
+from tui_entropy.engine.attribution.linear_blocks import BlockRecord, PassRecord
 from tui_entropy.engine.kernels.threads import one_thread
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tui_entropy.engine.decoding import entropix_sampler
 from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.instruments.head_measures import HeadStatistics
 from tui_entropy.engine.instruments.row_recording import WIDTH, RowRecording
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.measure.clock import Clock
@@ -34,16 +36,26 @@ def build_step(
     loaded: Loaded, probes: Instruments, sequence: SequenceView, now: Controls, chose: Chosen, clock: Clock, run: int
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
-    stages, numbers, decision = chose
-    mu = first_mu(sequence.mu, now.knobs) if "mirostat_tau" in stages else None
-    step = step_record(
-        numbers, stages, probes.attention.visible_keys(), sequence.running_stats, sequence.text,
-        run=run, index=sequence.n_written, position=sequence.n_tokens, decision=decision, mirostat_mu=mu,
-        forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
+    numbers = chose[1]
+    return step_of(
+        sequence, now, chose, probes.attention.visible_keys(),
+        run=run, forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
         shadow=None if sequence.shadow is None else sequence.shadow.record(numbers, sequence.text),
         attention_rows=_recorded_rows(
             probes.attention.recording, probes.attention.recorded_rows(sequence.batch_index).shown, numbers
         ),
+    )  # fmt: skip
+
+
+def step_of(
+    sequence: SequenceView, now: Controls, chose: Chosen, visible_keys: tuple[int | None, ...], **known: Any
+) -> tuple[Step, float | None]:
+    """The same from what was chosen, with further fields that are known of it."""
+    stages, numbers, decision = chose
+    mu = first_mu(sequence.mu, now.knobs) if "mirostat_tau" in stages else None
+    step = step_record(
+        numbers, stages, visible_keys, sequence.running_stats, sequence.text,
+        index=sequence.n_written, position=sequence.n_tokens, decision=decision, mirostat_mu=mu, **known,
     )  # fmt: skip
     return step, None if mu is None else next_mu(mu, now.knobs, step.final_prob)
 
@@ -75,10 +87,7 @@ def choose(
     if graph is not None and graph.choice.supports(now, sequence):
         stages, metrics = graph.choice.choose(logits, measures, stream, recorded, now, sequence)
         return stages, whole(metrics, logits, sequence), None
-    logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
-    if broken(logp):  # before any stage looks at it
-        refuse(logits, f"at step {sequence.n_written + 1}")
-    belief |= tracked_token_metrics(logits, logp, now.watched)
+    logp, belief = believed(sequence, now, logits, measures, stream)
     decision = None
     if now.knobs.adaptive != "off":
         seen = entropix_sampler.decision_inputs(
@@ -93,6 +102,16 @@ def choose(
     if sequence.shadow is not None:
         numbers |= sequence.shadow.compare(now, sequence, Choice(logp, belief["ids"], *drawn, decision))
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), decision
+
+
+def believed(
+    sequence: SequenceView, now: Controls, logits: Tensor, measures: HeadStatistics, stream: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the model believes, as `model_metrics`, with the tokens that are watched. Raises NotFinite."""
+    logp, belief = model_metrics(logits, measures, stream, now.knobs.n_candidates)
+    if broken(logp):  # before any stage looks at it
+        refuse(logits, f"at step {sequence.n_written + 1}")
+    return logp, belief | tracked_token_metrics(logits, logp, now.watched)
 
 
 def whole(numbers: Numbers, logits: Tensor, sequence: SequenceView) -> Numbers:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.decoding.choose import Chosen, sample_token, whole
+from tui_entropy.engine.decoding.choose import Chosen, believed, sample_token, step_of, whole
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
 from tui_entropy.engine.instruments.head_measures import HeadStatistics
@@ -16,16 +16,8 @@ from tui_entropy.engine.instruments.prompt_scores import SLICE_BYTES, final_resi
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.measure.clock import Clock
-from tui_entropy.engine.measure.finite import broken, refuse
-from tui_entropy.engine.measure.step_record import (
-    choice_metrics,
-    model_metrics,
-    step_record,
-    to_host,
-    tracked_token_metrics,
-)
+from tui_entropy.engine.measure.step_record import choice_metrics, to_host
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.sampling.chain import first_mu, next_mu
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.step import ATTENTION, Step
@@ -57,16 +49,15 @@ def read_stretch(
     residual = held.residual[first - last : -1] if last - first > 1 else newest[:0]
     unknown = _unknown(loaded, newest.device)
     for token_id, logits in zip(given, _rows(loaded, residual, newest), strict=True):
-        stages, numbers, _ = _judged(sequence, now, logits, token_id, unknown)
+        before = clock.sample_seconds
+        chose = _judged(sequence, now, logits, token_id, unknown)
         clock.stop()
-        mu = first_mu(sequence.mu, now.knobs) if "mirostat_tau" in stages else None
-        step = step_record(
-            numbers, stages, (None,) * loaded.card.n_layers, sequence.running_stats, sequence.text,
-            run=run, index=sequence.n_written, position=sequence.n_tokens, decision=None, mirostat_mu=mu,
-            forward_seconds=clock.forward_seconds / len(given), sample_seconds=clock.sample_seconds / len(given),
-            at=clock.at,
+        step, mu = step_of(
+            sequence, now, chose, (None,) * loaded.card.n_layers,
+            run=run, forward_seconds=clock.forward_seconds / len(given),
+            sample_seconds=clock.sample_seconds - before, at=clock.at,
         )  # fmt: skip
-        sequence.commit(step, None if mu is None else next_mu(mu, now.knobs, step.final_prob))
+        sequence.commit(step, mu)
         yield step
 
 
@@ -87,10 +78,7 @@ def _judged(
     unknown: tuple[HeadStatistics, Tensor],
 ) -> Chosen:
     """What the model believes, and what the chain makes of it, where a token is there."""
-    logp, belief = model_metrics(logits, *unknown, now.knobs.n_candidates)
-    if broken(logp):
-        refuse(logits, f"at step {sequence.n_written + 1}")
-    belief |= tracked_token_metrics(logits, logp, now.watched)
+    logp, belief = believed(sequence, now, logits, *unknown)
     drawn = sample_token(logits, logp, now, sequence, sequence.prompt, None, given=token_id)
     numbers = belief | choice_metrics(logits, logp, belief["ids"], *drawn)
     return drawn[0].stages, whole(to_host(numbers), logits, sequence), None

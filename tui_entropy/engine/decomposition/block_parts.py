@@ -120,7 +120,7 @@ def watching_blocks(architecture: Architecture, n: int) -> Iterator[BlockWatch]:
             hooks.callback(block.register_forward_pre_hook(began, with_kwargs=True).remove)
             hooks.callback(block.register_forward_hook(ended).remove)
             hooks.callback(additions.close)
-            for module, kind in _branches(block).items():
+            for module, kind in branches(block).items():
 
                 def entered(_: nn.Module, args: Any, kind: str = kind, seen: _Additions = additions) -> None:
                     seen.branch = kind
@@ -133,7 +133,7 @@ def watching_blocks(architecture: Architecture, n: int) -> Iterator[BlockWatch]:
         yield watch
 
 
-def _branches(block: nn.Module) -> Mapping[nn.Module, str]:
+def branches(block: nn.Module) -> Mapping[nn.Module, str]:
     """The modules of a block that compute what is added, and what each is. Norms, which have no matrix, are none.
 
     Where no module can be told to read other positions, the first one does: so it is in recurrent families.

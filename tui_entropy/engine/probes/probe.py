@@ -130,13 +130,10 @@ class ProbeContext:
         """What is set now."""
         return self.state.controls()
 
-    def pass_before(self, by_kernel: bool = False) -> TokenSequence:
+    def pass_before(self) -> TokenSequence:
         """The pass of the token before, once more and to the bit: `logits` (vocab,) float32, and `vectors` and
-        `attention_state` as the instruments had them. The sequence has no cache.
-
-        by_kernel: not as a CUDA graph, in which no hook of a probe is called.
-        """
-        return self.branches.rewinder.recompute_step(self.sequence, self.position - 1, by_kernel)
+        `attention_state` as the instruments had them. The sequence has no cache."""
+        return self.branches.rewinder.recompute_step(self.sequence, self.position - 1)
 
     def replay(self, n: int) -> AbstractContextManager[TokenSequence]:
         """The newest n of the tokens before it, read once more in as few passes as they were read under the same;

@@ -17,7 +17,7 @@ from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.view import Companion
-from tui_entropy.engine.steering.plan import same_offsets
+from tui_entropy.engine.steering.plan import offsets_by_token, same_offsets
 from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.records.step import Step
 
@@ -218,8 +218,7 @@ class TokenSequence:
         each = [*self.offsets[: self.n_read], *[offsets] * (last - self.n_read)]
         if all(same_offsets(its, offsets) for its in each):
             return offsets
-        shapes = {block: torch.zeros_like(push) for its in each for block, push in its.items()}
-        return {block: torch.stack([its.get(block, none) for its in each]) for block, none in shapes.items()}
+        return offsets_by_token(each)
 
     def write(self, token_id: int) -> None:
         self._ids[self.n_tokens] = token_id

@@ -201,14 +201,10 @@ class Rewinder:
         if sequence.n_read:
             self.prefix_cache.put_state(sequence.prefix_ids[sequence.n_read - 1], sequence.cache)
 
-    def recompute_step(self, sequence: TokenSequence, position: int, by_kernel: bool = False) -> TokenSequence:
-        """See the function of this name. A sequence that is not in the cache is put there for a while.
-
-        by_kernel: not as a CUDA graph, in which no hook is called.
-        """
-        probes = replace(self.probes, graph_decoder=None) if by_kernel else self.probes
+    def recompute_step(self, sequence: TokenSequence, position: int) -> TokenSequence:
+        """See the function of this name. A sequence that is not in the cache is put there for a while."""
         with self._at(sequence, position) as host:
-            return recompute_step(self.loaded, probes, host, position, self.state(host, position))
+            return recompute_step(self.loaded, self.probes, host, position, self.state(host, position))
 
     @contextmanager
     def replay(self, sequence: TokenSequence, first: int, last: int) -> Iterator[TokenSequence]:

@@ -6,10 +6,11 @@ Two passes are steered alike where their offsets are equal, whenever and by whom
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from tui_entropy.breakpoints.condition import ConditionError
@@ -25,6 +26,13 @@ REMEMBERED = 64
 
 Key = tuple[Vector, ...]
 """The vectors that act, each at the strength that it has now."""
+
+
+def offsets_by_token(offsets: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
+    """Those of each token of a pass, block -> (d_model,), as one for all: block -> (n, d_model). Nothing where no
+    token has any."""
+    shapes = {block: torch.zeros_like(its) for each in offsets for block, its in each.items()}
+    return {block: torch.stack([each.get(block, none) for each in offsets]) for block, none in shapes.items()}
 
 
 class Offsets(Mapping[int, Tensor]):

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from textual.widget import AwaitMount
 
 BY_A_PERSON = (events.InputEvent, events.Paste)
-KEY_OF = {parse(key.action)[1:]: key for key in reversed(KEYS)}
+_PARSED = [(parse(key.action)[1:], key) for key in KEYS]
+KEY_OF = dict(reversed(_PARSED))
 """(action, arguments) -> the key that does it, of several the first."""
-PLACES = {parse(key.action)[1:]: key.where for key in KEYS}
+PLACES = {asked: key.where for asked, key in _PARSED}
 """(action, arguments) -> the pane that must have the focus."""
 NAMES = {name for name, _ in PLACES}
 """Every action that a key has, in any app."""

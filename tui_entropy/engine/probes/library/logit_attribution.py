@@ -10,9 +10,9 @@ import numpy as np
 from msgspec import Meta, Struct
 from torch import Tensor
 
-from tui_entropy.engine.attribution.block_parts import PassRecord, heard_parts
 from tui_entropy.engine.attribution.direct import DirectShares, NotLinear, direct_shares
 from tui_entropy.engine.attribution.heads import Heads, by_source
+from tui_entropy.engine.attribution.linear_blocks import PassRecord, heard_parts
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.row_recording import beside_sinks
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
@@ -50,9 +50,8 @@ class DirectOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 def compute(at: ProbeContext, options: DirectOptions) -> Iterator[Panel]:
     """The parts that the residual stream is the sum of, each read by the head of the model as far as it is linear."""
-    with heard_parts(at.loaded.architecture, options.sources) as record:
-        then = at.pass_before(by_kernel=True)
-    logits = then.logits
+    with heard_parts(at.loaded.architecture, options.sources) as record, at.replay(1) as then:
+        logits = then.logits
     assert logits is not None
     target = target_of(at, options.token, options.against, int(logits.argmax()))
     try:

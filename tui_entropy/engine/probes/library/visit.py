@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence
-from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.knobs import MEANINGS
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Panel, steps_of
 from tui_entropy.records.probes.visit import VISIT
@@ -42,5 +42,5 @@ PROBE = Probe(
     compute,
     check,
     page="candidates",
-    meanings={knob.name: knob.meaning for knob in KNOBS},
+    meanings=MEANINGS,
 )

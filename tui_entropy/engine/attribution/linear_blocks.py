@@ -20,11 +20,8 @@ from torch import Tensor, nn
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.attribution.frozen_norm import frozen_norm, is_norm
 from tui_entropy.engine.attribution.stand_ins import dtype_of, standing_in
+from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD, branches
 from tui_entropy.engine.instruments.attention_functions import overheard
-
-ATTENTION, FEED_FORWARD = "attention", "feed-forward"
-MIXES_TOKENS = ("attn", "attention", "mixer", "mamba", "ssm", "conv", "temporal", "delta", "rwkv", "retention")
-"""What parts that look at other tokens are called, where they have no attention rows."""
 
 
 @dataclass
@@ -120,7 +117,7 @@ def layouts(architecture: Architecture) -> tuple[Layout, ...]:
         _layouts[architecture.decoder] = tuple(
             Layout(
                 tuple(filter(is_norm, block.children())),
-                tuple((_kind(attention, name, part), part) for name, part in _speaking(block)),
+                tuple((_kind(block, attention, part), part) for part in _speaking(block)),
                 tuple(_matrices(attention)),
             )
             for block, attention in zip(architecture.blocks, architecture.attention_modules, strict=True)
@@ -128,10 +125,10 @@ def layouts(architecture: Architecture) -> tuple[Layout, ...]:
     return _layouts[architecture.decoder]
 
 
-def _speaking(block: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, part in block.named_children():
+def _speaking(block: nn.Module) -> Iterator[nn.Module]:
+    for part in block.children():
         if not is_norm(part) and not isinstance(part, nn.ModuleList) and any(True for _ in part.parameters()):
-            yield name, part
+            yield part
 
 
 def _matrices(module: nn.Module | None) -> Iterator[nn.Module]:
@@ -141,12 +138,11 @@ def _matrices(module: nn.Module | None) -> Iterator[nn.Module]:
             yield part
 
 
-def _kind(attention: nn.Module | None, name: str, part: nn.Module) -> str:
+def _kind(block: nn.Module, attention: nn.Module | None, part: nn.Module) -> str:
     """ATTENTION for the part of a block that looks at other tokens, FEED_FORWARD for others."""
     if attention is not None:
         return ATTENTION if attention in set(part.modules()) else FEED_FORWARD
-    words = f"{name} {type(part).__name__}".lower()
-    return ATTENTION if any(word in words for word in MIXES_TOKENS) else FEED_FORWARD
+    return branches(block).get(part, FEED_FORWARD)
 
 
 def put_together(record: PassRecord, offsets: Mapping[int, Tensor]) -> tuple[Tensor, list[Part]]:
