@@ -144,6 +144,7 @@ def test_any_of_its_tokens_begins_a_branch_and_it_can_be_come_back_to(loaded, te
     branch = teller.branch(30)
     drawn = teller.write(5)
     assert [step.token_id for step in teller.log.steps][:30] == text[:30]
+    assert teller.log.started.n_given == 30 and teller.log.state == "writing"
     teller.session.begin(Write(TEXT[: 30 + 1 - (len(text) + 1 - len(TEXT))], None, False, 40, DRAWN))
     assert teller.write(5) == drawn
     teller.go(run)

@@ -98,10 +98,12 @@ async def test_an_answer_about_another_token_is_none_of_this_one(reader):
 
 async def test_a_source_without_visits_is_asked_for_none():
     app = up()
-    async with app.run_test(size=(120, 36)) as pilot:
+    async with app.run_test(size=(200, 60)) as pilot:
         app.take(read_text(probes=()))
         await settled(app, pilot)
         assert visits(app) == [] and "?" in screen_text(app)
+        assert "not measured: the text was read in one go" in screen_text(app)
+        assert "read, and not drawn, at position" in screen_text(app) and "drawn with seed" not in screen_text(app)
 
 
 async def test_while_the_text_is_read_it_says_so_and_nothing_is_visited():

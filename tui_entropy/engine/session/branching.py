@@ -47,6 +47,7 @@ class Branches:
             vectors=state.vectors,
             parent=parent.number,
             shared=step,
+            n_given=min(parent.started.n_given, step),
             how=how,
             twin_of=None,
         )

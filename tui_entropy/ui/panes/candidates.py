@@ -254,6 +254,7 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
     yield measured("prob margin")
     yield measured("logit margin")
     luck = "forced" if step.forced else f"drawn with seed {frame.log.knobs_at(step.index).seed}"
+    luck = "read, and not drawn," if frame.what_if is None and frame.log.run.is_read(step.index) else luck
     yield [(f"{luck} at position {step.position}", paint.warning if step.forced else paint.dim)]
 
 

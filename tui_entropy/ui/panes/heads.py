@@ -241,6 +241,9 @@ def _selected(
         pattern, share = known
         groups.append([(f"{pattern.name} ", paint.accent), (f"{100 * share:.0f} %", paint.number)])
     now, keys = _share(shares[layer - 1], frame.head), step.visible_keys[layer - 1]
+    if not step.is_visited:
+        why = ": the text was read in one go" if frame.log.run.is_read(step.index) else ""
+        return paint.whole(where, [*groups, f"not measured{why}"], width)
     if now is None or keys is None:
         return paint.whole(where, [*groups, "? of one visible key"], width)
     one = math.log(2) if frame.bits else 1
