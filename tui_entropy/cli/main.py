@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from typing import Any, NoReturn
 
 import typer
@@ -45,11 +46,26 @@ def command(arguments: Sequence[str]) -> int | None:
     check_text(arguments)
     defaults = settings_of(arguments)
     try:
-        return app(arguments, prog_name="tui-entropy", standalone_mode=False, default_map=defaults)  # type: ignore[no-any-return]
+        with_options: Any = _with_options_of(arguments[0])
+        code: int | None = with_options(
+            arguments, prog_name="tui-entropy", standalone_mode=False, default_map=defaults
+        )
+        return code
     except USAGE_ERROR as error:
         raise usage_of(error) from None
     except typer.Abort:
         raise UserError("what was asked found no answer on stdin, so nothing is done: add --yes to agree") from None
+
+
+def _with_options_of(name: str) -> typer.Typer:
+    """The app with one command, since to make the options of all delays the first paint; with every command where
+    there is none of that name."""
+    of_that_name = [each for each in app.registered_commands if each.callback and each.callback.__name__ == name]
+    if not of_that_name:
+        return app
+    alone = copy(app)
+    alone.registered_commands = of_that_name
+    return alone
 
 
 def settings_of(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:

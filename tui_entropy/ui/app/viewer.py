@@ -144,6 +144,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.screen.set_class(self.frame.demo, "-demo")
         self.screen.set_class(paint.ascii, "-ascii")
         self.screen.set_class(paint.ascii or not paint.rich, "-plain")
+        for pane in self.panes:  # each is drawn once it has a size, so that the first paint shows something to read
+            pane.show(self.frame)
 
     def on_ready(self) -> None:
         """After the first paint, so that nothing delays it."""

@@ -187,6 +187,8 @@ def _runs(
 
 def _goes_on(cells: Sequence[str], wanted: Sequence[Pen], last: int, after: int) -> bool:
     """Whether the cells between two that differ cost no more to send again than to move over."""
+    if after == last + 1:
+        return True
     if after - last > GAP + 1:
         return False
     styles = {wanted[last], wanted[after]}
