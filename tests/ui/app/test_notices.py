@@ -2,7 +2,7 @@
 
 import made_lanes
 import pytest
-from inspectors import begun, ready, settled, up, writing
+from inspectors import begun, ready, screen_text, settled, up, writing
 from msgspec.structs import replace
 
 from tui_entropy.records.events import Standing
@@ -69,3 +69,19 @@ async def test_who_is_in_control_is_not_said_of_an_engine_that_is_gone(screen):
     app.lose("the engine was ended from another screen")
     await settled(app, pilot)
     assert app.frame.notice == ""
+
+
+async def test_on_a_small_screen_a_notice_takes_a_row_and_gives_it_back():
+    app = up()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await writing(app, pilot)
+        app.notices.say("")
+        await settled(app, pilot)
+        hints = app.query_one("#hints")
+        assert hints.size.height == 1
+        footer = screen_text(app).splitlines()[-1]
+        app.say("a sentence of some length, which says what came of a key that somebody pressed", seconds=60)
+        await settled(app, pilot)
+        rows = screen_text(app).splitlines()
+        assert hints.size.height == 2
+        assert rows[-2].startswith("a sentence of some length") and rows[-1] == footer

@@ -27,6 +27,7 @@ from tui_entropy.ui.actions.panes import PaneActions
 from tui_entropy.ui.app.look_keeper import LookKeeper
 from tui_entropy.ui.app.notices import NOTICE_S, Holds, Notices, always
 from tui_entropy.ui.app.repaint import RepaintScheduler
+from tui_entropy.ui.app.usual_screen import UsualScreen
 from tui_entropy.ui.dialogs.ask_line import Questions
 from tui_entropy.ui.dialogs.failure import ClosesOnFailure
 from tui_entropy.ui.drawing.line_filter import InAscii, WithoutControls
@@ -50,7 +51,6 @@ from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.terminal.fast_path import Shortcut
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.pane_layout import PaneLayout, arrange
-from tui_entropy.ui.views.terminal_sized import TerminalSized
 from tui_entropy.ui.views.view import LIGHT, View
 
 MISTAKE_S = 20.0
@@ -60,18 +60,6 @@ HEAVY_FIELDS = (
     "token", "row", "knobs", "what_if", "second", "pages",
 )  # fmt: skip
 """Fields of a frame that a person changes, and whose change heavy panes show at once."""
-
-
-class Usual(TerminalSized, Screen[None]):
-    """The screen under whatever is open over it."""
-
-    def __init__(self, on_styled: Callable[[], None]) -> None:
-        """on_styled: called when the stylesheet has done its part for another size."""
-        super().__init__(id="_default")
-        self._on_styled = on_styled
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.app.call_after_refresh, self._on_styled)
 
 
 class Viewer(ClosesOnFailure, Dispatch):
@@ -223,12 +211,13 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.frame = frame = self.notices.true_in(self.with_answers(replace(frame, lacking=self.lacking)))
         if self.keeper is not None:
             self.keeper.on_frame(frame)
+        told = bool(frame.notice or frame.caption)
+        self.base.set_class(told and not frame.demo, "-notice")
         if self.page is not None:
-            self.page.set_class(bool(frame.notice or frame.caption), "-notice")
+            self.page.set_class(told, "-notice")
         self.repaints.pacer.wanted = False  # whoever shows data says so
         self.base.set_class(frame.log.twin is not None, "-twin")
         self.base.set_class(frame.demo, "-demo")
-        self.base.set_class(bool(frame.caption) and not frame.demo, "-captioned")
         for view in self.views:
             if view.PACE == LIGHT:
                 view.show(frame)
@@ -310,7 +299,7 @@ class Viewer(ClosesOnFailure, Dispatch):
         arrange(self.base, self.frame.of(PaneLayout))
 
     def get_default_screen(self) -> Screen[Any]:
-        return Usual(self._arrange)
+        return UsualScreen(self._arrange)
 
     def open_page(self, name: str) -> None:
         self.pages.action_open(name)
@@ -326,10 +315,12 @@ class Viewer(ClosesOnFailure, Dispatch):
     # --- Focus, mouse and size -------------------------------------------------------------------------------
 
     def on_descendant_focus(self) -> None:
+        if not self.screen_stack:  # the last screen is gone, and what it told before comes late
+            return
         focused = self.base.focused
-        lanes = {"stream": False, "twin": True}
         name = focused.id or "" if focused else ""
-        self.show(place=self.place, focus=name, second=lanes.get(name, self.frame.second))
+        second = {"stream": False, "twin": True}.get(name, self.frame.second)
+        self.show(place=self.place, focus=name, second=second)
 
     def on_descendant_blur(self) -> None:
         self.show(place=self.place, typed="")
@@ -394,7 +385,6 @@ class Viewer(ClosesOnFailure, Dispatch):
         try:
             theme = load(name)
         except UserError as mistake:
-            self.refuse(str(mistake))
-            return
+            return self.refuse(str(mistake))
         self.use_theme(theme)
         self.show(paint=Paint(theme, self.frame.paint.color, self.frame.paint.ascii))
