@@ -85,3 +85,14 @@ async def test_on_a_small_screen_a_notice_takes_a_row_and_gives_it_back():
         rows = screen_text(app).splitlines()
         assert hints.size.height == 2
         assert rows[-2].startswith("a sentence of some length") and rows[-1] == footer
+
+
+async def test_a_notice_names_the_key_that_a_person_chose():
+    app = up(write=None, keymap={"prompt": "f7"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        app.take([ready()])
+        await settled(app, pilot)
+        await pilot.press("g")
+        assert app.frame.notice == "nothing is being written: f7 asks for a prompt"
+        app.say("what is written in {braces} stays")
+        assert app.frame.notice == "what is written in {braces} stays"

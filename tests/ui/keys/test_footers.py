@@ -24,7 +24,7 @@ from tui_entropy.ui.app.replay_app import ReplayApp
 from tui_entropy.ui.dialogs.help import help_text
 from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.keys.keymap import BY_ID as KEYS_BY_ID
-from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names
+from tui_entropy.ui.keys.keymap import KEYS, PAGES, holds, key_names, with_keys
 from tui_entropy.ui.keys.lane_choices import choices
 from tui_entropy.ui.keys.needs import offered, unable
 from tui_entropy.ui.panes.hints import OF_PANE, acting, hint, useful_keys
@@ -186,7 +186,7 @@ async def test_no_key_of_a_watcher_commands_the_engine_and_control_brings_all_of
             if key.where != "replay":
                 await bring_to(app, pilot, next(place for place in PLACES if holds(key.where or place, place)))
                 await app.run_action(key.action)
-                assert key.name not in app.commanding or app.frame.notice == WATCHING, key.id
+                assert key.name not in app.commanding or app.frame.notice == with_keys(WATCHING, {}), key.id
                 assert not [one for one in app.sent if not isinstance(one, QUESTIONS)], key.id
         app.take([replaced(WATCHED, in_control=True)])
         await settled(app, pilot)

@@ -41,7 +41,9 @@ class BranchPageActions(Actions[Host]):
     def action_diff(self) -> None:
         branch = chosen_branch(self.app.frame)
         if branch is None or branch is self.app.frame.log.run:
-            self.app.refuse("this is the run on screen: choose another one, and d shows where the two differ")
+            self.app.refuse(
+                "this is the run on screen: choose another one, and {branches.diff} shows where the two differ"
+            )
             return
         self.app.show(**self.app.frame.put(BranchesState, branch=branch.started.run), row=0)
         self.app.open_page("diff")
@@ -61,7 +63,9 @@ class BranchActions(EngineActions):
         run = branch.started.run
         self.app.tell(Label(run, deleted=not branch.deleted))
         self.app.say(
-            f"run {run} is shown again" if branch.deleted else f"run {run} is hidden: h lists what is hidden"
+            f"run {run} is shown again"
+            if branch.deleted
+            else f"run {run} is hidden: {{branches.hidden}} lists what is hidden"
         )
 
     def action_name(self) -> None:

@@ -78,7 +78,7 @@ class ComparisonActions(EngineActions):
         if self.app.place != "lanes":
             self.app.open_page("lanes")
             self.app.show(row=next(n for n, choice in enumerate(choices(self.app.frame)) if not choice.same))
-        self.app.refuse(f"choose what {what} differs in: a row without a prompt asks for it with enter")
+        self.app.refuse(f"choose what {what} differs in: a row without a prompt asks for it with {{lanes.run}}")
 
     async def action_lane(self) -> None:
         """The chosen row as the shadow; none where it is that already."""
@@ -95,9 +95,9 @@ class ComparisonActions(EngineActions):
     async def action_type_lane(self) -> None:
         began, choice = self.app.frame.log.started, self._choice
         if choice.name not in (SYSTEM, PROMPT):
-            self.app.refuse("there is nothing to type for this lane: enter runs it")
+            self.app.refuse("there is nothing to type for this lane: {lanes.run} runs it")
         elif began is None:
-            self.app.refuse("there is no text yet that another prompt could be given to: i asks for one")
+            self.app.refuse("there is no text yet that another prompt could be given to: {prompt} asks for one")
         else:
             lane = choice.lane
             prompt = Prompt(lane.prompt or "", lane.system, began.chat) if lane else Prompt(
@@ -134,7 +134,9 @@ class ComparisonActions(EngineActions):
     def _shadow(self, lane: Lane) -> None:
         self.app.show(**self.app.frame.put(LanesState, lane=lane))
         self._set(lane)
-        self.app.say(f"shadow from the next token on: {lane.name}; | shows what it thinks, S takes it away")
+        self.app.say(
+            f"shadow from the next token on: {lane.name}; {{lanes}} shows what it thinks, {{shadow}} takes it away"
+        )
 
     def _no_shadow(self) -> None:
         self._set(None)
@@ -152,13 +154,13 @@ class ComparisonActions(EngineActions):
 
     def action_twin(self) -> None:
         if self.app.frame.log.started is None:
-            self.app.refuse("there is no text yet that a twin could be written beside: i asks for a prompt")
+            self.app.refuse("there is no text yet that a twin could be written beside: {prompt} asks for a prompt")
         elif lane := self._lane():
             self.app.show(**self.app.frame.put(LanesState, lane=lane, awaited=None))
             self.app.tell(Twin(self.app.frame.log.run_number, step_here(self.app.frame), lane))
             self.app.close_page()
             where = f"twin from step {step_here(self.app.frame) + 1} on"
-            self.app.say(f"{where}: {lane.name}, with the same luck; tab goes to the other lane")
+            self.app.say(f"{where}: {lane.name}, with the same luck; {{focus}} goes to the other lane")
         else:
             self._choose_first("the twin")
 
@@ -172,7 +174,7 @@ class ContinuationActions(EngineActions):
             self.app.close_page()
             return
         if log.started is None:
-            self.app.refuse("there is no text yet that could go on: i asks for a prompt")
+            self.app.refuse("there is no text yet that could go on: {prompt} asks for a prompt")
             return
         position = len(log.run.started.prompt_tokens) + step_here(self.app.frame)
         self.app.show(**self.app.frame.put(FanState, run=log.run_number, position=position), row=0)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 YES = ("y", "yes")
-TAKE = "ctrl+g takes control"
+TAKE = "{control} takes control"
 WATCHING = f"another screen is in control, this one watches: {TAKE}"
 SETTINGS = (Started, KnobsChanged, VectorsChanged, SettingsPending, Refused)
 """Events after which a screen that only watches shows what is set, not what it asked for."""
@@ -192,11 +192,13 @@ class EngineLink(Actions[EngineHost]):
 
     def action_detach(self) -> None:
         if self.standing is None:
-            self.app.refuse("there is no engine to come back to: q quits")
+            self.app.refuse("there is no engine to come back to: {quit} quits")
         elif self._outlives:
             self.app.exit()
         else:
-            self.app.refuse("this engine ends with its last screen: start it with --keep 30m to leave it, q quits")
+            self.app.refuse(
+                "this engine ends with its last screen: start it with --keep 30m to leave it, {quit} quits"
+            )
 
     def leave(self, go: Callable[[], None]) -> None:
         """For another session: as D does, and where the engine ends with this screen once a person agrees."""

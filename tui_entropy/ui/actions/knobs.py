@@ -137,7 +137,7 @@ class VectorActions(EngineActions):
         self.app.say(REBUILD if rebuild else KEEP)
 
 
-_HEURISTIC = f"a heuristic to look at, about {BY_NAME['adaptive'].cost:g} ms a token: Q shows it"
+_HEURISTIC = f"a heuristic to look at, about {BY_NAME['adaptive'].cost:g} ms a token: {{quadrants}} shows it"
 ADAPTIVE = {
     "off": "adaptive sampling off: the knobs as you set them",
     "S1": f"adaptive S1: each step changes the knobs by Entropix's first thresholds; {_HEURISTIC}",

@@ -7,7 +7,6 @@ from dataclasses import replace
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.ui.dialogs.ask_line import number, unescape
 from tui_entropy.ui.keys.head_choice import kinds_at, next_of_a_kind
-from tui_entropy.ui.keys.keymap import with_keys
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.panes.heads import HeadsState
@@ -33,8 +32,7 @@ class LookActions(Actions[Host]):
     def action_move(self, by: int) -> None:
         frame = self.app.frame
         if by < 0 and not frame.cursor and acts(frame, "open.prompt"):
-            sentence = with_keys(BEFORE, frame.keymap, frame.paint.ascii)
-            self.app.say(sentence, holds=lambda frame: acts(frame, "open.prompt"))
+            self.app.say(BEFORE, holds=lambda frame: acts(frame, "open.prompt"))
         self.app.go_to((frame.cursor or 0) + by)
 
     def action_first(self) -> None:

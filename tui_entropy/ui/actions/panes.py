@@ -77,11 +77,11 @@ class PaneActions(Actions[Host]):
             app.focus_on("stream")
             app.base.remove_class(f"-show-{name}")
             app.arrange(self._layout.hiding(name))
-            app.say(f"the pane of {NAMES[name]} is hidden: Z on the text brings it back")
+            app.say(f"the pane of {NAMES[name]} is hidden: {{hide}} on the text brings it back")
         elif self._layout.hidden:
             app.arrange(self._layout.showing(*self._layout.hidden))
         else:
-            app.refuse("the text stays, and no pane is hidden: tab goes to a pane, Z hides it")
+            app.refuse("the text stays, and no pane is hidden: {focus} goes to a pane, {hide} hides it")
 
     def action_taller(self, by: int) -> None:
         """The pane in focus. One that has the rows that others leave takes them from another of its column."""
@@ -132,7 +132,7 @@ class PaneActions(Actions[Host]):
 
     def action_help_quit(self) -> None:
         """ctrl-C."""
-        self.app.say("q or ctrl+q quits")
+        self.app.say("{quit} quits")
 
 
 def _rows(pane: Widget) -> int:

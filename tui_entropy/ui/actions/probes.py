@@ -21,9 +21,11 @@ class ProbeActions(EngineActions):
     def action_ask_probe(self) -> None:
         asked = question(self.app.frame)
         if asked is None:
-            self.app.refuse("there is no text yet that could be asked about: i asks for a prompt")
+            self.app.refuse("there is no text yet that could be asked about: {prompt} asks for a prompt")
         elif (awaited := self.app.frame.of(ProbesState).pending) is not None:
-            self.app.refuse(f"{awaited.name} is still being answered: wait for it, or give it up with x")
+            self.app.refuse(
+                f"{awaited.name} is still being answered: wait for it, or give it up with {{probes.cancel}}"
+            )
         else:
             self.app.show(**self.app.frame.put(ProbesState, pending=asked, scroll=0))
             self.app.tell(asked)

@@ -70,7 +70,7 @@ class PromptActions(Actions[EngineHost]):
     async def action_edit_prompt(self) -> None:
         began = self.app.frame.log.started
         if began is None:
-            self.app.refuse("nothing was asked yet: i asks for a prompt")
+            self.app.refuse("nothing was asked yet: {prompt} asks for a prompt")
             return
         prompt = Prompt(typed_as(began.prompt), typed_as(began.system or ""), began.chat, began.n_given > 0)
         await self.open_box(Purpose.PROMPT, self._write_from_edited, prompt)
@@ -79,7 +79,7 @@ class PromptActions(Actions[EngineHost]):
         """The text that was written, with the caret at the cursor."""
         frame, texts = self.app.frame, self.app.frame.log.steps.texts
         if not frame.log.started or not texts:
-            self.app.refuse("nothing is written yet that could be edited: I edits the prompt")
+            self.app.refuse("nothing is written yet that could be edited: {edit.prompt} edits the prompt")
             return
         at = len(texts) if frame.following or frame.cursor is None else frame.cursor
         text = Prompt(typed_as("".join(texts)), None, False)
@@ -90,7 +90,7 @@ class PromptActions(Actions[EngineHost]):
         from the end of the text goes to the last token of the prompt."""
         frame, began = self.app.frame, self.app.frame.log.started
         if began is None:
-            self.app.refuse("nothing was asked yet: i asks for a prompt")
+            self.app.refuse("nothing was asked yet: {prompt} asks for a prompt")
             return
         if began.n_given:
             self.app.refuse("each token of this text is a step already: left and home go to the first ones")
@@ -127,13 +127,13 @@ class PromptActions(Actions[EngineHost]):
         self._opened = None
         self.app.write(write)
         if self.app.frame.log.state in GONE:
-            self.app.say("the engine is gone: ctrl+r starts it again, and then this prompt is written")
+            self.app.say("the engine is gone: {restart} starts it again, and then this prompt is written")
         return True
 
     def _write_from_edited(self, prompt: Prompt) -> bool:
         log = self.app.frame.log
         if log.started and (prompt.prompt, prompt.system) == (log.started.prompt, log.started.system):
-            self.app.refuse("nothing is changed: g writes from this prompt again")
+            self.app.refuse("nothing is changed: {again} writes from this prompt again")
             return False
         return self._write_anew(prompt, log.run_number)
 

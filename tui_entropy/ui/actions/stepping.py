@@ -18,7 +18,10 @@ from tui_entropy.ui.protocol.host import EngineHost
 from tui_entropy.ui.protocol.remark import Remark
 
 BUSY = ("reading", "writing")
-NOTHING_CHOSEN = "nothing is chosen: space pauses, left goes back, up and down choose; enter writes on from there"
+NOTHING_CHOSEN = (
+    "nothing is chosen: {pause} pauses, {back} goes back, {candidate.up} and {candidate.down} choose; {take} writes "
+    "on from there"
+)
 
 
 def say_why_not(app: EngineHost) -> None:
@@ -26,10 +29,10 @@ def say_why_not(app: EngineHost) -> None:
     reasons = {
         "starting": "the engine is still starting",
         "loading": "the model is still loading",
-        "ready": "nothing is being written: i asks for a prompt",
-        "ended": "this text has ended: g writes it again, i asks for a new prompt",
+        "ready": "nothing is being written: {prompt} asks for a prompt",
+        "ended": "this text has ended: {again} writes it again, {prompt} asks for a new prompt",
     }
-    app.refuse(reasons.get(app.frame.log.state, "the engine is gone: ctrl+r starts it again"))
+    app.refuse(reasons.get(app.frame.log.state, "the engine is gone: {restart} starts it again"))
 
 
 def advance(app: EngineHost, command: Advance) -> None:
@@ -73,7 +76,7 @@ class WriteActions(EngineActions):
             self.app.begin_engine()
             self.app.say("starting the engine again; what was written stays until something new is")
         else:
-            self.app.refuse("the engine is up; ctrl+r starts it again when it is gone")
+            self.app.refuse("the engine is up; {restart} starts it again when it is gone")
 
     def action_advance(self) -> None:
         advance(self.app, Advance(1))
@@ -103,7 +106,7 @@ class StepActions(EngineActions):
     def _may_branch(self) -> bool:
         """Whether another way can be taken from the step under the cursor; else it is said why not."""
         if self.app.frame.second and self.app.frame.log.twin:
-            self.app.refuse("another token is taken in the first lane: tab goes there")
+            self.app.refuse("another token is taken in the first lane: {focus} goes there")
             return False
         if self.app.frame.step is None or self.app.frame.log.state not in (*GOING, "ended"):
             say_why_not(self.app)
@@ -138,7 +141,7 @@ class StepActions(EngineActions):
             here = [c.token_id for c in step.candidates if c.cut == "banned" and c.token_id not in frame.knobs.banned]
             token_id, name = self._chosen_token
             self._branch(ban=tuple(dict.fromkeys([*(here if frame.held_up else []), token_id])))
-            self.app.say(f"{name} is banned at step {step.index + 1}; D bans from there on")
+            self.app.say(f"{name} is banned at step {step.index + 1}; {{ban.on}} bans from there on")
 
     def action_ban_on(self) -> None:
         if not self._may_branch:
@@ -149,7 +152,9 @@ class StepActions(EngineActions):
         self._knobs.set(changed(knobs, banned=(*allowed, token_id) if ban else allowed))
         if ban and not self.app.frame.held_up:
             self._branch()
-        self.app.say(f"{name} is {'banned from here on; D on it' if ban else 'allowed again; D'} undoes that")
+        self.app.say(
+            f"{name} is {'banned from here on; {ban.on} on it' if ban else 'allowed again; {ban.on}'} undoes that"
+        )
 
     @property
     def _chosen_token(self) -> tuple[int, str]:

@@ -46,7 +46,6 @@ from tui_entropy.ui.actions.undo import UndoActions
 from tui_entropy.ui.app.attention_requests import AttentionRequests
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
-from tui_entropy.ui.keys.keymap import with_keys
 from tui_entropy.ui.keys.needs import GONE, inability_of, unable
 from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
@@ -187,7 +186,6 @@ class InspectorApp(Viewer):
                 if wanted:
                     paths.state().mkdir(parents=True, exist_ok=True)
                     (paths.state() / name).touch(exist_ok=False)
-                    sentence = with_keys(sentence, self.frame.keymap, self.frame.paint.ascii)
                     self.say(sentence, seconds=60.0, holds=lambda frame: frame.log.state not in OVER)
                     return
 
@@ -251,7 +249,7 @@ class InspectorApp(Viewer):
             case VectorsChanged():
                 self._adopt(event.vectors, tell=False)
             case Ended() if log.stopped:
-                self.say("the text ends here: space goes on with it", holds=lambda frame: frame.log.stopped)
+                self.say("the text ends here: {pause} goes on with it", holds=lambda frame: frame.log.stopped)
             case Standing():
                 self.link.stand(event)
             case Refused():

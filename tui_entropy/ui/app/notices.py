@@ -8,6 +8,7 @@ from dataclasses import replace
 from textual.timer import Timer
 
 from tui_entropy.records.probes.continuations import CONTINUATIONS
+from tui_entropy.ui.keys.keymap import with_keys
 from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.views.frame import Frame
 
@@ -32,7 +33,7 @@ class Notices:
         """The last one was a refusal."""
 
     def say(self, sentence: str, seconds: float = NOTICE_S, holds: Holds = always) -> None:
-        """Show a notice for a while: what was done, or what there is to know.
+        """Show a notice for a while: what was done, or what there is to know. A {key id} in it is that key.
 
         holds: whether it is still true, asked of every frame.
         """
@@ -40,7 +41,8 @@ class Notices:
             self._hush.stop()
         self._hush = self.app.set_timer(seconds, lambda: self.app.show(notice=""))
         self._holds, self._place, self.refused = holds, self.app.place, False
-        self.app.show(notice=sentence)
+        frame = self.app.frame
+        self.app.show(notice=with_keys(sentence, frame.keymap, frame.paint.ascii))
 
     def refuse(self, sentence: str) -> None:
         """Why nothing was done: for a while, and no longer than that is so."""

@@ -166,7 +166,7 @@ class PlayActions(Actions[ReplayApp]):
         self.app.refuse("this screen is in control")
 
     def action_detach(self) -> None:
-        self.app.refuse("there is no engine to come back to: q quits")
+        self.app.refuse("there is no engine to come back to: {quit} quits")
 
     def action_quit(self) -> None:
         self.app.exit()

@@ -333,7 +333,11 @@ def keys_of(key: Key, own: Mapping[str, str]) -> str:
 
 def with_keys(sentence: str, own: Mapping[str, str], ascii_only: bool = False) -> str:
     """The sentence with the key of each {id} as a person presses it: '{pause} pauses' is 'space pauses'."""
-    return KEY_IDS.sub(lambda found: first_key(keys_of(BY_ID[found[1]], own), ascii_only), sentence)
+
+    def key(found: re.Match[str]) -> str:
+        return first_key(keys_of(BY_ID[found[1]], own), ascii_only) if found[1] in BY_ID else found[0]
+
+    return KEY_IDS.sub(key, sentence)
 
 
 def first_key(keys: str, ascii_only: bool = False) -> str:
