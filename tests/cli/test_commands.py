@@ -327,7 +327,8 @@ ASKED = 'tui-entropy probe lens -p "Why is the sky blue?" --position 60 --option
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "attribution", "continuations", "head-patterns", "lens", "logit-attribution", "step", "visit",
+        "attention", "attribution", "continuations", "ensemble", "head-patterns", "lens", "logit-attribution",
+        "nearest-tokens", "step", "visit",
     ]  # fmt: skip
 
 
@@ -564,6 +565,110 @@ def test_a_lens_of_a_revision(hub_shell, line):
     (hub_shell.folder / "words.txt").write_text(WORDS.lower() * 12)
     assert hub_shell.run(line).code == 0
     wrong = hub_shell.run(line.replace("main", "none").replace("lens-c", "lens-d"))
+    assert wrong.code == 3 and "none" in wrong.err
+
+
+# --- Ensembles, embeddings -----------------------------------------------------------------------------------------
+
+CAPITALS = """# country capital
+France Paris
+Germany Berlin
+Japan\tTokyo
+Spain, Madrid
+Russia;Moscow
+Greece Athens
+Peru Lima
+Iran Tehran
+Atlantis-by-the-Sea Poseidonopolis
+"""
+
+
+@runs(
+    'tui-entropy probe ensemble -p "The capital of France is" --raw',
+    'tui-entropy probe ensemble -p "The capital of France is" --raw --option source=weight-noise',
+    'tui-entropy probe ensemble -p "The capital of France is" --raw --option source=weight-noise --option n=3 --json',
+)
+def test_an_ensemble_says_what_of_the_doubt_is_the_models(shell, line):
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    if "--json" not in line:
+        assert ("zero by construction" in done.out) is ("weight-noise" not in line)
+        assert ("noise 8" in done.out) is ("weight-noise" in line)
+        return
+    parts = {row[0].split(":")[0]: row[1] for row in json.loads(done.out)["panels"][1]["rows"]}
+    assert parts["total"] == pytest.approx(parts["aleatoric"] + parts["epistemic"])
+    assert 0 < parts["epistemic"] < parts["aleatoric"]
+
+
+@runs(
+    'tui-entropy probe nearest-tokens -p "128717593 + 8191493 =" --raw --position 5 --option every=10',
+    'tui-entropy probe lens -p "128717593 + 8191493 =" --raw --position 5 --option secondary=iterative',
+)
+def test_the_stream_begins_at_the_embedding_of_its_own_token(shell, line):
+    done = shell.run(line)
+    if "lens" in line:
+        assert done.code == 0 and "no. 2" in done.out, done.err
+        return
+    last = done.out.rstrip().splitlines()[-1].split()
+    assert done.code == 0 and last[0] == "0" and last[2:4] == ["1.00", "1"], done.out
+
+
+@runs("tui-entropy embeddings analogies capitals.txt")
+def test_capitals_lie_one_step_from_their_countries(shell, line):
+    (shell.folder / "capitals.txt").write_text(CAPITALS)
+    done = shell.run(line)
+    assert done.code == 0, done.err
+    rows = [row.split() for row in done.out.splitlines() if row.startswith("top")]
+    assert [row[1] for row in rows] == ["1", "5", "10"]
+    assert all(float(row[2]) > float(row[4]) for row in rows), "with the step more than without"
+    assert "8 pairs" in done.out and "left out" in done.out and "Atlantis" in done.out
+    (shell.folder / "capitals.txt").write_text("France Paris\none two three\n")
+    wrong = shell.run(line)
+    assert wrong.code == 3 and "'one two three' is no pair" in wrong.err
+
+
+@runs("tui-entropy embeddings markov book.txt")
+def test_the_direct_path_is_held_against_the_bigrams_of_a_text(shell, line):
+    (shell.folder / "book.txt").write_text("".join(f"{WORDS}It was letter {n} of that year. " for n in range(40)))
+    done = shell.run(line)
+    assert done.code == 0 and "it says the same again: one matrix is both" in done.out, done.err
+    assert "KL of bigrams to the direct path, bits" in done.out
+    (shell.folder / "book.txt").write_text("One.")
+    wrong = shell.run(line)
+    assert wrong.code == 3 and "give a longer text" in wrong.err
+
+
+EVERY_EMBEDDING = (
+    "tui-entropy embeddings markov words.txt --similarity dot --norm none --tokens 600 --least 2 --json "
+    "--model ./named --device cpu --dtype float32 --no-trust-remote-code --no-graph --products columns "
+    "--chat-template short --nats"
+)
+
+
+@runs(
+    EVERY_EMBEDDING,
+    "tui-entropy embeddings markov - --norm only-norm --model ./named --trust-remote-code --graph --bits",
+    "tui-entropy embeddings analogies letters.txt --similarity euclidean --json --model ./named",
+)
+def test_embeddings_are_asked_with_every_option(shell, line):
+    with_two_templates(shell.folder / "named")
+    (shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    (shell.folder / "letters.txt").write_text("a b\nc d\ne f\n")
+    done = shell.run(line if " - " not in line else f"cat words.txt | {line}")
+    assert done.code == 0, done.err
+    if "markov" in line and "--json" in line:
+        told = json.loads(done.out)
+        assert told["tokens"] <= 600 and told["norm"] == "none" and told["kl_nats"]["by_token"] > 0
+    elif "--json" in line:
+        ranks = [pair["rank"] for of in json.loads(done.out)["embeddings"].values() for pair in of["pairs"]]
+        assert len(ranks) in (3, 6) and min(ranks) >= 1
+
+
+@runs("tui-entropy embeddings markov words.txt --model Qwen/Qwen3-0.6B --revision main")
+def test_embeddings_of_a_revision(hub_shell, line):
+    (hub_shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    assert hub_shell.run(line).code == 0
+    wrong = hub_shell.run(line.replace("main", "none"))
     assert wrong.code == 3 and "none" in wrong.err
 
 

@@ -61,6 +61,7 @@ GIVEN = {
     "doctor": ["--model", "/nowhere"],
     "probe": ["--recording", "TRACE"],
     "lens": ["fit", "/nowhere", "--output", "out-lens", "--model", "/nowhere"],
+    "embeddings": ["markov", "TEXT", "--model", "/nowhere"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
     "fetch": [],
     "models": [],
@@ -151,7 +152,7 @@ ANY_TEXT = {
 NONSENSE = "\u2603:=\x1b[x"
 NEEDED = {
     "show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"],
-    "read": ["x"], "lens": ["fit", "x", "-o", "x"],
+    "read": ["x"], "lens": ["fit", "x", "-o", "x"], "embeddings": ["markov", "x"],
 }  # fmt: skip
 VALUES = [
     (name, each)

@@ -27,7 +27,7 @@ OF_THE_MACHINE = {
     errno.ENOENT, errno.ETXTBSY, errno.EFBIG, errno.ESTALE,
 }  # fmt: skip
 """What a file or folder can be refused for that no program can help."""
-UNSEEN = ("serve", "probe", "lens", "doctor")
+UNSEEN = ("serve", "probe", "lens", "embeddings", "doctor")
 """Commands that load a model, and have no screen to say on what is wrong with the settings."""
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 """Of what parses the command line, which typer brings along under a name of its own."""

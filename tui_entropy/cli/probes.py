@@ -1,4 +1,4 @@
-"""The commands that look into a model: probe, which asks about one token, and lens, which fits a lens for it."""
+"""The commands that look into a model: probe asks about one token, lens fits a lens, embeddings asks those alone."""
 
 from __future__ import annotations
 
@@ -145,6 +145,60 @@ def lens(
         put(json.dumps(fitting.as_fields(found)).encode() + b"\n")
     else:
         put(fitting.report(found, bits).encode())
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def embeddings(
+    *,
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="analogies|markov",
+            help="What is asked of them.",
+            callback=option_check(_one_of("embeddings", "analogies", "markov")),
+        ),
+    ],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="For analogies two words in each line, for markov any text; - reads stdin."
+        ),
+    ],
+    similarity: Annotated[
+        str,
+        typer.Option(
+            help="Of analogies: cosine, dot, euclidean.",
+            callback=option_check(_one_of("--similarity", "cosine", "dot", "euclidean")),
+        ),
+    ] = "cosine",
+    norm: Annotated[
+        str,
+        typer.Option(
+            help="Of markov, what of the final norm stands before the head: norm-and-scale, only-norm, none.",
+            callback=option_check(_one_of("--norm", "norm-and-scale", "only-norm", "none")),
+        ),
+    ] = "norm-and-scale",
+    tokens: Annotated[int, typer.Option(min=2, max=10**7, help="Of markov: tokens that are read at most.")] = 100_000,
+    least: Annotated[
+        int, typer.Option(min=1, max=10**7, help="Of markov: how often a token must have another behind it.")
+    ] = 5,
+    spec: ModelSpec,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object, in nats.")] = False,
+    bits: Annotated[bool, typer.Option("--bits/--nats", help="The unit of the report.")] = True,
+) -> None:
+    """Ask a model's embeddings alone: do they hold analogies, and what follows what (analogies, markov)."""
+    text = text_in(file)
+    prepare_engine()
+    from tui_entropy.analysis import embeddings as asking
+
+    if action == "analogies":
+        found = asking.analogies_of(spec, text, similarity)  # type: ignore[arg-type]
+        report = asking.analogies_report(found)
+    else:
+        found = asking.markov_of(spec, text, norm, tokens, least)  # type: ignore[arg-type]
+        report = asking.markov_report(found, bits)
+    put(json.dumps(found).encode() + b"\n" if as_json else report.encode())
 
 
 def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from tui_entropy.records.model import ModelCard
     from tui_entropy.records.probes.attention_rows import AttentionRows, RowWindow
 
-NOTHING, ONE_PASS, GRADIENT = (
+NOTHING, ONE_PASS, PASSES, GRADIENT = (
     "nothing but what is kept",
     "the pass that chose the token, once more",
+    "passes over the whole text",
     "a pass forwards and one back",
 )
 """What a probe needs of the model."""
@@ -74,6 +75,13 @@ class ProbeEvidence(Protocol):
         """(n_layers + 1,) of the logit of a token there: what the head reads off what stands in the residual stream
         before the first block, and off what each block adds to it, through a norm of a known scale. None where
         blocks do not just add to it, or more than a norm stands behind them."""
+
+    def stream(self) -> npt.NDArray[Any] | None:
+        """(n_layers + 1, d_model): what the first block is given there, and what each puts out. None where more than
+        one stream leads through them, or no norm stands behind them."""
+
+    def embedding(self, is_output: bool) -> npt.NDArray[Any]:
+        """(vocab, d_model)"""
 
     def gradients(self, token_id: int) -> npt.NDArray[Any] | None:
         """(n_tokens, 2, d_model): the vectors that the tokens before are embedded as, and the gradients of ln p of a
@@ -160,7 +168,7 @@ class Probe:
     about: str
     """What it answers, in a sentence."""
     needs: str
-    """NOTHING, ONE_PASS or GRADIENT."""
+    """NOTHING, ONE_PASS, PASSES or GRADIENT."""
     options: type[Struct]
     """A frozen record whose fields all have defaults; `Meta` of msgspec gives bounds and a description."""
     compute: Callable[[ProbeContext, Any], Iterable[Panel]]

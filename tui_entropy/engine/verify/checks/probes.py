@@ -93,14 +93,12 @@ class Evidence:
         return float(sum(logp[token] for logp, token in zip(each, added.tolist(), strict=True)))
 
     def direct(self, token_id: int) -> npt.NDArray[Any] | None:
-        architecture, stream = self._loaded.architecture, list[Tensor]()
+        architecture = self._loaded.architecture
         if len(architecture.tail) != 1 or architecture.n_streams > 1:
             return None
         (norm,) = architecture.tail
-        with ExitStack() as hooks:
-            for module in (*architecture.blocks, norm):
-                hooks.callback(module.register_forward_pre_hook(partial(_keep, stream), with_kwargs=True).remove)
-            logit = float(forward_logits(self._loaded.model, self._before)[-1, token_id])
+        stream, logits = self._streamed()
+        logit = float(logits[token_id])
         added = torch.cat([stream[0], *(after - before for before, after in pairwise(stream))]).float()
         head, whole, nothing = architecture.unembedding, stream[-1].float(), torch.zeros_like(stream[-1])
         spread = _deviation if torch.allclose(norm(stream[-1]), norm(stream[-1] + 1), atol=1e-3) else _length
@@ -116,6 +114,27 @@ class Evidence:
             read * logit / (heard + (0.0 if bias is None else float(bias[token_id].detach())))
         ).numpy()
         return parts
+
+    def stream(self) -> npt.NDArray[Any] | None:
+        if not self._loaded.architecture.tail or self._loaded.architecture.n_streams > 1:
+            return None
+        found: npt.NDArray[Any] = torch.cat([one.double().cpu() for one in self._streamed()[0]]).detach().numpy()
+        return found
+
+    def embedding(self, is_output: bool) -> npt.NDArray[Any]:
+        architecture = self._loaded.architecture
+        part = architecture.unembedding if is_output else architecture.embedding
+        found: npt.NDArray[Any] = part.get_parameter("weight").detach().double().cpu().numpy()
+        return found
+
+    def _streamed(self) -> tuple[list[Tensor], Tensor]:
+        """What each block and the norm behind them are given of the last token, (1, d_model) each; and its (vocab,)
+        logits."""
+        architecture, stream = self._loaded.architecture, list[Tensor]()
+        with ExitStack() as hooks:
+            for module in (*architecture.blocks, architecture.tail[0]):
+                hooks.callback(module.register_forward_pre_hook(partial(_keep, stream), with_kwargs=True).remove)
+            return stream, forward_logits(self._loaded.model, self._before)[-1]
 
     def gradients(self, token_id: int) -> npt.NDArray[Any] | None:
         architecture = self._loaded.architecture
