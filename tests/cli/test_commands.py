@@ -344,6 +344,20 @@ def test_the_logit_of_a_city_comes_from_the_name_of_its_country_by_one_head(shel
     assert by_head["rows"][0][1]["text"] == " France"
 
 
+ITALY = "'into=The capital of Italy is the city of'"
+
+
+@runs(f"tui-entropy probe patching {CITY} {ITALY}")
+def test_the_name_of_the_country_put_into_another_sentence_brings_its_capital(shell, line):
+    found = json.loads(shell.run(f"{line} --json").out)
+    table, grid, *_ = found["panels"]
+    (_, here, said, *_), (_, there, *_) = table["rows"]
+    assert said["text"] == " Paris" and here > 0.5 > 0.1 > there
+    country = grid["columns"]["positions"].index(3)
+    assert grid["rows"]["labels"][-1] == "0" and grid["values"][-1][country] == pytest.approx(here, abs=1e-3)
+    assert grid["values"][0][country] == there and grid["values"][0][-1] == pytest.approx(here, abs=1e-3)
+
+
 @runs(f"tui-entropy probe attribution {CITY} method=attn-lrp")
 def test_the_relevance_of_each_token_is_told(shell, line):
     found = json.loads(shell.run(f"{line} --json").out)

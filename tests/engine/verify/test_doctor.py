@@ -91,6 +91,7 @@ def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
         "captured step",
         "probe lens",
         "probe logit-attribution",
+        "probe patching",
     }
 
 

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.decoding.instruments import Instruments
-from tui_entropy.engine.instruments.attention_functions import own_function, unwatched
-from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.steering.plan import offsets_by_token
@@ -80,24 +78,11 @@ def embedded_text(
     signs: Mapping[int, float],
 ) -> Iterator[EmbeddedText]:
     """A text, read under these offsets of each of its tokens (block -> (d_model,)), with nobody's looking on."""
-    architecture = loaded.architecture
-    attention = [module for module in architecture.attention_modules if module is not None]
-    before = watching.steering.rows
     # All of it is read outside inference mode, which keeps nothing that a gradient could be had from.
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        watching.aside(),
-        unwatched(attention, own_function(architecture.decoder)),
-    ):
-        watching.attention.attention_state = AttentionState(keeps=False)
-        watching.residual.vectors = list(watching.residual.vectors)
+    with torch.inference_mode(False), torch.no_grad(), watching.nobody_looking(loaded):
         watching.steering.set(offsets_by_token(offsets))
-        try:
-            here = ids.clone()
-            yield EmbeddedText(loaded, here, signs, _vectors(architecture, here))
-        finally:
-            watching.steering.set(*before)
+        here = ids.clone()
+        yield EmbeddedText(loaded, here, signs, _vectors(loaded.architecture, here))
 
 
 def mean_embedding(architecture: Architecture, like: Tensor) -> Tensor:

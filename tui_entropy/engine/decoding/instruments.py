@@ -11,6 +11,8 @@ from tui_entropy.engine.cuda_graph.forward_pass import GraphForward, unsupported
 from tui_entropy.engine.cuda_graph.graphs import Graphs
 from tui_entropy.engine.cuda_graph.sampling_pass import GraphSampling
 from tui_entropy.engine.instruments.attention import AttentionProbe, attention_probe
+from tui_entropy.engine.instruments.attention_functions import own_function, unwatched
+from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.loaded import Loaded
@@ -59,6 +61,19 @@ class Instruments:
             yield
         finally:
             self.attention.attention_state, self.residual.vectors = before
+
+    @contextmanager
+    def nobody_looking(self, loaded: Loaded) -> Iterator[None]:
+        """The model is read by itself for as long as the `with` lasts; what steers it may be set, and is put back."""
+        attention = [module for module in loaded.architecture.attention_modules if module is not None]
+        before = self.steering.rows
+        with self.aside(), unwatched(attention, own_function(loaded.architecture.decoder)):
+            self.attention.attention_state = AttentionState(keeps=False)
+            self.residual.vectors = list(self.residual.vectors)
+            try:
+                yield
+            finally:
+                self.steering.set(*before)
 
 
 @contextmanager

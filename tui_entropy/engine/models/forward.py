@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from tui_entropy.engine.models.loaded import Loaded
 
 
-def forward(loaded: Loaded, cache: Cache, ids: Tensor, **more: Any) -> Tensor:
-    """Read (rows, n) new tokens. Returns the (rows, vocab) float32 logits after the last of each.
+def forward(loaded: Loaded, cache: Cache | None, ids: Tensor, **more: Any) -> Tensor:
+    """Read (rows, n) new tokens, without a cache a text by itself. Returns the (rows, vocab) float32 logits after the
+    last of each.
 
     more: what the model is told beside them.
     """

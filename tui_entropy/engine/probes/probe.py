@@ -71,6 +71,10 @@ class ProbeEvidence(Protocol):
     def logprob(self, token_ids: Iterable[int]) -> float:
         """ln p of tokens after the text before."""
 
+    def patched(self, layer: int, source: int, position: int) -> npt.NDArray[Any]:
+        """(vocab,) ln p of the token there, where a layer puts out at one position what it puts out at another. 0 is
+        the embedding."""
+
     def direct(self, token_id: int) -> npt.NDArray[Any] | None:
         """(n_layers + 1,) of the logit of a token there: what the head reads off what stands in the residual stream
         before the first block, and off what each block adds to it, through a norm of a known scale. None where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeOption, Value
@@ -31,6 +32,13 @@ def _text(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)
+
+
+def words_of(probe: ProbeInfo, typed: str) -> list[str]:
+    """What a person typed in one line, as name=value each. A value may have spaces: it ends where another option
+    begins."""
+    names = "|".join(re.escape(option.name) for option in probe.options)
+    return [word for word in re.split(rf"\s+(?=(?:{names})=)", typed.strip()) if word]
 
 
 def read_options(probe: ProbeInfo, words: Sequence[str]) -> dict[str, Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_entropy.records.events import Event, Refused
 from tui_entropy.records.probes.ask import CancelProbe, ProbeAnswer
-from tui_entropy.records.probes.options import options_text, read_options
+from tui_entropy.records.probes.options import options_text, read_options, words_of
 from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     chosen_probe,
@@ -38,13 +38,13 @@ class ProbeActions(EngineActions):
 
         def take(typed: str) -> None:
             state = self.app.frame.of(ProbesState)
-            options = {**state.own_options, probe.name: read_options(probe, typed.split())}
+            options = {**state.own_options, probe.name: read_options(probe, words_of(probe, typed))}
             self.app.show(**self.app.frame.put(ProbesState, own_options=options))
             self.action_ask_probe()
 
         def check(typed: str) -> Remark:
             try:
-                read_options(probe, typed.split())
+                read_options(probe, words_of(probe, typed))
             except ValueError as mistake:
                 return Remark(str(mistake), 0)
             return Remark("")

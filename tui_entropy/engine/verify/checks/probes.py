@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
@@ -75,6 +75,18 @@ class Evidence:
             for block in architecture.blocks[architecture.n_layers if blocks is None else blocks :]:
                 hooks.callback(block.register_forward_hook(_unchanged, with_kwargs=True).remove)
             logits = forward_logits(self._loaded.model, self._before)[-1 - back]
+        return log_softmax(logits.cpu().double().numpy())
+
+    def patched(self, layer: int, source: int, position: int) -> npt.NDArray[Any]:
+        block, copying = self._loaded.architecture.blocks[max(layer - 1, 0)], partial(_copied, source, position)
+        if layer:
+            hook = block.register_forward_hook(lambda _, args, output: copying(output))
+        else:
+            hook = block.register_forward_pre_hook(partial(_given, copying), with_kwargs=True)
+        try:
+            logits = forward_logits(self._loaded.model, self._before)[-1]
+        finally:
+            hook.remove()
         return log_softmax(logits.cpu().double().numpy())
 
     @property
@@ -152,6 +164,20 @@ class Evidence:
                 hook.remove()
         both: npt.NDArray[Any] = torch.stack([vectors.detach()[0], gradient[0]], 1).double().cpu().numpy()
         return both
+
+
+def _copied(source: int, position: int, given: Any) -> Any:
+    """(1, n, d_model), alone or as the first of several, with the vector of one token in the place of another's."""
+    hidden = (given if isinstance(given, Tensor) else given[0]).clone()
+    hidden[:, position] = hidden[:, source]
+    return hidden if isinstance(given, Tensor) else type(given)([hidden, *given[1:]])
+
+
+def _given(act: Callable[[Any], Any], module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The arguments of a module with what it is given changed."""
+    if args:
+        return act(args), kwargs
+    return args, kwargs | {"hidden_states": act(kwargs["hidden_states"])}
 
 
 def _keep(stream: list[Tensor], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
