@@ -133,6 +133,16 @@ Vectors = Annotated[
     ),
 ]
 
+Ablate = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PART[=FACTOR]",
+        help="Scale what a part of a block adds, by 0 where no factor is named: BLOCK.HEAD, BLOCK.attention or "
+        "BLOCK.feed-forward, such as 12.3 or 12.attention=0.5. May be given several times.",
+        callback=option_check(lambda text: ablate_option(text)),
+    ),
+]
+
 Breaks = Annotated[
     list[str] | None,
     typer.Option(
@@ -278,6 +288,21 @@ def vector_option(text: str) -> Vector:
         schedule=schedule,
         condition=match["condition"] or "",
     )
+
+
+def ablate_option(text: str) -> Vector:
+    """PART[=FACTOR] -> Vector, switched on. Raises UserError."""
+    from tui_entropy.records.settings import scaled_part
+
+    try:
+        return scaled_part(text)
+    except ValueError as mistake:
+        raise UserError(f"--ablate {text}: {mistake}") from None
+
+
+def steering_options(vector: list[str] | None, ablate: list[str] | None) -> tuple[Vector, ...]:
+    """What --vector and --ablate name. Raises UserError."""
+    return (*map(vector_option, vector or ()), *map(ablate_option, ablate or ()))
 
 
 def _parse_condition(option: str, text: str) -> None:

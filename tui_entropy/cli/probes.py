@@ -17,6 +17,7 @@ from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     TRACE_HELP,
+    Ablate,
     Ascii,
     Chat,
     Color,
@@ -28,9 +29,9 @@ from tui_entropy.cli.options import (
     _one_of,
     prepare_engine,
     prompt_option,
+    steering_options,
     text_in,
     trace_path,
-    vector_option,
 )
 from tui_entropy.cli.usage import WrongUsage, option_check
 from tui_entropy.core.errors import UserError
@@ -86,6 +87,7 @@ def probe(
     chat: Chat = None,
     knobs: Knobs,
     vector: Vectors = None,
+    ablate: Ablate = None,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="FILE.tui", help="Record text and answer in this file. [default: none]"),
@@ -112,7 +114,7 @@ def probe(
     options = _options(known_probe(name), option or [])
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, position or 1, knobs, False)
-    vectors = tuple(vector_option(text) for text in vector or ())
+    vectors = steering_options(vector, ablate)
     path = None if trace is None else trace_path(trace, spec.name, write.prompt)
     answer, log = ask(spec, write, vectors, name, position, options, path)
     if answer is None:

@@ -11,6 +11,7 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
+    Ablate,
     Breaks,
     Chat,
     Keep,
@@ -27,9 +28,9 @@ from tui_entropy.cli.options import (
     break_options,
     prepare_engine,
     prompt_option,
+    steering_options,
     text_to_read,
     trace_path,
-    vector_option,
 )
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
@@ -49,6 +50,7 @@ def run(
     max_tokens: MaxTokens = 512,
     knobs: Knobs,
     vector: Vectors = None,
+    ablate: Ablate = None,
     stop_at: Breaks = None,
     watch: Watches = None,
     prompt_scores: Annotated[
@@ -69,7 +71,7 @@ def run(
     look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
-    options = _of_both_ways(vector, stop_at, watch, record_attention)
+    options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
@@ -94,6 +96,7 @@ def read(
     max_tokens: MaxTokens = 512,
     knobs: Knobs,
     vector: Vectors = None,
+    ablate: Ablate = None,
     stop_at: Breaks = None,
     watch: Watches = None,
     trace: TracePath = None,
@@ -108,7 +111,7 @@ def read(
 ) -> None:
     """Read a text that is there already: each token is scored in one pass, and any can be opened and gone on from."""
     write = text_to_read(file, chat, max_tokens, knobs)
-    options = _of_both_ways(vector, stop_at, watch, record_attention)
+    options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
     options["trace"] = None if no_trace else trace_path(trace, spec.name, f"read {name}")
     stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
@@ -116,11 +119,15 @@ def read(
 
 
 def _of_both_ways(
-    vector: list[str] | None, stop_at: list[str] | None, watch: list[str] | None, record_attention: str
+    vector: list[str] | None,
+    ablate: list[str] | None,
+    stop_at: list[str] | None,
+    watch: list[str] | None,
+    record_attention: str,
 ) -> dict[str, Any]:
     """What writing takes on a screen and without one. Raises UserError."""
     return {
-        "vectors": tuple(vector_option(text) for text in vector or ()),
+        "vectors": steering_options(vector, ablate),
         "breakpoints": break_options(stop_at),
         "watches": tuple(watch or ()),
         "record_attention": record_attention,
@@ -159,6 +166,7 @@ def serve(
     max_tokens: MaxTokens = 512,
     knobs: Knobs,
     vector: Vectors = None,
+    ablate: Ablate = None,
     stop_at: Breaks = None,
     watch: Watches = None,
     trace: TracePath = None,
@@ -179,9 +187,7 @@ def serve(
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
     stays = discovery.lifetime_options(keep, on_leave, kept_cache)
-    load = Load(
-        spec, tuple(vector_option(text) for text in vector or ()), path, **stays, record_attention=record_attention
-    )
+    load = Load(spec, steering_options(vector, ablate), path, **stays, record_attention=record_attention)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()

@@ -222,7 +222,7 @@ def _about(recording: Recording) -> Iterator[str]:
     yield f"{when} · {card.device} {card.dtype} {card.note}".strip()
     yield f"{len(started.prompt_tokens)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"
     yield " · ".join(_knobs(started.knobs))
-    vectors = [f"{vector.name} {vector.strength:+g}" for vector in started.vectors if vector.on]
+    vectors = [f"{vector.name} {vector.amount}" for vector in started.vectors if vector.on]
     if vectors:
         yield f"control vectors: {', '.join(vectors)}"
 

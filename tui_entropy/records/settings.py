@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from itertools import pairwise
 from typing import Annotated
 
@@ -35,16 +37,55 @@ class Vector(Struct, frozen=True):
     """(step, factor of the strength), steps from 1 and rising; on a line between. Empty: 1 throughout."""
     condition: Words = ""
     """It acts on the step behind one that this expression (as of breakpoints) is true of. Empty: on every step."""
+    part: Words = ""
+    """In place of a vector that is added, the part of its one block that is scaled: 'attention', 'feed-forward', or a
+    head by its number. `strength` is the factor then: 0 ablates it, and 1 leaves it as it is."""
+
+    @property
+    def neutral(self) -> float:
+        """The strength at which it changes nothing."""
+        return 1.0 if self.part else 0.0
+
+    @property
+    def amount(self) -> str:
+        """Its strength as it is told, such as +1.5, or x0 for a factor."""
+        return f"x{self.strength:g}" if self.part else f"{self.strength:+g}"
 
     def strength_at(self, step: int) -> float:
         """At a step, from 1 on: as strong as the line between the two points beside it says, and beyond the first and
         the last point as they say. With ((1, 0), (21, 1)): nothing at step 1, half at step 11, whole from 21 on."""
+        return self.neutral + self._share_at(step) * (self.strength - self.neutral)
+
+    def _share_at(self, step: int) -> float:
         if not self.schedule:
-            return self.strength
+            return 1.0
         for (first, low), (last, high) in pairwise(self.schedule):
             if first <= step < last:
-                return self.strength * (low + (high - low) * (step - first) / (last - first))
-        return self.strength * (self.schedule[0] if step < self.schedule[0][0] else self.schedule[-1])[1]
+                return low + (high - low) * (step - first) / (last - first)
+        return (self.schedule[0] if step < self.schedule[0][0] else self.schedule[-1])[1]
+
+
+PART = re.compile(r"(\d{1,9})\.(attention|feed-forward|[1-9]\d{0,8})(?:=(.+))?")
+
+
+def scaled_part(text: str) -> Vector:
+    """BLOCK.HEAD, BLOCK.attention or BLOCK.feed-forward, perhaps =FACTOR, 0 without it: as what acts on a text, on.
+    Raises ValueError with a sentence."""
+    match = PART.fullmatch(text.strip())
+    try:
+        factor = float(match[3] or 0) if match else math.nan
+    except ValueError:
+        factor = math.nan
+    if match is None or not abs(factor) <= MOST_FACTOR:
+        raise ValueError(
+            "wanted BLOCK.HEAD, BLOCK.attention or BLOCK.feed-forward, perhaps with =FACTOR, such as 12.3 or "
+            "12.attention=0.5"
+        )
+    name = f"{int(match[1])}.{match[2]}"
+    return Vector(name, name, (int(match[1]),), factor, True, part=match[2])
+
+
+MOST_FACTOR = 1e6
 
 
 class Breakpoint(Struct, frozen=True):

@@ -110,6 +110,10 @@ class RunView:
         run.marks.append(Mark(n, f"branch of run {started.parent}"))
         return run
 
+    def vectors_at(self, index: int) -> tuple[Vector, ...]:
+        """As they were set for a step, from 0 on."""
+        return next((at.vectors for at in reversed(self.vector_changes) if at.index <= index), self.started.vectors)
+
     def is_read(self, n_steps: int) -> bool:
         """The first so many steps are of a text that was there already, and it goes on behind them."""
         return n_steps < self.started.n_given
@@ -185,9 +189,7 @@ def vector_changes(before: tuple[Vector, ...], after: tuple[Vector, ...]) -> lis
         was = old.get(vector.name)
         was_on = was is not None and was.on
         if vector.on and (not was_on or was != vector):
-            changes.append(
-                f"{vector.name} {vector.strength:+g}" if was_on else f"{vector.name} on {vector.strength:+g}"
-            )
+            changes.append(f"{vector.name} {vector.amount}" if was_on else f"{vector.name} on {vector.amount}")
         elif was_on and not vector.on:
             changes.append(f"{vector.name} off")
     return changes
@@ -197,6 +199,5 @@ def changes(run: RunView, parent: RunView) -> list[str]:
     """The settings that differ from its parent's, or from the lane beside it, where a run began."""
     at = run.started.shared
     knobs = next((knobs for first, knobs in reversed(parent.knob_changes) if first <= at), parent.started.knobs)
-    set_then = [change.vectors for change in parent.vector_changes if change.index <= at]
-    vectors = set_then[-1] if set_then else parent.started.vectors
-    return [*knob_changes(knobs, run.started.knobs), *vector_changes(vectors, run.started.vectors)]
+    vectors = vector_changes(parent.vectors_at(at), run.started.vectors)
+    return [*knob_changes(knobs, run.started.knobs), *vectors]

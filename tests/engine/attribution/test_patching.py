@@ -33,7 +33,7 @@ CLEAN, CORRUPTED = [5, 9, 31, 7, 12, 40, 8, 3], [5, 9, 88, 7, 12, 61, 8, 3]
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     loaded = probed.of_family(request.param)
-    with instruments(loaded, graph=False) as watching, torch.inference_mode():
+    with instruments(loaded, graph=False) as watching:
         yield loaded, watching
 
 
@@ -41,6 +41,7 @@ def states(model, ids, place="block", n=8, offsets=None):
     return read_states(*model, torch.tensor(ids), offsets or [{}] * len(ids), n, place)
 
 
+@torch.inference_mode()
 def plain(model, ids):
     loaded, _ = model
     return loaded.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()

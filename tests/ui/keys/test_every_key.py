@@ -235,6 +235,7 @@ ANYWHERE: dict[str, Effect] = {
     "stronger": strength(1),
     "weaker": strength(-1),
     "vectors.off": lambda before, after: not any(one.on for one in after.frame.vectors),
+    "scale": asks("scale a part of a block"),
     "policy": toggled("rebuild"),
     "shadow": sends(SetShadow),
     "twin": each(sends(Twin, step=AT), lambda before, after: after.page == ""),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import Cache
 
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.architecture.new_cache import new_cache
+from tui_entropy.engine.architecture.sites import Site, with_first
+from tui_entropy.engine.attribution.stand_ins import standing_in
 from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK
@@ -28,7 +29,7 @@ from tui_entropy.engine.decomposition.block_parts import (
 )
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.steering.plan import offsets_by_token
+from tui_entropy.engine.steering.plan import above, offsets_by_token
 
 MOST_ROWS = 16
 MOST_READ, MOST_KEYS = 1 << 10, 1 << 12
@@ -42,39 +43,6 @@ Offsets = Mapping[int, Tensor]
 
 class Unpatchable(Exception):
     """Why no state can be put into a text: half a sentence."""
-
-
-class Site(NamedTuple):
-    """A place in the model that a vector of each token goes through."""
-
-    module: nn.Module
-    is_output: bool = True
-    """It is what the module puts out; else what it is given."""
-
-    def hook(self, act: Callable[[Tensor], Tensor]) -> RemovableHandle:
-        """What goes through becomes what `act` makes of it."""
-
-        def put_out(_: nn.Module, args: Any, output: Any) -> Any:
-            return _with_first(output, act(_first(output)))
-
-        def given(_: nn.Module, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (act(args[0]), *args[1:]), kwargs
-            name = next(iter(kwargs))
-            return args, kwargs | {name: act(kwargs[name])}
-
-        if self.is_output:
-            return self.module.register_forward_hook(put_out)
-        return self.module.register_forward_pre_hook(given, with_kwargs=True)
-
-
-def _first(output: Any) -> Tensor:
-    vectors: Tensor = output if isinstance(output, Tensor) else output[0]
-    return vectors
-
-
-def _with_first(output: Any, vectors: Tensor) -> Any:
-    return vectors if isinstance(output, Tensor) else type(output)([vectors, *output[1:]])
 
 
 def sites(architecture: Architecture, layer: int, place: Place) -> tuple[Site, ...]:
@@ -216,7 +184,7 @@ class PatchedText:
             for site, state in zip(sites(architecture, layer, place), states, strict=True):
                 hooks.callback(site.hook(partial(_put, state, cells, rows, start)).remove)
             pushes = offsets_by_token(text.offsets[start:])
-            self._watching.steering.set({block: push for block, push in pushes.items() if block > n_below})
+            self._watching.steering.set(above(pushes, n_below))
             cache = (
                 text.cache.repeat_prefix(start, rows) if start and isinstance(text.cache, PreallocatedCache) else None
             )
@@ -232,23 +200,13 @@ class PatchedText:
             raise _OtherText
         return torch.stack(patched)
 
-    @contextmanager
-    def _skipped(self, n_below: int, start: int, rows: int) -> Iterator[None]:
+    def _skipped(self, n_below: int, start: int, rows: int) -> AbstractContextManager[None]:
         """The lowest blocks are not run, and put out what the last of them did."""
         text, blocks = self.text, self._loaded.architecture.blocks[:n_below]
-        had = [vars(block).get("forward") for block in blocks]
-        if blocks:
-            known = text.states[Site(blocks[-1])][start - len(text.ids) :].expand(rows, -1, -1)
-        try:
-            for block in blocks:
-                said = _with_first(text.outputs[block], known)
-                vars(block)["forward"] = partial(_told, said)
-            yield
-        finally:
-            for block, own in zip(blocks, had, strict=True):
-                del vars(block)["forward"]
-                if own is not None:
-                    vars(block)["forward"] = own
+        if not blocks:
+            return nullcontext()
+        known = text.states[Site(blocks[-1])][start - len(text.ids) :].expand(rows, -1, -1)
+        return standing_in({block: partial(_told, with_first(text.outputs[block], known)) for block in blocks})
 
 
 class _OtherText(Exception):

@@ -16,6 +16,7 @@ from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.steering.plan import scales_of
 from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.events import PromptScores
@@ -58,8 +59,9 @@ def read(
     scored = scored and len(targets) > 0 and first + len(targets) >= sequence.n_scored
     with ExitStack() as watching:
         held = watching.enter_context(final_residual(loaded.architecture)) if scored else None
-        if probes.graph_decoder is not None and held is None and probes.graph_decoder.step.supports(sequence, last):
-            logits = probes.graph_decoder.step.read(sequence, ids, under)
+        graph = probes.graph_decoder and probes.graph_decoder.step
+        if graph and held is None and graph.supports(sequence, last) and not any(map(scales_of, under)):
+            logits = graph.read(sequence, ids, under)
         else:
             again = isinstance(sequence.cache, IdsCache)
             probes.steering.set(

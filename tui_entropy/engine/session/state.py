@@ -13,6 +13,7 @@ from tui_entropy.breakpoints.condition import Condition
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS, parse
 from tui_entropy.core.errors import UserError
+from tui_entropy.engine.attribution.scaled_parts import scaled_part
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
@@ -142,7 +143,13 @@ class SessionState:
         return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched)
 
     def add_vector(self, wanted: Vector) -> Vector:
-        """A vector from its file, under a name of its own. Raises UserError. Returns its setting."""
+        """A vector from its file, under a name of its own; a part that is scaled is looked for. Raises UserError.
+        Returns its setting."""
+        if wanted.part:
+            place = wanted.blocks[0], wanted.part
+            self.probes.steering.parts[place] = scaled_part(self.loaded, self.probes, *place)
+            self.vectors += (wanted,)
+            return wanted
         vector = control_vector.load(Path(wanted.source))
         control_vector.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         name = control_vector.free_name(wanted.name, self.directions)

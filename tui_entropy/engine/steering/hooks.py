@@ -1,17 +1,37 @@
-"""Vectors added to the residual stream after chosen blocks, for as long as a `with` lasts."""
+"""Vectors added to the residual stream after chosen blocks, and parts of blocks scaled, while a `with` lasts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.steering.plan import same_offsets
+from tui_entropy.engine.architecture.sites import Site
+from tui_entropy.engine.steering.plan import ONE, same_offsets, scales_of
+
+
+class ScaledPart(NamedTuple):
+    """Where a part of a block can be scaled."""
+
+    sites: tuple[Site, ...]
+    columns: slice | None = None
+    """Of the vectors there, those of a head; None for all."""
+
+    def act(self, factor: Tensor, vectors: Tensor) -> Tensor:
+        """factor: (rows or 1, n or 1, 1). vectors: (rows, n, width), or (rows * n, width)."""
+        factor = factor.to(vectors.device, vectors.dtype)
+        factor = factor.reshape(-1, 1) if vectors.dim() == 2 else factor
+        if self.columns is None:
+            return vectors * factor
+        made = vectors.clone()
+        made[..., self.columns] = vectors[..., self.columns] * factor
+        return made
 
 
 class Steering:
@@ -25,6 +45,8 @@ class Steering:
         self.rows: tuple[Mapping[int, Tensor], ...] = ({},)
         """What is set."""
         self._hooks: list[RemovableHandle] = []
+        self.parts: dict[tuple[int, str], ScaledPart] = {}
+        """Block (1-based) and part -> where it is scaled; whoever sets it has looked for that before."""
 
     def set(self, *rows: Mapping[int, Tensor]) -> None:
         """For each row of the batch: block (1-based) -> (d_model,) added to its output, or (n, d_model) to that of n
@@ -42,6 +64,9 @@ class Steering:
             # Before all other hooks: whoever records this output must see what the next block is given.
             hook = self._blocks[block - 1].register_forward_hook(_adding(push), prepend=True)
             self._hooks.append(hook)
+        for place, factor in scales_beside(rows).items():
+            part = self.parts[place]
+            self._hooks += [site.hook(partial(part.act, factor), first=True) for site in part.sites]
         self.rows = rows
 
     def clear(self) -> None:
@@ -59,6 +84,17 @@ def beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[int, Tensor]:
     n = max((len(push) for _, push in every if push.dim() > 1), default=1)
     none = {block: torch.zeros_like(push).expand(n, -1) for block, push in every}
     return {block: torch.stack([row.get(block, none[block]).expand(n, -1) for row in rows]) for block in none}
+
+
+def scales_beside(rows: Sequence[Mapping[int, Tensor]]) -> Mapping[tuple[int, str], Tensor]:
+    """Block and part -> (rows, 1 or n, 1) factors, 1 where a row has none."""
+    each = [scales_of(row) for row in rows]
+    found = {}
+    for place in dict.fromkeys(place for scales in each for place in scales):
+        factors = [scales.get(place, ONE).reshape(-1, 1) for scales in each]
+        n = max(map(len, factors))
+        found[place] = torch.stack([factor.expand(n, -1) for factor in factors])
+    return found
 
 
 @contextmanager

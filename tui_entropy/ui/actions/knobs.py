@@ -10,11 +10,13 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import SetKnobs, SetVector
 from tui_entropy.records.knobs import BY_NAME, read
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import scaled_part
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GONE
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
+from tui_entropy.ui.protocol.remark import Remark
 from tui_entropy.ui.protocol.what_if import WhatIf
 
 STRENGTH_STEP = 0.25
@@ -130,6 +132,28 @@ class VectorActions(EngineActions):
         for at, vector in enumerate(self.app.frame.vectors):
             if vector.on:
                 self._set(at, on=False)
+
+    def action_scale(self) -> None:
+        """A factor for what the head, or the layer, that is looked at adds."""
+        frame = self.app.frame
+
+        def take(typed: str) -> None:
+            vector = scaled_part(typed)
+            names = [known.name for known in self.app.frame.vectors]
+            if vector.name in names:
+                self._set(names.index(vector.name), strength=vector.strength, on=True)
+            else:
+                self.app.tell(SetVector(vector, rebuild=self.app.frame.rebuild))
+
+        def check(typed: str) -> Remark:
+            try:
+                scaled_part(typed)
+            except ValueError as mistake:
+                return Remark(str(mistake), 0)
+            return Remark("")
+
+        part = "attention" if frame.head is None else frame.head
+        self.app.ask("scale a part of a block, 0 ablates it", take, f"{frame.layer}.{part}=0", check)
 
     def action_policy(self) -> None:
         rebuild = not self.app.frame.rebuild

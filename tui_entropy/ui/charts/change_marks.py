@@ -36,7 +36,7 @@ def _pins_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width
     paint, by_column = frame.paint, pinned_columns(frame, axis)
     row = [*" " * left, *(_line(frame, axis, on, column) for column in range(axis.columns))]
     if len({band.name for band in on}) == 1 and on[0].first < axis.first:
-        row[:left] = fitted(f"{visible(on[-1].name, paint.ascii, True)} {on[-1].strength:+g}", left, paint.ascii)
+        row[:left] = fitted(f"{visible(on[-1].name, paint.ascii, True)} {on[-1].amount}", left, paint.ascii)
     pins = sorted(by_column)
     free = 0
     for n, at in enumerate(pins):
@@ -71,7 +71,7 @@ def _band_row(frame: Frame, axis: TimeAxis, on: Sequence[Band], left: int, width
     row = [_line(frame, axis, on, column) for column in range(axis.columns)]
     for band in on:
         begin = axis.column(max(band.first, axis.first))
-        label = f"{band.strength:+g} {band.policy} "
+        label = f"{band.amount} {band.policy} "
         end = axis.column(frame.last if band.last is None else band.last - 1) + 1
         if min(len(row), end) - begin > len(label):
             row[begin + 1 : begin + 1 + len(label)] = f" {label}"[: len(label)]

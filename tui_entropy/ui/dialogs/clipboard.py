@@ -72,7 +72,9 @@ def command(frame: Frame, model: str = "") -> str:
         if getattr(started.knobs, knob.name) != getattr(usual, knob.name):
             words.append(f"{knob.option}={_value(started.knobs, knob.name)}")
     for vector in started.vectors:
-        if vector.on and vector.source != BUILT_IN:
+        if vector.on and vector.part:
+            words.append(f"--ablate={vector.name}={vector.strength!r}")
+        elif vector.on and vector.source != BUILT_IN:
             words += ["--vector", _vector(vector)]
     return shlex.join(words)
 

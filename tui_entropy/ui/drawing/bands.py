@@ -11,7 +11,8 @@ from tui_entropy.state.session_view import SessionView
 @dataclass(frozen=True, slots=True)
 class Band:
     name: str
-    strength: float
+    amount: str
+    """Its strength, as `Vector.amount`."""
     first: int
     """The first step that it acts on."""
     last: int | None
@@ -39,7 +40,7 @@ def bands(run: RunView) -> list[Band]:
                 if band.first < change.index:
                     found.append(replace(band, last=change.index))
             if vector.on and vector.name not in on:
-                on[vector.name] = Band(vector.name, vector.strength, change.index, None, change.rebuilt), vector
+                on[vector.name] = Band(vector.name, vector.amount, change.index, None, change.rebuilt), vector
     return sorted([*found, *(band for band, _ in on.values())], key=lambda band: band.first)
 
 

@@ -134,6 +134,7 @@ class Paint:
         """The mark of each level of trust."""
         self.root = "sqrt " if ascii else "√"
         self.arrow = "->" if ascii else "→"
+        self.times = "x" if ascii else "×"
         self.between = " | " if ascii else " · "
 
     def step(self, level: float, steps: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Heads of a kind: which are known at the cursor, and the next one that says something of the text."""
+"""Heads of a kind: which are known at the cursor, and the next that says something of the text. And those scaled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ def kinds_at(frame: Frame) -> Kinds:
     position = frame.step.position if frame.step else frame.log.context_used
     patterns = frame.log.head_patterns(position)
     return {} if patterns is None else patterns.kinds()
+
+
+def factors_at(frame: Frame) -> dict[tuple[int, int], float]:
+    """(layer, head), both 1-based -> the factor that what the head adds is scaled by at the step under the cursor, by
+    itself or with its layer's attention. Those that are not scaled are left out."""
+    step, card = frame.step, frame.log.card
+    run, factors = frame.log.run, dict[tuple[int, int], float]()
+    for vector in run.vectors if step is None else run.vectors_at(step.index):
+        if vector.on and vector.part and vector.part != "feed-forward" and card is not None:
+            n = step.index if step else len(frame.log.steps)
+            for head in range(1, card.n_heads + 1):
+                if vector.part in ("attention", str(head)):
+                    place = vector.blocks[0], head
+                    factors[place] = factors.get(place, 1.0) * vector.strength_at(n + 1)
+    return {place: factor for place, factor in factors.items() if factor != 1}
 
 
 def next_of_a_kind(frame: Frame) -> tuple[int, int] | None:

@@ -229,6 +229,8 @@ KEYS = (
     Key("weaker", "minus", "strength(-1)", "the last vector weaker, below 0 against it", VECTORS, needs="vectors",
         tells="set-vector"),
     Key("vectors.off", "x", "no_vectors", "all vectors off", VECTORS, needs="vectors", tells="set-vector"),
+    Key("scale", "X", "scale", "scale or ablate a head, attention or feed-forward: a vector like others", VECTORS,
+        tells="set-vector"),
     Key("policy", "O", "policy", "changes of a vector act from here on, or read the text again", VECTORS,
         tells="set-vector"),
     Key("shadow", "S", "shadow", "a shadow on the same tokens, or none", LANES, "shadow", needs="begun",

@@ -56,7 +56,7 @@ def choices(frame: Frame) -> list[Choice]:
             only = tuple(changed(one, on=one.name == vector.name) for one in vectors)
             name = f"only {vector.name}"
             same = _acting(only) == _acting(vectors)
-            about = f"{vector.strength:+g}, all others off" + (": as it is now" if same else "")
+            about = f"{vector.amount}, all others off" + (": as it is now" if same else "")
             lanes.append(Choice(Lane(name, vectors=only), name, about, same))
     hot = Lane(f"temperature {state.temperature:g}", knobs=changed(frame.knobs, temperature=state.temperature))
     same = state.temperature == frame.knobs.temperature
@@ -72,4 +72,4 @@ def choices(frame: Frame) -> list[Choice]:
 
 def _acting(vectors: tuple[Vector, ...]) -> list[Vector]:
     """The vectors that change anything."""
-    return [vector for vector in vectors if vector.on and vector.strength]
+    return [vector for vector in vectors if vector.on and vector.strength != vector.neutral]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
@@ -13,12 +13,12 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from tui_entropy.records.model import ModelCard
-from tui_entropy.records.probes.head_patterns import PATTERNS, Pattern
+from tui_entropy.records.probes.head_patterns import PATTERNS
 from tui_entropy.records.step import Step, normalised
 from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.hysteresis import Hysteresis
 from tui_entropy.ui.drawing.paint import Group, Part
-from tui_entropy.ui.keys.head_choice import kinds_at
+from tui_entropy.ui.keys.head_choice import Kinds, factors_at, kinds_at
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import HEAVY, View
@@ -88,16 +88,19 @@ class HeadGrid(View, can_focus=True):
         live = frame.following and frame.log.state == "writing" and not frame.played
         steps = paint.n_ramp_steps if paint.rich else len(paint.shades)
         self._hysteresis.follow((frame.log.run_number, paint) if live else None, steps)
-        rows = [self.heading(frame, "heads", _title(frame, card, plan), width)]
+        factors = factors_at(frame)
+        marks = {} if frame.of(HeadsState).changes else {at: paint.ours(kind.mark) for at, (kind, _) in kinds.items()}
+        marks |= dict.fromkeys(factors, paint.times)
+        rows = [self.heading(frame, "heads", _title(frame, card, plan, bool(factors)), width)]
         shares = _shares(step)
         before = _shares(frame.log.visited(frame.log.steps[frame.cursor - 1])) if frame.cursor else []
         for y in range(min(plan.rows, len(plan.layers))):
             parts: list[Part] = []
             for layer in plan.layers[y :: plan.rows]:
-                row = _layer(frame, card, plan, layer, shares, before, kinds, self._hysteresis if live else None)
+                row = _layer(frame, card, plan, layer, shares, before, marks, self._hysteresis if live else None)
                 parts += [*row, (" " * (plan.pitch - sum(len(text) for text, _ in row)), paint.base)]
             rows.append(paint.row(parts, width))
-        return [*rows, _selected(frame, card, shares, before, kinds, width)][:height]
+        return [*rows, _selected(frame, card, shares, before, kinds, factors, width)][:height]
 
     def show(self, frame: Frame) -> None:
         super().show(frame)
@@ -125,7 +128,7 @@ class HeadGrid(View, can_focus=True):
         self.post_message(self.HeadAsked(plan.layers[index], None if head is None else head + 1))
 
 
-def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[Group]:
+def _title(frame: Frame, card: ModelCard, plan: Plan, is_scaled: bool) -> Iterator[Group]:
     if len(plan.layers) < card.n_layers:
         yield f"{plan.layers[-1]}-{plan.layers[0]} of {card.n_layers}"
     if len(plan.heads) < card.n_heads:
@@ -133,6 +136,8 @@ def _title(frame: Frame, card: ModelCard, plan: Plan) -> Iterator[Group]:
     yield tuple(frame.paint.legend("look at", "one token", "all alike", short=short) for short in (False, True))
     if frame.of(HeadsState).changes:
         yield "change in hundredths" if plan.cell >= NUMBERED else f"{frame.paint.up}{frame.paint.down} change"
+    if is_scaled:
+        yield f"{frame.paint.times} scaled"
     yield from frame.where
     if not frame.of(HeadsState).changes:
         yield ", ".join(f"{pattern.mark} {pattern.name}" for pattern in PATTERNS)
@@ -174,10 +179,10 @@ def _layer(
     layer: int,
     shares: list[list[float | None]],
     before: list[list[float | None]],
-    kinds: dict[tuple[int, int], tuple[Pattern, float]],
+    marks: Mapping[tuple[int, int], str],
     hysteresis: Hysteresis | None,
 ) -> list[Part]:
-    """A row. hysteresis: what its cells go on to show, None for what they are."""
+    """A row. marks: of some heads. hysteresis: what its cells go on to show, None for what they are."""
     paint = frame.paint
     here = layer == frame.layer
     mark = "~" if card.windows[layer - 1] is not None else " "
@@ -195,11 +200,9 @@ def _layer(
             parts.append((" " * gap, paint.base))
         share = shares[layer - 1][head] if shares else None
         shown = share if share is None or hysteresis is None else hysteresis.shown_level((layer, head), share)
-        if frame.of(HeadsState).changes:
+        mark = marks.get((layer, head + 1), "")
+        if frame.of(HeadsState).changes and not mark:
             mark = _stir(frame, plan, share, before, layer, head)
-        else:
-            kind_of = kinds.get((layer, head + 1))
-            mark = paint.ours(kind_of[0].mark) if kind_of else ""
         text, style = paint.cell(shown, plan.cell, mark)
         if here and frame.head == head + 1:
             text = f"[{text[1:-1]}]" if plan.cell > 2 else f"{paint.drawn}{text[1:]}"
@@ -224,7 +227,8 @@ def _selected(
     card: ModelCard,
     shares: list[list[float | None]],
     before: list[list[float | None]],
-    kinds: dict[tuple[int, int], tuple[Pattern, float]],
+    kinds: Kinds,
+    factors: Mapping[tuple[int, int], float],
     width: int,
 ) -> Strip:
     """The chosen layer and head in numbers."""
@@ -237,6 +241,8 @@ def _selected(
     if not shares or step is None:
         return paint.whole(where, filter(None, [sort]), width)
     groups: list[Group] = []
+    if (factor := factors.get((layer, frame.head or 0))) is not None:
+        groups.append([("scaled ", paint.dim), (f"{paint.times}{factor:.4g}", paint.warning)])
     if known := kinds.get((layer, frame.head or 0)):
         pattern, share = known
         groups.append([(f"{pattern.name} ", paint.accent), (f"{100 * share:.0f} %", paint.number)])

@@ -148,7 +148,8 @@ def _vectors(frame: Frame) -> Iterator[Item]:
 
 def _strength(frame: Frame, vector: Vector) -> str:
     """At the next step; one that changes from step to step has a mark."""
-    return f"{vector.strength_at(len(frame.log.steps) + 1):+.1f}{'~' if vector.schedule else ''}"
+    now = vector.strength_at(len(frame.log.steps) + 1)
+    return f"{frame.paint.times}{now:.4g}" if vector.part else f"{now:+.1f}{'~' if vector.schedule else ''}"
 
 
 def _condition(frame: Frame, vector: Vector) -> str:

@@ -76,9 +76,11 @@ def change_of(command: Command, frame: Frame) -> Change | None:
             return Change(words, (lambda now: (SetKnobs(replace(now.knobs, **own)),),)) if own else None
         case SetVector(vector, rebuild):
             was = next((one for one in frame.vectors if one.name == vector.name), None)
+            if was is None and vector.part:
+                was = replace(vector, on=False)
             if was is None or was == vector:
                 return None
-            words = ", ".join(vector_changes((was,), (vector,))) or f"{vector.name} {vector.strength:+g}"
+            words = ", ".join(vector_changes((was,), (vector,))) or f"{vector.name} {vector.amount}"
             return Change(words, (lambda now: (SetVector(was, rebuild),),))
         case Stop():
             rests = frame.log.state == "paused"

@@ -55,7 +55,9 @@ def compute(at: ProbeContext, options: DirectOptions) -> Iterator[Panel]:
     assert logits is not None
     target = target_of(at, options.token, options.against, int(logits.argmax()))
     try:
-        shares = direct_shares(record, logits, target.signs, at.sequence.offsets[at.position - 1])
+        with at.instruments.nobody_looking(at.loaded):
+            at.instruments.steering.set({})  # what parts said is as it was scaled
+            shares = direct_shares(record, logits, target.signs, at.sequence.offsets[at.position - 1])
     except NotLinear as reason:
         raise Unavailable(str(reason)) from None
     whole = sum(abs(part) for part in (*_blocks(shares), shares.embedding, shares.biases, shares.vectors))
