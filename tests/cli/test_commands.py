@@ -347,6 +347,12 @@ def test_the_logit_of_a_city_comes_from_the_name_of_its_country_by_one_head(shel
 ITALY = "'into=The capital of Italy is the city of'"
 
 
+@runs('tui-entropy probe patching -p "The capital of France is" --raw --option "into=The capital of Italy is"')
+def test_states_put_into_another_prompt_are_drawn(shell, line):
+    done = shell.run(line)
+    assert done.code == 0 and "probability of ' Paris' with the state from here" in done.out
+
+
 @runs(f"tui-entropy probe patching {CITY} {ITALY}")
 def test_the_name_of_the_country_put_into_another_sentence_brings_its_capital(shell, line):
     found = json.loads(shell.run(f"{line} --json").out)
@@ -405,8 +411,8 @@ def test_rows_of_attention_before_a_token_of_the_prompt(shell, line):
 
 WITH_EVERYTHING = (
     f"tui-entropy probe continuations --position 25 --option n=2 --option tokens=3 --system 'Be brief.' --chat "
-    f"{TURNED} -p Hello --vector happy.gguf:0.5 --device cpu --dtype float32 --no-trust-remote-code --no-graph "
-    "--model smollm2 --products columns --nats --theme light --color 256 --ascii"
+    f"{TURNED} -p Hello --vector happy.gguf:0.5 --ablate 3.1=1 --device cpu --dtype float32 "
+    "--no-trust-remote-code --no-graph --model smollm2 --products columns --nats --theme light --color 256 --ascii"
 )
 
 
@@ -460,7 +466,9 @@ def notes(shell):
 
 @runs(
     "tui-entropy read notes.txt --headless --jsonl > read.jsonl",
-    "tui-entropy read notes.txt --headless --jsonl --no-trace --raw " + TURNED + "--vector happy.gguf:0 "
+    "tui-entropy read notes.txt --headless --jsonl --no-trace --raw "
+    + TURNED
+    + "--vector happy.gguf:0 --ablate 3.1=1 "
     "--break 'step > 900' --watch ' Yes' --device cpu --dtype float32 --no-trust-remote-code --no-graph "
     "--model smollm2 --products columns --max-tokens 4 > read.jsonl",
 )
@@ -718,6 +726,20 @@ def test_vectors_that_change_along_the_text_steer_as_plain_hooks_do(shell, vecto
     assert_right(session, MODEL, pushes)
 
 
+@runs('tui-entropy run --ablate 12.3 --ablate 20.attention=0.5 -p "The capital of France is" --raw')
+def test_parts_that_are_scaled_are_told_and_change_what_the_model_believes(shell, line):
+    def told(words):
+        done = shell.run(f"{words} --headless --jsonl --no-trace --max-tokens 2 --temperature 0")
+        header, *rows = map(json.loads, done.out.splitlines())
+        return header["header"]["vectors"], next(row["surprisal_nats"] for row in rows if "index" in row)
+
+    vectors, surprisal = told(line)
+    assert [(one["name"], one["strength"]) for one in vectors] == [("12.3", 0.0), ("20.attention", 0.5)]
+    neutral, plain = told('tui-entropy run --ablate 12.3=1 -p "The capital of France is" --raw')
+    assert [one["part"] for one in neutral] == ["3"]
+    assert told('tui-entropy run -p "The capital of France is" --raw') == ([], plain) and surprisal != plain
+
+
 @pytest.fixture(scope="module")
 def vector_files(shell: Shell) -> dict[str, dict[int, Any]]:
     """The vectors of the documents: block (1-based) -> direction, as they stand in files of other programs."""
@@ -863,7 +885,7 @@ ELSEWHERE = {
 SERVE = (
     "tui-entropy serve --model ./tiny --products rows --device cpu --dtype float32 --no-trust-remote-code --no-graph "
     "--raw --prompt hello --max-tokens 5 --vector flat.safetensors:1 --break 'step > 90' --watch a "
-    "--trace served.tui --record-attention all "
+    "--trace served.tui --record-attention all --ablate 2.1=1 "
     "--keep 30m --on-leave pause --kept-cache 64MiB "
     + " ".join(part for part in EVERY_KNOB.split("-p Hello")[0].split("--prompt-scores ")[1:])
 )

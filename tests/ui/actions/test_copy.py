@@ -10,6 +10,7 @@ import pytest
 import small
 from inspectors import screen_text, settled, up, writing
 from made_frames import frame_of
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from tui_entropy.cli import app
@@ -18,6 +19,7 @@ from tui_entropy.records.events import KnobsChanged
 from tui_entropy.records.knobs import read
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import scaled_part
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
 from tui_entropy.ui.dialogs import clipboard
@@ -82,6 +84,16 @@ def test_the_command_line_reads_every_knob_as_it_was(monkeypatch):
     ((spec, write),) = got
     assert write == Write("-x 'quoted'\n$HOME", "--be brief", True, 400, knobs, write.score_prompt)
     assert spec == ModelSpec("tiny", device="cpu", dtype="float32")
+
+
+def test_the_command_line_has_the_parts_that_are_scaled(monkeypatch):
+    vectors = (scaled_part("12.3"), scaled_part("2.feed-forward=0.5"), replace(scaled_part("1.1"), on=False))
+    frame = frame_of(made.log(2, vectors=vectors))
+    words = shlex.split(clipboard.command(frame, "tiny"))
+    got = []
+    monkeypatch.setattr("tui_entropy.analysis.run.write_out", lambda spec, write, **more: got.append(more["vectors"]))
+    CliRunner().invoke(app, [*words[1:], "--headless", "--no-trace"], standalone_mode=False, catch_exceptions=False)
+    assert got == [vectors[:2]] and not any("built-in" in one for one in clipboard.left_out(frame))
 
 
 def test_what_a_command_leaves_out_is_said():

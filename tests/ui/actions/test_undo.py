@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from inspectors import WRITE, begun, ready, screen_text, settled
+from msgspec.structs import replace
 from stopped_texts import STEPS, proposal
 
 from tui_entropy.records.commands import Branch, Continue, Go, Pause, SetKnobs, SetVector, Stop
@@ -68,6 +69,23 @@ async def test_all_vectors_that_one_key_switched_off_come_back_with_one_undo():
         assert "undone" in app.frame.notice and "off" in app.frame.notice
         await pilot.press("ctrl+u")
         assert app.frame.vectors[1].strength == before[1].strength - 0.25
+
+
+async def test_a_part_that_was_scaled_is_left_as_it_was_again():
+    app = linked()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await at_a_step(app, pilot)
+        app.sent.clear()
+        await pilot.press("X", "enter")
+        name = f"{app.frame.layer}.attention"
+        added = app.frame.vectors[-1]
+        assert (added.name, added.strength, added.on) == (name, 0.0, True) and told(app) == [SetVector(added)]
+        await pilot.press("plus")
+        assert app.frame.vectors[-1].strength == 0.25
+        app.sent.clear()
+        await pilot.press("ctrl+u")
+        await pilot.press("ctrl+u")
+        assert not app.frame.vectors[-1].on and told(app)[-1] == SetVector(replace(added, on=False))
 
 
 async def test_a_stop_is_gone_on_with_and_rests_where_it_rested():

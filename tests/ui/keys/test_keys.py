@@ -40,6 +40,7 @@ RELATED = {
     "i": "a prompt: a new one, the one that there is",
     "j": "so many tokens: to look at, to write",
     "k": "top-k", "m": "min-p", "p": "top-p", "r": "repetition penalty", "t": "temperature",
+    "x": "what steers: all of it off, and one more, a part that is scaled",
     "z": "how much of the screen a pane has: all of it, nothing",
     "v": "the prompt: as the model read it, and token by token",
 }  # fmt: skip

@@ -291,8 +291,8 @@ def test_a_band_lasts_as_long_as_nothing_of_its_vector_changes():
     log = made.log(30, marks=False)
     for index, vector, rebuilt in ((4, ON, False), (9, replace(ON, strength=2.0), True), (15, OFF, False)):
         log.append(VectorsChanged(1, index, (vector,), rebuilt))
-    assert [(b.first, b.last, b.strength, b.policy) for b in bands(log.run)] == [
-        (4, 9, 1.0, "from here on"), (9, 15, 2.0, "read again"),
+    assert [(b.first, b.last, b.amount, b.policy) for b in bands(log.run)] == [
+        (4, 9, "+1", "from here on"), (9, 15, "+2", "read again"),
     ]  # fmt: skip
 
 

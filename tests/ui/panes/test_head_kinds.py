@@ -11,8 +11,10 @@ from shown_logs import shown
 from textual.strip import Strip
 
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.events import VectorsChanged
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.head_patterns import HEAD_PATTERNS, PATTERNS, HeadPatterns
+from tui_entropy.records.settings import scaled_part
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.head_choice import kinds_at
@@ -96,3 +98,16 @@ async def test_a_key_goes_to_the_next_head_whose_kind_says_something_of_the_text
             seen.append((app.frame.layer, app.frame.head))
         assert seen == [(12, 7), (17, 1), (9, 1), (12, 7)]  # no sink
         assert "layer 12 head 7, same token: 65 % of its weight is on the token itself" in app.frame.notice
+
+
+def test_what_is_scaled_has_a_mark_from_where_it_was_set_on_and_the_chosen_head_its_factor():
+    log = made.log(20, marks=False)
+    log.append(
+        VectorsChanged(1, 12, (scaled_part("17.2=0.5"), scaled_part("9.attention=0"), scaled_part("4.feed-forward")))
+    )
+    for seen, marks in ((11, {}), (15, {"17": 1, " 9": made.HEADS})):
+        drawn = rows(HeadGrid(), log, 83, 32, cursor=seen, layer=1)
+        found = {number: row.count("×") for number in ("17", " 9") for row in drawn[1:-1] if number in row}
+        assert found == {number: marks.get(number, 0) for number in found}
+        chosen = rows(HeadGrid(), log, 83, 32, cursor=seen, layer=17, head=2)[-1]
+        assert ("scaled ×0.5" in chosen) == bool(marks)

@@ -139,11 +139,14 @@ class VectorActions(EngineActions):
 
         def take(typed: str) -> None:
             vector = scaled_part(typed)
-            names = [known.name for known in self.app.frame.vectors]
+            vectors = self.app.frame.vectors
+            names = [known.name for known in vectors]
             if vector.name in names:
                 self._set(names.index(vector.name), strength=vector.strength, on=True)
-            else:
-                self.app.tell(SetVector(vector, rebuild=self.app.frame.rebuild))
+                return
+            self._last = len(vectors)
+            self.app.tell(SetVector(vector, rebuild=self.app.frame.rebuild))
+            self.app.show(vectors=(*vectors, vector))
 
         def check(typed: str) -> Remark:
             try:
