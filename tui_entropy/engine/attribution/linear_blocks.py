@@ -21,7 +21,7 @@ from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.attribution.frozen_norm import frozen_norm, is_norm
 from tui_entropy.engine.attribution.stand_ins import dtype_of, standing_in
 from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD, branches
-from tui_entropy.engine.instruments.attention_functions import overheard
+from tui_entropy.engine.instruments.attention_functions import Attended, overheard
 
 
 @dataclass
@@ -240,11 +240,11 @@ def _hear(kept: BlockRecord, part: nn.Module, args: Any, output: Any) -> None:
 
 
 def _overhear(
-    of_module: Mapping[nn.Module, BlockRecord], wanted: bool, module: nn.Module, values: Tensor, mixed: Tensor
+    of_module: Mapping[nn.Module, BlockRecord], wanted: bool, module: nn.Module, attended: Attended
 ) -> None:
     kept = of_module[module]
-    kept.mixed = mixed[0, -1]
-    kept.values = values[0].clone() if wanted else None
+    kept.mixed = attended.mixed[0, -1]
+    kept.values = attended.value[0].clone() if wanted else None
 
 
 def _enter(kept: BlockRecord, matrix: nn.Module, args: tuple[Any, ...]) -> None:

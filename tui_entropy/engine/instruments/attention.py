@@ -374,14 +374,15 @@ class AttentionLayer:
         first = position + 1 - self.window
         return first.clamp(min=0) if isinstance(first, Tensor) else max(first, 0)
 
-    def weights(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Attention rows of kept queries over the keys held.
+    def weights(self, positions: Sequence[int], query: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Attention rows of kept queries, or of these (n_heads, n, d_head), over the keys held.
 
         Returns (n_heads, n, keys) float32, where a sink takes its part of each row, and (n, keys) what is visible.
         """
         assert self.key is not None
-        passes = (self.probe.attention_state.kept[position] for position in positions)
-        query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
+        if query is None:
+            passes = (self.probe.attention_state.kept[position] for position in positions)
+            query = torch.stack([queries[self.index][0, :, row] for queries, row in passes], 1)
         columns = self.first_column + torch.arange(self.key.shape[2], device=query.device)
         newest = torch.tensor([[position] for position in positions], device=query.device)
         oldest = torch.tensor([[self.first_visible(position)] for position in positions], device=query.device)

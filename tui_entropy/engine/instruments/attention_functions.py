@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,17 @@ EAGER_SCORES = 1 << 24
 
 _functions: dict[nn.Module, AttentionFunction] = {}
 """What each attention module of a model calls."""
+
+
+class Attended(NamedTuple):
+    """One call of an attention function."""
+
+    query: Tensor
+    """(batch, n_heads, queries, d_head)"""
+    value: Tensor
+    """(batch, n_kv_heads, keys, d_value)"""
+    mixed: Tensor
+    """(batch, queries, n_heads, d_value) that heads made of these values."""
 
 
 def own_function(decoder: PreTrainedModel) -> AttentionFunction:
@@ -56,17 +67,15 @@ def calling(decoder: PreTrainedModel, functions: Mapping[nn.Module, AttentionFun
 
 
 @contextmanager
-def overheard(modules: Iterable[nn.Module], hear: Callable[[nn.Module, Tensor, Tensor], None]) -> Iterator[None]:
-    """For as long as the `with` lasts, what attention modules mix is told too, of those that call a function of ours.
-
-    hear: given the module, its (batch, n_kv_heads, keys, d_value) values, and the (batch, queries, n_heads, d_value)
-    that it made of them.
-    """
+def overheard(modules: Iterable[nn.Module], hear: Callable[[nn.Module, Attended], None]) -> Iterator[None]:
+    """For as long as the `with` lasts, what attention modules mix is told too, of those that call a function of
+    ours."""
     own = {module: _functions[module] for module in modules if module in _functions}
 
     def telling(function: AttentionFunction, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         output = function(module, *args, **kwargs)
-        hear(module, args[2] if len(args) > 2 else kwargs["value"], output[0])
+        query, value = (args[n] if len(args) > n else kwargs[name] for n, name in ((0, "query"), (2, "value")))
+        hear(module, Attended(query, value, output[0]))
         return output
 
     _functions.update({module: partial(telling, function) for module, function in own.items()})
