@@ -95,6 +95,12 @@ def probe(
     as_json: Annotated[
         bool, typer.Option("--json", help="The answer as one JSON object instead of a drawing.")
     ] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            "--svg", metavar="FILE.svg", help="Write the diagram of the answer as a picture. [default: none]"
+        ),
+    ] = None,
     bits: Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is drawn; JSON is in nats.")] = True,
     theme: Theme = "dark",
     color: Color = "auto",
@@ -103,7 +109,7 @@ def probe(
     """Ask a model about one token: what each block would have said, where it looked, what it might write instead."""
     look = Look(theme, color, ascii_only, mouse=False, diff=False)
     if recording is not None:
-        _show_recorded(recording, run, name, position, as_json, bits, look)
+        _show_recorded(recording, run, name, position, as_json, bits, look, svg)
         return
     prepare_engine()
     from tui_entropy.analysis.probe import ask, known_probe, known_probes
@@ -119,7 +125,7 @@ def probe(
     answer, log = ask(spec, write, vectors, name, position, options, path)
     if answer is None:
         raise typer.Exit(1)
-    _show(answer, log, as_json, bits, look)
+    _show(answer, log, as_json, bits, look, svg)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -212,7 +218,11 @@ def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
         raise WrongUsage(f"--option: {mistake}") from None
 
 
-def _show(answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, look: Look) -> None:
+def _show(answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, look: Look, picture: Path | None) -> None:
+    if picture is not None:
+        from tui_entropy.export.diagrams.sankey import write
+
+        write(answer, log, picture)
     if as_json:
         from tui_entropy.trace.jsonl import probe as fields
 
@@ -231,6 +241,7 @@ def _show_recorded(
     as_json: bool,
     bits: bool,
     look: Look,
+    picture: Path | None,
 ) -> None:
     from tui_entropy.analysis import recorded_answers
     from tui_entropy.trace.library import resolve
@@ -240,7 +251,7 @@ def _show_recorded(
         print(recorded_answers.listing(path, run), end="")
     else:
         answer, log = recorded_answers.recorded_answer(path, run, name, position)
-        _show(answer, log, as_json, bits, look)
+        _show(answer, log, as_json, bits, look, picture)
 
 
 def _list(probes: tuple[ProbeInfo, ...], as_json: bool) -> None:

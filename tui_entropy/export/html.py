@@ -20,6 +20,7 @@ import msgspec
 
 from tui_entropy.core.dates import moment
 from tui_entropy.core.escape import visible
+from tui_entropy.export.diagrams.sankey import PAGE, drawing
 from tui_entropy.export.recorded_run import Recording
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
@@ -30,6 +31,7 @@ from tui_entropy.records.probes.panels import (
     Axis,
     Bars,
     Cell,
+    Flow,
     Graph,
     Heatmap,
     Note,
@@ -55,6 +57,7 @@ def write(recording: Recording, file: BinaryIO) -> None:
     parts = {
         "title": html.escape(visible(recording.card.name, in_table=True)),
         "script": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "flow": PAGE,
         "data": msgspec.json.encode(_data(recording)).decode().replace("<", "\\u003c"),
     }
     file.write(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page).encode("utf-8", "replace"))
@@ -192,6 +195,10 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
             labels = [visible(node.label, in_table=True) for node in panel.nodes]
             edges = [[labels[edge.source], labels[edge.target], _short(edge.weight)] for edge in panel.edges]
             fields |= {"kind": "graph", "edges": edges}
+        case Flow():
+            drawn = drawing(panel, names(panel.columns), lambda node: str(_cell(node.token) or ""))
+            shapes = [[shape.tag, shape.attributes, shape.text] for shape in drawn.shapes]
+            fields |= {"kind": "flow", "width": drawn.width, "height": drawn.height, "shapes": shapes}
         case Note():
             fields |= {"kind": "note", "text": visible(panel.text)}
     return fields

@@ -32,7 +32,7 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Cell, Graph, Heatmap, Panel, Table, Tokens
+from tui_entropy.records.probes.panels import Cell, Flow, FlowRow, Graph, Heatmap, Panel, Table, Tokens
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Shadow, Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.step_codec import bounds_by_column
@@ -254,6 +254,20 @@ def panel(shown: Panel) -> dict[str, Any]:
                 [{"label": node.label, "stage": node.stage} for node in shown.nodes]
             )
             fields["edges"] = [[edge.source, edge.target, _finite(edge.weight)] for edge in shown.edges]
+        case Flow():
+            fields["nodes"] = [
+                {
+                    "row": node.row,
+                    "column": node.column,
+                    "share": _finite(node.share),
+                    "level": _cell(node.level),
+                    "token": _cell(node.token),
+                }
+                for node in shown.nodes
+            ]
+            fields["parts"] = [
+                {name: _cell(getattr(row, name)) for name in FlowRow.__struct_fields__} for row in shown.parts
+            ]
     return fields
 
 

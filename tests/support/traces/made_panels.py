@@ -11,6 +11,10 @@ from tui_entropy.records.probes.panels import (
     Bars,
     Column,
     Edge,
+    Flow,
+    FlowEdge,
+    FlowNode,
+    FlowRow,
     Graph,
     Heatmap,
     Node,
@@ -48,5 +52,21 @@ def token_map(word: str = "word") -> Heatmap:
     return Heatmap(word, grid, Axis("layer", ("2", "1")), Axis(word, positions=(3, 4)), "share", tokens=tokens)
 
 
+def diagram(word: str = "word") -> Flow:
+    """A flow over three rows, in which a token comes from itself and from two before it."""
+    places = [(0, 3, 1.0), (1, 0, 0.3), (1, 3, 0.6), (2, 0, 0.3), (2, 1, 0.1), (2, 2, 0.2), (2, 3, 0.3)]
+    tokens = [Tokens((n,), text.encode()) for n, text in enumerate((word, " a", "b\n", "c", "d", "e", "f"))]
+    nodes = tuple(FlowNode(*place, place[2], token) for place, token in zip(places, tokens, strict=True))
+    edges = [(0, 2, 0.6), (0, 1, 0.3), (1, 3, 0.3), (2, 6, 0.3), (2, 4, 0.1), (2, 5, 0.2)]
+    rows = (
+        FlowRow(residual=0.5, attention=0.2, feed_forward=0.3),
+        FlowRow(0.04, 0.06, 0.0, 0.8, None, 0.1),
+        FlowRow(0.04, 0.06),
+    )
+    columns = Axis(word, positions=(1, 2, 3, 4))
+    return Flow(word, Axis("layer", ("2", "1", word)), columns, nodes, tuple(FlowEdge(*edge) for edge in edges), rows)
+
+
 def answer(word: str = "word", position: int = 4, run: int = 1) -> ProbeAnswer:
-    return ProbeAnswer(f"probe {word}", run, position, {"k": 3}, (*panels(word), token_map(word)), seconds=0.5)
+    shown = (*panels(word), token_map(word), diagram(word))
+    return ProbeAnswer(f"probe {word}", run, position, {"k": 3}, shown, seconds=0.5)

@@ -243,3 +243,23 @@ def test_a_token_before_the_text_is_none():
     log = made.log(4)
     n = len(log.started.prompt_tokens)
     assert [token_at(log, at, False) for at in (-n - 1, -1, n + 4)] == ["?", "?", "?"]
+
+
+def test_a_flow_has_a_row_for_each_layer_and_lines_to_where_it_came_from():
+    title, head, top, *between = lines([made_panels.diagram()])
+    assert title.startswith("word") and title.endswith("100 % of the flow")
+    assert head.split() == ["layer", "t1", "t2", "t3", "t4", "res", "att", "ff", "other"]
+    assert top.split() == ["2", "word", "100"] and top.index("word") == head.index("t4")
+    joined, middle, lower, bottom = between
+    assert joined.split() == ["╭━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┤", "50", "20", "30"]
+    assert joined.index("╭") == head.index("t1") + 1 and joined.index("┤") == head.index("t4") + 1
+    assert middle.split() == ["1", "·a", "30", "b⏎", "60", "10"]  # the rest flows through what is not shown
+    assert lower.split() == ["┃", "╭────────────┬━━━━━━━━━━━━┤", "80", "?", "10"]
+    assert bottom.split() == ["word", "c", "30", "d", "10", "e", "20", "f", "30", "10"]
+
+
+def test_a_flow_where_there_is_less_room_leaves_out_the_tokens_that_carry_least():
+    head = lines([made_panels.diagram()], width=46)[1]
+    assert head.split()[:4] == ["layer", "t1", "…t4", "res"]
+    plain = lines([made_panels.diagram()], paint=Paint(color="mono", ascii=True))
+    assert all(line.isascii() for line in plain) and ".======" in plain[3]

@@ -39,7 +39,7 @@ class AttentionMaps:
 
     def weights(self, block: int, first: int, last: int) -> Tensor:
         """(n_heads, last - first, keys up to last) float32 rows of the queries at positions from `first` to before
-        `last`, of what keys get: each sums to 1. Raises NoRows."""
+        `last`. One of which a learned sink takes its part sums to less than 1. Raises NoRows."""
         layer = self._layers[block]
         if layer.biased:
             raise NoRows("what this model adds to its attention scores is not kept")
@@ -52,19 +52,17 @@ class AttentionMaps:
         start = layer.probe.attention_state.newest + 1 - query.shape[1]
         positions = range(first, last)
         weights, _ = layer.weights(positions, query[:, first - start : last - start])
-        weights = weights[..., : last - layer.first_column]
-        if layer.sinks is not None:
-            weights = weights / weights.sum(-1, keepdim=True)
-        return pad(weights, (layer.first_column, 0))
+        return pad(weights[..., : last - layer.first_column], (layer.first_column, 0))
 
     def means(self, block: int, queries: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Mean of heads, of queries at these (m,) ascending positions: stretches of them, and their (n, keys up to
-        the last of them) rows. Raises NoRows."""
+        the last of them) rows, of what keys get: each sums to 1. Raises NoRows."""
         layer = self._layers[block]
         n_heads, n_keys = layer.probe.n_heads, int(queries[-1]) + 1
         for stretch in torch.split(queries, max(TOGETHER // (n_heads * n_keys), 1)):
             first, last = int(stretch[0]), int(stretch[-1]) + 1
-            yield stretch, self.weights(block, first, last)[:, stretch - first].mean(0)
+            weights = self.weights(block, first, last)[:, stretch - first]
+            yield stretch, (weights / weights.sum(-1, keepdim=True)).mean(0)
 
 
 @contextmanager

@@ -91,6 +91,10 @@ class ProbeEvidence(Protocol):
         """(n_tokens, 2, d_model): the vectors that the tokens before are embedded as, and the gradients of ln p of a
         token there. None where the model has none."""
 
+    def parts(self) -> npt.NDArray[Any] | None:
+        """(n_layers, 3, n_tokens, d_model) of each block: what it is given, what it adds with its feed-forward
+        network silent, and what that adds. None where blocks cannot be run so."""
+
     @property
     def ids(self) -> Sequence[int]:
         """Of the text before."""

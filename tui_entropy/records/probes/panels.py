@@ -168,6 +168,66 @@ class Graph(Struct, frozen=True, tag="graph"):
             raise ValueError(f"an edge leads to none of the {n} nodes of its graph")
 
 
+class FlowNode(Struct, frozen=True, array_like=True):
+    row: int
+    column: int
+    share: float
+    """Of all that flows through its row."""
+    level: float | None = None
+    """What shades it, 0 ... 1; None is unknown."""
+    token: Tokens | None = None
+    """What stands there."""
+
+
+class FlowEdge(Struct, frozen=True, array_like=True):
+    above: int
+    """Place of a node in `Flow.nodes`."""
+    below: int
+    """That of one in the next row."""
+    share: float
+    """Of all that flows: how much of it flows here."""
+
+
+class FlowRow(Struct, frozen=True, array_like=True):
+    """What is to be said of a row beside its nodes. Shares of its nodes with these three sum to 1."""
+
+    hidden: float = 0.0
+    """What flows through nodes that are too small to be shown."""
+    earlier: float = 0.0
+    """What came of text before the first column."""
+    ended: float = 0.0
+    """What has ended above, in a feed-forward network."""
+    residual: float | None = None
+    attention: float | None = None
+    feed_forward: float | None = None
+    """Of what leads from this row to the next one: by what it came. None for the last row."""
+
+
+class Flow(Struct, frozen=True, tag="flow"):
+    """A Sankey diagram over layers and tokens: from where something came, row by row down to the text."""
+
+    title: str
+    rows: Axis
+    """The topmost first."""
+    columns: Axis
+    nodes: tuple[FlowNode, ...]
+    edges: tuple[FlowEdge, ...]
+    parts: tuple[FlowRow, ...]
+    shade: str = ""
+    """What shades nodes; empty for their shares."""
+
+    def __post_init__(self) -> None:
+        n = len(self.nodes)
+        if len(self.parts) != self.rows.n:
+            raise ValueError(f"a flow of {self.rows.n} rows tells of {len(self.parts)}")
+        if not all(0 <= node.row < self.rows.n and 0 <= node.column < self.columns.n for node in self.nodes):
+            raise ValueError("a node of a flow stands in none of its rows and columns")
+        if not all(0 <= edge.above < n and 0 <= edge.below < n for edge in self.edges):
+            raise ValueError(f"an edge leads to none of the {n} nodes of its flow")
+        if not all(self.nodes[edge.above].row + 1 == self.nodes[edge.below].row for edge in self.edges):
+            raise ValueError("an edge of a flow leads past a row")
+
+
 class Note(Struct, frozen=True, tag="note"):
     """A few sentences."""
 
@@ -175,7 +235,7 @@ class Note(Struct, frozen=True, tag="note"):
     text: str
 
 
-Panel = Heatmap | Bars | TintedText | Table | Graph | Note | Step
+Panel = Heatmap | Bars | TintedText | Table | Graph | Flow | Note | Step
 """A step is a panel too: what would have been written, with all that is known of it."""
 
 

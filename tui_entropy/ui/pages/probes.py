@@ -53,7 +53,9 @@ class Probes(View):
         probe = chosen_probe(frame)
         if probe is None:
             return [*head, *paint.hint(NONE, width)][:height]
-        head += [paint.row(_row(frame, each, each == probe, width), width) for each in offered(frame)]
+        # Whoever scrolls reads the answer: the other probes make room for it.
+        listed = [probe] if frame.of(ProbesState).scroll else offered(frame)
+        head += [paint.row(_row(frame, each, each == probe, width), width) for each in listed]
         head += [paint.row(line, width) for line in _options(frame, probe)]
         rows = [paint.row(row, width) for row in _answer(frame, probe, width)]
         room = max(height - len(head) - 1, 1)

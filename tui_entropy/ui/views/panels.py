@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.style import Style
@@ -14,6 +14,9 @@ from tui_entropy.records.probes.panels import (
     Bars,
     Cell,
     Column,
+    Flow,
+    FlowNode,
+    FlowRow,
     Graph,
     Heatmap,
     Note,
@@ -23,6 +26,7 @@ from tui_entropy.records.probes.panels import (
     Tokens,
 )
 from tui_entropy.records.step import Step
+from tui_entropy.ui.drawing.flow_lines import HEAVY, Line, lines_between
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible, visible_bytes, visible_token
 from tui_entropy.ui.drawing.paint import Paint, Part, figure
 from tui_entropy.ui.views.wording import wrap
@@ -33,6 +37,13 @@ LABEL = 12
 """Cells that a name along an axis has at most."""
 IN_CELL = 11
 """Cells of the screen that a cell of a heat map takes at most, where a token stands in it."""
+FLOW_CELL = 9, 13
+"""Cells that a place of a flow takes at least and at most."""
+BESIDE = " res att ff other"
+"""What stands beside a flow, in percent: by what it came from the row below, and what flows through tokens that are
+not shown."""
+THIN = 0.1
+"""The share from which on a line of a flow is as bright as letters."""
 CELL = 18
 """Cells that a column of a table keeps where there is not room for all of them."""
 
@@ -92,6 +103,8 @@ def drawn(panels: Sequence[Panel], canvas: Canvas) -> Iterator[Row]:
                 yield from _table(panel, canvas)
             case Graph():
                 yield from _graph(panel, canvas)
+            case Flow():
+                yield from _flow(panel, canvas)
             case Note():
                 yield _title(panel.title, canvas)
                 yield from wrap([(canvas.text(panel.text), canvas.paint.base)], canvas.width)
@@ -252,6 +265,80 @@ def _graph(panel: Graph, canvas: Canvas) -> Iterator[Row]:
             (canvas.number(edge.weight, panel.unit).rjust(8) + " ", paint.number),
             (paint.bar(abs(edge.weight) / panel.top, room), paint.model),
         ]
+
+
+def _flow(panel: Flow, canvas: Canvas) -> Iterator[Row]:
+    """The tokens that most flows through, as many as there is room for, side by side; a row for each layer, and lines
+    between them."""
+    paint, names, labels = canvas.paint, canvas.names(panel.columns), canvas.names(panel.rows)
+    left = min(max(map(cells, (*labels, panel.rows.name)), default=0), LABEL) + 1
+    room = max(canvas.width - left - len(BESIDE), FLOW_CELL[0])
+    place, wide = _flow_columns(panel, room)
+    shade = canvas.text(panel.shade or "of the flow")
+    yield _title(panel.title, canvas, *paint.legend("  ", "0", f"100 % {shade}", text=True))
+    heads = ""
+    for column in place:
+        gap = "" if not column or column - 1 in place else paint.ellipsis
+        heads += fitted(f"{gap}{names[column]}", wide - 1, paint.ascii) + " "
+    head = fitted(canvas.text(panel.rows.name), left, paint.ascii)
+    yield [(head, paint.dim), (heads.ljust(room), paint.dim), (BESIDE, paint.dim)]
+    for row, label in enumerate(labels):
+        told: Row = [(fitted(label, left - 1, paint.ascii) + " ", paint.dim)]
+        inside = {node.column: node for node in panel.nodes if node.row == row}
+        for column in place:
+            told += _place(inside.get(column), wide, canvas)
+        rest = 1.0 - sum(node.share for column, node in inside.items() if column in place)
+        other = f"{100 * rest:{len(BESIDE)}.0f}" if rest >= 0.005 else ""
+        yield [*told, (" " * (room - wide * len(place)), paint.base), (other, paint.dim)]
+        if row + 1 < len(labels):
+            yield from _flow_lines(panel, row, place, (left, room), paint)
+
+
+def _flow_columns(panel: Flow, room: int) -> tuple[dict[int, int], int]:
+    """Column -> where it begins, of those that most flows through, and how wide each is."""
+    most = [0.0] * panel.columns.n
+    for node in panel.nodes:
+        most[node.column] = max(most[node.column], node.share)
+    carrying = sorted((n for n, share in enumerate(most) if share), key=lambda n: -most[n])
+    wide = min(max(room // max(len(carrying), 1), FLOW_CELL[0]), FLOW_CELL[1])
+    shown = sorted(carrying[: room // wide])
+    return {column: n * wide for n, column in enumerate(shown)}, wide
+
+
+def _place(node: FlowNode | None, wide: int, canvas: Canvas) -> Row:
+    """The token at a place and how much flows through it, in percent."""
+    if node is None:
+        return [(" " * wide, canvas.paint.base)]
+    word, share = canvas.tokens(node.token) if node.token else "", f" {100 * node.share:.0f}"
+    word = fitted(word, min(cells(word), wide - 1 - len(share)), canvas.paint.ascii)
+    told = fitted(word + share, wide - 1, canvas.paint.ascii)
+    return [(told, canvas.paint.tint(node.level)), (" ", canvas.paint.base)]
+
+
+def _flow_lines(
+    panel: Flow, row: int, place: Mapping[int, int], size: tuple[int, int], paint: Paint
+) -> Iterator[Row]:
+    """From a row down to the next one. size: cells to the left, and of the places."""
+    left, room = size
+    edges = [
+        Line(place[above.column] + 1, place[below.column] + 1, edge.share)
+        for edge in panel.edges
+        for above, below in [(panel.nodes[edge.above], panel.nodes[edge.below])]
+        if above.row == row and above.column in place and below.column in place
+    ]
+    for n, line in enumerate(lines_between(edges, paint.ascii)):
+        lined: Row = [(" " * left, paint.base)]
+        for at in range(room):
+            one = line.get(at)
+            thin = paint.base if one and one.share >= THIN else paint.dim
+            lined.append((" ", paint.base) if not one else (one.text, paint.accent if one.share >= HEAVY else thin))
+        yield [*lined, ("" if n else _came_by(panel.parts[row]), paint.dim)]
+
+
+def _came_by(row: FlowRow) -> str:
+    parts = row.residual, row.attention, row.feed_forward
+    told = ["?" if part is None else f"{100 * part:.0f}" for part in parts]
+    return "{:>4}{:>4}{:>3}".format(*told)
 
 
 def step_table(step: Step) -> Table:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from tui_entropy.engine.architecture.architecture import dispatches_attention
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
@@ -31,6 +32,8 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
 N_WRITTEN = 4
+CACHES = {"past_key_values", "past_key_value", "layer_past", "cache_params"}
+"""What blocks call the cache that they are given."""
 
 
 def probes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
@@ -147,6 +150,15 @@ class Evidence:
             for module in (*architecture.blocks, architecture.tail[0]):
                 hooks.callback(module.register_forward_pre_hook(partial(_keep, stream), with_kwargs=True).remove)
             return stream, forward_logits(self._loaded.model, self._before)[-1]
+    def parts(self) -> npt.NDArray[Any] | None:
+        architecture, found = self._loaded.architecture, list[Tensor]()
+        if architecture.n_streams > 1:
+            return None
+        with ExitStack() as hooks:
+            for block in architecture.blocks:
+                hooks.callback(block.register_forward_hook(partial(_part, found), with_kwargs=True).remove)
+            forward_logits(self._loaded.model, self._before)
+        return torch.stack(found).double().cpu().numpy()
 
     def gradients(self, token_id: int) -> npt.NDArray[Any] | None:
         architecture = self._loaded.architecture
@@ -178,6 +190,35 @@ def _given(act: Callable[[Any], Any], module: nn.Module, args: Any, kwargs: dict
     if args:
         return act(args), kwargs
     return args, kwargs | {"hidden_states": act(kwargs["hidden_states"])}
+
+
+def _part(found: list[Tensor], block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """Run a block once more with its feed-forward network silent: (3, n, d_model)."""
+    given, alone = (args[0] if args else kwargs["hidden_states"]), {**kwargs}
+    for name in CACHES & alone.keys():
+        alone[name] = None
+    attention = next((module for module in block.modules() if dispatches_attention(module)), None)
+    whole = (output[0] if isinstance(output, tuple) else output).clone()
+    with ExitStack() as hooks:
+        for module in _without(block, attention):
+            hooks.callback(module.register_forward_hook(_silent).remove)
+        silent = block.forward(*args, **alone)
+    silent = silent[0] if isinstance(silent, tuple) else silent
+    found.append(torch.stack([given[0], (silent - given)[0], (whole - silent)[0]]))
+
+
+def _without(block: nn.Module, attention: nn.Module | None) -> Iterator[nn.Module]:
+    """What of a block has matrices and does not hold its attention."""
+    for child in block.children():
+        matrices = any(weight.ndim > 1 for weight in child.parameters())
+        if matrices and attention is not None and attention not in set(child.modules()):
+            yield child
+
+
+def _silent(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    if isinstance(output, tuple):
+        return (torch.zeros_like(output[0]), *output[1:])
+    return torch.zeros_like(output)
 
 
 def _keep(stream: list[Tensor], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""Diagrams: panels whose picture is more than a table or a grid, as shapes."""
