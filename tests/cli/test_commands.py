@@ -364,6 +364,21 @@ def test_the_name_of_the_country_put_into_another_sentence_brings_its_capital(sh
     assert grid["values"][0][country] == there and grid["values"][0][-1] == pytest.approx(here, abs=1e-3)
 
 
+@runs(f"tui-entropy probe flow {CITY} by=routes --svg flow.svg")
+def test_the_flow_of_a_city_comes_down_to_the_name_of_its_country_too_and_is_a_picture(shell, line):
+    diagram, table, _ = json.loads(shell.run(f"{line} --json").out)["panels"]
+    assert " France" in [row[0]["text"] for row in table["rows"][:3] if row[1]]
+    top = [node for node in diagram["nodes"] if node["row"] == 0]
+    assert [(node["token"]["text"], node["share"]) for node in top] == [(" Paris", 1.0)]
+    assert (shell.folder / "flow.svg").read_text().startswith("<svg ")
+
+
+@runs(f"tui-entropy probe attention-rollout {CITY} residual=0.9")
+def test_rollout_is_told_of_each_token(shell, line):
+    _, text, table = json.loads(shell.run(f"{line} --json").out)["panels"]
+    assert sum(text["values"]) == pytest.approx(1) and len(table["rows"]) == len(text["values"])
+
+
 @runs(f"tui-entropy probe attribution {CITY} method=attn-lrp")
 def test_the_relevance_of_each_token_is_told(shell, line):
     found = json.loads(shell.run(f"{line} --json").out)

@@ -134,7 +134,7 @@ def test_the_script_of_the_page_draws_each_panel(tmp_path):
 
 
 def test_a_flow_is_a_picture_that_needs_nothing_else(tmp_path):
-    log = open_recording(exports.trace(tmp_path / "a.tui", exports.events())).log
+    log = open_recording(exports.trace(tmp_path / "a.tui", exports.events()), None, False).log
     sankey.write(made_panels.answer(HOSTILE), log, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     root = ElementTree.fromstring(text)

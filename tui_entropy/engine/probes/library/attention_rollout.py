@@ -18,7 +18,7 @@ from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Cell, Column, Note, Panel, Table, TintedText, Tokens
 
-QUERY_BYTES = 3 << 25
+QUERY_BYTES = 1 << 26
 """Of the queries that are kept at a time: a longer text is read several times, for some blocks each."""
 SINK = "what the first token of the text gets is set aside and the rest of each row renormalised"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from tui_entropy.engine.information_flow.contributions import (
     heard_heads,
 )
 from tui_entropy.engine.information_flow.node_gradients import node_gradients
+from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.lenses.decoding import Decoding
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.model import ModelCard
@@ -42,6 +43,8 @@ from tui_entropy.records.probes.panels import (
     Tokens,
 )
 
+SMALL = 64
+"""Places up to which one thread is faster than waking another."""
 LEAST = 1e-6
 """A share that is only rounding."""
 WAYS = {
@@ -117,18 +120,20 @@ def compute(at: ProbeContext, options: FlowOptions) -> Iterator[Panel]:
 def _look(at: ProbeContext, options: FlowOptions) -> Look:
     architecture, n = at.loaded.architecture, min(options.before + 1, at.position)
     blocks = range(1, architecture.n_layers + 1)
-    with (
-        attention_maps(at.instruments.attention, blocks, n) as maps,
-        heard_heads(architecture, n) if options.by == "routes" else nullcontext([]) as heads,
-        watching_blocks(architecture, n) as watch,
-        at.replay(n) as then,
-    ):
+    heads: Sequence[HeadRecord] = ()
+    with ExitStack() as watching:
+        maps = watching.enter_context(attention_maps(at.instruments.attention, blocks, n))
+        if options.by == "routes":
+            heads = watching.enter_context(heard_heads(architecture, n))
+        watch = watching.enter_context(watching_blocks(architecture, n))
+        then = watching.enter_context(at.replay(n))
         parts = watch.parts()
         ways = _ways(at, options, maps, heads, n)
         each = []
-        for block, one in zip(blocks, parts, strict=True):
-            at.progress(block - 1, len(blocks))
-            each.append(ways(block, one))
+        with one_thread if n <= SMALL else nullcontext():
+            for block, one in zip(blocks, parts, strict=True):
+                at.progress(block - 1, len(blocks))
+                each.append(ways(block, one))
     assert then.logits is not None
     layers = shown_layers(architecture.n_layers, options.rows)
     found = flow(each, _start(at, options, n), layers, options.feed_forward == "ends")
@@ -248,11 +253,12 @@ def _largest(look: Look) -> Table:
     ids, token_bytes = look.at.sequence.ids, look.at.loaded.tokenizer.token_bytes
     text = look.flow.shares[-1]
     rows: list[tuple[Cell, ...]] = []
+    told = 0.0
     for column in text[1:].argsort(descending=True).tolist():
         if (share := float(text[1 + column])) >= look.options.min_share:
             token = int(ids[look.columns[column]])
             rows.append((Tokens((token,), token_bytes(token)), look.columns[column], share))
-    told = sum(float(row[2]) for row in rows)  # type: ignore[arg-type]
+            told += share
     beside = {
         "tokens with less": 1 - told - float(text[0]) - look.flow.ended[-1],
         f"the text before {look.columns[0]}": float(text[0]),
