@@ -327,8 +327,8 @@ ASKED = 'tui-entropy probe lens -p "Why is the sky blue?" --position 60 --option
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "attention-rollout", "attribution", "continuations", "flow", "head-patterns", "lens",
-        "logit-attribution", "step", "visit",
+        "attention", "attention-rollout", "attention-score", "attribution", "continuations", "flow", "head-patterns",
+        "lens", "logit-attribution", "step", "visit",
     ]  # fmt: skip
 
 
@@ -371,6 +371,13 @@ def test_the_flow_of_a_city_comes_down_to_the_name_of_its_country_too_and_is_a_p
     top = [node for node in diagram["nodes"] if node["row"] == 0]
     assert [(node["token"]["text"], node["share"]) for node in top] == [(" Paris", 1.0)]
     assert (shell.folder / "flow.svg").read_text().startswith("<svg ")
+
+
+@runs(f"tui-entropy probe attention-score {CITY} layer=17")
+def test_why_a_head_looked_there_is_a_sum(shell, line):
+    pair, total, *_ = json.loads(shell.run(f"{line} --json").out)["panels"]
+    *parts, score = [row[1] for row in total["rows"]]
+    assert sum(parts) == pytest.approx(score, abs=1e-4) and pair["rows"][0][0] == 17
 
 
 @runs(f"tui-entropy probe attention-rollout {CITY} residual=0.9")

@@ -75,6 +75,8 @@ def test_every_check_is_made_and_passes_on_every_family(family):
         ("one attention", "one attention for it")
     )
     no_rows = set() if family.architecture.attention[0] else {"probe attention"}  # of the first block
+    if not all(family.architecture.attention):
+        no_rows |= {"probe attention-rollout", "probe flow"}
     assert set(left_out) == no_rows | (
         set() if family.architecture.croppable else {"row of two", "steered row", "captured step"}
     )
@@ -89,6 +91,8 @@ def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
     found = doctor.doctor(small.loaded("gemma3n"), lambda progress: None)
     assert {check.name for check in found.checks if check.verdict != report.PASS} == {
         "captured step",
+        "probe attention-score",
+        "probe flow",
         "probe lens",
         "probe logit-attribution",
         "probe patching",
@@ -340,7 +344,7 @@ def test_a_model_that_keeps_its_keys_compressed_has_entropies_and_no_rows():
 
 BLIND = {
     "head entropies", "head measures", "attention row sums", "attention rows", "attention elsewhere",
-    "probe attention", "probe head-patterns",
+    "probe attention", "probe attention-rollout", "probe attention-score", "probe flow", "probe head-patterns",
 }  # fmt: skip
 
 
@@ -351,7 +355,7 @@ def test_a_model_without_attention_rows_is_examined_all_the_same():
     skipped = {check.name: check for check in found.checks if check.verdict == report.SKIPPED}
     assert skipped.keys() >= BLIND | {"captured step"} and found.passed
     assert {skipped[name].group for name in skipped.keys() - BLIND - {"captured step"}} == {"heads"}
-    views = {"head grid", "attention rows", "probe attention", "probe head-patterns"}
+    views = {name for name in BLIND if name.startswith("probe ")} | {"head grid", "attention rows"}
     assert {cost.view for cost in found.costs if cost.skipped} == views
 
 

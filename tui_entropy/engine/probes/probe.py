@@ -93,7 +93,8 @@ class ProbeEvidence(Protocol):
 
     def parts(self) -> npt.NDArray[Any] | None:
         """(n_layers, 3, n_tokens, d_model) of each block: what it is given, what it adds with its feed-forward
-        network silent, and what that adds. None where blocks cannot be run so."""
+        network silent, and what that adds; NaN where attention cannot be told from that. None where the residual
+        stream is several."""
 
     @property
     def ids(self) -> Sequence[int]:

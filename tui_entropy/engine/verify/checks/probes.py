@@ -204,7 +204,8 @@ def _part(found: list[Tensor], block: nn.Module, args: tuple[Any, ...], kwargs: 
             hooks.callback(module.register_forward_hook(_silent).remove)
         silent = block.forward(*args, **alone)
     silent = silent[0] if isinstance(silent, tuple) else silent
-    found.append(torch.stack([given[0], (silent - given)[0], (whole - silent)[0]]))
+    parts = torch.stack([given[0], (silent - given)[0], (whole - silent)[0]])
+    found.append(parts if attention is not None else torch.full_like(parts, torch.nan))
 
 
 def _without(block: nn.Module, attention: nn.Module | None) -> Iterator[nn.Module]:
