@@ -63,7 +63,7 @@ def _flow(session: Session, rounds: int) -> Iterator[Figure]:
         for call in calls.values():
             call()
         times = in_turns(calls, rounds)
-        after = statistics.median(times["flow"]) - statistics.median(times["pass"])
+        after = statistics.median(whole - one for whole, one in zip(times["flow"], times["pass"], strict=True))
         detail = f"with it {spread(times['flow'], 'ms')}, the pass {spread(times['pass'], 'ms')}"
         yield Figure(
             f"flow of one token by {by}, {architecture.n_layers} layers x {PLACES}, after the pass",

@@ -41,4 +41,4 @@ def test_whatever_flows_every_place_with_a_source_has_a_line_that_ends_at_it(dra
     last = lines[-1]
     for above, below in known:
         assert below in last or above != below
-        assert any(line[above].text in "╯┤│┃" for line in lines if above in line)
+        assert any(line[above].text in "╯┤│┃┼" for line in lines if above in line)
