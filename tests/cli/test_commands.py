@@ -327,8 +327,8 @@ ASKED = 'tui-entropy probe lens -p "Why is the sky blue?" --position 60 --option
 def test_probes_are_listed(shell, line):
     done = shell.run(line)
     assert done.code == 0 and [row for row in done.out.splitlines() if not row.startswith(" ")] == [
-        "attention", "attention-rollout", "attention-score", "attribution", "continuations", "flow", "head-patterns",
-        "lens", "logit-attribution", "step", "visit",
+        "attention", "attention-rollout", "attention-score", "attribution", "continuations", "ensemble", "flow",
+        "head-patterns", "lens", "logit-attribution", "nearest-tokens", "patching", "step", "visit",
     ]  # fmt: skip
 
 

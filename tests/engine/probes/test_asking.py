@@ -73,7 +73,8 @@ def test_what_cannot_be_asked_is_one_sentence(model, commands):
             ["nope"],
             3,
             "there is no probe 'nope': take one of attention, attention-rollout, attention-score, attribution, "
-            "continuations, flow, head-patterns, lens, logit-attribution, step, visit\n",
+            "continuations, ensemble, flow, head-patterns, lens, logit-attribution, nearest-tokens, patching, step, "
+            "visit\n",
         ),
         (["lens", "--option", "k=0"], 2, "--option: k is between 1 and 20\n"),
         (["lens", "--option", "q=1"], 2, "--option: 'q=1' sets nothing of lens: write k=5 before=7 "),

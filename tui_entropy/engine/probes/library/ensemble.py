@@ -118,7 +118,7 @@ def _vectors(at: ProbeContext, options: EnsembleOptions) -> tuple[str, Iterator[
             at.progress(nth + 1, len(state.vectors) + 1)
             alone = (replace(vector, on=True, schedule=(), condition=""),)
             offsets = state.offsets_of(alone, None)
-            yield Member(f"{vector.name} {vector.strength:+g}", _read(at, _ids(at), [offsets] * at.position))
+            yield Member(f"{vector.name} {vector.amount}", _read(at, _ids(at), [offsets] * at.position))
 
     return "The whole text read under no vector, and under each of the vectors alone at its strength.", members()
 

@@ -150,6 +150,7 @@ class Evidence:
             for module in (*architecture.blocks, architecture.tail[0]):
                 hooks.callback(module.register_forward_pre_hook(partial(_keep, stream), with_kwargs=True).remove)
             return stream, forward_logits(self._loaded.model, self._before)[-1]
+
     def parts(self) -> npt.NDArray[Any] | None:
         architecture, found = self._loaded.architecture, list[Tensor]()
         if architecture.n_streams > 1:
