@@ -78,6 +78,21 @@ class BreakpointController:
         if self.watches:
             self.emit(WatchesChanged(run, index, self.watches))
 
+    def recall(self, breakpoints: Sequence[Breakpoint], watches: Sequence[Watch]) -> None:
+        """These were set before, as was told then. Raises UserError for an expression that is wrong."""
+        try:
+            self._conditions = {one.id: parse(one.expression, self.card) for one in breakpoints}
+        except ConditionError as mistake:
+            raise UserError(str(mistake), mistake.place()) from None
+        named = {text for condition in self._conditions.values() for text in condition.followed}
+        self.breakpoints, self.watches = tuple(breakpoints), tuple(watches)
+        self._asked = tuple(watch.text for watch in watches if watch.text not in named)
+
+    def recall_newest(self, step: Step) -> None:
+        """This step is the newest of the text that `begin` was told."""
+        self._text = self._text.removesuffix(step.text)
+        self.written(step)
+
     def run_to(self, until: str = "") -> None:
         """Set where to stop next, one of UNTIL. Raises UserError for another word."""
         if until not in UNTIL:

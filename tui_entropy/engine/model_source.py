@@ -8,8 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
     Branch,
@@ -19,6 +23,7 @@ from tui_entropy.records.commands import (
     Label,
     Load,
     Pause,
+    Reopen,
     SelectHead,
     SetBreakpoints,
     SetKnobs,
@@ -29,12 +34,13 @@ from tui_entropy.records.commands import (
     Twin,
     Write,
 )
-from tui_entropy.records.events import Continued, Event, Memory, Paused, Ready, Refused
+from tui_entropy.records.events import Continued, Differences, Event, Memory, Paused, Progress, Ready, Refused
 from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeProgress
 from tui_entropy.records.source import Audience, Capabilities, Source
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
+    from tui_entropy.engine.reopening.recorded_session import RecordedSession
     from tui_entropy.engine.session.session import Session
 
 PROGRESS_S = 0.1
@@ -52,12 +58,21 @@ class ModelSource(Source):
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
         self._open = ExitStack()
+        self._recorded: RecordedSession | None = None
+        """A recording that nobody has gone on with yet."""
+        self._reads: RecordedSession | None = None
+        """The one whose text is being read again."""
 
     # --- Coming up and going -----------------------------------------------------------------------------------
 
     def begin(self, load: Load) -> None:
         self.session = self.bring_up(load)
         self._open.callback(lambda: self.session.stop())
+        if load.reopen is not None:
+            from tui_entropy.engine.reopening.recorded_session import RecordedSession
+
+            self.emit(Progress("reading the recording"))
+            self._recorded = RecordedSession(self.session, Path(load.reopen.path))
 
     def bring_up(self, load: Load) -> Session:
         """A session with the model that is asked for."""
@@ -79,6 +94,7 @@ class ModelSource(Source):
             rewinds=rewinder.rewinds,
             probes=self.probes(),
             capabilities=self.capabilities,
+            recording=str(self._recorded.path) if self._recorded else "",
         )
 
     def probes(self) -> tuple[ProbeInfo, ...]:
@@ -134,7 +150,14 @@ class ModelSource(Source):
 
     def handle(self, command: Command) -> None:
         session = self.session
+        if self._recorded is not None and not isinstance(command, Reopen | Write):
+            self._put_off(command)
+            return
+        if isinstance(command, Write | Branch | Go | Twin | Continue | Advance):
+            self._recorded = self._reads = None
         match command:
+            case Reopen():
+                self._reopen(command)
             case Write():
                 session.begin(command)
                 self.budget = None
@@ -171,6 +194,34 @@ class ModelSource(Source):
                 session.set_watches(command.texts)
             # A CancelProbe comes too late here: who computes hears of it (hears_cancel).
 
+    def _reopen(self, command: Reopen) -> None:
+        recorded = self._recorded
+        if recorded is None or str(recorded.path) != command.path:
+            raise UserError(f"this engine did not begin with {command.path}: `tui-entropy open` starts one that does")
+        if recorded.differences and not command.despite:
+            self.audience.answer(Differences(command.path, recorded.differences))
+            return
+        self._recorded, self.budget = None, None
+        recorded.enter(command)
+        if self.session.active:
+            self._reads = recorded
+            self.emit(Continued(self.session.state.run_number))
+
+    def _put_off(self, command: Command) -> None:
+        """What cannot be done before a person agreed to go on. A screen asks and looks by itself, and is not refused.
+        Raises UserError for all else."""
+        if isinstance(command, AskProbe):
+            answer = ProbeAnswer(command.name, command.run, command.position, command.options, record=False)
+            self.audience.answer(replace(answer, unavailable="this recording is not gone on with yet"))
+        elif not isinstance(command, SelectHead):
+            raise UserError("this recording is not gone on with yet: agree to what differs, or begin another text")
+
+    def _rest_after_reading(self) -> Paused:
+        """What was recorded is read, and a person says how it goes on."""
+        assert self._reads is not None
+        recorded, self._reads = self._reads, None
+        return self._pause(recorded.how_read())
+
     def _branch(self, command: Branch) -> None:
         session = self.session
         run = session.state.run_number
@@ -204,10 +255,11 @@ class ModelSource(Source):
         if self.session.state.run_number == run:
             self.emit(Continued(run))
 
-    def _pause(self, reason: str) -> None:
-        self.budget = 0
-        self.emit(Paused(self.session.state.run_number, reason))
+    def _pause(self, reason: str) -> Paused:
+        self.budget, paused = 0, Paused(self.session.state.run_number, reason)
+        self.emit(paused)
         self.session.look_ahead()
+        return paused
 
     # --- What it is asked --------------------------------------------------------------------------------------
 
@@ -242,6 +294,8 @@ class ModelSource(Source):
     # --- Writing -----------------------------------------------------------------------------------------------
 
     def advance(self) -> Event | None:
+        if self._reads is not None and not self.session.reading:
+            return self._rest_after_reading()
         event = self.session.advance()
         if isinstance(event, Paused):
             self.budget = 0

@@ -43,6 +43,20 @@ class Load(Struct, frozen=True, tag="load"):
     write: Write | None = None
     """What to begin with then, whether or not whoever asked for it is still there. A Write that was heard meanwhile
     takes its place."""
+    reopen: Reopen | None = None
+    """The recording that it goes on with, in place of `write`. The record of this engine begins as a copy of it."""
+
+
+class Reopen(Struct, frozen=True, tag="reopen"):
+    """Go on with a recorded session: with the runs, the settings and the text that it was left with."""
+
+    path: Words
+    run: Position | None = None
+    """Which run is gone on with; None for the one that was looked at last."""
+    max_tokens: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] | None = None
+    """Tokens that may be written there from now on; None for what is left of its own limit."""
+    despite: bool = False
+    """Whether it is gone on with where model, tokenizer or vectors are not those of the recording."""
 
 
 class Message(Struct, frozen=True):
@@ -216,4 +230,5 @@ Command = (
     | SelectHead
     | SetShadow
     | Twin
+    | Reopen
 )

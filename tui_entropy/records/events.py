@@ -42,6 +42,17 @@ class Ready(Struct, frozen=True, tag="ready"):
     probes: tuple[ProbeInfo, ...] = ()
     """Which questions this engine can answer."""
     capabilities: Capabilities = Capabilities()
+    recording: str = ""
+    """The file of the recording whose session goes on here, all of which happened before; empty for a new session."""
+
+
+class Differences(Struct, frozen=True, tag="differences"):
+    """To one screen: why a recording is not gone on with unless a person says so. No part of what happened, and not
+    recorded."""
+
+    recording: str
+    found: tuple[str, ...]
+    """Half a sentence each: what was recorded, and what is there."""
 
 
 TEXT_READ = "the text is read"
@@ -70,6 +81,19 @@ class Started(Struct, frozen=True, tag="started"):
     """The run that it is written beside, token by token, with the same luck."""
     n_given: int = 0
     """The steps, from the first on, of a text that was there already: nobody drew their tokens."""
+
+
+class NextTokens(Struct, frozen=True, tag="next-tokens"):
+    """The tokens that come next in a run whatever the model says, and those that the next one may not be, as a person
+    had it. They take the place of those that were told before."""
+
+    run: int
+    index: int
+    """The step that comes next."""
+    given: tuple[int, ...] = ()
+    """Ids of a text that was there already; nobody draws them."""
+    forced: tuple[int, ...] = ()
+    banned: tuple[int, ...] = ()
 
 
 class Prefilled(Struct, frozen=True, tag="prefilled"):
@@ -275,6 +299,7 @@ Event = (
     Progress | Ready | Started | Prefilled | PromptScores | Step | KnobsChanged | VectorsChanged | Paused | Continued
     | Ended | Failed | Refused | Memory | ProbeAnswer | ProbeProgress | Standing | Dismissed | Proposed
     | SettingsPending | HeadSelected | BreakpointsChanged | WatchesChanged | Switched | Labelled | ShadowChanged
+    | NextTokens | Differences
 )  # fmt: skip
 
 

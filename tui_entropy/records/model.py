@@ -75,3 +75,7 @@ class ModelCard(Struct, frozen=True):
     said."""
     requested: str = ""
     """ModelSpec.name that it was loaded by, which loads it again; a path is absolute. Empty where nobody said."""
+    config_hash: str = ""
+    """Of its configuration, as a file has it: see engine/sources/hashes.py. Empty where nobody said."""
+    tokenizer_hash: str = ""
+    """Of the files of its tokenizer, with the chat template. The same."""

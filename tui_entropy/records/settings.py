@@ -40,6 +40,8 @@ class Vector(Struct, frozen=True):
     part: Words = ""
     """In place of a vector that is added, the part of its one block that is scaled: 'attention', 'feed-forward', or a
     head by its number. `strength` is the factor then: 0 ablates it, and 1 leaves it as it is."""
+    hash: Words = ""
+    """Of its directions, by which a file that was changed is told; from the engine, empty where nobody said."""
 
     @property
     def neutral(self) -> float:

@@ -114,9 +114,10 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         self.broadcaster.open_probes = frozenset(ready.capabilities.open_probes)
-        self.broadcaster.emit(replace(ready, trace=self.broadcaster.record(command.trace)))
+        origin = ready.recording or None
+        self.broadcaster.emit(replace(ready, trace=self.broadcaster.record(command.trace, origin)))
         self._gauge()
-        wished = self.broadcaster.overtaking(command.write)
+        wished = self.broadcaster.overtaking(command.write) or command.reopen
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):
             if order not in (None, SetWatches(()), SetBreakpoints(())):
                 self.obey(order)

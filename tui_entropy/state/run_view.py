@@ -15,6 +15,7 @@ from tui_entropy.records.events import (
     Ended,
     Event,
     KnobsChanged,
+    NextTokens,
     Paused,
     Prefilled,
     PromptScores,
@@ -33,6 +34,10 @@ from tui_entropy.records.step import Step
 from tui_entropy.state.step_store import StepStore
 
 State = Literal["starting", "loading", "ready", "reading", "writing", "paused", "ended", "failed", "lost"]
+
+
+FORCED = "forced"
+"""The label of a mark where tokens are written whatever the model says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +127,14 @@ class RunView:
         """Take in what happened to this run."""
         match event:
             case Step():
-                if event.forced and not (self.steps and self.steps[-1].forced):
-                    self.marks.append(Mark(event.index, "forced"))
+                begins = event.forced and not (self.steps and self.steps[-1].forced)
+                if begins and (mark := Mark(event.index, FORCED)) not in self.marks:
+                    self.marks.append(mark)
                 self.steps.append(event)
                 self.proposed = None
+            case NextTokens():
+                mark = Mark(event.index, FORCED)
+                self.marks = [one for one in self.marks if one != mark] + [mark] * bool(event.forced)
             case Proposed():
                 self.proposed = event.step
             case ProbeAnswer() if event.record:

@@ -66,6 +66,8 @@ class SessionView:
     breakpoints: tuple[Breakpoint, ...] = ()
     stopped_by: int | None = None
     """The id of the breakpoint that the pause is due to."""
+    reads_again: bool = False
+    """What a recording has is read again, before anything is written behind it."""
     head: HeadSelected | None = None
     """Whose attention rows the newest steps have with them beside the means."""
     memory: Memory | None = None
@@ -187,17 +189,23 @@ class SessionView:
         """Take in what an event means for the whole screen."""
         match event:
             case Step() if self.state == "reading" and not self.run.is_read(event.index + 1):
-                self.state = "writing"
+                self.state, self.reads_again = "writing", False
             case Progress():
                 self.state, self.progress = "loading", event
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
                 self.probes, self.capabilities = event.probes, event.capabilities
-                self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
-                self.head = None
+                if event.recording:
+                    self.reads_again = True
+                    for run in self.runs.values():
+                        run.prefilled = None
+                else:
+                    self.runs, self.run.vectors = {}, event.vectors  # another engine counts from one again
+                    self.head = None
             case Paused():
                 self.state, self.note, self.stopped_by = "paused", event.reason, event.breakpoint
+                self.reads_again = False
             case Continued():
                 self.state, self.note, self.stopped_by = "writing" if self._writes else "reading", "", None
             case Ended():
@@ -257,8 +265,8 @@ class SessionView:
 
     @property
     def _writes(self) -> bool:
-        """The newest step is one of those that are written, and not of a text that was there."""
-        return bool(self.steps) and not self.run.is_read(len(self.steps))
+        """The newest step is one of those that are written, and not of a text that was there or is read again."""
+        return bool(self.steps) and not (self.reads_again or self.run.is_read(len(self.steps)))
 
     def include(self, runs: Mapping[int, RunView]) -> None:
         """Know of these runs too, in this order."""

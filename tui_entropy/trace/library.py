@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tui_entropy.core import paths, text_table
 from tui_entropy.core.errors import UserError
@@ -16,7 +17,7 @@ from tui_entropy.core.files import open_regular
 from tui_entropy.metrics.readers import mean
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import Started
-from tui_entropy.records.model import ModelCard
+from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec
 from tui_entropy.state.run_view import RunView
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
@@ -157,6 +158,26 @@ def summary(path: Path) -> Summary:
     model = trace.card.name if trace.card else ""
     trace.close()
     return Summary(path, at, n_bytes, True, model, len(begun), tokens, words)
+
+
+def reopened_spec(path: Path, given: Mapping[str, Any]) -> tuple[ModelSpec, str]:
+    """The model that a trace was written with, as it is asked for again, and the prompt of its first run. given:
+    fields of ModelSpec that a person names. Raises UserError for a file that is none, or does not say."""
+    trace = Trace.open(path)
+    card = trace.card
+    begun = next((event for _, _, event in trace.events() if isinstance(event, Started)), None)
+    trace.close()
+    if begun is None:
+        raise UserError(f"{path} holds no run: there is nothing to go on with")
+    known: dict[str, Any] = {}
+    if card is not None:
+        known = {"name": card.requested or card.name, "products": card.products or "auto"}
+        known |= {"dtype": card.dtype} if card.dtype in DTYPES else {}
+        is_of_hub = "/" in known["name"] and not Path(known["name"]).is_absolute()
+        known |= {"revision": card.revision} if is_of_hub and "name" not in given else {}
+    if not known.get("name") and "name" not in given:
+        raise UserError(f"{path} does not say with which model it was written: name it, by --model")
+    return ModelSpec(**{**known, **given}), begun.prompt
 
 
 def describe(path: Path, run: int | None = None) -> str:

@@ -30,6 +30,7 @@ from tui_entropy.trace.legacy import decoded
 from tui_entropy.trace.lineage import MAX_MISSING_STEPS, Stretch
 from tui_entropy.trace.recovery import recover
 from tui_entropy.trace.sandbox import MAX_TOKEN_BYTES, is_sane, lenient_text, open_readonly
+from tui_entropy.trace.schema import TABLES
 
 
 class Trace:
@@ -271,6 +272,12 @@ class Trace:
             if isinstance(data, bytes) and len(data) == 4 * n_layers * len(BLOCKS):
                 norms[at * n_layers : (at + 1) * n_layers] = array("f", data)[BLOCKS.index("norm") :: len(BLOCKS)]
         return norms
+
+    def table(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """Every row of a table, with the columns that this version knows; NULL where the file has none."""
+        there = self._names(name)
+        columns = ", ".join(column if column in there else "NULL" for column in TABLES[name])
+        return self._rows(f"SELECT {columns} FROM {name}")
 
     def log(self, run: int | None = None) -> SessionView:
         """The session as a screen had it at the end, with every run. It looks at the run that was looked at last, or

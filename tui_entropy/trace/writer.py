@@ -20,7 +20,9 @@ from tui_entropy import __version__
 from tui_entropy.core.errors import UserError
 from tui_entropy.metrics.registry import SCORE_COLUMNS
 from tui_entropy.records.events import (
+    Differences,
     Event,
+    KnobsChanged,
     Labelled,
     Memory,
     Progress,
@@ -30,11 +32,15 @@ from tui_entropy.records.events import (
     Started,
 )
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeProgress
+from tui_entropy.records.quantised_rows import FORM
 from tui_entropy.records.step import Step
 from tui_entropy.trace import schema, step_codec
+from tui_entropy.trace.reader import Trace
 
-UNKEPT = (Progress, Memory, Proposed, ProbeProgress)
+UNKEPT = (Progress, Memory, Proposed, ProbeProgress, Differences)
 """What is only of the moment."""
+NEWS = (Started, Step, Labelled, KnobsChanged, ProbeAnswer)
+"""What is worth a file: one in which none of it happened is removed at the end."""
 MAX_JOURNAL_BYTES = 2**22
 """Bytes that the journal grows to before it is worked into the file, which waits for the disk."""
 
@@ -52,8 +58,15 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path | None, complain: Callable[[str], object] = refuse, *, max_wait: float = 0.1
+        self,
+        path: Path | None,
+        complain: Callable[[str], object] = refuse,
+        *,
+        origin: Path | None = None,
+        max_wait: float = 0.1,
     ) -> None:
+        """origin: a trace whose session goes on in this one, which begins as a copy of it. Raises UserError for one
+        that cannot be read."""
         self.path: Path | None = None
         """The file that is written; None for none, or none any more."""
         self._complain, self._max_wait = complain, max_wait
@@ -66,12 +79,16 @@ class Recorder:
         self._words: set[int] = set()
         self._prompts: dict[int, int] = {}
         """Of each run that began, a hash."""
+        self._has_news = False
+        """Something happened that is worth a file."""
         self._db: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._thread = threading.Thread(target=self._write_on, name="recorder", daemon=True)
         if path is not None:
             try:
                 self._begin(path)
+                if origin is not None:
+                    self._copy(Trace.open(origin))
             except (OSError, sqlite3.Error) as error:
                 self._give_up()
                 self.path = None
@@ -131,8 +148,8 @@ class Recorder:
                 self._db.execute("PRAGMA busy_timeout=0")
                 self._db.execute("PRAGMA journal_mode=DELETE")
             self._db.close()
-            if not self._prompts and self.path is not None:
-                self.path.unlink(missing_ok=True)  # nobody wrote anything
+            if not self._has_news and self.path is not None:
+                self.path.unlink(missing_ok=True)
         self._db = None
 
     def _begin(self, path: Path) -> None:
@@ -158,6 +175,28 @@ class Recorder:
             f"wal_autocheckpoint={MAX_JOURNAL_BYTES // schema.PAGE}",
         ):
             self._db.execute(f"PRAGMA {pragma}")
+
+    def _copy(self, origin: Trace) -> None:
+        """Begin with every row of another file: they are data, and nothing else of it is taken over. Raises
+        sqlite3.Error."""
+        assert self._db is not None
+        told = dict(self._db.execute("SELECT key, value FROM header"))
+        with self._db, contextlib.closing(origin):
+            self._db.execute("BEGIN")
+            for table in schema.TABLES:
+                for row in origin.table(table):
+                    with contextlib.suppress(sqlite3.IntegrityError):  # of a file whose rows are odd
+                        self._put(table, row)
+            for key, value in told.items():
+                self._put("header", (key, value))
+            if origin.shape.rows_form != FORM:
+                self._db.execute("UPDATE arrays SET attention_rows = NULL")
+            self._prompts = {
+                event.run: hash(event.prompt_tokens) for _, _, event in origin.events() if isinstance(event, Started)
+            }
+        self._words = {token_id for (token_id,) in self._db.execute("SELECT token_id FROM vocabulary")}
+        newest = [self._db.execute(f"SELECT max(seq) FROM {table}").fetchone()[0] for table in ("events", "steps")]
+        self._seq = max(seq or 0 for seq in newest)
 
     # --- On the thread ---------------------------------------------------------------------------------------
 
@@ -205,6 +244,7 @@ class Recorder:
             self._db.execute("BEGIN")
             for wall, event in batch:
                 self._seq += 1
+                self._has_news = self._has_news or isinstance(event, NEWS)
                 if isinstance(event, Step):
                     self._step(wall, event)
                 else:

@@ -27,6 +27,7 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
+    Reopen,
     SelectHead,
     SetBreakpoints,
     SetKnobs,
@@ -137,6 +138,7 @@ COMMANDS: dict[type, st.SearchStrategy] = {
     ),
     SetShadow: st.builds(SetShadow, st.none() | lanes),
     Twin: st.builds(Twin, runs, steps, lanes),
+    Reopen: st.builds(Reopen, st.sampled_from(["", "/nowhere.tui"]), st.none() | runs, st.none(), st.booleans()),
 }
 commands = st.one_of(*COMMANDS.values())
 turns = st.integers(1, 9)
@@ -166,7 +168,7 @@ class Broadcaster:
     def hears_cancel(self) -> bool:
         return False
 
-    def record(self, path) -> str:
+    def record(self, path, origin=None) -> str:
         return ""
 
     def settle(self, load) -> None:

@@ -38,6 +38,7 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import load_report
 from tui_entropy.engine.reliability.trust import trust
 from tui_entropy.engine.sources import model_files
+from tui_entropy.engine.sources.hashes import config_hash, tokenizer_hash
 from tui_entropy.engine.sources.reading import reading, said_by
 from tui_entropy.engine.sources.resolve import Report, Weights, lasting_name, weights_of
 from tui_entropy.engine.sources.safetensors_header import Checkpoint, checkpoint_of
@@ -315,4 +316,6 @@ def _card(weights: Weights, model: PreTrainedModel, tokenizer: Tokenizer, archit
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
+        config_hash=config_hash(weights.folder),
+        tokenizer_hash=tokenizer_hash(weights.folder),
     )

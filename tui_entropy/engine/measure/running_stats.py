@@ -79,7 +79,12 @@ class RunningStats:
 
     def commit(self) -> None:
         """The step that was judged last is one of those before, from now on."""
-        entropy, varentropy, surprisal, attention, row = self._judged
+        self.count(*self._judged)
+
+    def count(
+        self, entropy: float, varentropy: float, surprisal: float, attention: float | None, row: Floats
+    ) -> None:
+        """A step with these numbers, as of `evaluate`, is one of those before, from now on."""
         self.entropies.append(entropy)
         self.varentropies.append(varentropy)
         self._attention += [] if attention is None else [attention]

@@ -203,6 +203,12 @@ class TokenSequence:
                 continue
             self.offsets[position:], self.prefix_ids[position:] = [offsets], [next(_prefix_ids)]
 
+    def read_anew(self, n: int, offsets: Mapping[int, Tensor]) -> None:
+        """The first n tokens are to be read again, under these offsets, and the cache is empty."""
+        self.reset_cache()
+        self.offsets, self.prefix_ids = [], []
+        self.mark_read(n, offsets)
+
     @property
     def batch_index(self) -> int:
         """Its place in the passes that it shares."""
@@ -219,6 +225,11 @@ class TokenSequence:
         if all(same_offsets(its, offsets) for its in each):
             return offsets
         return offsets_by_token(each)
+
+    def make_room(self, n: int) -> None:
+        """Room for so many tokens more, as far as the model reads."""
+        room = max(min(n, self._loaded.card.context - self.n_tokens), 0)
+        self._ids = torch.cat([self.ids, self._ids.new_zeros(room)])
 
     def write(self, token_id: int) -> None:
         self._ids[self.n_tokens] = token_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
@@ -12,7 +14,7 @@ from tui_entropy.engine.session.rewind import Rewinder
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.state import SessionState
 from tui_entropy.records.commands import Branch, Label
-from tui_entropy.records.events import Labelled
+from tui_entropy.records.events import Labelled, NextTokens
 from tui_entropy.records.knobs import check
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
@@ -30,6 +32,8 @@ class Branches:
 
     def add(self, run: Run) -> None:
         """One more, which shares nothing with others. It is in the cache from now on."""
+        if given := run.sequence.given:
+            self._state.emit(NextTokens(run.number, 0, tuple(given)))
         self._state.runs[run.number] = run
         self.rewinder.activate(run.sequence)
 
@@ -68,6 +72,16 @@ class Branches:
             if not 0 <= token_id < vocab:
                 raise UserError(f"there is no token {token_id}: this model has those from 0 to {vocab - 1}")
         return [*ask.token_ids, *(tokenizer.encode_continuation(ask.text) if ask.text else ())]
+
+    def tell_next(self, forced: Sequence[int], banned: Sequence[int]) -> None:
+        """The next tokens of the present run are these, whatever the model says, and the next one none of those that
+        are banned. Told where that is, or was, more than nothing."""
+        run = self._state.run
+        assert run is not None
+        sequence = run.sequence
+        if forced or banned or sequence.forced or sequence.banned:
+            self._state.emit(NextTokens(run.number, sequence.n_written, (), tuple(forced), tuple(banned)))
+        sequence.forced, sequence.banned = list(forced), frozenset(banned)
 
     def label(self, ask: Label) -> None:
         """Name it, star it, delete it, or bring it back. Raises UserError."""

@@ -27,6 +27,12 @@ class HeadSelection:
         self._seeks = False
         self._take(HeadSelected(layer, head))
 
+    def recall(self, selected: HeadSelected) -> None:
+        """This one was selected before, as was told then."""
+        self._seeks = False
+        if self._state.probes.attention.recording.wanted == "shown":
+            self._state.probes.attention.recording.select(selected.layer, selected.head)
+
     def find(self, sequence: SequenceView) -> None:
         """Select the one to begin with, once enough of a text is read to tell and unless a person did."""
         if not self._seeks:

@@ -22,6 +22,10 @@ class HeadWatch:
         self._told: tuple[int, int] = (0, -1)
         """Run and position that it was told of last."""
 
+    def recall(self, run: int, position: int) -> None:
+        """It was told of there last."""
+        self._told = run, position
+
     def tell(self, sequence: SequenceView, run: int, position: int) -> None:
         """Emit the patterns before the token at a position: at the first one with rows enough, and at multiples of
         EVERY."""

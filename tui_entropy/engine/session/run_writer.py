@@ -72,13 +72,15 @@ class RunWriter:
 
     def _reads_in_stretches(self) -> bool:
         """A vector that hangs on the step acts on each token otherwise, so that they are read one by one."""
+        if not reads_in_stretches(self._loaded, self.run.sequence):
+            return False
+        self._apply()
         by_step = any(vector.on and (vector.schedule or vector.condition) for vector in self.run.vectors)
         return not by_step and reads_in_stretches(self._loaded, self.run.sequence)
 
     def _read_stretch(self) -> Prefilled:
         """A stretch of a text that is there: its steps are written at once."""
         sequence, number = self.run.sequence, self.run.number
-        self._apply()
         for step in read_stretch(self._loaded, self._probes, sequence, self.run.controls, number):
             self._on_commit(step)
             self._emit(step)

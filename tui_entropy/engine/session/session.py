@@ -88,17 +88,10 @@ class Session:
         self._leave()
         state.knobs = write.knobs
         started = Started(
-            run=state.new_number(),
-            prompt=prompt.text,
-            system=write.system,
-            chat=prompt.chat,
-            prompt_tokens=prompt_tokens(tokenizer, prompt.prompt_ids),
-            knobs=state.knobs,
-            vectors=state.vectors,
-            max_tokens=write.max_tokens,
-            parent=write.parent,
+            state.new_number(), prompt.text, write.system, prompt.chat, prompt_tokens(tokenizer, prompt.prompt_ids),
+            knobs=state.knobs, vectors=state.vectors, max_tokens=write.max_tokens, parent=write.parent,
             n_given=n_given,
-        )
+        )  # fmt: skip
         state.emit(started)
         for what in prompt.left_out:
             state.emit(Refused(f"the model's chat template leaves {what} out, so the model does not read it", True))
@@ -120,8 +113,7 @@ class Session:
             self.comparisons.stop()
             self._leave()
             self._enter(self.branches.fork(parent, ask.step))
-        assert state.sequence is not None
-        state.sequence.forced, state.sequence.banned = forced, frozenset(ask.ban)
+        self.branches.tell_next(forced, ask.ban)
         if here:
             self.resample()
         return len(forced)
@@ -132,14 +124,19 @@ class Session:
         if run.deleted:
             raise UserError(f"run {number} was deleted and nothing is kept for it: bring it back first")
         self.comparisons.stop()
-        self._leave()
-        self.state.emit(Switched(number))
-        self.state.restore(run)
-        how = self.branches.rewinder.activate(run.sequence)
-        self._enter(run)
+        how = self.come_to(run)
         if run.ended is None:
             self.state.emit(Paused(number, how))
             self.look_ahead(read_all=True)
+
+    def come_to(self, run: Run) -> str:
+        """A run that was left is the present one; the loop reads what the cache lacks. Returns how it came back."""
+        self._leave()
+        self.state.emit(Switched(run.number))
+        self.state.restore(run)
+        how = self.branches.rewinder.activate(run.sequence)
+        self._enter(run)
+        return how
 
     def begin_twin(self, ask: Twin) -> None:
         """From before a step of a run, in that run where the step is the one that comes next. Raises UserError, and
@@ -325,7 +322,9 @@ class Session:
         if known is None:
             self._add_vector(vector)
         else:
-            setting = replace(vector, source=known.source, blocks=known.blocks, part=known.part)
+            setting = replace(
+                vector, source=known.source, blocks=known.blocks, part=known.part, hash=known.hash
+            )
             state.vectors = tuple(setting if v is known else v for v in state.vectors)
         if state.run is None:
             return
@@ -363,9 +362,7 @@ class Session:
         n = min(len(sequence.prefix_ids), sequence.n_tokens - 1)
         before = sequence.offsets, sequence.prefix_ids
         self._leave()
-        sequence.reset_cache()
-        sequence.offsets, sequence.prefix_ids = [], []
-        sequence.mark_read(n, offsets)
+        sequence.read_anew(n, offsets)
         try:
             self.read_all()
         except BaseException:

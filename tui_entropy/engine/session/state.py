@@ -77,6 +77,11 @@ class SessionState:
         self._n_runs += 1
         return self._n_runs
 
+    def adopt(self, runs: Mapping[int, Run]) -> None:
+        """These runs are there, and further ones are counted on from theirs."""
+        self.runs |= runs
+        self._n_runs = max(self.runs, default=0)
+
     def run_of(self, number: int) -> Run:
         """Raises UserError for one that is not there, or not any more."""
         run = self.runs.get(number)
@@ -154,7 +159,7 @@ class SessionState:
         control_vector.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         name = control_vector.free_name(wanted.name, self.directions)
         self.directions[name] = vector
-        setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)))
+        setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)), hash=vector.hash)
         self.vectors += (setting,)
         return setting
 

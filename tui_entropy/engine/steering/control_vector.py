@@ -7,6 +7,7 @@ measured one block earlier than they act.)
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ class ControlVector:
     directions: Mapping[int, Direction]
     """Block (1-based) -> (d_model,)."""
 
+    @property
+    def hash(self) -> str:
+        """Sixteen digits that tell it from one with other directions, whatever it is called."""
+        digest = hashlib.sha256()
+        for block, direction in sorted(self.directions.items()):
+            digest.update(block.to_bytes(4, "little") + direction.astype("<f4").tobytes())
+        return digest.hexdigest()[:16]
+
     def __add__(self, other: ControlVector) -> ControlVector:
         return ControlVector(f"{self.name}+{other.name}", _sum([self.directions, other.directions]))
 
@@ -60,7 +69,7 @@ class ControlVector:
 
 def setting(vector: ControlVector, source: str) -> Vector:
     """A vector as it is before anyone touched it: off, at strength 1, on all its blocks."""
-    return Vector(vector.name, source, tuple(sorted(vector.directions)))
+    return Vector(vector.name, source, tuple(sorted(vector.directions)), hash=vector.hash)
 
 
 def offsets(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) -> dict[int, Tensor]:
@@ -69,7 +78,7 @@ def offsets(settings: Iterable[Vector], vectors: Mapping[str, ControlVector]) ->
     for wanted in settings:
         if wanted.on and wanted.strength:
             scaled = vectors[wanted.name] * wanted.strength
-            first, last = wanted.first or 0, wanted.last or max(scaled.directions)
+            first, last = wanted.first or 0, wanted.last or max(scaled.directions, default=0)
             parts.append({k: v for k, v in scaled.directions.items() if first <= k <= last})
     return {block: torch.from_numpy(push) for block, push in _sum(parts).items()}
 
