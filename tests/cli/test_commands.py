@@ -1028,6 +1028,48 @@ def test_replaying(story, line):
         assert terminal.left_changed() == set()
 
 
+@runs(
+    "tui-entropy open story.tui --headless --max-tokens 8",
+    "tui-entropy open story --headless --max-tokens 8 --jsonl --run 1 --trace went-on.tui --model smollm2 "
+    "--device cpu --dtype float32 --products rows --no-trust-remote-code --no-graph --record-attention off",
+)
+def test_a_recording_is_gone_on_with(story, line):
+    before = (story.folder / "story.tui").read_bytes()
+    done = story.run(line)
+    assert done.code == 0, done.err
+    assert "tokens read again: as recorded" in done.err
+    path = story.folder / "went-on.tui" if "went-on" in line else story.newest
+    was, session = recorded(story.folder / "story.tui"), recorded(path)
+    assert_right(session, MODEL)
+    assert session.tokens[:-8] == was.tokens and len(session.tokens) == len(was.tokens) + 8
+    if "--jsonl" in line:
+        lines = [json.loads(text) for text in done.out.splitlines()]
+        assert [one["token_id"] for one in lines if "index" in one] == session.tokens[-8:]
+        assert "header" in lines[0]
+    else:
+        assert AutoTokenizer.from_pretrained(MODEL).decode(session.tokens[-8:]) == done.out.removesuffix("\n")
+    assert (story.folder / "story.tui").read_bytes() == before
+
+
+@runs(
+    "tui-entropy open last",
+    "tui-entropy open story.tui --no-headless --theme light --color 256 --ascii --no-mouse --no-diff --keep 0 "
+    "--on-leave stop --kept-cache 0 --trace opened.tui --demo --revision main --chat-template x --despite",
+    "tui-entropy open story.tui --no-trace --mouse --diff --trust-remote-code --graph",
+)
+def test_a_recording_is_opened_on_the_screen_and_written_on(story, line):
+    with story.screen(line) as terminal:
+        if "--revision" in line:
+            terminal.wait_for("leave out --revision", promises.SECONDS)
+        else:
+            terminal.wait_for("as recorded", promises.SECONDS)
+            goal = written(terminal.text) + 3
+            terminal.press("space")
+            terminal.wait_for(lambda text: written(text) >= goal or "ended" in text, 120)
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+
+
 @runs("tui-entropy replay")
 def test_one_is_chosen_from_a_list(story, line):
     with story.screen(line) as terminal:

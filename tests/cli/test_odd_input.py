@@ -58,6 +58,7 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 GIVEN = {
     "run": ["--headless", "--model", "MODEL", "-p", "ab", "--max-tokens", "2", "--no-trace"],
     "read": ["--headless", "--model", "MODEL", "--no-trace", "TEXT"],
+    "open": ["--headless", "--no-trace", "--model", "/nowhere", "TRACE"],
     "doctor": ["--model", "/nowhere"],
     "probe": ["--recording", "TRACE"],
     "lens": ["fit", "/nowhere", "--output", "out-lens", "--model", "/nowhere"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -34,7 +35,8 @@ from tui_entropy.stages.stage import Knob
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
-    place of `spec`, every knob in place of `knobs`, all that the look of a screen is made of in place of `look`."""
+    place of `spec`, or of `recorded_spec` where a recording says what is not given, every knob in place of `knobs`,
+    all that the look of a screen is made of in place of `look`."""
 
     def typed(**given: Any) -> None:
         for name, (options, made) in groups.items():
@@ -53,8 +55,20 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return typed
 
 
+RecordedSpec = dict[str, Any]
+"""What a person says of the model of a recording, by the fields of ModelSpec; the rest is as it was recorded."""
+
+
 def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _unsaid(option: Any) -> Any:
+    """The option without a default: what was recorded stands where nothing is given."""
+    (about,) = option.__metadata__
+    told = copy.copy(about)
+    told.help, told.show_default = f"{about.help} [default: as recorded]", False
+    return Annotated[option.__origin__ | None, told]
 
 
 def _option(knob: Knob) -> inspect.Parameter:
@@ -84,6 +98,23 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
             _parameter("chat_template", None, ChatTemplate),
         ],
         lambda given: ModelSpec(*given.values()),
+    ),
+    "recorded_spec": (
+        [
+            _parameter("model", None, _unsaid(Name)),
+            _parameter("revision", None, Revision),
+            _parameter("device", "auto", Device),
+            _parameter("dtype", None, _unsaid(Dtype)),
+            _parameter("trust_remote_code", False, RemoteCode),
+            _parameter("graph", False, Graph),
+            _parameter("products", None, _unsaid(Products)),
+            _parameter("chat_template", None, ChatTemplate),
+        ],
+        lambda given: {
+            field: value
+            for field, value in zip(ModelSpec.__struct_fields__, given.values(), strict=True)
+            if value is not None
+        },
     ),
     "knobs": ([_option(knob) for knob in KNOBS], _knobs),
     "look": (

@@ -29,6 +29,8 @@ OF_THE_MACHINE = {
 """What a file or folder can be refused for that no program can help."""
 UNSEEN = ("serve", "probe", "lens", "embeddings", "doctor")
 """Commands that load a model, and have no screen to say on what is wrong with the settings."""
+RECORDED = ("model",)
+"""Parameters of `open` that are as the recording has them unless they are given."""
 USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 """Of what parses the command line, which typer brings along under a name of its own."""
 
@@ -82,8 +84,11 @@ def settings_of(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
     if config.mistakes and (command in UNSEEN or "--headless" in arguments):
         raise UserError(config.mistakes[0])
     defaults = defaults_of_options(config)
-    commands = [each.callback for each in app.registered_commands if each.callback]
-    return {each.__name__: defaults for each in commands if defaults.keys() & inspect.signature(each).parameters}
+    known = {}
+    for each in app.registered_commands:
+        if each.callback and defaults.keys() & inspect.signature(each.callback).parameters:
+            known[each.name or each.callback.__name__] = defaults
+    return known | {"open": {name: value for name, value in defaults.items() if name not in RECORDED}}
 
 
 def check_text(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that write with a model, or have it read: run, read, serve."""
+"""Commands that write with a model, or have it read: run, read, open, serve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.choose import chosen_trace
+from tui_entropy.cli.groups import RecordedSpec, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
@@ -18,10 +19,12 @@ from tui_entropy.cli.options import (
     KeptCache,
     MaxTokens,
     NoTrace,
+    OneRun,
     OnLeave,
     Prompt,
     RecordAttention,
     System,
+    TraceFile,
     TracePath,
     Vectors,
     Watches,
@@ -34,7 +37,7 @@ from tui_entropy.cli.options import (
 )
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
-from tui_entropy.records.commands import Write
+from tui_entropy.records.commands import Reopen, Write
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
 
@@ -118,6 +121,52 @@ def read(
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
+@app.command(name="open", epilog=EXIT_CODES)
+@with_shared_options
+def open_(
+    *,
+    file: TraceFile = None,
+    run: OneRun = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-tokens",
+            "-n",
+            min=1,
+            max=2**31 - 1,
+            help="Tokens to write at most from now on. [default: what is left of the run's own limit, 512 where that "
+            "is nothing]",
+        ),
+    ] = None,
+    despite: Annotated[
+        bool, typer.Option("--despite", help="Go on also where model, tokenizer or vectors are not what they were.")
+    ] = False,
+    recorded_spec: RecordedSpec,
+    trace: TracePath = None,
+    no_trace: NoTrace = False,
+    record_attention: RecordAttention = "shown",
+    headless: Annotated[bool, typer.Option(help="No screen: print what is written from now on.")] = False,
+    as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines, as of `run`.")] = False,
+    keep: Keep = "30m",
+    on_leave: OnLeave = "write",
+    kept_cache: KeptCache = "1GiB",
+    look: Look,
+) -> None:
+    """Go on with a recording as if it had never ended: its model is loaded, its text read once. It stays as it is."""
+    path = chosen_trace(file).absolute()
+    from tui_entropy.trace.library import reopened_spec
+    from tui_entropy.trace.writer import has_writer
+
+    if has_writer(path):
+        raise UserError(f"{path} is still being written: `tui-entropy attach` goes to the engine that does")
+    spec, prompt = reopened_spec(path, recorded_spec)
+    reopen = Reopen(str(path), run, max_tokens, despite)
+    options: dict[str, Any] = {"record_attention": record_attention}
+    options["trace"] = None if no_trace else trace_path(trace, spec.name, prompt)
+    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
+    _carry_out(spec, reopen, look, options, stays, headless, as_json)
+
+
 def _of_both_ways(
     vector: list[str] | None,
     ablate: list[str] | None,
@@ -136,7 +185,7 @@ def _of_both_ways(
 
 def _carry_out(
     spec: ModelSpec,
-    write: Write,
+    begin: Write | Reopen,
     look: Look,
     options: dict[str, Any],
     stays: dict[str, str],
@@ -148,11 +197,11 @@ def _carry_out(
         prepare_engine()
         from tui_entropy.analysis.run import write_out
 
-        raise typer.Exit(write_out(spec, write, as_json=as_json, **options))
+        raise typer.Exit(write_out(spec, begin, as_json=as_json, **options))
     from tui_entropy.transport.discovery import lifetime_options
     from tui_entropy.ui.app.launch import start
 
-    start(spec, write, look, **options, **lifetime_options(**stays))
+    start(spec, begin, look, **options, **lifetime_options(**stays))
 
 
 @app.command(epilog=EXIT_CODES)

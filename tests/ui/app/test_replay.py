@@ -24,7 +24,7 @@ from tui_entropy.ui.app.replay_app import RECORDING, ReplayApp
 from tui_entropy.ui.capture import film, snapshot, wishes
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.wrap import Flow
-from tui_entropy.ui.keys.keymap import KEYS
+from tui_entropy.ui.keys.keymap import KEYS, with_keys
 from tui_entropy.ui.keys.needs import unable
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
@@ -37,6 +37,8 @@ from tui_entropy.ui.panes.knobs import KnobStrip
 from tui_entropy.ui.panes.status import Status
 from tui_entropy.ui.panes.stream import TokenStream
 from tui_entropy.ui.views.frame import Frame
+
+REFUSAL = with_keys(RECORDING, {})
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,7 @@ async def test_what_needs_an_engine_says_that_this_is_a_recording(file, action):
             await until(pilot, lambda: app.page is not None and app.place == app.page.called)
         before = app.frame.knobs, app.frame.vectors, len(app.screen_stack)
         await pilot.press(key.keys.split(",")[0])
-        await until(pilot, lambda: app.frame.notice == RECORDING)
+        await until(pilot, lambda: app.frame.notice == REFUSAL)
         assert (app.frame.knobs, app.frame.vectors, len(app.screen_stack)) == before
 
 
@@ -176,7 +178,7 @@ async def test_a_click_on_a_vector_changes_nothing_either(file):
         await settled(app, pilot)
         row = next(y for y, line in enumerate(screen_text(app).split("\n")) if line.startswith("vectors"))
         await pilot.click(offset=(10, row))
-        assert app.frame.notice == RECORDING and app.frame.vectors[0].on
+        assert app.frame.notice == REFUSAL and app.frame.vectors[0].on
 
 
 async def test_the_strip_shows_what_the_live_one_showed_of_what_was_set_and_never_written_with(tmp_path):

@@ -217,6 +217,7 @@ ANYWHERE: dict[str, Effect] = {
     "stop": sends(Stop),
     "undo": lambda before, after: "nothing was changed" in after.frame.notice,
     "copy": asks("copy"),
+    "reopen": lambda before, after: "this is no recording" in after.frame.notice,
     "restart": lambda before, after: "the engine is up" in after.frame.notice,
     "temperature.down": turned("temperature", -1),
     "temperature.up": turned("temperature", 1),

@@ -177,6 +177,11 @@ class EngineLink(Actions[EngineHost]):
     def _mirror(self) -> None:
         log = self.app.frame.log
         self.app.frame = replace(self.app.frame, knobs=log.set_knobs, vectors=log.set_vectors)
+        self.mirror_text()
+
+    def mirror_text(self) -> None:
+        """What somebody else asked for, or was recorded, is what a person asks for again."""
+        log = self.app.frame.log
         if began := log.started:
             knobs, read = log.set_knobs, began.n_given > 0
             wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, knobs, read=read)

@@ -128,7 +128,7 @@ def _of_recording(one: Summary) -> Session:
 
     return Session(
         one.path, None, "", one.at, one.model, one.n_runs, one.n_tokens, one.prompt, one.readable,
-        f"replay {typed_name(one.path)}",
+        command=f"replay {typed_name(one.path)}",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace as changed
 from textual.driver import Driver
 
 from tui_entropy.core import paths
-from tui_entropy.records.commands import Command, Go, Load, SetVector, Write
+from tui_entropy.records.commands import Command, Go, Load, Reopen, SetVector, Write
 from tui_entropy.records.events import (
     Ended,
     Event,
@@ -44,6 +44,7 @@ from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.actions.stepping import StepActions, WriteActions
 from tui_entropy.ui.actions.undo import UndoActions
 from tui_entropy.ui.app.attention_requests import AttentionRequests
+from tui_entropy.ui.app.reopening import Reopening
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.needs import GONE, inability_of, unable
@@ -65,7 +66,7 @@ WELCOME = "{pause} pauses · {back} {on} look at one token · {help} every key �
 class InspectorApp(Viewer):
     """A debugger for the text that one engine writes.
 
-    write: what to begin with once the model is up, None to wait for a person.
+    begin: what to begin with once the model is up, None to wait for a person: a text, or a recording to go on with.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
     trace, keep, on_leave, kept_cache, record_attention: as in Load.
@@ -77,7 +78,7 @@ class InspectorApp(Viewer):
     def __init__(
         self,
         spec: ModelSpec,
-        write: Write | None = None,
+        begin: Write | Reopen | None = None,
         *,
         vectors: Sequence[Vector] = (),
         breakpoints: Sequence[Breakpoint] = (),
@@ -96,10 +97,13 @@ class InspectorApp(Viewer):
     ) -> None:
         super().__init__(paint, keymap, driver_class)
         path = str(trace) if trace else None
-        load = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache, record_attention)
+        write, reopen = (None, begin) if isinstance(begin, Reopen) else (begin, None)
+        load = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache, record_attention, reopen=reopen)
         self.requests = Requests(load, write, breakpoints, watches)
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
+        self.reopening = Reopening(self, reopen)
+        self.reopening.show_recorded()
         self.engine = EngineProcess(engine_command, self.take, self.lose) if engine_command else None
         self.link = EngineLink(self, attach, forwarded)
         self.what_if = WhatIf(self)
@@ -118,6 +122,7 @@ class InspectorApp(Viewer):
         """The actions of keys: on any log, and with an engine."""
         yield from super().parts()
         yield from (self.link, self.knobs, self.prompts, self.continuations, VectorActions(self), WriteActions(self))
+        yield self.reopening
         yield from (
             StepActions(self, self.knobs, self.prompts),
             self.comparisons,
@@ -234,12 +239,14 @@ class InspectorApp(Viewer):
         self.probes.on_event(event)
         self.prompts.on_event(event)
         self.undo.on_event(event)
+        self.reopening.on_event(event)
         match event:
             case Ready():
                 self._adopt(event.vectors, tell=self.link.in_control)
                 if self.frame.layer > event.card.n_layers or is_first:
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
                 self.requests.deliver(self.frame.knobs)
+                self.link.mirror_text()
             case Started() if log.run_number == event.run:
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self.attention_requests.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tui_entropy.ui.terminal.detect import drawable
 if TYPE_CHECKING:
     from textual.driver import Driver
 
-    from tui_entropy.records.commands import Write
+    from tui_entropy.records.commands import Reopen, Write
     from tui_entropy.records.model import ModelSpec
     from tui_entropy.ui.app.viewer import Viewer
     from tui_entropy.ui.drawing.paint import Paint
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
 
 KEPT = ("bits", "tint", "relative", "demo")
 """Fields of a frame that the screen of the next session begins with."""
+STAYS = {"TUI_ENTROPY_KEEP": "30m", "TUI_ENTROPY_ON_LEAVE": "write"}
+"""How long an engine stays that goes on with a recording from its replay, and what it does alone, as of `open`."""
 GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
 
 
-def start(spec: ModelSpec, write: Write | None, look: Look, **engine: Any) -> None:
-    """Open the inspector and stay until it is left, then tell how to come back. engine: as InspectorApp takes it.
+def start(spec: ModelSpec, begin: Write | Reopen | None, look: Look, **engine: Any) -> None:
+    """Open the inspector on a text or a recording, and stay until it is left, then tell how to come back. engine: as
+    InspectorApp takes it.
 
     Raises UserError where there is no terminal to draw on.
     """
     stay(
-        _inspector(spec, write, _paint(look, "`run --headless` (and --jsonl) gives plain output"), look, **engine),
+        _inspector(spec, begin, _paint(look, "`run --headless` (and --jsonl) gives plain output"), look, **engine),
         look,
     )
 
@@ -75,13 +79,13 @@ def _paint(look: Look, otherwise: str) -> Paint:
     return Paint(load(look.theme), mode, look.ascii_only)
 
 
-def _inspector(spec: ModelSpec, write: Write | None, paint: Paint, look: Look, **engine: Any) -> Viewer:
+def _inspector(spec: ModelSpec, begin: Write | Reopen | None, paint: Paint, look: Look, **engine: Any) -> Viewer:
     from tui_entropy.transport import discovery
     from tui_entropy.ui.app.app import InspectorApp
 
     config = read_config()
     common = _common(paint, look, config)
-    return _as_set(InspectorApp(spec, write, engine_command=discovery.command(), **common, **engine), config)
+    return _as_set(InspectorApp(spec, begin, engine_command=discovery.command(), **common, **engine), config)
 
 
 def _player(playback: Any, paint: Paint, look: Look) -> Viewer:
@@ -118,7 +122,9 @@ def _screen_of(session: Session, before: Viewer, look: Look) -> Viewer:
     from tui_entropy.trace.reader import Trace
 
     frame = before.frame
-    if session.socket is not None:
+    if session.reopens and session.file is not None:
+        app = _reopened(session, frame.paint, look)
+    elif session.socket is not None:
         app = _inspector(ModelSpec(""), None, frame.paint, look, attach=session.socket)
     else:
         assert session.file is not None
@@ -126,6 +132,19 @@ def _screen_of(session: Session, before: Viewer, look: Look) -> Viewer:
     app.mistake = ""
     app.frame = replace(app.frame, **{name: getattr(frame, name) for name in KEPT})
     return app
+
+
+def _reopened(session: Session, paint: Paint, look: Look) -> Viewer:
+    """The screen of an engine that goes on with a recording. Raises UserError."""
+    from tui_entropy.records.commands import Reopen
+    from tui_entropy.trace.library import new_path, reopened_spec
+    from tui_entropy.transport.discovery import lifetime_options
+
+    assert session.file is not None
+    spec, prompt = reopened_spec(session.file, {})
+    keep, on_leave = (os.environ.get(name, usual) for name, usual in STAYS.items())
+    begin, trace = Reopen(str(session.file), session.run), new_path(spec.name, prompt)
+    return _inspector(spec, begin, paint, look, trace=trace, **lifetime_options(keep, on_leave))
 
 
 def driver(diff: bool) -> type[Driver] | None:

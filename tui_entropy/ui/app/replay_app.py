@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Advance, Continue, Go, Pause
+from tui_entropy.trace.library import reopened_spec
 from tui_entropy.trace.playback import Playback
+from tui_entropy.ui.app.reopening import is_recorded_now
 from tui_entropy.ui.app.viewer import Viewer
 from tui_entropy.ui.drawing.glyphs import fitted
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.needs import unable
+from tui_entropy.ui.keys.session_choice import Session
 from tui_entropy.ui.protocol.actions import Actions
 from tui_entropy.ui.views.view import LIGHT
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from textual.driver import Driver
 
-RECORDING = "this is a recording: nothing in it can be changed; `tui-entropy run` writes with a model"
+RECORDING = "this is a recording: nothing in it can be changed; {reopen} goes on with it"
 NAME = 16
 """Cells of the file's name."""
 
@@ -161,6 +165,19 @@ class PlayActions(Actions[ReplayApp]):
             self.app.refuse(
                 f"there is no run {'after' if by > 0 else 'before'} this one: the recording has {len(runs)}"
             )
+
+    def action_reopen(self) -> None:
+        """On the screen of an engine that goes on with it."""
+        trace = self.app.playback.trace
+        if engine := is_recorded_now(trace.path.absolute()):
+            self.app.refuse(f"engine {engine} still records in this file: `tui-entropy attach {engine}` goes to it")
+            return
+        try:
+            reopened_spec(trace.path, {})
+        except UserError as mistake:
+            self.app.refuse(str(mistake))
+            return
+        self.app.leave_for(Session(trace.path.absolute(), reopens=True, run=self.app.playback.run))
 
     def action_control(self) -> None:
         self.app.refuse("this screen is in control")

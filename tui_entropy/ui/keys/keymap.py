@@ -204,6 +204,8 @@ KEYS = (
         tells="set-knobs set-vector branch stop"),
     Key("copy", "y", "copy", "copy the text, this token's row, the candidates or the command of this run", WRITING,
         needs="text"),
+    Key("reopen", "ctrl+e", "reopen", "go on with this recording: its model is loaded, its text read once", WRITING,
+        "go on with it", needs="recorded"),
     Key("restart", "ctrl+r", "restart", "start the engine again when it is gone", WRITING, "restart the engine",
         needs="gone"),
     Key("temperature.down", "t", "turn('temperature', -1)", "temperature down", KNOBS, "heat", tells="set-knobs"),

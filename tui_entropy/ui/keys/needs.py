@@ -78,6 +78,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "begun": lambda frame: frame.log.started is not None,
     "closed": lambda frame: frame.log.started is not None and not frame.log.started.n_given,
     "engine": lambda frame: frame.log.state not in GONE,
+    "recorded": lambda frame: bool(frame.played or (frame.log.state in GONE and frame.log.trace and frame.log.runs)),
     "gone": lambda frame: frame.log.state in GONE,
     "steps": lambda frame: frame.last >= 0,
     "targets": lambda frame: frame.last >= 0 and has_targets(frame.looked_at),

@@ -25,6 +25,9 @@ class Session(NamedTuple):
     n_tokens: int | None = None
     prompt: str = ""
     readable: bool = True
+    reopens: bool = False
+    """It is a recording that an engine goes on with, in its run `run`."""
+    run: int | None = None
     command: str = ""
     """What shows it, without the name of the program."""
 

@@ -97,6 +97,7 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
         case "reading":
             done = log.prefilled
             what = "text" if log.run.started.n_given else "prompt"
+            what = "text again" if log.reads_again else what
             sentence = f"reading the {what} {done.done}/{done.total}" if done else f"reading the {what}"
         case "loading" if log.progress:
             return [(f"{glyph} ", style), *_progress(log, paint)]

@@ -29,6 +29,8 @@ class Requests:
         """What was asked for last."""
         self._stops = tuple(breakpoints), tuple(watches)
         """What is set once the model is up."""
+        self._was_up = False
+        """A model was up, so that there is a record of what became of a recording."""
 
     def ask(self, wanted: Write, is_up: bool) -> None:
         """A text, from a model that is up or once it is."""
@@ -39,6 +41,7 @@ class Requests:
 
     def deliver(self, knobs: Knobs) -> None:
         """The model is up, and has what waited for it."""
+        self._was_up = True
         if self.opening:
             self.wrote, self.opening = changed(self.opening, knobs=knobs), None
 
@@ -53,10 +56,15 @@ class Requests:
     def of_new_engine(self, frame: Frame) -> Load:
         """All that was asked for at the start, or is set since. So nothing of it is lost with this screen."""
         log, (breakpoints, watches) = frame.log, self._stops
+        if (reopen := self.load.reopen) and not self.opening:  # a recording has all of it
+            path = log.trace if self._was_up and log.trace else reopen.path
+            limit = None if self._was_up else reopen.max_tokens
+            return changed(self.load, reopen=changed(reopen, path=path, max_tokens=limit))
         known = frame.vectors
         files = {vector.source for vector in known}
         return changed(
             self.load,
+            reopen=None,
             vectors=(*known, *(vector for vector in self.load.vectors if vector.source not in files)),
             watches=tuple(watch.text for watch in log.run.watches) or watches,
             breakpoints=log.breakpoints or breakpoints,
