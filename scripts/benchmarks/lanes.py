@@ -14,7 +14,7 @@ from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.decoding.instruments import Instruments, instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.probes.library.continuations import sample_continuations
+from tui_entropy.engine.probes.library.text.continuations import sample_continuations
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.batching import can_batch, join_batch, leave_batch
 from tui_entropy.engine.sequence.sequence import TokenSequence

@@ -110,17 +110,11 @@ class Broadcaster:
         else:
             self._send(self._asker, event)
 
-    def record(self, path: str | None, origin: str | None = None) -> str | None:
-        """Write down what happens from now on, as Load.trace wants it, behind a copy of what `origin` tells. Returns
-        the file if it is kept.
-
-        One that cannot be written is told of, and the text goes on without it."""
-        passing = self.path.with_suffix(SUFFIX)
-        self._recorder = Recorder(
-            Path(path) if path else passing,
-            lambda sentence: self._tell(Refused(sentence)),
-            origin=Path(origin) if origin else None,
-        )
+    def record(self, path: str | None, origin: Path | None = None) -> str | None:
+        """Write down what happens from now on, as Load.trace wants it, behind a copy of `origin`. Returns the file if
+        it is kept. One that cannot be written is told of, and the text goes on without it."""
+        file = Path(path) if path else self.path.with_suffix(SUFFIX)
+        self._recorder = Recorder(file, lambda sentence: self._tell(Refused(sentence)), origin=origin)
         self._tell_standing()
         return self._recorder.name if path else None
 

@@ -114,7 +114,7 @@ class Worker:
         gc.collect()
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         self.broadcaster.open_probes = frozenset(ready.capabilities.open_probes)
-        origin = ready.recording or None
+        origin = Path(ready.recording) if ready.recording else None
         self.broadcaster.emit(replace(ready, trace=self.broadcaster.record(command.trace, origin)))
         self._gauge()
         wished = self.broadcaster.overtaking(command.write) or command.reopen

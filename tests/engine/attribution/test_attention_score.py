@@ -11,7 +11,7 @@ import torch
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.attribution.attention_score import stream_parts
 from tui_entropy.engine.decomposition.block_parts import BlockParts
-from tui_entropy.engine.probes.library import attention_score
+from tui_entropy.engine.probes.library.attention import attention_score
 from tui_entropy.records.probes.panels import Bars, Heatmap, Table
 
 NAME = "attention-score"

@@ -16,7 +16,7 @@ from tui_entropy.engine.attribution import direct
 from tui_entropy.engine.attribution.direct import direct_shares
 from tui_entropy.engine.attribution.linear_blocks import heard_parts
 from tui_entropy.engine.probes.answer import answer
-from tui_entropy.engine.probes.library import logit_attribution
+from tui_entropy.engine.probes.library.stream import logit_attribution
 from tui_entropy.engine.verify.checks.probes import Evidence
 from tui_entropy.engine.verify.evidence.compare import allowed, gap
 from tui_entropy.records.commands import Write

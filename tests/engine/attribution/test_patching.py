@@ -15,7 +15,7 @@ from tui_entropy.engine.attribution import patching as mechanism
 from tui_entropy.engine.attribution.patching import Cell, PatchedText, read_states, sites
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.probes.answer import answer
-from tui_entropy.engine.probes.library import patching
+from tui_entropy.engine.probes.library.stream import patching
 from tui_entropy.engine.probes.probe import ProbeCancelled
 from tui_entropy.engine.verify.checks.probes import Evidence
 from tui_entropy.engine.verify.evidence.compare import allowed, gap

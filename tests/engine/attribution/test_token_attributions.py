@@ -15,7 +15,7 @@ from tui_entropy.engine.attribution import embedded_text as embedded
 from tui_entropy.engine.attribution.embedded_text import embedded_text, mean_embedding
 from tui_entropy.engine.attribution.integrated import integrated_gradients
 from tui_entropy.engine.probes.answer import answer
-from tui_entropy.engine.probes.library import attribution
+from tui_entropy.engine.probes.library.text import attribution
 from tui_entropy.engine.verify.checks.probes import Evidence
 from tui_entropy.engine.verify.evidence.compare import allowed, gap
 from tui_entropy.records.commands import Write

@@ -19,7 +19,7 @@ from tui_entropy.engine.embeddings import nearest as nearest_module
 from tui_entropy.engine.embeddings.analogies import Pair, accuracy, analogies
 from tui_entropy.engine.embeddings.markov import markov_reading, weighted
 from tui_entropy.engine.embeddings.nearest import nearest
-from tui_entropy.engine.probes.library import nearest_tokens
+from tui_entropy.engine.probes.library.stream import nearest_tokens
 from tui_entropy.engine.verify.checks.probes import Evidence
 from tui_entropy.engine.verify.evidence.compare import allowed, gap
 

@@ -17,8 +17,8 @@ from shadow_models import pushed
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.ensembles.spread import Spread
 from tui_entropy.engine.ensembles.weight_noise import noisy_layers, weight_noise
-from tui_entropy.engine.probes.library import ensemble
-from tui_entropy.engine.probes.library.ensemble import EnsembleOptions
+from tui_entropy.engine.probes.library.text import ensemble
+from tui_entropy.engine.probes.library.text.ensemble import EnsembleOptions
 from tui_entropy.engine.verify.checks.probes import Evidence
 from tui_entropy.engine.verify.evidence.compare import allowed, gap
 

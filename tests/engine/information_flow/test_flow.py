@@ -9,7 +9,7 @@ from tui_entropy.engine.decomposition.block_parts import watching_blocks
 from tui_entropy.engine.information_flow import block_flow
 from tui_entropy.engine.information_flow.block_flow import BlockFlow, flow, shown_layers
 from tui_entropy.engine.information_flow.contributions import attention_routes, heard_heads, routes
-from tui_entropy.engine.probes.library import flow as library
+from tui_entropy.engine.probes.library.stream import flow as library
 from tui_entropy.records.commands import Write
 from tui_entropy.records.probes.panels import Flow, Note, Table
 from tui_entropy.records.sampling import Knobs

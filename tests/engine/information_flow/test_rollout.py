@@ -12,7 +12,7 @@ from tui_entropy.engine.information_flow.attention_maps import first_aside
 from tui_entropy.engine.information_flow.max_flow import max_flows
 from tui_entropy.engine.information_flow.rollout import capacities, through_block
 from tui_entropy.engine.instruments.attention_functions import eager
-from tui_entropy.engine.probes.library import attention_rollout
+from tui_entropy.engine.probes.library.attention import attention_rollout
 from tui_entropy.engine.verify.checks.attention import eager_maps
 from tui_entropy.records.probes.panels import Note, Table, TintedText
 

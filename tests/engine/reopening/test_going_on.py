@@ -9,7 +9,7 @@ from small import loaded as small_model
 
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.settings import Lane
+from tui_entropy.records.settings import Lane, scaled_part
 
 FAMILIES = ["llama", "gemma3", "hybrid", "mixtral", "gpt_oss"]
 """A plain cache, windows, layers that carry a state, a mixture, sinks with windows."""
@@ -130,6 +130,22 @@ def test_with_knobs_and_vectors_changed_on_the_way(loaded, tmp_path):
         offsets = [teller.session.state.sequence.offsets for teller in (whole, again)]
     alike(whole, again)
     assert offsets[0] == offsets[1]
+
+
+def test_with_a_head_and_a_feed_forward_network_scaled_on_the_way(loaded, tmp_path):
+    def before(teller):
+        teller.begin()
+        teller.write(10)
+        teller.session.set_vector(scaled_part("2.1"))
+        teller.write(10)
+        teller.session.set_vector(scaled_part("1.feed-forward=0.5"))
+        teller.write(10)
+
+    with instruments(loaded) as probes:
+        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, lambda teller: teller.write(20))
+        offsets = [teller.session.state.sequence.offsets for teller in (whole, again)]
+    alike(whole, again)
+    assert offsets[0] == offsets[1] and len(offsets[0][-1].scales) == 2
 
 
 def test_a_tree_of_runs_is_gone_on_with_anywhere(loaded, tmp_path):

@@ -15,7 +15,7 @@ from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.probes import answer
-from tui_entropy.engine.probes.library import continuations
+from tui_entropy.engine.probes.library.text import continuations
 from tui_entropy.engine.sampling import chain
 from tui_entropy.engine.sequence import sequence as sequence
 from tui_entropy.engine.session import rewind, session, shadow

@@ -25,7 +25,7 @@ from planted import (
 )  # fmt: skip
 
 from tui_entropy.engine.decoding import choose
-from tui_entropy.engine.probes.library import continuations
+from tui_entropy.engine.probes.library.text import continuations
 from tui_entropy.engine.reliability.report import PASS
 from tui_entropy.engine.reliability.trust import NUMBERS
 from tui_entropy.engine.reliability.trust import STAGES as NAMED

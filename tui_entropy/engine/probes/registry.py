@@ -17,8 +17,9 @@ from tui_entropy.records.probes.ask import ProbeInfo, ProbeOption
 
 
 def _found() -> Iterator[Probe]:
-    for module in pkgutil.iter_modules(library.__path__):
-        yield import_module(f"{library.__name__}.{module.name}").PROBE
+    for module in pkgutil.walk_packages(library.__path__, f"{library.__name__}."):
+        if not module.ispkg:
+            yield import_module(module.name).PROBE
 
 
 PROBES = tuple(sorted(_found(), key=lambda probe: probe.name))

@@ -32,24 +32,31 @@ class RecordedVectors:
         found: list[str] = []
         there = {vector.name: vector for vector in state.vectors}
         for name, vector in self._known.items():
-            built_in = there.get(name)
-            if built_in is None or built_in.source != vector.source:
-                try:
-                    read = control_vector.load(Path(vector.source))
-                    control_vector.check(read, state.loaded.card.n_layers, state.loaded.card.d_model)
-                except UserError as mistake:
-                    self._lost.add(name)
-                    found.append(f"the vector {name} is missing ({mistake})")
-                    state.directions[name] = ControlVector(name, {})
-                    continue
-                state.directions[name] = read
-            made = state.directions[name]
-            if vector.hash and vector.hash != made.hash:
+            try:
+                there[name] = self._found(state, vector, there.get(name))
+            except UserError as mistake:
+                self._lost.add(name)
+                found.append(f"{'what scales' if vector.part else 'the vector'} {name} is missing ({mistake})")
+                state.directions[name] = ControlVector(name, {})
+                continue
+            if vector.hash and vector.hash != there[name].hash:
                 found.append(f"the vector {name} of {vector.source} has other directions than it had")
-            there[name] = replace(vector, blocks=tuple(sorted(made.directions)), on=False, hash=made.hash)
         known = [there[name] for name in self._known if name not in self._lost]
         state.vectors = (*known, *(vector for vector in state.vectors if vector.name not in self._known))
         return tuple(found)
+
+    @staticmethod
+    def _found(state: SessionState, vector: Vector, built_in: Vector | None) -> Vector:
+        """It as it is there now, off. Raises UserError."""
+        if vector.part:
+            state.find_part(vector)
+            return replace(vector, on=False)
+        if built_in is None or built_in.source != vector.source:
+            read = control_vector.load(Path(vector.source))
+            control_vector.check(read, state.loaded.card.n_layers, state.loaded.card.d_model)
+            state.directions[vector.name] = read
+        made = state.directions[vector.name]
+        return replace(vector, blocks=tuple(sorted(made.directions)), on=False, hash=made.hash)
 
     def present(self, state: SessionState, vectors: Iterable[Vector]) -> tuple[Vector, ...]:
         """Vectors as they were set, without those that are lost."""

@@ -322,9 +322,7 @@ class Session:
         if known is None:
             self._add_vector(vector)
         else:
-            setting = replace(
-                vector, source=known.source, blocks=known.blocks, part=known.part, hash=known.hash
-            )
+            setting = replace(vector, source=known.source, blocks=known.blocks, part=known.part, hash=known.hash)
             state.vectors = tuple(setting if v is known else v for v in state.vectors)
         if state.run is None:
             return

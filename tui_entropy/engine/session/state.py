@@ -147,12 +147,16 @@ class SessionState:
         breakers = tokenizer.tokens_containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
         return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched)
 
+    def find_part(self, wanted: Vector) -> None:
+        """Know where a part is scaled, before it is. Raises UserError where that cannot be told."""
+        place = wanted.blocks[0], wanted.part
+        self.probes.steering.parts[place] = scaled_part(self.loaded, self.probes, *place)
+
     def add_vector(self, wanted: Vector) -> Vector:
         """A vector from its file, under a name of its own; a part that is scaled is looked for. Raises UserError.
         Returns its setting."""
         if wanted.part:
-            place = wanted.blocks[0], wanted.part
-            self.probes.steering.parts[place] = scaled_part(self.loaded, self.probes, *place)
+            self.find_part(wanted)
             self.vectors += (wanted,)
             return wanted
         vector = control_vector.load(Path(wanted.source))

@@ -50,19 +50,9 @@ class Key:
 
 LANES = "Other lanes"
 WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROMPT, REPLAY = (
-    "Writing",
-    "Looking",
-    "Knobs",
-    "Control vectors",
-    "Panes",
-    "Pages: a view on the whole screen",
-    "On a page",
-    "On the numbers page",
-    "On the waterfall",
-    "In the knob strip",
-    "In the prompt box",
-    "In a replay",
-)
+    "Writing", "Looking", "Knobs", "Control vectors", "Panes", "Pages: a view on the whole screen", "On a page",
+    "On the numbers page", "On the waterfall", "In the knob strip", "In the prompt box", "In a replay",
+)  # fmt: skip
 TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
 BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
@@ -337,11 +327,10 @@ def keys_of(key: Key, own: Mapping[str, str]) -> str:
 
 def with_keys(sentence: str, own: Mapping[str, str], ascii_only: bool = False) -> str:
     """The sentence with the key of each {id} as a person presses it: '{pause} pauses' is 'space pauses'."""
-
-    def key(found: re.Match[str]) -> str:
-        return first_key(keys_of(BY_ID[found[1]], own), ascii_only) if found[1] in BY_ID else found[0]
-
-    return KEY_IDS.sub(key, sentence)
+    keys = {
+        name: first_key(keys_of(BY_ID[name], own), ascii_only) for name in KEY_IDS.findall(sentence) if name in BY_ID
+    }
+    return KEY_IDS.sub(lambda found: keys.get(found[1], found[0]), sentence)
 
 
 def first_key(keys: str, ascii_only: bool = False) -> str:

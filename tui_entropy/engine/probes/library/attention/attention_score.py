@@ -22,7 +22,7 @@ from tui_entropy.engine.attribution.attention_score import (
 from tui_entropy.engine.decomposition.block_parts import Undivided, watching_blocks
 from tui_entropy.engine.information_flow.whole_text import whole_text
 from tui_entropy.engine.instruments.head_measures import HIDDEN
-from tui_entropy.engine.probes.library.logit_attribution import newest_weights
+from tui_entropy.engine.probes.library.stream.logit_attribution import newest_weights
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.bounds import Number, Position
