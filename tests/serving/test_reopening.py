@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def texts(trace: Path) -> dict[int, list[int]]:
     return {number: list(run.steps.ids) for number, run in log.runs.items()}
 
 
+def await_record(trace: Path, n: int) -> None:
+    """Until so many tokens of the second run are on disk: what was written a moment before it is killed, an engine
+    may not have recorded yet."""
+    deadline = time.monotonic() + 20
+    while len(texts(trace).get(2, ())) < n:
+        assert time.monotonic() < deadline, "what is written is on disk soon"
+        time.sleep(0.05)
+
+
 def test_the_text_goes_on_after_the_engine_was_killed(tmp_path, model):
     """As that of an engine which was not, and the recording stays as it is to the byte."""
     files = {name: tmp_path / f"{name}.tui" for name in ("whole", "half", "again")}
@@ -81,6 +91,7 @@ def test_the_text_goes_on_after_the_engine_was_killed(tmp_path, model):
         first_part(one, tmp_path)
         if name == "whole":
             act(one, Advance(20))
+        await_record(files[name], 37 if name == "whole" else 17)
         one.close()  # kill -9
     before = {path.name: path.read_bytes() for path in tmp_path.glob("half.tui*") if not path.name.endswith("shm")}
     again = engine(tmp_path / "again")

@@ -95,6 +95,7 @@ def test_a_model_with_several_residual_streams_passes_too(monkeypatch):
         "probe flow",
         "probe lens",
         "probe logit-attribution",
+        "probe nearest-tokens",
         "probe patching",
     }
 

@@ -39,6 +39,8 @@ STARTING = 120.0
 """Seconds that a busy machine may take to start the program."""
 LEAVING = 30.0
 """Seconds that it may take to be gone, engine and all."""
+TRIES = 4
+"""How often it is told to go meanwhile."""
 
 
 class Fault(Exception):
@@ -177,11 +179,15 @@ class Player:
     def end(self) -> None:
         """Quit, where that did not happen yet. The screen must be gone, the terminal as it was."""
         terminal = self.terminal
-        if not self._gone:
-            terminal.send(code("escape"))
-            time.sleep(0.2)
-            terminal.send(code("ctrl+q"))
-        self._wait(lambda: terminal.process.poll() is not None, LEAVING, "ctrl+q does not end it")
+        for _ in range(TRIES):  # what is pressed while one screen makes way for another is dropped
+            if not self._gone:
+                terminal.send(code("escape"))
+                time.sleep(0.2)
+                terminal.send(code("ctrl+q"))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                terminal.process.wait(LEAVING / TRIES)
+                break
+        self._wait(lambda: terminal.process.poll() is not None, 1.0, "ctrl+q does not end it")
         status = terminal.wait(LEAVING)
         self.crashed()
         if status:
