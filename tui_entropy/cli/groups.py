@@ -18,8 +18,11 @@ from tui_entropy.cli.options import (
     Diff,
     Dtype,
     Graph,
+    Keep,
+    KeptCache,
     Mouse,
     Name,
+    OnLeave,
     Products,
     RemoteCode,
     Revision,
@@ -36,7 +39,7 @@ from tui_entropy.stages.stage import Knob
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
     place of `spec`, or of `recorded_spec` where a recording says what is not given, every knob in place of `knobs`,
-    all that the look of a screen is made of in place of `look`."""
+    how long an engine stays in place of `stays`, all that the look of a screen is made of in place of `look`."""
 
     def typed(**given: Any) -> None:
         for name, (options, made) in groups.items():
@@ -57,6 +60,8 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 RecordedSpec = dict[str, Any]
 """What a person says of the model of a recording, by the fields of ModelSpec; the rest is as it was recorded."""
+Stays = dict[str, str]
+"""How long an engine stays, and what becomes of its text, as `lifetime_options` takes it."""
 
 
 def _parameter(name: str, default: Any, annotation: Any) -> inspect.Parameter:
@@ -117,6 +122,14 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
         },
     ),
     "knobs": ([_option(knob) for knob in KNOBS], _knobs),
+    "stays": (
+        [
+            _parameter("keep", "30m", Keep),
+            _parameter("on_leave", "write", OnLeave),
+            _parameter("kept_cache", "1GiB", KeptCache),
+        ],
+        dict,
+    ),
     "look": (
         [
             _parameter("theme", "dark", Theme),

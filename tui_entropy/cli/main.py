@@ -62,12 +62,18 @@ def command(arguments: Sequence[str]) -> int | None:
 def _with_options_of(name: str) -> typer.Typer:
     """The app with one command, since to make the options of all delays the first paint; with every command where
     there is none of that name."""
-    of_that_name = [each for each in app.registered_commands if each.callback and each.callback.__name__ == name]
+    of_that_name = [each for each in app.registered_commands if _name_of(each) == name]
     if not of_that_name:
         return app
     alone = copy(app)
     alone.registered_commands = of_that_name
     return alone
+
+
+def _name_of(command: Any) -> str:
+    """What a person calls it, which need not be what its function is called."""
+    name: str = command.name or command.callback.__name__
+    return name
 
 
 def settings_of(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -87,7 +93,7 @@ def settings_of(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
     known = {}
     for each in app.registered_commands:
         if each.callback and defaults.keys() & inspect.signature(each.callback).parameters:
-            known[each.name or each.callback.__name__] = defaults
+            known[_name_of(each)] = defaults
     return known | {"open": {name: value for name, value in defaults.items() if name not in RECORDED}}
 
 

@@ -9,18 +9,15 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
-from tui_entropy.cli.groups import RecordedSpec, with_shared_options
+from tui_entropy.cli.groups import RecordedSpec, Stays, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
     Breaks,
     Chat,
-    Keep,
-    KeptCache,
     MaxTokens,
     NoTrace,
     OneRun,
-    OnLeave,
     Prompt,
     RecordAttention,
     System,
@@ -68,9 +65,7 @@ def run(
     record_attention: RecordAttention = "shown",
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
-    keep: Keep = "30m",
-    on_leave: OnLeave = "write",
-    kept_cache: KeptCache = "1GiB",
+    stays: Stays,
     look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
@@ -79,7 +74,6 @@ def run(
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
     options["trace"] = None if no_trace else trace_path(trace, spec.name, write.prompt)
-    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -107,9 +101,7 @@ def read(
     record_attention: RecordAttention = "shown",
     headless: Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines, as of `run`.")] = False,
-    keep: Keep = "30m",
-    on_leave: OnLeave = "write",
-    kept_cache: KeptCache = "1GiB",
+    stays: Stays,
     look: Look,
 ) -> None:
     """Read a text that is there already: each token is scored in one pass, and any can be opened and gone on from."""
@@ -117,7 +109,6 @@ def read(
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
     options["trace"] = None if no_trace else trace_path(trace, spec.name, f"read {name}")
-    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -147,9 +138,7 @@ def open_(
     record_attention: RecordAttention = "shown",
     headless: Annotated[bool, typer.Option(help="No screen: print what is written from now on.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines, as of `run`.")] = False,
-    keep: Keep = "30m",
-    on_leave: OnLeave = "write",
-    kept_cache: KeptCache = "1GiB",
+    stays: Stays,
     look: Look,
 ) -> None:
     """Go on with a recording as if it had never ended: its model is loaded, its text read once. It stays as it is."""
@@ -163,7 +152,6 @@ def open_(
     reopen = Reopen(str(path), run, max_tokens, despite)
     options: dict[str, Any] = {"record_attention": record_attention}
     options["trace"] = None if no_trace else trace_path(trace, spec.name, prompt)
-    stays = {"keep": keep, "on_leave": on_leave, "kept_cache": kept_cache}
     _carry_out(spec, reopen, look, options, stays, headless, as_json)
 
 
@@ -188,7 +176,7 @@ def _carry_out(
     begin: Write | Reopen,
     look: Look,
     options: dict[str, Any],
-    stays: dict[str, str],
+    stays: Stays,
     headless: bool,
     as_json: bool,
 ) -> None:
@@ -221,9 +209,7 @@ def serve(
     trace: TracePath = None,
     no_trace: NoTrace = False,
     record_attention: RecordAttention = "shown",
-    keep: Keep = "30m",
-    on_leave: OnLeave = "write",
-    kept_cache: KeptCache = "1GiB",
+    stays: Stays,
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
@@ -235,8 +221,8 @@ def serve(
     given = prompt_option(prompt)
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
-    stays = discovery.lifetime_options(keep, on_leave, kept_cache)
-    load = Load(spec, steering_options(vector, ablate), path, **stays, record_attention=record_attention)
+    lifetime = discovery.lifetime_options(**stays)
+    load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
     narrator = Narrator()

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from tui_entropy.engine.attribution.linear_blocks import BlockRecord, PassRecord
+from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.head_measures import AttentionState
+from tui_entropy.engine.instruments.row_recording import beside_sinks
 from tui_entropy.engine.kernels.threads import one_thread
 
 
@@ -162,3 +165,13 @@ def by_source(kept: BlockRecord, toward: Tensor, weights: Tensor) -> Tensor:
     of_groups = (toward * gate).view(len(values), -1, mixed.shape[-1])
     along = (of_groups @ values.float().mT).flatten(0, 1)
     return (along * weights).double()
+
+
+def newest_weights(attention: AttentionProbe, held: AttentionState) -> dict[int, Tensor]:
+    """Block (1-based) -> (n_heads, keys) float32: the newest query's attention row over the keys that it had."""
+    known = {}
+    for layer in attention.layers:
+        if layer.index in held.scores:
+            scores = held.scores[layer.index][0].flatten(0, 1)[None]
+            known[layer.index + 1] = beside_sinks(scores.softmax(-1), scores, [layer.newest_sinks(0)])[0]
+    return known

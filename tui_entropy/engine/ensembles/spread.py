@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
+
+from tui_entropy.engine.instruments.tensor_metrics import entropy
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,6 @@ class Spread:
         logp = logp.double()
         p = logp.exp()
         mean = p.mean(0)
-        aleatoric = float(entropies(logp).mean())
-        total = float(entropies(mean.log()[None])[0])
+        aleatoric = float(entropy(logp).mean())
+        total = float(entropy(mean.log()))
         return cls(mean, p.var(0, correction=0), total, aleatoric, max(total - aleatoric, 0.0))
-
-
-def entropies(logp: Tensor) -> Tensor:
-    """(members, vocab) ln p -> (members,) nats. What has no probability adds nothing."""
-    return -torch.where(logp > -torch.inf, logp.exp() * logp, 0.0).sum(-1)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Panel
+from tui_entropy.records.probes.panels import Panel, Tokens
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class ProbeContext:
     def token_id(self) -> int | None:
         """None where it is not written yet."""
         return int(self.sequence.ids[self.position]) if self.position < self.sequence.n_tokens else None
+
+    def token(self, token_id: int) -> Tokens:
+        """A token, as panels name one."""
+        return Tokens((token_id,), self.loaded.tokenizer.token_bytes(token_id))
 
     @property
     def step(self) -> int:

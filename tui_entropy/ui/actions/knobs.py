@@ -16,7 +16,7 @@ from tui_entropy.ui.keys.needs import GONE
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
-from tui_entropy.ui.protocol.remark import Remark
+from tui_entropy.ui.protocol.remark import checked
 from tui_entropy.ui.protocol.what_if import WhatIf
 
 STRENGTH_STEP = 0.25
@@ -148,15 +148,8 @@ class VectorActions(EngineActions):
             self.app.tell(SetVector(vector, rebuild=self.app.frame.rebuild))
             self.app.show(vectors=(*vectors, vector))
 
-        def check(typed: str) -> Remark:
-            try:
-                scaled_part(typed)
-            except ValueError as mistake:
-                return Remark(str(mistake), 0)
-            return Remark("")
-
         part = "attention" if frame.head is None else frame.head
-        self.app.ask("scale a part of a block, 0 ablates it", take, f"{frame.layer}.{part}=0", check)
+        self.app.ask("scale a part of a block, 0 ablates it", take, f"{frame.layer}.{part}=0", checked(scaled_part))
 
     def action_policy(self) -> None:
         rebuild = not self.app.frame.rebuild

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_entropy.records.events import Event, Refused
-from tui_entropy.records.probes.ask import CancelProbe, ProbeAnswer
+from tui_entropy.records.probes.ask import CancelProbe, ProbeAnswer, Value
 from tui_entropy.records.probes.options import options_text, read_options, words_of
 from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
@@ -12,7 +12,7 @@ from tui_entropy.ui.keys.probe_choice import (
     shown_values,
 )
 from tui_entropy.ui.protocol.actions import EngineActions
-from tui_entropy.ui.protocol.remark import Remark
+from tui_entropy.ui.protocol.remark import checked
 
 
 class ProbeActions(EngineActions):
@@ -36,20 +36,17 @@ class ProbeActions(EngineActions):
             self.app.refuse("there is nothing to set for this probe")
             return
 
+        def read(typed: str) -> dict[str, Value]:
+            return read_options(probe, words_of(probe, typed))
+
         def take(typed: str) -> None:
             state = self.app.frame.of(ProbesState)
-            options = {**state.own_options, probe.name: read_options(probe, words_of(probe, typed))}
+            options = {**state.own_options, probe.name: read(typed)}
             self.app.show(**self.app.frame.put(ProbesState, own_options=options))
             self.action_ask_probe()
 
-        def check(typed: str) -> Remark:
-            try:
-                read_options(probe, words_of(probe, typed))
-            except ValueError as mistake:
-                return Remark(str(mistake), 0)
-            return Remark("")
-
-        self.app.ask(f"options of {probe.name}", take, options_text(shown_values(self.app.frame, probe)), check)
+        shown = options_text(shown_values(self.app.frame, probe))
+        self.app.ask(f"options of {probe.name}", take, shown, checked(read))
 
     def action_cancel_probe(self) -> None:
         if self.app.frame.of(ProbesState).pending is None:

@@ -15,3 +15,17 @@ class Remark(NamedTuple):
 
 
 Check = Callable[[str], Remark]
+
+
+def checked(read: Callable[[str], object]) -> Check:
+    """What is said of an answer that `read` takes: the sentence of the ValueError that it raises for one that is
+    wrong."""
+
+    def check(typed: str) -> Remark:
+        try:
+            read(typed)
+        except ValueError as mistake:
+            return Remark(str(mistake), 0)
+        return Remark()
+
+    return check

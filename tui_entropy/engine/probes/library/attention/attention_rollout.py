@@ -16,7 +16,7 @@ from tui_entropy.engine.information_flow.whole_text import whole_text
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Cell, Column, Note, Panel, Table, TintedText, Tokens
+from tui_entropy.records.probes.panels import Cell, Column, Note, Panel, Table, TintedText
 
 QUERY_BYTES = 1 << 26
 """Of the queries that are kept at a time: a longer text is read several times, for some blocks each."""
@@ -111,12 +111,12 @@ def _about(options: RolloutOptions, values: Sequence[float], first: int) -> str:
 
 
 def _largest(at: ProbeContext, values: Sequence[float], k: int) -> Table:
-    ids, token_bytes, first = at.sequence.ids, at.loaded.tokenizer.token_bytes, at.position - len(values)
+    ids, first = at.sequence.ids, at.position - len(values)
     order = sorted(range(len(values)), key=lambda n: -values[n])[:k]
     rows: list[tuple[Cell, ...]] = []
     for n in order:
         token = int(ids[first + n])
-        rows.append((Tokens((token,), token_bytes(token)), first + n, values[n]))
+        rows.append((at.token(token), first + n, values[n]))
     columns = Column("token"), Column("position"), Column("of the token", "share")
     return Table("the tokens that it came from most", columns, tuple(rows))
 

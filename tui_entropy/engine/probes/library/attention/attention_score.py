@@ -19,16 +19,16 @@ from tui_entropy.engine.attribution.attention_score import (
     side,
     stream_parts,
 )
+from tui_entropy.engine.attribution.heads import newest_weights
 from tui_entropy.engine.decomposition.block_parts import Undivided, watching_blocks
 from tui_entropy.engine.information_flow.whole_text import whole_text
 from tui_entropy.engine.instruments.head_measures import HIDDEN
-from tui_entropy.engine.probes.library.stream.logit_attribution import newest_weights
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.bounds import Number, Position
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Heatmap, Panel, Table, Tokens
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Heatmap, Panel, Table
 
 TOLERANCE = 0.01
 """Of all that is added and taken off: what may remain."""
@@ -96,7 +96,7 @@ def compute(at: ProbeContext, options: ScoreOptions) -> Iterator[Panel]:
 
 def _pair(at: ProbeContext, options: ScoreOptions) -> Pair:
     """Which is looked at. Raises UserError for a head or a token that there is not."""
-    weights = newest_weights(at, at.pass_before().attention_state)
+    weights = newest_weights(at.instruments.attention, at.pass_before().attention_state)
     if not weights:
         raise Unavailable("this model has no attention rows")
     if options.layer is not None and options.layer not in weights:
@@ -179,8 +179,8 @@ Parts = tuple[list[StreamPart], list[float], float, float, float]
 
 def _about(at: ProbeContext, pair: Pair, score: float) -> Table:
     """Who looked at what."""
-    token_bytes, ids = at.loaded.tokenizer.token_bytes, at.sequence.ids
-    looks, seen = (Tokens((int(ids[n]),), token_bytes(int(ids[n]))) for n in (at.position - 1, pair.key))
+    ids = at.sequence.ids
+    looks, seen = (at.token(int(ids[n])) for n in (at.position - 1, pair.key))
     columns = ("block", "head", "looked from", "at position", "at the token", "of position", "weight", "score")
     row: tuple[Cell, ...] = (pair.block, pair.head, looks, at.position - 1, seen, pair.key, pair.weight, score)
     named = tuple(Column(name, "share" if name == "weight" else "") for name in columns)

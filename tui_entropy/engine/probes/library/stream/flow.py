@@ -226,7 +226,7 @@ def _diagram(look: Look, levels: Tensor | None) -> Flow:
 
 def _said(look: Look) -> str:
     token = look.at.token_id if look.at.token_id is not None else int(look.logits.argmax())
-    return look.at.loaded.tokenizer.token_bytes(token).decode("utf-8", "replace")
+    return look.at.token(token).token_bytes.decode("utf-8", "replace")
 
 
 def _row(look: Look, row: int, shown: float) -> FlowRow:
@@ -246,18 +246,18 @@ def _tokens(look: Look, places: Sequence[tuple[int, int]]) -> list[Tokens]:
     read = iter(decoding.logits(vectors.to(loaded.model.dtype), depth).argmax(-1).tolist())
     ids = look.at.sequence.ids
     told = [next(read) if look.flow.layers[row] else int(ids[look.columns[column]]) for row, column in places]
-    return [Tokens((token,), loaded.tokenizer.token_bytes(token)) for token in told]
+    return [look.at.token(token) for token in told]
 
 
 def _largest(look: Look) -> Table:
-    ids, token_bytes = look.at.sequence.ids, look.at.loaded.tokenizer.token_bytes
+    ids = look.at.sequence.ids
     text = look.flow.shares[-1]
     rows: list[tuple[Cell, ...]] = []
     told = 0.0
     for column in text[1:].argsort(descending=True).tolist():
         if (share := float(text[1 + column])) >= look.options.min_share:
             token = int(ids[look.columns[column]])
-            rows.append((Tokens((token,), token_bytes(token)), look.columns[column], share))
+            rows.append((look.at.token(token), look.columns[column], share))
             told += share
     beside = {
         "tokens with less": 1 - told - float(text[0]) - look.flow.ended[-1],

@@ -107,11 +107,8 @@ class Look:
         n_layers = self.at.loaded.architecture.n_layers
         return torch.tensor(self.layers, device=self.vectors.device, dtype=torch.float32) / n_layers
 
-    def token(self, token_id: int) -> Tokens:
-        return Tokens((token_id,), self.at.loaded.tokenizer.token_bytes(token_id))
-
     def name(self, token_id: int) -> str:
-        return self.token(token_id).token_bytes.decode("utf-8", "replace")
+        return self.at.token(token_id).token_bytes.decode("utf-8", "replace")
 
 
 def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
@@ -229,7 +226,7 @@ def _labels(look: Look) -> tuple[str, ...]:
 
 
 def _grid(look: Look, found: Readout, values: Tensor, unit: str, top: float) -> Heatmap:
-    words = {one: look.token(one) for one in set(found.top.flatten().tolist())}
+    words = {one: look.at.token(one) for one in set(found.top.flatten().tolist())}
     options = look.options
     of = "" if options.at == "block" else f" of {PLACES[options.at]}"
     return Heatmap(
@@ -252,8 +249,8 @@ def _table(look: Look, found: Readout, several: list[list[int]]) -> Table:
 
     def row(at: int) -> tuple[Cell, ...]:
         others = [one for one in several[at] if one != top[at]][: k - 1]
-        told: list[Cell] = [*map(look.token, others), *[""] * (k - 1 - len(others))]
-        return (str(look.layers[at]), look.token(top[at]), entropy[at], kl[at], rank[at], p[at], *told)
+        told: list[Cell] = [*map(look.at.token, others), *[""] * (k - 1 - len(others))]
+        return (str(look.layers[at]), look.at.token(top[at]), entropy[at], kl[at], rank[at], p[at], *told)
 
     columns = (
         Column("layer"), Column("most probable"), Column("entropy", "nats"), Column("KL from last", "nats"),
@@ -282,7 +279,7 @@ def _commitment(look: Look, found: Readout) -> Table:
     index = commitment_layers(found.top, said)
     p = look.final.exp().gather(1, said[:, None])[:, 0].tolist()
     rows = tuple(
-        (position, look.token(int(token)), share, None if at is None else look.layers[at])
+        (position, look.at.token(int(token)), share, None if at is None else look.layers[at])
         for position, token, share, at in zip(look.columns, said, p, index, strict=True)
     )
     columns = Column("position"), Column("the model said"), Column("its p", "share"), Column("commitment layer")

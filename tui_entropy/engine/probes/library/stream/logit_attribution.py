@@ -11,17 +11,16 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from tui_entropy.engine.attribution.direct import DirectShares, NotLinear, direct_shares
-from tui_entropy.engine.attribution.heads import Heads, by_source
+from tui_entropy.engine.attribution.heads import Heads, by_source, newest_weights
 from tui_entropy.engine.attribution.linear_blocks import PassRecord, heard_parts
 from tui_entropy.engine.instruments.head_measures import AttentionState
-from tui_entropy.engine.instruments.row_recording import beside_sinks
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.engine.probes.target import AgainstId, Target, TokenId, target_of
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.bounds import Number
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Heatmap, Panel, Table, TintedText, Tokens
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Column, Heatmap, Panel, Table, TintedText
 
 MEASURES = {
     "norm": "norm of each head's output, as a share of those of its block",
@@ -155,7 +154,7 @@ def _sources(
     target: Target,
 ) -> Iterator[Panel]:
     """Which word, by which head."""
-    weights = newest_weights(at, held)
+    weights = newest_weights(at.instruments.attention, held)
     split = {
         block: by_source(record.blocks[block - 1], toward, weights[block])
         for heads in shares.heads
@@ -173,9 +172,9 @@ def _sources(
         for n, share in _largest_cells(each, options.k)
     ]
     cells.sort(key=lambda cell: -abs(cell[3]))
-    ids, token_bytes = at.sequence.ids, at.loaded.tokenizer.token_bytes
+    ids = at.sequence.ids
     rows = [
-        (f"block {block} head {head}", Tokens((int(ids[key]),), token_bytes(int(ids[key]))), key, share)
+        (f"block {block} head {head}", at.token(int(ids[key])), key, share)
         for block, head, key, share in cells[: options.k]
     ]
     columns = Column("head"), Column("token"), Column("position"), Column("adds", target.unit)
@@ -197,16 +196,6 @@ def _largest_cells(each: Tensor, k: int) -> Iterator[tuple[int, float]]:
     flat = each.flatten()
     for n in flat.abs().topk(min(k, len(flat))).indices.tolist():
         yield n, float(flat[n])
-
-
-def newest_weights(at: ProbeContext, held: AttentionState) -> dict[int, Tensor]:
-    """Block (1-based) -> (n_heads, keys) float32: the newest query's attention row over the keys that it had."""
-    known = {}
-    for layer in at.instruments.attention.layers:
-        if layer.index in held.scores:
-            scores = held.scores[layer.index][0].flatten(0, 1)[None]
-            known[layer.index + 1] = beside_sinks(scores.softmax(-1), scores, [layer.newest_sinks(0)])[0]
-    return known
 
 
 def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:

@@ -55,7 +55,7 @@ def _table(
     def row(place: int) -> tuple[Cell, ...]:
         cells: list[Cell] = [str(layers[place]), lengths[place], float(found.values[place, 0])]
         ids = found.ids[place].tolist()
-        return (*cells, *(Tokens((one,), at.loaded.tokenizer.token_bytes(one)) for one in ids))
+        return (*cells, *(at.token(one) for one in ids))
 
     near = "distance" if options.similarity == "euclidean" else options.similarity
     columns = (

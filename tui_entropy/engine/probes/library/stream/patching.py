@@ -97,9 +97,6 @@ class Patch:
     def put_at(self, column: int) -> int:
         return len(self.there.ids) - self.n + column
 
-    def token(self, token_id: int) -> Tokens:
-        return Tokens((token_id,), self.at.loaded.tokenizer.token_bytes(token_id))
-
     @property
     def unit(self) -> str:
         return "nats" if self.target.is_difference else "share"
@@ -222,7 +219,8 @@ def _unpatched(patch: Patch) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, text in texts:
         p, best = text.logits.softmax(-1), int(text.logits.argmax())
-        rows.append((name, float(patch.value(text.logits[None])), patch.token(best), float(p[best]), len(text.ids)))
+        value = float(patch.value(text.logits[None]))
+        rows.append((name, value, patch.at.token(best), float(p[best]), len(text.ids)))
     columns = (
         Column("text"),
         Column(patch.what, patch.unit),
@@ -239,7 +237,7 @@ def _heat_maps(
     rows = Axis("layer", tuple(map(str, layers)))
     columns = Axis("position", positions=tuple(range(len(patch.here.ids) - patch.n, len(patch.here.ids))))
     shown = (
-        tuple(patch.token(int(one)) if one >= 0 else Tokens((), b"") for one in says.flat)
+        tuple(patch.at.token(int(one)) if one >= 0 else Tokens((), b"") for one in says.flat)
         if patch.options.says
         else ()
     )
@@ -271,12 +269,12 @@ def _largest(patch: Patch, layers: tuple[int, ...], values: Floats, says: npt.ND
         rows.append(
             (
                 layers[row],
-                patch.token(taken),
-                patch.token(had),
+                patch.at.token(taken),
+                patch.at.token(had),
                 patch.put_at(column),
                 now,
                 now - was,
-                patch.token(int(says[row, column])),
+                patch.at.token(int(says[row, column])),
             )
         )
     columns = (

@@ -17,7 +17,7 @@ from tui_entropy.engine.probes.probe import GRADIENT, Difference, Probe, ProbeCo
 from tui_entropy.engine.probes.target import AgainstId, TokenId, target_of
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
-from tui_entropy.records.probes.panels import Column, Note, Panel, Table, TintedText, Tokens
+from tui_entropy.records.probes.panels import Column, Note, Panel, Table, TintedText
 
 MAX_GAP = 0.05
 """Of integrated gradients, as a share of what they should sum to: more, and they are called ≈."""
@@ -91,13 +91,10 @@ def compute(at: ProbeContext, options: AttributionOptions) -> Iterator[Panel]:
 
 
 def _largest(at: ProbeContext, found: Found, values: list[float], k: int, mark: str) -> Table:
-    ids, token_bytes = at.sequence.ids.tolist(), at.loaded.tokenizer.token_bytes
+    ids = at.sequence.ids.tolist()
     whole = sum(map(abs, values)) or 1.0
     order = sorted(range(len(values)), key=lambda place: -abs(values[place]))[:k]
-    rows = [
-        (Tokens((ids[place],), token_bytes(ids[place])), place, values[place], abs(values[place]) / whole)
-        for place in order
-    ]
+    rows = [(at.token(ids[place]), place, values[place], abs(values[place]) / whole) for place in order]
     columns = Column("token"), Column("position"), Column("value", found.unit), Column("of all", "share")
     return Table(f"{mark}the tokens that count most", columns, tuple(rows))
 

@@ -17,8 +17,9 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import text_of
 from tui_entropy.engine.attribution.embedded_text import embedded_text
 from tui_entropy.engine.ensembles.dropout import dropout_on
-from tui_entropy.engine.ensembles.spread import Spread, entropies
+from tui_entropy.engine.ensembles.spread import Spread
 from tui_entropy.engine.ensembles.weight_noise import noisy_layers, weight_noise
+from tui_entropy.engine.instruments.tensor_metrics import entropy, kl
 from tui_entropy.engine.probes.probe import PASSES, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
@@ -180,7 +181,7 @@ def _parts(spread: Spread, logp: Tensor, chosen: int) -> Table:
         ("total: entropy of the mean", spread.total, "everything that is not known"),
         ("aleatoric: mean of the entropies", spread.aleatoric, "what no member knows better: the text is open here"),
         ("epistemic: mutual information", spread.epistemic, "what members disagree on: the model is unsure"),
-        ("entropy of the model as it is", float(entropies(logp[:1])[0]), "without any change"),
+        ("entropy of the model as it is", float(entropy(logp[0])), "without any change"),
     ]
     title = (
         f"uncertainty; the same token on top in {100 * agreed:.0f} % of the members, p of the written one "
@@ -195,7 +196,7 @@ def _candidates(at: ProbeContext, spread: Spread, logp: Tensor, chosen: int, k: 
     p = logp.exp()
     rows = tuple(
         (
-            Tokens((one,), at.loaded.tokenizer.token_bytes(one)),
+            at.token(one),
             float(p[0, one]),
             float(spread.mean[one]),
             float(spread.variance[one]),
@@ -212,11 +213,10 @@ def _candidates(at: ProbeContext, spread: Spread, logp: Tensor, chosen: int, k: 
 
 
 def _members(at: ProbeContext, members: tuple[Member, ...], logp: Tensor, chosen: int) -> Table:
-    top, entropy = logp.argmax(-1).tolist(), entropies(logp).tolist()
-    kl = (logp.exp() * (logp - logp[0])).nan_to_num(0.0).sum(-1).tolist()
+    top, entropies, far = logp.argmax(-1).tolist(), entropy(logp).tolist(), kl(logp, logp[0]).tolist()
     rows = tuple(
-        (member.label, Tokens((best,), at.loaded.tokenizer.token_bytes(best)), bits, float(row[chosen].exp()), far)
-        for member, best, bits, row, far in zip(members, top, entropy, logp, kl, strict=True)
+        (member.label, at.token(best), bits, float(row[chosen].exp()), nats)
+        for member, best, bits, row, nats in zip(members, top, entropies, logp, far, strict=True)
     )
     columns = (
         Column("member"), Column("most probable"), Column("entropy", "nats"), Column("p of the written", "share"),
