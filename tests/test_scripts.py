@@ -92,3 +92,14 @@ def test_a_shell_script_can_be_read(program):
 def test_every_program_is_looked_at():
     assert {each.name for each in PROGRAMS} >= {"bench", "fuzz", "golden", "screenshot", "run", "test"}
     assert {each.name for each in WITH_HELP} >= {"bench", "fuzz", "golden", "screenshot"}
+
+
+def test_every_section_of_the_bench_is_there(beside):
+    tree = ast.parse((ROOT / "scripts" / "bench").read_text())
+    (sections,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SECTIONS"
+    )
+    assert len(sections) > 20
+    assert [name for name, (module, function) in sections.items() if missing(module, function)] == []

@@ -31,7 +31,7 @@ READ = 512
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def rewinder(settings: Settings) -> Iterator[Figure]:
+def travel(settings: Settings) -> Iterator[Figure]:
     """Looking at a step again, branching off, going back, and reading a text again, in steps of plain decoding."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
     with instruments(loaded) as probes:
@@ -55,7 +55,7 @@ def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
     for warming in (step, visit, step, visit):
         warming()
     times = in_turns({"revisit": lambda: _milliseconds(visit), "step": lambda: _milliseconds(step)}, rounds)
-    detail = f"revisit {spread(times['recompute_step'], 'ms')}, step {spread(times['step'], 'ms')}"
+    detail = f"revisit {spread(times['revisit'], 'ms')}, step {spread(times['step'], 'ms')}"
     name = f"revisit / decode step, context {length}"
     return Figure(name, ratio(times["revisit"], times["step"]), "x", "<= 1.5", detail)
 
