@@ -11,6 +11,8 @@ import math
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -272,7 +274,8 @@ def _write_through_transformers(gguf: GgufFile, folder: Path) -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     dtype = getattr(torch, DTYPES[_dtype_to_keep(gguf)])
     try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.path.parent, gguf_file=gguf.path.name, dtype=dtype)
+        with redirect_stderr(StringIO()):  # a bar of its own, which no setting of the library takes off
+            model = AutoModelForCausalLM.from_pretrained(gguf.path.parent, gguf_file=gguf.path.name, dtype=dtype)
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as refused:
         kind = gguf.metadata.get("general.architecture", "unknown")
         reason = str(refused).strip().splitlines()[0] if str(refused).strip() else type(refused).__name__
