@@ -326,8 +326,8 @@ class Viewer(ClosesOnFailure, Dispatch):
         self.show(place=self.place, typed="")
 
     def on_resize(self, event: events.Resize) -> None:
-        """A terminal that is as large as it was painted for, after two changes before the next painting, may have lost
-        rows meanwhile: Textual paints only for another size."""
+        """A terminal that is as large as it was when it was painted, after two changes with no painting between, may
+        have lost rows meanwhile: Textual paints only for another size."""
         self.forget_terminal()
         if event.size == self.screen._compositor.size:
             self.refresh(layout=True)
