@@ -361,7 +361,8 @@ def test_the_name_of_the_country_put_into_another_sentence_brings_its_capital(sh
     assert said["text"] == " Paris" and here > 0.5 > 0.1 > there
     country = grid["columns"]["positions"].index(3)
     assert grid["rows"]["labels"][-1] == "0" and grid["values"][-1][country] == pytest.approx(here, abs=1e-3)
-    assert grid["values"][0][country] == there and grid["values"][0][-1] == pytest.approx(here, abs=1e-3)
+    assert grid["values"][0][country] == pytest.approx(there, rel=1e-3)  # a pass of another length rounds otherwise
+    assert grid["values"][0][-1] == pytest.approx(here, abs=1e-3)
 
 
 @runs(f"tui-entropy probe flow {CITY} by=routes --svg flow.svg")
