@@ -56,7 +56,7 @@ def side(module: str) -> str:
 def strangers(module: str) -> set[str]:
     """What importing a module must not bring along."""
     match side(module):
-        case "engine" | "analysis" | "serving":
+        case "engine" | "analysis" | "serving" | "api":
             return SCREEN | {"tui_entropy.ui", "tui_entropy.cli"}
         case "ui":
             return HEAVY - {"textual", "rich", "plotext"} | {"tui_entropy.engine", "tui_entropy.cli"}
@@ -84,7 +84,7 @@ FIRST = {
 
 def kind(module: str) -> str:
     """A side, and with it those that may bring along the same."""
-    return "engine" if side(module) == "analysis" else side(module)
+    return "engine" if side(module) in ("analysis", "api") else side(module)
 
 
 @pytest.fixture(scope="module")

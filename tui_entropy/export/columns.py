@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tui_entropy.export.recorded_run import Recording
+from tui_entropy.export.recorded_run import RunRecord
 from tui_entropy.metrics.readers import file_value
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.step import Step
@@ -23,11 +23,11 @@ is a JSON object, the name of a column to [low, high], of the numbers of which n
 where it is unknown, or where a token of the prompt does not have it."""
 
 
-def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
+def rows(record: RunRecord) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
     """For each token its step, None in the prompt, and its values of COLUMNS."""
-    yield from _prompt(recording)
-    log, labels = recording.log, recording.labels
-    for step, run, *values in zip(log.steps, recording.writers, *map(log.steps.values, METRICS), strict=True):
+    yield from _prompt(record)
+    log, labels = record.log, record.labels
+    for step, run, *values in zip(log.steps, record.writers, *map(log.steps.values, METRICS), strict=True):
         token = ("written", step.index + 1, step.position, step.token_id, step.text, step.token_bytes)
         rest = (
             step.final_prob,
@@ -41,9 +41,9 @@ def rows(recording: Recording) -> Iterator[tuple[Step | None, tuple[Any, ...]]]:
         yield step, (*token, *map(file_value, METRICS, values), *rest)
 
 
-def _prompt(recording: Recording) -> Iterator[tuple[None, tuple[Any, ...]]]:
-    scores = recording.log.prompt_scores
-    for position, one in enumerate(recording.started.prompt_tokens):
+def _prompt(record: RunRecord) -> Iterator[tuple[None, tuple[Any, ...]]]:
+    scores = record.log.prompt_scores
+    for position, one in enumerate(record.started.prompt_tokens):
         token = ("prompt", None, position, one.token_id, one.text, one.token_bytes)
         values = (file_value(one, scores[one.prompt][position] if one.prompt else None) for one in METRICS)
-        yield None, (*token, *values, *[None] * (len(LAST) - 2), recording.lineage[0].run, None)
+        yield None, (*token, *values, *[None] * (len(LAST) - 2), record.lineage[0].run, None)

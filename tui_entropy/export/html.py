@@ -21,7 +21,7 @@ import msgspec
 from tui_entropy.core.dates import moment
 from tui_entropy.core.escape import visible
 from tui_entropy.export.diagrams.sankey import PAGE, drawing
-from tui_entropy.export.recorded_run import Recording
+from tui_entropy.export.recorded_run import RunRecord
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.knobs import KNOBS, is_idle, is_off, shown
@@ -51,29 +51,34 @@ NOT_READ = ""
 """In a heat map, a token that comes after the one of its row."""
 
 
-def write(recording: Recording, file: BinaryIO) -> None:
-    page = files("tui_entropy.export").joinpath("page.html").read_text(encoding="utf-8")
-    script = page.partition("<script>")[2].partition("</script>")[0]
+def write(record: RunRecord, file: BinaryIO) -> None:
+    file.write(page(record).encode("utf-8", "replace"))
+
+
+def page(record: RunRecord) -> str:
+    """All of it, as text."""
+    frame = files("tui_entropy.export").joinpath("page.html").read_text(encoding="utf-8")
+    script = frame.partition("<script>")[2].partition("</script>")[0]
     parts = {
-        "title": html.escape(visible(recording.card.name, in_table=True)),
+        "title": html.escape(visible(record.card.name, in_table=True)),
         "script": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "flow": PAGE,
-        "data": msgspec.json.encode(_data(recording)).decode().replace("<", "\\u003c"),
+        "data": msgspec.json.encode(_data(record)).decode().replace("<", "\\u003c"),
     }
-    file.write(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page).encode("utf-8", "replace"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], frame)
 
 
-def _data(recording: Recording) -> dict[str, Any]:
+def _data(record: RunRecord) -> dict[str, Any]:
     """The data for the script. Series have a value for every token of prompt and text, null where it is unknown."""
-    started, log = recording.started, recording.log
+    started, log = record.started, record.log
     names = Names()
     steps = [_step(step, names) for step in log.steps]
     return {
-        "model": visible(recording.card.name),
-        "about": [visible(line) for line in _about(recording)],
-        "bits": recording.bits,
+        "model": visible(record.card.name),
+        "about": [visible(line) for line in about(record)],
+        "bits": record.bits,
         "prompt": len(started.prompt_tokens),
-        "heads": recording.card.n_heads,
+        "heads": record.card.n_heads,
         "levels": LEVELS,
         "tokens": [
             *([visible(token.text), names.of(token.token_bytes), token.token_id] for token in started.prompt_tokens),
@@ -81,9 +86,9 @@ def _data(recording: Recording) -> dict[str, Any]:
         ],
         "steps": steps,
         "names": list(names),
-        "series": [_series(metric, recording) for metric in METRICS],
-        "marks": [[index + len(started.prompt_tokens), visible(label)] for index, label in recording.labels.items()],
-        "answers": [_answer(answer, recording) for _, answer in sorted(log.run.answers.items())],
+        "series": [_series(metric, record) for metric in METRICS],
+        "marks": [[index + len(started.prompt_tokens), visible(label)] for index, label in record.labels.items()],
+        "answers": [_answer(answer, record) for _, answer in sorted(log.run.answers.items())],
     }
 
 
@@ -103,15 +108,15 @@ def _step(step: Step, names: Names) -> dict[str, Any]:
         "candidates": [
             [
                 names.of(one.token_bytes),
-                _short(one.logprob),
-                _short(one.final_prob),
+                short(one.logprob),
+                short(one.final_prob),
                 _stage(one.cut or ""),
                 one.token_id,
             ]
             for one in step.candidates
         ],
-        "final": _short(step.final_prob),
-        "stages": [[_stage(stage.name), stage.survivors, _short(stage.mass)] for stage in step.stages],
+        "final": short(step.final_prob),
+        "stages": [[_stage(stage.name), stage.survivors, short(stage.mass)] for stage in step.stages],
         "state": step.state,
         "heads": "".join(_letter(share) for row, keys in rows for share in normalised(row, keys)),
     }
@@ -126,9 +131,9 @@ def _letter(share: float | None) -> str:
     return "_" if share is None else LEVELS[round(share * (len(LEVELS) - 1))]
 
 
-def _series(metric: Metric, recording: Recording) -> dict[str, Any]:
-    log = recording.log
-    scores = log.prompt_scores.get(metric.prompt, [None] * len(recording.started.prompt_tokens))
+def _series(metric: Metric, record: RunRecord) -> dict[str, Any]:
+    log = record.log
+    scores = log.prompt_scores.get(metric.prompt, [None] * len(record.started.prompt_tokens))
     return {
         "name": metric.name,
         "of": metric.distribution,
@@ -136,16 +141,16 @@ def _series(metric: Metric, recording: Recording) -> dict[str, Any]:
         "bit": metric.ceiling / metric.top(bits=True),
         "ceiling": metric.ceiling,
         "meaning": metric.meaning,
-        "values": [_short(value) for values in (scores, log.steps.values(metric)) for value in values],
+        "values": [short(value) for values in (scores, log.steps.values(metric)) for value in values],
     }
 
 
-def _answer(answer: ProbeAnswer, recording: Recording) -> dict[str, Any]:
+def _answer(answer: ProbeAnswer, record: RunRecord) -> dict[str, Any]:
     """The answer of a probe, whatever it was asked."""
     from tui_entropy.ui.views.wording import token_at
 
     def token(position: int) -> str:
-        return token_at(recording.log, position, ascii_only=False)
+        return token_at(record.log, position, ascii_only=False)
 
     return {
         "name": visible(answer.name, in_table=True),
@@ -153,11 +158,11 @@ def _answer(answer: ProbeAnswer, recording: Recording) -> dict[str, Any]:
         "token": token(answer.position),
         "options": visible(answered_with(answer), in_table=True),
         "unavailable": answer.unavailable and visible(answer.unavailable, in_table=True),
-        "panels": [_panel(panel, token) for panel in answer.panels],
+        "panels": [panel_fields(panel, token) for panel in answer.panels],
     }
 
 
-def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
+def panel_fields(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
     """A panel with all that is words made visible. Numbers that are not known are null."""
 
     def names(axis: Axis) -> list[str]:
@@ -173,7 +178,7 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
     match panel:
         case Heatmap():
             values = [
-                [_short(value) if panel.is_read(at, n) else NOT_READ for n, value in enumerate(row)]
+                [short(value) if panel.is_read(at, n) else NOT_READ for n, value in enumerate(row)]
                 for at, row in enumerate(panel.values.rows())
             ]
             fields |= {
@@ -184,16 +189,16 @@ def _panel(panel: Panel, token: Callable[[int], str]) -> dict[str, Any]:
                 "tokens": list(map(_cell, panel.tokens)),
             }
         case Bars():
-            fields |= {"kind": "bars", "names": names(panel.axis), "values": list(map(_short, panel.values))}
+            fields |= {"kind": "bars", "names": names(panel.axis), "values": list(map(short, panel.values))}
         case TintedText():
             words = list(map(token, panel.positions))
-            fields |= {"kind": "text", "names": words, "values": list(map(_short, panel.values))}
+            fields |= {"kind": "text", "names": words, "values": list(map(short, panel.values))}
         case Table():
             columns = [[visible(column.name, in_table=True), visible(column.unit)] for column in panel.columns]
             fields |= {"kind": "table", "columns": columns, "rows": [list(map(_cell, row)) for row in panel.rows]}
         case Graph():
             labels = [visible(node.label, in_table=True) for node in panel.nodes]
-            edges = [[labels[edge.source], labels[edge.target], _short(edge.weight)] for edge in panel.edges]
+            edges = [[labels[edge.source], labels[edge.target], short(edge.weight)] for edge in panel.edges]
             fields |= {"kind": "graph", "edges": edges}
         case Flow():
             drawn = drawing(panel, names(panel.columns), lambda node: str(_cell(node.token) or ""))
@@ -214,17 +219,17 @@ def _cell(cell: Cell) -> str | float | bool | None:
             return visible(cell, in_table=True)
         case bool() | int() | None:
             return cell
-    return _short(cell)
+    return short(cell)
 
 
-def _short(value: float | None) -> float | None:
+def short(value: float | None) -> float | None:
     """Four significant digits; None for what is no number."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")
 
 
-def _about(recording: Recording) -> Iterator[str]:
-    card, started, log = recording.card, recording.started, recording.log
-    began = moment(recording.began)
+def about(record: RunRecord) -> Iterator[str]:
+    card, started, log = record.card, record.started, record.log
+    began = moment(record.began)
     when = f"{began:%Y-%m-%d %H:%M} UTC" if began else "at an unknown time"
     yield f"{when} · {card.device} {card.dtype} {card.note}".strip()
     yield f"{len(started.prompt_tokens)} tokens of prompt, {len(log.steps)} written · {log.note or log.state}"

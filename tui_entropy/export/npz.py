@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tui_entropy.export.recorded_run import Recording
+from tui_entropy.export.recorded_run import Recording, RunRecord
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
 from tui_entropy.records.step import Candidate, PromptToken, Step
 from tui_entropy.stages.registry import ORDERS
@@ -34,19 +34,26 @@ NOBODY = Candidate(-1, b"", math.nan, math.nan)
 def write(recording: Recording, file: BinaryIO) -> None:
     import numpy as np
 
-    header = jsonl.header(recording.card, recording.started).decode()
+    np.savez_compressed(file, allow_pickle=False, **arrays(recording))
+
+
+def arrays(record: RunRecord) -> Arrays:
+    """All of them, by name. A run without steps has those of its prompt alone."""
+    import numpy as np
+
+    header = jsonl.header(record.card, record.started).decode()
     stages = list(ORDERS["hf"])
-    arrays = {"header": np.array(header), **_prompt(recording), **_written(recording, stages)}
-    np.savez_compressed(file, allow_pickle=False, **arrays, stages=np.array(stages))
+    made = {"header": np.array(header), **_prompt(record), **_written(record, stages)}
+    return made | {"stages": np.array(stages)}
 
 
-def _prompt(recording: Recording) -> Arrays:
+def _prompt(recording: RunRecord) -> Arrays:
     scores = recording.log.prompt_scores
     named = {metric.column: list(scores[metric.prompt]) for metric in METRICS if metric.prompt in scores}
     return _arrays({**_columns(map(_token, recording.started.prompt_tokens)), **named}, "prompt_")
 
 
-def _written(recording: Recording, stages: list[str]) -> Arrays:
+def _written(recording: RunRecord, stages: list[str]) -> Arrays:
     """stages: names, to which those are added that turn up."""
     log = recording.log
     width = max(knobs.n_candidates for _, knobs in log.knob_changes)

@@ -1,4 +1,4 @@
-"""The run that an export is made from, as it was recorded."""
+"""The run that an export is made from: what is known of it, and where it was recorded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tui_entropy.trace.lineage import Stretch
 from tui_entropy.trace.reader import Trace
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    trace: Trace
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A run with all that is known of it, recorded or not: tables, arrays and the page are made of it."""
+
     card: ModelCard
     started: Started
     log: SessionView
@@ -27,10 +28,6 @@ class Recording:
     """Wall clock, seconds since 1970."""
     bits: bool = False
     """Whether pictures show information in bits; tables are always in nats."""
-
-    def events(self, run: int) -> Iterator[Event]:
-        """The events of one run, in order; without its steps."""
-        return (event for *_, event in self.trace.events(run))
 
     @property
     def writers(self) -> list[int]:
@@ -46,6 +43,17 @@ class Recording:
         return {index: "; ".join(labels) for index, labels in found.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording(RunRecord):
+    """A run of a trace file."""
+
+    trace: Trace
+
+    def events(self, run: int) -> Iterator[Event]:
+        """The events of one run, in order; without its steps."""
+        return (event for *_, event in self.trace.events(run))
+
+
 def open_recording(path: Path, run: int | None, bits: bool) -> Recording:
     """A run of a trace file with all that it goes on from, by default the one that was looked at last. Raises
     UserError."""
@@ -56,4 +64,12 @@ def open_recording(path: Path, run: int | None, bits: bool) -> Recording:
     if log.card is None:
         raise UserError(f"{path} does not say which model wrote it, that part is damaged: give another file")
     began = next(wall for _, wall, event in trace.events(log.run_number) if isinstance(event, Started))
-    return Recording(trace, log.card, log.started, log, tuple(trace.lineage(log.run_number)), began, bits)
+    return Recording(
+        trace=trace,
+        card=log.card,
+        started=log.started,
+        log=log,
+        lineage=tuple(trace.lineage(log.run_number)),
+        began=began,
+        bits=bits,
+    )

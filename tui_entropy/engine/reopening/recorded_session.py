@@ -14,8 +14,6 @@ from tui_entropy.records.events import STOPPED, Refused, SettingsPending
 from tui_entropy.state.run_view import RunView
 from tui_entropy.trace.reader import Trace
 
-TOKEN_LIMIT = "token limit"
-"""The reason of an end that more room undoes."""
 MORE_TOKENS = 512
 """Tokens that may be written where nothing is left of a run's own limit, and nobody said how many."""
 
@@ -66,9 +64,7 @@ class RecordedSession:
         if max_tokens is None and not sequence.n_remaining:
             max_tokens = MORE_TOKENS
         if max_tokens is not None:
-            sequence.make_room(max_tokens)
-            if run.ended == TOKEN_LIMIT and sequence.n_remaining:
-                run.ended = None
+            run.make_room(max_tokens)
 
     def _set(self, pending: SettingsPending) -> None:
         """What was set and had not acted yet."""

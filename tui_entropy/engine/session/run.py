@@ -9,6 +9,9 @@ from tui_entropy.engine.sequence.sequence import TokenSequence
 from tui_entropy.records.events import Started
 from tui_entropy.records.settings import Vector
 
+TOKEN_LIMIT = "token limit"
+"""The reason of an end that more room undoes."""
+
 
 @dataclass(eq=False)
 class Run:
@@ -30,3 +33,9 @@ class Run:
     @property
     def number(self) -> int:
         return self.started.run
+
+    def make_room(self, n: int) -> None:
+        """Room for n tokens more, as far as the model reads. What came to its limit has not ended then."""
+        self.sequence.make_room(n)
+        if self.ended == TOKEN_LIMIT and self.sequence.n_remaining:
+            self.ended = None

@@ -20,6 +20,7 @@ from tui_entropy.engine.session.head_watch import HeadWatch
 from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.run_writer import RunWriter
 from tui_entropy.engine.session.state import SessionState
+from tui_entropy.engine.steering.control_vector import ControlVector
 from tui_entropy.engine.steering.plan import check_vector, same_offsets
 from tui_entropy.engine.tokenization.prompts import encoded_prompt
 from tui_entropy.engine.tokenization.tokenizer import prompt_tokens
@@ -101,13 +102,13 @@ class Session:
         self.branches.add(run)
         self._enter(run)
 
-    def branch(self, ask: Branch) -> int:
-        """Write on from before a step, in its run or in a new one. Returns how many tokens are forced. Raises
-        UserError, and then all is as it was."""
+    def branch(self, ask: Branch, anew: bool = False) -> int:
+        """Write on from before a step, in its run where it is the next one and not `anew`, else in a new one. Returns
+        how many tokens are forced. Raises UserError, and then all is as it was."""
         state, parent = self.state, self.state.run_of(ask.run)
         forced = self.branches.forced(ask)
         state.check_step(parent, ask.step)
-        here = self._is_next(parent, ask.step)
+        here = self._is_next(parent, ask.step) and not anew
         if not here:
             self.branches.check_fork(parent, ask.step)
             self.comparisons.stop()
@@ -307,10 +308,10 @@ class Session:
         if run is not None and self.state.breakpoints.watched != run.controls.watched:
             self.resample()
 
-    def set_vector(self, vector: Vector, rebuild: bool = False) -> None:
+    def set_vector(self, vector: Vector, rebuild: bool = False, made: ControlVector | None = None) -> None:
         """Acts from the next token on, and what is held up is read and chosen again; keys and values stay as they
         are, or with `rebuild` the whole text is read again. A vector that is not known yet is read from its file
-        first. Raises UserError.
+        first, or is `made`. Raises UserError.
 
         A known vector is meant by its name where `source` is its own source or that name.
         """
@@ -319,8 +320,8 @@ class Session:
         known = next(
             (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
         )
-        if known is None:
-            self._add_vector(vector)
+        if known is None or made is not None:
+            self._add_vector(vector, made)
         else:
             setting = replace(vector, source=known.source, blocks=known.blocks, part=known.part, hash=known.hash)
             state.vectors = tuple(setting if v is known else v for v in state.vectors)
@@ -345,8 +346,8 @@ class Session:
         if state.run is not None and state.proposed is None:
             state.emit(SettingsPending(state.run_number, state.knobs, state.vectors))
 
-    def _add_vector(self, vector: Vector) -> None:
-        setting, run = self.state.add_vector(vector), self.state.run
+    def _add_vector(self, vector: Vector, made: ControlVector | None) -> None:
+        setting, run = self.state.add_vector(vector, made), self.state.run
         applied = self.state.vectors
         if run is not None:  # where a text is being written it acts from the next token on
             run.vectors = applied = (*run.vectors, replace(setting, on=False))

@@ -152,14 +152,14 @@ class SessionState:
         place = wanted.blocks[0], wanted.part
         self.probes.steering.parts[place] = scaled_part(self.loaded, self.probes, *place)
 
-    def add_vector(self, wanted: Vector) -> Vector:
-        """A vector from its file, under a name of its own; a part that is scaled is looked for. Raises UserError.
-        Returns its setting."""
+    def add_vector(self, wanted: Vector, made: ControlVector | None = None) -> Vector:
+        """A vector from its file, or one that is `made`, under a name of its own; a part that is scaled is looked
+        for. Raises UserError. Returns its setting."""
         if wanted.part:
             self.find_part(wanted)
             self.vectors += (wanted,)
             return wanted
-        vector = control_vector.load(Path(wanted.source))
+        vector = control_vector.load(Path(wanted.source)) if made is None else made
         control_vector.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         name = control_vector.free_name(wanted.name, self.directions)
         self.directions[name] = vector
