@@ -32,8 +32,8 @@ class Runs(Sequence[R], Generic[R]):
 
     Example:
         >>> runs = inspector.read_all({"fox": "The quick brown fox.", "dog": "A lazy dog sleeps."})
-        >>> runs.labels, [run.ended is None for run in runs]
-        (['fox', 'dog'], [True, True])
+        >>> runs.labels, runs[1].text
+        (['fox', 'dog'], ' lazy dog sleeps.')
     """
 
     def __init__(self, runs: Iterable[R], labels: Iterable[Any] | None = None) -> None:
