@@ -181,7 +181,9 @@ def test_a_recording_is_gone_on_with_as_if_it_had_never_ended(tmp_path):
     n = len(whole)
     with Inspector.open(file, record=tmp_path / "more.tui") as again:
         assert again.run.number == 2 and len(again.run) == 5 and again.run.knobs.top_k == 17
-        assert again.run.set(top_k=0).finish().token_ids.tolist() == whole and len(again.runs[0]) == n
+        again.run.set(top_k=0)
+        assert again.run.paused.startswith("as recorded")
+        assert again.run.finish().token_ids.tolist() == whole and len(again.runs[0]) == n
     assert [len(one) for one in load_trace(tmp_path / "more.tui")] == [n, n]
     assert [len(one) for one in load_trace(file)] == [n, 5]
     with pytest.raises(UserError, match="has no run 7"):

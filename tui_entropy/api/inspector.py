@@ -70,7 +70,7 @@ class Inspector(Settings):
         Example:
             >>> run = inspector.write("The capital of France is", chat=False, max_tokens=3, temperature=0)
             >>> [step.text for step in run]
-            [' Paris', '.', ' It']
+            [' Paris', '.', '\\n']
         """
         text = text_of(prompt)
         wanted = knobs_with(self._usual, knobs, self.card.vocab)
@@ -83,8 +83,8 @@ class Inspector(Settings):
         """Write to the end, or to a breakpoint, in one go; options as of `write`.
 
         Example:
-            >>> inspector.generate("The capital of France is", chat=False, max_tokens=3, temperature=0).text
-            ' Paris. It'
+            >>> inspector.generate("The capital of France is", chat=False, max_tokens=2, temperature=0).text
+            ' Paris.'
         """
         return self.write(prompt, **options).finish()
 
@@ -131,9 +131,9 @@ class Inspector(Settings):
         mapping of labels to them. Raises UserError, which names the one that cannot be.
 
         Example:
-            >>> runs = inspector.write_all(["One, two,", "A, B,"], chat=False, max_tokens=2, temperature=0)
+            >>> runs = inspector.write_all(["1, 2, 3,", "A, B,"], chat=False, max_tokens=2, temperature=0)
             >>> [run.text for run in runs]
-            [' three,', ' C,']
+            [' 4', ' C,']
         """
         return self._each(prompts, lambda prompt: self.generate(prompt, **options))
 
@@ -159,9 +159,9 @@ class Inspector(Settings):
 
     # --- Of the present run --------------------------------------------------------------------------------------
 
-    def set(self, **knobs: Any) -> Run:
+    def set(self, **knobs: Any) -> None:
         """Turn knobs of the present run: see `Run.set`."""
-        return self.run.set(**knobs)
+        self.run.set(**knobs)
 
     def go(self, run: int | Run) -> Run:
         """Another run is the present one. It stands where it was left. Raises UserError for one that there is not.

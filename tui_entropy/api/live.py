@@ -82,11 +82,17 @@ class LiveSession:
 
     def _go_on_with(self, recorded: RecordedSession, reopen: Reopen) -> None:
         """The runs of a recording are there, and one of them is read again."""
-        self.began |= dict.fromkeys(self.log.runs, time.time())
+        self.began |= {number: self.began.get(number, time.time()) for number in self.log.runs}
         recorded.enter(reopen)
+        if not self.session.active:
+            return
+        number = self.session.state.run_number
+        self.tell(Continued(number))
         with self.at_work():
-            while self.session.reading and self.session.active:
+            while self.session.reading:
                 self.session.advance()
+        self.paused[number] = recorded.how_read()
+        self.tell(Paused(number, self.paused[number]))
 
     def close(self) -> None:
         """Write no more, and leave the model as it was found. What was written stays."""

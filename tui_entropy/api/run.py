@@ -166,19 +166,19 @@ class Run(RunData):
 
     # --- What is changed ---------------------------------------------------------------------------------------
 
-    def set(self, **knobs: Any) -> Self:
+    def set(self, **knobs: Any) -> None:
         """Turn knobs, from the next token on: temperature, top_k, top_p, min_p, seed and all others that
         `tui-entropy run --help` lists. Raises UserError for one, or a value, that there is not.
 
         Example:
             >>> run = inspector.write("Once upon a time", max_tokens=4, chat=False)
-            >>> run.set(temperature=0, top_k=1).knobs.temperature
-            0.0
+            >>> run.set(temperature=0, top_k=1)
+            >>> run.knobs.temperature, run.advance()[0].rank
+            (0.0, 1)
         """
         with self._live.at_work() as session:
             self._live.come_to(self.number)
             session.set_knobs(knobs_with(self.knobs, knobs, self._live.loaded.card.vocab))
-        return self
 
     def force(self, text: str = "", tokens: Any = ()) -> Self:
         """Have these tokens, and then this text, written next whatever the model says; what it would have said is
