@@ -1,4 +1,4 @@
-"""On the default model: the examples of the documents and docstrings, the notebook, and the numbers of the command."""
+"""On the default model: the examples of document and docstrings, the notebook, and the numbers of the command."""
 
 import doctest
 import json
@@ -111,7 +111,9 @@ def test_it_writes_what_the_command_writes_number_by_number_and_records_the_same
         steps = [json.loads(jsonl.step(step)) for step in run]
     assert len(told) == len(steps) > 5
     for one, other in zip(told, steps, strict=True):
-        assert {key: one[key] for key in one.keys() - {*TIMES}} == {key: other[key] for key in other.keys() - {*TIMES}}
+        assert {key: one[key] for key in one.keys() - {*TIMES}} == {
+            key: other[key] for key in other.keys() - {*TIMES}
+        }
     (theirs,), (ours,) = load_trace(tmp_path / "a.tui"), load_trace(tmp_path / "b.tui")
     still = dict(at=0.0, forward_seconds=0.0, sample_seconds=0.0)
     assert comparable(*(replace(step, **still) for step in theirs)) == comparable(

@@ -64,7 +64,7 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(inspector, ask, said):
 
 def test_where_a_model_has_no_answer_it_says_why_and_that_is_recorded(inspector):
     run = inspector.generate(PROMPT, max_tokens=2)
-    with pytest.raises(UserError, match="continuations has no answer about position 3: .*prompt"):
+    with pytest.raises(UserError, match=r"continuations has no answer about position 3: .*prompt"):
         run.probe("continuations", 3)
     assert [one.unavailable is None for one in run.answers] == [False] and "no answer" in repr(run.answers[0])
 

@@ -25,8 +25,8 @@ from tui_entropy.trace.reader import Trace
 
 PROMPT = "ABCDEFGHIJ"
 HOSTILE = (
-    "</span><script>alert(1)</script>", '"onmouseover="alert(1)', "<img src=x onerror=alert(1)>", "$x^2$", "&lt;b&gt;",
-    "\u202egnp.exe", "\x1b]0;owned\x07", "\ud800",
+    "</span><script>alert(1)</script>", '"onmouseover="alert(1)', "<img src=x onerror=alert(1)>", "$x^2$",
+    "&lt;b&gt;", "\u202egnp.exe", "\x1b]0;owned\x07", "\ud800",
 )  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def test_a_recording_is_gone_on_with_as_if_it_had_never_ended(tmp_path):
     assert [len(one) for one in load_trace(file)] == [n, 5]
     with pytest.raises(UserError, match="has no run 7"):
         Inspector.open(file, 7)
-    with pytest.raises(UserError, match="vectors|shape|layers|other"):
+    with pytest.raises(UserError, match="its model was model and is other"):
         Inspector.open(file, model=str(small.saved(tmp_path / "other", "gpt2")))
 
 

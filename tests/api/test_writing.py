@@ -94,7 +94,7 @@ def test_tokens_and_text_can_be_forced_and_banned_and_what_the_model_thought_of_
     rare = run[2].candidates[-1]
     for token in (rare, rare.token_id, np.int64(rare.token_id), [rare.token_id]):
         branch = run.branch(run[2], token=token, text="QQ")
-        assert [step.token_id for step in branch.advance(3)][0] == rare.token_id and branch.text.endswith("QQ")
+        assert branch.advance(3)[0].token_id == rare.token_id and branch.text.endswith("QQ")
         assert branch[2].forced and branch[2].rank == 1 + run[2].candidates.index(rare)
     written = ids(run)[2]
     assert run.branch(2, ban=written).advance()[0].token_id != written
@@ -139,7 +139,9 @@ def test_breakpoints_stop_before_a_token_and_watches_follow_one(inspector):
     run = inspector.write(PROMPT, max_tokens=8)
     assert len(list(run)) == at == len(list(run)) and run.paused.startswith("breakpoint: ")
     assert run.proposed.token_id == plain[at].token_id and inspector.watches == ("A",)
-    assert [watched.token_id for watched in run.proposed.watched] == inspector.loaded.tokenizer.encode_continuation("A")
+    assert [watched.token_id for watched in run.proposed.watched] == inspector.loaded.tokenizer.encode_continuation(
+        "A"
+    )
     assert inspector.breakpoints[0].hits == 1
     with pytest.raises(UserError, match="entropy"):
         inspector.breakpoints = ["entropy >"]
@@ -230,7 +232,9 @@ def test_it_is_closed_as_often_as_one_likes_opened_again_and_says_so_in_between(
     inspector.close()
     inspector.close()
     assert hooks == [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in llama.model.modules()]
-    assert inspector.closed and "closed" in repr(inspector) and run.entropy.shape == (3,) and "<div" in run.show().html
+    assert (
+        inspector.closed and "closed" in repr(inspector) and run.entropy.shape == (3,) and "<div" in run.show().html
+    )
     for act in (lambda: inspector.write("A"), run.advance, lambda: run.probe("lens"), lambda: inspector.set(top_k=3)):
         with pytest.raises(UserError, match="this Inspector is closed"):
             act()
@@ -276,3 +280,23 @@ def test_a_call_from_another_thread_waits_for_nobody(inspector):
         at_work.join(60)
         hook.remove()
     assert said == [2]
+
+
+def test_a_model_that_transformers_has_loaded_is_taken_as_it_is(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = str(small.saved(tmp_path / "model"))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    with Inspector(model, tokenizer=tokenizer, temperature=1.0, seed=3) as given, Inspector(folder, seed=3) as named:
+        assert given.model is model and given.tokenizer is tokenizer and given.card.name == folder
+        one, other = given.generate(PROMPT, max_tokens=5), named.generate(PROMPT, max_tokens=5, temperature=1.0)
+        assert ids(one) == ids(other)
+        np.testing.assert_allclose(one.entropy, other.entropy, atol=1e-5)
+        assert given.probe("attribution", one[0]).panels
+    for odd, said in (
+        (lambda: Inspector(model), "comes with its tokenizer"),
+        (lambda: Inspector(folder, tokenizer=tokenizer), "a name brings its own"),
+        (lambda: Inspector(model.train(), tokenizer=tokenizer), "is in training"),
+    ):
+        with pytest.raises(UserError, match=said):
+            odd()

@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import structs
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.loading.loader import load
+from tui_entropy.engine.loading.loader import adopted, load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.steering.control_vector import ControlVector
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.bounds import MAX_CHARS, MOST_TOKENS
 from tui_entropy.records.commands import Message
-from tui_entropy.records.events import Progress
 from tui_entropy.records.knobs import BY_NAME, check
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import Value
@@ -154,21 +154,22 @@ def options_with(options: Mapping[str, Any]) -> dict[str, Value]:
 # --- Models --------------------------------------------------------------------------------------------------
 
 
-def model_of(model: Any, options: Mapping[str, Any], report: Any) -> Loaded:
-    """A model that is loaded already, or the one of this name. options: fields of ModelSpec. Raises UserError."""
-    if isinstance(model, Loaded):
+def model_of(model: Any, tokenizer: Any, options: Mapping[str, Any], report: Any) -> Loaded:
+    """A model that is loaded already, or the one of this name. tokenizer: of a model of transformers. options: fields
+    of ModelSpec. Raises UserError."""
+    if isinstance(model, PreTrainedModel) and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise UserError("a model of transformers comes with its tokenizer: give that too, as tokenizer=")
+    if tokenizer is not None and not isinstance(model, PreTrainedModel):
+        raise UserError("a tokenizer goes with a model of transformers, and a name brings its own: leave it out")
+    if isinstance(model, Loaded | PreTrainedModel):
         if options:
             raise UserError(f"{next(iter(options))} is for a model that is still to be loaded: leave it out")
-        return model
+        return model if isinstance(model, Loaded) else adopted(model, tokenizer)
     spec = model if isinstance(model, ModelSpec) else ModelSpec(text_of(plain(model), "the model"))
     known = ModelSpec.__struct_fields__
     if unknown := [name for name in options if name not in known]:
         raise UserError(f"there is no option {unknown[0]!r} of a model: {similar(unknown[0], known)}")
     return load(structs.replace(spec, **options), report)
-
-
-def quiet(progress: Progress) -> None:
-    """Whoever loads a model from its folder waits a moment and need not be told."""
 
 
 # --- Control vectors -----------------------------------------------------------------------------------------

@@ -27,12 +27,14 @@ class Inspector(Settings):
     runs in the thread that calls. Every mistake is a UserError with one sentence.
 
     Args:
-        model: a Hugging Face id, a folder, a GGUF file or a name of `tui-entropy models`; a ModelSpec; or the
-            `loaded` model of an Inspector that is closed.
+        model: a Hugging Face id, a folder, a GGUF file or a name of `tui-entropy models`; a ModelSpec; a
+            model of transformers, as it is; or the `loaded` model of an Inspector that is closed.
+        tokenizer: of a model of transformers.
         trace: a file to record everything in, which `load_trace`, `Inspector.open` and the program read.
         record_attention: with a trace, which attention rows go into it: 'off', 'shown' or 'all'.
         kept_cache: bytes of keys and values kept beside those of the run that is written, for going back and to
-        others. progress: told what loading a model is at; by default a download is told on stderr.
+            others.
+        progress: told what loading a model is at; by default a download is told on stderr.
         options: device, dtype, revision, trust_remote_code, chat_template, products and graph, as the options of the
             command; and knobs, such as temperature=0, which hold for everything that is written.
 

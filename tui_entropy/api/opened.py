@@ -35,19 +35,21 @@ class OpenModel:
 
     def __init__(
         self,
-        model: str | PathLike[str] | ModelSpec | Loaded = "smollm2",
+        model: str | PathLike[str] | ModelSpec | Loaded | PreTrainedModel = "smollm2",
         *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         trace: str | PathLike[str] | None = None,
         record_attention: str = "shown",
         kept_cache: int = KEPT_CACHE,
         progress: Callable[[Progress], None] | None = None,
         **options: Any,
     ) -> None:
-        self._begin(model, None, trace, record_attention, kept_cache, progress, options)
+        self._begin(model, tokenizer, None, trace, record_attention, kept_cache, progress, options)
 
     def _begin(
         self,
         model: Any,
+        tokenizer: Any,
         reopen: Reopen | None,
         trace: str | PathLike[str] | None,
         record_attention: str,
@@ -67,7 +69,7 @@ class OpenModel:
             raise UserError(f"there is no option {unknown[0]!r}: {similar(unknown[0], known)}")
         self._usual = knobs_with(Knobs(), knobs)
         self._rows, self._kept = record_attention, whole(kept_cache, "kept_cache", 0, 1 << 62)
-        self.loaded = model_of(model, about, progress or _tell_downloads)
+        self.loaded = model_of(model, tokenizer, about, progress or _tell_downloads)
         """The model with its tokenizer, for another Inspector once this one is closed."""
         self._breakpoints: tuple[str, ...] = ()
         self._watches: tuple[str, ...] = ()
@@ -126,7 +128,9 @@ class OpenModel:
         number = None if run is None else whole(run, "run")
         n = None if max_tokens is None else whole(max_tokens, "max_tokens")
         made = cls.__new__(cls)
-        made._begin(spec, Reopen(str(path), number, n, despite), record, record_attention, kept_cache, progress, rest)
+        made._begin(
+            spec, None, Reopen(str(path), number, n, despite), record, record_attention, kept_cache, progress, rest
+        )
         return made
 
     # --- Open and closed -----------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def load_trace(path: str | PathLike[str]) -> RecordedRuns:
     found = {}
     for number, view in log.runs.items():
         own = SessionView(card=log.card, runs=log.runs, run=view)
-        own.state, own.note = ("unfinished", "") if view.ended is None else ("ended", view.ended)  # type: ignore[assignment]
+        own.state, own.note = "ended", view.ended or "unfinished"
         record = RunRecord(
             card=log.card,
             started=view.started,

@@ -230,6 +230,16 @@ class Step(Struct, frozen=True, tag="step"):
         """Whether it was written whatever the model said."""
         return bool(self.stages) and self.stages[-1].name == "forced"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows of it, in place of all its numbers."""
+        candidates = ", ".join(
+            f"{one.token_bytes.decode('utf-8', 'replace')!r} {one.final_prob:.3f}" for one in self.candidates[:3]
+        )
+        printer.text(
+            f"<step {self.index} at position {self.position}: {self.text!r}, id {self.token_id}, entropy "
+            f"{self.entropy:.3f} nats, surprisal {self.surprisal:.3f} nats, rank {self.rank}; {candidates}>"
+        )
+
 
 def sparse_step(card: ModelCard, numbers: tuple[float | None, ...], **known: Any) -> Step:
     """A step of which its source knows no more than these fields: all others are unknown, or there are none of them.

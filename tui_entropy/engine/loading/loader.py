@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,6 +22,7 @@ from transformers import (
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     dynamic_module_utils,
 )
 from transformers.initialization import no_init_weights
@@ -89,8 +91,38 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     architecture = architecture_of(model)
     n_embeddings = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     tokenizer = Tokenizer(hf_tokenizer, _eos_ids(model, weights.name), n_embeddings, spec.chat_template)
-    card = _card(weights, model, tokenizer, architecture)
-    card = replace(card, products=products(model, card, spec.products), requested=lasting_name(spec))
+    card = replace(
+        _card(weights, model, tokenizer, architecture),
+        requested=lasting_name(spec),
+        config_hash=config_hash(weights.folder),
+        tokenizer_hash=tokenizer_hash(weights.folder),
+    )
+    return _looked_over(model, tokenizer, architecture, card, spec)
+
+
+def adopted(model: PreTrainedModel, hf_tokenizer: PreTrainedTokenizerBase) -> Loaded:
+    """A model that somebody has loaded with transformers, as it is. Its name and settings are its own, and nobody
+    knows which files it came from.
+
+    Raises UserError for one in training, one that does not write text, and whatever cannot be looked into.
+    """
+    name = model.name_or_path or type(model).__name__
+    weights = Weights(Path(), name, None, "", "as it was given")
+    if model.training:
+        raise UserError(f"{name} is in training, where dropout makes each pass another one: call model.eval() first")
+    with reading(lambda error: UserError(f"{name} cannot be used here ({type(error).__name__}: {said_by(error)})")):
+        architecture = architecture_of(model)
+        n_embeddings = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
+        tokenizer = Tokenizer(hf_tokenizer, _eos_ids(model, name), n_embeddings)
+        card = _card(weights, model, tokenizer, architecture)
+        return _looked_over(model, tokenizer, architecture, card, ModelSpec(name))
+
+
+def _looked_over(
+    model: PreTrainedModel, tokenizer: Tokenizer, architecture: Architecture, card: ModelCard, spec: ModelSpec
+) -> Loaded:
+    """What is known of it by trying."""
+    card = replace(card, products=products(model, card, spec.products))
     architecture = verified_architecture(Loaded(model, tokenizer, architecture, card))
     card = replace(card, attention=architecture.attention)
     card = replace(card, trust=trust(architecture, card, load_report(card)))
@@ -316,6 +348,4 @@ def _card(weights: Weights, model: PreTrainedModel, tokenizer: Tokenizer, archit
             "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
-        config_hash=config_hash(weights.folder),
-        tokenizer_hash=tokenizer_hash(weights.folder),
     )
