@@ -12,6 +12,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+import torch
 from msgspec.structs import replace
 from places import ROOT
 from trace_contents import comparable
@@ -46,7 +47,14 @@ def failures(test):
     return "".join(said)
 
 
-def test_the_examples_of_the_document_say_what_it_says(loaded, tmp_path, monkeypatch):
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Examples name no device, and their numbers are those of a CPU."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def test_the_examples_of_the_document_say_what_it_says(loaded, on_cpu, tmp_path, monkeypatch):
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(text, {"folder": tmp_path}, "python.md", None, 0)
@@ -61,7 +69,7 @@ def documented():
                 yield test
 
 
-def test_the_examples_of_docstrings_say_what_they_say(loaded, tmp_path, monkeypatch):
+def test_the_examples_of_docstrings_say_what_they_say(loaded, on_cpu, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recording, n = tmp_path / "recorded.tui", 0
     with Inspector(loaded, trace=recording) as inspector:
@@ -86,7 +94,7 @@ def test_every_public_method_has_a_docstring():
             assert not [key for key, value in own.items() if not value.__doc__]
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path):
+def test_the_notebook_runs_from_its_first_cell_to_its_last(loaded, on_cpu, tmp_path):
     notebook = nbformat.read(ROOT / "docs" / "inspector.ipynb", as_version=4)
     nbformat.validate(notebook)
     nbclient.NotebookClient(

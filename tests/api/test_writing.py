@@ -212,6 +212,24 @@ def test_a_run_that_is_broken_off_rests_and_goes_on_as_if_nothing_had_been(inspe
     assert ids(run.finish()) == whole
 
 
+def test_calls_of_ones_own_to_the_model_change_nothing_and_are_neither_watched_nor_steered(inspector):
+    other = torch.tensor([[40, 41, 42]])
+    with inspector.unwatched() as model, torch.inference_mode():
+        plain = model(other).logits
+    push = np.ones(inspector.card.d_model)
+    inspector.steer(push, 2.0, layers=2)
+    whole = inspector.generate(PROMPT, max_tokens=8)
+    rows = whole.probe("attention", layer=1, head=1)[0].values
+    run = inspector.write(PROMPT, max_tokens=8)
+    for _ in run:
+        with inspector.unwatched() as model, torch.inference_mode():
+            assert torch.equal(model(other).logits, plain)
+            with pytest.raises(UserError, match="is at work"):
+                inspector.write("A")
+    assert ids(run) == ids(whole) and np.array_equal(run.head_entropy, whole.head_entropy)
+    assert np.array_equal(run.probe("attention", layer=1, head=1)[0].values, rows, equal_nan=True)
+
+
 def test_a_model_that_puts_out_no_numbers_ends_its_run_in_a_sentence(inspector):
     run = inspector.write(PROMPT, max_tokens=8)
     run.advance(2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
@@ -162,13 +163,28 @@ class OpenModel:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model itself, of transformers. It is watched while this is open."""
+        """The model itself, of transformers. It is watched while this is open: see `unwatched`."""
         return self.loaded.model
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of transformers."""
         return self.loaded.tokenizer.hf_tokenizer
+
+    @contextmanager
+    def unwatched(self) -> Iterator[PreTrainedModel]:
+        """The model by itself, neither measured nor steered, for calls of one's own. What is written goes on after
+        the `with` as if nothing had been.
+
+        Example:
+            >>> import torch
+            >>> with inspector.unwatched() as model, torch.inference_mode():
+            ...     model(torch.tensor(run.prompt_ids[None])).logits.shape[-1] == inspector.card.vocab
+            True
+        """
+        with self._live.at_work() as session, session.state.probes.nobody_looking(self.loaded):
+            session.state.probes.steering.set({})
+            yield self.loaded.model
 
     @property
     def trace(self) -> Path | None:
