@@ -168,6 +168,8 @@ def test_what_is_recorded_is_read_back_without_a_model_number_by_number(llama, t
     with inspector:
         inspector.generate(PROMPT, max_tokens=1)
         assert inspector.trace not in (None, file)
+    with pytest.raises(UserError, match="nothing is recorded: the trace"):
+        Inspector(llama, trace=file / "inside.tui")
 
 
 def test_a_recording_is_gone_on_with_as_if_it_had_never_ended(tmp_path):

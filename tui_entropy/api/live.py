@@ -56,6 +56,7 @@ class LiveSession:
         self.closed = False
         self._busy = threading.Lock()
         self._failure = ""
+        self._begun = False
         self._set_aside: dict[int, tuple[Knobs, tuple[Vector, ...]]] = {}
         """What was set in runs that are not the present one, and may not have acted yet."""
         self._open = ExitStack()
@@ -63,7 +64,7 @@ class LiveSession:
             opened.enter_context(_alone(loaded))
             origin = None if reopen is None else Path(reopen.path)
             self.log = SessionView() if origin is None else Trace.open(origin).log(reopen.run if reopen else None)
-            self.recorder = Recorder(trace, _warn, origin=origin)
+            self.recorder = Recorder(trace, self._complain, origin=origin)
             opened.callback(self.recorder.close)
             held = opened.enter_context(instruments(loaded, record=record_attention if trace else "off"))
             if held.no_graph_reason:
@@ -79,6 +80,7 @@ class LiveSession:
             if recorded is not None and reopen is not None:
                 self._go_on_with(recorded, reopen)
             self._open = opened.pop_all()
+        self._begun = True
 
     def _go_on_with(self, recorded: RecordedSession, reopen: Reopen) -> None:
         """The runs of a recording are there, and one of them is read again."""
@@ -113,6 +115,12 @@ class LiveSession:
                 _warn(event.sentence)
             case Ended(failed=True):
                 self._failure = event.reason
+
+    def _complain(self, sentence: str) -> None:
+        """A record that cannot be begun is refused; where it breaks off later the text is written on without it."""
+        if not self._begun:
+            raise UserError(sentence)
+        _warn(sentence)
 
     # --- One call at a time ------------------------------------------------------------------------------------
 
