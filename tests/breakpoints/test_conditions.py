@@ -7,7 +7,7 @@ import pytest
 from cards import CARD
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from made_steps import with_numbers
+from made_steps import lens_rows, with_numbers
 from msgspec.structs import replace
 from places import ROOT
 from scripted import step
@@ -93,7 +93,7 @@ def test_the_canonical_form_shows_every_unit(typed, canonical):
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_every_series_has_a_name_and_is_compared_in_the_unit_that_is_shown(metric):
-    at = replace(step(20), shadow=SHADOW)
+    at = replace(step(20), shadow=SHADOW, lens_rows=lens_rows(3))
     name, value = metric.name.replace(" ", "_"), metric.value(at, bits=True)
     assert value is not None
     if metric.name in ("flip", "by lane"):
@@ -106,6 +106,8 @@ def test_what_is_unknown_stops_nothing_however_it_is_asked():
     bare = replace(STEP, shadow=None, entropy_z=None, head_entropy=Grid.of([[math.nan] * 2] * 3), candidates=())
     unknown = (
         "kl > 0.5",
+        "commitment_layer > 2",
+        "lens_kl > 1 bits",
         "flip",
         "entropy_z > 1",
         "head[1,1] < 9",

@@ -3,12 +3,13 @@
 import math
 
 import pytest
-from made_steps import with_numbers
+from made_steps import lens_rows, with_numbers
 from msgspec.structs import replace
 from scripted import step
 
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.step import Shadow, normalised
 
 
@@ -23,7 +24,7 @@ def test_bits_and_nats_are_the_same_information():
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_every_series_reads_a_step_and_says_what_it_means(metric):
     mind = Shadow(0.5, 0.2, 0.1, 1.25, 2.5, 3, 7, b"a", 8, b"b")
-    late = replace(step(20), shadow=mind)  # past the warm-up
+    late = replace(step(20), shadow=mind, lens_rows=lens_rows(3))  # past the warm-up
     value, level = metric.value(late, bits=True), metric.level(metric.read(late))
     assert value is not None and math.isfinite(value)
     assert level is not None and 0 <= level <= 1
@@ -74,3 +75,22 @@ def test_a_change_is_that_of_this_lane_from_its_shadow():
     names = ("kl", "entropy change", "surprisal change")
     assert [BY_NAME[name].read(shadowed) for name in names] == [0.5, -0.25, 0.5]
     assert [BY_NAME[name].read(step(0)) for name in names] == [None] * 3
+
+
+def test_the_commitment_layer_is_the_first_from_which_on_no_layer_says_otherwise():
+    def read(*said: int) -> float | None:
+        rows = tuple(LensRow(layer, token, b"", 0.5, 1.0, 0.0, 1) for layer, token in enumerate(said))
+        return BY_NAME["commitment layer"].read(replace(step(0), lens_rows=rows))
+
+    assert [read(5, 5, 5), read(5, 9, 5), read(9, 5, 5), read(4, 4, 5), read(5)] == [0, 2, 1, 2, 0]
+    assert read() is None
+
+
+def test_the_other_numbers_of_a_lens_leave_out_the_last_layer_which_is_the_model_itself():
+    rows = tuple(
+        LensRow(layer, 1, b"", 0.5, *both, 1) for layer, both in enumerate([(4.0, 3.0), (2.0, 1.0), (9.0, 0.0)])
+    )
+    at = replace(step(0), lens_rows=rows)
+    assert [BY_NAME[name].read(at) for name in ("lens entropy", "lens kl")] == [3.0, 2.0]
+    alone = replace(step(0), lens_rows=rows[-1:])
+    assert [BY_NAME[name].read(alone) for name in ("lens entropy", "lens kl")] == [None, None]

@@ -36,6 +36,7 @@ from tui_entropy.records.events import (
     Refused,
     VectorsChanged,
 )
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.quantised_rows import FORM, QuantisedRows, quantised
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
@@ -183,6 +184,9 @@ float32s = st.floats(width=32, allow_nan=False)
 names = st.lists(st.sampled_from(["top_k", "top_p", "min_p", "adaptive"]), unique=True, max_size=4)
 
 
+ordinary = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
 @st.composite
 def steps(draw: st.DrawFn) -> Step:
     """Any step that an engine of that card could send."""
@@ -216,6 +220,12 @@ def steps(draw: st.DrawFn) -> Step:
         strays=tuple(draw(st.lists(st.integers(1, 3), unique=True))),
         decision=draw(st.none() | st.just(decision)),
         attention_rows=draw(st.none() | st.builds(QuantisedRows, st.binary(min_size=1, max_size=3000))),
+        lens_rows=tuple(
+            LensRow(
+                layer, layer, b"%d\xff" % layer, *(draw(ordinary) for _ in range(3)), draw(st.integers(1, 2**32 - 1))
+            )
+            for layer in draw(st.sampled_from([(), (0, 1, 2, 3), (1, 3)]))
+        ),
     )
 
 

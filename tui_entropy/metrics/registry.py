@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from tui_entropy.metrics.attention import ATTENTION
 from tui_entropy.metrics.comparison import COMPARISON
+from tui_entropy.metrics.lens import LENS
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.model import MODEL
 from tui_entropy.metrics.recent import RECENT
@@ -35,7 +36,7 @@ def placed(metrics: Iterable[Metric]) -> Iterator[Metric]:
             place += 1
 
 
-METRICS = tuple(placed((*MODEL, *ATTENTION, *RESIDUAL, *RECENT, *COMPARISON, *TIMING)))
+METRICS = tuple(placed((*MODEL, *ATTENTION, *RESIDUAL, *LENS, *RECENT, *COMPARISON, *TIMING)))
 BY_NAME = {metric.name: metric for metric in METRICS}
 BY_FIELD = {metric.field: metric for metric in METRICS}
 COMPUTED = tuple(metric for metric in METRICS if metric.compute is not None)

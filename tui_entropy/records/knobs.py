@@ -41,6 +41,14 @@ KNOBS = (
         "n_candidates", "candidates", "Candidates kept for each step.", _USUAL.n_candidates,
         low=1, high=200, rungs=(1, 5, 10, 15, 20, 30, 40, 50, 100, 150, 200),
     ),
+    Knob(
+        "lens", "lens", "What every so many layers would have said goes with each step: 1 is every layer.",
+        _USUAL.lens, 0, high=64, rungs=(0, 1, 2, 4, 8, 16),
+    ),
+    Knob(
+        "lens_steps", "lens-steps", "The lens is read at every so many tokens.",
+        _USUAL.lens_steps, low=1, high=1024, rungs=(1, 2, 4, 8, 16, 32), needs=("lens",),
+    ),
 )  # fmt: skip
 """In the order in which a screen shows them."""
 

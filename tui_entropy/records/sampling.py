@@ -31,7 +31,8 @@ else:
 
 
 class Knobs(StageKnobs, frozen=True):
-    """Everything that shapes the draw: the knobs of every stage, and those below. Acts from the next token on."""
+    """Everything that shapes the draw: the knobs of every stage, and those below; and what each step carries with it.
+    Acts from the next token on."""
 
     adaptive: Words = "off"
     """Which Entropix sampler changes the knobs at each step: 'off', 'S1', 'S3', or 'own', calibrated on this text."""
@@ -44,6 +45,10 @@ class Knobs(StageKnobs, frozen=True):
     """The draw at a position is a function of this and the position."""
     n_candidates: int = 20
     """How many candidates each step carries."""
+    lens: int = 0
+    """Steps carry what every so many layers would have said, from the last one back. 0 is off."""
+    lens_steps: int = 1
+    """Every so many steps carry it."""
 
     @property
     def order_name(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.quantised_rows import QuantisedRows
 from tui_entropy.records.sampling import Knobs
 
@@ -193,6 +194,8 @@ class Step(Struct, frozen=True, tag="step"):
 
     attention_rows: QuantisedRows | None = None
     """Of the newest query, the one that chose this token; None where they are not recorded."""
+    lens_rows: tuple[LensRow, ...] = ()
+    """Of the layers that are read, the first first and the last always among them; empty where the lens was off."""
 
     @property
     def is_visited(self) -> bool:

@@ -30,6 +30,7 @@ from tui_entropy.records.events import (
     Switched,
     WatchesChanged,
 )
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Cell, Flow, FlowRow, Graph, Heatmap, Panel, Table, Tokens
@@ -189,6 +190,7 @@ def step_fields(record: Step) -> dict[str, Any]:
             }
             for one in record.watched
         ],
+        **({"lens": [lens_row(row) for row in record.lens_rows]} if record.lens_rows else {}),
         "shadow": None if record.shadow is None else shadow(record.shadow),
         "mirostat_mu_bits": record.mirostat_mu,
         "decision": record.decision,
@@ -200,6 +202,20 @@ def step_fields(record: Step) -> dict[str, Any]:
         **blocks,
         "stray_blocks": record.strays,
         "at_seconds": record.at,
+    }
+
+
+def lens_row(row: LensRow) -> dict[str, Any]:
+    """What a layer would have said: its most probable token, and the rank of the written one in it."""
+    return {
+        "layer": row.layer,
+        "id": row.token_id,
+        "text": row.token_bytes.decode("utf-8", "replace"),
+        "bytes": row.token_bytes.hex(),
+        "p": _finite(row.p),
+        "entropy_nats": _finite(row.entropy),
+        "kl_nats": _finite(row.kl),
+        "rank": row.rank,
     }
 
 

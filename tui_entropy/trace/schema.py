@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tui_entropy.metrics.comparison import COMPARISON
+from tui_entropy.metrics.lens import LENS
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORE_COLUMNS
+from tui_entropy.records.lens_rows import PACKED
 from tui_entropy.records.quantised_rows import FORM
 
 APPLICATION = 0x74756965
@@ -35,8 +37,9 @@ SCALARS = {field: BY_NAME[name].column for field, name in FIELDS.items()} | {
 OPTIONAL = {"entropy_z", "attention_z", "mirostat_mu"}
 """Of these fields unknown is None, of the others NaN."""
 
-FIRST = tuple(metric.column for metric in METRICS if metric not in COMPARISON)
+FIRST = tuple(metric.column for metric in METRICS if metric not in (*COMPARISON, *LENS))
 ADDED = tuple(metric.column for metric in COMPARISON)
+OF_LENS = tuple(metric.column for metric in LENS)
 """Columns that the first traces did not have: readers go by names, and `recovery` by the order where a file's own
 names are damaged."""
 
@@ -59,7 +62,10 @@ STEP = {
     "decision": "TEXT",
     **dict.fromkeys(ADDED, "REAL"),
     "bounds": "TEXT",
+    **dict.fromkeys(OF_LENS, "REAL"),
 }
+LENS_FORM = PACKED.format
+"""As the module struct of Python says it: layer, token id, rank, p, entropy, KL."""
 BLOBS = {
     "blocks": "<f4",
     "attention": "<f4",
@@ -75,10 +81,11 @@ BLOBS = {
     "watched": "<f4",
     "shadow": "<f4",
     "attention_rows": FORM,
+    "lens_rows": LENS_FORM,
 }
 """A column of `arrays` -> what its numbers are: a numpy dtype, or the name of a quantisation. What is read along the
 text comes first, where SQLite need not follow a chain of pages."""
-LATER = {"steps": len(ADDED) + 1, "arrays": 3}
+LATER = {"steps": len(ADDED) + 1 + len(OF_LENS), "arrays": 4}
 """How many columns at the end of a table the first traces did not have."""
 CODES = {"<f4": "f", "<f8": "d", "<i4": "i", "<i1": "b"}
 

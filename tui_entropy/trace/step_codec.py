@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tui_entropy.metrics.registry import BY_FIELD, COMPUTED, METRICS
+from tui_entropy.records import lens_rows
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.quantised_rows import FORM, QuantisedRows
@@ -27,7 +28,7 @@ from tui_entropy.records.step import (
     Watched,
 )
 from tui_entropy.trace.sandbox import MAX_GRID_NUMBERS
-from tui_entropy.trace.schema import ADDED, BLOBS, CODES, NUMBERS, OPTIONAL, SCALARS
+from tui_entropy.trace.schema import ADDED, BLOBS, CODES, NUMBERS, OF_LENS, OPTIONAL, SCALARS
 
 # --- A step as two rows --------------------------------------------------------------------------------------
 
@@ -50,6 +51,7 @@ def shapes(step: Step) -> dict[str, dict[str, Any]]:
         "watched": ["watches", len(FOLLOWED)],
         "shadow": [f"{len(MIND)} + {candidates}"],
         "attention_rows": ["bytes"],
+        "lens_rows": ["rows"],
     }
     return {name: {"dtype": kind, "shape": axes.get(name, [candidates])} for name, kind in BLOBS.items()}
 
@@ -82,6 +84,7 @@ def step_row(seq: int, wall: float, step: Step) -> tuple[Any, ...]:
         None if step.decision is None else _decision_json(step.decision),
         *(values[name] for name in ADDED),
         bounds_column(step),
+        *(values[name] for name in OF_LENS),
     )
 
 
@@ -108,12 +111,14 @@ def arrays_row(seq: int, step: Step) -> tuple[Any, ...]:
         packed("f", [getattr(one, name) for one in step.watched for name in FOLLOWED]) if step.watched else None,
         None if step.shadow is None else _thought(step.shadow),
         None if step.attention_rows is None else step.attention_rows.data,
+        lens_rows.packed(step.lens_rows) or None,
     )
 
 
 def tokens(step: Step) -> list[tuple[int, bytes]]:
     """The tokens that a step names by their ids, with their bytes."""
     named = [(candidate.token_id, candidate.token_bytes) for candidate in step.candidates]
+    named += [(row.token_id, row.token_bytes) for row in step.lens_rows]
     if (shadow := step.shadow) is not None:
         named += [(shadow.top_id, shadow.top_bytes), (shadow.would_id, shadow.would_bytes)]
     return named
@@ -183,6 +188,7 @@ def restored(run: int, index: int, row: Known, shape: Shape, token_bytes: Callab
         shadow=_shadow(_numbers(row, "shadow"), token_bytes),
         bounds=bounds(row.get("bounds")),
         attention_rows=_attention_rows(row.get("attention_rows"), shape.rows_form),
+        lens_rows=lens_rows.unpacked(row.get("lens_rows"), layers, token_bytes),
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from math import isfinite, isinf, isnan
 
 from tui_entropy.metrics.registry import COMPUTED
+from tui_entropy.records import lens_rows
 from tui_entropy.records.events import Event, PromptScores, Proposed, Ready
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
@@ -54,6 +55,8 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
     for name, actual, fitting in found_and_fitting:
         if actual != fitting:
             return name
+    if not lens_rows.fits(step.lens_rows, shape[0]):
+        return "lens rows"
     return "" if _are_numbers(step) else "numbers"
 
 

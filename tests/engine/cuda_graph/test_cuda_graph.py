@@ -171,7 +171,7 @@ def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_
                       xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.2, order=ORDERS["hf"])  # fmt: skip
         measures = probes.attention._parts(passed.measured[0])
         now, sequence = Controls(knobs, {}, watched=(1, 2)), TokenSequence(small_model(family), PROMPT, 2)
-        asked = choice._fill(passed.logits[0], measures, passed.vectors[:, 0, 0], now, sequence)
+        asked = choice._fill(passed.logits[0], measures, passed.vectors[1:, 0, 0], now, sequence)
         with graphs.dry_run():
             numbers, sizes = _chosen(asked, stages(knobs), knobs)
         assert numbers.device.type == "meta" and len(numbers) == sum(sizes.values())

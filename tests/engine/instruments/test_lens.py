@@ -39,7 +39,7 @@ def test_every_block_is_read_as_norm_unembedding_and_cap_say():
     architecture = architecture_of(model)
     with residual_probe(architecture) as probe:
         model(input_ids=ids)
-    residual = torch.cat([vector[0] for vector in probe.vectors])
+    residual = probe.stream()
     plain = architecture.final_norm(residual).double() @ architecture.unembedding.weight.double().T
     torch.testing.assert_close(
         unembed(model, architecture, residual).double(), 5 * torch.tanh(plain / 5), atol=1e-5, rtol=0

@@ -13,6 +13,8 @@ from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
 from tui_entropy.engine.decomposition import residual_stream
 from tui_entropy.engine.instruments import step_tensors
 from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.residual import ResidualProbe
+from tui_entropy.engine.lenses import readout
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.probes import answer
 from tui_entropy.engine.probes.library.text import continuations
@@ -302,6 +304,23 @@ def a_lens_one_position_off(patch):
     patch.setattr(residual_stream.StreamWatch, "stream", lambda self: honest(self).roll(1, 1))
 
 
+def a_live_lens_one_layer_off(patch):
+    honest = ResidualProbe.layers
+
+    def layers(self, *row):
+        found = honest(self, *row)
+        return torch.cat([found[:1], found[:-1]])
+
+    patch.setattr(ResidualProbe, "layers", layers)
+    patch.setattr(ResidualProbe, "stream", lambda self, *row: honest(self, *row)[1:])
+
+
+def a_kl_from_another_belief(patch):
+    patch.setattr(
+        readout.Final, "of", classmethod(lambda kind, logp: kind(logp.exp().roll(1), (logp.exp() * logp).sum()))
+    )
+
+
 OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
@@ -355,6 +374,8 @@ FAULTS = [
     (a_cache_of_the_run_that_was_left, branches_.branches, {"logits of branches"}),
     (a_lens_one_layer_off, probes_.probes, {"probe lens"}),
     (a_lens_one_position_off, probes_.probes, {"probe lens"}),
+    (a_live_lens_one_layer_off, steps.steps, {"lens rows", "lens entropy", "lens kl"}),
+    (a_kl_from_another_belief, steps.steps, {"lens rows", "lens kl"}),
     (nothing_forced_and_nothing_banned, branches_.branches, {"first tokens of branches"}),
 ]  # fmt: skip
 

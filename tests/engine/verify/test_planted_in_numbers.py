@@ -36,6 +36,7 @@ from tui_entropy.engine.verify.checks import draws, lanes, steps, units
 from tui_entropy.metrics import registry
 from tui_entropy.metrics.registry import BY_NAME, METRICS, SCORES
 from tui_entropy.records.arrays import Grid  # fmt: skip
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.probes.continuations import Continuation, SampledContinuations
 from tui_entropy.records.quantised_rows import HEAD, QuantisedRows
 from tui_entropy.records.step import ATTENTION, BLOCKS, Candidate, Decision, Shadow, Stage, Step, Watched
@@ -53,6 +54,7 @@ EVERY_NUMBER = (
     *NUMBERS,
     *(name for name in fields(Step, "step") if name != "step.bounds"),  # a model that is here has none
     *fields(Candidate, "candidate"),
+    *fields(LensRow, "lens_row"),
     *fields(Stage, "stage"),
     *fields(Watched, "watched"),
     *fields(Decision, "decision"),
@@ -205,6 +207,7 @@ PARTS = {
     "candidate": (Candidate, "candidates", steps.steps),
     "stage": (Stage, "stages", steps.steps),
     "watched": (Watched, "watched", steps.steps),
+    "lens_row": (LensRow, "lens_rows", steps.steps),
 }
 
 

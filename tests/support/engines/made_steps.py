@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.step import Step
 
 OTHERS = 0.25
@@ -32,6 +33,18 @@ def make_step(index: int, token: bytes, position: int, n_layers: int, **fields: 
         forward_seconds=0.04, sample_seconds=0.002, at=0.045 * (index + 1),
     )  # fmt: skip
     return Step(**(usual | fields))  # type: ignore[arg-type]
+
+
+def lens_rows(n_layers: int, every: int = 1, settled: int = 2) -> tuple[LensRow, ...]:
+    """What every so many layers say, the last one the same as the layer `settled` and those after it."""
+    layers = range(n_layers, -1, -every)[::-1]
+    return tuple(
+        LensRow(
+            layer, 7 if layer >= settled else 300 + layer, b" late" if layer >= settled else b" early\xff",
+            (layer + 1) / (n_layers + 2), 10 - 8 * layer / n_layers, 6 - 6 * layer / n_layers, 1 + n_layers - layer,
+        )
+        for layer in layers
+    )  # fmt: skip
 
 
 def grid(rows: Sequence[Sequence[float]]) -> Grid:

@@ -55,7 +55,7 @@ class GraphOutputs(NamedTuple):
     measured: Tensor
     """(rows, n_layers, 2 * n_heads + 3): Measures, side by side."""
     vectors: Tensor
-    """(n_layers, rows, 1, d_model)."""
+    """(n_layers + 1, rows, 1, d_model), the embedding first."""
     queries: Tensor
     """(n_layers, 1, n_heads, 1, d_head) of the first row; of no layer where they are not kept."""
     attention_rows: Tensor

@@ -28,6 +28,8 @@ from tui_entropy.engine.sampling.chain import apply, draw, first_mu, force_token
 from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.view import Choice, SequenceView
+from tui_entropy.engine.tokenization.tokenizer import DecodeStream
+from tui_entropy.records.lens_rows import LensRow
 from tui_entropy.records.quantised_rows import QuantisedRows, quantised
 from tui_entropy.records.step import Decision, Step
 
@@ -44,6 +46,7 @@ def build_step(
         attention_rows=_recorded_rows(
             probes.attention.recording, probes.attention.recorded_rows(sequence.batch_index).shown, numbers
         ),
+        lens_rows=_lens_rows(numbers, sequence.text),
     )  # fmt: skip
 
 
@@ -69,16 +72,34 @@ def _recorded_rows(recording: RowRecording, shown: tuple[int, int] | None, numbe
     return quantised(rows if shown else rows[:-1], recording.n_layers, 0, shown)
 
 
+def _lens_rows(numbers: Numbers, text: DecodeStream) -> tuple[LensRow, ...]:
+    rows = numbers["lens"].reshape(-1, 7).tolist() if "lens" in numbers else []
+    return tuple(
+        LensRow(int(layer), int(top), text.token_bytes(int(top)), p, entropy, kl, int(rank))
+        for layer, top, p, entropy, kl, rank, _ in rows
+    )
+
+
 Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 """The stages that were on, the numbers on the host, and what an adaptive sampler decided."""
 
 
-@one_thread
 def choose(
     probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None = None
 ) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw; or the
-    token that is given."""
+    token that is given. Then, where the lens is on, what layers before the last would have said."""
+    stages, numbers, decision = _choose(probes, sequence, now, logits, given)
+    knobs = now.knobs
+    if knobs.lens and sequence.n_written % knobs.lens_steps == 0 and probes.lens.is_there:
+        layers, token_id = probes.residual.layers(sequence.batch_index), int(numbers["token_id"][0])
+        rows = probes.lens.read(layers, logits, token_id, knobs.lens)
+        numbers = {**numbers, "lens": rows.flatten().cpu().numpy()}
+    return stages, numbers, decision
+
+
+@one_thread
+def _choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None) -> Chosen:
     probes.look_at(sequence)
     row = sequence.batch_index
     measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)

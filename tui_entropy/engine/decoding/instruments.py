@@ -15,6 +15,8 @@ from tui_entropy.engine.instruments.attention_functions import own_function, unw
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.residual import ResidualProbe, residual_probe
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
+from tui_entropy.engine.lenses.decoding import Decoding
+from tui_entropy.engine.lenses.live import LiveLens
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.view import SequenceView
 from tui_entropy.engine.steering.hooks import Steering, steering
@@ -38,6 +40,7 @@ class Instruments:
     attention: AttentionProbe
     residual: ResidualProbe
     steering: Steering
+    lens: LiveLens
     graph_decoder: GraphDecoder | None = None
     """Single tokens are read and chosen by this where it can be."""
     no_graph_reason: str = ""
@@ -92,14 +95,14 @@ def instruments(
         residual_probe(loaded.architecture) as residual,
         two_row_linear(loaded.model, loaded.card.products == COLUMNS),
     ):
+        lens = LiveLens(Decoding(loaded.model, loaded.architecture))
         if graph is None:
             graph = loaded.graph and loaded.model.device.type == "cuda"
         if not graph:
-            yield Instruments(attention, residual, steer)
+            yield Instruments(attention, residual, steer, lens)
             return
         graphs = Graphs(loaded.model.device)
         step = GraphForward(loaded, attention, residual, steer, graphs)
         reason = unsupported_reason(step)
-        yield Instruments(
-            attention, residual, steer, None if reason else GraphDecoder(step, GraphSampling(graphs)), reason
-        )
+        decoder = None if reason else GraphDecoder(step, GraphSampling(graphs))
+        yield Instruments(attention, residual, steer, lens, decoder, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,21 +14,25 @@ from tui_entropy.engine.architecture.architecture import Architecture
 
 
 class ResidualProbe:
-    """The newest position's vector after each block."""
+    """The newest position's vector before the first block and after each."""
 
     def __init__(self, n_layers: int) -> None:
-        self.vectors: list[Tensor | None] = [None] * n_layers
-        """Per block: (batch, 1, d_model). Put another list here to read another text in between."""
+        self.vectors: list[Tensor | None] = no_vectors(n_layers)
+        """Per layer, 0 the embedding: (batch, 1, d_model). Put another list here to read another text in between."""
 
     def stream(self, row: int = 0) -> Tensor:
         """(n_layers, d_model) on one device: what the blocks put out at the newest position of one of the rows."""
-        return stream_of(self.vectors, row)
+        return self.layers(row)[1:]
+
+    def layers(self, row: int = 0) -> Tensor:
+        """(n_layers + 1, d_model): the same, behind what the first block was given."""
+        found = [vector[row : row + 1, 0] for vector in self.vectors if vector is not None]
+        return torch.cat([vector.to(found[-1].device) for vector in found])
 
 
-def stream_of(vectors: Sequence[Tensor | None], row: int = 0) -> Tensor:
-    """Block by block (batch, 1, d_model) -> (n_layers, d_model) of a row of the batch, on one device."""
-    found = [vector[row : row + 1, 0] for vector in vectors if vector is not None]
-    return torch.cat([vector.to(found[-1].device) for vector in found])
+def no_vectors(n_layers: int) -> list[Tensor | None]:
+    """What a probe has of a text that was not read."""
+    return [None] * (n_layers + 1)
 
 
 def block_stats(stream: Tensor) -> Tensor:
@@ -48,16 +52,21 @@ def residual_probe(architecture: Architecture) -> Iterator[ResidualProbe]:
     Hooks run in the order they were registered, so what a steering hook registered with prepend=True adds is in.
     """
     probe = ResidualProbe(architecture.n_layers)
+
+    def keep(layer: int, hidden: Tensor) -> None:
+        hidden = architecture.streamed(hidden)
+        # Of a longer pass a reference would pin every position, and a block may add to what it is given in place.
+        probe.vectors[layer] = hidden if hidden.shape[1] == 1 and layer else hidden[:, -1:].clone()
+
+    def given(block: nn.Module, args: Any, kwargs: Any) -> None:
+        keep(0, args[0] if args else next(iter(kwargs.values())))
+
+    def put_out(layer: int, output: Any) -> None:
+        keep(layer, output if isinstance(output, Tensor) else output[0])
+
     with ExitStack() as hooks:
-        for index, block in enumerate(architecture.blocks):
-            hooks.callback(block.register_forward_hook(_keeping(probe, index, architecture)).remove)
+        hooks.callback(architecture.blocks[0].register_forward_pre_hook(given, with_kwargs=True).remove)
+        for layer, block in enumerate(architecture.blocks, 1):
+            hook = block.register_forward_hook(lambda _, args, output, at=layer: put_out(at, output))
+            hooks.callback(hook.remove)
         yield probe
-
-
-def _keeping(probe: ResidualProbe, index: int, architecture: Architecture) -> Callable[[nn.Module, Any, Any], None]:
-    def keep(block: nn.Module, args: Any, output: Any) -> None:
-        hidden = architecture.streamed(output if isinstance(output, Tensor) else output[0])
-        # Of a longer pass a reference would pin every position.
-        probe.vectors[index] = hidden if hidden.shape[1] == 1 else hidden[:, -1:].clone()
-
-    return keep

@@ -14,6 +14,7 @@ from transformers import Cache
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.cache.kv_cache import ROOM, n_bytes, tensors
 from tui_entropy.engine.instruments.head_measures import AttentionState
+from tui_entropy.engine.instruments.residual import no_vectors
 from tui_entropy.engine.measure.running_stats import RunningStats
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.view import Companion
@@ -93,7 +94,7 @@ class TokenSequence:
         self.n_read = 0
         """Tokens whose keys and values the cache holds."""
         self.attention_state = AttentionState()
-        self.vectors: list[Tensor | None] = [None] * self._loaded.architecture.n_layers
+        self.vectors = no_vectors(self._loaded.architecture.n_layers)
         """With `attention_state`, what the probes have of it."""
         self.logits: Tensor | None = None
         """(vocab,) float32 after the newest token that was read."""

@@ -93,7 +93,7 @@ class SequenceView(Protocol):
 
     @property
     def vectors(self) -> list[Tensor | None]:
-        """Block (0-based) -> the newest residual vectors that it put out."""
+        """Layer, 0 the embedding -> the newest residual vectors there, as ResidualProbe has them."""
 
     @property
     def shadow(self) -> Companion | None: ...

@@ -24,6 +24,7 @@ from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.verify.checks.attention import eager_maps
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, PROMPT, Tally, allowed, forward_logits, gap
 from tui_entropy.engine.verify.evidence.fields import TIMES
+from tui_entropy.engine.verify.evidence.plain import left_out
 from tui_entropy.engine.verify.second.belief import log_softmax
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Event
@@ -73,11 +74,8 @@ class Evidence:
         self._maps: dict[int, Tensor] | str | None = None
 
     def logp(self, blocks: int | None = None, back: int = 0) -> npt.NDArray[Any]:
-        architecture = self._loaded.architecture
-        with ExitStack() as hooks:
-            for block in architecture.blocks[architecture.n_layers if blocks is None else blocks :]:
-                hooks.callback(block.register_forward_hook(_unchanged, with_kwargs=True).remove)
-            logits = forward_logits(self._loaded.model, self._before)[-1 - back]
+        layer = self._loaded.architecture.n_layers if blocks is None else blocks
+        logits = left_out(self._loaded, self._before, layer)[-1 - back]
         return log_softmax(logits.cpu().double().numpy())
 
     def patched(self, layer: int, source: int, position: int) -> npt.NDArray[Any]:
@@ -235,9 +233,3 @@ def _length(vectors: Tensor) -> Tensor:
 
 def _deviation(vectors: Tensor) -> Tensor:
     return vectors.std(-1, keepdim=True)
-
-
-def _unchanged(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """A block that puts out what it was given."""
-    hidden = args[0] if args else kwargs["hidden_states"]
-    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden

@@ -31,7 +31,7 @@ def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
             """(n, vocab) logits, and (n_layers, d_model) residual stream of the newest token."""
             probes.steering.set(push)
             logits = forward_logits(loaded.model, ids, new_cache(loaded.model, loaded.architecture))
-            return logits, torch.stack([v[0, 0] for v in probes.residual.vectors if v is not None])
+            return logits, probes.residual.stream()
 
         logits, plain = passed({})
         # As long as what it is added to, so that it is felt in every later block.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, UNITS, Tally, allowed, outside
 from tui_entropy.engine.verify.evidence.fields import compare_fields
+from tui_entropy.engine.verify.evidence.lens_rows import compare_lens_rows
 from tui_entropy.engine.verify.evidence.prompt import compare_prompt
 from tui_entropy.engine.verify.evidence.recorded_rows import compare_recorded_rows
 from tui_entropy.engine.verify.evidence.schedule import SCHEDULE
-from tui_entropy.engine.verify.evidence.written import Seen, Text, watched
+from tui_entropy.engine.verify.evidence.written import LayerBelief, Seen, Text, watched
 from tui_entropy.engine.verify.second import belief, heads, history
+from tui_entropy.metrics.lens import commitment_layer
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import BY_NAME, METRICS
 
@@ -122,8 +125,30 @@ def perplexity(mean: Callable[[list[float]], float]) -> Callable[[Seen], Found]:
     return value
 
 
+def over_layers(measure: Callable[[LayerBelief], float]) -> Callable[[Seen], Found]:
+    """Mean over the layers before the last that the lens reads."""
+
+    def value(seen: Seen) -> Found:
+        known = [measure(layer) for layer in seen.layers]
+        return (sum(known) / len(known) if known else None), max((layer.size for layer in seen.layers), default=0.0)
+
+    return value
+
+
+def committed(seen: Seen) -> Found:
+    """The told layer where rounding decides, else the nearest one that may be right."""
+    told, n_layers = commitment_layer(seen.step), float(seen.step.blocks.shape[0])
+    if told is None or not seen.layers:
+        return (n_layers if seen.step.lens_rows else None), 0.0
+    say = [(layer.behind <= layer.close, layer.behind < -layer.close) for layer in reversed(seen.layers)]
+    may, must = (sum(1 for _ in takewhile(bool, column)) for column in zip(*say, strict=True))
+    layers = [n_layers, *(float(layer.layer) for layer in reversed(seen.layers))]
+    return min(max(told, layers[may]), layers[must]), 0.0
+
+
 HEADS = partial(Way, "heads", PLAIN, exactly=False)
 RESIDUAL = partial(Way, "residual", PLAIN, exactly=False)
+LENS = partial(Way, "residual", "read off steps, against the model with blocks left out, in float64", exactly=False)
 BEFORE = partial(Way, compared=EARLIER)
 
 WAYS: dict[str, Way] = {
@@ -164,6 +189,9 @@ WAYS: dict[str, Way] = {
     "residual norm": RESIDUAL(of_last_block(2), "L2"),
     "residual mean": RESIDUAL(of_last_block(0), "residual"),
     "residual std": RESIDUAL(of_last_block(1), "residual"),
+    "commitment layer": LENS(committed, "layers"),
+    "lens entropy": LENS(over_layers(lambda layer: layer.entropy), "nats", 1),
+    "lens kl": LENS(over_layers(lambda layer: layer.kl), "nats", 1),
     "strays": BEFORE(
         "residual",
         value=lambda seen: (
@@ -221,6 +249,7 @@ def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     compare_series(text, loaded.model.dtype, tally)
     compare_fields(loaded, text, tally)
     compare_recorded_rows(text, loaded.model.dtype, tally)
+    compare_lens_rows(loaded, text, tally)
     compare_prompt(text, loaded.model.dtype, tally)
     yield from tally.checks()
 

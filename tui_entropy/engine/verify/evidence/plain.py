@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Plain:
     """(n_layers, n, d_model) float32 on the CPU: what the blocks put out."""
     missing: str = ""
     """Why there are no attention rows; empty where there are."""
+    dtype: torch.dtype = torch.float32
+    """Of the model."""
+    layers: Mapping[int, Tensor] = field(default_factory=dict)
+    """Layer (0 the embedding) -> the same as `logits` with all blocks after it left out. Of those that were asked."""
 
     def visible(self, block: int, query: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """(n,) which keys the mask of that block leaves to that query."""
@@ -44,9 +48,15 @@ class Plain:
         return seen
 
 
-def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = None, attention: bool = False) -> Plain:
+def plain(
+    loaded: Loaded,
+    ids: Tensor,
+    offsets: Mapping[int, Tensor] | None = None,
+    attention: bool = False,
+    layers: Sequence[int] = (),
+) -> Plain:
     """Read (n,) ids at once. offsets: block (1-based) -> (d_model,) added to what it puts out. attention: whether
-    rows are wanted, for which the model is made eager.
+    rows are wanted, for which the model is made eager. layers: those whose logits are wanted too.
 
     Attention is read off the attention modules themselves: to ask for output_attentions would leave the library's
     hooks behind.
@@ -83,7 +93,22 @@ def plain(loaded: Loaded, ids: Tensor, offsets: Mapping[int, Tensor] | None = No
     weights = {index: _float64(given[0]) for index, given in attentions.items() if given is not None}
     missing = "" if modules and len(weights) == len(modules) else NO_WEIGHTS if modules else NO_ATTENTION
     scores = {index: _score(given[0], getattr(modules[index], "sinks", None)) for index, given in watch.given.items()}
-    return Plain(logits, weights, scores, torch.stack([streams[i] for i in range(len(streams))]), missing)
+    of_layers = {layer: left_out(loaded, ids, layer).cpu() for layer in layers}
+    stream = torch.stack([streams[i] for i in range(len(streams))])
+    return Plain(logits, weights, scores, stream, missing, loaded.model.dtype, of_layers)
+
+
+def left_out(loaded: Loaded, ids: Tensor, layer: int) -> Tensor:
+    """(n,) ids -> (n, vocab) float32 logits, where all blocks after a layer put out what they are given."""
+    with ExitStack() as hooks:
+        for block in loaded.architecture.blocks[layer:]:
+            hooks.callback(block.register_forward_hook(_unchanged, with_kwargs=True).remove)
+        return forward_logits(loaded.model, ids)
+
+
+def _unchanged(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    hidden = args[0] if args else kwargs["hidden_states"]
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
 NO_WEIGHTS = "the model's eager attention tells no weights"

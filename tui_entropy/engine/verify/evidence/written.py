@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.session.session import Session
+from tui_entropy.engine.verify.evidence.compare import allowed
 from tui_entropy.engine.verify.evidence.plain import Plain, plain
 from tui_entropy.engine.verify.second import belief, chain, entropix, heads
 from tui_entropy.engine.verify.second.belief import Floats
@@ -29,6 +30,9 @@ from tui_entropy.records.step import Step
 REPEATING = "Round the tower went the keeper, and round the tower went the wind; round the tower went the"
 """It ends in what was there before, for penalties and DRY."""
 OFF = Knobs(temperature=1.0, top_k=0, top_p=1.0, n_candidates=50)
+
+N_LAYERS = 4
+"""Layers that the lens reads while it is written, or a few more: each of them takes a pass of its own to prove."""
 
 SEEN = ("entropy", "varentropy", "attention_entropy", "attention_varentropy", "agreement", "interaction")
 """What an adaptive sampler reads; what else its decision tells are thresholds."""
@@ -45,6 +49,31 @@ class Seconds:
     """What the model's forward took, from its hooks."""
     outside: float
     """From asking for the step to having it."""
+
+
+@dataclass(frozen=True)
+class LayerBelief:
+    """What a layer would have said where a step was chosen, in nats."""
+
+    layer: int
+    entropy: float
+    kl: float
+    """KL(the last layer || this one)."""
+    behind: float
+    """How far the token that the last layer says is behind the best of all others; below 0 it is ahead."""
+    size: float
+    """How large the numbers are that rounding acts on."""
+    close: float
+    """How far apart two may be that the dtype cannot tell apart."""
+
+    @classmethod
+    def of(cls, layer: int, logits: Floats, final: Floats, said: int, dtype: torch.dtype) -> LayerBelief:
+        """final: (vocab,) ln p of the last layer, which says that token."""
+        logp = belief.log_softmax(logits)
+        size = float(np.abs(logp[logp > -np.inf]).max() + np.abs(final[final > -np.inf]).max())
+        behind = float(np.delete(logp, said).max() - logp[said])
+        entropy, kl = belief.entropy(logp), belief.kl(final, logp)
+        return cls(layer, entropy, kl, behind, size, allowed(dtype, size))
 
 
 @dataclass(frozen=True)
@@ -99,6 +128,16 @@ class Seen:
         at = self.step.position - 1
         return {index: self.plainly.scores[index][:, at, : at + 1][:, self.visible(index)] for index in self.rows}
 
+    @cached_property
+    def layers(self) -> tuple[LayerBelief, ...]:
+        """The layers before the last that the lens reads, by the plain pass with the blocks after each left out."""
+        assert self.plainly is not None
+        dtype, at, last = self.plainly.dtype, self.step.position - 1, int(self.logits.argmax())
+        return tuple(
+            LayerBelief.of(layer, logits[at].double().numpy(), self.logp, last, dtype)
+            for layer, logits in self.plainly.layers.items()
+        )
+
     def visible(self, block: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """(keys up to the query,) which of them the block's mask leaves."""
         assert self.plainly is not None
@@ -139,19 +178,20 @@ def watched(
     text = Text(next(event for event in events if isinstance(event, Started)))
     text.followed = tuple(watches[watch.text] for watch in session.state.breakpoints.watches)
     ends = tuple(sorted(loaded.tokenizer.eos_ids))
+    every = max(loaded.architecture.n_layers // N_LAYERS, 1)
     with clock(loaded.model) as spent:
         for settings in schedule:
             logits, seconds = _held_up(session, spent)
             for setting in settings:
                 asked = setting(logits)
-                session.set_knobs(replace(asked, banned=(*asked.banned, *ends)))
+                session.set_knobs(replace(asked, banned=(*asked.banned, *ends), lens=every))
                 text.seen.append(_seen(session, text, logits, seconds))
                 seconds = None
             session.advance()
             text.steps.append(text.seen[-1].step)
         logits, _ = _held_up(session, spent)
         assert session.state.sequence is not None
-        session.set_knobs(replace(OFF, banned=ends))
+        session.set_knobs(replace(OFF, banned=ends, lens=every))
         session.state.sequence.forced = [int(logits.argsort()[-2])]
         session.resample()
         text.seen.append(_seen(session, text, logits, None, ("forced", session.state.sequence.forced[0])))
@@ -159,7 +199,8 @@ def watched(
         text.steps.append(text.seen[-1].step)
     text.prompt_scores = [event for event in events if isinstance(event, PromptScores)]
     ids = [token.token_id for token in text.started.prompt_tokens] + [step.token_id for step in text.steps]
-    text.plainly = plain(loaded, torch.tensor(ids, device=loaded.model.device), attention=True)
+    layers = [row.layer for row in text.steps[0].lens_rows[:-1]]
+    text.plainly = plain(loaded, torch.tensor(ids, device=loaded.model.device), attention=True, layers=layers)
     text.seen = [dataclasses.replace(seen, plainly=text.plainly) for seen in text.seen]
     return text
 

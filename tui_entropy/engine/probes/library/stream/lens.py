@@ -22,7 +22,15 @@ from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.lenses.decoding import DecoderName, Decoding, NormName, Undecodable
 from tui_entropy.engine.lenses.files import load
 from tui_entropy.engine.lenses.lens import LOGIT_LENS, Lens
-from tui_entropy.engine.lenses.readout import SLICE_BYTES, Readout, commitment_layers, measured, read_out
+from tui_entropy.engine.lenses.readout import (
+    SLICE_BYTES,
+    Final,
+    Readout,
+    commitment_layers,
+    layers_read,
+    measured,
+    read_out,
+)
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard
@@ -125,7 +133,8 @@ def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
             look.final[-1] = asked[-1].log_softmax(
                 -1
             )  # of the same product, so that it differs from itself by nothing
-        own = torch.stack([measured(row, look.final[-1], look.wanted[-1]) for row in asked])
+        final = Final.of(look.final[-1])
+        own = measured((row, final, look.wanted[-1]) for row in asked)
         others = read_out(
             decoding.logits, look.vectors[:, :-1], look.depth, look.final[:-1], look.wanted[:-1], at.progress
         )
@@ -165,7 +174,7 @@ def _look(at: ProbeContext, options: LensOptions, decoding: Decoding) -> Look:
         stream, parts = watch.stream(), blocks.parts() if blocks is not None else []
     final = unembed(loaded.model, architecture, stream[-1]).log_softmax(-1)
     n_layers = architecture.n_layers
-    layers = tuple(range(n_layers, 0 if parts and options.at != "block" else -1, -options.every))[::-1]
+    layers = layers_read(n_layers, options.every, first=1 if parts and options.at != "block" else 0)
     vectors = torch.stack([lens(layer, _read_at(stream, parts, layer, options.at)) for layer in layers])
     position = torch.arange(at.position + 1 - n, at.position + 1)
     known = [int(at.sequence.ids[q]) if q < at.sequence.n_tokens else int(final[-1].argmax()) for q in position]
