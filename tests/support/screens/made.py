@@ -22,6 +22,7 @@ from tui_entropy.ui.keys.branch_choice import BranchesState
 from tui_entropy.ui.keys.lane_choices import LanesState
 from tui_entropy.ui.keys.probe_choice import ProbesState
 from tui_entropy.ui.keys.session_choice import SessionsState
+from tui_entropy.ui.pages.layers import LayersState
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.runs.continuations import FanState
 from tui_entropy.ui.pages.waterfall import WaterfallState
@@ -163,7 +164,7 @@ def recorded_log(n_steps: int = 9, **fields: object) -> SessionView:
 
 RECORDS = (
     NumbersState, WaterfallState, BranchesState, LanesState, FanState, ProbesState, JumpState, PaneLayout,
-    SessionsState, HeadsState,
+    SessionsState, HeadsState, LayersState,
 )  # fmt: skip
 """What pages keep."""
 

@@ -148,6 +148,8 @@ ANYWHERE: dict[str, Effect] = {
     "strip.reset": lambda before, after: after.frame.knobs.top_k == 0 and sends(SetKnobs)(before, after),
     "strip.leave": lambda before, after: after.focus == "stream",
     "numbers.tint": lambda before, after: after.frame.tint == made.value(before.frame, "chosen"),
+    "layers.lens": toggled("lens"),
+    "layers.on": each(turned("lens", 1), lambda before, after: made.value(after.frame, "lens")),
     "numbers.chart": lambda before, after: made.value(before.frame, "chosen") in after.frame.chart_series,
     "stage.before": by("stage", -1),
     "stage.after": by("stage", 1),

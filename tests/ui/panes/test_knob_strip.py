@@ -30,7 +30,8 @@ def test_a_knob_that_needs_another_is_named_once_that_is_on():
 
 def test_every_knob_has_its_place_once_all_are_on():
     everything = Knobs(
-        dry_multiplier=0.8, xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.5, adaptive="S1", banned=(5, 6)
+        dry_multiplier=0.8, xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.5, adaptive="S1", banned=(5, 6),
+        lens=1,
     )  # fmt: skip
     shown = strip(everything, 800)
     assert all(f"{knob.short} " in shown for knob in KNOBS)

@@ -23,6 +23,10 @@ class LiveLens:
         """Whether the model has one residual stream, which its head reads."""
         return self._decoding.architecture.n_streams == 1
 
+    def release(self) -> None:
+        """Give back the memory that reading takes, while it is off."""
+        self._head.release()
+
     @torch.inference_mode()
     def read(self, stream: Tensor, logits: Tensor, token_id: int, every: int) -> Tensor:
         """Every so many layers, from the last one back: (layers, 7) float32, the layer and then as in `Readout`.

@@ -289,6 +289,8 @@ class Session:
         """Acts from the next token on. Raises UserError for a value that no chain can have."""
         check(knobs, self.state.loaded.card.vocab)
         self.state.knobs = knobs
+        if not knobs.lens:
+            self.state.probes.lens.release()
         self.resample()
         self._tell_pending()
 

@@ -13,6 +13,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import scaled_part
 from tui_entropy.ui.keys import knob_steps
 from tui_entropy.ui.keys.needs import GONE
+from tui_entropy.ui.pages.layers import LayersState
 from tui_entropy.ui.pages.waterfall import WaterfallState
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
@@ -93,6 +94,18 @@ class KnobActions(EngineActions):
             self.set(changed(self.app.frame.knobs, order=tuple(order)))
             self.app.show(**self.app.frame.put(WaterfallState, stage=to))
 
+    def action_lens(self) -> None:
+        """The next of LENS; what it reads is shown."""
+        every = self.app.frame.knobs.lens
+        values = list(LENS)
+        self.set(
+            changed(
+                self.app.frame.knobs, lens=values[(values.index(every) + 1) % len(values) if every in LENS else 0]
+            )
+        )
+        self.app.show(**self.app.frame.put(LayersState, lens=True))
+        self.app.say(LENS[self.app.frame.knobs.lens])
+
     def action_adaptive(self) -> None:
         self.set(knob_steps.adjusted(self.app.frame.knobs, "adaptive", 1))
         self.app.say(ADAPTIVE[self.app.frame.knobs.adaptive])
@@ -164,5 +177,11 @@ ADAPTIVE = {
     "S3": f"adaptive S3: each step changes the knobs by Entropix's last thresholds; {_HEURISTIC}",
     "own": f"adaptive own: thresholds are quantiles of this text's recent steps; {_HEURISTIC}",
 }
+LENS = {
+    0: "the lens is off",
+    1: "the lens reads every layer at each token from the next on",
+    4: "the lens reads every fourth layer at each token from the next on",
+}
+"""Layers from one that is read to the next, 0 for none -> what is said."""
 KEEP = "the next change of a vector acts from there on: keys and values of the text before stay as they are"
 REBUILD = "the next change of a vector has the whole text before read again under it"

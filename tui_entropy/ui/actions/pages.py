@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.ui.keys.session_choice import Session, SessionsState, chosen_session
+from tui_entropy.ui.pages.layers import LayersState
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.waterfall import WaterfallState
@@ -58,6 +59,10 @@ class PageActions(Actions[Host]):
         plotted, chosen = self.app.frame.chart_series, self.app.frame.of(NumbersState).chosen
         without = tuple(metric for metric in plotted if metric != chosen)
         self.app.show(chart_series=without if chosen in plotted else (*plotted, chosen))
+
+    def action_lens_view(self) -> None:
+        frame = self.app.frame
+        self.app.show(**frame.put(LayersState, lens=not frame.of(LayersState).lens))
 
     def action_stage(self, by: int) -> None:
         frame = self.app.frame

@@ -56,7 +56,7 @@ WRITING, LOOKING, KNOBS, VECTORS, PANES, FULL, PAGE, NUMBERS, CHAIN, STRIP, PROM
 TRYING, LISTS, ASKED = "Another token", "On the pages of breakpoints and watches", "When something is asked"
 
 BRANCHED, DIFFED, LANED, FANNED = "On the page of branches", "On a diff", "On the page of lanes", "On a fan"
-PROBED, SESSIONS = "On the page of probes", "On the page of sessions"
+PROBED, SESSIONS, LAYERED = "On the page of probes", "On the page of sessions", "On the page of layers"
 
 LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
@@ -97,6 +97,9 @@ KEYS = (
     Key("strip.leave", "escape", "leave_knobs", "back to the text", STRIP, "back", "knobs"),
     Key("numbers.tint", "enter", "tint_chosen", "tint the text by it", NUMBERS, "tint", "numbers"),
     Key("numbers.chart", "space", "chart_chosen", "into the chart, or out of it", NUMBERS, "chart", "numbers"),
+    Key("layers.lens", "l", "lens_view", "what each layer would have said, or its numbers", LAYERED, "lens", "layers"),
+    Key("layers.on", "enter", "lens", "the lens on while it writes: every layer, every fourth, off", LAYERED,
+        "lens on", "layers", needs="engine", tells="set-knobs"),
     Key("stage.before", "comma", "stage(-1)", "the stage before", CHAIN, "stage", "waterfall"),
     Key("stage.after", "full_stop", "stage(1)", "the stage after", CHAIN, "", "waterfall"),
     Key("stage.earlier", "less_than_sign", "move_stage(-1)", "move it earlier", CHAIN, "move", "waterfall",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Value
+from tui_entropy.records.probes.lens import LENS, recorded_lens
 from tui_entropy.records.probes.options import MAX_SHOWN
 from tui_entropy.ui.views.frame import Frame
 
@@ -28,7 +29,10 @@ class ProbesState:
 def offered(frame: Frame) -> tuple[ProbeInfo, ...]:
     """The rows of the page: the probes that the engine has, and those that a recording has answers of."""
     known = {probe.name for probe in frame.log.probes}
-    others = dict.fromkeys(name for name, _ in frame.log.run.answers if name not in known)
+    answered = [name for name, _ in frame.log.run.answers]
+    if frame.step is not None and frame.step.lens_rows:
+        answered.append(LENS)
+    others = dict.fromkeys(name for name in answered if name not in known)
     return (*frame.log.probes, *(ProbeInfo(name, "", "") for name in others))
 
 
@@ -96,4 +100,9 @@ def answer_here(frame: Frame) -> ProbeAnswer | None:
     newest = frame.log.answers.get(probe.name)
     if newest is not None and (newest.run, newest.position) == (frame.log.run_number, position):
         return newest
-    return frame.log.run.answers.get((probe.name, position))
+    return frame.log.run.answers.get((probe.name, position)) or written_answer(frame, probe)
+
+
+def written_answer(frame: Frame, probe: ProbeInfo) -> ProbeAnswer | None:
+    """The answer of a probe that the step under the cursor has carried with it since it was written."""
+    return recorded_lens(frame.step) if probe.name == LENS and frame.step is not None else None

@@ -15,7 +15,10 @@ from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.step import ATTENTION, BLOCKS, Step
 from tui_entropy.ui.drawing.paint import Part, figure
+from tui_entropy.ui.keys.keymap import with_keys
+from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.lens_rows import lens_table
 from tui_entropy.ui.views.view import HEAVY, View
 
 CELL, LABEL = 9, 5
@@ -63,6 +66,14 @@ HEADS = (
 )
 
 
+@dataclass(frozen=True)
+class LayersState:
+    """The state that the page of layers keeps."""
+
+    lens: bool = False
+    """What each layer would have said, in place of its numbers."""
+
+
 class Layers(View):
     """The chosen layer is always in view."""
 
@@ -72,6 +83,8 @@ class Layers(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
+        if frame.of(LayersState).lens:
+            return self._lens(frame, step, width, height)
         heading = self.heading(frame, "layers", [*frame.where, "last block at the top"], width)
         if (why := self.missing(frame)) or card is None or step is None or not step.blocks.shape[0]:
             hint = why or "The residual stream after each block and the heads of each layer, once a model writes."
@@ -84,9 +97,29 @@ class Layers(View):
         rows = [_row(frame, card, step, residual, wide, width, n) for n in range(last, max(last - room, 0), -1)]
         return [heading, *_titles(frame, residual, wide, width), *rows, *foot][:height]
 
+    def _lens(self, frame: Frame, step: Step | None, width: int, height: int) -> list[Strip]:
+        paint, every, at = frame.paint, frame.knobs.lens, frame.knobs.lens_steps
+        reads = f"reads every {f'{every}. ' if every > 1 else ''}layer{f' at every {at}. token' if at > 1 else ''}"
+        told = [*frame.where, "what each would have said", f"the lens {reads if every else 'is off'}"]
+        heading = self.heading(frame, "layers", told, width)
+        if step is None or not step.lens_rows:
+            return [heading, *paint.hint(_no_rows(frame, step), width)][:height]
+        return [heading, *(paint.row(row, width) for row in lens_table(frame, step, width, height - 1))][:height]
+
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
         """The last one is on top."""
         return {"layer": min(max(frame.layer - by, 1), frame.log.card.n_layers)} if frame.log.card else {}
+
+
+def _no_rows(frame: Frame, step: Step | None) -> str:
+    if acts(frame, "layers.on") and not frame.knobs.lens:
+        reads = (
+            "{layers.on} leaves the lens on while a text is written: what each layer would have said, at each token."
+        )
+        return with_keys(reads, frame.keymap, frame.paint.ascii)
+    if step is None:
+        return "What each layer would have said, once a model writes."
+    return "The lens was not on at this token, so that what its layers would have said is not known."
 
 
 def _titles(frame: Frame, residual: list[Column], wide: int, width: int) -> list[Strip]:

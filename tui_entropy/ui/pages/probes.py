@@ -21,6 +21,7 @@ from tui_entropy.ui.keys.probe_choice import (
     position_of,
     question,
     shown_values,
+    written_answer,
 )
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.panels import Canvas, drawn
@@ -75,7 +76,7 @@ class Probes(View):
 def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]:
     paint = frame.paint
     trust, position = frame.trust(probe.trust), position_of(frame)
-    answered = (probe.name, position) in frame.log.run.answers
+    answered = (probe.name, position) in frame.log.run.answers or written_answer(frame, probe) is not None
     name = fitted(visible(probe.name, paint.ascii, True), NAME, paint.ascii)
     return [
         (paint.drawn if chosen else " ", paint.accent),
@@ -99,7 +100,7 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
     paint, answer, state = frame.paint, answer_here(frame), frame.of(ProbesState)
     if state.pending is not None:
         yield _waiting(frame)
-    elif answer is None and acts(frame, "probes.ask"):
+    elif (answer is None or answer == written_answer(frame, probe)) and acts(frame, "probes.ask"):
         yield [(f"enter asks {probe.name} about this token", paint.dim)]
     elif answer is None:
         yield [("nothing was asked about this token", paint.dim)]
@@ -112,7 +113,8 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
         return
     canvas = Canvas(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
     yield from drawn(answer.panels, canvas)
-    yield _about(frame, answer)
+    if answer != written_answer(frame, probe):
+        yield _about(frame, answer)
 
 
 def _waiting(frame: Frame) -> list[Part]:
