@@ -39,7 +39,7 @@ LENS = (
         read=before_the_last(lambda row: row.entropy),
     ),
     Metric(
-        "lens kl", "information", "residual", 12 * LN2,
+        "lens kl", "information", "residual", 32 * LN2,
         "Mean KL divergence of the last layer from those before it that the lens reads. High means that the belief "
         "was made in the last blocks; as it depends on which layers are read, compare it between like settings.",
         read=before_the_last(lambda row: row.kl),

@@ -30,6 +30,14 @@ KNOBS = (
         _USUAL.banned, (), needs=("banned",),  # there is nothing to turn while there are none
     ),
     Knob(
+        "lens", "lens", "What every so many layers would have said goes with each step: 1 is every layer.",
+        _USUAL.lens, 0, high=64, rungs=(0, 1, 2, 4, 8, 16),
+    ),
+    Knob(
+        "lens_steps", "lens-steps", "The lens is read at every so many tokens.",
+        _USUAL.lens_steps, low=1, high=1024, rungs=(1, 2, 4, 8, 16, 32), needs=("lens",),
+    ),
+    Knob(
         "order", "stage order",
         "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
         _USUAL.order, choices=tuple(ORDERS),
@@ -40,14 +48,6 @@ KNOBS = (
     Knob(
         "n_candidates", "candidates", "Candidates kept for each step.", _USUAL.n_candidates,
         low=1, high=200, rungs=(1, 5, 10, 15, 20, 30, 40, 50, 100, 150, 200),
-    ),
-    Knob(
-        "lens", "lens", "What every so many layers would have said goes with each step: 1 is every layer.",
-        _USUAL.lens, 0, high=64, rungs=(0, 1, 2, 4, 8, 16),
-    ),
-    Knob(
-        "lens_steps", "lens-steps", "The lens is read at every so many tokens.",
-        _USUAL.lens_steps, low=1, high=1024, rungs=(1, 2, 4, 8, 16, 32), needs=("lens",),
     ),
 )  # fmt: skip
 """In the order in which a screen shows them."""

@@ -169,7 +169,7 @@ def test_a_knob_that_needs_another_is_passed_over_while_that_is_off():
     assert knob_steps.beside(Knobs(), "xtc_probability", 1) == "mirostat_tau"
     assert knob_steps.beside(Knobs(xtc_probability=0.5), "xtc_probability", 1) == "xtc_threshold"
     assert knob_steps.beside(Knobs(), "xtc_threshold", -1) == "xtc_probability"
-    assert knob_steps.beside(Knobs(), "temperature", -1) == "lens"
+    assert knob_steps.beside(Knobs(), "temperature", -1) == "n_candidates"
     assert knob_steps.beside(Knobs(), "presence_penalty", 1) == "dynatemp_range"
     assert knob_steps.beside(Knobs(dry_multiplier=0.8), "presence_penalty", 1) == "penalty_last_n"
 

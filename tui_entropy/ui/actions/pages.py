@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.ui.keys.session_choice import Session, SessionsState, chosen_session
-from tui_entropy.ui.pages.layers import LayersState
+from tui_entropy.ui.pages.layers import LayersState, shows_lens
 from tui_entropy.ui.pages.numbers import NumbersState
 from tui_entropy.ui.pages.page import Page
 from tui_entropy.ui.pages.waterfall import WaterfallState
@@ -62,7 +62,7 @@ class PageActions(Actions[Host]):
 
     def action_lens_view(self) -> None:
         frame = self.app.frame
-        self.app.show(**frame.put(LayersState, lens=not frame.of(LayersState).lens))
+        self.app.show(**frame.put(LayersState, lens=not shows_lens(frame)))
 
     def action_stage(self, by: int) -> None:
         frame = self.app.frame

@@ -44,9 +44,13 @@ def chosen_probe(frame: Frame) -> ProbeInfo | None:
 
 def answered_row(frame: Frame) -> int:
     """The first row of the page whose probe has answered about the token under the cursor; 0 where none has."""
-    here = position_of(frame)
-    rows = (n for n, probe in enumerate(offered(frame)) if (probe.name, here) in frame.log.run.answers)
-    return next(rows, 0)
+    return next((n for n, probe in enumerate(offered(frame)) if has_answered(frame, probe)), 0)
+
+
+def has_answered(frame: Frame, probe: ProbeInfo) -> bool:
+    """Whether there is an answer about the token under the cursor."""
+    asked = (probe.name, position_of(frame)) in frame.log.run.answers
+    return asked or written_answer(frame, probe) is not None
 
 
 def position_of(frame: Frame) -> int | None:

@@ -70,8 +70,14 @@ HEADS = (
 class LayersState:
     """The state that the page of layers keeps."""
 
-    lens: bool = False
-    """What each layer would have said, in place of its numbers."""
+    lens: bool | None = None
+    """What each layer would have said, in place of its numbers; None for wherever the lens is on."""
+
+
+def shows_lens(frame: Frame) -> bool:
+    """Whether the page tells what each layer would have said."""
+    wanted, step = frame.of(LayersState).lens, frame.step
+    return bool(frame.knobs.lens or (step and step.lens_rows)) if wanted is None else wanted
 
 
 class Layers(View):
@@ -83,7 +89,7 @@ class Layers(View):
 
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
-        if frame.of(LayersState).lens:
+        if shows_lens(frame):
             return self._lens(frame, step, width, height)
         heading = self.heading(frame, "layers", [*frame.where, "last block at the top"], width)
         if (why := self.missing(frame)) or card is None or step is None or not step.blocks.shape[0]:

@@ -17,6 +17,7 @@ from tui_entropy.ui.keys.probe_choice import (
     answer_here,
     answered_steps,
     chosen_probe,
+    has_answered,
     offered,
     position_of,
     question,
@@ -76,7 +77,7 @@ class Probes(View):
 def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]:
     paint = frame.paint
     trust, position = frame.trust(probe.trust), position_of(frame)
-    answered = (probe.name, position) in frame.log.run.answers or written_answer(frame, probe) is not None
+    answered = has_answered(frame, probe)
     name = fitted(visible(probe.name, paint.ascii, True), NAME, paint.ascii)
     return [
         (paint.drawn if chosen else " ", paint.accent),

@@ -35,7 +35,7 @@ def lens_table(frame: Frame, step: Step, width: int, room: int) -> Iterator[Row]
 
 def _titles(frame: Frame, token: int) -> Iterator[Row]:
     paint, unit = frame.paint, frame.unit
-    columns = (("its p", "%"), ("entropy", unit), ("KL", unit), ("rank", ""))
+    columns = (("its p", "%"), ("entropy", unit), ("KL", unit), ("rank", "written"))
     names = "".join(name.rjust(CELL) for name, _ in columns)
     units = "".join(paint.ours(below).rjust(CELL) for _, below in columns)
     yield [(f"{'layer':{LAYER}}{'would say':{token}}{names}", paint.dim)]
