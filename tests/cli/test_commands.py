@@ -248,6 +248,14 @@ def test_a_breakpoint_without_a_screen_is_an_exit_code(shell, line):
         assert_right(session, MODEL)
 
 
+@runs(
+    """tui-entropy run --headless -p "Why is the sky blue?" --lens 1 --break 'commitment_layer < 30 and entropy > 3 bits'"""
+)
+def test_a_breakpoint_on_what_layers_would_have_said_stops_too(shell, line):
+    done = shell.run(line)
+    assert done.code == 4 and "commitment_layer < 30" in done.err
+
+
 def test_a_breakpoint_that_is_wrong_is_shown_as_the_document_says(shell):
     (shown,) = [
         block
@@ -264,7 +272,7 @@ TURNED = (
     "--frequency-penalty 0.1 --presence-penalty 0.2 --penalty-last-n 64 --dynatemp-range 0.2 --dynatemp-exponent 1.5 "
     "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
     "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
-    "--order llama.cpp --seed 11 --candidates 12 "
+    "--order llama.cpp --seed 11 --candidates 12 --lens 4 --lens-steps 2 "
 )
 """Every knob, from its default."""
 EVERY_KNOB = (

@@ -152,12 +152,13 @@ def test_the_layer_that_is_laid_out_gives_the_products_of_the_layer_and_is_left_
     packed = PackedLinear(layer)
     for n in (1, 7, 31):
         x = torch.randn(1, n, 48)
-        with packed.taking():
-            found = layer(x)
-        assert found.shape == (1, n, 1000)
-        torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)
+        for lay_out in (False, True):
+            with packed.taking(lay_out):
+                found = layer(x)
+            assert found.shape == (1, n, 1000)
+            torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)
         assert "forward" not in vars(layer)
     packed.release()
     other = torch.nn.Linear(48, 1000, dtype=torch.bfloat16)
-    with PackedLinear(other).taking():
+    with PackedLinear(other).taking(lay_out=True):
         assert "forward" not in vars(other)

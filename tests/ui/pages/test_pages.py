@@ -8,6 +8,7 @@ import pytest
 from drawn_rows import rows
 from inspectors import begun, screen_text, settled, up, writing
 from made_frames import PAINTS, frame_of
+from made_steps import lens_rows
 
 from tui_entropy.metrics.entropix import QUADRANTS, THRESHOLDS
 from tui_entropy.metrics.registry import BY_NAME, METRICS
@@ -17,14 +18,18 @@ from tui_entropy.records.model import Trust
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate, Decision, Stage
 from tui_entropy.ui.dialogs.help import help_text
+from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.keys.keymap import PAGES
+from tui_entropy.ui.keys.probe_choice import offered
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
+from tui_entropy.ui.pages.probes import Probes
 from tui_entropy.ui.pages.quadrants import Field, Quadrants
 from tui_entropy.ui.pages.waterfall import Waterfall
 from tui_entropy.ui.panes.attention import AttentionMap
 from tui_entropy.ui.panes.candidates import Candidates
 from tui_entropy.ui.panes.heads import HeadGrid
+from tui_entropy.ui.views.frame import Frame
 
 OPEN = {
     "numbers": "N", "layers": "L", "waterfall": "W", "quadrants": "Q", "chart": "C", "branches": "B",
@@ -185,6 +190,37 @@ def test_the_entropix_aggregate_stands_under_its_own_name():
         shown = " ".join(rows(Layers(), made.log(3), width, 40)[-2:])
         for name in ("entropix", "attention entropy", "attention varentropy", "agreement", "interaction strength"):
             assert name in shown
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 36), (200, 60)])
+def test_with_the_lens_on_each_layer_has_what_it_would_have_said_and_the_chosen_one_is_in_view(width, height):
+    log = made.log(0)
+    log.append(made.step(0, lens_rows=lens_rows(made.LAYERS, settled=21)))
+    for layer in (1, 15, 30):
+        shown = rows(Layers(), log, width, height, layer=layer)
+        told = {int(row[:3]): row for row in shown[3:-1]}
+        assert layer in told and list(told) == sorted(told, reverse=True)
+        assert "late" in told.get(21, "late") and "early" in told.get(20, "early") and "late" not in told.get(20, "")
+        p, _, _, rank = told[layer][34:].split()[:4]
+        assert (float(p), rank) == (pytest.approx(100 * (layer + 1) / 32, abs=0.06), str(31 - layer))
+        assert "commitment layer 21" in shown[-1]
+
+
+def test_a_step_without_rows_says_that_nothing_is_known_and_how_they_are_had():
+    log = made.log(3)
+    shown = " ".join(rows(Layers(), log, 100, 20, pages=made.kept_by_pages(lens=True)))
+    assert "enter leaves the lens on" in shown
+    assert "was not on at this token" in " ".join(rows(Layers(), log, 100, 20, knobs=Knobs(lens=1)))
+    assert "what each would have said" not in " ".join(rows(Layers(), log, 100, 20))
+
+
+async def test_the_probe_of_the_lens_has_the_rows_of_a_recording_without_a_model():
+    log = made.log(0)
+    log.append(made.step(0, lens_rows=lens_rows(made.LAYERS, 4)))
+    frame = Frame(log, Paint(), cursor=0)
+    names = [probe.name for probe in offered(frame)]
+    shown = " ".join(rows(Probes(), log, 120, 40, row=names.index("lens")))
+    assert "read while it was written" in shown and "early" in shown and "took" not in shown
 
 
 async def test_up_and_down_choose_the_layer_that_other_views_show():

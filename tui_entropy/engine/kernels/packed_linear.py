@@ -1,25 +1,25 @@
-"""The product of a few rows with a large matrix, of which a copy was laid out for that once.
+"""The product of several rows with a large matrix by oneDNN, if wanted of a matrix that was laid out for it once.
 
-A routine for many rows brings the matrix into another layout at every call, which for seven rows of the head of a
-small model takes longer than the product does. oneDNN takes one that was laid out before.
+The usual routine brings the matrix into another layout at every call, which for seven rows of the head of a small
+model takes longer than the product does. oneDNN does so in less time, and in none where a copy is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 MAX_BYTES = 1 << 28
-"""Of a matrix that is laid out a second time: this much more memory is taken."""
+"""Of a matrix that is kept in another layout too: this much more memory is taken."""
 N_ROWS = 8
 """Rows that the layout is for; it serves any number."""
 
 
 class PackedLinear:
-    """A linear layer on a CPU in float32, whose matrix is laid out when it is first asked."""
+    """A linear layer in float32 on a CPU; any other is left as it is."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -27,17 +27,18 @@ class PackedLinear:
         self._of: Tensor | None = None
         """The matrix that was laid out."""
 
-    def release(self) -> None:
-        """Give the memory back, until it is asked again."""
-        self._packed = self._of = None
-
     @contextmanager
-    def taking(self) -> Iterator[None]:
-        """For as long as the `with` lasts, the layer takes its products so, if it is one that can."""
-        attributes = vars(self._module)
-        if not self._is_packed():
+    def taking(self, lay_out: bool) -> Iterator[None]:
+        """For as long as the `with` lasts, the layer takes its products so. lay_out: keep a copy in that layout,
+        until `release`, if it is not too large."""
+        module, attributes = self._module, vars(self._module)
+        if not _is_supported(module):
             yield
             return
+        weight = module.get_parameter("weight")
+        if lay_out and self._of is not weight and weight.nbytes <= MAX_BYTES:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), N_ROWS)
+            self._of = weight
         own = attributes.get("forward")
         attributes["forward"] = self._forward
         try:
@@ -47,21 +48,19 @@ class PackedLinear:
             if own is not None:
                 attributes["forward"] = own
 
-    def _is_packed(self) -> bool:
-        module = self._module
-        if type(module) is not nn.Linear or module.weight.dtype is not torch.float32:
-            return False
-        weight = module.weight
-        if weight.device.type != "cpu" or weight.nbytes > MAX_BYTES:
-            return False
-        if self._of is not weight:
-            self._of, self._packed = weight, None
-            with suppress(AttributeError, RuntimeError):  # of a build or a processor that has no such operator
-                self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), N_ROWS)
-        return self._packed is not None
+    def release(self) -> None:
+        """Give the memory of the copy back."""
+        self._packed = self._of = None
 
     def _forward(self, x: Tensor) -> Tensor:
-        rows: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.reshape(-1, x.shape[-1]), self._packed, self._module.bias, "none", [], ""
-        )
-        return rows.view(*x.shape[:-1], -1)
+        weight = self._module.get_parameter("weight")
+        weight = self._packed if self._packed is not None and self._of is weight else weight
+        rows, bias = x.reshape(-1, x.shape[-1]), self._module.bias
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return product.view(*x.shape[:-1], -1)
+
+
+def _is_supported(module: nn.Module) -> bool:
+    if type(module) is not nn.Linear or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return module.weight.dtype is torch.float32 and module.weight.device.type == "cpu"

@@ -16,16 +16,12 @@ class LiveLens:
 
     def __init__(self, decoding: Decoding, lens: Lens = LOGIT_LENS) -> None:
         self._decoding, self._lens = decoding, lens
-        self._head = PackedLinear(decoding.architecture.unembedding)
+        self.head = PackedLinear(decoding.architecture.unembedding)
 
     @property
     def is_there(self) -> bool:
         """Whether the model has one residual stream, which its head reads."""
         return self._decoding.architecture.n_streams == 1
-
-    def release(self) -> None:
-        """Give back the memory that reading takes, while it is off."""
-        self._head.release()
 
     @torch.inference_mode()
     def read(self, stream: Tensor, logits: Tensor, token_id: int, every: int) -> Tensor:
@@ -42,7 +38,7 @@ class LiveLens:
         if before:
             vectors = torch.cat([self._lens(layer, stream[layer : layer + 1]) for layer in before])
             depth = torch.tensor(before, device=stream.device, dtype=torch.float32) / architecture.n_layers
-            with self._head.taking():
+            with self.head.taking(lay_out=True):
                 rows = [*self._decoding.logits(vectors, depth), logits]
         wanted = torch.tensor(token_id, device=logits.device)
         table = measured((row, final, wanted) for row in rows)

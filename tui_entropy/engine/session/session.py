@@ -290,7 +290,7 @@ class Session:
         check(knobs, self.state.loaded.card.vocab)
         self.state.knobs = knobs
         if not knobs.lens:
-            self.state.probes.lens.release()
+            self.state.probes.lens.head.release()
         self.resample()
         self._tell_pending()
 

@@ -76,7 +76,7 @@ class Probes(View):
 
 def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]:
     paint = frame.paint
-    trust, position = frame.trust(probe.trust), position_of(frame)
+    trust = frame.trust(probe.trust)
     answered = has_answered(frame, probe)
     name = fitted(visible(probe.name, paint.ascii, True), NAME, paint.ascii)
     return [

@@ -124,20 +124,22 @@ def compute(at: ProbeContext, options: LensOptions) -> Iterator[Panel]:
 
     Sources: nostalgebraist 2020, 'interpreting GPT: the logit lens'; Belardinelli et al. 2025 for decoders and parts.
     """
-    loaded = at.loaded
+    loaded, head = at.loaded, at.instruments.lens.head
     try:
         decoding = Decoding(loaded.model, loaded.architecture, options.decoder, options.norm)
         look = _look(at, options, decoding)
-        asked = decoding.logits(look.vectors[:, -1], look.depth)
+        with head.taking(lay_out=False):
+            asked = decoding.logits(look.vectors[:, -1], look.depth)
         if options.at == "block" and decoding == Decoding(loaded.model, loaded.architecture):
             look.final[-1] = asked[-1].log_softmax(
                 -1
             )  # of the same product, so that it differs from itself by nothing
         final = Final.of(look.final[-1])
         own = measured((row, final, look.wanted[-1]) for row in asked)
-        others = read_out(
-            decoding.logits, look.vectors[:, :-1], look.depth, look.final[:-1], look.wanted[:-1], at.progress
-        )
+        with head.taking(lay_out=False):
+            others = read_out(
+                decoding.logits, look.vectors[:, :-1], look.depth, look.final[:-1], look.wanted[:-1], at.progress
+            )
         found = others.before(Readout(own[:, None]))
         if options.secondary == "iterative":
             several = decoding.iterative(look.vectors[:, -1], look.depth, options.k)
