@@ -216,7 +216,7 @@ def test_a_step_without_rows_says_that_nothing_is_known_and_how_they_are_had():
 
 async def test_the_probe_of_the_lens_has_the_rows_of_a_recording_without_a_model():
     log = made.log(0)
-    log.append(made.step(0, lens_rows=lens_rows(made.LAYERS, 4)))
+    log.append(made.step(0, lens_rows=lens_rows(made.LAYERS, 4, settled=21)))
     frame = Frame(log, Paint(), cursor=0)
     names = [probe.name for probe in offered(frame)]
     shown = " ".join(rows(Probes(), log, 120, 40, row=names.index("lens")))
