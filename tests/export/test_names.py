@@ -58,7 +58,9 @@ WRITINGS = ["trace", "csv", "jsonl", "npz", "inif", "parquet"]
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_every_series_has_the_same_name_in_it(written, writing):
     steps, prompt = written[writing]
-    absent = (*SHADOWED, *OF_LENS, "entropy z", "attention z") if writing == "inif" else ()  # there unknown is left out
+    absent = (
+        (*SHADOWED, *OF_LENS, "entropy z", "attention z") if writing == "inif" else ()
+    )  # there unknown is left out
     assert {one.column for one in METRICS if one.name not in absent} <= set(steps)
     assert {BY_NAME[score.replace("_", " ")].column for score in SCORES} <= set(prompt)
 

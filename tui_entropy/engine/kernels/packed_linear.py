@@ -53,7 +53,7 @@ class PackedLinear:
         self._packed = self._of = None
 
     def _forward(self, x: Tensor) -> Tensor:
-        weight = self._module.get_parameter("weight")
+        weight: Tensor = self._module.get_parameter("weight")
         weight = self._packed if self._packed is not None and self._of is weight else weight
         rows, bias = x.reshape(-1, x.shape[-1]), self._module.bias
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")

@@ -76,7 +76,7 @@ class LayersState:
 
 def shows_lens(frame: Frame) -> bool:
     """Whether the page tells what each layer would have said."""
-    wanted, step = frame.of(LayersState).lens, frame.step
+    wanted, step = frame.of(LayersState).lens, frame.seen
     return bool(frame.knobs.lens or (step and step.lens_rows)) if wanted is None else wanted
 
 
@@ -90,7 +90,7 @@ class Layers(View):
     def draw(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, card, step = frame.paint, frame.log.card, frame.step
         if shows_lens(frame):
-            return self._lens(frame, step, width, height)
+            return self._lens(frame, width, height)
         heading = self.heading(frame, "layers", [*frame.where, "last block at the top"], width)
         if (why := self.missing(frame)) or card is None or step is None or not step.blocks.shape[0]:
             hint = why or "The residual stream after each block and the heads of each layer, once a model writes."
@@ -103,8 +103,8 @@ class Layers(View):
         rows = [_row(frame, card, step, residual, wide, width, n) for n in range(last, max(last - room, 0), -1)]
         return [heading, *_titles(frame, residual, wide, width), *rows, *foot][:height]
 
-    def _lens(self, frame: Frame, step: Step | None, width: int, height: int) -> list[Strip]:
-        paint, every, at = frame.paint, frame.knobs.lens, frame.knobs.lens_steps
+    def _lens(self, frame: Frame, width: int, height: int) -> list[Strip]:
+        paint, step, every, at = frame.paint, frame.seen, frame.knobs.lens, frame.knobs.lens_steps
         reads = f"reads every {f'{every}. ' if every > 1 else ''}layer{f' at every {at}. token' if at > 1 else ''}"
         told = [*frame.where, "what each would have said", f"the lens {reads if every else 'is off'}"]
         heading = self.heading(frame, "layers", told, width)

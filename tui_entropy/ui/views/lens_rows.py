@@ -15,6 +15,8 @@ from tui_entropy.ui.views.frame import Frame
 LAYER, CELL, GAP = 6, 10, 2
 TOKEN = 10, 28
 """Cells of a token, at least and at most."""
+BAR = 8, 40
+"""Cells of a bar, where there is one."""
 Row = list[Part]
 
 
@@ -23,7 +25,8 @@ def lens_table(frame: Frame, step: Step, width: int, room: int) -> Iterator[Row]
     and what they come to."""
     rows = step.lens_rows[::-1]
     token = min(max(width - LAYER - 4 * CELL - GAP, TOKEN[0]), TOKEN[1])
-    bar = max(min(width - LAYER - 4 * CELL - token - 2 * GAP, 40), 0)
+    beside = min(width - LAYER - 4 * CELL - token - 2 * GAP, BAR[1])
+    bar = beside if beside >= BAR[0] else 0
     yield from _titles(frame, token)
     shown = max(room - 3, 1)
     at = next((n for n, row in enumerate(rows) if row.layer <= frame.layer), len(rows) - 1)
