@@ -270,7 +270,7 @@ TURNED = (
     "--frequency-penalty 0.1 --presence-penalty 0.2 --penalty-last-n 64 --dynatemp-range 0.2 --dynatemp-exponent 1.5 "
     "--dry-multiplier 0.5 --dry-base 1.5 --dry-allowed-length 3 --dry-breakers '\\n,:' --xtc-probability 0.3 "
     "--xtc-threshold 0.2 --mirostat-tau 4 --mirostat-eta 0.2 --adaptive own --clarifier ' Wait' --banned 7,9 "
-    "--order llama.cpp --seed 11 --candidates 12 --lens 4 --lens-steps 2 "
+    "--order llama.cpp --seed 11 --candidates 12 --lens 4 --lens-steps 2 --lens-file my-lens "
 )
 """Every knob, from its default."""
 EVERY_KNOB = (

@@ -38,6 +38,11 @@ KNOBS = (
         _USUAL.lens_steps, low=1, high=1024, rungs=(1, 2, 4, 8, 16, 32), needs=("lens",),
     ),
     Knob(
+        "lens_file", "lens-file",
+        "A tuned lens (a folder) or Jacobian lens (a file) that the lens reads through; set on the command line.",
+        _USUAL.lens_file, "", needs=("lens",),
+    ),
+    Knob(
         "order", "stage order",
         "Order of the stages: hf, llama.cpp, vllm, or names joined by commas, the others after them.",
         _USUAL.order, choices=tuple(ORDERS),
@@ -78,8 +83,11 @@ def shown(knobs: Knobs, name: str) -> str:
 
 
 def brief(knobs: Knobs, name: str) -> str:
-    """The same where there is little room: of what is banned how many."""
-    return str(len(knobs.banned)) if name == "banned" else shown(knobs, name)
+    """The same where there is little room: of what is banned how many, of a file its name."""
+    if name == "banned":
+        return str(len(knobs.banned))
+    text = shown(knobs, name)
+    return text.rstrip("/").rpartition("/")[2] if name == "lens_file" else text
 
 
 DIGITS = 100

@@ -49,6 +49,8 @@ class Knobs(StageKnobs, frozen=True):
     """Steps carry what every so many layers would have said, from the last one back. 0 is off."""
     lens_steps: int = 1
     """Every so many steps carry it."""
+    lens_file: Words = ""
+    """A tuned lens (a folder) or a Jacobian lens (a file) that it is read through. Empty: the logit lens."""
 
     @property
     def order_name(self) -> str:

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.kernels.packed_linear import PackedLinear
+from tui_entropy.engine.lenses.files import save
+from tui_entropy.engine.lenses.lens import AffineMap, Lens
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session.session import Session
@@ -18,6 +20,7 @@ from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.engine.verify.evidence.plain import left_out
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.commands import Twin, Write
+from tui_entropy.records.events import Refused
 from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane
@@ -132,6 +135,39 @@ def test_a_twin_has_rows_of_its_own_under_its_own_knobs_and_a_shadow_changes_non
     for step in runs[2]:
         assert [row.layer for row in step.lens_rows] == list(range(of.architecture.n_layers, -1, -2))[::-1]
         assert step.lens_rows[-1].token_id == step.token_id
+
+
+def test_a_lens_from_a_file_is_read_as_the_probe_reads_it_and_one_that_is_none_leaves_the_rows_unknown(tmp_path):
+    of = loaded()
+    width = of.architecture.d_model
+    torch.manual_seed(0)
+    maps = {
+        layer: AffineMap(torch.eye(width) + 0.3 * torch.randn(width, width), torch.randn(width))
+        for layer in range(of.architecture.n_layers)
+    }
+    save(Lens("tuned lens", maps), tmp_path / "tuned", of)
+
+    def ask(session, steps):
+        return answer(
+            session, AskProbe("lens", 1, steps[-1].position, {"before": 0, "lens": str(tmp_path / "tuned")})
+        )
+
+    steps, asked = written(of, replace(HOT, lens=1, lens_file=str(tmp_path / "tuned")), then=ask)
+    for row, told in zip(steps[-1].lens_rows[::-1], asked.panels[1].rows, strict=True):
+        assert (row.token_id, row.rank) == (told[1].ids[0], told[4])
+        assert (row.entropy, row.kl) == pytest.approx(told[2:4], abs=1e-4)
+    logit, _ = written(of, replace(HOT, lens=1))
+    assert steps[-1].lens_rows[0].entropy != pytest.approx(logit[-1].lens_rows[0].entropy, abs=1e-3)
+
+    events = []
+    with torch.inference_mode(), instruments(of, graph=False) as watching:
+        session = Session(of, watching, events.append)
+        session.begin(Write(PROMPT, None, False, 3, replace(HOT, lens=1, lens_file=str(tmp_path / "none"))))
+        while session.active:
+            session.advance()
+    assert [event.lens_rows for event in events if isinstance(event, Step)] == [(), (), ()]
+    (told,) = [event for event in events if isinstance(event, Refused)]
+    assert told.notice and told.sentence.startswith("no layer is read: ")
 
 
 def test_a_model_with_several_streams_has_none():

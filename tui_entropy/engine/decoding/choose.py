@@ -91,9 +91,9 @@ def choose(
     token that is given. Then, where the lens is on, what layers before the last would have said."""
     stages, numbers, decision = _choose(probes, sequence, now, logits, given)
     knobs = now.knobs
-    if knobs.lens and sequence.n_written % knobs.lens_steps == 0 and probes.lens.is_there:
+    if knobs.lens and now.lens and sequence.n_written % knobs.lens_steps == 0 and probes.lens.is_there:
         layers, token_id = probes.residual.layers(sequence.batch_index), int(numbers["token_id"][0])
-        rows = probes.lens.read(layers, logits, token_id, knobs.lens)
+        rows = probes.lens.read(layers, logits, token_id, knobs.lens, now.lens)
         numbers = {**numbers, "lens": rows.flatten().cpu().numpy()}
     return stages, numbers, decision
 

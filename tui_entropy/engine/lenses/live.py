@@ -14,8 +14,8 @@ from tui_entropy.engine.lenses.readout import Final, layers_read, measured
 class LiveLens:
     """Reads the residual stream that the residual probe holds, in the very arithmetic of the lens probe."""
 
-    def __init__(self, decoding: Decoding, lens: Lens = LOGIT_LENS) -> None:
-        self._decoding, self._lens = decoding, lens
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
         self.head = PackedLinear(decoding.architecture.unembedding)
 
     @property
@@ -24,7 +24,7 @@ class LiveLens:
         return self._decoding.architecture.n_streams == 1
 
     @torch.inference_mode()
-    def read(self, stream: Tensor, logits: Tensor, token_id: int, every: int) -> Tensor:
+    def read(self, stream: Tensor, logits: Tensor, token_id: int, every: int, lens: Lens = LOGIT_LENS) -> Tensor:
         """Every so many layers, from the last one back: (layers, 7) float32, the layer and then as in `Readout`.
 
         stream: (n_layers + 1, d_model), the embedding first. logits: (vocab,) float32 of the model, which are what
@@ -36,7 +36,7 @@ class LiveLens:
         final = Final.of(logits.log_softmax(-1))
         rows = [logits]
         if before:
-            vectors = torch.cat([self._lens(layer, stream[layer : layer + 1]) for layer in before])
+            vectors = torch.cat([lens(layer, stream[layer : layer + 1]) for layer in before])
             depth = torch.tensor(before, device=stream.device, dtype=torch.float32) / architecture.n_layers
             with self.head.taking(lay_out=True):
                 rows = [*self._decoding.logits(vectors, depth), logits]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tui_entropy.engine.lenses.lens import LOGIT_LENS, Lens
 from tui_entropy.records.sampling import Knobs
 
 
@@ -23,3 +24,5 @@ class Controls:
     """Tokens that end a repeated sequence for DRY."""
     watched: tuple[int, ...] = ()
     """Tokens that are followed."""
+    lens: Lens | None = LOGIT_LENS
+    """What layers are read through where the lens is on; None for one that cannot be had."""

@@ -15,6 +15,8 @@ from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS, parse
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.attribution.scaled_parts import scaled_part
 from tui_entropy.engine.decoding.instruments import Instruments
+from tui_entropy.engine.lenses import files as lens_files
+from tui_entropy.engine.lenses.lens import LOGIT_LENS, Lens
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -49,6 +51,8 @@ class SessionState:
         """Writes that run; None once it has ended."""
         self._n_runs = 0
         self._known_offsets = OffsetCache()
+        self._lenses: dict[str, Lens | None] = {}
+        """By the file that is named; None where it holds none."""
         self._conditions: dict[str, Condition] = {}
         """Those of vectors, by their text."""
 
@@ -145,7 +149,21 @@ class SessionState:
                     )
                 )
         breakers = tokenizer.tokens_containing(knobs.dry_breakers) if knobs.dry_multiplier else frozenset()
-        return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched)
+        return Controls(knobs, offsets, clarifier, breakers, self.breakpoints.watched, self._lens_of(knobs))
+
+    def _lens_of(self, knobs: Knobs) -> Lens | None:
+        """What layers are read through; None for a file that holds no lens of this model, which is told once."""
+        if not (knobs.lens and knobs.lens_file):
+            return LOGIT_LENS
+        file = knobs.lens_file
+        if file not in self._lenses:
+            self._lenses.clear()  # one at a time: they are large
+            try:
+                self._lenses[file] = lens_files.load(Path(file).expanduser(), self.loaded)
+            except UserError as mistake:
+                self._lenses[file] = None
+                self.emit(Refused(f"no layer is read: {mistake}", notice=True))
+        return self._lenses[file]
 
     def find_part(self, wanted: Vector) -> None:
         """Know where a part is scaled, before it is. Raises UserError where that cannot be told."""
