@@ -147,7 +147,7 @@ def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
 
 ANY_TEXT = {
     "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
-    "remote", "clarifier", "dry_breakers", "recording", "output", "svg",
+    "remote", "clarifier", "lens_file", "dry_breakers", "recording", "output", "svg",
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"
