@@ -45,7 +45,7 @@ CROPPABLE = {"full", "sliding", "chunked"}
 
 @dataclass(frozen=True)
 class Architecture:
-    """The parts of a causal language model. Block k of the project's numbering is `blocks[k - 1]`."""
+    """The parts of a language model. Block k of the project's numbering is `blocks[k - 1]`."""
 
     blocks: tuple[nn.Module, ...]
     attention_modules: tuple[nn.Module | None, ...]
@@ -85,6 +85,8 @@ class Architecture:
     """Per block: attributes of its modules in which it keeps a state of the text. Empty where no block does."""
     in_stretches: bool = True
     """Several tokens can be read behind others. Some scans over several begin from nothing, whatever was before."""
+    left_to_right: bool = True
+    """A token sees those before it only. One that fills in masked tokens sees all of its text."""
 
     @property
     def final_norm(self) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -34,17 +34,25 @@ class StreamWatch:
 
 @contextmanager
 def watching_stream(architecture: Architecture, n: int) -> Iterator[StreamWatch]:
-    """Keep the stream at the newest n positions for as long as the `with` lasts, steering included.
+    """Keep the stream at the newest n positions for as long as the `with` lasts, steering included."""
+    watch = StreamWatch(architecture.n_layers, n)
+    with heard_stream(architecture, watch.take):
+        yield watch
+
+
+@contextmanager
+def heard_stream(architecture: Architecture, take: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """For as long as the `with` lasts `take` is given each layer of every pass, steering included, as (batch,
+    positions, d_model).
 
     The last layer is what the final norm is given: of a model with several streams what it makes of them all.
     """
-    watch = StreamWatch(architecture.n_layers, n)
 
     def given(_: nn.Module, args: Any, kwargs: Any) -> None:
-        watch.take(0, architecture.streamed(args[0] if args else next(iter(kwargs.values()))))
+        take(0, architecture.streamed(args[0] if args else next(iter(kwargs.values()))))
 
     def put_out(index: int, output: Any) -> None:
-        watch.take(index + 1, architecture.streamed(output if isinstance(output, Tensor) else output[0]))
+        take(index + 1, architecture.streamed(output if isinstance(output, Tensor) else output[0]))
 
     with ExitStack() as hooks:
         blocks = architecture.blocks if not architecture.tail else architecture.blocks[:-1]
@@ -54,7 +62,7 @@ def watching_stream(architecture: Architecture, n: int) -> Iterator[StreamWatch]
             hooks.callback(hook.remove)
         if architecture.tail:
             hook = architecture.tail[0].register_forward_pre_hook(
-                lambda _, args: watch.take(architecture.n_layers, args[0])
+                lambda _, args: take(architecture.n_layers, args[0])
             )
             hooks.callback(hook.remove)
-        yield watch
+        yield

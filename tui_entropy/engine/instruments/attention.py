@@ -21,6 +21,7 @@ from tui_entropy.engine.architecture.architecture import Architecture, dispatche
 from tui_entropy.engine.instruments.attention_functions import AttentionFunction, calling, own_function
 from tui_entropy.engine.instruments.head_measures import HIDDEN, AttentionState, HeadStatistics, measured
 from tui_entropy.engine.instruments.row_recording import RowRecording, TopRows, beside_sinks
+from tui_entropy.engine.instruments.tensor_metrics import attention_scores
 from tui_entropy.engine.kernels import causal_sdpa
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.records.arrays import Grid
@@ -359,11 +360,7 @@ class AttentionLayer:
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         """(batch, n_heads, n, d_head) queries -> (batch * n_kv_heads, n_heads / n_kv_heads * n, keys) float32."""
-        queries = query.reshape(key.shape[0] * key.shape[1], -1, key.shape[-1]).float()
-        keys = key.flatten(0, 1).mT.float()
-        if self.softcap is None:
-            return torch.baddbmm(bias, queries, keys, alpha=self.scaling)
-        return self.softcap * torch.tanh(torch.bmm(queries, keys) * (self.scaling / self.softcap)) + bias
+        return attention_scores(query, key, bias, self.scaling, self.softcap)
 
     def first_visible(self, position: Position) -> Position:
         """The first key that the query at a position may attend to."""

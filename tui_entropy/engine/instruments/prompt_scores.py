@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,19 +14,27 @@ from transformers import PreTrainedModel
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
 from tui_entropy.engine.instruments.unembed import unembed
+from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
 
 SLICE_BYTES = 48 << 20
 """Of the logits that are made at a time, in float32: enough rows for the unembedding to be read few times over."""
 CACHED_BYTES = 4 << 20
 """Of the logits that are measured at a time: what is made of them stays in the cache."""
+PROMPT_METRICS = tuple(metric for metric in METRICS if metric.on_prompt)
+"""Those of SCORES."""
 
 
 class FinalResidual:
     """The residual stream behind all blocks in the newest forward pass: see `final_residual`."""
 
-    residual: Tensor
-    """(n, d_model) for all n positions of the pass, of the first sequence of the batch."""
+    batch: Tensor
+    """(rows, n, d_model) for all n positions of the pass."""
+
+    @property
+    def residual(self) -> Tensor:
+        """(n, d_model) of the first sequence of the batch."""
+        return self.batch[0]
 
 
 @contextmanager
@@ -36,10 +44,10 @@ def final_residual(architecture: Architecture) -> Iterator[FinalResidual]:
     held = FinalResidual()
 
     def keep(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-        held.residual = args[0][0]
+        held.batch = args[0]
 
     def keep_output(decoder: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        held.residual = output[0][0]
+        held.batch = output[0]
 
     if architecture.tail:
         hook = architecture.tail[0].register_forward_pre_hook(keep)
@@ -51,12 +59,19 @@ def final_residual(architecture: Architecture) -> Iterator[FinalResidual]:
         hook.remove()
 
 
-def scores(model: PreTrainedModel, architecture: Architecture, residual: Tensor, targets: Tensor) -> Tensor:
+def scores(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    residual: Tensor,
+    targets: Tensor,
+    metrics: Sequence[Metric] = PROMPT_METRICS,
+    temperature: float = 1.0,
+) -> Tensor:
     """The scores of each position: what the model believed there, and of the token that came next.
 
-    residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position.
-    Returns (n, len(SCORES)) float32 on the device, in the order and the units of SCORES; NaN is unknown. No matrix of
-    n x vocab is built.
+    residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position;
+    temperature: what the logits are divided by. Returns (n, len(metrics)) float32 on the device, in the order and the
+    units of SCORES; NaN is unknown. No matrix of n x vocab is built.
     """
     row_bytes = 4 * architecture.vocab
     n_measured = max(CACHED_BYTES // row_bytes, 1)
@@ -65,11 +80,13 @@ def scores(model: PreTrainedModel, architecture: Architecture, residual: Tensor,
     # As large as one another: a small one left over would read the unembedding for next to nothing.
     for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
         parts = torch.split(wanted, n_measured)
-        rows += map(_scores, torch.split(unembed(model, architecture, vectors), n_measured), parts)
+        logits = unembed(model, architecture, vectors)
+        for some, its in zip(torch.split(logits, n_measured), parts, strict=True):
+            rows.append(_scores(some if temperature == 1 else some / temperature, its, metrics))
     return torch.cat(rows)
 
 
-def _scores(logits: Tensor, targets: Tensor) -> Tensor:
-    """(n, vocab) float32 and (n,) -> (n, len(SCORES))."""
+def _scores(logits: Tensor, targets: Tensor, metrics: Sequence[Metric]) -> Tensor:
+    """(n, vocab) float32 and (n,) -> (n, len(metrics))."""
     tensors = StepTensors(logits, token=targets)
-    return torch.stack([computed(metric, tensors).float() for metric in METRICS if metric.on_prompt], -1)
+    return torch.stack([computed(metric, tensors).float() for metric in metrics], -1)

@@ -107,6 +107,16 @@ def normalised_entropy(entropy: Tensor, n: Tensor | float) -> Tensor:
 # --- Attention rows ------------------------------------------------------------------------------------------
 
 
+def attention_scores(query: Tensor, key: Tensor, bias: Tensor, scaling: float, softcap: float | None) -> Tensor:
+    """Scores before the softmax: (batch, n_heads, n, d_head) and (batch, n_kv_heads, keys, d_head) -> (batch *
+    n_kv_heads, n_heads / n_kv_heads * n, keys) float32. bias: what is added to them, of a shape that broadcasts."""
+    queries = query.reshape(key.shape[0] * key.shape[1], -1, key.shape[-1]).float()
+    keys = key.flatten(0, 1).mT.float()
+    if softcap is None:
+        return torch.baddbmm(bias, queries, keys, alpha=scaling)
+    return softcap * torch.tanh(torch.bmm(queries, keys) * (scaling / softcap)) + bias
+
+
 def row_moments(scores: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Entropy and varentropy of rows softmax(scores).
 

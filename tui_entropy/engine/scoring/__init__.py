@@ -1,0 +1,1 @@
+"""Texts that are there already, scored in batches of similar length."""

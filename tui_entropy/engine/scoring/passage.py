@@ -1,0 +1,35 @@
+"""Passage: tokens that are read together, and the places at which the model is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Tokens, positions of them where the model says what it believes, and the tokens that this is held against."""
+
+    ids: Sequence[int]
+    positions: Sequence[int]
+    targets: Sequence[int]
+    """As many as positions."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def left_to_right(ids: Sequence[int], first: int = 1) -> Passage:
+    """A text whose tokens from index `first` on are scored, each by the position before it."""
+    return Passage(ids, range(first - 1, len(ids) - 1), ids[first:])
+
+
+def windows(n: int, width: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """A text of n tokens in windows of so many at most, `stride` apart: (begin, first, end), where the tokens from
+    `first` to before `end` are scored and those before them in the window are read only. Each token but the very
+    first is scored once, behind at least width - stride tokens where the text has so many."""
+    end = min(width, n)
+    yield 0, 1, end
+    while end < n:
+        first, end = end, min(end + stride, n)
+        yield max(end - width, 0), first, end
