@@ -32,6 +32,10 @@ class StepTensors(Protocol):
         """(...,) mean and variance of the surprisal under the model: nats, nats squared."""
 
     @property
+    def entropy(self) -> Any:
+        """(...,) nats, of the model."""
+
+    @property
     def surprisal(self) -> Any:
         """(...,) nats, of the token."""
 

@@ -57,7 +57,7 @@ MODEL = (
         "entropy", "information", "model", 6 * LN2,
         "How spread the model's belief about the next token was: 0 is one certain token, 1 bit is a fair coin. "
         "High means many tokens would do, not that the written one is wrong.",
-        compute=lambda at: at.moments[0], on_prompt=True,
+        compute=lambda at: at.entropy, on_prompt=True,
         check=check_entropy,
     ),
     Metric(
@@ -99,7 +99,7 @@ MODEL = (
         "uniform kl", "information", "model", 16 * LN2,
         "KL divergence from the uniform distribution, log of the vocabulary minus entropy: how much the model knows. "
         "Low means it hardly prefers anything; as it depends on the vocabulary, do not compare it between models.",
-        compute=lambda at: (math.log(at.logp.shape[-1]) - at.moments[0]).clamp(min=0), on_prompt=True,
+        compute=lambda at: (math.log(at.logits.shape[-1]) - at.entropy).clamp(min=0), on_prompt=True,
         check=check_uniform_kl,
     ),
     Metric(

@@ -18,9 +18,11 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding.instruments import instruments
 from tui_entropy.engine.decoding.loop import decode
+from tui_entropy.engine.instruments import prompt_scores
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
+from tui_entropy.engine.scoring import layers
 from tui_entropy.engine.scoring.batches import MAX_PADDING, batches
 from tui_entropy.engine.scoring.passage import Passage, left_to_right, windows
 from tui_entropy.engine.scoring.predictions import drawn, likeliest
@@ -39,7 +41,7 @@ FAMILIES = (
     "llama", "gpt2", "gemma2", "gemma3_text", "gemma3n_text", "gpt_oss", "qwen3_5_text", "mixtral", "mistral",
     "mamba", "olmo2", "granite", "falcon", "deepseek_v3", "jamba", "bloom", "openai-gpt", "opt", "bigbird_pegasus",
 )  # fmt: skip
-EVERYTHING = Wanted(tuple(BY_FIELD[name] for name in SCORES), attention=True, hidden=True, predict=likeliest(3))
+EVERYTHING = Wanted(lens=tuple(BY_FIELD[name] for name in SCORES), attention=True, hidden=True, predict=likeliest(3))
 LENGTHS = (13, 19, 12, 14, 19, 3)
 NEAR = dict(atol=3e-4, rtol=3e-4)
 
@@ -165,9 +167,8 @@ def test_each_token_of_each_text_can_have_an_offset_of_its_own(llama):
 
 @torch.inference_mode()
 def test_no_matrix_of_all_logits_is_made(llama, monkeypatch):
-    from tui_entropy.engine.instruments import prompt_scores
-
-    monkeypatch.setattr(prompt_scores, "SLICE_BYTES", 8 * tiny.VOCAB * 4)
+    for room in (prompt_scores, layers):
+        monkeypatch.setattr(room, "SLICE_BYTES", 8 * tiny.VOCAB * 4)
     made = []
     hook = llama.architecture.unembedding.register_forward_hook(lambda module, args, out: made.append(out.numel()))
     list(score(llama, passages(), EVERYTHING))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
+from tui_entropy.engine.instruments.step_tensors import RowTensors, StepTensors, computed
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import METRICS
@@ -66,16 +66,18 @@ def scores(
     targets: Tensor,
     metrics: Sequence[Metric] = PROMPT_METRICS,
     temperature: float = 1.0,
+    slice_bytes: int | None = None,
 ) -> Tensor:
     """The scores of each position: what the model believed there, and of the token that came next.
 
     residual: (n, d_model) as the final norm reads it; targets: (n,) ids of the tokens that follow each position;
-    temperature: what the logits are divided by. Returns (n, len(metrics)) float32 on the device, in the order and the
-    units of SCORES; NaN is unknown. No matrix of n x vocab is built.
+    temperature: what the logits are divided by; slice_bytes: of the logits that are made at a time, SLICE_BYTES
+    unless said. Returns (n, len(metrics)) float32 on the device, in the order and the units of SCORES; NaN is
+    unknown. No matrix of n x vocab is built.
     """
     row_bytes = 4 * architecture.vocab
     n_measured = max(CACHED_BYTES // row_bytes, 1)
-    n_slices = math.ceil(len(targets) * row_bytes / SLICE_BYTES)
+    n_slices = math.ceil(len(targets) * row_bytes / (slice_bytes or SLICE_BYTES))
     rows: list[Tensor] = []
     # As large as one another: a small one left over would read the unembedding for next to nothing.
     for vectors, wanted in zip(residual.tensor_split(n_slices), targets.tensor_split(n_slices), strict=True):
@@ -87,6 +89,6 @@ def scores(
 
 
 def _scores(logits: Tensor, targets: Tensor, metrics: Sequence[Metric]) -> Tensor:
-    """(n, vocab) float32 and (n,) -> (n, len(metrics))."""
-    tensors = StepTensors(logits, token=targets)
+    """(n, vocab) float32, overwritten, and (n,) -> (n, len(metrics))."""
+    tensors = RowTensors(logits, targets) if logits.device.type == "cpu" else StepTensors(logits, token=targets)
     return torch.stack([computed(metric, tensors).float() for metric in metrics], -1)

@@ -69,6 +69,28 @@ def margins(logp: Tensor) -> tuple[Tensor, Tensor]:
     return apart.masked_fill(apart == math.inf, math.nan), first.exp() - second.exp()
 
 
+CHUNK = 256
+"""Scores whose largest is found together: of the largest of each the two best are found at once."""
+
+
+def two_largest(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, k) -> (n,) and (n,) the largest of each row and the second, which may tie with it; NaN for a second of one.
+
+    One pass over the rows, many times faster than topk on a CPU.
+    """
+    n, k = rows.shape
+    whole = k // CHUNK * CHUNK
+    if whole < 2 * CHUNK:
+        found = rows.topk(min(2, k)).values
+        return found[:, 0], found[:, 1] if k > 1 else torch.full_like(found[:, 0], math.nan)
+    chunks = rows[:, :whole].view(n, -1, CHUNK)
+    best = chunks.amax(-1).topk(2)
+    inside = chunks[torch.arange(n, device=rows.device), best.indices[:, 0]].topk(2).values
+    ends = [rows[:, whole:].topk(min(2, k - whole)).values] if whole < k else []
+    found = torch.cat([inside, best.values[:, 1:], *ends], 1).topk(2).values
+    return found[:, 0], found[:, 1]
+
+
 def kl(logp: Tensor, logq: Tensor) -> Tensor:
     """KL(p || q) = sum p (ln p - ln q), at least 0, +inf where q has no room for what p holds possible.
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.metrics.registry import SCORES
 
 
 class NotFinite(UserError):
@@ -42,6 +41,6 @@ def refuse(logits: Tensor, where: str) -> None:
 
 
 def first_broken(scores: npt.NDArray[np.float32]) -> int | None:
-    """The first row of (n, len(SCORES)) scores of a prompt that are no numbers."""
-    rows = np.flatnonzero(np.isnan(scores[:, SCORES.index("entropy")]))
+    """The first row of (n, metrics) scores of a text that are no numbers, by the first metric: entropy of SCORES."""
+    rows = np.flatnonzero(np.isnan(scores[:, 0]))
     return int(rows[0]) if len(rows) else None

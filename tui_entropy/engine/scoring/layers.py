@@ -19,6 +19,9 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.scoring.batches import Places
 from tui_entropy.metrics.metric import Metric
 
+SLICE_BYTES = 128 << 20
+"""Of the logits that are made at a time, in float32: each layer reads the unembedding, once for so many rows."""
+
 
 @dataclass(frozen=True)
 class LayerTables:
@@ -64,7 +67,9 @@ class LayerWatch:
             if self._metrics:
                 model, architecture = self._loaded.model, self._loaded.architecture
                 targets = self._places.targets.to(stream.device)
-                self._lens[layer] = scores(model, architecture, vectors, targets, self._metrics, self._temperature)
+                self._lens[layer] = scores(
+                    model, architecture, vectors, targets, self._metrics, self._temperature, SLICE_BYTES
+                )
         finally:
             self._measuring = False
 

@@ -27,9 +27,10 @@ def left_to_right(ids: Sequence[int], first: int = 1) -> Passage:
 def windows(n: int, width: int, stride: int) -> Iterator[tuple[int, int, int]]:
     """A text of n tokens in windows of so many at most, `stride` apart: (begin, first, end), where the tokens from
     `first` to before `end` are scored and those before them in the window are read only. Each token but the very
-    first is scored once, behind at least width - stride tokens where the text has so many."""
-    end = min(width, n)
-    yield 0, 1, end
+    first is scored once, behind width - stride tokens at least or all that there are."""
+    begin, end = 0, min(width, n)
+    yield begin, 1, end
     while end < n:
-        first, end = end, min(end + stride, n)
-        yield max(end - width, 0), first, end
+        begin, first = begin + stride, end
+        end = min(begin + width, n)
+        yield begin, first, end

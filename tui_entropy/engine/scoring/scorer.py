@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tui_entropy.engine.architecture.parts import taken_by
-from tui_entropy.engine.instruments.prompt_scores import final_residual, scores
+from tui_entropy.engine.instruments.prompt_scores import PROMPT_METRICS, final_residual, scores
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import read
@@ -33,8 +33,10 @@ OffsetsOf = Callable[[Passage], Mapping[int, Tensor]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted of each passage beside the scores of its tokens."""
+    """What is wanted of each passage."""
 
+    scores: tuple[Metric, ...] = PROMPT_METRICS
+    """Of each token; the first of them is unknown of nothing but logits that are no numbers."""
     lens: tuple[Metric, ...] = ()
     """Of every layer, through the final norm and the unembedding; each `on_prompt`."""
     attention: bool = False
@@ -52,7 +54,7 @@ class PassageScores:
     """What was found of a passage, on the host. In the order of its positions; NaN is unknown."""
 
     scores: Tensor
-    """(n, len(SCORES)) float32"""
+    """(n, len(Wanted.scores)) float32"""
     layers: LayerTables
     predictions: Likeliest = field(default_factory=list)
 
@@ -102,9 +104,8 @@ def score_batch(
         heard = watching.enter_context(heard_attention(architecture, places)) if wanted.attention else None
         _read(loaded, ids)
     residual = places.of(held.batch)
-    table = scores(
-        loaded.model, architecture, residual, places.targets.to(residual.device), temperature=wanted.temperature
-    ).cpu()
+    targets = places.targets.to(residual.device)
+    table = scores(loaded.model, architecture, residual, targets, wanted.scores, wanted.temperature).cpu()
     if (at := first_broken(table.numpy())) is not None:
         where = f"at token {int(places.positions[at]) + 1} of a text"
         refuse(unembed(loaded.model, architecture, residual[at : at + 1])[0], where)

@@ -15,7 +15,6 @@ from tui_entropy.engine.scoring.passage import Passage, left_to_right
 from tui_entropy.engine.scoring.scorer import OffsetsOf, PassageScores, Wanted, score
 from tui_entropy.engine.scoring.trial import together_of
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer, prompt_tokens
-from tui_entropy.metrics.registry import SCORES
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.scores import LayerScores, Prediction, TextScores
 from tui_entropy.records.step import BLOCKS
@@ -76,7 +75,7 @@ def text_scores(
         prompt_tokens(tokenizer, passage.ids),
         tuple(position + 1 for position in passage.positions),
         Grid.of(found.scores.numpy()),
-        SCORES,
+        tuple(metric.field for metric in (wanted or Wanted()).scores),
         _layers(found, wanted) if wanted is not None else None,
         tuple(Prediction(token, tokenizer.token_bytes(token), p) for token, p in found.predictions),
     )
