@@ -53,9 +53,9 @@ def test_windows_come_to_what_the_plain_recipe_says(llama, width, stride):
 
 
 def test_words_and_bytes_are_those_of_lm_evaluation_harness(llama):
-    text = "AB CD\nEF  GH"
-    found = perplexity_of(llama, iter([Entry("a", text), Entry("b", TEXT)]), bos="with")
-    for document, its in zip(found.documents, (text, TEXT), strict=True):
+    texts = "AB CD\nEF  GH", " ".join(TEXT[at : at + 4] for at in range(0, 120, 4))
+    found = perplexity_of(llama, iter([Entry("a", text) for text in texts]), bos="with")
+    for document, its in zip(found.documents, texts, strict=True):
         n_words, n_bytes, ll = len(re.split(r"\s+", its)), len(its.encode()), document.log_likelihood
         rates = document.rates()
         assert rates["word_perplexity"] == pytest.approx(math.exp(-ll / n_words), rel=1e-12)

@@ -55,5 +55,6 @@ class TextScores(Struct, frozen=True):
 
     @property
     def log_likelihood(self) -> float:
-        """Nats, of the tokens that are scored together: the sum of ln p, at most 0."""
+        """Nats, of the tokens that are scored together: the sum of ln p, at most 0. By a model that fills in masked
+        tokens it is the pseudo-log-likelihood."""
         return -sum(self.column("surprisal"))

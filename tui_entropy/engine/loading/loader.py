@@ -18,6 +18,7 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
@@ -33,9 +34,10 @@ from tui_entropy.core.crash_report import report_of
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.files import NO_FILE
 from tui_entropy.engine.architecture.architecture import Architecture, architecture_of, parts_of, usual
+from tui_entropy.engine.architecture.masked import masked_architecture
 from tui_entropy.engine.kernels.products import check as check_products
 from tui_entropy.engine.kernels.products import products
-from tui_entropy.engine.loading.trial import verified_architecture
+from tui_entropy.engine.loading.trial import verified_architecture, verify_masked
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import load_report
 from tui_entropy.engine.reliability.trust import trust
@@ -50,12 +52,17 @@ from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec
 
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """How the classes end that write text from left to right, but for those that the library knows by another name."""
+MASKED = "ForMaskedLM"
+"""How those end that fill in masked tokens."""
 READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py", ".tiktoken")
 """How the names of files end that transformers reads."""
 
 
-def load(spec: ModelSpec, report: Report) -> Loaded:
+def load(spec: ModelSpec, report: Report, masked: bool = False) -> Loaded:
     """Get a model, read it, and look it over.
+
+    masked: whether one that fills in masked tokens will do too: its texts can be scored (scoring/masked.py), and
+    nothing can be written by it.
 
     Raises UserError for whatever the person can put right: a name that leads nowhere, a damaged file, a device that
     is not there, too little memory, code that was not trusted.
@@ -72,12 +79,12 @@ def load(spec: ModelSpec, report: Report) -> Loaded:
 
     weights = weights_of(spec, report, check_download)
     with reading(lambda error: _unusable(weights, error, spec)):
-        return _loaded(weights, spec, device, report)
+        return _loaded(weights, spec, device, report, masked)
 
 
-def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Report) -> Loaded:
+def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Report, masked: bool) -> Loaded:
     _check_files(weights)
-    config = _config(weights, spec)
+    config = _config(weights, spec, masked)
     checkpoint = checkpoint_of(weights.folder)
     model_files.check_sizes(config, checkpoint.n_tensors, weights.name)
     report(Progress("reading the tokenizer"))
@@ -86,8 +93,10 @@ def _loaded(weights: Weights, spec: ModelSpec, device: torch.device, report: Rep
     quantised = getattr(config, "quantization_config", None) is not None
     _check_room(checkpoint.n_bytes if quantised else checkpoint.n_weights * dtype.itemsize, device, weights.name)
     report(Progress(f"loading {weights.name}"))
+    if masked and _fills_in(config):
+        return _masked(weights, spec, hf_tokenizer, dtype, device)
     _look_before(weights, spec, config)
-    model = _model(weights, spec, config, dtype, device)
+    model = _model(weights, spec, _kind(config), dtype, device)
     architecture = architecture_of(model)
     n_embeddings = min(architecture.vocab, len(model.get_input_embeddings().get_parameter("weight")))
     tokenizer = Tokenizer(hf_tokenizer, _eos_ids(model, weights.name), n_embeddings, spec.chat_template)
@@ -127,6 +136,17 @@ def _looked_over(
     card = replace(card, attention=architecture.attention)
     card = replace(card, trust=trust(architecture, card, load_report(card)))
     return Loaded(model, tokenizer, architecture, card, spec.graph)
+
+
+def _masked(weights: Weights, spec: ModelSpec, hf_tokenizer: Any, dtype: torch.dtype, device: torch.device) -> Loaded:
+    if hf_tokenizer.mask_token_id is None:
+        raise UserError(f"the tokenizer of {weights.name} has no mask, and its model fills in masked tokens")
+    model = _model(weights, spec, AutoModelForMaskedLM, dtype, device)
+    architecture = masked_architecture(model)
+    tokenizer = Tokenizer(hf_tokenizer, (), architecture.vocab)
+    loaded = Loaded(model, tokenizer, architecture, _card(weights, model, tokenizer, architecture))
+    verify_masked(loaded)
+    return loaded
 
 
 def _be_quiet() -> None:
@@ -196,7 +216,7 @@ def _check_files(weights: Weights) -> None:
             )
 
 
-def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
+def _config(weights: Weights, spec: ModelSpec, masked: bool) -> PreTrainedConfig:
     if not (weights.folder / "config.json").is_file():
         ggufs = [path.name for path in weights.folder.glob("*.gguf")]
         way_out = f"pass the file {weights.folder / ggufs[0]}" if ggufs else "pass the folder of a transformers model"
@@ -209,6 +229,8 @@ def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
     classes = [name for name in config.architectures or [] if isinstance(name, str)]
     kind = classes[0] if classes else config.model_type
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    if masked and _fills_in(config):
+        return config
     if classes and not any(name.endswith(WRITERS) or name in known for name in classes):
         raise UserError(f"{weights.name} is a {kind}, which does not write text; pass a causal language model")
     if config.is_encoder_decoder and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -217,6 +239,10 @@ def _config(weights: Weights, spec: ModelSpec) -> PreTrainedConfig:
             "without; pass a model that is a decoder alone"
         )
     return config
+
+
+def _fills_in(config: PreTrainedConfig) -> bool:
+    return any(isinstance(name, str) and name.endswith(MASKED) for name in config.architectures or [])
 
 
 def _known(files: dict[str, dict[str, Any]]) -> tuple[bool, bool]:
@@ -253,13 +279,9 @@ def _kind(config: PreTrainedConfig) -> Any:
     return AutoModelForCausalLM
 
 
-def _model(
-    weights: Weights, spec: ModelSpec, config: PreTrainedConfig, dtype: torch.dtype, device: torch.device
-) -> PreTrainedModel:
+def _model(weights: Weights, spec: ModelSpec, kind: Any, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     with _reading(weights, "weights", spec):
-        read: Any = _kind(config).from_pretrained(
-            weights.folder, dtype=dtype, output_loading_info=True, **_local(spec)
-        )
+        read: Any = kind.from_pretrained(weights.folder, dtype=dtype, output_loading_info=True, **_local(spec))
         model: PreTrainedModel = read[0].to(device).eval().requires_grad_(False)
     if missing := sorted(read[1]["missing_keys"]):
         # transformers would fill them with random numbers and carry on.

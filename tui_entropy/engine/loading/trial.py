@@ -29,6 +29,8 @@ from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.architecture.parts import taken_by
 from tui_entropy.engine.instruments.attention import attention_probe
 from tui_entropy.engine.instruments.attention_functions import eager
+from tui_entropy.engine.instruments.prompt_scores import final_residual
+from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.models.forward import forward, read
 from tui_entropy.records.model import COLUMNS
@@ -70,6 +72,18 @@ def verified_architecture(loaded: Loaded) -> Architecture:
         for index, module in enumerate(loaded.architecture.attention_modules)
     )
     return replace(loaded.architecture, in_stretches=way == STRETCHED, attention_modules=modules)
+
+
+@torch.inference_mode()
+def verify_masked(loaded: Loaded) -> None:
+    """Raise UserError for a model that fills in masked tokens unless its parts, one by one, say what it says."""
+    ids = _text(loaded)[:, : STRETCHES[0]]
+    with final_residual(loaded.architecture) as held:
+        whole = loaded.model(input_ids=ids).logits[0].float()
+    if _gap(unembed(loaded.model, loaded.architecture, held.residual), whole) > ROUNDING.get(
+        loaded.model.dtype, EXACT
+    ):
+        raise UserError(f"the parts of {_name(loaded)} say something else than it does; it is not supported")
 
 
 def is_plain(loaded: Loaded) -> bool:

@@ -66,8 +66,11 @@ class Places:
         """(n,)"""
         self.single = all(size == 1 for size in self.sizes)
         """Each passage is asked at one position."""
-        self.ends = torch.tensor([len(passage) - 1 for passage in passages], dtype=torch.long, device=device)
-        """(batch,) the last position of each."""
+        ends = [(row, passage.end) for row, passage in enumerate(passages) if passage.end is not None]
+        self.asked = [row for row, _ in ends]
+        """The rows of which it is told what would come next."""
+        self.ends = torch.tensor(ends, dtype=torch.long, device=device).view(-1, 2)
+        """(n, 2) these rows, and where they are asked."""
 
     def of(self, batch: Tensor) -> Tensor:
         """(batch, n_tokens, ...) -> (n, ...)"""

@@ -14,6 +14,8 @@ class Passage:
     positions: Sequence[int]
     targets: Sequence[int]
     """As many as positions."""
+    end: int | None = None
+    """The position whose belief is told as what would come next, or stand there; None for none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -21,7 +23,7 @@ class Passage:
 
 def left_to_right(ids: Sequence[int], first: int = 1) -> Passage:
     """A text whose tokens from index `first` on are scored, each by the position before it."""
-    return Passage(ids, range(first - 1, len(ids) - 1), ids[first:])
+    return Passage(ids, range(first - 1, len(ids) - 1), ids[first:], len(ids) - 1)
 
 
 def windows(n: int, width: int, stride: int) -> Iterator[tuple[int, int, int]]:

@@ -33,7 +33,10 @@ def drawn(seed: int) -> Predict:
     def predict(logits: Tensor, passages: Sequence[Passage]) -> list[Likeliest]:
         logp = logits.log_softmax(-1)
         every = torch.arange(logp.shape[-1], device=logp.device)
-        ids = [int((row + gumbel(every, seed, len(one))).argmax()) for row, one in zip(logp, passages, strict=True)]
+        ids = [
+            int((row + gumbel(every, seed, (one.end or 0) + 1)).argmax())
+            for row, one in zip(logp, passages, strict=True)
+        ]
         return [[(token, float(row[token].exp()))] for token, row in zip(ids, logp, strict=True)]
 
     return predict

@@ -110,18 +110,23 @@ def score_batch(
         where = f"at token {int(places.positions[at]) + 1} of a text"
         refuse(unembed(loaded.model, architecture, residual[at : at + 1])[0], where)
     tables = layers.tables(heard.table() if heard else None).by_passage(places.sizes)
-    likeliest: list[Likeliest] = [[]] * len(passages)
-    if wanted.predict is not None:
-        ends = held.batch[torch.arange(len(passages), device=held.batch.device), places.ends.to(held.batch.device)]
-        likeliest = wanted.predict(unembed(loaded.model, architecture, ends) / wanted.temperature, passages)
+    likeliest: dict[int, Likeliest] = {}
+    if wanted.predict is not None and places.asked:
+        rows, ends = places.ends.to(held.batch.device).unbind(1)
+        logits = unembed(loaded.model, architecture, held.batch[rows, ends]) / wanted.temperature
+        asked = [passages[row] for row in places.asked]
+        likeliest = dict(zip(places.asked, wanted.predict(logits, asked), strict=True))
     return [
-        PassageScores(its, its_layers, its_likeliest)
-        for its, its_layers, its_likeliest in zip(torch.split(table, places.sizes), tables, likeliest, strict=True)
+        PassageScores(its, its_layers, likeliest.get(row, []))
+        for row, (its, its_layers) in enumerate(zip(torch.split(table, places.sizes), tables, strict=True))
     ]
 
 
 def _read(loaded: Loaded, ids: Tensor) -> None:
     """One pass of which the logits are not wanted."""
+    if not loaded.architecture.left_to_right:
+        loaded.architecture.decoder(input_ids=ids)
+        return
     # The blocks of a decoder that is told would leave out the other tokens too.
     keep = {} if "logits_to_keep" in taken_by(loaded.architecture.decoder) else {"logits_to_keep": 1}
     read(loaded.model, None, ids, **keep)

@@ -11,6 +11,7 @@ import torch
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.scoring.batches import Together
+from tui_entropy.engine.scoring.masked import masked_passage, score_masked
 from tui_entropy.engine.scoring.passage import Passage, left_to_right
 from tui_entropy.engine.scoring.scorer import OffsetsOf, PassageScores, Wanted, score
 from tui_entropy.engine.scoring.trial import together_of
@@ -39,8 +40,10 @@ def encoded(tokenizer: Tokenizer, text: str, bos: Bos = "tokenizer") -> list[int
 
 
 def passage_of(loaded: Loaded, text: str, bos: Bos = "tokenizer") -> Passage:
-    """A text as a passage of which each token but the first is scored. Raises UserError for one that has nothing to
-    score, or more than the model reads."""
+    """A text as a passage of which each token but the first is scored; by a model that fills in masked tokens, each.
+    Raises UserError for one that has nothing to score, or more than the model reads."""
+    if not loaded.architecture.left_to_right:
+        return masked_passage(loaded, text)
     ids = encoded(loaded.tokenizer, text, bos)
     if len(ids) < 2:
         raise UserError("it has one token at most, and nothing comes before the first")
@@ -62,18 +65,29 @@ def score_texts(
     together: which may stand in a batch; what is exact for this model where it is not said.
     """
     passages = [passage_of(loaded, text, bos) for text in texts]
-    found = score(loaded, passages, wanted, offsets, together=together or together_of(loaded))
-    for passage, its in zip(passages, found, strict=True):
-        yield text_scores(loaded.tokenizer, passage, its, wanted)
+    for passage, its in zip(passages, score_passages(loaded, passages, wanted, offsets, together), strict=True):
+        yield text_scores(loaded, passage, its, wanted)
 
 
-def text_scores(
-    tokenizer: Tokenizer, passage: Passage, found: PassageScores, wanted: Wanted | None = None
-) -> TextScores:
+def score_passages(
+    loaded: Loaded,
+    passages: Iterable[Passage],
+    wanted: Wanted | None = None,
+    offsets: OffsetsOf | None = None,
+    together: Together | None = None,
+) -> Iterator[PassageScores]:
+    """Score passages of `passage_of`, in their order, as is exact for this model. Raises NotFinite."""
+    if not loaded.architecture.left_to_right:
+        return score_masked(loaded, passages, wanted, offsets)
+    return score(loaded, passages, wanted, offsets, together=together or together_of(loaded))
+
+
+def text_scores(loaded: Loaded, passage: Passage, found: PassageScores, wanted: Wanted | None = None) -> TextScores:
     """What was found of a passage, as a record."""
+    tokenizer, ahead = loaded.tokenizer, int(loaded.architecture.left_to_right)
     return TextScores(
         prompt_tokens(tokenizer, passage.ids),
-        tuple(position + 1 for position in passage.positions),
+        tuple(position + ahead for position in passage.positions),
         Grid.of(found.scores.numpy()),
         tuple(metric.field for metric in (wanted or Wanted()).scores),
         _layers(found, wanted) if wanted is not None else None,
