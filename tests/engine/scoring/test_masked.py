@@ -1,4 +1,4 @@
-"""Pseudo-log-likelihood: one mask at a time, in batches, against plain passes; and a trained model that knows more."""
+"""Pseudo-log-likelihood: one mask at a time, in batches, against plain passes; and a trained model knows more."""
 
 from __future__ import annotations
 

@@ -1,0 +1,49 @@
+"""The tables of an analysis as CSV: values of layers, what changed under control, and predictions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tui_entropy.analysis.corpus.layer_metrics import rounded
+
+Values = Sequence[float | None]
+Row = tuple[str, Values]
+"""A sentence, and one number for each layer."""
+HEADS = {"predictions": "Sentence,Token,Probability,Analysis", "values": "sentence,values"}
+
+
+def write_values(path: Path, rows: Iterable[Row]) -> None:
+    """`sentence,values`: both quoted, the values as a JSON list, null for what is unknown."""
+    _write(
+        path,
+        HEADS["values"],
+        ((sentence, json.dumps(list(values), separators=(",", ":"))) for sentence, values in rows),
+    )
+
+
+def write_predictions(path: Path, rows: Iterable[tuple[str, str, float, str]]) -> None:
+    """`Sentence,Token,Probability,Analysis`: text quoted, the number not."""
+    _write(path, HEADS["predictions"], rows)
+
+
+def compared(sentence: str, standard: Values, control: Values) -> list[Row]:
+    """The four rows of a sentence: both, their difference, and the difference in % of the standard value."""
+    pairs = list(zip(standard, control, strict=True))
+    difference = [None if one is None or other is None else rounded(other - one) for one, other in pairs]
+    percent = [
+        rounded(100 * gap / abs(one)) if gap is not None and one else (0.0 if gap == 0 else None)
+        for gap, one in zip(difference, standard, strict=True)
+    ]
+    ways = (("standard", standard), ("control", control), ("difference", difference), ("percent_change", percent))
+    return [(f"{sentence} ({name})", values) for name, values in ways]
+
+
+def _write(path: Path, head: str, rows: Iterable[Sequence[object]]) -> None:
+    table = io.StringIO(newline="")
+    table.write(head + "\n")
+    csv.writer(table, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(rows)
+    path.write_bytes(table.getvalue().encode("utf-8", "surrogatepass"))
