@@ -27,8 +27,8 @@ class ControlVectors(Struct, frozen=True, forbid_unknown_fields=True):
             return self.positive
         if len(self.negative) != len(self.positive):
             raise UserError(
-                f"control_vectors has {len(self.positive)} positive and {len(self.negative)} negative numbers: give as "
-                "many of both"
+                f"control_vectors has {len(self.positive)} positive and {len(self.negative)} negative numbers: give "
+                "as many of both"
             )
         return tuple((one - other) / 2 for one, other in zip(self.positive, self.negative, strict=True))
 

@@ -1,4 +1,4 @@
-"""The pictures of an analysis: trajectories through the layers, with matplotlib, which is imported when one is drawn."""
+"""The pictures of an analysis: trajectories through the layers, by matplotlib, which is imported to draw one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 MISSING = "no plots are drawn, since matplotlib is not installed: pip install 'tui-entropy[plots]', and run it again"
 STANDARD, CONTROL, CHANGE = "tab:blue", "tab:red", "tab:purple"
+PERPLEXITIES = "layer_perplexities"
+"""Those of inner layers are so large that a plain scale shows nothing else."""
 MOST_LINES = 500
 """Sentences that are drawn one by one; the mean is of all."""
 
@@ -50,6 +52,8 @@ def differences(path: Path, title: str, metric: LayerMetric, standard: Floats, c
     axes[0].axhline(0, color="0.4", linewidth=0.8, linestyle=":")
     axes[1].bar(_layers(metric, change), np.abs(change).mean(0), color=CHANGE)
     axes[1].set(title="mean size of the change", xlabel="layer")
+    if metric.name == PERPLEXITIES:
+        axes[1].set_yscale("symlog")
     _save(figure, path)
 
 
@@ -72,8 +76,8 @@ def _draw(axes: Any, title: str, metric: LayerMetric, table: Floats, colour: str
     axes.plot(layers, table[:MOST_LINES].T, color=colour, alpha=max(0.08, min(0.4, 8 / len(table))), linewidth=0.8)
     axes.fill_between(layers, mean - spread, mean + spread, color="0.5", alpha=0.3, linewidth=0)
     axes.plot(layers, mean, color="black", linewidth=1.8)
-    if metric.name == "layer_perplexities":
-        axes.set_yscale("log" if (table > 0).all() else "linear")
+    if metric.name == PERPLEXITIES:
+        axes.set_yscale("log" if (table > 0).all() else "symlog")
     axes.set_title(title.replace("$", r"\$"), fontsize="medium")
     axes.set(xlabel="layer" if metric.first else "layer (0 is the embedding)", ylabel=metric.title)
     axes.xaxis.get_major_locator().set_params(integer=True)

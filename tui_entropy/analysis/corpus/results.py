@@ -1,4 +1,4 @@
-"""What is written of a run that is measured: tables, pictures, predictions and the summary, from its journal alone."""
+"""What is written of a run that is measured, from its journal alone: tables, pictures, predictions and a summary."""
 
 from __future__ import annotations
 

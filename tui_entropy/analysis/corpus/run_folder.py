@@ -1,7 +1,7 @@
 """The folder of an analysis: the tree of llm_entropy, and a journal beside it while the run is not done.
 
-The journal has the settings, the sentences, the vector, and a line for each sentence that is measured. What is written
-at the end follows from it alone, so that a run that was killed comes to the same bytes when it is gone on with.
+The journal has the settings, the sentences, the vector, and a line for each sentence that is measured. What is
+written at the end follows from it alone, so a run that was killed comes to the same bytes when it is gone on with.
 """
 
 from __future__ import annotations
