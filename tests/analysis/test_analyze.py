@@ -116,7 +116,7 @@ def test_tables_hold_what_the_scores_say(models, tmp_path):
         np.testing.assert_allclose(values_of(data / f"{name}_layer_attn_entropies.csv"), heads, rtol=1e-4, atol=1e-6)
         assert heads.shape[1] + 1 == entropy.shape[1] == loaded.card.n_layers + 1
         rows = rows_of(data / f"{name}_layer_entropies.csv")
-        assert [row["sentence"] for row in rows] == SENTENCES
+        assert [row["sentence"] for row in rows] == ["'=W" if text == "=W" else text for text in SENTENCES]
         predictions = rows_of(run.output_dir / "standard" / "predictions" / f"{name}_predictions.csv")
         assert list(predictions[0]) == ["Sentence", "Token", "Probability", "Analysis"]
         assert len(predictions) == 5 * len(SENTENCES) and {row["Analysis"] for row in predictions} == {"standard"}
@@ -253,6 +253,7 @@ def test_without_matplotlib_everything_else_is_written(models, tmp_path, monkeyp
 def test_what_cannot_be_is_refused_in_a_sentence(models, tmp_path, given, words):
     with pytest.raises(UserError, match=words):
         analyze.run_analysis(**(dict(sentences=SENTENCES, models=models["gpt2"], output_dir=tmp_path) | given))
+    assert not list(tmp_path.iterdir())  # nothing was measured, and nothing is left
 
 
 # --- Vectors -------------------------------------------------------------------------------------------------

@@ -87,3 +87,16 @@ GLYPHS = {(ascii, in_table): Glyphs(ascii, in_table) for ascii in (False, True) 
 @lru_cache(4096)
 def _remembered(text: str, ascii: bool, in_table: bool) -> str:
     return text.translate(GLYPHS[ascii, in_table])
+
+
+RISKY_CELL = re.compile(r"[^\S ]|'|\s*[=+\-@＝＋－＠]")
+
+
+def text_cell(text: str) -> str:
+    """A text as a cell of a table that a spreadsheet opens as what it is.
+
+    A spreadsheet runs a cell as a formula if it begins with = + - or @, also behind white space. So a text that does,
+    or that begins with white space other than a space or with an apostrophe, gets an apostrophe in front: whoever
+    reads the file with a program takes one leading apostrophe off again and has the text.
+    """
+    return f"'{text}" if RISKY_CELL.match(text) else text

@@ -114,8 +114,9 @@ def settings_of(
         raise UserError("there is nothing to compare with: give a control vector, or leave the comparison out")
     if not 0 < temperature < float("inf"):
         raise UserError(f"the temperature is {temperature}, and a number above 0 was wanted")
-    if not any(not entry.reason for entry in entries):
-        raise UserError("there is no sentence to analyse: give a file with one in each line")
+    if all(entry.reason for entry in entries):
+        why = f" ({entries[0].place}: {entries[0].reason})" if entries else ""
+        raise UserError(f"there is no sentence to analyse{why}: give a file with one in each line")
     weights = [None if one is None else tuple(map(float, one)) for one in (layer_weights, token_weights)]
     for name, its in zip(("layer_weights", "token_weights"), weights, strict=True):
         if its is not None and not (its and np.isfinite(its).all()):
@@ -155,7 +156,11 @@ def start(
         import torch
 
         save_file({"vector": torch.from_numpy(np.ascontiguousarray(vector))}, folder.vector)
-    return go_on(folder, narrator)
+    try:
+        return go_on(folder, narrator)
+    except BaseException:
+        folder.remove_if_empty()
+        raise
 
 
 def go_on(folder: RunFolder, narrator: Narrator | None = None) -> AnalysisRun:

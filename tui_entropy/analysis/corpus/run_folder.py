@@ -139,6 +139,11 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
+    def remove_if_empty(self) -> None:
+        """Leave nothing behind of a run in which nothing was measured."""
+        if not any((self.path / JOURNAL).glob("*.jsonl")):
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Write the summary, and take the journal away."""
         _write(self.path / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")

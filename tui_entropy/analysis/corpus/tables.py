@@ -1,4 +1,7 @@
-"""The tables of an analysis as CSV: values of layers, what changed under control, and predictions."""
+"""The tables of an analysis as CSV: values of layers, what changed under control, and predictions.
+
+A text that a spreadsheet would run has an apostrophe in front, as core/escape.py says.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tui_entropy.analysis.corpus.layer_metrics import rounded
+from tui_entropy.core.escape import text_cell
 
 Values = Sequence[float | None]
 Row = tuple[str, Values]
@@ -21,13 +25,14 @@ def write_values(path: Path, rows: Iterable[Row]) -> None:
     _write(
         path,
         HEADS["values"],
-        ((sentence, json.dumps(list(values), separators=(",", ":"))) for sentence, values in rows),
+        ((text_cell(sentence), json.dumps(list(values), separators=(",", ":"))) for sentence, values in rows),
     )
 
 
 def write_predictions(path: Path, rows: Iterable[tuple[str, str, float, str]]) -> None:
     """`Sentence,Token,Probability,Analysis`: text quoted, the number not."""
-    _write(path, HEADS["predictions"], rows)
+    cells = ((text_cell(sentence), text_cell(token), p, analysis) for sentence, token, p, analysis in rows)
+    _write(path, HEADS["predictions"], cells)
 
 
 def compared(sentence: str, standard: Values, control: Values) -> list[Row]:
