@@ -30,7 +30,7 @@ from preloaded import Preloaded
 from terminal import Terminal
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-DOCUMENTS = ("README.md", "docs/breakpoints.md", "docs/trace.md")
+DOCUMENTS = ("README.md", "docs/analyze.md", "docs/breakpoints.md", "docs/trace.md")
 PROGRAMS = ("tui-entropy", "./scripts/run", "./scripts/test", "jq", "sqlite3", "ssh", "echo")
 """How a line of a document begins that is typed into a shell."""
 COMMENT = re.compile(r"\s+# .*$")
