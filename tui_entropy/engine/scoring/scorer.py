@@ -37,6 +37,8 @@ class Wanted:
 
     scores: tuple[Metric, ...] = PROMPT_METRICS
     """Of each token; the first of them is unknown of nothing but logits that are no numbers."""
+    residual: bool = False
+    """The vectors that the final norm reads."""
     lens: tuple[Metric, ...] = ()
     """Of every layer, through the final norm and the unembedding; each `on_prompt`."""
     attention: bool = False
@@ -57,6 +59,8 @@ class PassageScores:
     """(n, len(Wanted.scores)) float32"""
     layers: LayerTables
     predictions: Likeliest = field(default_factory=list)
+    residual: Tensor | None = None
+    """(n, d_model) on the model's device; None where nobody asked."""
 
 
 def score(
@@ -116,9 +120,12 @@ def score_batch(
         logits = unembed(loaded.model, architecture, held.batch[rows, ends]) / wanted.temperature
         asked = [passages[row] for row in places.asked]
         likeliest = dict(zip(places.asked, wanted.predict(logits, asked), strict=True))
+    kept = torch.split(residual, places.sizes) if wanted.residual else [None] * len(passages)
     return [
-        PassageScores(its, its_layers, likeliest.get(row, []))
-        for row, (its, its_layers) in enumerate(zip(torch.split(table, places.sizes), tables, strict=True))
+        PassageScores(its, its_layers, likeliest.get(row, []), vectors)
+        for row, (its, its_layers, vectors) in enumerate(
+            zip(torch.split(table, places.sizes), tables, kept, strict=True)
+        )
     ]
 
 

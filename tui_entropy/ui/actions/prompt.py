@@ -27,13 +27,13 @@ class PromptActions(Actions[EngineHost]):
 
     commanding = frozenset({"prompt", "edit", "edit_prompt", "open_prompt", "send"})
 
-    def __init__(self, app: EngineHost) -> None:
+    def __init__(self, app: EngineHost, looks_at: int | None = None) -> None:
         super().__init__(app)
         self.box: PromptBox | None = None
         self._take: Callable[[Prompt], bool] = self._write_anew
         """What takes what is sent; whether it did."""
-        self._opened: int | None = None
-        """The position that is looked at once a prompt is open."""
+        self._opened = looks_at
+        """The position that is looked at once a text has been read."""
 
     def may(self, action: str, arguments: tuple[Any, ...]) -> bool:
         return action != "recall" or self.box is None or self.box.may_recall(int(arguments[0]))

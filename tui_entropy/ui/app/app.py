@@ -72,6 +72,7 @@ class InspectorApp(Viewer):
     trace, keep, on_leave, kept_cache, record_attention: as in Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
+    looks_at: the token of a text to be read, by its position, that the cursor is on once it has been read.
     keymap, driver_class: as Viewer takes them.
     """
 
@@ -90,6 +91,7 @@ class InspectorApp(Viewer):
         record_attention: str = "shown",
         attach: Path | None = None,
         forwarded: bool = False,
+        looks_at: int | None = None,
         paint: Paint | None = None,
         engine_command: Sequence[str] | None = ENGINE,
         keymap: Mapping[str, str] | None = None,
@@ -110,7 +112,7 @@ class InspectorApp(Viewer):
         self.visits = Visits(self, lambda: self.link.in_control)
         self.attention_requests = AttentionRequests(self, self.attention, lambda: self.link.in_control)
         self.knobs = KnobActions(self, self.what_if)
-        self.prompts = PromptActions(self)
+        self.prompts = PromptActions(self, looks_at)
         self.comparisons, self.continuations = ComparisonActions(self, self.prompts), ContinuationActions(self)
         self.probes = ProbeActions(self)
         self.changes = Changes()

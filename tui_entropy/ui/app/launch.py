@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from textual.driver import Driver
 
     from tui_entropy.records.commands import Reopen, Write
+    from tui_entropy.records.corpus.results import Opening, Results
     from tui_entropy.records.model import ModelSpec
     from tui_entropy.ui.app.viewer import Viewer
     from tui_entropy.ui.drawing.paint import Paint
@@ -26,6 +27,8 @@ KEPT = ("bits", "tint", "relative", "demo")
 """Fields of a frame that the screen of the next session begins with."""
 STAYS = {"TUI_ENTROPY_KEEP": "30m", "TUI_ENTROPY_ON_LEAVE": "write"}
 """How long an engine stays that goes on with a recording from its replay, and what it does alone, as of `open`."""
+MAX_TOKENS = 512
+"""That may be written on from a text that results are about."""
 GIL_SWITCH_S = 0.0005
 """After which the thread that draws makes way for those that read keys and write frames."""
 
@@ -68,6 +71,36 @@ def tour(look: Look) -> None:
 
     playback, captions = Playback(Trace.open(TOUR / "tour.tui")), read_captions(TOUR / "tour.toml")
     stay(TourApp(playback, captions, **_common(paint, look, read_config())), look)
+
+
+def results(found: Results, look: Look) -> None:
+    """Show results and stay until they are left; a text that is opened in the inspector leads back to them.
+
+    Raises UserError where nothing can be drawn.
+    """
+    paint = _paint(look, "--headless prints them")
+    from tui_entropy.ui.results.app import ResultsApp
+
+    state = None
+    while True:
+        app = ResultsApp(found, paint, state, driver(look.diff))
+        app.run(mouse=look.mouse)
+        if app.failure is not None:
+            raise app.failure
+        if app.opening is None:
+            return
+        state = app.state
+        stay(_text_of(found, app.opening, paint, look), look)
+
+
+def _text_of(found: Results, opening: Opening, paint: Paint, look: Look) -> Viewer:
+    """The inspector on a token of a text that results are about. It is not recorded, and its engine ends with it."""
+    from tui_entropy.records.commands import Write
+    from tui_entropy.records.sampling import Knobs
+
+    model, text = found.models[opening.model], found.texts[opening.text]
+    begin = Write(text.text, None, False, MAX_TOKENS, Knobs(), read=True, token_ids=text.token_ids)
+    return _inspector(model.spec, begin, paint, look, vectors=model.vectors, looks_at=opening.position)
 
 
 def _paint(look: Look, otherwise: str) -> Paint:

@@ -1,30 +1,48 @@
-"""An answer of a probe on stdout: its panels as on the screen, in the colours that stdout can show."""
+"""An answer of a probe, or results, on stdout: as on the screen, in the colours that stdout can show."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.segment import Segment, Segments
 
 from tui_entropy.core import streams
 from tui_entropy.core.look import Look
+from tui_entropy.records.corpus.results import Listing, Results
 from tui_entropy.records.probes.ask import ProbeAnswer
+from tui_entropy.records.probes.panels import Table
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import load
+from tui_entropy.ui.results.curves import chart_rows
 from tui_entropy.ui.terminal.detect import TEXTUAL_COLORS, color_mode
 from tui_entropy.ui.views.panels import Canvas, Row, drawn
-from tui_entropy.ui.views.wording import token_at
+from tui_entropy.ui.views.wording import token_at, wrap
 
 WIDTH = 120
 """Cells of a line where stdout is no terminal."""
+CHART_ROWS = 22
 
 
 def show(answer: ProbeAnswer, log: SessionView, bits: bool, look: Look) -> None:
     """Print an answer about the text of a log. Raises UserError for a look that there is not."""
+    _print(lambda paint, width: _rows(answer, _canvas(answer, log, paint, width, bits, look)), look)
+
+
+def show_results(results: Results, bits: bool, look: Look) -> None:
+    """Print the table of results, and what its first row opens into, with its curves. Raises UserError."""
+    _print(lambda paint, width: _results_rows(results, Canvas(paint, width, bits)), look)
+
+
+def _canvas(answer: ProbeAnswer, log: SessionView, paint: Paint, width: int, bits: bool, look: Look) -> Canvas:
+    return Canvas(paint, width, bits, lambda position: token_at(log, position, look.ascii_only))
+
+
+def _print(rows_of: Callable[[Paint, int], Iterator[Row]], look: Look) -> None:
+    """rows_of: given how to draw, and how wide."""
     is_terminal = sys.stdout.isatty()
     mode = "mono" if look.color == "auto" and not is_terminal else color_mode(look.color, os.environ)
     paint = Paint(load(look.theme), mode, look.ascii_only)
@@ -34,17 +52,36 @@ def show(answer: ProbeAnswer, log: SessionView, bits: bool, look: Look) -> None:
         force_terminal=mode != "mono" or is_terminal,
         color_system=None if mode == "mono" and not is_terminal else TEXTUAL_COLORS[mode],  # type: ignore[arg-type]
     )
-    canvas = Canvas(paint, console.width, bits, lambda position: token_at(log, position, look.ascii_only))
     segments = []
-    for row in _rows(answer, canvas):
-        strip = paint.row(row, canvas.width)
+    for row in rows_of(paint, console.width):
+        strip = paint.row(row, console.width)
         if paint.rich:  # a theme has a ground of its own, up to the end of the line
-            strip = strip.adjust_cell_length(canvas.width, paint.base)
+            strip = strip.adjust_cell_length(console.width, paint.base)
         segments += [*strip, Segment("\n")]
     with console.capture() as captured:
         console.print(Segments(segments), end="")
     lines = (line.rstrip() if mode == "mono" else line for line in captured.get().splitlines())
     streams.put_drawn("".join(f"{line}\n" for line in lines))
+
+
+def _results_rows(results: Results, canvas: Canvas) -> Iterator[Row]:
+    paint = canvas.paint
+    yield [(canvas.text(results.title), paint.title)]
+    yield []
+    yield from _listing_rows(results.listing, canvas)
+    first = next((row for row in results.listing.rows if row.inside is not None), None)
+    if results.charts:
+        yield []
+        yield from chart_rows(results.charts[first.chart or 0 if first else 0], canvas, CHART_ROWS)
+    if first is not None and first.inside is not None and not any(row.opens for row in first.inside.rows):
+        yield []
+        yield from _listing_rows(first.inside, canvas)
+
+
+def _listing_rows(listing: Listing, canvas: Canvas) -> Iterator[Row]:
+    yield from drawn([Table(listing.title, listing.columns, tuple(row.cells for row in listing.rows))], canvas)
+    if listing.note:
+        yield from wrap([(canvas.text(listing.note), canvas.paint.dim)], canvas.width)
 
 
 def _rows(answer: ProbeAnswer, canvas: Canvas) -> Iterator[Row]:

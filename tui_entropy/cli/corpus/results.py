@@ -1,0 +1,145 @@
+"""Commands that tell of many texts together: calibrate, and results, which shows what was kept of one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tui_entropy.cli.app import EXIT_CODES, app
+from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.options import _one_of, prepare_engine, text_in
+from tui_entropy.cli.usage import option_check
+from tui_entropy.core.errors import UserError
+from tui_entropy.core.look import Look
+from tui_entropy.core.streams import put
+from tui_entropy.records.model import ModelSpec
+
+if TYPE_CHECKING:
+    from tui_entropy.records.corpus.results import Results
+
+Headless = Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="With --headless: one JSON object, in nats.")]
+Bits = Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is printed or drawn.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE.json", help="Keep the results there, for `results`. [default: nowhere]"
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", metavar="FILE.svg", help="Write the curves as a picture too: .svg, .png or .pdf. [default: none]"
+    ),
+]
+BosOption = Annotated[
+    str,
+    typer.Option(
+        help="What a text begins with: tokenizer (as it would), with its token for a beginning, or without.",
+        callback=option_check(_one_of("--bos", "tokenizer", "with", "without")),
+    ),
+]
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def calibrate(
+    *,
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Texts, - for stdin; or with --choices a .jsonl file of questions."),
+    ],
+    choices: Annotated[
+        bool,
+        typer.Option(
+            "--choices",
+            help="The file holds questions of several answers, one JSON object a line (it may be gzipped): ARC, "
+            "HellaSwag, PIQA, MMLU, SciQ, BoolQ, WinoGrande, SocialIQA, OLMES, or question, choices, answer.",
+        ),
+    ] = False,
+    spec: ModelSpec,
+    bins: Annotated[int, typer.Option(min=2, max=100, help="Bins of equal width.")] = 15,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=2, max=10**7, help="Tokens, or questions, that are judged at most. [default: all]"),
+    ] = None,
+    bos: BosOption = "tokenizer",
+    output: Output = None,
+    plot: Plot = None,
+    headless: Headless = False,
+    as_json: AsJson = False,
+    bits: Bits = True,
+    look: Look,
+) -> None:
+    """Is a model right as often as it is sure? Over texts token by token, or over questions of several answers."""
+    if not headless and not as_json:
+        _needs_screen(look)
+    texts = [] if choices else [text_in(file) for file in files]
+    if choices and len(files) > 1:
+        raise UserError(f"--choices takes one file of questions, and there are {len(files)}: give them one by one")
+    prepare_engine()
+    from tui_entropy.analysis.calibration.run import calibrate_questions, calibrate_texts
+
+    if choices:
+        report, results = calibrate_questions(spec, files[0], bins, limit, bos)  # type: ignore[arg-type]
+    else:
+        report, results = calibrate_texts(spec, files, texts, bins, limit, bos)  # type: ignore[arg-type]
+    _tell(results, report, look, output, plot, headless or as_json, as_json, bits)
+
+
+@app.command(name="results", epilog=EXIT_CODES)
+@with_shared_options
+def results_(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What --output kept.")],
+    plot: Plot = None,
+    headless: Headless = False,
+    bits: Bits = True,
+    look: Look,
+) -> None:
+    """Show results that were kept: curves, and a table whose rows open, at last into the inspector."""
+    from tui_entropy.analysis.results_file import read_results
+
+    found = read_results(file)
+    _tell(found, None, look, None, plot, headless, False, bits)
+
+
+def _tell(
+    results: Results,
+    report: Any,
+    look: Look,
+    output: Path | None,
+    plot: Path | None,
+    headless: bool,
+    as_json: bool,
+    bits: bool,
+) -> None:
+    """Keep, draw, print or show results. report: the same for programs."""
+    if output is not None:
+        from tui_entropy.analysis.results_file import write_results
+
+        write_results(results, output)
+    if plot is not None:
+        from tui_entropy.export.curves import write_charts
+
+        write_charts(results.charts, plot, bits)
+    if as_json:
+        put(json.dumps(report, ensure_ascii=False).encode() + b"\n")
+    elif headless:
+        from tui_entropy.ui.capture.printed import show_results
+
+        show_results(results, bits, look)
+    else:
+        from tui_entropy.ui.app import launch
+
+        launch.results(results, look)
+
+
+def _needs_screen(look: Look) -> None:
+    """Raise UserError where nothing can be drawn, before minutes are spent on it."""
+    from tui_entropy.ui.terminal.detect import drawable
+
+    drawable(look.color, "--headless prints what it comes to")
