@@ -84,6 +84,9 @@ def errors(confidence: Floats, correct: Flags, n_bins: int = N_BINS) -> Errors:
 
 
 def _adaptive_ece(confidence: Floats, right: Floats, n_bins: int) -> float:
+    """Pairs of one confidence that bins part share what they got right, so that their order is nothing."""
+    _, at, n = np.unique(confidence, return_inverse=True, return_counts=True)
+    right = (np.bincount(at, right) / n)[at]
     order = np.argsort(confidence, kind="stable")
     parts = [part for part in np.array_split(order, n_bins) if len(part)]
     off = sum(len(part) * abs(confidence[part].mean() - right[part].mean()) for part in parts)

@@ -16,7 +16,7 @@ class Place(NamedTuple):
     """Where a pair is."""
 
     text: int
-    """Of the texts that were read."""
+    """Of what was read together."""
     position: int
     """Of the token in it."""
     said: int

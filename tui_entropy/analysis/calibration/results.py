@@ -41,15 +41,15 @@ BINS = Column("sure to"), Column("n"), Column("mean", "share"), Column("right", 
 
 def results_of_texts(judged: JudgedTexts, names: Sequence[str], model: SteeredModel, tokenizer: Tokenizer) -> Results:
     """names: of the texts."""
-    ids = judged.token_ids
+    ids = [win.passage.ids for win in judged.windows]
 
     def token(one: int) -> Tokens:
         return Tokens((one,), tokenizer.token_bytes(one))
 
     def row(pairs: Pairs, at: int) -> Row:
         place = pairs.places[at]
-        before = ids[place.text][max(place.position - BEFORE, 0) : place.position]
-        context = Tokens(tuple(before), b"".join(map(tokenizer.token_bytes, before)))
+        before = tuple(ids[place.text][max(place.position - BEFORE, 0) : place.position])
+        context = Tokens(before, b"".join(map(tokenizer.token_bytes, before)))
         cells: tuple[Cell, ...] = (
             bool(pairs.correct[at]), float(pairs.confidence[at]), token(place.said),
             token(ids[place.text][place.position]), context,
@@ -58,8 +58,12 @@ def results_of_texts(judged: JudgedTexts, names: Sequence[str], model: SteeredMo
 
     columns = Column("right"), Column("sure", "share"), Column("it said"), Column("there is"), Column("behind")
     texts = tuple(
-        TextResult(name, tuple(its), b"".join(map(tokenizer.token_bytes, its)).decode("utf-8", "replace"))
-        for name, its in zip(names, ids, strict=True)
+        TextResult(
+            f"{names[win.text]} from token {win.begin + 1}",
+            tuple(its),
+            b"".join(map(tokenizer.token_bytes, its)).decode("utf-8", "replace"),
+        )
+        for win, its in zip(judged.windows, ids, strict=True)
     )
     return _results(judged.report, judged.pairs, model, texts, columns, row)
 

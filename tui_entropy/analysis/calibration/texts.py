@@ -43,8 +43,8 @@ class JudgedTexts(NamedTuple):
     report: CalibrationReport
     pairs: dict[str, Pairs]
     """Of each set of the report, by its name."""
-    token_ids: list[list[int]]
-    """Of each text."""
+    windows: list[Window]
+    """A place is one in these: what the model had read is what can be opened."""
 
 
 def judge_texts(
@@ -76,7 +76,7 @@ def judge_texts(
         loaded, [win.passage for win in wins], Wanted(CONFIDENCE, residual=True), together=together_of(loaded)
     )
     for at, (win, its) in enumerate(zip(wins, found, strict=True)):
-        parts.append(_pairs(win, Confidences.of(its.scores)))
+        parts.append(_pairs(at, win, Confidences.of(its.scores)))
         assert its.residual is not None
         if at % 2 == 0 and sum(map(len, kept)) < MAX_FITTED:
             kept.append(its.residual.clone())
@@ -94,7 +94,7 @@ def judge_texts(
         fit = fit_temperature(logit_rows(loaded, kept, [one.targets for one in fitted_on]))
         before = Pairs.together(parts[at] for at, _ in tried)
         after = Pairs.together(
-            _pairs(wins[at], confidences(loaded, residual, wins[at].passage.targets, fit.temperature))
+            _pairs(at, wins[at], confidences(loaded, residual, wins[at].passage.targets, fit.temperature))
             for at, residual in tried
         )
         for name, half in (("other half, as it is", before), (f"other half, T {fit.temperature:.3f}", after)):
@@ -113,7 +113,7 @@ def judge_texts(
     sets.append(calibration("true token", true, n_bins, "token", TRUE_LABEL))
     pairs["true token"] = true
     report = CalibrationReport(loaded.card.name, "tokens", n_bins, tuple[Calibration, ...](sets), tuple(temperatures))
-    return JudgedTexts(report, pairs, ids)
+    return JudgedTexts(report, pairs, wins)
 
 
 def _windows(texts: Sequence[Sequence[int]], width: int, max_tokens: int | None) -> Iterator[Window]:
@@ -129,11 +129,11 @@ def _windows(texts: Sequence[Sequence[int]], width: int, max_tokens: int | None)
             yield Window(at, begin, Passage(ids[begin:end], positions, ids[first:end]))
 
 
-def _pairs(win: Window, found: Confidences) -> Pairs:
+def _pairs(at: int, win: Window, found: Confidences) -> Pairs:
     targets = np.asarray(win.passage.targets)
     said = found.said.numpy()
-    first = win.begin + win.passage.positions[0] + 1
-    places = [Place(win.text, first + n, int(one)) for n, one in enumerate(said)]
+    first = win.passage.positions[0] + 1
+    places = [Place(at, first + n, int(one)) for n, one in enumerate(said)]
     groups = np.full(len(targets), win.text)
     return Pairs(
         found.confidence.numpy(), said == targets, found.surprisal.numpy(), found.brier.numpy(), groups, places
