@@ -18,7 +18,7 @@ KINDS = {
     "piqa": ({"goal": "What colour is the sky?", "sol1": "red", "sol2": "blue", "label": 1}, SKY),
     "boolq": ({"passage": "It is dark.", "question": "is it light", "answer": False},
               "It is dark.\nQuestion: is it light?\nAnswer:"),
-    "sciq": (ASKED | {"correct_answer": "blue", "distractor1": "red", "distractor2": "grey", "distractor3": "x"}, SKY),
+    "sciq": (ASKED | {"correct_answer": "blue", "distractor1": "red", "distractor2": "x", "distractor3": "y"}, SKY),
     "socialiqa": ({"context": "Ann looks up.", "question": "What does she see?", "answerA": "red", "answerB": "blue",
                    "answerC": "x", "label": "2"}, "Question: Ann looks up. What does she see?\nAnswer:"),
     "mmlu": (ASKED | {"choices": ["red", "blue"], "answer": 1}, SKY),

@@ -27,7 +27,7 @@ OF_THE_MACHINE = {
     errno.ENOENT, errno.ETXTBSY, errno.EFBIG, errno.ESTALE,
 }  # fmt: skip
 """What a file or folder can be refused for that no program can help."""
-UNSEEN = ("serve", "probe", "lens", "embeddings", "perplexity", "analyze", "calibrate", "doctor")
+UNSEEN = ("serve", "probe", "lens", "embeddings", "perplexity", "analyze", "calibrate", "compare", "doctor")
 """Commands that load a model, and have no screen to say on what is wrong with the settings."""
 RECORDED = ("model",)
 """Parameters of `open` that are as the recording has them unless they are given."""

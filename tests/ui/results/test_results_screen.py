@@ -133,7 +133,8 @@ def test_a_curve_is_drawn_from_corner_to_corner():
 def test_a_band_lies_between_its_bounds_and_a_gap_parts_a_line():
     x = tuple(map(float, range(5)))
     chart = CurveChart(
-        "t", "x", Column("y"), (Curve("", x, (5.0, 5.0, None, 5.0, 5.0)), Curve("", x, (0.0, 0.0, 0.0, 0.0, 10.0), 0)),
+        "t", "x", Column("y"), 
+        (Curve("", x, (5.0, 5.0, None, 5.0, 5.0)), Curve("", x, (0.0, 0.0, 0.0, 0.0, 10.0), 0)),
         low=(4.0,) * 5, high=(6.0,) * 5,
     )  # fmt: skip
     rows = ["".join(text for text, _ in row) for row in chart_rows(chart, Canvas(Paint(ascii=True), 68, True), 24)][

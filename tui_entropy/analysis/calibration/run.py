@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import to_builtins
-
 from tui_entropy.analysis.calibration.choices import questions_in
 from tui_entropy.analysis.calibration.questions import judge_questions
 from tui_entropy.analysis.calibration.results import results_of_questions, results_of_texts
@@ -28,7 +26,7 @@ def calibrate_texts(
     judged = judge_texts(loaded, texts, n_bins, bos, limit, narrator.progress)
     narrator.done(f"{judged.report.sets[0].n} tokens judged")
     stems = ["stdin" if name == "-" else Path(name).name for name in names]
-    return to_builtins(judged.report), results_of_texts(judged, stems, SteeredModel(spec), loaded.tokenizer)
+    return judged.report, results_of_texts(judged, stems, SteeredModel(spec), loaded.tokenizer)
 
 
 def calibrate_questions(spec: ModelSpec, name: str, n_bins: int, limit: int | None, bos: Bos) -> tuple[Any, Results]:
@@ -41,4 +39,4 @@ def calibrate_questions(spec: ModelSpec, name: str, n_bins: int, limit: int | No
     questions = found.questions[:limit]
     judged = judge_questions(loaded, questions, n_bins, bos, found.left_out, narrator.progress)
     narrator.done(f"{len(questions)} questions judged")
-    return to_builtins(judged.report), results_of_questions(judged, questions, SteeredModel(spec), loaded.tokenizer)
+    return judged.report, results_of_questions(judged, questions, SteeredModel(spec), loaded.tokenizer)

@@ -1,16 +1,26 @@
-"""Commands that tell of many texts together: calibrate, and results, which shows what was kept of one."""
+"""Commands that tell of many texts together: calibrate, compare, and results, which shows what was kept of one."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
+from msgspec.structs import replace
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
-from tui_entropy.cli.options import _one_of, prepare_engine, text_in
+from tui_entropy.cli.options import (
+    Ascii,
+    Color,
+    Theme,
+    Vectors,
+    _one_of,
+    prepare_engine,
+    text_in,
+    vector_option,
+)
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
     from tui_entropy.records.corpus.results import Results
 
 Headless = Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")]
-AsJson = Annotated[bool, typer.Option("--json", help="With --headless: one JSON object, in nats.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in nats.")]
 Bits = Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is printed or drawn.")]
 Output = Annotated[
     Path | None,
@@ -72,11 +82,12 @@ def calibrate(
     headless: Headless = False,
     as_json: AsJson = False,
     bits: Bits = True,
-    look: Look,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
 ) -> None:
     """Is a model right as often as it is sure? Over texts token by token, or over questions of several answers."""
-    if not headless and not as_json:
-        _needs_screen(look)
+    look = _look(theme, color, ascii_only, headless or as_json)
     texts = [] if choices else [text_in(file) for file in files]
     if choices and len(files) > 1:
         raise UserError(f"--choices takes one file of questions, and there are {len(files)}: give them one by one")
@@ -87,24 +98,89 @@ def calibrate(
         report, results = calibrate_questions(spec, files[0], bins, limit, bos)  # type: ignore[arg-type]
     else:
         report, results = calibrate_texts(spec, files, texts, bins, limit, bos)  # type: ignore[arg-type]
-    _tell(results, report, look, output, plot, headless or as_json, as_json, bits)
+    _tell(results, report, look, output, plot, headless, as_json, bits)
+
+
+@app.command(epilog=EXIT_CODES)
+@with_shared_options
+def compare(
+    *,
+    other: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The second model; . for the first once more, under other options that end in -b."
+        ),
+    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts, - for stdin.")],
+    spec: ModelSpec,
+    revision_b: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Branch, tag or commit of B. [default: the newest here]")
+    ] = None,
+    dtype_b: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="Of B, as --dtype. [default: as of the first]")
+    ] = None,
+    vector: Vectors = None,
+    vector_b: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE:STRENGTH[:FIRST-LAST]", help="Steers B. May be given several times."),
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="Stands before each part of a text, and is not compared.")
+    ] = "",
+    prompt_b: Annotated[str, typer.Option(metavar="TEXT", help="The same for B.")] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=2, max=10**7, help="Tokens that are compared at most. [default: all]")
+    ] = None,
+    bos: BosOption = "tokenizer",
+    output: Output = None,
+    plot: Plot = None,
+    headless: Headless = False,
+    as_json: AsJson = False,
+    bits: Bits = True,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
+) -> None:
+    """Two models, or one under two settings, over a text: how far apart they are, and at which tokens most."""
+    look = _look(theme, color, ascii_only, headless or as_json)
+    texts = [text_in(file) for file in files]
+    vectors, vectors_b = ([vector_option(one) for one in given or ()] for given in (vector, vector_b))
+    second = replace(
+        spec,
+        name=spec.name if other == "." else other,
+        revision=revision_b if other != "." or revision_b else spec.revision,
+        dtype=dtype_b or spec.dtype,
+    )
+    prepare_engine()
+    from tui_entropy.analysis.comparison.run import Setting, compare_models
+
+    report, results = compare_models(
+        Setting(spec, tuple(vectors), prompt),
+        Setting(second, tuple(vectors_b), prompt_b),
+        files,
+        texts,
+        limit,
+        bos,  # type: ignore[arg-type]
+    )
+    _tell(results, report, look, output, plot, headless, as_json, bits)
 
 
 @app.command(name="results", epilog=EXIT_CODES)
-@with_shared_options
 def results_(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What --output kept.")],
     plot: Plot = None,
     headless: Headless = False,
     bits: Bits = True,
-    look: Look,
+    theme: Theme = "dark",
+    color: Color = "auto",
+    ascii_only: Ascii = False,
 ) -> None:
     """Show results that were kept: curves, and a table whose rows open, at last into the inspector."""
     from tui_entropy.analysis.results_file import read_results
 
-    found = read_results(file)
-    _tell(found, None, look, None, plot, headless, False, bits)
+    look = _look(theme, color, ascii_only, headless)
+    _tell(read_results(file), None, look, None, plot, headless, False, bits)
 
 
 def _tell(
@@ -127,7 +203,7 @@ def _tell(
 
         write_charts(results.charts, plot, bits)
     if as_json:
-        put(json.dumps(report, ensure_ascii=False).encode() + b"\n")
+        put(msgspec.json.encode(report) + b"\n")
     elif headless:
         from tui_entropy.ui.capture.printed import show_results
 
@@ -138,8 +214,10 @@ def _tell(
         launch.results(results, look)
 
 
-def _needs_screen(look: Look) -> None:
-    """Raise UserError where nothing can be drawn, before minutes are spent on it."""
-    from tui_entropy.ui.terminal.detect import drawable
+def _look(theme: str, color: str, ascii_only: bool, printed: bool) -> Look:
+    """Raises UserError where nothing can be drawn, before minutes are spent on it."""
+    if not printed:
+        from tui_entropy.ui.terminal.detect import drawable
 
-    drawable(look.color, "--headless prints what it comes to")
+        drawable(color, "--headless prints what it comes to")
+    return Look(theme, color, ascii_only, mouse=True, diff=True)

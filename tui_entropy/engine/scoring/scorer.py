@@ -109,8 +109,10 @@ def score_batch(
         _read(loaded, ids)
     residual = places.of(held.batch)
     targets = places.targets.to(residual.device)
-    table = scores(loaded.model, architecture, residual, targets, wanted.scores, wanted.temperature).cpu()
-    if (at := first_broken(table.numpy())) is not None:
+    table = torch.empty(len(targets), 0)
+    if wanted.scores:
+        table = scores(loaded.model, architecture, residual, targets, wanted.scores, wanted.temperature).cpu()
+    if wanted.scores and (at := first_broken(table.numpy())) is not None:
         where = f"at token {int(places.positions[at]) + 1} of a text"
         refuse(unembed(loaded.model, architecture, residual[at : at + 1])[0], where)
     tables = layers.tables(heard.table() if heard else None).by_passage(places.sizes)

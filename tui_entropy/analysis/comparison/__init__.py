@@ -1,0 +1,1 @@
+"""Comparison: two models, or one under two settings, over the same texts."""
