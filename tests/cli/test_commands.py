@@ -25,9 +25,11 @@ import msgspec
 import numpy as np
 import promises
 import pytest
+import safetensors.numpy
 import small
 import tiny
 import typer
+from flat_vectors import flat
 from preloaded import Preloaded
 from promises import ROOT, Shell, assert_right, recorded
 from terminal import Terminal
@@ -485,7 +487,7 @@ def test_a_recording_without_answers_says_so(shell, line):
 NOTES = "The capital of France is Paris. The capital of Italy is Rome.\nThe capital of Spain is Berlin.\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def notes(shell):
     (shell.folder / "notes.txt").write_text(NOTES)
     (shell.folder / "chat.json").write_text(
@@ -568,6 +570,164 @@ def test_a_text_is_read_by_a_model_of_ones_own(notes, line):
     )
     wrong = notes.run(line.replace("notes.txt", "nowhere.txt"))
     assert wrong.code == 3 and "nowhere.txt cannot be read" in wrong.err
+
+
+# --- Many texts ----------------------------------------------------------------------------------------------------
+
+ASKED = {"question": "Which of these is a fruit?", "choices": ["a chair", "an apple", "a train"], "answer": 1}
+EVERY_CALIBRATION = (
+    "tui-entropy calibrate words.txt --model ./named --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--products columns --chat-template short --bins 5 --limit 300 --bos with --output kept.json --plot kept.png "
+    "--headless --nats --theme light --color mono --ascii"
+)
+TRUSTED = "--model ./named --trust-remote-code --graph"
+
+
+@pytest.fixture(scope="module")
+def texts(notes):
+    with_two_templates(notes.folder / "named")
+    (notes.folder / "words.txt").write_text(WORDS.lower() * 12)
+    flat(notes.folder / "flat.safetensors")
+    (notes.folder / "questions.jsonl").write_text(f"{json.dumps(ASKED)}\nno question\n" * 3)
+    for name, shift in (("original", 0.0), ("tuned", 0.05)):
+        small.saved(notes.folder / name)
+        weights = safetensors.numpy.load_file(notes.folder / name / "model.safetensors")
+        more = {key: np.float32(shift) * (np.arange(one.size).reshape(one.shape) % 3) for key, one in weights.items()}
+        safetensors.numpy.save_file(
+            {key: (one + more[key]).astype(one.dtype) for key, one in weights.items()},
+            notes.folder / name / "model.safetensors", {"format": "pt"},
+        )  # fmt: skip
+    return notes
+
+
+@runs("tui-entropy calibrate notes.txt")
+def test_a_bin_opens_and_its_token_is_read_in_the_inspector(texts, line):
+    with texts.screen(line) as terminal:
+        terminal.wait_for("calibration over tokens", promises.SECONDS)
+        terminal.press("enter")
+        terminal.wait_for("bins of as it is")
+        terminal.press("end")  # the bin of the surest
+        terminal.press("enter")
+        terminal.wait_for("it said")
+        terminal.press("enter")
+        terminal.wait_for("the text is read", promises.SECONDS)
+        assert "step" in terminal.text
+        terminal.press("q")
+        terminal.wait_for("it said", promises.SECONDS)
+        terminal.press("q")
+        assert terminal.wait(promises.SECONDS) == 0
+
+
+@runs(
+    "tui-entropy calibrate notes.txt --headless --json | jq '.sets[0].ece'",
+    "tui-entropy calibrate --choices questions.jsonl --limit 200 --headless --plot reliability.svg",
+)
+def test_calibration_without_a_screen(texts, line):
+    done = texts.run(line)
+    assert done.code == 0, done.err
+    if "jq" in line:
+        assert done.out.strip() == "null" or 0 <= float(done.out) <= 1
+    else:
+        assert "calibration over questions" in done.out and "line 2 of questions.jsonl is left out" in done.err
+        assert "<svg" in (texts.folder / "reliability.svg").read_text()
+
+
+@runs(EVERY_CALIBRATION, f"tui-entropy calibrate - {TRUSTED} --json --bits")
+def test_calibration_with_every_option(texts, line):
+    done = texts.run(line if " - " not in line else f"cat words.txt | {line}")
+    assert done.code == 0, done.err
+    if "--json" in line:
+        told = json.loads(done.out)
+        assert told["of"] == "tokens" and told["sets"][0]["n"] == sum(one["n"] for one in told["sets"][0]["bins"])
+        return
+    assert done.out.isascii() and "300" not in done.out.split("as it is")[0]
+    again = texts.run("tui-entropy results kept.json --headless --nats --ascii --theme light --color mono")
+    assert again.out == done.out
+    assert (texts.folder / "kept.png").read_bytes().startswith(b"\x89PNG")
+
+
+LINES.append("tui-entropy results kept.json --headless --nats --ascii --theme light --color mono")
+
+
+@runs("tui-entropy results kept.json --no-headless --bits --plot again.pdf")
+def test_kept_results_are_shown_again(texts, line):
+    assert texts.run(EVERY_CALIBRATION).code == 0
+    with texts.screen(line) as terminal:
+        terminal.wait_for("calibration over tokens", promises.SECONDS)
+        terminal.press("q")
+        assert terminal.wait(promises.SECONDS) == 0
+    assert (texts.folder / "again.pdf").read_bytes().startswith(b"%PDF")
+
+
+@runs("tui-entropy calibrate words.txt --model Qwen/Qwen3-0.6B --revision main --no-headless")
+def test_calibration_of_a_revision(hub_shell, line):
+    (hub_shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    assert hub_shell.run(line.replace("--no-headless", "--headless")).code == 0
+    without = hub_shell.run(line)
+    assert without.code == 3 and "--headless" in without.err  # there is no terminal
+
+
+@runs(
+    "tui-entropy compare . notes.txt --dtype-b bfloat16",
+    "tui-entropy compare . notes.txt --vector-b happy.gguf:1.5 --output happy.json",
+    "tui-entropy results happy.json",
+)
+def test_tokens_where_two_part_most_open_side_by_side(texts, vector_files, line):
+    if "results" in line and not (texts.folder / "happy.json").exists():
+        kept = "tui-entropy compare . notes.txt --vector-b happy.gguf:1.5 --output happy.json --headless"
+        assert texts.run(kept).code == 0
+    with texts.screen(line) as terminal:
+        terminal.wait_for("KL of B from A", promises.SECONDS)
+        terminal.press("enter")
+        terminal.wait_for("where they part most")
+        terminal.press("enter")
+        terminal.wait_for("candidates side by side")
+        terminal.press("q")
+        assert terminal.wait(promises.SECONDS) == 0
+
+
+EVERY_COMPARISON = (
+    "tui-entropy compare . words.txt --model ./named --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--products columns --chat-template short --dtype-b float32 --vector flat.safetensors:1 "
+    "--vector-b flat.safetensors:2 --prompt once --prompt-b twice --limit 100 --bos without --output both.json "
+    "--plot both.svg --headless --nats --theme light --color mono --ascii"
+)
+
+
+@runs(
+    EVERY_COMPARISON,
+    f"tui-entropy compare . words.txt {TRUSTED} --json --bits",
+    "tui-entropy compare ./tuned notes.txt --model ./original --headless",
+)
+def test_comparison_with_every_option(texts, line):
+    done = texts.run(line)
+    assert done.code == 0, done.err
+    if "--json" in line:
+        told = json.loads(done.out)
+        assert told["same_top"] == 1 and told["spreads"][0]["most"] < 1e-6
+    elif "tuned" in line:
+        assert "both hold the same one" in done.out.replace("\n", " ")
+    else:
+        assert "behind a prompt" in done.out.replace("\n", " ") and done.out.isascii()
+        assert "<svg" in (texts.folder / "both.svg").read_text() and (texts.folder / "both.json").stat().st_size
+
+
+@runs(
+    "tui-entropy compare Qwen/Qwen3-0.6B words.txt --model Qwen/Qwen3-0.6B --revision main --revision-b main "
+    "--no-headless"
+)
+def test_comparison_of_revisions(hub_shell, line):
+    (hub_shell.folder / "words.txt").write_text(WORDS.lower() * 12)
+    assert hub_shell.run(line.replace("--no-headless", "--headless")).code == 0
+    wrong = hub_shell.run(
+        line.replace("--revision-b main", "--revision-b none").replace("--no-headless", "--headless")
+    )
+    assert wrong.code == 3 and "none" in wrong.err
+
+
+def test_models_of_two_vocabularies_are_not_compared(texts):
+    wrong = texts.run("tui-entropy compare ./original notes.txt --headless")
+    assert wrong.code == 3 and "vocabularies that differ" in wrong.err
 
 
 # --- Lenses --------------------------------------------------------------------------------------------------------
@@ -1022,8 +1182,6 @@ SERVE = (
 
 @runs(SERVE, "tui-entropy serve --model ./tiny --no-trace --trust-remote-code --graph --chat --system x -p x")
 def test_serving_takes_every_option(shell, line):
-    from flat_vectors import flat
-
     if not (shell.folder / "tiny").is_dir():
         small.saved(shell.folder / "tiny")
     flat(shell.folder / "flat.safetensors")

@@ -65,6 +65,9 @@ GIVEN = {
     "embeddings": ["markov", "TEXT", "--model", "/nowhere"],
     "perplexity": ["TEXT", "--model", "/nowhere"],
     "analyze": ["TEXT", "--model", "/nowhere"],
+    "calibrate": ["TEXT", "--model", "/nowhere", "--headless"],
+    "compare": [".", "TEXT", "--model", "/nowhere", "--headless"],
+    "results": ["TEXT", "--headless"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
     "fetch": [],
     "models": [],
@@ -150,14 +153,14 @@ def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
 ANY_TEXT = {
     "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
     "remote", "clarifier", "lens_file", "dry_breakers", "recording", "output", "svg", "field", "config",
-    "control_vector", "resume",
+    "control_vector", "resume", "prompt_b", "revision_b",
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"
 NEEDED = {
     "show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"],
     "read": ["x"], "lens": ["fit", "x", "-o", "x"], "embeddings": ["markov", "x"],
-    "perplexity": ["x"],
+    "perplexity": ["x"], "calibrate": ["x"], "compare": [".", "x"], "results": ["x"],
 }  # fmt: skip
 VALUES = [
     (name, each)

@@ -163,7 +163,7 @@ def _pairs(title: str, pairs: Pairs, places: list[int], columns: tuple[Column, .
 
 
 def _range(each: BinSummary) -> str:
-    return f"{100 * each.low:.0f}–{100 * each.high:.0f} %"
+    return f"{100 * each.low:.0f}-{100 * each.high:.0f} %"
 
 
 def _gap(each: BinSummary) -> float | None:

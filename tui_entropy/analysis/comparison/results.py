@@ -77,13 +77,14 @@ def results_of(
         for each in report.spreads
     )
     columns = (
-        Column("what"), Column("in"), Column("mean"), Column("±"), *(Column(f"{at} %") for at in PERCENTILES),
+        Column("what"), Column("in"), Column("mean"), Column("error"), *(Column(f"{at} %") for at in PERCENTILES),
         Column("most"),
     )  # fmt: skip
+    same, error = 100 * report.same_top, 100 * report.same_top_error
     note = (
-        f"A is {report.a}, B is {report.b}. Over {report.n} tokens both hold the same one for most probable at "
-        f"{100 * report.same_top:.2f} ± {100 * report.same_top_error:.2f} %. Perplexity {report.perplexity_a:.4g} "
-        f"and {report.perplexity_b:.4g}. Numbers are in nats."
+        f"A is {report.a}; B is {report.b}. Over {report.n} tokens both hold the same one for most probable at "
+        f"{same:.2f} % (standard error {error:.2f}). Perplexity {report.perplexity_a:.4g} and "
+        f"{report.perplexity_b:.4g}. Numbers are in nats."
     )
     charts = tuple(_along(name, values) for name, values in apart.items())
     return Results("two over one text", models, texts, charts, Listing("A and B", columns, rows, note))

@@ -160,7 +160,7 @@ def _name(loaded: Loaded, setting: Setting) -> str:
     ]
     if setting.prompt:
         parts.append("behind a prompt")
-    return " · ".join(parts)
+    return ", ".join(parts)
 
 
 def compare_models(

@@ -25,10 +25,18 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.core.streams import put
-from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.model import DTYPES, ModelSpec
 
 if TYPE_CHECKING:
     from tui_entropy.records.corpus.results import Results
+
+PICTURES = (".svg", ".png", ".pdf")
+
+
+def _picture(path: Path) -> None:
+    if path.suffix not in PICTURES:
+        raise UserError(f"--plot {path}: wanted a name that ends in {', '.join(PICTURES)}")
+
 
 Headless = Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in nats.")]
@@ -42,7 +50,10 @@ Output = Annotated[
 Plot = Annotated[
     Path | None,
     typer.Option(
-        "--plot", metavar="FILE.svg", help="Write the curves as a picture too: .svg, .png or .pdf. [default: none]"
+        "--plot",
+        metavar="FILE.svg",
+        help="Write the curves as a picture too: .svg, .png or .pdf. [default: none]",
+        callback=option_check(_picture),
     ),
 ]
 BosOption = Annotated[
@@ -117,12 +128,21 @@ def compare(
         str | None, typer.Option(metavar="NAME", help="Branch, tag or commit of B. [default: the newest here]")
     ] = None,
     dtype_b: Annotated[
-        str | None, typer.Option(metavar="DTYPE", help="Of B, as --dtype. [default: as of the first]")
+        str | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Of B, as --dtype. [default: as of the first]",
+            callback=option_check(_one_of("--dtype-b", *DTYPES)),
+        ),
     ] = None,
     vector: Vectors = None,
     vector_b: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE:STRENGTH[:FIRST-LAST]", help="Steers B. May be given several times."),
+        typer.Option(
+            metavar="FILE:STRENGTH[:FIRST-LAST]",
+            help="Steers B. May be given several times.",
+            callback=option_check(vector_option),
+        ),
     ] = None,
     prompt: Annotated[
         str, typer.Option(metavar="TEXT", help="Stands before each part of a text, and is not compared.")
