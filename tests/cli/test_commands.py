@@ -605,7 +605,7 @@ def test_a_bin_opens_and_its_token_is_read_in_the_inspector(texts, line):
     with texts.screen(line) as terminal:
         terminal.wait_for("calibration over tokens", promises.SECONDS)
         terminal.press("enter")
-        terminal.wait_for("bins of as it is")
+        terminal.wait_for("as it is, bin by bin")
         terminal.press("end")  # the bin of the surest
         terminal.press("enter")
         terminal.wait_for("it said")

@@ -151,7 +151,7 @@ def _bins(
         low, high = one.ece_interval
         interval = f"95 % of ECE, {one.drawn} drawn anew: {100 * low:.2f} to {100 * high:.2f} %. "
     few = "" if one.ece is not None else f"With {one.n} {report.of} there are too few for a calibration error. "
-    return Listing(f"bins of {one.name}", BINS, rows, f"{interval}{few}{one.note}".strip())
+    return Listing(f"{one.name}, bin by bin", BINS, rows, f"{interval}{few}{one.note}".strip())
 
 
 def _pairs(title: str, pairs: Pairs, places: list[int], columns: tuple[Column, ...], row: RowOf) -> Listing:
