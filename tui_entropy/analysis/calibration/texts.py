@@ -17,11 +17,11 @@ from tui_entropy.analysis.calibration.summary import (
     calibration,
 )
 from tui_entropy.core.errors import UserError
+from tui_entropy.engine.calibration.confidence import CONFIDENCE, Confidences, confidences, logit_rows
+from tui_entropy.engine.calibration.temperature import fit_temperature
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.scoring.confidence import CONFIDENCE, Confidences, confidences, logit_rows
 from tui_entropy.engine.scoring.passage import Passage, windows
 from tui_entropy.engine.scoring.scorer import Wanted, score
-from tui_entropy.engine.scoring.temperature import fit_temperature
 from tui_entropy.engine.scoring.texts import Bos, encoded
 from tui_entropy.engine.scoring.trial import together_of
 from tui_entropy.records.events import Progress

@@ -30,9 +30,9 @@ from tui_entropy.engine.scoring.scorer import OffsetsOf, Wanted
 from tui_entropy.engine.scoring.texts import passage_of, score_passages, text_scores
 from tui_entropy.engine.steering.control_vector import ControlVector, save_safetensors
 from tui_entropy.metrics.registry import BY_FIELD
+from tui_entropy.records.corpus.scores import TextScores
 from tui_entropy.records.events import Progress
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.records.scores import TextScores
 
 OUTPUT = "analysis_outputs"
 POOL = 32

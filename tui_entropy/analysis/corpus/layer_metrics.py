@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tui_entropy.records.scores import LayerScores
+from tui_entropy.records.corpus.scores import LayerScores
 from tui_entropy.records.step import BLOCKS
 
 Floats = npt.NDArray[np.float64]

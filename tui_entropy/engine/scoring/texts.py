@@ -17,7 +17,7 @@ from tui_entropy.engine.scoring.scorer import OffsetsOf, PassageScores, Wanted, 
 from tui_entropy.engine.scoring.trial import together_of
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer, prompt_tokens
 from tui_entropy.records.arrays import Grid
-from tui_entropy.records.scores import LayerScores, Prediction, TextScores
+from tui_entropy.records.corpus.scores import LayerScores, Prediction, TextScores
 from tui_entropy.records.step import BLOCKS
 
 Bos = Literal["tokenizer", "with", "without"]

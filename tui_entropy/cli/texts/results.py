@@ -219,7 +219,7 @@ def _tell(
 
         write_results(results, output)
     if plot is not None:
-        from tui_entropy.export.curves import write_charts
+        from tui_entropy.export.diagrams.curves import write_charts
 
         write_charts(results.charts, plot, bits)
     if as_json:

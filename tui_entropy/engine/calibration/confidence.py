@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tui_entropy.engine.calibration.temperature import Rows
 from tui_entropy.engine.instruments.prompt_scores import SLICE_BYTES, scores
 from tui_entropy.engine.instruments.unembed import unembed
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.scoring.temperature import Rows
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.metrics.registry import BY_NAME
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from tui_entropy.engine.scoring.temperature import LEAST, fit_temperature
+from tui_entropy.engine.calibration.temperature import LEAST, fit_temperature
 
 
 def drawn(n, classes, seed, sure=1.0):

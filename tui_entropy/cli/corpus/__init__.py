@@ -1,1 +1,0 @@
-"""Commands on many texts together."""

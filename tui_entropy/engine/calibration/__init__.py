@@ -1,0 +1,1 @@
+"""How sure a model was, whether it was right, and the temperature under which the two fit."""
