@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tui_entropy.analysis.corpus.analyze import AnalysisRun, run_analysis
     from tui_entropy.api.answers import Answer, Panel
     from tui_entropy.api.drawing import Drawing
     from tui_entropy.api.inspector import Inspector
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnalysisRun": "analysis.corpus.analyze",
     "Answer": "api.answers",
     "Candidate": "records.step",
     "Drawing": "api.drawing",
@@ -39,12 +41,13 @@ _HOMES = {
     "UserError": "core.errors",
     "Vector": "records.settings",
     "load_trace": "api.runs",
+    "run_analysis": "analysis.corpus.analyze",
 }
 """A public name -> the module that it is in."""
 
 __all__ = [
-    "Answer", "Candidate", "Drawing", "Inspector", "Knobs", "ModelSpec", "Panel", "Run", "RunData", "Runs", "Step",
-    "UserError", "Vector", "__version__", "load_trace",
+    "AnalysisRun", "Answer", "Candidate", "Drawing", "Inspector", "Knobs", "ModelSpec", "Panel", "Run", "RunData", "Runs", "Step",
+    "UserError", "Vector", "__version__", "load_trace", "run_analysis",
 ]  # fmt: skip
 
 

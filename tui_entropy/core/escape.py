@@ -100,3 +100,8 @@ def text_cell(text: str) -> str:
     reads the file with a program takes one leading apostrophe off again and has the text.
     """
     return f"'{text}" if RISKY_CELL.match(text) else text
+
+
+def plain_cell(cell: str) -> str:
+    """The text that `text_cell` made a cell of."""
+    return cell.removeprefix("'")

@@ -155,6 +155,8 @@ def _tell(run: Any, folder: Path, as_json: bool) -> None:
         if (folder / ".journal").exists():
             say(f"what is measured is kept: go on with tui-entropy analyze --resume {folder}")
         raise
+    if not as_json:
+        say(f"tui-entropy results {found.output_dir} shows its curves and sentences on a screen")
     put(
         json.dumps(found.summary, ensure_ascii=False).encode() + b"\n"
         if as_json

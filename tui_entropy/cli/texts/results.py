@@ -188,7 +188,9 @@ def compare(
 @app.command(name="results", epilog=EXIT_CODES)
 def results_(
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What --output kept.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What --output kept, or a folder run_... of `analyze`.")
+    ],
     plot: Plot = None,
     headless: Headless = False,
     bits: Bits = True,
@@ -197,10 +199,19 @@ def results_(
     ascii_only: Ascii = False,
 ) -> None:
     """Show results that were kept: curves, and a table whose rows open, at last into the inspector."""
+    look = _look(theme, color, ascii_only, headless)
+    _tell(_kept(file), None, look, None, plot, headless, False, bits)
+
+
+def _kept(file: Path) -> Results:
+    """Raises UserError."""
+    if file.is_dir():
+        from tui_entropy.analysis.corpus.opened import results_of_folder
+
+        return results_of_folder(file)
     from tui_entropy.analysis.results_file import read_results
 
-    look = _look(theme, color, ascii_only, headless)
-    _tell(read_results(file), None, look, None, plot, headless, False, bits)
+    return read_results(file)
 
 
 def _tell(

@@ -52,6 +52,7 @@ class TextResult(Struct, frozen=True):
 
     name: Words
     token_ids: Ids
+    """Empty where only the text is known: then it is opened from its first token on."""
     text: Text
 
 
@@ -108,7 +109,7 @@ class Results(Struct, frozen=True):
         for opening in _openings(self.listing):
             if not (0 <= opening.text < len(self.texts) and 0 <= opening.model < len(self.models)):
                 raise ValueError("a row of results opens a text, or a model, that is not there")
-            if not 0 <= opening.position < len(self.texts[opening.text].token_ids):
+            if not 0 <= opening.position < max(len(self.texts[opening.text].token_ids), 1):
                 raise ValueError("a row of results opens a token that its text has not")
 
 
