@@ -46,8 +46,8 @@ _HOMES = {
 """A public name -> the module that it is in."""
 
 __all__ = [
-    "AnalysisRun", "Answer", "Candidate", "Drawing", "Inspector", "Knobs", "ModelSpec", "Panel", "Run", "RunData", "Runs", "Step",
-    "UserError", "Vector", "__version__", "load_trace", "run_analysis",
+    "AnalysisRun", "Answer", "Candidate", "Drawing", "Inspector", "Knobs", "ModelSpec", "Panel", "Run", "RunData",
+    "Runs", "Step", "UserError", "Vector", "__version__", "load_trace", "run_analysis",
 ]  # fmt: skip
 
 

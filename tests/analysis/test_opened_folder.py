@@ -32,28 +32,27 @@ def values_in(folder, analysis, metric, last=""):
 
 def test_curves_are_the_sentences_their_mean_and_a_band(folder):
     found = results_of_folder(folder)
-    row = next(row for row in found.listing.rows if row.cells[0] == "layer entropy" and row.cells[2] == "standard")
+    row = next(row for row in found.listing.rows if row.cells[0] == "layer entropy" and row.cells[6] == "standard")
     chart, table = found.charts[row.chart], values_in(folder, "standard", "layer_entropies")
     mean, *each = chart.curves
     assert mean.emphasis == 1 and [curve.emphasis for curve in each] == [0] * len(SENTENCES)
     np.testing.assert_allclose(mean.y, table.mean(0))
     np.testing.assert_allclose([curve.y for curve in each], table)
     np.testing.assert_allclose(chart.high, table.mean(0) + table.std(0))
-    assert mean.x == tuple(map(float, range(table.shape[1]))) and row.cells[-1] == pytest.approx(table[:, -1].mean())
+    assert mean.x == tuple(map(float, range(table.shape[1]))) and row.cells[3] == pytest.approx(table[:, -1].mean())
     attention = next(row for row in found.listing.rows if row.cells[0] == "attention entropy")
     assert found.charts[attention.chart].curves[0].x[0] == 1.0
 
 
 def test_what_control_changed_is_there_too(folder):
     found = results_of_folder(folder)
-    analyses = [row.cells[2] for row in found.listing.rows]
+    analyses = [row.cells[6] for row in found.listing.rows]
     assert analyses.count("standard") == analyses.count("control") == analyses.count("comparative") == 9
-    row = next(row for row in found.listing.rows if row.cells[0] == "layer surprisal" or "surprisal" in row.cells[0])
-    changed = [row for row in found.listing.rows if row.cells[0] == row.cells[0] and row.cells[2] == "comparative"]
+    changed = next(row for row in found.listing.rows if row.cells[6] == "comparative")
     standard, control = (values_in(folder, analysis, "layer_entropies") for analysis in ("standard", "control"))
-    curve = found.charts[changed[0].chart].curves[0]
+    curve = found.charts[changed.chart].curves[0]
+    assert changed.cells[0] == "layer entropy" and len(changed.inside.rows) == len(SENTENCES)
     np.testing.assert_allclose(curve.y, (control - standard).mean(0), atol=1e-5)
-    assert row.inside is not None
 
 
 def test_a_sentence_opens_its_text_as_it_was_given(folder):

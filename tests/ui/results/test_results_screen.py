@@ -155,3 +155,11 @@ def test_without_room_nothing_is_drawn(size):
 def test_results_that_open_what_is_not_there_cannot_be_made(opening):
     with pytest.raises(ValueError, match="opens a"):
         results(listing=Listing("x", (Column("a"),), (Row(("a",), opens=(opening,)),)))
+
+
+def test_a_few_huge_values_do_not_press_the_others_to_the_ground():
+    x = tuple(map(float, range(30)))
+    chart = CurveChart("t", "x", Column("y"), (Curve("", x, (1e46, *[2.0 + n % 2 for n in range(29)])),))
+    rows = ["".join(text for text, _ in row) for row in chart_rows(chart, Canvas(Paint(ascii=True), 60, True), 24)]
+    assert "up to 1.0e+46" in rows[1] and rows[2].split()[0] == "4.50"
+    assert sum("*" in row for row in rows[2:-2]) > 5

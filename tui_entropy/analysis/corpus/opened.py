@@ -62,9 +62,9 @@ def results_of_folder(path: Path) -> Results:
     ]
     if not rows:
         raise UserError(f"{path} has no tables of values, though {SUMMARY} is there: run the analysis anew")
-    columns = tuple(map(Column, ("metric", "model", "analysis", "sentences", "first", "middle", "last")))
+    columns = tuple(map(Column, ("metric", "first", "middle", "last", "unit", "model", "analysis", "sentences")))
     specs = tuple(SteeredModel(ModelSpec(str(summary["models"][model]["model"]))) for model in models)
-    note = "First, middle and last layer: means over the sentences, in the units of their curves."
+    note = "First, middle and last layer: means over the sentences."
     left_out = len(summary.get("left_out", ()))
     if left_out:
         note += f" {left_out} lines were left out; {SUMMARY} tells why."
@@ -110,8 +110,7 @@ def _rows(
     known = np.array([[np.nan if v is None else v for v in row] for row in table.values], dtype=float)
     if known.ndim != 2 or not np.isfinite(known).any():
         return
-    unit = UNITS.get(metric.name, "")
-    name = metric.title.removesuffix(" (nats)")
+    name, _, unit = metric.title.removesuffix(")").partition(" (")
     title = f"{name}, control less standard" if analysis == "comparative" else f"{name}, {analysis}"
     charts.append(_chart(f"{title}, {model}", name, unit, metric.first, known))
     mean = [float(v) if np.isfinite(v) else None for v in known.mean(0)]
@@ -127,7 +126,8 @@ def _rows(
         ),
     )
     told = tuple(mean[at] for at in (0, len(mean) // 2, len(mean) - 1))
-    yield Row((name, model, analysis, len(table.sentences), *told), inside, chart=len(charts) - 1)
+    cells = name, *told, unit, model, analysis, len(table.sentences)
+    yield Row(cells, inside, chart=len(charts) - 1)
 
 
 def _told(n: int) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ def _chart(title: str, name: str, unit: str, first: int, values: np.ndarray) -> 
     x = tuple(float(first + at) for at in range(values.shape[1]))
     every = max(-(-len(values) // MAX_FAINT), 1)
     mean, spread = values.mean(0), values.std(0)
-    curves = [Curve("mean", x, _known(mean), 1)] + [Curve("", x, _known(row), 0) for row in values[::every]]
+    curves = [Curve("mean", x, _known(mean), 1)] + [Curve("sentences", x, _known(row), 0) for row in values[::every]]
     low, high = (_known(edge) for edge in (mean - spread, mean + spread))
     return CurveChart(title, "layer", Column(name, unit), tuple(curves), low, high)
 

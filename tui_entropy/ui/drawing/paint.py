@@ -21,6 +21,8 @@ from tui_entropy.ui.drawing.theme import Theme, load
 ColorMode = Literal["truecolor", "256", "16", "mono"]
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+HUGE = 1e6
+"""From which on a number is written with a power of ten."""
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARKS_ASCII = ".:-=+*%#"
 SHADES = " ░▒▓█"
@@ -43,10 +45,12 @@ def size_of(parts: Iterable[tuple[str, object]]) -> int:
 
 
 def figure(value: float | None) -> str:
-    """A number for a table, in at most seven cells up to a million; `?` where it is unknown."""
+    """A number for a table, in at most eight cells; `?` where it is unknown."""
     if value is None or not math.isfinite(value):
         return "?"
     size = abs(value)
+    if size >= HUGE:
+        return f"{value:.1e}"
     return (
         f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2}f}" if size >= 0.01 or not value else f"{value:.1g}"
     )

@@ -18,6 +18,8 @@ LEAST = 30, 8
 """Cells and rows with fewer of which nothing is drawn."""
 BELOW = 2
 """Rows under the curves: the axis and its numbers."""
+USUAL, CUT = 0.9, 4.0
+"""Above the value that so many do not exceed the rest is cut off, where the largest is so many times as large."""
 MAX_FAINT = 60
 """Faint curves that are drawn; more are a blot."""
 
@@ -29,7 +31,7 @@ def chart_rows(chart: CurveChart, canvas: Canvas, height: int) -> list[Row]:
     if canvas.width < LEAST[0] or height < LEAST[1] or x is None or y is None:
         return []
     layers = list(_layers(chart, x, y, width, high, canvas.paint))
-    rows: list[Row] = [*_heading(chart, canvas)]
+    rows: list[Row] = [*_heading(chart, canvas, y[1])]
     for n in range(high):
         row: list[Part] = [(_scale(chart, canvas, y, n, high), canvas.paint.dim)]
         rows.append([*row, *_laid([(lines[n], style) for lines, style in layers], width, canvas.paint)])
@@ -52,6 +54,9 @@ def _values(chart: CurveChart) -> tuple[float, float] | None:
     if span is None:
         return None
     low, high = span
+    usual = sorted(every)[int(USUAL * (len(every) - 1))]
+    if usual > 0 and high > CUT * usual:  # a few that are far above would press all others to the ground
+        high = usual * 1.5
     return (0.0 if 0 < low < high / 2 else low), high
 
 
@@ -91,7 +96,8 @@ def _drawn(
     plotext.ylim(*y)
     for curve in curves:
         for places, values in _stretches(curve):
-            plotext.plot(places, values, marker="*" if ascii_only else "braille")
+            inside = [min(max(value, y[0]), y[1]) for value in values]  # every dot on the way to one is drawn
+            plotext.plot(places, inside, marker="*" if ascii_only else "braille")
     rows = plotext.uncolorize(plotext.build()).split("\n")[:high]
     blank = [" " * width] * high  # which plotext leaves out where there is nothing to plot
     return [row.ljust(width)[:width] for row in [*rows, *blank][:high]]
@@ -150,7 +156,7 @@ def _laid(layers: Sequence[tuple[str, Style]], width: int, paint: Paint) -> Iter
         yield glyph, style
 
 
-def _heading(chart: CurveChart, canvas: Canvas) -> Iterator[Row]:
+def _heading(chart: CurveChart, canvas: Canvas, top: float) -> Iterator[Row]:
     paint, unit = canvas.paint, canvas.unit(chart.y.unit)
     yield [(fitted(canvas.text(chart.title), canvas.width, paint.ascii), paint.title)]
     row: Row = [(f"{canvas.text(chart.y.name)} {unit}".rstrip(), paint.dim)]
@@ -158,9 +164,12 @@ def _heading(chart: CurveChart, canvas: Canvas) -> Iterator[Row]:
         names = [canvas.text(curve.name) for curve in chart.curves if curve.emphasis == emphasis and curve.name]
         if names:
             row += [(f"   {paint.line * 2} ", style), (", ".join(dict.fromkeys(names)), paint.dim)]
-    n_faint = sum(curve.emphasis == 0 for curve in chart.curves)
-    if n_faint:
-        row += [(f"   {n_faint} faint lines, one each", paint.dim)]
+    faint = [curve for curve in chart.curves if curve.emphasis == 0]
+    if faint:
+        row += [(f"   {paint.line * 2} {len(faint)} {canvas.text(faint[0].name)}".rstrip(), paint.dim)]
+    most = max((value for curve in chart.curves for value in curve.y if value is not None), default=top)
+    if most > top:
+        row += [(f"   up to {canvas.number(most, chart.y.unit)}", paint.warning)]
     yield row
 
 
