@@ -160,6 +160,9 @@ def _heading(chart: CurveChart, canvas: Canvas, top: float) -> Iterator[Row]:
     paint, unit = canvas.paint, canvas.unit(chart.y.unit)
     yield [(fitted(canvas.text(chart.title), canvas.width, paint.ascii), paint.title)]
     row: Row = [(f"{canvas.text(chart.y.name)} {unit}".rstrip(), paint.dim)]
+    most = max((value for curve in chart.curves for value in curve.y if value is not None), default=top)
+    if most > top:
+        row += [(f" up to {canvas.number(most, chart.y.unit)}", paint.warning)]
     for emphasis, style in ((1, paint.hot), (2, paint.model)):
         names = [canvas.text(curve.name) for curve in chart.curves if curve.emphasis == emphasis and curve.name]
         if names:
@@ -167,9 +170,6 @@ def _heading(chart: CurveChart, canvas: Canvas, top: float) -> Iterator[Row]:
     faint = [curve for curve in chart.curves if curve.emphasis == 0]
     if faint:
         row += [(f"   {paint.line * 2} {len(faint)} {canvas.text(faint[0].name)}".rstrip(), paint.dim)]
-    most = max((value for curve in chart.curves for value in curve.y if value is not None), default=top)
-    if most > top:
-        row += [(f"   up to {canvas.number(most, chart.y.unit)}", paint.warning)]
     yield row
 
 
