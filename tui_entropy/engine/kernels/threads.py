@@ -13,12 +13,16 @@ class OneThread(ContextDecorator):
     Waking a second thread that waits passively takes some 80 microseconds, more than most operators on one row.
     """
 
+    def __init__(self) -> None:
+        self._before: list[int] = []
+        """What is put back, one for each that is entered: one may lie in another."""
+
     def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
+        self._before.append(torch.get_num_threads())
         torch.set_num_threads(1)
 
     def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)
+        torch.set_num_threads(self._before.pop())
 
 
 one_thread = OneThread()
