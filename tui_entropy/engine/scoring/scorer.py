@@ -13,6 +13,7 @@ from torch import Tensor
 from tui_entropy.engine.architecture.parts import taken_by
 from tui_entropy.engine.instruments.prompt_scores import PROMPT_METRICS, final_residual, scores
 from tui_entropy.engine.instruments.unembed import unembed
+from tui_entropy.engine.kernels.many_row_linear import many_row_linear
 from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
@@ -96,7 +97,13 @@ def score_batch(
     steer: Steering | None = None,
 ) -> list[PassageScores]:
     """Score passages in one pass, each padded to the longest. Raises NotFinite."""
-    wanted = wanted or Wanted()
+    with many_row_linear(loaded.model):
+        return _score_batch(loaded, passages, wanted or Wanted(), offsets, steer)
+
+
+def _score_batch(
+    loaded: Loaded, passages: Sequence[Passage], wanted: Wanted, offsets: OffsetsOf | None, steer: Steering | None
+) -> list[PassageScores]:
     architecture, device = loaded.architecture, loaded.model.device
     places, ids = Places(passages, device), padded(passages, device)
     with ExitStack() as watching:
@@ -120,8 +127,9 @@ def score_batch(
     if wanted.predict is not None and places.asked:
         rows, ends = places.ends.to(held.batch.device).unbind(1)
         logits = unembed(loaded.model, architecture, held.batch[rows, ends]) / wanted.temperature
-        asked = [passages[row] for row in places.asked]
-        likeliest = dict(zip(places.asked, wanted.predict(logits, asked), strict=True))
+        likeliest = dict(
+            zip(places.asked, wanted.predict(logits, [passages[row] for row in places.asked]), strict=True)
+        )
     kept = torch.split(residual, places.sizes) if wanted.residual else [None] * len(passages)
     return [
         PassageScores(its, its_layers, likeliest.get(row, []), vectors)
