@@ -248,6 +248,7 @@ def test_without_matplotlib_everything_else_is_written(models, tmp_path, monkeyp
         (dict(control_vector=torch.ones(32), layer_weights=[]), "layer_weights are no numbers"),
         (dict(models={}), "no model is named"),
         (dict(models="/nowhere"), "no file or folder"),
+        (dict(sentences=["", "A"]), r"measured by any model \(sentence 1: it has one token at most"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(models, tmp_path, given, words):

@@ -26,7 +26,8 @@ def write(folder: RunFolder, narrator: Narrator) -> dict[str, Any]:
         narrator.done(plots.MISSING)
     models = {name: _of_model(folder, name, draws, narrator) for name in folder.settings.models}
     if not any(one["sentences"] for one in models.values()):
-        raise UserError(f"no sentence could be measured by any model; {folder.path} tells why, line by line")
+        place, reason = next(why for one in models.values() for why in one["left_out"])
+        raise UserError(f"no sentence could be measured by any model ({place}: {reason}): give others")
     settings = folder.settings
     return {
         "run_id": settings.run_id,

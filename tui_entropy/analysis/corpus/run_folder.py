@@ -141,7 +141,8 @@ class RunFolder:
 
     def remove_if_empty(self) -> None:
         """Leave nothing behind of a run in which nothing was measured."""
-        if not any((self.path / JOURNAL).glob("*.jsonl")):
+        names = [(model, analysis) for model in self.settings.models for analysis in self.settings.analyses]
+        if not any(line.values for one in names for line in self.measured(*one).values()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, summary: dict[str, Any]) -> None:
