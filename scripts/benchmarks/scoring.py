@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
+from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.scoring.comparison import Side, compare
 from tui_entropy.engine.scoring.passage import Passage, left_to_right
 from tui_entropy.engine.scoring.scorer import Wanted, score
 from tui_entropy.metrics.registry import BY_FIELD
@@ -51,6 +55,34 @@ def scored(settings: Settings) -> Iterator[Figure]:
     detail = f"{spread(plain, 's')}, ours {spread(times['ours'], 's')}"
     name = f"{n} sentences of {SENTENCE} with everything, pace / eager"
     yield Figure(name, ratio(plain, times["ours"]), "x", ">= 3", detail)
+
+
+def compared(settings: Settings) -> Iterator[Figure]:
+    """Two models over one text, against the bare passes of both, which make the logits. The second is the first with
+    its weights in a lower precision put back."""
+    loaded = loaded_model(settings)
+    other = replace(loaded, model=copy.deepcopy(loaded.model))
+    other = replace(other, architecture=architecture_of(other.model))
+    with torch.no_grad():
+        for weight in other.model.parameters():
+            weight.copy_(weight.bfloat16().to(weight.dtype))
+    text = left_to_right(prompt_ids(loaded, LENGTH))
+
+    def both() -> float:
+        return _bare(loaded, text, False) + _bare(other, text, False)
+
+    def apart() -> float:
+        began = finished(loaded.model.device)
+        list(compare(Side(loaded, [text]), Side(other, [text]), "padded"))
+        return finished(loaded.model.device) - began
+
+    ways = {"ours": apart, "both": both}
+    for way in ways.values():
+        way()
+    times = in_turns(ways, settings.rounds)
+    detail = f"{spread(times['both'], 's')}, compared {spread(times['ours'], 's')}"
+    name = f"two models compared over {LENGTH} tokens / both bare passes"
+    yield Figure(name, ratio(times["ours"], times["both"]), "x", "<= 1.15", detail)
 
 
 def _scored(loaded: Loaded, passages: Sequence[Passage], wanted: Wanted) -> float:
