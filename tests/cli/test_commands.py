@@ -574,7 +574,7 @@ def test_a_text_is_read_by_a_model_of_ones_own(notes, line):
 
 # --- Many texts ----------------------------------------------------------------------------------------------------
 
-ASKED = {"question": "Which of these is a fruit?", "choices": ["a chair", "an apple", "a train"], "answer": 1}
+FRUIT = {"question": "Which of these is a fruit?", "choices": ["a chair", "an apple", "a train"], "answer": 1}
 EVERY_CALIBRATION = (
     "tui-entropy calibrate words.txt --model ./named --device cpu --dtype float32 --no-trust-remote-code --no-graph "
     "--products columns --chat-template short --bins 5 --limit 300 --bos with --output kept.json --plot kept.png "
@@ -588,7 +588,7 @@ def texts(notes):
     with_two_templates(notes.folder / "named")
     (notes.folder / "words.txt").write_text(WORDS.lower() * 12)
     flat(notes.folder / "flat.safetensors")
-    (notes.folder / "questions.jsonl").write_text(f"{json.dumps(ASKED)}\nno question\n" * 3)
+    (notes.folder / "questions.jsonl").write_text(f"{json.dumps(FRUIT)}\nno question\n" * 3)
     for name, shift in (("original", 0.0), ("tuned", 0.05)):
         small.saved(notes.folder / name)
         weights = safetensors.numpy.load_file(notes.folder / name / "model.safetensors")

@@ -141,7 +141,7 @@ NEED_AN_ENGINE = {
     "type_lane", "shadow", "twin", "fan", "ask_fan", "same_text", "take_fan", "policy",
     "take", "ban", "ban_on", "force", "until", "write_some", "undo", "add_row", "edit_row", "delete_row",
     "switch_row", "ask_probe", "edit_probe", "cancel_probe", "open_prompt",
-    "scale",
+    "scale", "lens",
 }  # fmt: skip
 IN_THE_BOX = {"send", "newline", "recall", "chat_or_raw", "system", "close_prompt"}
 """Which never opens on a recording."""
