@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from tui_entropy.engine.instruments.tensor_metrics import entropy
@@ -30,7 +31,10 @@ class Spread:
         """logp: (members, vocab) ln p."""
         logp = logp.double()
         p = logp.exp()
-        mean = p.mean(0)
-        aleatoric = float(entropy(logp).mean())
-        total = float(entropy(mean.log()))
-        return cls(mean, p.var(0, correction=0), total, aleatoric, max(total - aleatoric, 0.0))
+        return cls(p.mean(0), p.var(0, correction=0), *split(logp).tolist())
+
+
+def split(logp: Tensor) -> Tensor:
+    """(members, ..., vocab) ln p -> (..., 3) nats: total, aleatoric and epistemic uncertainty."""
+    total, aleatoric = entropy(logp.exp().mean(0).log()), entropy(logp).mean(0)
+    return torch.stack([total, aleatoric, (total - aleatoric).clamp(min=0)], -1)

@@ -17,7 +17,7 @@ from tui_entropy.engine.kernels.many_row_linear import many_row_linear
 from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.scoring.attention_entropy import heard_attention
+from tui_entropy.engine.scoring.attention import AttentionDiagonals, AttentionEntropies, heard_attention
 from tui_entropy.engine.scoring.batches import Places, Together, batches, padded
 from tui_entropy.engine.scoring.layers import LayerTables, heard_layers
 from tui_entropy.engine.scoring.passage import Passage
@@ -44,6 +44,8 @@ class Wanted:
     """Of every layer, through the final norm and the unembedding; each `on_prompt`."""
     attention: bool = False
     """The entropy of attention rows, of every block."""
+    diagonal: tuple[int, ...] = ()
+    """Blocks (1-based) of which it is told how much of its attention each token gives itself."""
     hidden: bool = False
     """Mean, standard deviation and norm of the residual stream, of every layer."""
     predict: Predict | None = None
@@ -62,6 +64,8 @@ class PassageScores:
     predictions: Likeliest = field(default_factory=list)
     residual: Tensor | None = None
     """(n, d_model) on the model's device; None where nobody asked."""
+    diagonal: Tensor | None = None
+    """(blocks, n_heads, n_tokens) 0 ... 1, of the blocks of `Wanted.diagonal` that have attention; None for none."""
 
 
 def score(
@@ -112,7 +116,10 @@ def _score_batch(
             steer.set(*_rows(list(map(offsets, passages)), ids.shape[1]))
         layers = watching.enter_context(heard_layers(loaded, places, wanted.lens, wanted.hidden, wanted.temperature))
         held = watching.enter_context(final_residual(architecture))  # last, behind what layers read through the norm
-        heard = watching.enter_context(heard_attention(architecture, places)) if wanted.attention else None
+        heard = AttentionEntropies(architecture.n_layers, places) if wanted.attention else None
+        diagonals = AttentionDiagonals(wanted.diagonal) if wanted.diagonal else None
+        takers = [one.take for one in (heard, diagonals) if one is not None]
+        watching.enter_context(heard_attention(architecture, takers))
         _read(loaded, ids)
     residual = places.of(held.batch)
     targets = places.targets.to(residual.device)
@@ -131,10 +138,11 @@ def _score_batch(
             zip(places.asked, wanted.predict(logits, [passages[row] for row in places.asked]), strict=True)
         )
     kept = torch.split(residual, places.sizes) if wanted.residual else [None] * len(passages)
+    own = diagonals.by_row(list(map(len, passages))) if diagonals else [None] * len(passages)
     return [
-        PassageScores(its, its_layers, likeliest.get(row, []), vectors)
-        for row, (its, its_layers, vectors) in enumerate(
-            zip(torch.split(table, places.sizes), tables, kept, strict=True)
+        PassageScores(its, its_layers, likeliest.get(row, []), vectors, its_own)
+        for row, (its, its_layers, vectors, its_own) in enumerate(
+            zip(torch.split(table, places.sizes), tables, kept, own, strict=True)
         )
     ]
 
