@@ -29,8 +29,10 @@ from tui_entropy.engine.scoring.predictions import drawn, likeliest
 from tui_entropy.engine.scoring.scorer import OffsetsOf, Wanted
 from tui_entropy.engine.scoring.texts import passage_of, score_passages, text_scores
 from tui_entropy.engine.steering.control_vector import ControlVector, save_safetensors
+from tui_entropy.engine.uncertainty.sentences import ScoredSentence, uncertainty_scores
 from tui_entropy.metrics.registry import BY_FIELD
 from tui_entropy.records.corpus.scores import TextScores
+from tui_entropy.records.corpus.uncertainty import ScoreSettings, score_names
 from tui_entropy.records.events import Progress
 from tui_entropy.records.model import ModelSpec
 
@@ -70,6 +72,7 @@ def run_analysis(
     models: str | ModelSpec | Sequence[str | ModelSpec] | Mapping[str, str | ModelSpec] = "smollm2",
     output_dir: str | Path = OUTPUT,
     seed: int = 0,
+    scores: str | ScoreSettings | None = None,
     narrator: Narrator | None = None,
 ) -> AnalysisRun:
     """Measure sentences layer by layer, and write tables, plots and predictions.
@@ -79,7 +82,8 @@ def run_analysis(
     telling the likeliest five. control_vector: (d_model,) or (n_layers, d_model) numbers of any library, a path of a
     .pt, .gguf or .safetensors file, or a ControlVector; layer_weights, token_weights: factors of it by block and by
     token, stretched to as many as there are. compare_control: measure with it and without. models: names as of
-    `--model`, perhaps by the name that files shall have. Raises UserError.
+    `--model`, perhaps by the name that files shall have. scores: of uncertainty, such as 'all' or
+    'Perplexity,SemanticEntropy'. Raises UserError.
     """
     given = SAMPLE.read_text(encoding="utf-8").splitlines() if sentences is None else list(sentences)
     n = N_SAMPLE if sentences is None and num_sentences is None else num_sentences
@@ -92,6 +96,7 @@ def run_analysis(
     settings = settings_of(
         entries, temperature, use_sampling, vector is not None, compare_control, models, seed,
         layer_weights=layer_weights, token_weights=token_weights,
+        scores=ScoreSettings(score_names(scores), seed=seed) if isinstance(scores, str) else scores,
     )  # fmt: skip
     return start(settings, vector, Path(output_dir), narrator)
 
@@ -108,6 +113,7 @@ def settings_of(
     layer_weights: Iterable[float] | None = None,
     token_weights: Iterable[float] | None = None,
     pattern: tuple[float, ...] | None = None,
+    scores: ScoreSettings | None = None,
 ) -> RunSettings:
     """Raises UserError for what cannot be analysed."""
     if compare_control and not (controlled or pattern):
@@ -124,7 +130,7 @@ def settings_of(
     mode = "comparative" if compare_control else "control" if controlled or pattern else "standard"
     return RunSettings(
         new_run_id(), mode, _named(models), temperature, use_sampling, seed, weights[0], weights[1], pattern,
-        tuple(Sentence(entry.place, entry.text, entry.reason) for entry in entries),
+        tuple(Sentence(entry.place, entry.text, entry.reason) for entry in entries), scores,
     )  # fmt: skip
 
 
@@ -200,7 +206,7 @@ def _measure(folder: RunFolder, name: str, spec: ModelSpec, narrator: Narrator) 
             if missing.isdisjoint(pool):
                 continue
             narrator.progress(Progress(f"{analysis} analysis of {name}", done, len(indices), "sentences"))
-            lines = _pool(loaded, settings, pool, controlled if analysis == "control" else None)
+            lines = _pool(loaded, settings, pool, controlled, analysis)
             folder.keep(name, analysis, [line for line in lines if line.index in missing])
             done += len(missing.intersection(pool))
             for line in lines:
@@ -209,8 +215,11 @@ def _measure(folder: RunFolder, name: str, spec: ModelSpec, narrator: Narrator) 
         narrator.progress(Progress(f"{analysis} analysis of {name}", len(indices), len(indices), "sentences"))
 
 
-def _pool(loaded: Loaded, settings: RunSettings, pool: Sequence[int], offsets: OffsetsOf | None) -> list[Measured]:
-    """What is found of some sentences, in their order."""
+def _pool(
+    loaded: Loaded, settings: RunSettings, pool: Sequence[int], controlled: OffsetsOf | None, analysis: str
+) -> list[Measured]:
+    """What is found of some sentences, in their order. controlled: what the vector adds, in any analysis."""
+    offsets = controlled if analysis == "control" else None
     predict = drawn(settings.seed) if settings.use_sampling else likeliest(N_PREDICTIONS)
     wanted = Wanted(
         scores=(BY_FIELD["surprisal"],), lens=tuple(BY_FIELD[name] for name in LENS), attention=True, hidden=True,
@@ -228,7 +237,16 @@ def _pool(loaded: Loaded, settings: RunSettings, pool: Sequence[int], offsets: O
         _line(at, text_scores(loaded, passage, its, wanted))
         for (at, passage), its in zip(passages.items(), found, strict=True)
     ]
+    if settings.scores is not None:
+        asked = [ScoredSentence(passage) for passage in passages.values()]
+        members = [] if controlled is None else [None, controlled]
+        values = uncertainty_scores(loaded, asked, settings.scores, offsets, members, settings.temperature)
+        lines = [replace(line, scores=_rounded(its)) for line, its in zip(lines, values, strict=True)]
     return sorted([*lines, *refused], key=lambda line: line.index)
+
+
+def _rounded(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else rounded(value) for name, value in scores.items()}
 
 
 def _line(index: int, scores: TextScores) -> Measured:

@@ -13,10 +13,12 @@ from tui_entropy.analysis.corpus import plots, tables
 from tui_entropy.analysis.corpus.layer_metrics import METRICS, LayerMetric, rounded
 from tui_entropy.analysis.corpus.run_folder import Measured, RunFolder
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.corpus.uncertainty import BY_NAME, ScoreSettings
 from tui_entropy.records.events import Progress
 
 Floats = npt.NDArray[np.float64]
 Found = Mapping[int, Measured]
+SCORES_TABLE = "scores.csv"
 
 
 def write(folder: RunFolder, narrator: Narrator) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def write(folder: RunFolder, narrator: Narrator) -> dict[str, Any]:
         place, reason = next(why for one in models.values() for why in one["left_out"])
         raise UserError(f"no sentence could be measured by any model ({place}: {reason}): give others")
     settings = folder.settings
+    scores = {} if settings.scores is None else {"scores": _scores(folder, settings.scores, narrator)}
     return {
         "run_id": settings.run_id,
         "mode": settings.mode,
@@ -40,7 +43,36 @@ def write(folder: RunFolder, narrator: Narrator) -> dict[str, Any]:
         "control_pattern": settings.pattern,
         "units": {metric.name: metric.title for metric in METRICS},
         "models": models,
+        **scores,
         "left_out": [[one.place, one.reason] for one in settings.sentences if one.reason],
+    }
+
+
+def _scores(folder: RunFolder, wanted: ScoreSettings, narrator: Narrator) -> dict[str, Any]:
+    """Write scores.csv, and tell the same: a row for each sentence under each model and analysis. Scores that a model
+    has of no sentence are named."""
+    settings, rows, missing = folder.settings, [], {}
+    for name in settings.models:
+        for analysis in settings.analyses:
+            found = sorted((at, one.scores) for at, one in folder.measured(name, analysis).items() if one.scores)
+            rows += [(name, analysis, settings.sentences[at].text, its) for at, its in found]
+            without = [score for score in wanted.names if all(its.get(score) is None for _, its in found)]
+            if without and found:
+                missing[f"{name} {analysis}"] = without
+                narrator.done(f"{name} {analysis} has no {', '.join(without)}: docs/analyze.md tells what each needs")
+    table = ((name, analysis, text, [its.get(one) for one in wanted.names]) for name, analysis, text, its in rows)
+    tables.write_scores(folder.path / SCORES_TABLE, wanted.names, table)
+    return {
+        "units": {name: BY_NAME[name].unit or "none" for name in wanted.names},
+        "samples": wanted.samples,
+        "sample_tokens": wanted.sample_tokens,
+        "members": wanted.members,
+        "noise": wanted.noise,
+        "seed": wanted.seed,
+        "without_value": missing,
+        "sentences": [
+            {"model": name, "analysis": analysis, "sentence": text, **its} for name, analysis, text, its in rows
+        ],
     }
 
 

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.corpus.uncertainty import ScoreSettings
 from tui_entropy.records.model import ModelSpec
 
 ANALYSES = ("standard", "control", "comparative")
@@ -53,6 +54,8 @@ class RunSettings(Struct, frozen=True):
     pattern: tuple[float, ...] | None
     """A vector that is repeated to the width of each model; None where it is in a file, or where there is none."""
     sentences: tuple[Sentence, ...]
+    scores: ScoreSettings | None = None
+    """Of uncertainty; None where none is wanted."""
 
     @property
     def analyses(self) -> tuple[str, ...]:
@@ -69,6 +72,8 @@ class Measured(Struct, frozen=True):
     predictions: list[tuple[str, float]] = []
     reason: str = ""
     """Why this model cannot measure it, where it cannot."""
+    scores: dict[str, float | None] = {}
+    """Of uncertainty, by name."""
 
 
 def new_run_id() -> str:

@@ -35,6 +35,12 @@ def write_predictions(path: Path, rows: Iterable[tuple[str, str, float, str]]) -
     _write(path, HEADS["predictions"], cells)
 
 
+def write_scores(path: Path, names: Sequence[str], rows: Iterable[tuple[str, str, str, Values]]) -> None:
+    """`Model,Analysis,Sentence`, and a column for each of the names, empty for what is unknown."""
+    cells = ((model, analysis, text_cell(sentence), *values) for model, analysis, sentence, values in rows)
+    _write(path, ",".join(["Model", "Analysis", "Sentence", *names]), cells)
+
+
 def compared(sentence: str, standard: Values, control: Values) -> list[Row]:
     """The four rows of a sentence: both, their difference, and the difference in % of the standard value."""
     pairs = list(zip(standard, control, strict=True))

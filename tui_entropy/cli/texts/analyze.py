@@ -13,6 +13,7 @@ from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
 from tui_entropy.cli.options import number, prepare_engine
 from tui_entropy.cli.texts.perplexity import Field
+from tui_entropy.cli.texts.score_options import Members, Samples, SampleTokens, Scores, score_settings
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import put
@@ -77,6 +78,10 @@ def analyze(
         bool | None,
         typer.Option("--compare-control/--no-compare", help="Measure with the vector and without, and tell both."),
     ] = None,
+    scores: Scores = None,
+    samples: Samples = 10,
+    sample_tokens: SampleTokens = 16,
+    members: Members = 8,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where run_... is made. [default: analysis_outputs]"),
@@ -122,6 +127,7 @@ def analyze(
         layer_weights=control.layer_weights if control.enabled else None,
         token_weights=control.token_weights if control.enabled else None,
         pattern=pattern if vector is None else None,
+        scores=None if scores is None else score_settings(scores, samples, sample_tokens, members, seed),
     )
     parent = output or Path(known.output_dir or analysis.OUTPUT)
     _tell(lambda: analysis.start(settings, vector, parent), parent / f"run_{settings.run_id}", as_json)
