@@ -44,7 +44,7 @@ class _No(Exception):
 def questions_in(name: str) -> Questions:
     """Those of a .jsonl file, which may be gzipped. A line that holds none is named and left out. Raises UserError
     where no line holds one."""
-    text = _text_in(Path(name))
+    text = text_in(Path(name))
     questions, left_out = _requests(text, name)
     if not questions:
         for number, line in enumerate(text.splitlines(), 1):
@@ -63,7 +63,7 @@ def questions_in(name: str) -> Questions:
     return Questions(questions, left_out)
 
 
-def _text_in(path: Path) -> str:
+def text_in(path: Path) -> str:
     try:
         data = bytes_of(path)
         return (gzip.decompress(data) if data.startswith(GZIP) else data).decode()

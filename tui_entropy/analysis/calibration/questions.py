@@ -54,7 +54,7 @@ def judge_questions(
 ) -> JudgedQuestions:
     """Score every answer of every question. Raises UserError for a question that is longer than the model reads."""
     options = [option for question in questions for option in question.options]
-    passages = [_passage(loaded, option, bos) for option in options]
+    passages = [answer_passage(loaded, option, bos) for option in options]
     found: list[float] = []
     n_all = sum(map(len, passages))
     n_done = 0
@@ -63,9 +63,9 @@ def judge_questions(
         found.append(-float(its.scores.double().sum()))
         n_done += len(passage)
         progress(Progress("reading answers", n_done, n_all, "tokens"))
-    whole = list(_by_question(found, questions))
+    whole = list(by_question(found, questions))
     by_byte = list(
-        _by_question([one / len(o.answer.encode()) for one, o in zip(found, options, strict=True)], questions)
+        by_question([one / len(o.answer.encode()) for one, o in zip(found, options, strict=True)], questions)
     )
     sets: list[Calibration] = []
     pairs: dict[str, Pairs] = {}
@@ -90,7 +90,7 @@ def judge_questions(
     return JudgedQuestions(report, pairs, [list(one.ids) for one in passages], options, whole, begins)
 
 
-def _passage(loaded: Loaded, option: Option, bos: Bos) -> Passage:
+def answer_passage(loaded: Loaded, option: Option, bos: Bos) -> Passage:
     """The answer behind its prompt; a token that both have a part in counts for the answer."""
     prompt, whole = (encoded(loaded.tokenizer, text, bos) for text in (option.prompt, option.prompt + option.answer))
     same = next(
@@ -107,7 +107,7 @@ def _passage(loaded: Loaded, option: Option, bos: Bos) -> Passage:
     return left_to_right(whole, first)
 
 
-def _by_question(values: Sequence[float], questions: Sequence[Question]) -> Iterator[list[float]]:
+def by_question(values: Sequence[float], questions: Sequence[Question]) -> Iterator[list[float]]:
     rest = iter(values)
     for question in questions:
         yield [next(rest) for _ in question.options]

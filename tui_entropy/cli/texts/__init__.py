@@ -1,5 +1,5 @@
 """The commands for texts by the hundred."""
 
-from tui_entropy.cli.texts import analyze, perplexity, results
+from tui_entropy.cli.texts import analyze, grade, perplexity, results
 
-__all__ = ["analyze", "perplexity", "results"]
+__all__ = ["analyze", "grade", "perplexity", "results"]

@@ -98,7 +98,7 @@ def calibrate(
     ascii_only: Ascii = False,
 ) -> None:
     """Is a model right as often as it is sure? Over texts token by token, or over questions of several answers."""
-    look = _look(theme, color, ascii_only, headless or as_json)
+    look = look_of(theme, color, ascii_only, headless or as_json)
     texts = [] if choices else [text_in(file) for file in files]
     if choices and len(files) > 1:
         raise UserError(f"--choices takes one file of questions, and there are {len(files)}: give them one by one")
@@ -109,7 +109,7 @@ def calibrate(
         report, results = calibrate_questions(spec, files[0], bins, limit, bos)  # type: ignore[arg-type]
     else:
         report, results = calibrate_texts(spec, files, texts, bins, limit, bos)  # type: ignore[arg-type]
-    _tell(results, report, look, output, plot, headless, as_json, bits)
+    tell(results, report, look, output, plot, headless, as_json, bits)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -162,7 +162,7 @@ def compare(
     ascii_only: Ascii = False,
 ) -> None:
     """Two models, or one under two settings, over a text: how far apart they are, and at which tokens most."""
-    look = _look(theme, color, ascii_only, headless or as_json)
+    look = look_of(theme, color, ascii_only, headless or as_json)
     texts = [text_in(file) for file in files]
     vectors, vectors_b = ([vector_option(one) for one in given or ()] for given in (vector, vector_b))
     second = replace(
@@ -182,7 +182,7 @@ def compare(
         limit,
         bos,  # type: ignore[arg-type]
     )
-    _tell(results, report, look, output, plot, headless, as_json, bits)
+    tell(results, report, look, output, plot, headless, as_json, bits)
 
 
 @app.command(name="results", epilog=EXIT_CODES)
@@ -199,8 +199,8 @@ def results_(
     ascii_only: Ascii = False,
 ) -> None:
     """Show results that were kept: curves, and a table whose rows open, at last into the inspector."""
-    look = _look(theme, color, ascii_only, headless)
-    _tell(_kept(file), None, look, None, plot, headless, False, bits)
+    look = look_of(theme, color, ascii_only, headless)
+    tell(_kept(file), None, look, None, plot, headless, False, bits)
 
 
 def _kept(file: Path) -> Results:
@@ -214,7 +214,7 @@ def _kept(file: Path) -> Results:
     return read_results(file)
 
 
-def _tell(
+def tell(
     results: Results,
     report: Any,
     look: Look,
@@ -245,7 +245,7 @@ def _tell(
         launch.results(results, look)
 
 
-def _look(theme: str, color: str, ascii_only: bool, printed: bool) -> Look:
+def look_of(theme: str, color: str, ascii_only: bool, printed: bool) -> Look:
     """Raises UserError where nothing can be drawn, before minutes are spent on it."""
     if not printed:
         from tui_entropy.ui.terminal.detect import drawable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tui_entropy.records.corpus.uncertainty import ScoreSettings
 
 
-def _scores(text: str | None) -> None:
+def check_scores(text: str | None) -> None:
     from tui_entropy.records.corpus.uncertainty import score_names
 
     if text is not None:
@@ -30,7 +30,7 @@ Scores = Annotated[
         metavar="NAME,...",
         help="Uncertainty of each sentence, by the names of lm-polygraph: tokens, prompt, attention, samples, "
         "dropout, weight-noise, vectors, all, or single ones such as Perplexity,SemanticEntropy.",
-        callback=option_check(_scores),
+        callback=option_check(check_scores),
     ),
 ]
 Samples = Annotated[int, typer.Option(min=2, max=64, help="Of --scores samples: how many continuations are drawn.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -53,7 +53,7 @@ def uncertainty_scores(
             if settings.wants(family):
                 _add(found, of_ensemble(loaded, passages, family, settings, offsets, vectors, temperature))
         if settings.wants("samples"):
-            _add(found, (_of_samples(loaded, one, settings, offsets, temperature) for one in sentences))
+            _add(found, _of_samples(loaded, sentences, settings, offsets, temperature))
     return [{name: its.get(name) for name in settings.names} for its in found]
 
 
@@ -111,17 +111,22 @@ def _of_attention(
 
 def _of_samples(
     loaded: Loaded,
-    sentence: ScoredSentence,
+    sentences: Sequence[ScoredSentence],
     settings: ScoreSettings,
     offsets: OffsetsOf | None,
     temperature: float,
-) -> Scores:
-    ids = sentence.passage.ids[: sentence.n_prompt or None]
-    pushes: Mapping[int, Tensor] = {} if offsets is None else offsets(sentence.passage)
-    if any(push.dim() > 1 for push in pushes.values()):
-        return {}
-    drawn = samples(loaded, ids, settings, temperature, pushes)
-    if not drawn:
-        return {}
-    logprobs, lengths = [one.logprob for one in drawn], [len(one.token_ids) for one in drawn]
-    return formulas.of_samples(logprobs, lengths, [one.said for one in drawn])
+) -> Iterator[Scores]:
+    """Those behind one prompt are drawn once."""
+    known: dict[tuple[int, ...], Scores] = {}
+    for one in sentences:
+        ids = tuple(one.passage.ids[: one.n_prompt or None])
+        pushes: Mapping[int, Tensor] = {} if offsets is None else offsets(one.passage)
+        if any(push.dim() > 1 for push in pushes.values()):
+            yield {}
+            continue
+        if ids not in known:
+            drawn = samples(loaded, ids, settings, temperature, pushes)
+            logprobs, lengths = [each.logprob for each in drawn], [len(each.token_ids) for each in drawn]
+            said = [each.said for each in drawn]
+            known[ids] = formulas.of_samples(logprobs, lengths, said) if drawn else {}
+        yield known[ids]
