@@ -29,7 +29,9 @@ from tui_entropy.engine.scoring.control import as_vector, read_vector, stretched
 from tui_entropy.engine.scoring.passage import left_to_right
 from tui_entropy.engine.scoring.scorer import Wanted
 from tui_entropy.engine.scoring.texts import passage_of, score_passages, text_scores
+from tui_entropy.engine.uncertainty.sentences import ScoredSentence, uncertainty_scores
 from tui_entropy.metrics.registry import BY_FIELD
+from tui_entropy.records.corpus.uncertainty import ScoreSettings, score_names
 from tui_entropy.records.model import ModelSpec
 
 SENTENCES = ["ACDEFG", 'He said "W", and left.', "EVQLVESGG", "=W", "KLMNOP,QRST"]
@@ -144,6 +146,33 @@ def test_comparisons_are_of_the_two_other_tables(models, tmp_path):
         assert any(abs(change) > 1e-3 for change in table[2][2:])
 
 
+def test_uncertainty_scores_are_a_table_with_a_row_for_each_sentence(models, tmp_path):
+    scores = ScoreSettings(score_names("all"), samples=3, sample_tokens=4, members=2)
+    run = analyze.run_analysis(
+        sentences=SENTENCES, control_vector=np.linspace(-1, 1, 32), compare_control=True, models=models,
+        output_dir=tmp_path, scores=scores,
+    )  # fmt: skip
+    rows = rows_of(run.output_dir / "scores.csv")
+    assert list(rows[0]) == ["Model", "Analysis", "Sentence", *scores.names]
+    told = run.summary["scores"]["sentences"]
+    assert len(rows) == len(told) == 2 * 2 * len(SENTENCES)
+    for row, its in zip(rows, told, strict=True):
+        known = {name for name in scores.names if its[name] is not None}
+        assert {name: float(row[name]) for name in known} == {name: its[name] for name in known}
+        assert all(row[name] == "" for name in set(scores.names) - known)
+        assert (row["Model"], row["Analysis"]) == (its["model"], its["analysis"])
+        assert "Perplexity" in known and ("SemanticEntropy" in known) == (row["Model"] == "gpt2")
+        assert ("Vectors.total" in known) == ("RAUQ" in known) == (row["Model"] == "gpt2")
+    loaded = load(ModelSpec(models["gpt2"]), lambda progress: None)
+    sentences = [ScoredSentence(passage_of(loaded, text)) for text in SENTENCES]
+    plain = uncertainty_scores(loaded, sentences, ScoreSettings(score_names("tokens")))
+    for its, expected in zip(told, plain, strict=False):
+        assert {name: its[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    control = [its["Perplexity"] for its in told if its["analysis"] == "control" and its["model"] == "gpt2"]
+    assert control != [its["Perplexity"] for its in told[: len(SENTENCES)]]
+    assert "MeanPointwiseMutualInformation" in run.summary["scores"]["without_value"]["gpt2 standard"]
+
+
 def test_percent_of_nothing_is_unknown():
     rows = dict(compared("a", [2.0, 0.0, 0.0, None, -4.0], [3.0, 1.0, 0.0, 1.0, -3.0]))
     assert rows["a (difference)"] == [1.0, 1.0, 0.0, None, 1.0]
@@ -152,7 +181,10 @@ def test_percent_of_nothing_is_unknown():
 
 def settings(models, n=7, **more):
     entries = [Entry(f"line {at}", text) for at, text in enumerate((SENTENCES * 3)[:n])]
-    return analyze.settings_of(entries, 1.0, False, True, True, models, 0, token_weights=[1.0, 2.0], **more)
+    scores = ScoreSettings(score_names("tokens,samples,weight-noise"), samples=2, sample_tokens=3, members=2)
+    return analyze.settings_of(
+        entries, 1.0, False, True, True, models, 0, token_weights=[1.0, 2.0], scores=scores, **more
+    )
 
 
 class Killed(BaseException):

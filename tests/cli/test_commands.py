@@ -7,6 +7,7 @@ option of theirs is tried, torch has been imported before.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -667,6 +668,62 @@ def test_calibration_of_a_revision(hub_shell, line):
     assert without.code == 3 and "--headless" in without.err  # there is no terminal
 
 
+EVERY_GRADING = (
+    "tui-entropy grade graded.jsonl --model ./named --device cpu --dtype float32 --no-trust-remote-code --no-graph "
+    "--products columns --chat-template short --scores all --samples 3 --sample-tokens 4 --members 2 "
+    "--vector flat.safetensors:1 --seed 3 --limit 300 --bos with --output grades.json --plot grades.png --headless "
+    "--nats --theme light --color mono --ascii"
+)
+
+
+@runs(EVERY_GRADING, f"tui-entropy grade graded.jsonl {TRUSTED} --json --bits")
+def test_grading_with_every_option(texts, line):
+    lines = [{"prompt": "abc", "sentence": word, "correct": word < "d"} for word in ("abc", "cab", "def", "fed")]
+    (texts.folder / "graded.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in lines) + "nothing\n")
+    done = texts.run(line)
+    assert done.code == 0 and "line 5 of graded.jsonl is left out: it is no JSON" in done.err, done.err
+    if "--json" in line:
+        told = json.loads(done.out)
+        assert (told["n"], told["n_wrong"]) == (4, 2) and all(0 <= one["auroc"] <= 1 for one in told["scores"])
+        return
+    assert done.out.isascii() and "Vectors.epistemic" in done.out and "2 of 4 sentences wrong" in done.out
+    again = texts.run("tui-entropy results grades.json --headless --nats --ascii --theme light --color mono")
+    assert again.out == done.out and (texts.folder / "grades.png").read_bytes().startswith(b"\x89PNG")
+
+
+LINES.append("tui-entropy results grades.json --headless --nats --ascii --theme light --color mono")
+
+
+@runs("tui-entropy grade questions.jsonl", "tui-entropy grade graded.jsonl --scores all --headless --plot grades.svg")
+def test_a_graded_answer_opens_in_the_inspector(texts, line):
+    graded = {"prompt": "The sky is", "sentence": "blue", "correct": True}
+    (texts.folder / "graded.jsonl").write_text(json.dumps(graded) + "\n")
+    if "--headless" in line:
+        done = texts.run(line.replace("--scores all", "--scores all --model ./named"))
+        assert done.code == 0 and "<svg" in (texts.folder / "grades.svg").read_text(), done.err
+        return
+    with texts.screen(line) as terminal:
+        terminal.wait_for("which score tells wrong from right", promises.SECONDS)
+        terminal.press("enter")
+        terminal.wait_for("the most certain first")
+        terminal.press("enter")
+        terminal.wait_for("a chair")
+        terminal.press("enter")
+        terminal.wait_for("the text is read", promises.SECONDS)
+        terminal.press("q")
+        terminal.wait_for("a chair", promises.SECONDS)
+        terminal.press("q")
+        assert terminal.wait(promises.SECONDS) == 0
+
+
+@runs("tui-entropy grade questions.jsonl --model Qwen/Qwen3-0.6B --revision main --no-headless")
+def test_grading_by_a_revision(hub_shell, line):
+    (hub_shell.folder / "questions.jsonl").write_text(f"{json.dumps(ASKED)}\n")
+    assert hub_shell.run(line.replace("--no-headless", "--headless")).code == 0
+    without = hub_shell.run(line)
+    assert without.code == 3 and "--headless" in without.err  # there is no terminal
+
+
 @runs(
     "tui-entropy compare . notes.txt --dtype-b bfloat16",
     "tui-entropy compare . notes.txt --vector-b happy.gguf:1.5 --output happy.json",
@@ -920,9 +977,11 @@ def test_the_perplexity_of_a_text_is_that_of_plain_transformers(shell, line):
     f"tui-entropy perplexity documents.jsonl --window 8 --stride 3 --bos with {EVERY_TEXT_OPTION}",
     "tui-entropy perplexity - --bos without --model ./named --trust-remote-code --graph",
     "tui-entropy analyze documents.jsonl --config small.yaml --num-sentences 9 --temperature 2 --use-sampling "
-    f"--seed 5 --control-vector push.pt --compare-control --output out {EVERY_TEXT_OPTION}",
+    f"--seed 5 --control-vector push.pt --compare-control --output out --scores all --samples 3 --sample-tokens 4 "
+    f"--members 2 {EVERY_TEXT_OPTION}",
     "tui-entropy analyze - --model ./named --trust-remote-code --graph --no-sampling --no-compare",
     "tui-entropy analyze sentences.txt --config comparative.yaml",
+    "tui-entropy analyze sentences.txt --scores tokens,samples",
 )
 def test_texts_are_scored_with_every_option(shell, line):
     import torch
@@ -942,11 +1001,17 @@ def test_texts_are_scored_with_every_option(shell, line):
         told = json.loads(done.out)
         assert "documents.jsonl line 2 is left out: its 'said' is no text" in done.err
         assert told["begins_with" if "mode" not in told else "mode"] in ("with", "comparative")
+        if "mode" in told:
+            (folder,) = (shell.folder / "out").glob("run_*")
+            rows = list(csv.DictReader((folder / "scores.csv").open()))
+            assert [row["Analysis"] for row in rows] == ["standard"] * 2 + ["control"] * 2
+            assert float(rows[0]["Vectors.total"]) > 0 and float(rows[2]["SemanticEntropyEmpirical"]) >= 0
     elif "analyze" in line:
         folder = shell.folder / done.out.strip()
         assert json.loads((folder / "summary.json").read_text())["mode"] == (
             "comparative" if "--config" in line else "standard"
         )
+        assert (folder / "scores.csv").exists() == ("--scores" in line)
     else:
         assert "begins with nothing" in done.out
 

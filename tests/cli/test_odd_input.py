@@ -67,6 +67,7 @@ GIVEN = {
     "analyze": ["TEXT", "--model", "/nowhere"],
     "calibrate": ["TEXT", "--model", "/nowhere", "--headless"],
     "compare": [".", "TEXT", "--model", "/nowhere", "--headless"],
+    "grade": ["TEXT", "--model", "/nowhere", "--headless"],
     "results": ["TEXT", "--headless"],
     "serve": ["--model", "/nowhere", "--no-trace", "--keep", "0"],
     "fetch": [],
@@ -161,6 +162,7 @@ NEEDED = {
     "show": ["x"], "merge": ["x"], "rm": ["x"], "fetch": ["x"], "replay": ["x"], "export": ["x", "--to", "csv"],
     "read": ["x"], "lens": ["fit", "x", "-o", "x"], "embeddings": ["markov", "x"],
     "perplexity": ["x"], "calibrate": ["x"], "compare": [".", "x"], "results": ["x"],
+    "grade": ["x"],
 }  # fmt: skip
 VALUES = [
     (name, each)
