@@ -160,6 +160,8 @@ def test_sentences_are_graded_behind_their_prompts(loaded, tmp_path):
         assert one.auroc == auroc(values[known], wrong[known]).value
     shorter = grade(loaded, given_set, SETTINGS, limit=2)
     assert shorter.values["Perplexity"].tolist() == pytest.approx(found.values["Perplexity"][:2].tolist(), abs=1e-5)
+    alike = results_of(grade(loaded, given_set, SETTINGS, limit=1), SteeredModel(ModelSpec("tiny")), loaded.tokenizer)
+    assert alike.listing.note.startswith("All are right, so there is nothing to tell apart.")
     with pytest.raises(UserError, match="nothing to grade"):
         grade(loaded, GradedSet([GradedSentence("", "x" * 9999, True)], [], []), SETTINGS)
 

@@ -1003,7 +1003,7 @@ def test_texts_are_scored_with_every_option(shell, line):
         assert told["begins_with" if "mode" not in told else "mode"] in ("with", "comparative")
         if "mode" in told:
             (folder,) = (shell.folder / "out").glob("run_*")
-            rows = list(csv.DictReader((folder / "scores.csv").open()))
+            rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
             assert [row["Analysis"] for row in rows] == ["standard"] * 2 + ["control"] * 2
             assert float(rows[0]["Vectors.total"]) > 0 and float(rows[2]["SemanticEntropyEmpirical"]) >= 0
     elif "analyze" in line:

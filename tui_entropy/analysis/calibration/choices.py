@@ -69,7 +69,7 @@ def text_in(path: Path) -> str:
         return (gzip.decompress(data) if data.startswith(GZIP) else data).decode()
     except (OSError, EOFError, zlib.error) as refused:
         reason = getattr(refused, "strerror", None) or refused
-        raise UserError(f"{path} cannot be read ({reason}): name a .jsonl file of questions") from refused
+        raise UserError(f"{path} cannot be read ({reason}): name a .jsonl file") from refused
     except UnicodeDecodeError as odd:
         raise UserError(f"{path} is no UTF-8 (byte {odd.start + 1} is no part of it): convert it") from odd
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tui_entropy.analysis.grading.grade import GradedRun, Item, ScoreGrade
+from tui_entropy.analysis.grading.grade import GradedRun, GradeReport, Item, ScoreGrade
 from tui_entropy.analysis.grading.measures import Rejection
 from tui_entropy.engine.scoring.passage import Passage
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
@@ -25,13 +25,13 @@ MAX_LISTED = 300
 MAX_POINTS = 400
 """Of a curve."""
 SCORES = (
-    Column("score"), Column("n"), Column("AUROC"), Column("±"), Column("PRR"), Column("area", "share"),
+    Column("score"), Column("n"), Column("AUROC"), Column("error"), Column("PRR"), Column("area", "share"),
     Column("random", "share"), Column("perfect", "share"),
 )  # fmt: skip
 NOTE = (
-    "AUROC: of all pairs of a wrong and a right one, in how many the wrong one has the higher score; ± its standard "
-    "error; 0.5 tells nothing. Area: the mean of what is right while the least certain are taken away one by one; "
-    "PRR: how much of the way from a random order to a perfect one that is."
+    "AUROC: in how many pairs of a wrong and a right one the wrong one has the higher score, and its standard error; "
+    "0.5 tells nothing. Area: the mean of what is right while the least certain are taken away; PRR: its way from "
+    "a random order to a perfect one."
 )
 
 
@@ -63,8 +63,14 @@ def results_of(graded: GradedRun, model: SteeredModel, tokenizer: Tokenizer) -> 
             for at, one in enumerate(texts)
         ),
         charts,
-        Listing(f"which score tells wrong from right: {wrong}", SCORES, rows, NOTE),
+        Listing(f"which score tells wrong from right: {wrong}", SCORES, rows, f"{_alike(report)}{NOTE}"),
     )
+
+
+def _alike(report: GradeReport) -> str:
+    if 0 < report.n_wrong < report.n:
+        return ""
+    return f"All are {'wrong' if report.n_wrong else 'right'}, so there is nothing to tell apart. "
 
 
 def passages_of(item: Item) -> tuple[Passage, ...]:
@@ -120,6 +126,6 @@ def _chart(name: str, found: Rejection) -> CurveChart:
         (
             Curve(name, x, tuple(found.accuracy[kept - 1].tolist()), 1),
             Curve("random order", (x[0], 1.0), (found.random, found.random), 2),
-            Curve("perfect order", x, tuple(perfect.tolist()), 0),
+            Curve("perfect order", x, tuple(perfect.tolist()), 2),
         ),
     )
