@@ -703,15 +703,15 @@ def test_a_graded_answer_opens_in_the_inspector(texts, line):
         assert done.code == 0 and "<svg" in (texts.folder / "grades.svg").read_text(), done.err
         return
     with texts.screen(line) as terminal:
-        terminal.wait_for("which score tells wrong from right", promises.SECONDS)
+        terminal.wait_for("AUROC", promises.SECONDS)
         terminal.press("enter")
-        terminal.wait_for("the most certain first")
+        terminal.wait_for("behind")
         terminal.press("enter")
         terminal.wait_for("a chair")
         terminal.press("enter")
         terminal.wait_for("the text is read", promises.SECONDS)
         terminal.press("q")
-        terminal.wait_for("a chair", promises.SECONDS)
+        terminal.wait_for("enter in the inspector", promises.SECONDS)
         terminal.press("q")
         assert terminal.wait(promises.SECONDS) == 0
 

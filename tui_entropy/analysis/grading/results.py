@@ -83,11 +83,9 @@ def _items(one: ScoreGrade, graded: GradedRun, firsts: list[int]) -> Listing:
     known = np.flatnonzero(np.isfinite(values)).tolist()
     known.sort(key=lambda at: (graded.items[at].correct, values[at]))
     rows = tuple(_row(graded.items[at], float(values[at]), firsts[at]) for at in known[:MAX_LISTED])
-    first = f"The first {len(rows)} of {len(known)}: those" if len(known) > len(rows) else "Those"
+    first = f"The first {len(rows)} of {len(known)}. " if len(known) > len(rows) else ""
     columns = (Column("right"), Column("score", one.unit), Column("sentence"), Column("behind"))
-    return Listing(
-        f"{one.name}, {graded.report.of}", columns, rows, f"{first} that are wrong, the most certain first."
-    )
+    return Listing(f"{one.name}, {graded.report.of}", columns, rows, f"{first}Wrong ones first, by how sure it was.")
 
 
 def _row(item: Item, value: float, first: int) -> Row:
