@@ -718,7 +718,7 @@ def test_a_graded_answer_opens_in_the_inspector(texts, line):
 
 @runs("tui-entropy grade questions.jsonl --model Qwen/Qwen3-0.6B --revision main --no-headless")
 def test_grading_by_a_revision(hub_shell, line):
-    (hub_shell.folder / "questions.jsonl").write_text(f"{json.dumps(ASKED)}\n")
+    (hub_shell.folder / "questions.jsonl").write_text(f"{json.dumps(FRUIT)}\n")
     assert hub_shell.run(line.replace("--no-headless", "--headless")).code == 0
     without = hub_shell.run(line)
     assert without.code == 3 and "--headless" in without.err  # there is no terminal

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from tui_entropy.engine.attribution.relevance import NoRule, relevance
+from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 
 
 def test_attention_over_two_tokens_by_hand():
@@ -75,6 +76,17 @@ def test_a_model_without_biases_in_which_nothing_is_looked_at_hands_all_of_it_to
         norm, torch.randn(3, 8), lambda x: functional.gelu(functional.linear(norm(x), weight)).sum((1, 2))
     )
     assert float(found.tokens.sum()) == pytest.approx(found.target, rel=1e-5)
+
+
+def test_products_taken_as_columns_hand_on_the_same():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4), nn.SiLU(), nn.Linear(4, 1))
+    vectors = torch.randn(1, 6)
+    plain = relevance(model, vectors, lambda x: model(x).flatten())
+    with two_row_linear(model, by_columns=True):
+        columns = relevance(model, vectors, lambda x: model(x).flatten())
+    torch.testing.assert_close(columns.tokens, plain.tokens)
+    assert columns.biases == pytest.approx(plain.biases)
 
 
 def test_an_operation_without_a_rule_is_named():

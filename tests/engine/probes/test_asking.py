@@ -51,9 +51,10 @@ def test_a_question_that_takes_long_tells_how_far_it_is_and_is_given_up_for_the_
         engine.close()
 
 
-def test_ctrl_c_ends_the_command_with_130_and_the_record_says_so(model, tmp_path):
+def interrupted(model, trace):
+    """The exit code of a command that is interrupted while it asks, and what it says; 0 where it was done before."""
     words = ["probe", "continuations", "--option", "n=64", "--option", "tokens=128"]
-    more = ["--model", str(model), "--raw", "-p", "hello", "--trace", str(tmp_path / "a.tui")]
+    more = ["--model", str(model), "--raw", "-p", "hello", "--trace", str(trace)]
     command = [sys.executable, "-m", "tui_entropy", *words, *more]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -61,8 +62,17 @@ def test_ctrl_c_ends_the_command_with_130_and_the_record_says_so(model, tmp_path
         assert line, "it never asked"
     os.kill(process.pid, signal.SIGINT)
     out, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == "" and "Traceback" not in said
-    ends = [event for _, _, event in Trace.open(tmp_path / "a.tui").events() if isinstance(event, Ended)]
+    return process.returncode, out, said
+
+
+def test_ctrl_c_ends_the_command_with_130_and_the_record_says_so(model, tmp_path):
+    for attempt in range(4):  # a machine that does other work may let it be done before it is interrupted
+        trace = tmp_path / f"{attempt}.tui"
+        code, out, said = interrupted(model, trace)
+        if code:
+            break
+    assert code == 130 and out == "" and "Traceback" not in said
+    ends = [event for _, _, event in Trace.open(trace).events() if isinstance(event, Ended)]
     assert [end.reason for end in ends] == ["stopped by ctrl-C"]
 
 
