@@ -10,8 +10,9 @@ import torch
 from tui_entropy.analysis.calibration.choices import Option, Question
 from tui_entropy.analysis.calibration.questions import judge_questions
 from tui_entropy.analysis.calibration.results import results_of_questions, results_of_texts
-from tui_entropy.analysis.calibration.texts import WINDOW, judge_texts
+from tui_entropy.analysis.calibration.texts import judge_texts
 from tui_entropy.analysis.results_file import read_results, write_results
+from tui_entropy.analysis.text_windows import WINDOW
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.corpus.results import SteeredModel
 from tui_entropy.records.model import ModelSpec

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from tui_entropy.cli.options import (
     Ascii,
+    AsJson,
+    Bits,
     ChatTemplate,
     Color,
     Demo,
@@ -18,11 +21,14 @@ from tui_entropy.cli.options import (
     Diff,
     Dtype,
     Graph,
+    Headless,
     Keep,
     KeptCache,
     Mouse,
     Name,
     OnLeave,
+    Output,
+    Plot,
     Products,
     RemoteCode,
     Revision,
@@ -39,7 +45,8 @@ from tui_entropy.stages.stage import Knob
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
     place of `spec`, or of `recorded_spec` where a recording says what is not given, every knob in place of `knobs`,
-    how long an engine stays in place of `stays`, all that the look of a screen is made of in place of `look`."""
+    how long an engine stays in place of `stays`, what becomes of results in place of `telling`, all that the look of
+    a screen is made of in place of `look`."""
 
     def typed(**given: Any) -> None:
         for name, (options, made) in groups.items():
@@ -90,6 +97,31 @@ def _knobs(options: dict[str, Any]) -> Knobs:
     return knobs
 
 
+class Telling(NamedTuple):
+    """What becomes of results: where they are kept and drawn, and whether they are printed or shown."""
+
+    output: Path | None
+    plot: Path | None
+    headless: bool
+    as_json: bool
+    bits: bool
+    look: Look
+
+
+def look_of(theme: str, color: str, ascii_only: bool, printed: bool) -> Look:
+    """Raises UserError where nothing can be drawn, before minutes are spent on it."""
+    if not printed:
+        from tui_entropy.ui.terminal.detect import drawable
+
+        drawable(color, "--headless prints what it comes to")
+    return Look(theme, color, ascii_only, mouse=True, diff=True)
+
+
+def _telling(given: dict[str, Any]) -> Telling:
+    theme, color, ascii_only = (given.pop(name) for name in ("theme", "color", "ascii_only"))
+    return Telling(**given, look=look_of(theme, color, ascii_only, given["headless"] or given["as_json"]))
+
+
 GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]]] = {
     "spec": (
         [
@@ -129,6 +161,19 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
             _parameter("kept_cache", "1GiB", KeptCache),
         ],
         dict,
+    ),
+    "telling": (
+        [
+            _parameter("output", None, Output),
+            _parameter("plot", None, Plot),
+            _parameter("headless", False, Headless),
+            _parameter("as_json", False, AsJson),
+            _parameter("bits", True, Bits),
+            _parameter("theme", "dark", Theme),
+            _parameter("color", "auto", Color),
+            _parameter("ascii_only", False, Ascii),
+        ],
+        _telling,
     ),
     "look": (
         [

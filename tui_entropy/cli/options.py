@@ -143,6 +143,32 @@ Ablate = Annotated[
     ),
 ]
 
+
+def _picture(path: Path) -> None:
+    from tui_entropy.export.diagrams.curves import check_picture
+
+    check_picture(path)
+
+
+Headless = Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in nats.")]
+Bits = Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is printed or drawn.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE.json", help="Keep the results there, for `results`. [default: nowhere]"
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.svg",
+        help="Write the curves as a picture too: .svg, .png or .pdf. [default: none]",
+        callback=option_check(_picture),
+    ),
+]
+
 Breaks = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from tui_entropy.analysis.calibration.pairs import Pairs
 from tui_entropy.analysis.calibration.questions import JudgedQuestions
 from tui_entropy.analysis.calibration.summary import BinSummary, Calibration, CalibrationReport
 from tui_entropy.analysis.calibration.texts import JudgedTexts
+from tui_entropy.analysis.text_windows import spelled, window_results
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.corpus.results import (
     Curve,
@@ -23,12 +24,10 @@ from tui_entropy.records.corpus.results import (
     SteeredModel,
     TextResult,
 )
-from tui_entropy.records.probes.panels import Cell, Column, Tokens
+from tui_entropy.records.probes.panels import Cell, Column
 
 MAX_LISTED = 300
 """Pairs of a bin that are listed, those that were wrong and surest first."""
-BEFORE = 8
-"""Tokens before one, by which it is told from others."""
 RowOf = Callable[[Pairs, int], Row]
 
 SETS = (
@@ -41,30 +40,18 @@ BINS = Column("sure to"), Column("n"), Column("mean", "share"), Column("right", 
 
 def results_of_texts(judged: JudgedTexts, names: Sequence[str], model: SteeredModel, tokenizer: Tokenizer) -> Results:
     """names: of the texts."""
-    ids = [win.passage.ids for win in judged.windows]
-
-    def token(one: int) -> Tokens:
-        return Tokens((one,), tokenizer.token_bytes(one))
 
     def row(pairs: Pairs, at: int) -> Row:
         place = pairs.places[at]
-        before = tuple(ids[place.text][max(place.position - BEFORE, 0) : place.position])
-        context = Tokens(before, b"".join(map(tokenizer.token_bytes, before)))
+        window = judged.windows[place.text]
         cells: tuple[Cell, ...] = (
-            bool(pairs.correct[at]), float(pairs.confidence[at]), token(place.said),
-            token(ids[place.text][place.position]), context,
+            bool(pairs.correct[at]), float(pairs.confidence[at]), spelled((place.said,), tokenizer),
+            spelled((window.ids[place.position],), tokenizer), spelled(window.before(place.position), tokenizer),
         )  # fmt: skip
         return Row(cells, opens=(Opening(place.text, place.position),))
 
     columns = Column("right"), Column("sure", "share"), Column("it said"), Column("there is"), Column("behind")
-    texts = tuple(
-        TextResult(
-            f"{names[win.text]} from token {win.begin + 1}",
-            tuple(its),
-            b"".join(map(tokenizer.token_bytes, its)).decode("utf-8", "replace"),
-        )
-        for win, its in zip(judged.windows, ids, strict=True)
-    )
+    texts = window_results(judged.windows, names, tokenizer)
     return _results(judged.report, judged.pairs, model, texts, columns, row)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,34 +16,26 @@ from tui_entropy.analysis.calibration.summary import (
     TemperatureSummary,
     calibration,
 )
+from tui_entropy.analysis.text_windows import WINDOW, TextWindow, text_windows
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.calibration.confidence import CONFIDENCE, Confidences, confidences, logit_rows
 from tui_entropy.engine.calibration.temperature import fit_temperature
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.scoring.passage import Passage, windows
+from tui_entropy.engine.scoring.passage import Passage
 from tui_entropy.engine.scoring.scorer import Wanted, score
 from tui_entropy.engine.scoring.texts import Bos, encoded
 from tui_entropy.engine.scoring.trial import together_of
 from tui_entropy.records.events import Progress
 
-WINDOW = 512
-"""Tokens that are read together; the next ones begin behind them, with half of them once more before them."""
 MAX_FITTED = 1 << 15
 """Tokens that a temperature is fitted on at most: what is kept of each is a vector."""
-
-
-class Window(NamedTuple):
-    text: int
-    begin: int
-    """Position in the text of its first token."""
-    passage: Passage
 
 
 class JudgedTexts(NamedTuple):
     report: CalibrationReport
     pairs: dict[str, Pairs]
     """Of each set of the report, by its name."""
-    windows: list[Window]
+    windows: list[TextWindow]
     """A place is one in these: what the model had read is what can be opened."""
 
 
@@ -61,8 +53,8 @@ def judge_texts(
     there is nothing to judge.
     """
     ids = [encoded(loaded.tokenizer, text, bos) for text in texts]
-    wins = list(_windows(ids, min(WINDOW, loaded.card.context), max_tokens))
-    n_all = sum(len(win.passage.targets) for win in wins)
+    wins = list(text_windows(ids, min(WINDOW, loaded.card.context), max_tokens))
+    n_all = sum(win.n_scored for win in wins)
     if not n_all:
         raise UserError(
             "no token of these texts has another before it, so there is nothing to judge: give a longer text"
@@ -116,24 +108,10 @@ def judge_texts(
     return JudgedTexts(report, pairs, wins)
 
 
-def _windows(texts: Sequence[Sequence[int]], width: int, max_tokens: int | None) -> Iterator[Window]:
-    left = max_tokens
-    for at, ids in enumerate(texts):
-        ids = ids if left is None else ids[:left]
-        if left is not None:
-            left -= len(ids)
-        if len(ids) < 2:
-            continue
-        for begin, first, end in windows(len(ids), width, max(width // 2, 1)):
-            positions = range(first - 1 - begin, end - 1 - begin)
-            yield Window(at, begin, Passage(ids[begin:end], positions, ids[first:end]))
-
-
-def _pairs(at: int, win: Window, found: Confidences) -> Pairs:
-    targets = np.asarray(win.passage.targets)
+def _pairs(at: int, win: TextWindow, found: Confidences) -> Pairs:
+    targets = np.asarray(win.ids[win.first :])
     said = found.said.numpy()
-    first = win.passage.positions[0] + 1
-    places = [Place(at, first + n, int(one)) for n, one in enumerate(said)]
+    places = [Place(at, win.first + n, int(one)) for n, one in enumerate(said)]
     groups = np.full(len(targets), win.text)
     return Pairs(
         found.confidence.numpy(), said == targets, found.surprisal.numpy(), found.brier.numpy(), groups, places

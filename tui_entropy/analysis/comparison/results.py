@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tui_entropy.analysis.comparison.report import PERCENTILES, ComparisonReport
+from tui_entropy.analysis.text_windows import TextWindow, spelled, window_results
 from tui_entropy.engine.scoring.comparison import NUMBERS, Apart
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.corpus.results import (
@@ -18,50 +18,40 @@ from tui_entropy.records.corpus.results import (
     Results,
     Row,
     SteeredModel,
-    TextResult,
 )
-from tui_entropy.records.probes.panels import Cell, Column, Tokens
-
-if TYPE_CHECKING:
-    from tui_entropy.analysis.comparison.run import Window
+from tui_entropy.records.probes.panels import Cell, Column
 
 LISTED = 200
 """Tokens that are listed, those that part most first."""
-BEFORE = 8
-"""Tokens before one, by which it is told from others."""
 ALONG = 400
 """Places of the curve along the texts; of several tokens in one the largest shows."""
 
 
 def results_of(
     report: ComparisonReport,
-    windows: Sequence[Window],
+    windows: Sequence[TextWindow],
     found: Sequence[Apart],
     names: Sequence[str],
     models: tuple[SteeredModel, SteeredModel],
     tokenizer: Tokenizer,
 ) -> Results:
     """names: of the texts."""
-    places = [(at, one.first + n, n) for at, one in enumerate(windows) for n in range(len(one.ids) - one.first)]
+    places = [(at, one.first + n, n) for at, one in enumerate(windows) for n in range(one.n_scored)]
     numbers = np.concatenate([one.numbers.double().numpy() for one in found])
     of = dict(zip(NUMBERS, numbers.T, strict=True))
 
     def row(at: int) -> Row:
         window, position, n = places[at]
         ids = windows[window].ids
-        before = tuple(ids[max(position - BEFORE, 0) : position])
         opens = Opening(window, position), Opening(window, position, 1)
         cells: tuple[Cell, ...] = (
-            float(of["kl"][at]), _tokens((ids[position],), tokenizer),
-            *(_tokens((int(found[window].ids[n, side, 0]),), tokenizer) for side in (0, 1)),
-            float(of["p_a"][at]), float(of["p_b"][at]), _tokens(before, tokenizer),
+            float(of["kl"][at]), spelled((ids[position],), tokenizer),
+            *(spelled((int(found[window].ids[n, side, 0]),), tokenizer) for side in (0, 1)),
+            float(of["p_a"][at]), float(of["p_b"][at]), spelled(windows[window].before(position), tokenizer),
         )  # fmt: skip
         return Row(cells, _candidates(found[window], n, tokenizer, opens), opens)
 
-    texts = tuple(
-        TextResult(f"{names[one.text]} from token {one.begin + 1}", tuple(one.ids), _text(one.ids, tokenizer))
-        for one in windows
-    )
+    texts = window_results(windows, names, tokenizer)
     apart = {
         "KL of B from A": of["kl"],
         "surprisal, B less A": np.abs(of["surprisal_b"] - of["surprisal_a"]),
@@ -108,7 +98,7 @@ def _candidates(found: Apart, n: int, tokenizer: Tokenizer, opens: tuple[Opening
         for token, both in zip(found.ids[n, side], found.p[n, side], strict=True)
     }
     rows = tuple(
-        Row((_tokens((token,), tokenizer), a, b, b - a), opens=opens)
+        Row((spelled((token,), tokenizer), a, b, b - a), opens=opens)
         for token, (a, b) in sorted(p.items(), key=lambda one: -max(one[1]))
     )
     columns = Column("candidate"), Column("p A", "share"), Column("p B", "share"), Column("B less A", "share")
@@ -122,11 +112,3 @@ def _along(name: str, values: np.ndarray) -> CurveChart:
     curve = Curve("", tuple(map(float, x)), tuple(float(part.max()) for part in parts))
     unit = "share" if name.startswith("probability") else "nats"
     return CurveChart(f"{name}, along the texts", "tokens", Column("size", unit), (curve,))
-
-
-def _tokens(ids: tuple[int, ...], tokenizer: Tokenizer) -> Tokens:
-    return Tokens(ids, b"".join(map(tokenizer.token_bytes, ids)))
-
-
-def _text(ids: Sequence[int], tokenizer: Tokenizer) -> str:
-    return b"".join(map(tokenizer.token_bytes, ids)).decode("utf-8", "replace")

@@ -12,11 +12,11 @@ import numpy as np
 from tui_entropy.analysis.comparison.report import ComparisonReport, report_of
 from tui_entropy.analysis.comparison.results import results_of
 from tui_entropy.analysis.console_progress import Narrator
+from tui_entropy.analysis.text_windows import WINDOW, TextWindow, text_windows
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.scoring.comparison import Apart, Side, compare
-from tui_entropy.engine.scoring.passage import Passage, windows
 from tui_entropy.engine.scoring.scorer import OffsetsOf
 from tui_entropy.engine.scoring.texts import Bos, encoded
 from tui_entropy.engine.scoring.trial import together_of
@@ -25,9 +25,6 @@ from tui_entropy.records.corpus.results import Results, SteeredModel
 from tui_entropy.records.events import Progress
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.settings import Vector
-
-WINDOW = 512
-"""Tokens that are read together; the next ones begin behind them, with half of them once more before them."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,9 @@ class Setting:
     """What stands before every window of a text, and is read and not compared."""
 
 
-class Window(NamedTuple):
-    text: int
-    begin: int
-    """Position in the text of its first token."""
-    ids: Sequence[int]
-    first: int
-    """Index in `ids` of the first token that is compared."""
-
-
 class Comparison(NamedTuple):
     report: ComparisonReport
-    windows: list[Window]
+    windows: list[TextWindow]
     found: list[Apart]
 
 
@@ -74,8 +62,8 @@ def compare_texts(
     width = min(WINDOW, min(a.card.context, b.card.context) - before)
     if width < 2:
         raise UserError(f"a prompt of {before} tokens leaves no room for a text: give a shorter one")
-    found_windows = list(_windows([encoded(a.tokenizer, text, bos) for text in texts], width, max_tokens))
-    n_all = sum(len(one.ids) - one.first for one in found_windows)
+    found_windows = list(text_windows([encoded(a.tokenizer, text, bos) for text in texts], width, max_tokens))
+    n_all = sum(one.n_scored for one in found_windows)
     if not n_all:
         raise UserError(
             "no token of these texts has another before it, so nothing can be compared: give a longer text"
@@ -99,16 +87,8 @@ class _Side(NamedTuple):
     prefix: Sequence[int]
     offsets: OffsetsOf | None
 
-    def of(self, found: Sequence[Window]) -> Side:
-        n = len(self.prefix)
-        passages = [
-            Passage(
-                [*self.prefix, *one.ids],
-                range(n + one.first - 1, n + len(one.ids) - 1),
-                one.ids[one.first :],
-            )
-            for one in found
-        ]
+    def of(self, found: Sequence[TextWindow]) -> Side:
+        passages = [one.behind(self.prefix) for one in found]
         return Side(self.loaded, passages, self.offsets)
 
 
@@ -117,19 +97,6 @@ def _side(loaded: Loaded, setting: Setting, prefix: Sequence[int]) -> _Side:
         return _Side(loaded, prefix, None)
     offsets = fixed_offsets(loaded, setting.vectors)
     return _Side(loaded, prefix, lambda passage: offsets)
-
-
-def _windows(texts: Sequence[Sequence[int]], width: int, max_tokens: int | None) -> list[Window]:
-    found: list[Window] = []
-    left = max_tokens
-    for at, ids in enumerate(texts):
-        ids = ids if left is None else ids[:left]
-        if left is not None:
-            left -= len(ids)
-        if len(ids) >= 2:
-            for begin, first, end in windows(len(ids), width, max(width // 2, 1)):
-                found.append(Window(at, begin, ids[begin:end], first - begin))
-    return found
 
 
 def check_vocabularies(a: Loaded, b: Loaded) -> None:

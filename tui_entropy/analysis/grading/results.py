@@ -6,6 +6,7 @@ import numpy as np
 
 from tui_entropy.analysis.grading.grade import GradedRun, GradeReport, Item, ScoreGrade
 from tui_entropy.analysis.grading.measures import Rejection
+from tui_entropy.analysis.text_windows import text_result
 from tui_entropy.engine.scoring.passage import Passage
 from tui_entropy.engine.tokenization.tokenizer import Tokenizer
 from tui_entropy.records.corpus.results import (
@@ -16,7 +17,6 @@ from tui_entropy.records.corpus.results import (
     Results,
     Row,
     SteeredModel,
-    TextResult,
 )
 from tui_entropy.records.probes.panels import Column
 
@@ -50,16 +50,13 @@ def results_of(graded: GradedRun, model: SteeredModel, tokenizer: Tokenizer) -> 
         for one in report.scores
         if one.n
     )
+    one_of = report.of.removesuffix("s")
     wrong = f"{report.n_wrong} of {report.n} {report.of} wrong"
     return Results(
         f"uncertainty of {report.model}, {wrong}",
         (model,),
         tuple(
-            TextResult(
-                f"{report.of.removesuffix('s')} {np.searchsorted(firsts, at, side='right')}",
-                tuple(one.ids),
-                b"".join(map(tokenizer.token_bytes, one.ids)).decode("utf-8", "replace"),
-            )
+            text_result(f"{one_of} {np.searchsorted(firsts, at, side='right')}", one.ids, tokenizer)
             for at, one in enumerate(texts)
         ),
         charts,

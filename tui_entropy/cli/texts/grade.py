@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import with_shared_options
-from tui_entropy.cli.options import Ascii, Color, Theme, prepare_engine, vector_option
-from tui_entropy.cli.texts.results import AsJson, Bits, BosOption, Headless, Output, Plot, look_of, tell
+from tui_entropy.cli.groups import Telling, with_shared_options
+from tui_entropy.cli.options import prepare_engine, vector_option
+from tui_entropy.cli.texts.results import BosOption, tell
 from tui_entropy.cli.texts.score_options import Members, Samples, SampleTokens, check_scores, score_settings
 from tui_entropy.cli.usage import option_check
 from tui_entropy.records.model import ModelSpec
@@ -55,21 +55,13 @@ def grade(
         int | None, typer.Option(min=2, max=10**7, help="Sentences, or questions, that are graded at most.")
     ] = None,
     bos: BosOption = "tokenizer",
-    output: Output = None,
-    plot: Plot = None,
-    headless: Headless = False,
-    as_json: AsJson = False,
-    bits: Bits = True,
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
+    telling: Telling,
 ) -> None:
     """Is a model less sure where it is wrong? AUROC and rejection curves of uncertainty scores over a graded set."""
-    look = look_of(theme, color, ascii_only, headless or as_json)
     vectors = [vector_option(one) for one in vector or ()]
     settings = score_settings(scores, samples, sample_tokens, members, seed)
     prepare_engine()
     from tui_entropy.analysis.grading.run import grade_file
 
     report, results = grade_file(spec, file, settings, vectors, limit, bos)  # type: ignore[arg-type]
-    tell(results, report, look, output, plot, headless, as_json, bits)
+    tell(results, report, telling)

@@ -10,10 +10,13 @@ import typer
 from msgspec.structs import replace
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.groups import Telling, look_of, with_shared_options
 from tui_entropy.cli.options import (
     Ascii,
+    Bits,
     Color,
+    Headless,
+    Plot,
     Theme,
     Vectors,
     _one_of,
@@ -23,39 +26,12 @@ from tui_entropy.cli.options import (
 )
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.look import Look
 from tui_entropy.core.streams import put
 from tui_entropy.records.model import DTYPES, ModelSpec
 
 if TYPE_CHECKING:
     from tui_entropy.records.corpus.results import Results
 
-PICTURES = (".svg", ".png", ".pdf")
-
-
-def _picture(path: Path) -> None:
-    if path.suffix not in PICTURES:
-        raise UserError(f"--plot {path}: wanted a name that ends in {', '.join(PICTURES)}")
-
-
-Headless = Annotated[bool, typer.Option(help="No screen: print what it comes to on stdout.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, in nats.")]
-Bits = Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is printed or drawn.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE.json", help="Keep the results there, for `results`. [default: nowhere]"
-    ),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE.svg",
-        help="Write the curves as a picture too: .svg, .png or .pdf. [default: none]",
-        callback=option_check(_picture),
-    ),
-]
 BosOption = Annotated[
     str,
     typer.Option(
@@ -88,17 +64,9 @@ def calibrate(
         typer.Option(min=2, max=10**7, help="Tokens, or questions, that are judged at most. [default: all]"),
     ] = None,
     bos: BosOption = "tokenizer",
-    output: Output = None,
-    plot: Plot = None,
-    headless: Headless = False,
-    as_json: AsJson = False,
-    bits: Bits = True,
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
+    telling: Telling,
 ) -> None:
     """Is a model right as often as it is sure? Over texts token by token, or over questions of several answers."""
-    look = look_of(theme, color, ascii_only, headless or as_json)
     texts = [] if choices else [text_in(file) for file in files]
     if choices and len(files) > 1:
         raise UserError(f"--choices takes one file of questions, and there are {len(files)}: give them one by one")
@@ -109,7 +77,7 @@ def calibrate(
         report, results = calibrate_questions(spec, files[0], bins, limit, bos)  # type: ignore[arg-type]
     else:
         report, results = calibrate_texts(spec, files, texts, bins, limit, bos)  # type: ignore[arg-type]
-    tell(results, report, look, output, plot, headless, as_json, bits)
+    tell(results, report, telling)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -152,17 +120,9 @@ def compare(
         int | None, typer.Option(min=2, max=10**7, help="Tokens that are compared at most. [default: all]")
     ] = None,
     bos: BosOption = "tokenizer",
-    output: Output = None,
-    plot: Plot = None,
-    headless: Headless = False,
-    as_json: AsJson = False,
-    bits: Bits = True,
-    theme: Theme = "dark",
-    color: Color = "auto",
-    ascii_only: Ascii = False,
+    telling: Telling,
 ) -> None:
     """Two models, or one under two settings, over a text: how far apart they are, and at which tokens most."""
-    look = look_of(theme, color, ascii_only, headless or as_json)
     texts = [text_in(file) for file in files]
     vectors, vectors_b = ([vector_option(one) for one in given or ()] for given in (vector, vector_b))
     second = replace(
@@ -182,7 +142,7 @@ def compare(
         limit,
         bos,  # type: ignore[arg-type]
     )
-    tell(results, report, look, output, plot, headless, as_json, bits)
+    tell(results, report, telling)
 
 
 @app.command(name="results", epilog=EXIT_CODES)
@@ -200,7 +160,7 @@ def results_(
 ) -> None:
     """Show results that were kept: curves, and a table whose rows open, at last into the inspector."""
     look = look_of(theme, color, ascii_only, headless)
-    tell(_kept(file), None, look, None, plot, headless, False, bits)
+    tell(_kept(file), None, Telling(None, plot, headless, False, bits, look))
 
 
 def _kept(file: Path) -> Results:
@@ -214,41 +174,23 @@ def _kept(file: Path) -> Results:
     return read_results(file)
 
 
-def tell(
-    results: Results,
-    report: Any,
-    look: Look,
-    output: Path | None,
-    plot: Path | None,
-    headless: bool,
-    as_json: bool,
-    bits: bool,
-) -> None:
+def tell(results: Results, report: Any, telling: Telling) -> None:
     """Keep, draw, print or show results. report: the same for programs."""
-    if output is not None:
+    if telling.output is not None:
         from tui_entropy.analysis.results_file import write_results
 
-        write_results(results, output)
-    if plot is not None:
+        write_results(results, telling.output)
+    if telling.plot is not None:
         from tui_entropy.export.diagrams.curves import write_charts
 
-        write_charts(results.charts, plot, bits)
-    if as_json:
+        write_charts(results.charts, telling.plot, telling.bits)
+    if telling.as_json:
         put(msgspec.json.encode(report) + b"\n")
-    elif headless:
+    elif telling.headless:
         from tui_entropy.ui.capture.printed import show_results
 
-        show_results(results, bits, look)
+        show_results(results, telling.bits, telling.look)
     else:
         from tui_entropy.ui.app import launch
 
-        launch.results(results, look)
-
-
-def look_of(theme: str, color: str, ascii_only: bool, printed: bool) -> Look:
-    """Raises UserError where nothing can be drawn, before minutes are spent on it."""
-    if not printed:
-        from tui_entropy.ui.terminal.detect import drawable
-
-        drawable(color, "--headless prints what it comes to")
-    return Look(theme, color, ascii_only, mouse=True, diff=True)
+        launch.results(results, telling.look)

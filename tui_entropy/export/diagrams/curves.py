@@ -24,11 +24,16 @@ LOOKS = {0: (FAINT, 0.5, 0.5), 1: (INK, 1.4, 1.0), 2: (MARK, 1.0, 1.0)}
 """Colour, width in points and opacity, by emphasis."""
 
 
+def check_picture(path: Path) -> None:
+    """Raise UserError for a name of a form that cannot be drawn."""
+    if path.suffix not in FORMS:
+        raise UserError(f"--plot {path}: wanted a name that ends in {', '.join(FORMS)}")
+
+
 def write_charts(charts: tuple[CurveChart, ...], path: Path, bits: bool = True) -> None:
     """Charts side by side in a file. Raises UserError for a name of another form, for a file that cannot be written
     and without matplotlib."""
-    if path.suffix not in FORMS:
-        raise UserError(f"{path} is no picture that can be drawn: end its name in {', '.join(FORMS)}")
+    check_picture(path)
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
