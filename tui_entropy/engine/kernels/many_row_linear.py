@@ -19,7 +19,7 @@ from tui_entropy.engine.kernels.two_row_linear import linear_layers
 @contextmanager
 def many_row_linear(module: nn.Module) -> Iterator[None]:
     """For as long as the `with` lasts, float32 linear layers on a CPU take their products so, where torch can."""
-    layers = [layer for layer in linear_layers(module) if "forward" not in vars(layer)] if _can() else []
+    layers = [layer for layer in linear_layers(module) if "forward" not in vars(layer)] if has_onednn() else []
     for layer in layers:
         vars(layer)["forward"] = partial(_linear, layer)
     try:
@@ -35,7 +35,7 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 @cache
-def _can() -> bool:
+def has_onednn() -> bool:
     """Whether this torch has oneDNN, and has it by this name."""
     try:
         one = torch.ones(1, 1)

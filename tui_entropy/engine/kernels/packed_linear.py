@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tui_entropy.engine.kernels.many_row_linear import has_onednn
+
 MAX_BYTES = 1 << 28
 """Of a matrix that is kept in another layout too: this much more memory is taken."""
 N_ROWS = 8
@@ -61,6 +63,6 @@ class PackedLinear:
 
 
 def _is_supported(module: nn.Module) -> bool:
-    if type(module) is not nn.Linear or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if type(module) is not nn.Linear or not has_onednn():
         return False
     return module.weight.dtype is torch.float32 and module.weight.device.type == "cpu"

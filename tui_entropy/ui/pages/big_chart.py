@@ -10,6 +10,7 @@ from textual.strip import Strip
 from tui_entropy.metrics.metric import Metric
 from tui_entropy.ui.charts.change_marks import change_rows, n_band_rows, pinned_columns, visible_bands
 from tui_entropy.ui.charts.curve import Curve, charted, curve, label_peak, peak_words
+from tui_entropy.ui.charts.lines import drawn_lines
 from tui_entropy.ui.charts.time_axis import TimeAxis
 from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.views.frame import Frame
@@ -98,26 +99,9 @@ class BigChart(View, can_focus=True):
 def drawn_line(shown: Curve, axis: TimeAxis, high: int, ascii_only: bool) -> list[str]:
     """The rows of a line through the levels, from the top down, each as wide as the axis. Of the steps that stand in
     one place the largest shows, so that a peak does however long the text is; what is unknown parts the line."""
-    import plotext
-
-    plotext.main()  # the figure that holds all, and not the last one drawn on
-    plotext.clear_figure()
-    plotext.limitsize(False, False)
-    plotext.plotsize(axis.columns, high)
-    plotext.theme("clear")
-    plotext.frame(False)
-    plotext.xaxes(False, False)
-    plotext.yaxes(False, False)
-    plotext.xticks([])
-    plotext.yticks([])
     dots = 1 if ascii_only else 2
-    plotext.xlim(0, dots * axis.columns - 1)
-    plotext.ylim(0, 1)
-    for places, levels in _stretches(shown, axis, dots):
-        plotext.plot(places, levels, marker="*" if ascii_only else "braille")
-    rows = plotext.uncolorize(plotext.build()).split("\n")[:high]
-    blank = [" " * axis.columns] * high  # which plotext leaves out where there is nothing to plot
-    return [row.ljust(axis.columns)[: axis.columns] for row in [*rows, *blank][:high]]
+    edges = 0, dots * axis.columns - 1
+    return drawn_lines(_stretches(shown, axis, dots), edges, (0, 1), axis.columns, high, ascii_only)
 
 
 def _stretches(shown: Curve, axis: TimeAxis, dots: int) -> list[tuple[list[int], list[float]]]:

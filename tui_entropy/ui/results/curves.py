@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.style import Style
 
 from tui_entropy.records.corpus.results import Curve, CurveChart
+from tui_entropy.ui.charts.lines import drawn_lines
 from tui_entropy.ui.drawing.glyphs import cells, fitted
 from tui_entropy.ui.drawing.paint import Paint, Part
 from tui_entropy.ui.views.panels import Canvas, Row
@@ -80,27 +81,12 @@ def _layers(
 def _drawn(
     curves: Sequence[Curve], x: tuple[float, float], y: tuple[float, float], width: int, high: int, ascii_only: bool
 ) -> list[str]:
-    import plotext
-
-    plotext.main()  # the figure that holds all, and not the last one drawn on
-    plotext.clear_figure()
-    plotext.limitsize(False, False)
-    plotext.plotsize(width, high)
-    plotext.theme("clear")
-    plotext.frame(False)
-    plotext.xaxes(False, False)
-    plotext.yaxes(False, False)
-    plotext.xticks([])
-    plotext.yticks([])
-    plotext.xlim(*x)
-    plotext.ylim(*y)
-    for curve in curves:
-        for places, values in _stretches(curve):
-            inside = [min(max(value, y[0]), y[1]) for value in values]  # every dot on the way to one is drawn
-            plotext.plot(places, inside, marker="*" if ascii_only else "braille")
-    rows = plotext.uncolorize(plotext.build()).split("\n")[:high]
-    blank = [" " * width] * high  # which plotext leaves out where there is nothing to plot
-    return [row.ljust(width)[:width] for row in [*rows, *blank][:high]]
+    inside = (
+        (places, [min(max(value, y[0]), y[1]) for value in values])
+        for curve in curves
+        for places, values in _stretches(curve)
+    )
+    return drawn_lines(inside, x, y, width, high, ascii_only)
 
 
 def _stretches(curve: Curve) -> Iterator[tuple[list[float], list[float]]]:
