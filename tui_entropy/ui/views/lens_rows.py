@@ -27,7 +27,7 @@ def lens_table(frame: Frame, step: Step, width: int, room: int) -> Iterator[Row]
     token = min(max(width - LAYER - 4 * CELL - GAP, TOKEN[0]), TOKEN[1])
     beside = min(width - LAYER - 4 * CELL - token - 2 * GAP, BAR[1])
     bar = beside if beside >= BAR[0] else 0
-    yield from _titles(frame, token)
+    yield from _titles(frame, token, bar)
     shown = max(room - 3, 1)
     at = next((n for n, row in enumerate(rows) if row.layer <= frame.layer), len(rows) - 1)
     first = min(max(at - shown // 2, 0), max(len(rows) - shown, 0))
@@ -36,13 +36,14 @@ def lens_table(frame: Frame, step: Step, width: int, room: int) -> Iterator[Row]
     yield _summary(frame, step)
 
 
-def _titles(frame: Frame, token: int) -> Iterator[Row]:
+def _titles(frame: Frame, token: int, bar: int) -> Iterator[Row]:
     paint, unit = frame.paint, frame.unit
     columns = (("its p", "%"), ("entropy", unit), ("KL", unit), ("rank", "written"))
     names = "".join(name.rjust(CELL) for name, _ in columns)
     units = "".join(paint.ours(below).rjust(CELL) for _, below in columns)
-    yield [(f"{'layer':{LAYER}}{'would say':{token}}{names}", paint.dim)]
-    yield [(f"{'':{LAYER + token}}{units}", paint.dim)]
+    of_bar = [" " * GAP + fitted(text, bar, paint.ascii) if bar else "" for text in ("its p", "0 to 100 %")]
+    yield [(f"{'layer':{LAYER}}{'would say':{token}}{names}{of_bar[0]}", paint.dim)]
+    yield [(f"{'':{LAYER + token}}{units}{of_bar[1]}", paint.dim)]
 
 
 def _row(frame: Frame, row: LensRow, chosen: bool, says_the_same: bool, token: int, bar: int) -> Row:
