@@ -13,7 +13,7 @@ import torch
 from figures import Settings
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.loading.loader import load
@@ -90,9 +90,11 @@ def ours(
     graph: bool | None = None,
 ) -> Stopwatch:
     """The loop as the inspector runs it. captured: see instruments."""
-    with instruments(loaded, graph=graph) as probes:
+    with open_instruments(loaded, graph=graph) as instruments:
         watch = Stopwatch()
-        for event in decode(loaded, probes, TokenSequence(loaded, ids, new_tokens), lambda: now, 1, score_prompt):
+        for event in decode(
+            loaded, instruments, TokenSequence(loaded, ids, new_tokens), lambda: now, 1, score_prompt
+        ):
             if isinstance(event, Step):
                 watch.token(event.token_id)
     return watch

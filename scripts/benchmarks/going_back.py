@@ -12,7 +12,7 @@ from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_card
 
 from tui_entropy.engine.cache.kv_cache import kv_slices, truncated, with_segment
-from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.instruments import Instruments, open_instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
@@ -34,23 +34,23 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 def travel(settings: Settings) -> Iterator[Figure]:
     """Looking at a step again, branching off, going back, and reading a text again, in steps of plain decoding."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         for length in (32, 2000, LONG):
-            yield _revisits(loaded, probes, length, rounds)
-        yield from _branches(loaded, probes, 2000, rounds)
+            yield _revisits(loaded, instruments, length, rounds)
+        yield from _branches(loaded, instruments, 2000, rounds)
 
 
-def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Figure:
+def _revisits(loaded: Loaded, instruments: Instruments, length: int, rounds: int) -> Figure:
     """A token and a visit to the one before it take turns in one text."""
-    sequence = _long(loaded, probes, length, rounds + 4)
-    writing = decode(loaded, probes, sequence, _as_set, 1, False)
+    sequence = _long(loaded, instruments, length, rounds + 4)
+    writing = decode(loaded, instruments, sequence, _as_set, 1, False)
 
     def step() -> None:
         next(event for event in writing if isinstance(event, Step))
         writing.send(COMMIT)
 
     def visit() -> None:
-        recompute_step(loaded, probes, sequence, sequence.n_read - 2)
+        recompute_step(loaded, instruments, sequence, sequence.n_read - 2)
 
     for warming in (step, visit, step, visit):
         warming()
@@ -60,7 +60,7 @@ def _revisits(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> 
     return Figure(name, ratio(times["revisit"], times["step"]), "x", "<= 1.5", detail)
 
 
-def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> TokenSequence:
+def _long(loaded: Loaded, instruments: Instruments, length: int, room: int) -> TokenSequence:
     """A context of that many tokens. What is beyond READ is not read: their keys and values are those before, again
     and again, which takes the loop as long as if they had been."""
     loaded = replace(loaded, card=replace_card(loaded.card, sequence=length + room))
@@ -68,7 +68,7 @@ def _long(loaded: Loaded, probes: Instruments, length: int, room: int) -> TokenS
     next(
         decode(
             loaded,
-            probes,
+            instruments,
             begun := TokenSequence(loaded, prompt_ids(loaded, min(length, READ)), 1),
             _as_set,
             1,
@@ -89,10 +89,10 @@ def _as_set() -> Controls:
     return Controls(KNOBS, {})
 
 
-def _branches(loaded: Loaded, probes: Instruments, length: int, rounds: int) -> Iterator[Figure]:
+def _branches(loaded: Loaded, instruments: Instruments, length: int, rounds: int) -> Iterator[Figure]:
     """A long text, of which branches begin near its end and at its first step, each left again for the text."""
     events: list[Event] = []
-    session = Session(loaded, probes, events.append, KEPT)
+    session = Session(loaded, instruments, events.append, KEPT)
     text = loaded.tokenizer.hf_tokenizer.decode(prompt_ids(loaded, length))
     session.begin(Write(text, None, False, rounds * 4 + 80, KNOBS, False))
     _write(session, 64)

@@ -16,7 +16,7 @@ import torch
 from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decomposition.block_parts import watching_blocks
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session.session import Session
@@ -79,8 +79,8 @@ def _read(settings: Settings, length: int) -> Iterator[Session]:
     """A text of so many tokens with one more written."""
     loaded = loaded_model(settings)
     text = loaded.tokenizer.hf_tokenizer.decode(prompt_ids(loaded, length))
-    with torch.inference_mode(), instruments(loaded) as probes:
-        session = Session(loaded, probes, lambda event: None)
+    with torch.inference_mode(), open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, lambda event: None)
         session.begin(Write(text, None, False, 1, Knobs(), False))
         while session.active:
             session.advance()

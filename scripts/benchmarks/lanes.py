@@ -11,7 +11,7 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
 from tui_entropy.engine.cache.kv_cache import PreallocatedCache
-from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.instruments import Instruments, open_instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.library.text.continuations import sample_continuations
@@ -36,10 +36,10 @@ def lanes(settings: Settings) -> Iterator[Figure]:
     loaded, rounds = loaded_model(settings), 2 if settings.quick else 8
     d_model, middle = loaded.architecture.d_model, loaded.architecture.n_layers // 2
     push = {middle: torch.randn(d_model, generator=torch.Generator().manual_seed(0))}
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         for length in (32, 1024):
             n = 4 * (BLOCK + 1) * rounds + 8
-            lane = Lane(loaded, probes, prompt_ids(loaded, length), n, Controls(KNOBS, push))
+            lane = Lane(loaded, instruments, prompt_ids(loaded, length), n, Controls(KNOBS, push))
             yield from _shadows(lane, length, rounds)
             yield from _twin(lane, length, rounds)
             yield from _fan(lane, length, settings.rounds)
@@ -48,10 +48,10 @@ def lanes(settings: Settings) -> Iterator[Figure]:
 class Lane:
     """A text that is written a token at a time, now with a shadow and now without."""
 
-    def __init__(self, loaded: Loaded, probes: Instruments, ids: list[int], n: int, now: Controls) -> None:
-        self.loaded, self.probes, self.now, self.ids = loaded, probes, now, ids
+    def __init__(self, loaded: Loaded, instruments: Instruments, ids: list[int], n: int, now: Controls) -> None:
+        self.loaded, self.instruments, self.now, self.ids = loaded, instruments, now, ids
         self.sequence = TokenSequence(loaded, ids, n)
-        self._writing = decode(loaded, probes, self.sequence, lambda: now, 1, False)
+        self._writing = decode(loaded, instruments, self.sequence, lambda: now, 1, False)
 
     def step(self) -> Step:
         step = next(event for event in self._writing if isinstance(event, Step))
@@ -68,7 +68,7 @@ class Lane:
         self, prompt: list[int] | None, push: dict[int, torch.Tensor] | None, knobs: Knobs | None
     ) -> ShadowRun:
         own = None if knobs is None else Controls(knobs, self.now.offsets)
-        return create_shadow(self.loaded, self.probes, self.sequence, self.now, prompt, push, own)
+        return create_shadow(self.loaded, self.instruments, self.sequence, self.now, prompt, push, own)
 
 
 def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
@@ -100,7 +100,7 @@ def _shadows(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
 def _twin(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     """Two texts in one pass, both measured, against one of them."""
     n = 2 * (rounds + 2)
-    first, second = (Lane(lane.loaded, lane.probes, lane.ids, n, Controls(KNOBS, {})) for _ in range(2))
+    first, second = (Lane(lane.loaded, lane.instruments, lane.ids, n, Controls(KNOBS, {})) for _ in range(2))
     second.sequence.own_offsets = {}
     for one in (first, second):
         one.step()
@@ -128,7 +128,7 @@ def _fan(lane: Lane, length: int, rounds: int) -> Iterator[Figure]:
     def of(n: int) -> float:
         before = Snapshot.of(sequence, sequence.n_written, sequence.cache, sequence.logits)
         began = time.perf_counter()
-        with torch.inference_mode(), lane.probes.aside():
+        with torch.inference_mode(), lane.instruments.aside():
             sample_continuations(lane.loaded, before, lane.now, ContinuationOptions(n, ask.tokens))
         return time.perf_counter() - began
 

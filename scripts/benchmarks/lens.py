@@ -10,7 +10,7 @@ import torch
 from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, spread
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.sampling.settings import Controls
@@ -38,7 +38,7 @@ def lens(settings: Settings) -> Iterator[Figure]:
     the probe about one token, in steps."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 12
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    with instruments(loaded) as watching:
+    with open_instruments(loaded) as watching:
         text = TokenSequence(loaded, prompt_ids(loaded, 64), STRETCH * len(WAYS) * (rounds + 1))
         now = Controls(Knobs(), {})
         writing = decode(loaded, watching, text, lambda: now)
@@ -56,7 +56,7 @@ def lens(settings: Settings) -> Iterator[Figure]:
             shares = [off / on for off, on in zip(seconds[OFF], seconds[way], strict=True)]
             detail = f"{_ms(seconds[way])} a step, off {_ms(seconds[OFF])}"
             yield Figure(f"pace, lens of {way} / off", statistics.median(shares), "x", GOALS.get(way, ""), detail)
-    with torch.inference_mode(), instruments(loaded) as watching:
+    with torch.inference_mode(), open_instruments(loaded) as watching:
         session = Session(loaded, watching, lambda event: None)
         session.begin(Write("The sea is blue because", None, False, 8, Knobs()))
         while session.active:

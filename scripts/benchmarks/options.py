@@ -10,7 +10,7 @@ from engine import finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 from msgspec.structs import replace as replace_knobs
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.chain import stages
@@ -70,8 +70,8 @@ def _taking_turns(loaded: Loaded, context: TokenSequence, turns: list[Controls])
     def controls() -> Controls:
         return turns[len(context.written) % len(turns)]
 
-    with instruments(loaded) as probes:
-        return [event for event in decode(loaded, probes, context, controls) if isinstance(event, Step)]
+    with open_instruments(loaded) as instruments:
+        return [event for event in decode(loaded, instruments, context, controls) if isinstance(event, Step)]
 
 
 def _prompt_scores(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
@@ -79,9 +79,9 @@ def _prompt_scores(loaded: Loaded, settings: Settings) -> Iterator[Figure]:
     ids = prompt_ids(loaded, 1024)
 
     def first_token(scored: bool) -> float:
-        with instruments(loaded) as probes:
+        with open_instruments(loaded) as instruments:
             began = finished(loaded.model.device)
-            list(decode(loaded, probes, TokenSequence(loaded, ids, 1), lambda: Controls(Knobs(), {}), 1, scored))
+            list(decode(loaded, instruments, TokenSequence(loaded, ids, 1), lambda: Controls(Knobs(), {}), 1, scored))
             return finished(loaded.model.device) - began
 
     first_token(True)

@@ -11,7 +11,7 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
 from tui_entropy.engine.attribution.patching import Cell, PatchedText, TextStates, read_states, sites
-from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.instruments import Instruments, open_instruments
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 
@@ -24,7 +24,7 @@ COLUMNS = 16
 def patching(settings: Settings) -> Iterator[Figure]:
     """A cell of the grid of patching, and a pass over the text that the states are put into."""
     loaded, rounds = loaded_model(settings), 3 if settings.quick else 9
-    with instruments(loaded) as watching:
+    with open_instruments(loaded) as watching:
         for length in LENGTHS:
             yield _cell(loaded, watching, length, rounds)
 

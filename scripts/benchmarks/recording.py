@@ -13,7 +13,7 @@ from engine import loaded_model, prompt_ids
 from figures import Figure, Settings, spread
 from msgspec.structs import replace
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
@@ -46,13 +46,13 @@ def _taking_turns(loaded: Loaded, path: Path, pairs: int) -> tuple[list[Step], f
     context = TokenSequence(loaded, prompt_ids(loaded, 64), (2 * pairs + 1) * STRETCH)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     steps: list[Step] = []
-    with closing(Recorder(path)) as recorder, instruments(loaded, record="shown") as probes:
-        probes.attention.recording.select(1, 1)
+    with closing(Recorder(path)) as recorder, open_instruments(loaded, record="shown") as instruments:
+        instruments.attention.recording.select(1, 1)
         recorder.take(_started())
-        writing = decode(loaded, probes, context, lambda: Controls(Knobs(), {}))
+        writing = decode(loaded, instruments, context, lambda: Controls(Knobs(), {}))
         for stretch in range(-1, 2 * pairs):
             on = stretch % 4 in (0, 3)
-            probes.attention.recording.wanted = "shown" if on else "off"
+            instruments.attention.recording.wanted = "shown" if on else "off"
             began = time.perf_counter()
             for _ in range(STRETCH):
                 step = next(event for event in writing if isinstance(event, Step))

@@ -11,7 +11,7 @@ import torch
 from engine import GREEDY, finished, loaded_model, prompt_ids
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.decoding.instruments import Instruments, instruments
+from tui_entropy.engine.decoding.instruments import Instruments, open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reopening.recorded_session import RecordedSession
@@ -30,12 +30,12 @@ def reopened(settings: Settings) -> Iterator[Figure]:
     """From a recording of 2,000 steps to its next token held up: copied, restored and read again, against a prompt of
     as many tokens that is read without scores."""
     loaded = loaded_model(settings)
-    with instruments(loaded) as probes, tempfile.TemporaryDirectory() as folder:
-        recording = _recorded(loaded, probes, Path(folder) / "a.tui")
+    with open_instruments(loaded) as instruments, tempfile.TemporaryDirectory() as folder:
+        recording = _recorded(loaded, instruments, Path(folder) / "a.tui")
 
         def reopen() -> None:
             with closing(Recorder(Path(folder) / "b.tui", origin=recording)) as recorder:
-                session = Session(loaded, probes, recorder.take)
+                session = Session(loaded, instruments, recorder.take)
                 RecordedSession(session, recording).enter(Reopen(str(recording)))
                 while session.reading:
                     session.advance()
@@ -46,7 +46,11 @@ def reopened(settings: Settings) -> Iterator[Figure]:
 
         def prefill() -> None:
             sequence = TokenSequence(loaded, ids, 8)
-            next(one for one in decode(loaded, probes, sequence, lambda: GREEDY, 1, False) if isinstance(one, Step))
+            next(
+                one
+                for one in decode(loaded, instruments, sequence, lambda: GREEDY, 1, False)
+                if isinstance(one, Step)
+            )
 
         prefill()
         times = in_turns({"reopened": _timed(reopen, loaded), "prefill": _timed(prefill, loaded)}, settings.rounds)
@@ -67,10 +71,10 @@ def _timed(act: Callable[[], None], loaded: Loaded) -> Callable[[], float]:
 
 
 @torch.inference_mode()
-def _recorded(loaded: Loaded, probes: Instruments, path: Path) -> Path:
+def _recorded(loaded: Loaded, instruments: Instruments, path: Path) -> Path:
     """A recording of a text of so many tokens, each a step with all that follows from its logits."""
     recorder = Recorder(path)
-    session = Session(loaded, probes, recorder.take)
+    session = Session(loaded, instruments, recorder.take)
     recorder.take(Ready(loaded.card, session.state.vectors))
     ids = tuple(prompt_ids(loaded, LENGTH + 1))
     session.begin(Write("", None, False, 64, Knobs(temperature=0.0), False, read=True, token_ids=ids))

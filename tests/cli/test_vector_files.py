@@ -138,7 +138,7 @@ def tokens(text: str) -> int:
 @pytest.mark.parametrize("size", [1, 2, 9])
 def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> None:
     """In this process, on a small model."""
-    from tui_entropy.engine.decoding.instruments import instruments
+    from tui_entropy.engine.decoding.instruments import open_instruments
     from tui_entropy.engine.session.session import Session
     from tui_entropy.records.settings import Vector
 
@@ -148,8 +148,8 @@ def test_so_many_files_of_one_name_are_told_apart(tmp_path: Path, size: int) -> 
         (tmp_path / str(n)).mkdir()
         paths.append(shutil.copy(tmp_path / "v.safetensors", tmp_path / str(n)))
     loaded, events = small.loaded(), []
-    with instruments(loaded) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, events.append)
         for path in paths:
             session.set_vector(Vector("v", str(path), on=True))
     assert [v.name for v in session.state.vectors] == ["v", *(f"v {n}" for n in range(2, size + 1))]

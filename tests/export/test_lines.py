@@ -8,7 +8,7 @@ import small
 from msgspec.structs import replace
 from scripted import logged, started, step
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.export import jsonl_lines
 from tui_entropy.records.commands import Write
@@ -35,9 +35,9 @@ def test_they_are_those_of_the_live_run_up_to_float32(tmp_path, family):
             live.append(json.loads(line))
 
     knobs = Knobs(temperature=1.5, adaptive="S1", mirostat_tau=3.0, min_p=0.01, repetition_penalty=1.1)
-    with instruments(loaded, keep=0) as probes:
+    with open_instruments(loaded, keep=0) as instruments:
         tell(Ready(loaded.card))
-        session = Session(loaded, probes, tell)
+        session = Session(loaded, instruments, tell)
         session.begin(Write("To be, or not", None, False, 40, knobs))
         while session.active:
             session.advance()

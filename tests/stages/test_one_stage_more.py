@@ -155,7 +155,7 @@ SESSION = """
     from msgspec.structs import replace
     import small
     from tui_entropy.engine.cuda_graph.graphs import Graphs
-    from tui_entropy.engine.decoding.instruments import instruments
+    from tui_entropy.engine.decoding.instruments import open_instruments
     from tui_entropy.engine.session.session import Session
     from tui_entropy.records.commands import Write
     from tui_entropy.records.events import KnobsChanged
@@ -169,8 +169,8 @@ SESSION = """
     def written(graph):
         events = []
         loaded = small.endless(small.loaded())
-        with instruments(loaded, graph=graph) as probes:
-            session = Session(loaded, probes, events.append)
+        with open_instruments(loaded, graph=graph) as instruments:
+            session = Session(loaded, instruments, events.append)
             session.begin(Write("hello", None, False, 6, Knobs(temperature=1.0, top_k=0, top_p=1.0)))
             while (n := sum(isinstance(event, Step) for event in events)) < 6:
                 if n == 3:

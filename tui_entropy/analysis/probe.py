@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.analysis.run import ended_by
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
@@ -99,7 +99,7 @@ def _answer(
     def progress(done: float, total: float) -> None:
         listener.narrator.progress(Progress(f"asking {name}", done, total))
 
-    with instruments(loaded) as watching:
+    with open_instruments(loaded) as watching:
         session = Session(loaded, watching, listener.tell)
         for vector in vectors:
             session.set_vector(vector)

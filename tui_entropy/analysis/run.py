@@ -11,7 +11,7 @@ from pathlib import Path
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed, put
-from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
+from tui_entropy.engine.decoding.instruments import NO_GRAPH, open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.reopening.recorded_session import RecordedSession
 from tui_entropy.engine.session.session import Session
@@ -71,11 +71,11 @@ def write_out(
     rows = record_attention if trace is not None else "off"
     with (
         closing(Recorder(trace, narrator.done, origin=origin)) as recorder,
-        instruments(loaded, keep=MAX_QUERIES if rows == "shown" else 0, record=rows) as probes,
+        open_instruments(loaded, keep=MAX_QUERIES if rows == "shown" else 0, record=rows) as instruments,
     ):
-        if probes.no_graph_reason:
-            narrator.done(NO_GRAPH.format(probes.no_graph_reason))
-        session = Session(loaded, probes, tell)
+        if instruments.no_graph_reason:
+            narrator.done(NO_GRAPH.format(instruments.no_graph_reason))
+        session = Session(loaded, instruments, tell)
         stopped = None
         try:
             if isinstance(begin, Reopen):

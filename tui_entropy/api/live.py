@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
+from tui_entropy.engine.decoding.instruments import NO_GRAPH, open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.registry import PROBES, info
 from tui_entropy.engine.reopening.recorded_session import RecordedSession
@@ -66,7 +66,7 @@ class LiveSession:
             self.log = SessionView() if origin is None else Trace.open(origin).log(reopen.run if reopen else None)
             self.recorder = Recorder(trace, self._complain, origin=origin)
             opened.callback(self.recorder.close)
-            held = opened.enter_context(instruments(loaded, record=record_attention if trace else "off"))
+            held = opened.enter_context(open_instruments(loaded, record=record_attention if trace else "off"))
             if held.no_graph_reason:
                 _warn(NO_GRAPH.format(held.no_graph_reason))
             self.session = Session(loaded, held, self.tell, kept_cache)

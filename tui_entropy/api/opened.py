@@ -182,8 +182,8 @@ class OpenModel:
             ...     model(torch.tensor(run.prompt_ids[None])).logits.shape[-1] == inspector.card.vocab
             True
         """
-        with self._live.at_work() as session, session.state.probes.nobody_looking(self.loaded):
-            session.state.probes.steering.set({})
+        with self._live.at_work() as session, session.state.instruments.nobody_looking(self.loaded):
+            session.state.instruments.steering.set({})
             yield self.loaded.model
 
     @property

@@ -76,12 +76,12 @@ class ModelSource(Source):
 
     def bring_up(self, load: Load) -> Session:
         """A session with the model that is asked for."""
-        from tui_entropy.engine.decoding.instruments import NO_GRAPH, instruments
+        from tui_entropy.engine.decoding.instruments import NO_GRAPH, open_instruments
         from tui_entropy.engine.loading.loader import load as loaded_from
         from tui_entropy.engine.session.session import Session
 
         loaded = loaded_from(load.model, self.emit)
-        held = self._open.enter_context(instruments(loaded, record=load.record_attention))
+        held = self._open.enter_context(open_instruments(loaded, record=load.record_attention))
         if held.no_graph_reason:
             self.emit(Refused(NO_GRAPH.format(held.no_graph_reason), notice=True))
         return Session(loaded, held, self.emit, load.kept_cache)
@@ -143,7 +143,7 @@ class ModelSource(Source):
             cache=self.session.cache_bytes,
             kept=kept.bytes,
             bound=kept.bound,
-            step=self.session.state.probes.way if on_cuda else "",
+            step=self.session.state.instruments.way if on_cuda else "",
         )
 
     # --- What it is told ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from transformers import BigBirdConfig, BloomConfig, Gemma3Config, LlamaModel
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import UNLIMITED, architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.records.probes.attention_rows import RowWindow
 
 KINDS = {
@@ -75,7 +75,7 @@ def test_a_multimodal_wrapper_is_looked_through_to_its_text_model():
     model = built(Gemma3Config(text_config=text, vision_config=vision | {"patch_size": 14}, mm_tokens_per_image=4))
     architecture = architecture_of(model)
     assert architecture.layer_kinds == ("sliding", "full", "sliding", "full") and architecture.d_model == 32
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         model(input_ids=prompt(WINDOW + 2), past_key_values=new_cache(model, architecture))
         assert probe.head_statistics().entropy.isfinite().all()
         assert probe.visible_keys() == (WINDOW, WINDOW + 2, WINDOW, WINDOW + 2)
@@ -87,7 +87,7 @@ def test_a_model_whose_attention_cannot_be_watched_has_no_rows_but_runs():
     model = built(BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4))
     architecture = architecture_of(model)
     assert architecture.attention == (False, False) and architecture.context == UNLIMITED
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         model(input_ids=prompt(3), past_key_values=new_cache(model, architecture))
         assert probe.head_statistics().entropy.shape == (2, 4) and probe.head_statistics().entropy.isnan().all()
         assert probe.visible_keys() == (None, None) and probe.kept_bytes == 0
@@ -139,7 +139,7 @@ def test_where_positions_turn_by_other_angles_the_context_ends():
 def test_rows_of_heads_that_a_block_does_not_have_are_unknown():
     model = families.built("laguna")
     architecture = architecture_of(model)
-    with torch.inference_mode(), attention_probe(model, architecture, keep=4) as probe:
+    with torch.inference_mode(), attention_instrument(model, architecture, keep=4) as probe:
         cache = new_cache(model, architecture)
         model(input_ids=prompt(5), past_key_values=cache)
         known = probe.head_statistics().entropy.isfinite()

@@ -6,7 +6,7 @@ from tiny import FAMILIES, gemma3n, llama, prompt
 
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.instruments.residual import block_stats, residual_probe
+from tui_entropy.engine.instruments.residual import block_stats, residual_instrument
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -18,7 +18,7 @@ def model(request):
 def test_mean_std_and_norm_are_those_of_the_hidden_states_at_the_newest_position(model):
     architecture, ids = architecture_of(model), prompt(9)
     cache = new_cache(model, architecture)
-    with residual_probe(architecture) as probe:
+    with residual_instrument(architecture) as probe:
         for part in ids.split([6, 2, 1], 1):
             out = model(input_ids=part, past_key_values=cache, output_hidden_states=True)
             stats = block_stats(probe.stream())
@@ -38,7 +38,7 @@ def test_mean_std_and_norm_are_those_of_the_hidden_states_at_the_newest_position
 def test_what_steering_adds_is_in_and_the_hooks_are_gone_afterwards():
     model = llama()
     architecture = architecture_of(model)
-    with residual_probe(architecture) as probe:
+    with residual_instrument(architecture) as probe:
         model(input_ids=prompt(3))
         before = block_stats(probe.stream())
         steering = architecture.blocks[1].register_forward_hook(lambda block, args, output: output + 10, prepend=True)
@@ -57,7 +57,7 @@ def test_a_block_that_returns_a_tuple_is_read_at_its_first_entry():
             return hidden, "its cache"
 
     block = Block()
-    with residual_probe(replace(architecture_of(llama()), blocks=(block,), n_layers=1)) as probe:
+    with residual_instrument(replace(architecture_of(llama()), blocks=(block,), n_layers=1)) as probe:
         block(torch.tensor([[[9.0, 9.0], [3.0, -3.0]]], dtype=torch.bfloat16))
         assert block_stats(probe.stream()).tolist() == [[0, 3, pytest.approx(18**0.5)]]
 
@@ -65,7 +65,7 @@ def test_a_block_that_returns_a_tuple_is_read_at_its_first_entry():
 @torch.inference_mode()
 def test_a_long_prompt_is_not_held_by_its_newest_vector():
     model = llama()
-    with residual_probe(architecture_of(model)) as probe:
+    with residual_instrument(architecture_of(model)) as probe:
         model(input_ids=prompt(200))
         assert all(vector.untyped_storage().nbytes() == 32 * 4 for vector in probe.vectors)
 
@@ -77,7 +77,7 @@ def test_of_several_streams_it_is_the_one_that_blocks_compute_from(n):
     architecture, seen = architecture_of(model), []
     for block in architecture.blocks:
         block.register_forward_hook(lambda block, args, output: seen.append(output))
-    with residual_probe(architecture) as probe:
+    with residual_instrument(architecture) as probe:
         model(input_ids=prompt(n))
     assert all(streams.shape == (4, 1, n, architecture.d_model) for streams in seen)
     assert torch.equal(probe.stream(), torch.stack([streams[architecture.stream, 0, -1] for streams in seen]))

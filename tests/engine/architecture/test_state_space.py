@@ -11,7 +11,7 @@ from transformers import FalconMambaConfig, Mamba2Config, MambaConfig
 
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding import loop
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
@@ -37,9 +37,9 @@ def loaded(request):
 
 def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypatch):
     monkeypatch.setattr(loop, "PREFILL_CHUNK", 5)
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence = TokenSequence(loaded, PROMPT, 8)
-        events = decode(loaded, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False)
+        events = decode(loaded, instruments, sequence, lambda: Controls(GREEDY, {}), score_prompt=False)
         written = [event for event in events if isinstance(event, Step)]
     ids = [*PROMPT, *(step.token_id for step in written)]
     with torch.inference_mode():
@@ -51,11 +51,11 @@ def test_what_is_believed_is_what_one_pass_over_everything_says(loaded, monkeypa
 
 
 def test_a_step_is_visited_again_to_the_bit(loaded):
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence = TokenSequence(loaded, PROMPT, 8)
         seen = {}
-        for event in decode(loaded, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False):
+        for event in decode(loaded, instruments, sequence, lambda: Controls(GREEDY, {}), score_prompt=False):
             if isinstance(event, Step):
                 seen[event.position - 1] = sequence.logits.clone()
         for position in (len(PROMPT) - 1, len(PROMPT) + 3):
-            assert torch.equal(recompute_step(loaded, probes, sequence, position).logits, seen[position])
+            assert torch.equal(recompute_step(loaded, instruments, sequence, position).logits, seen[position])

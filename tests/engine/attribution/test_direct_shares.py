@@ -117,7 +117,7 @@ def test_heads_are_told_apart_where_attention_has_any(session, request):
 @torch.inference_mode()
 def test_a_head_split_over_the_tokens_that_it_looked_at_sums_to_its_share(session):
     record, then, shares = taken_apart(session)
-    weights = logit_attribution.newest_weights(session.state.probes.attention, then.attention_state)
+    weights = logit_attribution.newest_weights(session.state.instruments.attention, then.attention_state)
     for heads in shares.heads:
         for block, toward, own in zip(heads.blocks, heads.toward, heads.shares, strict=True):
             split = direct_by_source(record, block, toward, weights[block])

@@ -13,7 +13,7 @@ from shadow_models import pushed
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.attribution import patching as mechanism
 from tui_entropy.engine.attribution.patching import Cell, PatchedText, read_states, sites
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.library.stream import patching
 from tui_entropy.engine.probes.probe import ProbeCancelled
@@ -33,7 +33,7 @@ CLEAN, CORRUPTED = [5, 9, 31, 7, 12, 40, 8, 3], [5, 9, 88, 7, 12, 61, 8, 3]
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     loaded = probed.of_family(request.param)
-    with instruments(loaded, graph=False) as watching:
+    with open_instruments(loaded, graph=False) as watching:
         yield loaded, watching
 
 
@@ -119,7 +119,7 @@ def test_a_part_that_is_put_in_is_what_a_module_puts_out_in_a_plain_pass(family,
                 )
                 hooks.callback(hook.remove)
             plain((loaded, None), CLEAN)
-        with instruments(loaded, graph=False) as watching:
+        with open_instruments(loaded, graph=False) as watching:
             model = loaded, watching
             clean, corrupted = states(model, CLEAN, place), states(model, CORRUPTED, place)
             for layer in range(1, loaded.architecture.n_layers + 1):

@@ -84,7 +84,7 @@ def test_integrated_gradients_from_another_token_are_captums(llama):
 
     layer = captum.attr.LayerIntegratedGradients(logp, reference.architecture.embedding)
     expected = layer.attribute(ids[None], baselines=torch.full_like(ids, 7)[None], n_steps=400)[0].sum(-1).detach()
-    with embedded_text(loaded, llama.state.probes, ids, [{}] * len(ids), {token: 1.0}) as text:
+    with embedded_text(loaded, llama.state.instruments, ids, [{}] * len(ids), {token: 1.0}) as text:
         baseline = loaded.architecture.embedding(torch.full_like(ids, 7)).detach()
         found = integrated_gradients(text.gradient, text.vectors, baseline, 1e-4, 513)
     assert found.gap_share < 0.01
@@ -182,7 +182,7 @@ def test_what_steers_the_text_steers_its_gradients():
         assert any(offsets)
         token = int(sequence.ids[position])
         with embedded_text(
-            session.state.loaded, session.state.probes, sequence.ids[:position], offsets, {token: 1.0}
+            session.state.loaded, session.state.instruments, sequence.ids[:position], offsets, {token: 1.0}
         ) as text:
             seen["value"], _ = text.gradient(text.vectors)
         logits = session.branches.rewinder.recompute_step(sequence, position - 1).logits

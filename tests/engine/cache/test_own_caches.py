@@ -15,7 +15,7 @@ from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.cache.kv_cache import n_bytes, tensors
 from tui_entropy.engine.decoding import loop
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
@@ -52,14 +52,14 @@ def loaded(request):
     return endless(Loaded(model, Tokenizer(tokenizer(tiny.VOCAB)), architecture_of(model), card(model)))
 
 
-def events_of(loaded, probes, sequence, offsets=lambda: {}):
-    return decode(loaded, probes, sequence, lambda: Controls(GREEDY, offsets()))
+def events_of(loaded, instruments, sequence, offsets=lambda: {}):
+    return decode(loaded, instruments, sequence, lambda: Controls(GREEDY, offsets()))
 
 
 def test_what_is_believed_is_what_the_library_generates(loaded, monkeypatch):
     monkeypatch.setattr(loop, "PREFILL_CHUNK", 5)
-    with instruments(loaded) as probes:
-        events = list(events_of(loaded, probes, TokenSequence(loaded, PROMPT, 8)))
+    with open_instruments(loaded) as instruments:
+        events = list(events_of(loaded, instruments, TokenSequence(loaded, PROMPT, 8)))
     steps = [event for event in events if isinstance(event, Step)]
     own = copy.deepcopy(loaded.model).generate(
         torch.tensor([PROMPT]), max_new_tokens=8, do_sample=False, eos_token_id=None,
@@ -77,33 +77,33 @@ def test_what_is_believed_is_what_the_library_generates(loaded, monkeypatch):
 
 
 def test_a_step_is_visited_again_to_the_bit_and_another_text_in_between_changes_nothing(loaded):
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence, other = TokenSequence(loaded, PROMPT, 8), TokenSequence(loaded, PROMPT[:1], 3)
-        rewinder, seen = Rewinder(loaded, probes, bound=1 << 20), {}
+        rewinder, seen = Rewinder(loaded, instruments, bound=1 << 20), {}
         rewinder.activate(sequence)
-        for event in events_of(loaded, probes, sequence):
+        for event in events_of(loaded, instruments, sequence):
             if isinstance(event, Step):
                 seen[event.position - 1] = sequence.logits.clone()
             rewinder.checkpoint()
         for position in (len(PROMPT) - 1, len(PROMPT) + 3):
-            assert torch.equal(recompute_step(loaded, probes, sequence, position).logits, seen[position])
-        alone = [event.entropy for event in events_of(loaded, probes, other) if isinstance(event, Step)]
+            assert torch.equal(recompute_step(loaded, instruments, sequence, position).logits, seen[position])
+        alone = [event.entropy for event in events_of(loaded, instruments, other) if isinstance(event, Step)]
         assert torch.equal(rewinder.recompute_step(sequence, len(PROMPT) + 5).logits, seen[len(PROMPT) + 5])
         fresh = TokenSequence(loaded, PROMPT[:1], 3)
-        assert alone == [event.entropy for event in events_of(loaded, probes, fresh) if isinstance(event, Step)]
+        assert alone == [event.entropy for event in events_of(loaded, instruments, fresh) if isinstance(event, Step)]
 
 
 def test_a_vector_acts_on_what_is_read_from_then_on_and_on_nothing_before(loaded):
     """Also where all is read again at every step."""
     push = {2: torch.linspace(-1, 1, loaded.architecture.d_model)}  # one that no norm takes away
     now = [{}]
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence = TokenSequence(loaded, PROMPT, 6)
-        events = events_of(loaded, probes, sequence, lambda: now[0])
+        events = events_of(loaded, instruments, sequence, lambda: now[0])
         steps = [event for event in events if isinstance(event, Step) and (len(sequence.written) < 2 or now)]
         plain = [step.entropy for step in steps]
         sequence, after = TokenSequence(loaded, PROMPT, 6), []
-        for event in events_of(loaded, probes, sequence, lambda: now[0]):
+        for event in events_of(loaded, instruments, sequence, lambda: now[0]):
             if isinstance(event, Step):
                 after.append((event, sequence.logits.clone()))
             if len(after) == 3:

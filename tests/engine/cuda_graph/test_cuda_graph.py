@@ -23,7 +23,7 @@ from tui_entropy.engine.cuda_graph import forward_pass as forward_pass
 from tui_entropy.engine.cuda_graph.forward_pass import GraphForward
 from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
 from tui_entropy.engine.cuda_graph.sampling_pass import GraphSampling, _chosen
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import COMMIT, RESAMPLE, decode
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.sampling.chain import stages
@@ -58,14 +58,15 @@ def test_it_writes_and_says_what_the_plain_step_does_across_several_graphs(found
 
 
 def test_a_step_that_is_gone_back_to_is_the_same_to_the_bit(found, narrow):
-    with instruments(found, graph=True) as probes:
+    with open_instruments(found, graph=True) as instruments:
         sequence = TokenSequence(found, PROMPT, N)
-        rewinder = Rewinder(found, probes, bound=1 << 20)
+        rewinder = Rewinder(found, instruments, bound=1 << 20)
         rewinder.activate(sequence)
         pass_numbers = written(rewinder, sequence, DRAWN)
         for step in (N - 1, 0, 20, 1, 7):
             assert (
-                numbers(probes, rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)) == pass_numbers[step]
+                numbers(instruments, rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step))
+                == pass_numbers[step]
             ), step
 
 
@@ -131,21 +132,21 @@ KNOBS = st.fixed_dictionaries(
 def opened():
     """A model of its own, whose probes stay open."""
     loaded = endless(small_model("llama"))
-    with instruments(loaded, graph=True) as probes:
-        yield loaded, probes
+    with open_instruments(loaded, graph=True) as instruments:
+        yield loaded, instruments
 
 
 @given(values=KNOBS, seed=st.integers(0, 50), watched=st.sampled_from([(), (3, 9)]))
 @settings(max_examples=60, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))  # at an edge ...
 def test_whatever_is_set_the_same_is_chosen_and_nothing_is_waited_for(opened, values, seed, watched):
     """... of a stage rounding decides."""
-    loaded, probes = opened
+    loaded, instruments = opened
     now = Controls(Knobs(**values | {"order": ORDERS[values["order"]]}, seed=seed), {}, watched=watched)
-    sequence, choice = TokenSequence(loaded, PROMPT, 2), probes.graph_decoder.choice
+    sequence, choice = TokenSequence(loaded, PROMPT, 2), instruments.graph_decoder.choice
     assert choice.supports(now, sequence)
-    for event in decode(loaded, probes, sequence, lambda: now, 1, False):
+    for event in decode(loaded, instruments, sequence, lambda: now, 1, False):
         if isinstance(event, Step):
-            plainly = decode(loaded, replace(probes, graph_decoder=None), sequence, lambda: now, 1, False)
+            plainly = decode(loaded, replace(instruments, graph_decoder=None), sequence, lambda: now, 1, False)
             close(event, next(plainly))
             plainly.close()
     with choice._graphs.dry_run():
@@ -159,9 +160,9 @@ def test_whatever_is_set_the_same_is_chosen_and_nothing_is_waited_for(opened, va
 def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_to_end(family):
     loaded = small_model(family)
     loaded.model.to("meta")
-    with instruments(loaded, graph=False) as probes:
+    with open_instruments(loaded, graph=False) as instruments:
         graphs = Graphs(torch.device("meta"))
-        step, choice = GraphForward(loaded, *vars_of(probes), graphs), GraphSampling(graphs)
+        step, choice = GraphForward(loaded, *vars_of(instruments), graphs), GraphSampling(graphs)
         cache, ids = PreallocatedCache(), torch.zeros(1, 8, dtype=torch.long, device="meta")
         forward(loaded, cache, ids[:, :-1])
         with graphs.dry_run():
@@ -169,7 +170,7 @@ def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_
         assert {tensor.device.type for tensor in passed} == {"meta"}
         knobs = Knobs(temperature=0.7, top_k=5, top_p=0.9, min_p=0.1, typical_p=0.9, top_n_sigma=1.0,
                       xtc_probability=0.5, mirostat_tau=5.0, dynatemp_range=0.2, order=ORDERS["hf"])  # fmt: skip
-        measures = probes.attention._parts(passed.measured[0])
+        measures = instruments.attention._parts(passed.measured[0])
         now, sequence = Controls(knobs, {}, watched=(1, 2)), TokenSequence(small_model(family), PROMPT, 2)
         asked = choice._fill(passed.logits[0], measures, passed.vectors[1:, 0, 0], now, sequence)
         with graphs.dry_run():
@@ -177,8 +178,8 @@ def test_on_a_device_that_is_not_the_host_and_holds_no_numbers_it_runs_from_end_
         assert numbers.device.type == "meta" and len(numbers) == sum(sizes.values())
 
 
-def vars_of(probes):
-    return probes.attention, probes.residual, probes.steering
+def vars_of(instruments):
+    return instruments.attention, instruments.residual, instruments.steering
 
 
 @pytest.mark.parametrize(
@@ -204,12 +205,14 @@ def test_whether_a_model_can_is_found_by_trying_and_said(name):
     loaded = small_model("llama")
     model = MODELS[name]()
     loaded = replace(loaded, model=model, architecture=architecture_of(model))
-    with instruments(loaded, graph=True) as probes:
+    with open_instruments(loaded, graph=True) as instruments:
         reasons = WITHOUT | {
             "shared_keys": "some of its layers share their keys and values",
             "both_at_once": "some of its layers keep more than keys and values",
         }
-        assert probes.no_graph_reason == reasons.get(name, "") and bool(probes.graph_decoder) == (name not in reasons)
+        assert instruments.no_graph_reason == reasons.get(name, "") and bool(instruments.graph_decoder) == (
+            name not in reasons
+        )
 
 
 def test_a_model_whose_logits_hang_on_a_number_that_python_knows_is_found_out(llama):
@@ -223,8 +226,8 @@ def test_a_model_whose_logits_hang_on_a_number_that_python_knows_is_found_out(ll
     )
     head.forward = lambda hidden: before(hidden) * (1 + seen["n"])
     try:
-        with instruments(llama, graph=True) as probes:
-            assert probes.graph_decoder is None and "logits come out" in probes.no_graph_reason
+        with open_instruments(llama, graph=True) as instruments:
+            assert instruments.graph_decoder is None and "logits come out" in instruments.no_graph_reason
     finally:
         hook.remove()
         del head.forward
@@ -235,9 +238,9 @@ def test_a_model_that_waits_for_the_device_is_found_out(llama):
         lambda _m, _i, out: out if float(out.sum()) > -math.inf else None
     )
     try:
-        with instruments(llama, graph=True) as probes:
-            assert probes.graph_decoder is None
-            assert probes.no_graph_reason == "it waits for the device (float)"
+        with open_instruments(llama, graph=True) as instruments:
+            assert instruments.graph_decoder is None
+            assert instruments.no_graph_reason == "it waits for the device (float)"
     finally:
         hook.remove()
 
@@ -271,12 +274,12 @@ def test_the_model_is_left_as_it_was_found(llama):
 def test_attention_rows_of_what_was_read_so_are_those_of_a_plain_run(llama, narrow):
     rows = {}
     for graph in (True, False):
-        with instruments(llama, graph=graph) as probes:
+        with open_instruments(llama, graph=graph) as instruments:
             sequence = TokenSequence(llama, PROMPT, N)
-            for _ in decode(llama, probes, sequence, lambda: GREEDY, 1, False):
+            for _ in decode(llama, instruments, sequence, lambda: GREEDY, 1, False):
                 pass
             last = sequence.n_read - 1
-            rows[graph] = probes.attention.rows(sequence.cache, RowWindow(2, None, last, 30, 0, last + 1))
+            rows[graph] = instruments.attention.rows(sequence.cache, RowWindow(2, None, last, 30, 0, last + 1))
     assert len(rows[True].queries) == len(rows[False].queries) == 30
     for mine, theirs in ((rows[True].weights, rows[False].weights),):
         torch.testing.assert_close(
@@ -288,8 +291,8 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
     steps_of = {}
     for graph in (True, False):
         events = []
-        with instruments(llama, graph=graph) as probes:
-            session = Session(llama, probes, events.append)
+        with open_instruments(llama, graph=graph) as instruments:
+            session = Session(llama, instruments, events.append)
             session.begin(Write("abc", None, False, 24, Knobs(temperature=0.8, seed=4)))
             session.set_shadow(Lane("other prompt", prompt="xyz"))
             while session.active:
@@ -308,10 +311,10 @@ def test_a_session_writes_branches_and_shadows_as_it_does_plainly(llama, narrow)
 
 
 def test_taking_a_step_and_proposing_it_again_use_what_was_read_last(llama):
-    with instruments(llama, graph=True) as probes:
+    with open_instruments(llama, graph=True) as instruments:
         sequence = TokenSequence(llama, PROMPT, 6)
         knobs = [Knobs(temperature=0.0)]
-        loop = decode(llama, probes, sequence, lambda: Controls(knobs[0], {}), 1, False)
+        loop = decode(llama, instruments, sequence, lambda: Controls(knobs[0], {}), 1, False)
         first = next(event for event in loop if isinstance(event, Step))
         knobs[0] = Knobs(temperature=1.0, seed=9)
         again = loop.send(RESAMPLE)
@@ -357,9 +360,9 @@ def records(monkeypatch, fails):
 
 def test_a_pass_that_cannot_be_recorded_is_found_when_a_model_is_loaded_and_said(llama, monkeypatch):
     records(monkeypatch, lambda n: True)
-    with instruments(llama, graph=True) as probes:
-        assert probes.graph_decoder is None
-        assert probes.no_graph_reason == (
+    with open_instruments(llama, graph=True) as instruments:
+        assert instruments.graph_decoder is None
+        assert instruments.no_graph_reason == (
             "it could not be recorded (CUDA error: operation not permitted when stream is capturing)"
         )
 
@@ -367,15 +370,17 @@ def test_a_pass_that_cannot_be_recorded_is_found_when_a_model_is_loaded_and_said
 def test_what_cannot_be_recorded_later_is_called_and_writes_the_same(llama, narrow, monkeypatch):
     plain = steps(llama, DRAWN, graph=False)
     asked = records(monkeypatch, lambda n: n > 2)
-    with instruments(llama, graph=True) as probes:
+    with open_instruments(llama, graph=True) as instruments:
         sequence = TokenSequence(llama, PROMPT, N)
         written_steps = [
-            event for event in decode(llama, probes, sequence, lambda: DRAWN, 1, False) if isinstance(event, Step)
+            event
+            for event in decode(llama, instruments, sequence, lambda: DRAWN, 1, False)
+            if isinstance(event, Step)
         ]
-        session = Session(llama, probes, lambda event: None)
-        assert len(asked) == 3 and probes.graph_decoder.step.graphs.failed
+        session = Session(llama, instruments, lambda event: None)
+        assert len(asked) == 3 and instruments.graph_decoder.step.graphs.failed
         monkeypatch.setattr(type(llama.model), "device", torch.device("cuda"), raising=False)
-        assert session.state.probes.way == "plain"
+        assert session.state.instruments.way == "plain"
     for one, other in zip(written_steps, plain, strict=True):
         close(one, other)
 

@@ -12,7 +12,7 @@ from small import loaded as small_model
 from transformers import DynamicCache
 
 from tui_entropy.engine.decoding import entropix_sampler, loop
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -131,9 +131,9 @@ def test_every_token_of_the_prompt_but_the_first_has_the_scores_of_a_written_one
 
 
 def test_a_prompt_that_is_not_scored_is_written_on_alike(llama):
-    with instruments(llama) as probes:
+    with open_instruments(llama) as instruments:
         sequence = TokenSequence(llama, PROMPT, 4)
-        events = list(decode(llama, probes, sequence, lambda: Controls(GREEDY, {}), score_prompt=False))
+        events = list(decode(llama, instruments, sequence, lambda: Controls(GREEDY, {}), score_prompt=False))
     assert not scored(events)
     entropies = [event.entropy for event in events if isinstance(event, Step)]
     assert entropies == [step.entropy for step in steps(llama, n=4)]
@@ -288,8 +288,8 @@ def test_it_says_why_it_ended():
     found = small_model("llama")
 
     def reason(n: int, prompt: list[int]) -> str:
-        with instruments(found) as probes:
-            writing = decode(found, probes, TokenSequence(found, prompt, n), lambda: Controls(GREEDY, {}))
+        with open_instruments(found) as instruments:
+            writing = decode(found, instruments, TokenSequence(found, prompt, n), lambda: Controls(GREEDY, {}))
             while True:
                 try:
                     next(writing)

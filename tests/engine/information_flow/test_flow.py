@@ -100,7 +100,7 @@ def test_the_parts_of_attention_through_heads_and_tokens_are_what_it_adds(sessio
         torch.inference_mode(),
         heard_heads(architecture, 3) as heads,
         watching_blocks(architecture, 3) as watch,
-        library.attention_maps(session.state.probes.attention, [1, 4], 3) as maps,
+        library.attention_maps(session.state.instruments.attention, [1, 4], 3) as maps,
         session.branches.rewinder.replay(sequence, n - 3, n),
     ):
         for at in (1, 4):

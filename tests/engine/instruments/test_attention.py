@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments import attention, attention_functions
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.probes.attention_rows import RowWindow
@@ -96,7 +96,7 @@ def measured(rows, scores):
 def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_models_own(model):
     architecture, ids = architecture_of(model), prompt(N)
     expected_logits, maps, raw = eager(model, ids)
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         end = 0
         for logits in read(model, ids, new_cache(model, architecture), STRETCHES):
             end += len(logits)
@@ -117,7 +117,7 @@ def test_measures_and_keys_are_those_of_eager_attention_and_the_logits_are_the_m
 def test_the_entropix_aggregates_are_those_of_the_last_layer_over_visible_keys(model):
     architecture, ids = architecture_of(model), prompt(N)
     _, maps, raw = eager(model, ids)
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         list(read(model, ids, new_cache(model, architecture), STRETCHES))
         found = probe.head_statistics()
         step = SimpleNamespace(
@@ -139,7 +139,7 @@ def test_the_entropix_aggregates_are_those_of_the_last_layer_over_visible_keys(m
 
 def test_layers_measured_apart_give_what_they_give_together(model, monkeypatch):
     architecture, ids = architecture_of(model), prompt(N)
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         for _ in read(model, ids, new_cache(model, architecture), STRETCHES):
             together = probe.head_statistics()
             monkeypatch.setattr(attention, "CACHED_SCORES", 1)
@@ -150,7 +150,7 @@ def test_layers_measured_apart_give_what_they_give_together(model, monkeypatch):
 def test_decoding_writes_what_the_model_writes_without_a_probe(model):
     architecture, ids = architecture_of(model), prompt(N)
     plain = list(read(model, ids, new_cache(model, architecture), STRETCHES))
-    with attention_probe(model, architecture, keep=N):
+    with attention_instrument(model, architecture, keep=N):
         watched = list(read(model, ids, new_cache(model, architecture), STRETCHES))
     torch.testing.assert_close(torch.cat(watched), torch.cat(plain), atol=2e-5, rtol=0)
 
@@ -158,7 +158,7 @@ def test_decoding_writes_what_the_model_writes_without_a_probe(model):
 def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(model):
     architecture, ids = architecture_of(model), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         for layer, expected in enumerate(maps, 1):
@@ -180,7 +180,7 @@ def test_rows_of_every_layer_head_and_position_are_those_of_eager_attention(mode
 def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
     architecture, ids = architecture_of(model), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         rows = maps[1][0]  # the second block of every family has rows
@@ -196,7 +196,7 @@ def test_a_window_of_keys_says_how_much_weight_lies_outside(model):
 
 def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
     model, ids = gpt_oss(), prompt(N)
-    with attention_probe(model, architecture_of(model), keep=N) as probe:
+    with attention_instrument(model, architecture_of(model), keep=N) as probe:
         cache = new_cache(model, architecture_of(model))
         list(read(model, ids, cache, (N,)))
         row = probe.rows(cache, ask(2, 3, N - 1)).weights.numpy()[0]
@@ -208,7 +208,7 @@ def test_a_sink_takes_its_part_of_a_row_but_not_of_its_entropy():
 def test_only_the_newest_queries_are_kept_and_their_bytes_counted():
     model, ids = llama(), prompt(N)
     architecture = architecture_of(model)
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         cache = new_cache(model, architecture)
         for logits in read(model, ids, cache, STRETCHES):
             assert len(logits) and probe.kept_bytes == 4 * 4 * 4 * 8 * 4  # rows, layers, heads, width, float32
@@ -225,7 +225,7 @@ def test_of_a_stretch_that_is_mostly_dropped_only_what_is_kept_stays_in_memory(s
     model, keep, n = llama(), 6, sum(stretches)
     architecture, ids = architecture_of(model), prompt(n)
     _, maps, _ = eager(model, ids, stretches)
-    with attention_probe(model, architecture, keep) as probe:
+    with attention_instrument(model, architecture, keep) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, stretches))
         if back:
@@ -249,7 +249,7 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
     architecture = architecture_of(model)
     now = torch.cat([ids[:, :14], other[:, 14:20]], 1)
     _, maps, _ = eager(model, now, (20,))
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, (10, *[1] * (N - 10))))
         cache.crop(14 - N)
@@ -266,7 +266,7 @@ def test_after_a_step_back_the_rows_are_of_the_tokens_that_are_there_now():
 
 def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
     architecture, ids = architecture_of(model), prompt(N)
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         logits = torch.cat(list(read(model, ids, new_cache(model, architecture), STRETCHES)))
         alone = probe.head_statistics().entropy
         cache, both = new_cache(model, architecture), torch.cat([ids, prompt(N, seed=5)])
@@ -281,7 +281,7 @@ def test_the_first_sequence_of_a_batch_is_the_one_measured(model):
 def test_a_cache_that_slides_gives_the_rows_whose_keys_it_still_has():
     model, ids = gemma3(), prompt(N)
     _, maps, _ = eager(model, ids)
-    with attention_probe(model, architecture_of(model), keep=N) as probe:
+    with attention_instrument(model, architecture_of(model), keep=N) as probe:
         cache = DynamicCache(config=model.config)
         list(read(model, ids, cache, (N - 3, 1, 1, 1)))
         assert probe.visible_keys() == (WINDOW, N, WINDOW, N)
@@ -316,7 +316,7 @@ def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(
     architecture, ids = architecture_of(model), prompt(n)
     expected, *_ = eager(model, ids, (150, n - 150))
     monkeypatch.setattr(attention_functions, "EAGER_SCORES", architecture.n_heads * n * 7)
-    with attention_probe(model, architecture, keep=8) as probe, Largest() as largest:
+    with attention_instrument(model, architecture, keep=8) as probe, Largest() as largest:
         logits = torch.cat(list(read(model, ids, new_cache(model, architecture), (150, n - 150))))
         probe.head_statistics()
     torch.testing.assert_close(logits, expected, atol=5e-5, rtol=0)
@@ -326,7 +326,7 @@ def test_no_matrix_of_queries_by_keys_is_built_and_stretches_make_no_difference(
 def test_what_the_model_does_not_have_is_refused_in_words():
     model = llama()
     architecture = architecture_of(model)
-    with attention_probe(model, architecture, keep=4) as probe:
+    with attention_instrument(model, architecture, keep=4) as probe:
         cache = new_cache(model, architecture)
         assert "nothing" in (probe.rows(cache, ask(1, 1, 0)).unavailable or "")
         list(read(model, prompt(3), cache, (3,)))
@@ -338,11 +338,11 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
     first, second, ids = llama(), gpt_oss(), prompt(N)
     alone = []
     for model in (first, second):
-        with attention_probe(model, architecture_of(model), keep=4) as probe:
+        with attention_instrument(model, architecture_of(model), keep=4) as probe:
             list(read(model, ids, new_cache(model, architecture_of(model)), (N,)))
             alone.append(probe.head_statistics().entropy)
-    with attention_probe(first, architecture_of(first), keep=4) as one:
-        with attention_probe(second, architecture_of(second), keep=4) as two:
+    with attention_instrument(first, architecture_of(first), keep=4) as one:
+        with attention_instrument(second, architecture_of(second), keep=4) as two:
             for model in (first, second):
                 list(read(model, ids, new_cache(model, architecture_of(model)), (N,)))
             assert torch.equal(one.head_statistics().entropy, alone[0]) and torch.equal(
@@ -357,7 +357,7 @@ def test_two_models_are_watched_at_once_without_mixing_and_left_as_they_were_fou
 
 def test_a_closed_probe_does_not_keep_the_model_alive():
     model = llama()
-    with attention_probe(model, architecture_of(model), keep=4):
+    with attention_instrument(model, architecture_of(model), keep=4):
         list(read(model, prompt(4), new_cache(model, architecture_of(model)), (4,)))
     gone = weakref.ref(model)
     del model
@@ -367,7 +367,7 @@ def test_a_closed_probe_does_not_keep_the_model_alive():
 
 def test_an_error_inside_still_puts_the_attention_back():
     model = gpt_oss()
-    with pytest.raises(KeyError), attention_probe(model, architecture_of(model), keep=4):
+    with pytest.raises(KeyError), attention_instrument(model, architecture_of(model), keep=4):
         raise KeyError
     assert model.config._attn_implementation == "eager"
 
@@ -375,7 +375,7 @@ def test_an_error_inside_still_puts_the_attention_back():
 def test_half_precision_rows_are_worked_on_in_float32():
     model, ids = llama().bfloat16(), prompt(N)
     architecture = architecture_of(model)
-    with attention_probe(model, architecture, keep=N) as probe:
+    with attention_instrument(model, architecture, keep=N) as probe:
         cache = new_cache(model, architecture)
         list(read(model, ids, cache, STRETCHES))
         row = probe.rows(cache, ask(1, 1, N - 1)).weights.numpy()[0].astype(np.float64)

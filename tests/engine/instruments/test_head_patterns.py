@@ -10,7 +10,7 @@ from tiny import WINDOW, gemma2, gemma3, gpt_oss, llama
 from transformers import DynamicCache
 
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.engine.instruments.head_patterns import MIN_COPIES, head_patterns, pattern_shares
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.probes.ask import ProbeAnswer
@@ -58,7 +58,7 @@ def reference(maps, ids, queries):
 @pytest.mark.parametrize("n_queries", [20, 64])
 def test_shares_are_those_of_the_full_maps(family, n_queries):
     model, ids = family(), repeating(N)
-    with torch.inference_mode(), attention_probe(model, architecture_of(model), keep=64) as probe:
+    with torch.inference_mode(), attention_instrument(model, architecture_of(model), keep=64) as probe:
         model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
         found = head_patterns(probe, ids[0], n_queries)
     assert found is not None
@@ -88,11 +88,11 @@ def test_rows_made_by_hand_give_all_of_their_weight_to_one_pattern():
 
 def test_no_later_row_counts_and_too_few_rows_say_nothing():
     model, ids = llama(), repeating(N)
-    with torch.inference_mode(), attention_probe(model, architecture_of(model), keep=64) as probe:
+    with torch.inference_mode(), attention_instrument(model, architecture_of(model), keep=64) as probe:
         model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)
         early = head_patterns(probe, ids[0, :25])
         assert head_patterns(probe, ids[0, :10]) is None
-    with torch.inference_mode(), attention_probe(model, architecture_of(model), keep=64) as probe:
+    with torch.inference_mode(), attention_instrument(model, architecture_of(model), keep=64) as probe:
         model(input_ids=ids[:, :25], past_key_values=DynamicCache(), use_cache=True)
         alone = head_patterns(probe, ids[0, :25])
     for one, other in zip(early.shares, alone.shares, strict=True):

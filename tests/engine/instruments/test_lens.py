@@ -9,7 +9,7 @@ from transformers import CohereConfig, GraniteConfig, PhiConfig
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.instruments.prompt_scores import final_residual
-from tui_entropy.engine.instruments.residual import residual_probe
+from tui_entropy.engine.instruments.residual import residual_instrument
 from tui_entropy.engine.instruments.unembed import unembed
 
 HEADS = {
@@ -37,7 +37,7 @@ def test_the_last_block_read_through_the_lens_says_exactly_what_the_model_says(b
 def test_every_block_is_read_as_norm_unembedding_and_cap_say():
     model, ids = gemma2(), prompt(9)
     architecture = architecture_of(model)
-    with residual_probe(architecture) as probe:
+    with residual_instrument(architecture) as probe:
         model(input_ids=ids)
     residual = probe.stream()
     plain = architecture.final_norm(residual).double() @ architecture.unembedding.weight.double().T

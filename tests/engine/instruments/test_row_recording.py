@@ -13,7 +13,7 @@ from small import loaded as small_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tui_entropy.engine.cuda_graph import forward_pass
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.instruments.row_recording import RowRecording, largest
 from tui_entropy.engine.instruments.telling_head import MIN_QUERIES, movement, telling_head
@@ -30,10 +30,10 @@ def found(request):
 
 
 def written(loaded, record, graph=False, head=HEAD, n=N):
-    with instruments(loaded, graph=graph, record=record) as probes:
-        probes.attention.recording.select(*head)
+    with open_instruments(loaded, graph=graph, record=record) as instruments:
+        instruments.attention.recording.select(*head)
         sequence = TokenSequence(loaded, PROMPT, n)
-        events = list(decode(loaded, probes, sequence, lambda: GREEDY, 1, False))
+        events = list(decode(loaded, instruments, sequence, lambda: GREEDY, 1, False))
     return [event for event in events if isinstance(event, Step)]
 
 
@@ -136,21 +136,21 @@ def test_a_step_that_a_graph_holds_has_the_rows_of_a_plain_one(record, monkeypat
 def test_the_head_that_is_selected_counts_from_the_next_step_on():
     llama = endless(small_model("llama"))
     heads = []
-    with instruments(llama, record="shown") as probes:
+    with open_instruments(llama, record="shown") as instruments:
         sequence = TokenSequence(llama, PROMPT, 6)
-        for event in decode(llama, probes, sequence, lambda: GREEDY, 1, False):
+        for event in decode(llama, instruments, sequence, lambda: GREEDY, 1, False):
             if isinstance(event, Step):
                 heads.append(event.attention_rows.shown)
-                probes.attention.recording.select(1, 1 + len(heads) % 4)
+                instruments.attention.recording.select(1, 1 + len(heads) % 4)
     assert heads == [None, (1, 2), (1, 3), (1, 4), (1, 1), (1, 2)]
 
 
 def test_a_row_that_is_chosen_once_more_says_which_head_it_is_of():
     llama = endless(small_model("llama"))
-    with instruments(llama, record="shown") as probes:
-        events = decode(llama, probes, TokenSequence(llama, PROMPT, 6), lambda: GREEDY, 1, False)
+    with open_instruments(llama, record="shown") as instruments:
+        events = decode(llama, instruments, TokenSequence(llama, PROMPT, 6), lambda: GREEDY, 1, False)
         step = next(event for event in events if isinstance(event, Step))
-        probes.attention.recording.select(3, 2)
+        instruments.attention.recording.select(3, 2)
         again = events.send("resample")
         assert (step.attention_rows.shown, again.attention_rows.shown) == (None, (3, 2))
         assert again.attention_rows.row(3, 2) is not None
@@ -201,14 +201,14 @@ def test_a_head_that_looks_elsewhere_at_each_token_moves_most_and_an_even_one_no
 
 
 def test_a_head_is_found_where_there_are_rows_and_only_once_enough_is_read(found):
-    with instruments(found) as probes:
+    with open_instruments(found) as instruments:
         sequence = TokenSequence(found, PROMPT[:4], N)
         heads = []
-        for event in decode(found, probes, sequence, lambda: GREEDY, 1, False):
+        for event in decode(found, instruments, sequence, lambda: GREEDY, 1, False):
             if isinstance(event, Step):
-                heads.append(telling_head(probes.attention))
+                heads.append(telling_head(instruments.attention))
     assert heads[: MIN_QUERIES - 4] == [None] * (MIN_QUERIES - 4)
-    if not any(found.architecture.attention) or all(layer.key is None for layer in probes.attention.layers):
+    if not any(found.architecture.attention) or all(layer.key is None for layer in instruments.attention.layers):
         assert heads == [None] * N
     else:
         layer, head = heads[-1]

@@ -11,7 +11,7 @@ from msgspec.structs import replace as replace_card
 from small import loaded as small_model
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.kernels import products as products_
 from tui_entropy.engine.kernels import two_row_linear
 from tui_entropy.engine.kernels.products import path_of, products
@@ -52,7 +52,7 @@ def test_a_row_has_the_same_numbers_to_the_bit_whether_another_stands_beside_it_
 
 def test_the_model_is_left_as_it_was_found(found):
     found = taken(found, COLUMNS)
-    with instruments(found):
+    with open_instruments(found):
         assert all("forward" in vars(module) for module in two_row_linear.linear_layers(found.model))
         sequence = TokenSequence(found, PROMPT, 4)
         forward(found, sequence.cache, torch.tensor([PROMPT]))

@@ -9,7 +9,7 @@ import torch
 from msgspec.structs import replace
 
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.kernels.packed_linear import PackedLinear
 from tui_entropy.engine.lenses.files import save
 from tui_entropy.engine.lenses.lens import AffineMap, Lens
@@ -43,7 +43,7 @@ def loaded(family: str = "llama") -> Loaded:
 def written(of: Loaded, knobs: Knobs, n: int = 6, graph: bool = False, then=lambda session, steps: None):
     """The steps of a text, and what came of asking for something at its end."""
     events = []
-    with torch.inference_mode(), instruments(of, graph=graph) as watching:
+    with torch.inference_mode(), open_instruments(of, graph=graph) as watching:
         assert watching.way == ("graph" if graph else "plain")
         session = Session(of, watching, events.append)
         session.begin(Write(PROMPT, None, False, n, knobs))
@@ -124,7 +124,7 @@ def test_the_way_of_a_graph_has_the_same_rows():
 def test_a_twin_has_rows_of_its_own_under_its_own_knobs_and_a_shadow_changes_none():
     of, events = loaded(), []
     alone, _ = written(of, replace(HOT, lens=1))
-    with torch.inference_mode(), instruments(of, graph=False) as watching:
+    with torch.inference_mode(), open_instruments(of, graph=False) as watching:
         session = Session(of, watching, events.append)
         session.begin(Write(PROMPT, None, False, 6, replace(HOT, lens=1)))
         session.begin_twin(Twin(1, 0, Lane("cold", knobs=Knobs(temperature=0.0, lens=2))))
@@ -160,7 +160,7 @@ def test_a_lens_from_a_file_is_read_as_the_probe_reads_it_and_one_that_is_none_l
     assert steps[-1].lens_rows[0].entropy != pytest.approx(logit[-1].lens_rows[0].entropy, abs=1e-3)
 
     events = []
-    with torch.inference_mode(), instruments(of, graph=False) as watching:
+    with torch.inference_mode(), open_instruments(of, graph=False) as watching:
         session = Session(of, watching, events.append)
         session.begin(Write(PROMPT, None, False, 3, replace(HOT, lens=1, lens_file=str(tmp_path / "none"))))
         while session.active:

@@ -21,7 +21,7 @@ from odd_values import HOSTILE, changed, damaged, encoded, is_a_sentence, odd_js
 from safetensors.numpy import save
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.steering import control_vector
@@ -73,8 +73,8 @@ def refusal(name: Path) -> str:
     try:
         with in_time():
             loaded = load(ModelSpec(str(name), device="cpu"), lambda _: None)
-            with instruments(loaded, keep=0) as probes:
-                session = Session(loaded, probes, lambda _: None)
+            with open_instruments(loaded, keep=0) as instruments:
+                session = Session(loaded, instruments, lambda _: None)
                 session.begin(Write("ab", None, None, 2, Knobs()))
                 while session.active:
                     session.advance()

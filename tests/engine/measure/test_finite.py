@@ -12,7 +12,7 @@ from small import loaded as small_model
 from tiny import VOCAB
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.measure.finite import NotFinite
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session.session import Session
@@ -58,9 +58,9 @@ def spoilt():
     hook.remove()
 
 
-def session_of(found, probes):
+def session_of(found, instruments):
     events: list = []
-    return Session(found, probes, events.append), events
+    return Session(found, instruments, events.append), events
 
 
 @pytest.mark.parametrize("captured", [False, True], ids=["plainly", "captured"])
@@ -69,8 +69,8 @@ def session_of(found, probes):
 def test_the_run_ends_and_says_which_and_where_after_the_steps_that_were_right(spoilt, name, knobs, captured):
     found, begin = spoilt
     how, counted, first = WRONG[name]
-    with instruments(found, graph=captured) as probes:
-        session, events = session_of(found, probes)
+    with open_instruments(found, graph=captured) as instruments:
+        session, events = session_of(found, instruments)
         begin(how, 3)
         session.begin(Write("abc", None, False, 9, knobs, score_prompt=False))
         while session.active:
@@ -84,8 +84,8 @@ def test_the_run_ends_and_says_which_and_where_after_the_steps_that_were_right(s
 def test_logits_that_rule_tokens_out_are_as_good_as_any(spoilt):
     found, begin = spoilt
     begin(lambda logits: logits.index_fill_(-1, torch.arange(3, VOCAB - 1), -math.inf), 0)
-    with instruments(found) as probes:
-        session, events = session_of(found, probes)
+    with open_instruments(found) as instruments:
+        session, events = session_of(found, instruments)
         session.begin(Write("abc", None, False, 3, DRAWN, score_prompt=False))
         while session.active:
             session.advance()
@@ -103,8 +103,8 @@ def test_the_scores_of_a_prompt_say_it_too(spoilt):
         return (stream, *args[1:])
 
     hook = norm.register_forward_pre_hook(spoil)
-    with instruments(found) as probes:
-        session, events = session_of(found, probes)
+    with open_instruments(found) as instruments:
+        session, events = session_of(found, instruments)
         session.begin(Write("abcdef", None, False, 3, GREEDY))
         while session.active:
             session.advance()
@@ -116,8 +116,8 @@ def test_the_scores_of_a_prompt_say_it_too(spoilt):
 
 def test_a_session_writes_on_after_it(spoilt):
     found, begin = spoilt
-    with instruments(found) as probes:
-        session, events = session_of(found, probes)
+    with open_instruments(found) as instruments:
+        session, events = session_of(found, instruments)
         begin(WRONG["one NaN"][0], 2)
         session.begin(Write("abc", None, False, 9, GREEDY, score_prompt=False))
         session.look_ahead(read_all=True)
@@ -137,8 +137,8 @@ def test_a_session_writes_on_after_it(spoilt):
 def test_a_shadow_without_numbers_is_unknown_and_the_text_goes_on(spoilt):
     found, begin = spoilt
     begin(lambda logits: logits[1:].fill_(math.nan) is not None and logits, 0)
-    with instruments(found) as probes:
-        session, events = session_of(found, probes)
+    with open_instruments(found) as instruments:
+        session, events = session_of(found, instruments)
         session.begin(Write("abc", None, False, 4, DRAWN, score_prompt=False))
         session.set_shadow(Lane("other prompt", prompt="xyz"))
         while session.active:

@@ -12,7 +12,7 @@ import torch
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decomposition.block_parts import watching_blocks
 from tui_entropy.engine.lenses.files import save
 from tui_entropy.engine.lenses.lens import AffineMap, Lens
@@ -42,7 +42,7 @@ def written(of, n=6):
     """A session that has written so many tokens, and its steps."""
     events = []
     of.tokenizer.eos_ids = frozenset()
-    with torch.inference_mode(), instruments(of, graph=False) as watching:
+    with torch.inference_mode(), open_instruments(of, graph=False) as watching:
         session = Session(of, watching, events.append)
         session.begin(Write(PROMPT, None, False, n, Knobs()))
         while session.active:
@@ -233,7 +233,7 @@ def test_hooks_are_gone_and_the_text_goes_on_as_it_would_have(tmp_path):
     def text(asking):
         of = small.endless(small.loaded())
         events = []
-        with torch.inference_mode(), instruments(of, graph=False) as watching:
+        with torch.inference_mode(), open_instruments(of, graph=False) as watching:
             before = sum(len(module._forward_hooks) for module in of.model.modules())
             session = Session(of, watching, events.append)
             session.begin(Write(PROMPT, None, False, 12, Knobs()))

@@ -7,7 +7,7 @@ from recorded_sessions import DRAWN, RecordedTeller, unbroken_and_reopened, vect
 from small import endless
 from small import loaded as small_model
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Lane, scaled_part
 
@@ -70,8 +70,10 @@ def test_the_tokens_are_those_of_a_session_that_never_ended(loaded, tmp_path, kn
         teller.begin(knobs=knobs)
         teller.write(MANY)
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, lambda teller: teller.write(30), how)
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(
+            loaded, instruments, tmp_path, before, lambda teller: teller.write(30), how
+        )
     alike(whole, again)
 
 
@@ -80,8 +82,8 @@ def test_what_was_read_one_by_one_is_the_same_to_the_bit(loaded, tmp_path):
         teller.begin()
         teller.write(FEW)
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, lambda teller: teller.write(30))
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(loaded, instruments, tmp_path, before, lambda teller: teller.write(30))
     alike(whole, again, to_the_bit=True)
 
 
@@ -99,8 +101,8 @@ def test_a_sampler_goes_on_with_its_state(llama, tmp_path, knobs):
         teller.begin(knobs=knobs)
         teller.write(40)
 
-    with instruments(llama) as probes:
-        whole, again = unbroken_and_reopened(llama, probes, tmp_path, before, lambda teller: teller.write(40))
+    with open_instruments(llama) as instruments:
+        whole, again = unbroken_and_reopened(llama, instruments, tmp_path, before, lambda teller: teller.write(40))
     alike(whole, again)
 
 
@@ -125,8 +127,8 @@ def test_with_knobs_and_vectors_changed_on_the_way(loaded, tmp_path):
         session.set_vector(replace(push, condition="entropy > 2 bits"))  # not acting yet
         session.set_knobs(replace(DRAWN, temperature=0.9))
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, lambda teller: teller.write(20))
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(loaded, instruments, tmp_path, before, lambda teller: teller.write(20))
         offsets = [teller.session.state.sequence.offsets for teller in (whole, again)]
     alike(whole, again)
     assert offsets[0] == offsets[1]
@@ -141,8 +143,8 @@ def test_with_a_head_and_a_feed_forward_network_scaled_on_the_way(loaded, tmp_pa
         teller.session.set_vector(scaled_part("1.feed-forward=0.5"))
         teller.write(10)
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, lambda teller: teller.write(20))
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(loaded, instruments, tmp_path, before, lambda teller: teller.write(20))
         offsets = [teller.session.state.sequence.offsets for teller in (whole, again)]
     alike(whole, again)
     assert offsets[0] == offsets[1] and len(offsets[0][-1].scales) == 2
@@ -180,8 +182,8 @@ def test_a_tree_of_runs_is_gone_on_with_anywhere(loaded, tmp_path):
         session.go(4)
         teller.write(5)
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, after)
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(loaded, instruments, tmp_path, before, after)
         shared = [
             [one.sequence.common_prefix(other.sequence) for one in runs for other in runs]
             for runs in (list(teller.session.state.runs.values()) for teller in (whole, again))
@@ -211,9 +213,9 @@ def test_a_branch_that_nothing_was_written_in_still_has_its_ban(llama, tmp_path)
         teller.write(10)
         teller.branch(5, ban=(teller.log.steps.ids[5],))
 
-    with instruments(llama) as probes:
+    with open_instruments(llama) as instruments:
         whole, again = unbroken_and_reopened(
-            llama, probes, tmp_path, before, lambda teller: teller.write(10), "killed"
+            llama, instruments, tmp_path, before, lambda teller: teller.write(10), "killed"
         )
     assert texts(whole)[2][5] != texts(whole)[1][5]
     alike(whole, again)
@@ -233,8 +235,8 @@ def test_a_text_that_was_read_half_is_read_to_its_end(loaded, tmp_path, n_read):
     def after(teller):
         teller.write(40)
 
-    with instruments(loaded) as probes:
-        whole, again = unbroken_and_reopened(loaded, probes, tmp_path, before, after)
+    with open_instruments(loaded) as instruments:
+        whole, again = unbroken_and_reopened(loaded, instruments, tmp_path, before, after)
     assert len(whole.log.steps) == 40 + n_read
     alike(whole, again)
 
@@ -248,8 +250,8 @@ def test_a_shadow_is_on_again(llama, tmp_path):
         teller.session.set_shadow(lane)
         teller.write(10)
 
-    with instruments(llama) as probes:
-        whole, again = unbroken_and_reopened(llama, probes, tmp_path, before, lambda teller: teller.write(10))
+    with open_instruments(llama) as instruments:
+        whole, again = unbroken_and_reopened(llama, instruments, tmp_path, before, lambda teller: teller.write(10))
     alike(whole, again)
     assert again.log.run.shadow == lane
     shadows = [[step.shadow for step in list(teller.log.steps)[-10:]] for teller in (whole, again)]

@@ -11,7 +11,7 @@ from small import loaded as small_model
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.decoding import loop
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Continue, Load, Pause, Reopen, Stop
@@ -47,9 +47,9 @@ class Audience:
 class Source(ModelSource):
     """The real one with a model that is loaded already."""
 
-    def __init__(self, audience, loaded, probes) -> None:
+    def __init__(self, audience, loaded, instruments) -> None:
         super().__init__(audience)
-        self._small = loaded, probes
+        self._small = loaded, instruments
 
     def bring_up(self, load):
         return Session(*self._small, self.emit, PLENTY)
@@ -63,12 +63,12 @@ def loaded():
 @contextmanager
 def opened(loaded, path, prompt=LONG, n=3):
     """A source that was told to go on with a recording, and who hears it."""
-    with instruments(loaded) as probes:
-        first = RecordedTeller(loaded, probes, path)
+    with open_instruments(loaded) as instruments:
+        first = RecordedTeller(loaded, instruments, path)
         first.begin(prompt=prompt)
         first.write(n)
         first.close()
-        source = Source(Audience(Trace.open(path).log()), loaded, probes)
+        source = Source(Audience(Trace.open(path).log()), loaded, instruments)
         source.begin(Load(ModelSpec("tiny"), reopen=Reopen(str(path))))
         source.emit(source.ready())
         yield source, source.audience
@@ -134,17 +134,17 @@ def test_what_has_ended_by_itself_has_ended(loaded, tmp_path):
 
 def test_a_session_that_was_only_opened_leaves_no_file(loaded, tmp_path):
     """One in which something happened does, with all that was before."""
-    with instruments(loaded) as probes:
-        first = RecordedTeller(loaded, probes, tmp_path / "a.tui")
+    with open_instruments(loaded) as instruments:
+        first = RecordedTeller(loaded, instruments, tmp_path / "a.tui")
         first.begin()
         first.write(5)
         first.close()
-        looked = RecordedTeller(loaded, probes, tmp_path / "b.tui", first.path)
+        looked = RecordedTeller(loaded, instruments, tmp_path / "b.tui", first.path)
         looked.close()
-        again = RecordedTeller(loaded, probes, tmp_path / "c.tui", first.path)
+        again = RecordedTeller(loaded, instruments, tmp_path / "c.tui", first.path)
         again.write(2)
         again.close()
-        once_more = RecordedTeller(loaded, probes, tmp_path / "d.tui", again.path)
+        once_more = RecordedTeller(loaded, instruments, tmp_path / "d.tui", again.path)
         once_more.write(2)
         once_more.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tui", "c.tui", "d.tui"]
@@ -154,8 +154,8 @@ def test_a_session_that_was_only_opened_leaves_no_file(loaded, tmp_path):
 
 
 def test_what_is_no_whole_recording_is_refused_in_a_sentence(loaded, tmp_path):
-    with instruments(loaded) as probes:
-        teller = RecordedTeller(loaded, probes, tmp_path / "a.tui")
+    with open_instruments(loaded) as instruments:
+        teller = RecordedTeller(loaded, instruments, tmp_path / "a.tui")
         teller.begin()
         teller.write(40)
         teller.close()
@@ -167,7 +167,7 @@ def test_what_is_no_whole_recording_is_refused_in_a_sentence(loaded, tmp_path):
         }.items():
             (tmp_path / name).write_bytes(damaged)
             try:
-                RecordedTeller(loaded, probes, tmp_path / f"new-{name}", tmp_path / name)
+                RecordedTeller(loaded, instruments, tmp_path / f"new-{name}", tmp_path / name)
             except UserError as mistake:
                 assert "\n" not in str(mistake)
 

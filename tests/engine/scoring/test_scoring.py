@@ -16,7 +16,7 @@ from msgspec.structs import replace as changed
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.instruments import prompt_scores
 from tui_entropy.engine.loading.loader import load
@@ -69,10 +69,10 @@ def passages(lengths=LENGTHS):
 def steps_of(loaded, ids, offsets=None):
     """What a session says of each token, read one by one."""
     loaded = replace(loaded, architecture=replace(loaded.architecture, in_stretches=False))
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence = TokenSequence(loaded, list(ids[:1]), len(ids) - 1)
         sequence.forced = list(ids[1:])
-        events = decode(loaded, probes, sequence, lambda: Controls(Knobs(temperature=0), offsets or {}))
+        events = decode(loaded, instruments, sequence, lambda: Controls(Knobs(temperature=0), offsets or {}))
         return [event for event in events if isinstance(event, Step)]
 
 

@@ -7,7 +7,7 @@ from rewind_models import DRAWN, MODELS, PROMPT, numbers, written
 from small import card, endless, tokenizer
 
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -27,23 +27,23 @@ def keys(sequence):
 
 
 def test_a_revisit_sees_to_the_bit_what_was_seen_and_leaves_no_trace(loaded):
-    with instruments(loaded) as probes:
+    with open_instruments(loaded) as instruments:
         sequence = TokenSequence(loaded, PROMPT, 40)
-        rewinder = Rewinder(loaded, probes, bound=1 << 20)
+        rewinder = Rewinder(loaded, instruments, bound=1 << 20)
         rewinder.activate(sequence)
         pass_numbers = written(rewinder, sequence, DRAWN)
         held, before = list(sequence.attention_state.kept), keys(sequence)
         for step in (39, 0, 20, 1, 38, 7):
             seen = rewinder.recompute_step(sequence, sequence.n_prompt - 1 + step)
-            assert numbers(probes, seen) == pass_numbers[step], step
+            assert numbers(instruments, seen) == pass_numbers[step], step
         assert list(sequence.attention_state.kept) == held and sequence.n_read == sequence.n_tokens - 1
         assert all(torch.equal(a, b) for a, b in zip(keys(sequence), before, strict=True))
-        assert numbers(probes, sequence) == pass_numbers[-1]
+        assert numbers(instruments, sequence) == pass_numbers[-1]
 
 
 def test_another_text_in_between_costs_a_copy_and_changes_nothing(loaded):
-    with instruments(loaded) as probes:
-        rewinder = Rewinder(loaded, probes, bound=1 << 20)
+    with open_instruments(loaded) as instruments:
+        rewinder = Rewinder(loaded, instruments, bound=1 << 20)
         one = TokenSequence(loaded, PROMPT, 60)
         rewinder.activate(one)
         first = written(rewinder, one, DRAWN)
@@ -66,13 +66,13 @@ def test_another_text_in_between_costs_a_copy_and_changes_nothing(loaded):
 @pytest.mark.real
 def test_on_the_default_model_it_is_to_the_bit_too():
     found = load(ModelSpec("smollm2"), lambda progress: None)
-    with instruments(found) as probes:
-        rewinder = Rewinder(found, probes, bound=1 << 28)
+    with open_instruments(found) as instruments:
+        rewinder = Rewinder(found, instruments, bound=1 << 28)
         one = TokenSequence(found, found.tokenizer.encode("Tell me about the sea.", None, chat=True), 10)
         rewinder.activate(one)
         pass_numbers = written(rewinder, one, DRAWN)
         for step in (9, 0, 4):
-            assert numbers(probes, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == pass_numbers[step]
+            assert numbers(instruments, rewinder.recompute_step(one, one.n_prompt - 1 + step)) == pass_numbers[step]
         two = one.branch(4, 3)
         assert rewinder.activate(two) == "kept"
         two.forced = found.tokenizer.encode_continuation(" whale")

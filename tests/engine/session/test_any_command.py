@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from small import endless
 from small import loaded as small_model
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.session.session import Session
@@ -218,8 +218,8 @@ class Engine(Worker):
 def make(request):
     """Makes a session that tells what happens, on one model for all walks."""
     loaded = endless(small_model(request.param))
-    with instruments(loaded, record="shown") as probes:
-        yield lambda emit: Session(loaded, probes, emit, 1 << 16)
+    with open_instruments(loaded, record="shown") as instruments:
+        yield lambda emit: Session(loaded, instruments, emit, 1 << 16)
 
 
 def walk(make, turns) -> None:

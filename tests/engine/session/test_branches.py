@@ -11,7 +11,7 @@ from small import loaded as small_model
 from teller import DRAWN, PLENTY, PROMPT, Teller
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import COMMIT, decode
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.sampling.settings import Controls
@@ -67,8 +67,8 @@ def straight(teller, run):
         return Controls(knobs, offsets(vectors), None, loaded.tokenizer.tokens_containing(knobs.dry_breakers))
 
     sequence = TokenSequence(loaded, kept.prompt.tolist(), 200)
-    probes = session.state.probes
-    writing = decode(loaded, probes, sequence, now)
+    instruments = session.state.instruments
+    writing = decode(loaded, instruments, sequence, now)
     steps: list[Step] = []
     while len(steps) < len(run_view.steps):
         at = len(steps)
@@ -78,7 +78,7 @@ def straight(teller, run):
                 sequence.reset_cache()
                 sequence.offsets, sequence.prefix_ids = [], []
                 sequence.mark_read(sequence.n_tokens - 1, offsets(change.vectors))
-                writing = decode(loaded, probes, sequence, now)
+                writing = decode(loaded, instruments, sequence, now)
         sequence.forced, sequence.banned = kept.interventions.get(at, ([], frozenset()))
         while not isinstance(event := next(writing), Step):
             pass
@@ -105,8 +105,8 @@ PRESETS = {
 @pytest.mark.parametrize("bound", [PLENTY, 0])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_back_and_on_again_writes_the_same_with_every_preset(llama, preset, bound):
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes, bound, PRESETS[preset])
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments, bound, PRESETS[preset])
         teller.write(24)
         first = list(teller.log.steps)
         run = teller.branch(20)
@@ -125,8 +125,8 @@ def test_back_and_on_again_writes_the_same_with_every_preset(llama, preset, boun
 
 @pytest.mark.parametrize("bound", [PLENTY, 0])
 def test_a_parent_that_was_left_for_a_branch_is_written_on_as_if_it_never_was(loaded, bound):
-    with instruments(loaded) as probes:
-        teller = Teller(loaded, probes, bound, n=100)
+    with open_instruments(loaded) as instruments:
+        teller = Teller(loaded, instruments, bound, n=100)
         teller.write(50)
         teller.session.look_ahead()
         proposed = teller.log.proposed
@@ -189,8 +189,8 @@ def test_any_run_says_what_it_would_if_it_were_written_straight(family, bound):
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.lists(MOVES, min_size=3, max_size=14))
     def check(moves):
-        with instruments(loaded) as probes:
-            teller = Teller(loaded, probes, bound)
+        with open_instruments(loaded) as instruments:
+            teller = Teller(loaded, instruments, bound)
             for move in moves:
                 made(teller, move)
                 assert teller.kept.bytes <= bound
@@ -208,8 +208,8 @@ def test_any_run_says_what_it_would_if_it_were_written_straight(family, bound):
 
 
 def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(loaded, monkeypatch):
-    with instruments(loaded) as probes:
-        teller = Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        teller = Teller(loaded, instruments)
         teller.write(15)
         branches = teller.session.branches
         other = teller.branch(6, token_ids=(50,), ban=(60,))
@@ -238,8 +238,8 @@ def test_a_step_reconsidered_is_the_one_that_was_written_until_a_knob_is_turned(
 
 def test_what_is_read_again_for_a_branch_is_read_under_what_it_was_read_under_first(llama):
     """Without steering too, though a vector is on by now and nothing was kept."""
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes, bound=0)
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments, bound=0)
         teller.write(12)
         first = teller.session.state.sequence
         teller.session.begin(Write(PROMPT[::-1], None, False, 5, DRAWN))
@@ -253,8 +253,8 @@ def test_what_is_read_again_for_a_branch_is_read_under_what_it_was_read_under_fi
 
 
 def test_at_a_stop_a_vector_changes_what_is_held_up_and_that_is_what_is_written(loaded):
-    with instruments(loaded) as probes:
-        teller = Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        teller = Teller(loaded, instruments)
         teller.write(10)
         teller.session.look_ahead()
         before = teller.log.proposed
@@ -272,8 +272,8 @@ def test_at_a_stop_a_vector_changes_what_is_held_up_and_that_is_what_is_written(
 
 
 def test_rebuilt_all_that_was_written_counts_as_read_under_the_vectors_that_are_set(loaded):
-    with instruments(loaded) as probes:
-        teller = Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        teller = Teller(loaded, instruments)
         teller.write(8)
         teller.session.set_vector(teller.on, rebuild=True)
         change = next(event for event in reversed(teller.events) if isinstance(event, VectorsChanged))
@@ -282,7 +282,7 @@ def test_rebuilt_all_that_was_written_counts_as_read_under_the_vectors_that_are_
             event.rebuilt for event in teller.events if isinstance(event, VectorsChanged) and event is not change
         )
         teller.write(4)
-        fresh = Teller(loaded, probes)
+        fresh = Teller(loaded, instruments)
         fresh.session.set_vector(fresh.on)
         fresh.session.begin(Write(PROMPT, None, False, 60, DRAWN))
         fresh.session.branch(Branch(2, 0, token_ids=tuple(ids(teller.log, 1)[:8])))
@@ -292,8 +292,8 @@ def test_rebuilt_all_that_was_written_counts_as_read_under_the_vectors_that_are_
 
 
 def test_here_tokens_are_forced_and_banned_in_the_run_itself(llama):
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments)
         teller.write(5)
         teller.session.look_ahead()
         first = teller.log.proposed.token_id
@@ -308,15 +308,15 @@ def test_here_tokens_are_forced_and_banned_in_the_run_itself(llama):
 
 
 def test_a_run_that_ended_is_gone_on_with_in_a_branch_of_it(llama):
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes, n=6)
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments, n=6)
         teller.write(10)
         assert teller.log.state == "ended" and len(teller.log.steps) == 6
         run = teller.branch(6)
         assert run == 2 and teller.log.run.started.how == "kept"
         teller.write(10)
         assert len(teller.log.steps) == 12
-        whole = Teller(llama, probes, n=12)
+        whole = Teller(llama, instruments, n=12)
         whole.write(12)
         assert all(alike(a, b) for a, b in zip(teller.log.steps, whole.log.steps, strict=True))
         teller.go(1)
@@ -324,8 +324,8 @@ def test_a_run_that_ended_is_gone_on_with_in_a_branch_of_it(llama):
 
 
 def test_what_cannot_be_is_refused_and_changes_nothing(llama):
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments)
         teller.write(4)
         session, before = teller.session, len(teller.events)
         wrong = [
@@ -359,8 +359,8 @@ def test_what_cannot_be_is_refused_and_changes_nothing(llama):
 
 def test_every_step_of_a_long_text_has_attention_rows(loaded):
     layer = loaded.architecture.attention.index(True) + 1
-    with instruments(loaded, keep=8) as probes:
-        teller = Teller(loaded, probes)
+    with open_instruments(loaded, keep=8) as instruments:
+        teller = Teller(loaded, instruments)
         teller.write(20)
         with_all = [
             AttentionRows.of(answer(teller.session, rows_ask(layer, None, at, 3, 0, 40))) for at in range(2, 29)
@@ -392,8 +392,8 @@ def test_every_step_of_a_long_text_has_attention_rows(loaded):
 @pytest.mark.parametrize("after", [0, 1])
 def test_after_a_failure_in_the_middle_every_run_is_still_what_it_was(family, act, after, monkeypatch):
     loaded = model(family)
-    with instruments(loaded) as probes:
-        teller = Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        teller = Teller(loaded, instruments)
         teller.write(12)
         teller.branch(5, token_ids=(9,))
         teller.write(4)
@@ -420,8 +420,8 @@ def test_after_a_failure_in_the_middle_every_run_is_still_what_it_was(family, ac
 
 
 def test_an_edited_prompt_is_a_run_with_a_parent(llama):
-    with instruments(llama) as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama) as instruments:
+        teller = Teller(llama, instruments)
         teller.write(3)
         teller.session.begin(Write("ABCDEX", None, False, 9, DRAWN, parent=1))
         started = next(event for event in reversed(teller.events) if isinstance(event, Started))

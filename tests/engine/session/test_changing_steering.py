@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from shadow_models import PROMPT, model, pushed, steps
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import ShadowChanged, VectorsChanged
@@ -50,8 +50,8 @@ def plain_entropies(loaded, directions, strengths, tokens):
     return found[1:]
 
 
-def session_of(loaded, probes, vectors, events) -> Session:
-    session = Session(loaded, probes, events.append)
+def session_of(loaded, instruments, vectors, events) -> Session:
+    session = Session(loaded, instruments, events.append)
     pushed(session)
     session.state.vectors = vectors
     session.begin(Write(PROMPT, None, False, N, HOT))
@@ -59,8 +59,8 @@ def session_of(loaded, probes, vectors, events) -> Session:
 
 
 def directions_of(loaded):
-    with instruments(loaded) as probes:
-        session = Session(loaded, probes, [].append)
+    with open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, [].append)
         pushed(session)
         return session.state.directions["v"].directions
 
@@ -90,8 +90,8 @@ CONDITIONAL = replace(RAMP, condition="step % 2 == 0 or surprisal > 1")
 @pytest.mark.parametrize("at", [0, 1, 5, 9])
 def test_a_branch_that_takes_the_same_token_writes_the_same(llama, vector, at):
     events = []
-    with instruments(llama) as probes:
-        session = session_of(llama, probes, (vector,), events)
+    with open_instruments(llama) as instruments:
+        session = session_of(llama, instruments, (vector,), events)
         while session.active:
             session.advance()
         first = steps(events)
@@ -108,8 +108,8 @@ def test_a_branch_that_takes_the_same_token_writes_the_same(llama, vector, at):
 def test_a_shadow_under_the_same_changing_vectors_thinks_the_same_and_one_without_them_does_not(llama, began):
     for vectors, same in (((RAMP,), True), ((), False)):
         events = []
-        with instruments(llama) as probes:
-            session = session_of(llama, probes, (RAMP,), events)
+        with open_instruments(llama) as instruments:
+            session = session_of(llama, instruments, (RAMP,), events)
             while session.state.n_written < began:
                 session.advance()
             session.set_shadow(Lane("other", vectors=vectors))
@@ -131,8 +131,8 @@ def test_a_shadow_under_the_same_changing_vectors_thinks_the_same_and_one_withou
 @pytest.mark.parametrize("vector", [RAMP, CONDITIONAL], ids=["schedule", "condition too"])
 def test_a_twin_under_changing_vectors_writes_what_it_would_alone(llama, vector):
     events = []
-    with instruments(llama) as probes:
-        session = session_of(llama, probes, (), events)
+    with open_instruments(llama) as instruments:
+        session = session_of(llama, instruments, (), events)
         session.look_ahead(read_all=True)
         session.begin_twin(Twin(1, 0, Lane("ramp", vectors=(vector,))))
         while session.active:
@@ -152,8 +152,8 @@ def test_a_twin_under_changing_vectors_writes_what_it_would_alone(llama, vector)
     ],
 )
 def test_what_no_vector_can_follow_is_refused_and_nothing_changes(llama, odd, words):
-    with instruments(llama) as probes:
-        session = session_of(llama, probes, (RAMP,), [])
+    with open_instruments(llama) as instruments:
+        session = session_of(llama, instruments, (RAMP,), [])
         with pytest.raises(UserError, match=words):
             session.set_vector(replace(RAMP, **odd))
         assert session.state.vectors == (RAMP,)

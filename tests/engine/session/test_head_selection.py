@@ -6,7 +6,7 @@ from small import loaded as small_model
 from teller import Teller
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.records.events import HeadSelected
 
 
@@ -20,8 +20,8 @@ def selections(teller):
 
 
 def test_one_is_found_as_soon_as_enough_is_read_and_it_stays_also_in_other_runs(llama):
-    with instruments(llama, record="shown") as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama, record="shown") as instruments:
+        teller = Teller(llama, instruments)
         teller.write(5)
         assert selections(teller) == [] and teller.log.steps[4].attention_rows.shown is None
         teller.write(20)
@@ -34,8 +34,8 @@ def test_one_is_found_as_soon_as_enough_is_read_and_it_stays_also_in_other_runs(
 
 
 def test_a_person_chooses_before_and_after_and_nothing_else_does(llama):
-    with instruments(llama, record="shown") as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama, record="shown") as instruments:
+        teller = Teller(llama, instruments)
         teller.session.heads.select(3, 2)
         teller.write(30)
         teller.session.heads.select(2, None)
@@ -47,8 +47,8 @@ def test_a_person_chooses_before_and_after_and_nothing_else_does(llama):
 
 @pytest.mark.parametrize("record", ["off", "all"])
 def test_nothing_is_told_where_no_single_head_is_recorded(llama, record):
-    with instruments(llama, record=record) as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama, record=record) as instruments:
+        teller = Teller(llama, instruments)
         teller.session.heads.select(3, 2)
         teller.write(30)
         assert selections(teller) == []
@@ -56,8 +56,8 @@ def test_nothing_is_told_where_no_single_head_is_recorded(llama, record):
 
 @pytest.mark.parametrize(("layer", "head"), [(5, 1), (4, 5), (5, None), (0, 1), (1, 0)])
 def test_a_head_that_is_not_there_is_refused_in_a_sentence(llama, layer, head):
-    with instruments(llama, record="shown") as probes:
-        teller = Teller(llama, probes)
+    with open_instruments(llama, record="shown") as instruments:
+        teller = Teller(llama, instruments)
         with pytest.raises(UserError, match="4 blocks with 4 heads"):
             teller.session.heads.select(layer, head)
 
@@ -65,6 +65,6 @@ def test_a_head_that_is_not_there_is_refused_in_a_sentence(llama, layer, head):
 def test_looking_for_it_leaves_the_text_as_it_is(llama):
     written = []
     for record in ("off", "shown"):
-        with instruments(llama, record=record) as probes:
-            written.append(Teller(llama, probes).write(30))
+        with open_instruments(llama, record=record) as instruments:
+            written.append(Teller(llama, instruments).write(30))
     assert written[0] == written[1]

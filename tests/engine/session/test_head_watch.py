@@ -3,7 +3,7 @@
 import numpy as np
 import small
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session import head_watch
 from tui_entropy.engine.session.session import Session
@@ -20,8 +20,8 @@ def written(keep: int, monkeypatch) -> tuple[list[object], list[ProbeAnswer]]:
     monkeypatch.setattr(head_watch, "EVERY", 32)
     loaded, events, asked = small.loaded(), [], []
     write = Write(WRITE.prompt, None, False, 60, Knobs(seed=3, banned=tuple(sorted(loaded.tokenizer.eos_ids))))
-    with instruments(loaded, keep=keep, graph=False) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded, keep=keep, graph=False) as instruments:
+        session = Session(loaded, instruments, events.append)
         session.begin(write)
         while session.active:
             session.advance()

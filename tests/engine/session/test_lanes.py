@@ -9,7 +9,7 @@ from lane_runs import HOT, alone, begun, write
 from shadow_models import LONGER, OTHER, PRESETS, PROMPT, model, pushed, steps
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Twin, Write
 from tui_entropy.records.events import Ended, Event, KnobsChanged, Paused, Proposed, ShadowChanged, Started
@@ -160,8 +160,8 @@ def test_from_an_earlier_step_the_first_lane_is_a_branch_and_both_are_runs_to_go
 
 def test_a_shadow_goes_along_to_a_branch_and_back(family):
     events: list[Event] = []
-    with instruments(family) as probes:
-        session = Session(family, probes, events.append)
+    with open_instruments(family) as instruments:
+        session = Session(family, instruments, events.append)
         pushed(session)
         session.set_shadow(Lane("no vectors", vectors=()))
         session.begin(Write(PROMPT, None, False, 12, HOT))

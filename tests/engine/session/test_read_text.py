@@ -17,7 +17,7 @@ from teller import DRAWN, Teller
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding import read_text
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session import run_writer
@@ -45,8 +45,8 @@ def made(family):
 @pytest.fixture
 def teller(loaded, monkeypatch):
     monkeypatch.setattr(read_text, "PREFILL_CHUNK", STRETCH)
-    with instruments(loaded) as probes:
-        yield Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        yield Teller(loaded, instruments)
 
 
 def read_whole(teller, text=TEXT, **what):
@@ -157,8 +157,8 @@ def test_any_of_its_tokens_begins_a_branch_and_it_can_be_come_back_to(loaded, te
 def llama(monkeypatch):
     monkeypatch.setattr(read_text, "PREFILL_CHUNK", STRETCH)
     loaded = made("llama")
-    with instruments(loaded) as probes:
-        yield Teller(loaded, probes)
+    with open_instruments(loaded) as instruments:
+        yield Teller(loaded, instruments)
 
 
 def test_it_can_be_left_between_two_stretches_and_gone_on_with(llama):
@@ -199,8 +199,8 @@ def test_the_end_token_in_a_text_does_not_end_it(monkeypatch):
     for one_by_one in (False, True):
         if one_by_one:
             monkeypatch.setattr(run_writer, "reads_in_stretches", lambda loaded, sequence: False)
-        with instruments(loaded) as probes:
-            teller = Teller(loaded, probes)
+        with open_instruments(loaded) as instruments:
+            teller = Teller(loaded, instruments)
             assert isinstance(read_whole(teller, "ABCDEFG"), Paused)
             assert "".join(teller.log.steps.texts) == "BCDEFG"
 

@@ -14,7 +14,7 @@ from trace_contents import comparable, known
 from worker_engine import ENDLESS, Engine
 
 from tui_entropy.analysis.run import write_out
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Branch, Load, Pause, SetKnobs, Write
 from tui_entropy.records.events import Event, KnobsChanged, Paused, Ready, Refused
@@ -35,8 +35,8 @@ KNOBS = {
 
 def written(family: str, knobs: Knobs) -> list[Event]:
     model, events = loaded(family), []
-    with instruments(model) as probes:
-        session = Session(model, probes, events.append)
+    with open_instruments(model) as instruments:
+        session = Session(model, instruments, events.append)
         session.begin(Write("ABCDEFGHIJ", None, False, 20, knobs))
         while session.active:
             session.advance()
@@ -64,8 +64,8 @@ def test_every_step_of_a_model_comes_out_as_it_went_in(tmp_path, family, knobs):
 def test_what_is_set_while_nothing_is_written_is_in_the_trace_too(tmp_path):
     """Vectors also while they are off; another run, and the way back, have what was set there."""
     model = loaded("llama")
-    with instruments(model) as probes:
-        teller = Teller(model, probes)
+    with open_instruments(model) as instruments:
+        teller = Teller(model, instruments)
         state, before = teller.session.state, teller.session.state.vectors
         weak = (*before[:-1], replace(teller.off, strength=0.5))
         teller.write(4)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from shadow_models import LONGER, OTHER, PRESETS, PROMPT, pushed, steps
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.engine.session.shadow import SAME_LOGITS, SAME_PASS, SECOND_PASS
 from tui_entropy.records.commands import Write
@@ -24,8 +24,8 @@ BATCH = 1e-4
 def written(loaded, lane=None, n=12, knobs=PRESETS["hot"], at=0, off=None, strength=0.0, prompt=PROMPT):
     """Events of a run whose shadow is cast before step `at` and goes before step `off`; strength of its vector."""
     events = []
-    with instruments(loaded) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, events.append)
         if strength:
             pushed(session, strength)
         session.begin(Write(prompt, None, False, n, knobs))
@@ -135,8 +135,8 @@ def test_two_rows_that_are_alike_agree_within_the_rounding_of_a_batch(family):
 
 def test_a_strength_of_nothing_takes_no_row(llama):
     events = []
-    with instruments(llama) as probes:
-        session = Session(llama, probes, events.append)
+    with open_instruments(llama) as instruments:
+        session = Session(llama, instruments, events.append)
         vector = replace(pushed(session), strength=0.0)
         session.state.vectors = ()
         session.set_shadow(Lane("strength 0", vectors=(vector,)))
@@ -165,8 +165,8 @@ def test_what_it_would_have_written_is_what_its_own_run_begins_with(llama):
 def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
     alone = steps(written(family, n=12))
     events = []
-    with instruments(family) as probes:
-        session = Session(family, probes, events.append)
+    with open_instruments(family) as instruments:
+        session = Session(family, instruments, events.append)
         session.begin(Write(PROMPT, None, False, 12, PRESETS["hot"]))
         write(session, 4)
         session.look_ahead()
@@ -194,8 +194,8 @@ def test_at_a_stop_it_is_asked_of_the_proposal_and_goes_without_a_trace(family):
 
 def test_it_follows_to_the_next_prompt_and_ends_where_its_own_prompt_leaves_no_room(llama):
     events = []
-    with instruments(llama) as probes:
-        session = Session(llama, probes, events.append)
+    with open_instruments(llama) as instruments:
+        session = Session(llama, instruments, events.append)
         session.set_shadow(Lane("long", prompt="x" * 250))
         for _ in range(2):
             session.begin(Write(PROMPT, None, False, 10, Knobs()))
@@ -212,8 +212,8 @@ def test_it_follows_to_the_next_prompt_and_ends_where_its_own_prompt_leaves_no_r
 
 def test_a_vector_that_is_switched_on_in_mid_text_gives_the_shadow_a_row_of_its_own(llama):
     events = []
-    with instruments(llama) as probes:
-        session = Session(llama, probes, events.append)
+    with open_instruments(llama) as instruments:
+        session = Session(llama, instruments, events.append)
         vector = pushed(session)
         session.state.vectors = (replace(vector, on=False),)
         session.set_shadow(Lane("no vectors", vectors=()))

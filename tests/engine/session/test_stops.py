@@ -12,7 +12,7 @@ from small import endless, loaded
 
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Advance, Continue, SetBreakpoints, SetWatches, Write
@@ -174,9 +174,9 @@ def model():
 
 @pytest.fixture
 def session(model):
-    with instruments(model) as probes:
+    with open_instruments(model) as instruments:
         events: list[Event] = []
-        made = Session(model, probes, events.append)
+        made = Session(model, instruments, events.append)
         made.events = events
         yield made
 

@@ -16,7 +16,7 @@ from teller import Teller
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.sites import Site
 from tui_entropy.engine.attribution.scaled_parts import scaled_part as found_part
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decomposition.block_parts import watching_blocks
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.probes.answer import answer
@@ -41,7 +41,7 @@ def offsets(*texts):
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
     loaded = probed.of_family(request.param)
-    with instruments(loaded, graph=False) as watching:
+    with open_instruments(loaded, graph=False) as watching:
         yield loaded, watching
 
 
@@ -113,7 +113,7 @@ def test_a_model_that_is_left_has_no_hook_of_it(model):
 
 def test_a_family_whose_blocks_do_not_only_add_says_so():
     loaded = probed.of_family("bert")
-    with instruments(loaded, graph=False) as watching, pytest.raises(UserError, match="is no sum"):
+    with open_instruments(loaded, graph=False) as watching, pytest.raises(UserError, match="is no sum"):
         found_part(loaded, watching, 1, "attention")
 
 
@@ -122,7 +122,7 @@ def test_a_family_whose_blocks_do_not_only_add_says_so():
 )
 def test_a_head_is_its_columns_of_what_the_output_projection_is_given(family, path):
     loaded = probed.of_family(family)
-    with instruments(loaded, graph=False) as watching, torch.inference_mode():
+    with open_instruments(loaded, graph=False) as watching, torch.inference_mode():
         actual, _ = added((loaded, watching), "3.2=0.25")
     matrix = loaded.architecture.blocks[2].get_submodule(path)
 
@@ -173,7 +173,7 @@ def test_what_names_no_part_is_refused(text):
 @contextmanager
 def writing(family="llama", **more):
     loaded = endless(small_model(family))
-    with instruments(loaded, **more) as watching:
+    with open_instruments(loaded, **more) as watching:
         yield Teller(loaded, watching)
 
 
@@ -252,7 +252,7 @@ def test_the_way_of_a_graph_is_left_while_a_part_is_scaled():
 def test_each_token_of_a_pass_can_have_a_factor_of_its_own():
     loaded = probed.of_family("openai-gpt")
     scaled, none = offsets("2.1=0.5"), {}
-    with instruments(loaded, graph=False) as watching, torch.inference_mode():
+    with open_instruments(loaded, graph=False) as watching, torch.inference_mode():
         with pytest.raises(UserError, match="cannot be told apart"):
             found_part(loaded, watching, 2, "1")
         matrix = loaded.architecture.blocks[1].attn.c_proj

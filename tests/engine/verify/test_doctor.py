@@ -20,7 +20,7 @@ from tui_entropy.engine.cache.kv_cache import PreallocatedLayer
 from tui_entropy.engine.cuda_graph import forward_pass as captured
 from tui_entropy.engine.decoding import choose, instruments
 from tui_entropy.engine.instruments import step_tensors
-from tui_entropy.engine.instruments.attention import AttentionLayer, AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument, AttentionLayer
 from tui_entropy.engine.models import forward
 from tui_entropy.engine.probes.registry import PROBES
 from tui_entropy.engine.reliability import report
@@ -116,19 +116,19 @@ def without_the_cap(patch):
 
 
 def wrong_entropies(patch):
-    honest = AttentionProbe.head_statistics
-    patch.setattr(AttentionProbe, "head_statistics", lambda self: _changed(honest(self), entropy=1.001))
+    honest = AttentionInstrument.head_statistics
+    patch.setattr(AttentionInstrument, "head_statistics", lambda self: _changed(honest(self), entropy=1.001))
 
 
 def unknown_entropies(patch):
-    honest = AttentionProbe.head_statistics
-    patch.setattr(AttentionProbe, "head_statistics", lambda self: _changed(honest(self), entropy=math.nan))
+    honest = AttentionInstrument.head_statistics
+    patch.setattr(AttentionInstrument, "head_statistics", lambda self: _changed(honest(self), entropy=math.nan))
 
 
 def wrong_spread(patch):
-    honest = AttentionProbe.head_statistics
+    honest = AttentionInstrument.head_statistics
     patch.setattr(
-        AttentionProbe, "head_statistics", lambda self: (m := honest(self))._replace(layers=m.layers * 1.01)
+        AttentionInstrument, "head_statistics", lambda self: (m := honest(self))._replace(layers=m.layers * 1.01)
     )
 
 
@@ -203,9 +203,9 @@ def rows_mixed_up(patch):
 
 def a_mask_that_hides_nothing(patch):
     patch.setattr(instruments, "unsupported_reason", lambda captured: "")
-    honest = AttentionProbe.visible_columns
+    honest = AttentionInstrument.visible_columns
     everything = lambda self, position, n: {i: m | True for i, m in honest(self, position, n).items()}  # noqa: E731
-    patch.setattr(AttentionProbe, "visible_columns", everything)
+    patch.setattr(AttentionInstrument, "visible_columns", everything)
 
 
 def keys_in_the_wrong_place(patch):

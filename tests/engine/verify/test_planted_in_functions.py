@@ -12,8 +12,8 @@ from planted import SHORT, acting, failing, written_under
 from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
 from tui_entropy.engine.decomposition import residual_stream
 from tui_entropy.engine.instruments import step_tensors
-from tui_entropy.engine.instruments.attention import AttentionProbe
-from tui_entropy.engine.instruments.residual import ResidualProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument
+from tui_entropy.engine.instruments.residual import ResidualInstrument
 from tui_entropy.engine.lenses import readout
 from tui_entropy.engine.measure import running_stats, step_record
 from tui_entropy.engine.probes import answer
@@ -65,18 +65,18 @@ def candidates_less_likely(patch):
 
 
 def interaction_twice(patch):
-    honest = AttentionProbe.head_statistics
+    honest = AttentionInstrument.head_statistics
 
     def measures(self, *row):
         statistics = honest(self, *row)
         return statistics._replace(layers=statistics.layers * torch.tensor([1.0, 1.0, 2.0]))
 
-    patch.setattr(AttentionProbe, "head_statistics", measures)
+    patch.setattr(AttentionInstrument, "head_statistics", measures)
 
 
 def keys_twice(patch):
-    honest = AttentionProbe.visible_keys
-    patch.setattr(AttentionProbe, "visible_keys", lambda self: tuple(n and 2 * n for n in honest(self)))
+    honest = AttentionInstrument.visible_keys
+    patch.setattr(AttentionInstrument, "visible_keys", lambda self: tuple(n and 2 * n for n in honest(self)))
 
 
 def blocks_times(column, factor):
@@ -248,8 +248,8 @@ def the_mean_of_heads_doubled(patch):
 
 
 def _answering(patch, change):
-    honest = AttentionProbe.rows
-    patch.setattr(AttentionProbe, "rows", lambda *given, **known: change(honest(*given, **known)))
+    honest = AttentionInstrument.rows
+    patch.setattr(AttentionInstrument, "rows", lambda *given, **known: change(honest(*given, **known)))
 
 
 def a_branch_that_counts_a_step_it_does_not_have(patch):
@@ -305,14 +305,14 @@ def a_lens_one_position_off(patch):
 
 
 def a_live_lens_one_layer_off(patch):
-    honest = ResidualProbe.layers
+    honest = ResidualInstrument.layers
 
     def layers(self, *row):
         found = honest(self, *row)
         return torch.cat([found[:1], found[:-1]])
 
-    patch.setattr(ResidualProbe, "layers", layers)
-    patch.setattr(ResidualProbe, "stream", lambda self, *row: honest(self, *row)[1:])
+    patch.setattr(ResidualInstrument, "layers", layers)
+    patch.setattr(ResidualInstrument, "stream", lambda self, *row: honest(self, *row)[1:])
 
 
 def a_kl_from_another_belief(patch):

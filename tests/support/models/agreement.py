@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import Cache, GenerationConfig, PreTrainedModel
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.kernels.products import AUTO
 from tui_entropy.engine.loading.loader import load
@@ -170,10 +170,10 @@ def compare(finding: Finding, loaded: Loaded, model: PreTrainedModel, prompt: li
 
 
 def written(loaded: Loaded, prompt: list[int], tokens: list[int]) -> tuple[list[Step], dict[int, list[float]]]:
-    with instruments(loaded, record="all") as probes:
+    with open_instruments(loaded, record="all") as instruments:
         sequence = TokenSequence(loaded, prompt, len(tokens))
         sequence.forced = list(tokens)
-        events = list(decode(loaded, probes, sequence, lambda: Controls(Knobs(n_candidates=5), {})))
+        events = list(decode(loaded, instruments, sequence, lambda: Controls(Knobs(n_candidates=5), {})))
     scores = {
         event.first + at: list(row)
         for event in events

@@ -51,8 +51,8 @@ def rows_that_prove(name: str) -> set[str]:
 @cache
 def healthy_text() -> Text:
     """What doctor has written, so that it need not be written again for what is read off it in another way."""
-    with torch.inference_mode(), instruments.instruments(LOADED, keep=0, record="all") as probes:
-        return watched(LOADED, probes, SCHEDULE, IDS[-3:].tolist())
+    with torch.inference_mode(), instruments.open_instruments(LOADED, keep=0, record="all") as watching:
+        return watched(LOADED, watching, SCHEDULE, IDS[-3:].tolist())
 
 
 def change_steps(change: Callable[[Step], Step]) -> Text:

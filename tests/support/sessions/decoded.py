@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import tiny
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -17,8 +17,8 @@ PROMPT = tiny.prompt(12)[0].tolist()
 
 
 def write(loaded, controls=lambda: Controls(GREEDY, {}), n=6, prompt=PROMPT) -> Iterator[Prefilled | Step]:
-    with instruments(loaded) as probes:
-        yield from decode(loaded, probes, TokenSequence(loaded, prompt, n), controls)
+    with open_instruments(loaded) as instruments:
+        yield from decode(loaded, instruments, TokenSequence(loaded, prompt, n), controls)
 
 
 def steps(loaded, *args, **kwargs) -> list[Step]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rewind_models import PROMPT
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -19,10 +19,10 @@ N = 40
 
 
 def steps(loaded, controls, n=N, graph=True, prompt=PROMPT):
-    with instruments(loaded, graph=graph) as probes:
-        assert bool(probes.graph_decoder) == graph, probes.no_graph_reason
+    with open_instruments(loaded, graph=graph) as instruments:
+        assert bool(instruments.graph_decoder) == graph, instruments.no_graph_reason
         sequence = TokenSequence(loaded, prompt, n)
-        events = decode(loaded, probes, sequence, controls if callable(controls) else lambda: controls, 1, False)
+        events = decode(loaded, instruments, sequence, controls if callable(controls) else lambda: controls, 1, False)
         return [event for event in events if isinstance(event, Step)]
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from shadow_models import PRESETS, PROMPT, pushed, steps
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Event
@@ -18,8 +18,8 @@ HOT = PRESETS["hot"]
 def begun(loaded, n=12, knobs=HOT, vectors=None, prompt=PROMPT, at=0) -> Iterator[tuple[Session, list[Event]]]:
     """A session that has written `at` tokens of a text of n, and all that it tells."""
     events: list[Event] = []
-    with instruments(loaded) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, events.append)
         pushed(session)
         session.state.vectors = session.state.vectors if vectors is None else vectors
         session.begin(Write(prompt, None, False, n, knobs))

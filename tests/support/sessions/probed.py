@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.architecture import architecture_of
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.probe import Probe
@@ -43,7 +43,7 @@ def of_model(model: PreTrainedModel) -> Loaded:
 @contextmanager
 def written(loaded: Loaded, text: str = TEXT, n: int = N) -> Iterator[Session]:
     """A session with a run of one short text."""
-    with instruments(loaded, graph=False) as watching:
+    with open_instruments(loaded, graph=False) as watching:
         session = Session(loaded, watching, lambda event: None)
         session.begin(Write(text, None, False, n, Knobs()))
         while session.active:

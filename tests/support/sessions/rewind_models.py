@@ -30,18 +30,20 @@ def both_at_once():
 MODELS = tiny.FAMILIES | {"shared_keys": tiny.gemma3n, "latent": latent, "both_at_once": both_at_once}
 
 
-def numbers(probes, sequence):
+def numbers(instruments, sequence):
     """All that the loop makes of a forward pass, before it chooses."""
-    probes.look_at(sequence)
-    logp, belief = model_metrics(sequence.logits, probes.attention.head_statistics(), probes.residual.stream(), 20)
+    instruments.look_at(sequence)
+    logp, belief = model_metrics(
+        sequence.logits, instruments.attention.head_statistics(), instruments.residual.stream(), 20
+    )
     return [*logp.tolist(), *(x for part in to_host(belief).values() for x in np.nan_to_num(part).tolist())]
 
 
 def written(rewinder, sequence, controls):
     """Write to the end. Of each step what its forward pass left behind."""
     pass_numbers = []
-    for event in decode(rewinder.loaded, rewinder.probes, sequence, lambda: controls, 1, False):
+    for event in decode(rewinder.loaded, rewinder.instruments, sequence, lambda: controls, 1, False):
         rewinder.checkpoint()
         if isinstance(event, Step):
-            pass_numbers.append(numbers(rewinder.probes, sequence))
+            pass_numbers.append(numbers(rewinder.instruments, sequence))
     return pass_numbers

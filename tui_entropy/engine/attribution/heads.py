@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from tui_entropy.engine.attribution.linear_blocks import BlockRecord, PassRecord
-from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.row_recording import beside_sinks
 from tui_entropy.engine.kernels.threads import one_thread
@@ -167,7 +167,7 @@ def by_source(kept: BlockRecord, toward: Tensor, weights: Tensor) -> Tensor:
     return (along * weights).double()
 
 
-def newest_weights(attention: AttentionProbe, held: AttentionState) -> dict[int, Tensor]:
+def newest_weights(attention: AttentionInstrument, held: AttentionState) -> dict[int, Tensor]:
     """Block (1-based) -> (n_heads, keys) float32: the newest query's attention row over the keys that it had."""
     known = {}
     for layer in attention.layers:

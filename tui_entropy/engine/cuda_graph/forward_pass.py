@@ -22,9 +22,9 @@ from transformers.cache_utils import DynamicLayer
 from tui_entropy.engine.architecture.architecture import CACHE
 from tui_entropy.engine.cache.kv_cache import PreallocatedCache
 from tui_entropy.engine.cuda_graph.graphs import Graphs, Waits
-from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument
 from tui_entropy.engine.instruments.head_measures import AttentionState
-from tui_entropy.engine.instruments.residual import ResidualProbe
+from tui_entropy.engine.instruments.residual import ResidualInstrument
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sequence.sequence import TokenSequence
@@ -78,7 +78,12 @@ class GraphForward:
     """Reads single tokens of texts whose keys and values lie in a RoomyCache."""
 
     def __init__(
-        self, loaded: Loaded, attention: AttentionProbe, residual: ResidualProbe, steering: Steering, graphs: Graphs
+        self,
+        loaded: Loaded,
+        attention: AttentionInstrument,
+        residual: ResidualInstrument,
+        steering: Steering,
+        graphs: Graphs,
     ) -> None:
         self.loaded, self.graphs = loaded, graphs
         self.attention, self.residual, self.steering = attention, residual, steering
@@ -91,8 +96,8 @@ class GraphForward:
         return last - sequence.n_read == 1 and sequence.n_read > 0 and len(sequence.batch) <= MOST_ROWS
 
     def read(self, sequence: TokenSequence, ids: Tensor, under: Sequence[Offsets]) -> Tensor:
-        """Read (rows, 1) tokens under these offsets. What the probes know of it is known then, as after a plain pass.
-        Returns (rows, vocab) float32 logits."""
+        """Read (rows, 1) tokens under these offsets. What the instruments know of it is known then, as after a plain
+        pass. Returns (rows, vocab) float32 logits."""
         first, cache, position = sequence.batch[0], sequence.cache, sequence.n_read
         assert isinstance(cache, PreallocatedCache)
         passed = self.run(cache, ids, position, under)
@@ -150,7 +155,7 @@ class GraphForward:
 
     @contextmanager
     def _aside(self, inputs: Inputs, n_columns: int) -> Iterator[AttentionState]:
-        """Leave what the probes hold of the texts as it is; they see what the position lets them see."""
+        """Leave what the instruments hold of the texts as it is; they see what the position lets them see."""
         attention, residual, steering = self.attention, self.residual, self.steering
         before = attention.attention_state, residual.vectors, steering.rows
         attention.attention_state = held = AttentionState(

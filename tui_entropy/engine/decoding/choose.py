@@ -35,16 +35,22 @@ from tui_entropy.records.step import Decision, Step
 
 
 def build_step(
-    loaded: Loaded, probes: Instruments, sequence: SequenceView, now: Controls, chose: Chosen, clock: Clock, run: int
+    loaded: Loaded,
+    instruments: Instruments,
+    sequence: SequenceView,
+    now: Controls,
+    chose: Chosen,
+    clock: Clock,
+    run: int,
 ) -> tuple[Step, float | None]:
     """The step that comes next, and mirostat's bound for the one after it."""
     numbers = chose[1]
     return step_of(
-        sequence, now, chose, probes.attention.visible_keys(),
+        sequence, now, chose, instruments.attention.visible_keys(),
         run=run, forward_seconds=clock.forward_seconds, sample_seconds=clock.sample_seconds, at=clock.at,
         shadow=None if sequence.shadow is None else sequence.shadow.record(numbers, sequence.text),
         attention_rows=_recorded_rows(
-            probes.attention.recording, probes.attention.recorded_rows(sequence.batch_index).shown, numbers
+            instruments.attention.recording, instruments.attention.recorded_rows(sequence.batch_index).shown, numbers
         ),
         lens_rows=_lens_rows(numbers, sequence.text),
     )  # fmt: skip
@@ -85,26 +91,30 @@ Chosen = tuple[tuple[str, ...], Numbers, Decision | None]
 
 
 def choose(
-    probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None = None
+    instruments: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None = None
 ) -> Chosen:
     """From (vocab,) logits to the next token: what the model believes, what the chain makes of it, the draw; or the
     token that is given. Then, where the lens is on, what layers before the last would have said."""
-    stages, numbers, decision = _choose(probes, sequence, now, logits, given)
+    stages, numbers, decision = _choose(instruments, sequence, now, logits, given)
     knobs = now.knobs
-    if knobs.lens and now.lens and sequence.n_written % knobs.lens_steps == 0 and probes.lens.is_there:
-        layers, token_id = probes.residual.layers(sequence.batch_index), int(numbers["token_id"][0])
-        rows = probes.lens.read(layers, logits, token_id, knobs.lens, now.lens)
+    if knobs.lens and now.lens and sequence.n_written % knobs.lens_steps == 0 and instruments.lens.is_there:
+        layers, token_id = instruments.residual.layers(sequence.batch_index), int(numbers["token_id"][0])
+        rows = instruments.lens.read(layers, logits, token_id, knobs.lens, now.lens)
         numbers = {**numbers, "lens": rows.flatten().cpu().numpy()}
     return stages, numbers, decision
 
 
 @one_thread
-def _choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None) -> Chosen:
-    probes.look_at(sequence)
+def _choose(
+    instruments: Instruments, sequence: SequenceView, now: Controls, logits: Tensor, given: int | None
+) -> Chosen:
+    instruments.look_at(sequence)
     row = sequence.batch_index
-    measures, stream = probes.attention.head_statistics(row), probes.residual.stream(row)
-    recorded = {"attention_rows": probes.attention.recorded_rows(row).rows} if probes.attention.recording else {}
-    graph = probes.graph_decoder if given is None else None
+    measures, stream = instruments.attention.head_statistics(row), instruments.residual.stream(row)
+    recorded = (
+        {"attention_rows": instruments.attention.recorded_rows(row).rows} if instruments.attention.recording else {}
+    )
+    graph = instruments.graph_decoder if given is None else None
     if graph is not None and graph.choice.supports(now, sequence):
         stages, metrics = graph.choice.choose(logits, measures, stream, recorded, now, sequence)
         return stages, whole(metrics, logits, sequence), None
@@ -112,7 +122,7 @@ def _choose(probes: Instruments, sequence: SequenceView, now: Controls, logits: 
     decision = None
     if now.knobs.adaptive != "off":
         seen = entropix_sampler.decision_inputs(
-            whole(to_host(belief), logits, sequence), probes.attention.visible_keys()
+            whole(to_host(belief), logits, sequence), instruments.attention.visible_keys()
         )
         newest = int(sequence.ids[-1]) if sequence.n_written else None
         may_ask = now.clarifier not in (None, newest)

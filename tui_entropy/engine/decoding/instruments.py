@@ -1,4 +1,4 @@
-"""The probes that hang in a model while a run is read: attention, residual stream, steering."""
+"""The instruments that hang in a model while a run is read: attention, residual stream, steering."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 from tui_entropy.engine.cuda_graph.forward_pass import GraphForward, unsupported_reason
 from tui_entropy.engine.cuda_graph.graphs import Graphs
 from tui_entropy.engine.cuda_graph.sampling_pass import GraphSampling
-from tui_entropy.engine.instruments.attention import AttentionProbe, attention_probe
+from tui_entropy.engine.instruments.attention import AttentionInstrument, attention_instrument
 from tui_entropy.engine.instruments.attention_functions import own_function, unwatched
 from tui_entropy.engine.instruments.head_measures import AttentionState
-from tui_entropy.engine.instruments.residual import ResidualProbe, residual_probe
+from tui_entropy.engine.instruments.residual import ResidualInstrument, residual_instrument
 from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.lenses.decoding import Decoding
 from tui_entropy.engine.lenses.live import LiveLens
@@ -35,10 +35,10 @@ class GraphDecoder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """The probes that watch and steer a model while `instruments` is open."""
+    """What watches and steers a model while `open_instruments` is."""
 
-    attention: AttentionProbe
-    residual: ResidualProbe
+    attention: AttentionInstrument
+    residual: ResidualInstrument
     steering: Steering
     lens: LiveLens
     graph_decoder: GraphDecoder | None = None
@@ -80,19 +80,19 @@ class Instruments:
 
 
 @contextmanager
-def instruments(
+def open_instruments(
     loaded: Loaded, keep: int = 512, graph: bool | None = None, record: str = "off"
 ) -> Iterator[Instruments]:
-    """Open every probe on a model; it is left as it was found.
+    """Hang every instrument into a model; it is left as it was found.
 
     keep: recent queries kept for attention rows. record: which rows each step has with it, one of RECORDED_ROWS.
     graph: whether steps go the way that a CUDA graph can hold, if the model can; None for where there are graphs and
     they are wanted.
     """
     with (
-        attention_probe(loaded.model, loaded.architecture, keep, record) as attention,
+        attention_instrument(loaded.model, loaded.architecture, keep, record) as attention,
         steering(loaded.architecture) as steer,
-        residual_probe(loaded.architecture) as residual,
+        residual_instrument(loaded.architecture) as residual,
         two_row_linear(loaded.model, loaded.card.products == COLUMNS),
     ):
         lens = LiveLens(Decoding(loaded.model, loaded.architecture))

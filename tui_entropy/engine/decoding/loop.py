@@ -29,7 +29,7 @@ it, and wait."""
 @torch.inference_mode()
 def decode(
     loaded: Loaded,
-    probes: Instruments,
+    instruments: Instruments,
     sequence: TokenSequence,
     controls: Callable[[], Controls],
     run: int = 1,
@@ -54,7 +54,7 @@ def decode(
                 apply()
                 offsets = controls().offsets
             clock.start()
-            _, scored = read(loaded, probes, sequence, last, offsets, run, score_prompt)
+            _, scored = read(loaded, instruments, sequence, last, offsets, run, score_prompt)
             clock.forward_done()
             clock.stop()
             clock.rest()
@@ -68,12 +68,12 @@ def decode(
         # By itself even at the end of a prompt, so that every step can be visited again in the same way.
         logits = sequence.logits
         if logits is None or sequence.n_read < sequence.n_tokens:
-            logits, _ = read(loaded, probes, sequence, sequence.n_tokens, now.offsets, run, False)
+            logits, _ = read(loaded, instruments, sequence, sequence.n_tokens, now.offsets, run, False)
         clock.forward_done()
         given = sequence.given[0] if sequence.given else None
-        chose = choose(probes, sequence, now, logits, given)
+        chose = choose(instruments, sequence, now, logits, given)
         clock.stop()
-        step, mu = build_step(loaded, probes, sequence, now, chose, clock, run)
+        step, mu = build_step(loaded, instruments, sequence, now, chose, clock, run)
         if reading:
             yield Prefilled(run, sequence.n_tokens, sequence.n_tokens, clock.at)
             reading = False
@@ -81,8 +81,8 @@ def decode(
         while (asked := (yield step)) == RESAMPLE:
             apply()
             now = controls()
-            chose = choose(probes, sequence, now, logits, given)
-            step, mu = build_step(loaded, probes, sequence, now, chose, clock, run)
+            chose = choose(instruments, sequence, now, logits, given)
+            step, mu = build_step(loaded, instruments, sequence, now, chose, clock, run)
         sequence.commit(step, mu)
         if asked == COMMIT:
             yield step

@@ -32,7 +32,7 @@ def reads_in_stretches(loaded: Loaded, sequence: TokenSequence) -> bool:
 
 @torch.inference_mode()
 def read_stretch(
-    loaded: Loaded, probes: Instruments, sequence: TokenSequence, now: Controls, run: int
+    loaded: Loaded, instruments: Instruments, sequence: TokenSequence, now: Controls, run: int
 ) -> Iterator[Step]:
     """The steps of the next tokens of a text, PREFILL_CHUNK at most, each part of the sequence when it is yielded.
 
@@ -44,7 +44,7 @@ def read_stretch(
     clock.start()
     sequence.place(given)
     with final_residual(loaded.architecture) as held:
-        newest, _ = read(loaded, probes, sequence, last, now.offsets, run, False)
+        newest, _ = read(loaded, instruments, sequence, last, now.offsets, run, False)
     clock.forward_done()
     residual = held.residual[first - last : -1] if last - first > 1 else newest[:0]
     unknown = _unknown(loaded, newest.device)

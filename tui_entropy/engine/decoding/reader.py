@@ -27,7 +27,7 @@ PREFILL_CHUNK = 512
 
 def read(
     loaded: Loaded,
-    probes: Instruments,
+    instruments: Instruments,
     sequence: TokenSequence,
     last: int,
     offsets: Mapping[int, Tensor],
@@ -43,7 +43,7 @@ def read(
         other = sequence.shadow.sequence
         read(
             loaded,
-            probes,
+            instruments,
             other,
             last - sequence.n_tokens + other.n_tokens,
             other.effective_offsets(offsets),
@@ -52,19 +52,19 @@ def read(
         )
     rows = sequence.batch
     under = [offsets, *(row.effective_offsets(offsets) for row in rows[1:])]
-    probes.look_at(sequence)
+    instruments.look_at(sequence)
     first = sequence.n_read
     ids = torch.stack([row.span(first, last) for row in rows])
     targets = sequence.prompt[first + 1 : last + 1]
     scored = scored and len(targets) > 0 and first + len(targets) >= sequence.n_scored
     with ExitStack() as watching:
         held = watching.enter_context(final_residual(loaded.architecture)) if scored else None
-        graph = probes.graph_decoder and probes.graph_decoder.step
+        graph = instruments.graph_decoder and instruments.graph_decoder.step
         if graph and held is None and graph.supports(sequence, last) and not any(map(scales_of, under)):
             logits = graph.read(sequence, ids, under)
         else:
             again = isinstance(sequence.cache, IdsCache)
-            probes.steering.set(
+            instruments.steering.set(
                 *(row.offsets_by_token(last, its) for row, its in zip(rows, under, strict=True)) if again else under
             )
             logits = forward(loaded, sequence.cache, ids)

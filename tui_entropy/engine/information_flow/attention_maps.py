@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from tui_entropy.engine.instruments.attention import AttentionLayer, AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument, AttentionLayer
 from tui_entropy.engine.instruments.attention_functions import Attended, overheard
 
 TOGETHER = 1 << 20
@@ -66,7 +66,7 @@ class AttentionMaps:
 
 
 @contextmanager
-def attention_maps(watching: AttentionProbe, blocks: Iterable[int], n: int) -> Iterator[AttentionMaps]:
+def attention_maps(watching: AttentionInstrument, blocks: Iterable[int], n: int) -> Iterator[AttentionMaps]:
     """Hear the newest n queries of some blocks (1-based), for as long as the `with` lasts. Raises NoRows for a block
     that has no attention rows."""
     known = {layer.index + 1: layer for layer in watching.layers}
@@ -85,7 +85,7 @@ def _hear(maps: AttentionMaps, blocks: dict[nn.Module, int], module: nn.Module, 
     maps.take(blocks[module], attended)
 
 
-def groups(watching: AttentionProbe, blocks: Sequence[int], n: int, n_bytes: int) -> Iterator[Sequence[int]]:
+def groups(watching: AttentionInstrument, blocks: Sequence[int], n: int, n_bytes: int) -> Iterator[Sequence[int]]:
     """Blocks in groups, as they come, whose n queries each take no more than so many bytes."""
     architecture = watching.architecture
     head = max((getattr(module, "head_dim", 0) for module in architecture.attention_modules if module), default=0)

@@ -37,16 +37,16 @@ Position = TypeVar("Position", int, Tensor)
 
 
 @contextmanager
-def attention_probe(
+def attention_instrument(
     model: PreTrainedModel, architecture: Architecture, keep: int, record: str = "off"
-) -> Iterator[AttentionProbe]:
+) -> Iterator[AttentionInstrument]:
     """Watch the forward passes of `model`, given a cache as `past_key_values`, for as long as the `with` lasts.
 
     keep: how many recent queries rows can be asked for; of a batch, those of its first row. record: which rows go
     into the record, as RowRecording wants it. The model's attention implementation is put back, however the block is
     left.
     """
-    probe = AttentionProbe(architecture, keep, record)
+    probe = AttentionInstrument(architecture, keep, record)
     if not probe.layers:
         yield probe
         return
@@ -66,7 +66,7 @@ def attention_probe(
         hook.remove()
 
 
-class AttentionProbe:
+class AttentionInstrument:
     """The probe of attention: what the newest query saw, and the queries before it."""
 
     def __init__(self, architecture: Architecture, keep: int, record: str = "off") -> None:
@@ -283,7 +283,7 @@ class AttentionLayer:
     own: AttentionFunction
     """What the model would call."""
 
-    def __init__(self, probe: AttentionProbe, index: int) -> None:
+    def __init__(self, probe: AttentionInstrument, index: int) -> None:
         self.probe = probe
         self.index = index
         self.kind = probe.architecture.layer_kinds[index]

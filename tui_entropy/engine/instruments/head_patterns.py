@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument
 from tui_entropy.engine.instruments.telling_head import rows_of_all_keys
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.probes.head_patterns import MAX_QUERIES, PATTERNS, HeadPatterns
@@ -18,7 +18,7 @@ MIN_QUERIES, MIN_COPIES = 16, 4
 
 
 @torch.inference_mode()
-def head_patterns(probe: AttentionProbe, ids: Tensor, n_queries: int = MAX_QUERIES) -> HeadPatterns | None:
+def head_patterns(probe: AttentionInstrument, ids: Tensor, n_queries: int = MAX_QUERIES) -> HeadPatterns | None:
     """Mean weight of each head on the places of PATTERNS, over the newest rows that are kept of the text that is
     looked at. ids: (n,) of its tokens; no later row counts. None where no block has enough of them. One copy off the
     device."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tui_entropy.engine.architecture.architecture import Architecture
 
 
-class ResidualProbe:
+class ResidualInstrument:
     """The newest position's vector before the first block and after each."""
 
     def __init__(self, n_layers: int) -> None:
@@ -46,12 +46,12 @@ def block_stats(stream: Tensor) -> Tensor:
 
 
 @contextmanager
-def residual_probe(architecture: Architecture) -> Iterator[ResidualProbe]:
+def residual_instrument(architecture: Architecture) -> Iterator[ResidualInstrument]:
     """Watch what each block puts out, for as long as the `with` lasts.
 
     Hooks run in the order they were registered, so what a steering hook registered with prepend=True adds is in.
     """
-    probe = ResidualProbe(architecture.n_layers)
+    probe = ResidualInstrument(architecture.n_layers)
 
     def keep(layer: int, hidden: Tensor) -> None:
         hidden = architecture.streamed(hidden)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.instruments.attention import AttentionLayer, AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument, AttentionLayer
 
 MIN_QUERIES, MAX_QUERIES = 16, 32
 """Newest rows that it is judged by: fewer say too little, more cost more."""
 
 
 @torch.inference_mode()
-def telling_head(probe: AttentionProbe) -> tuple[int, int] | None:
+def telling_head(probe: AttentionInstrument) -> tuple[int, int] | None:
     """Block and head (1-based) with the largest `movement` over the newest rows of the text that is looked at. None
     while too few rows are kept, and where no block has any. One copy off the device."""
     positions = list(probe.attention_state.kept)[-MAX_QUERIES:]
@@ -33,7 +33,7 @@ def telling_head(probe: AttentionProbe) -> tuple[int, int] | None:
 
 
 def rows_of_all_keys(
-    probe: AttentionProbe, positions: Sequence[int], least: int
+    probe: AttentionInstrument, positions: Sequence[int], least: int
 ) -> Iterator[tuple[AttentionLayer, list[int]]]:
     """The layers whose rows at these positions can be computed with all their keys, and at which of them: at no fewer
     than `least`."""

@@ -27,7 +27,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.architecture import Architecture, usual
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.architecture.parts import taken_by
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.instruments.prompt_scores import final_residual
 from tui_entropy.engine.instruments.unembed import unembed
@@ -160,7 +160,7 @@ def apart(loaded: Loaded, ids: Tensor, stretches: Sequence[int], whole: Tensor) 
     """
     cache, ends = new_cache(loaded.model, loaded.architecture), torch.tensor(stretches).cumsum(0) - 1
     by_columns = loaded.card.products == COLUMNS
-    with attention_probe(loaded.model, loaded.architecture, keep=0), two_row_linear(loaded.model, by_columns):
+    with attention_instrument(loaded.model, loaded.architecture, keep=0), two_row_linear(loaded.model, by_columns):
         logits = torch.cat([forward(loaded, cache, part) for part in torch.split(ids, list(stretches), 1)])
     return _gap(logits, whole[ends.to(whole.device)])
 
@@ -174,7 +174,7 @@ def _rowless(loaded: Loaded) -> tuple[int, ...]:
         return ()
     ids = _text(loaded)
     cache, bound = new_cache(loaded.model, architecture), ROUNDING.get(loaded.model.dtype, ROWS_EXACT)
-    with attention_probe(loaded.model, architecture, keep=0) as probe:
+    with attention_instrument(loaded.model, architecture, keep=0) as probe:
         for part in torch.split(ids, [ids.shape[1] - 1, 1], 1):
             forward(loaded, cache, part)
         entropies = probe.head_statistics().entropy

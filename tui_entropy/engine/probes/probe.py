@@ -124,7 +124,7 @@ class ProbeContext:
 
     @property
     def instruments(self) -> Instruments:
-        return self.state.probes
+        return self.state.instruments
 
     @property
     def sequence(self) -> TokenSequence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.instruments.attention import AttentionProbe
+from tui_entropy.engine.instruments.attention import AttentionInstrument
 from tui_entropy.engine.reliability.report import FAIL, IN_DTYPE, NOTED, PASS, Check, Report
 from tui_entropy.metrics.registry import METRICS
 from tui_entropy.records.model import TRUSTED, ModelCard, Trust
@@ -43,7 +43,7 @@ def of_numbers(report: Report, groups: set[str]) -> dict[str, Trust]:
 def missing(group: str, architecture: Architecture) -> Trust | None:
     """Why a model has no such numbers; None where it has."""
     if group in ("heads", "attention"):
-        layers = AttentionProbe(architecture, keep=0).layers
+        layers = AttentionInstrument(architecture, keep=0).layers
         if not layers:
             return Trust("unavailable", NO_ATTENTION)
         if group == "attention" and not any(layer.holds_keys for layer in layers):

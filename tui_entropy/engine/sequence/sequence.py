@@ -95,7 +95,7 @@ class TokenSequence:
         """Tokens whose keys and values the cache holds."""
         self.attention_state = AttentionState()
         self.vectors = no_vectors(self._loaded.architecture.n_layers)
-        """With `attention_state`, what the probes have of it."""
+        """With `attention_state`, what the instruments have of it."""
         self.logits: Tensor | None = None
         """(vocab,) float32 after the newest token that was read."""
 

@@ -93,7 +93,7 @@ class SequenceView(Protocol):
 
     @property
     def vectors(self) -> list[Tensor | None]:
-        """Layer, 0 the embedding -> the newest residual vectors there, as ResidualProbe has them."""
+        """Layer, 0 the embedding -> the newest residual vectors there, as ResidualInstrument has them."""
 
     @property
     def shadow(self) -> Companion | None: ...

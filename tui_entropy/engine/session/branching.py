@@ -26,7 +26,7 @@ class Branches:
     def __init__(self, state: SessionState, bound: int) -> None:
         """bound: bytes that may be kept beside the run that is in the cache."""
         self._state = state
-        self.rewinder = Rewinder(state.loaded, state.probes, bound)
+        self.rewinder = Rewinder(state.loaded, state.instruments, bound)
         self._reconsidered: tuple[object, TokenSequence] | None = None
         """The step that was reconsidered last: which it was, and the sequence as it was then."""
 
@@ -114,8 +114,8 @@ class Branches:
         assert then.logits is not None
         is_there = step < run.sequence.n_written
         given = int(run.sequence.written[step]) if visit and is_there else None
-        choice = choose(state.probes, then, now, then.logits, given)
-        made, _ = build_step(state.loaded, state.probes, then, now, choice, clock, run.number)
+        choice = choose(state.instruments, then, now, then.logits, given)
+        made, _ = build_step(state.loaded, state.instruments, then, now, choice, clock, run.number)
         return made
 
     def _as_before(self, run: Run, step: int) -> TokenSequence:

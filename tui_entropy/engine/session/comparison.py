@@ -103,7 +103,7 @@ class Comparisons:
         if lane.vectors is not None:  # what its vectors are at every step of the text
             own = [state.offsets_of(lane.vectors, sequence, step) for step in range(sequence.n_written + 1)]
         controls = None if lane.knobs is None else state.controls_with(now.offsets, lane.knobs)
-        return create_shadow(state.loaded, state.probes, sequence, now, prompt, own, controls)
+        return create_shadow(state.loaded, state.instruments, sequence, now, prompt, own, controls)
 
     def _prompt(self, lane: Lane, sequence: TokenSequence) -> list[int]:
         """Ids of the prompt of a lane beside a sequence. Raises UserError where it leaves no room."""

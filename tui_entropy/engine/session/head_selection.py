@@ -14,7 +14,7 @@ class HeadSelection:
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
-        self._seeks = state.probes.attention.recording.wanted == "shown"
+        self._seeks = state.instruments.attention.recording.wanted == "shown"
 
     def select(self, layer: int, head: int | None) -> None:
         """Counts from the next step on. Raises UserError for a head that is not there."""
@@ -30,23 +30,23 @@ class HeadSelection:
     def recall(self, selected: HeadSelected) -> None:
         """This one was selected before, as was told then."""
         self._seeks = False
-        if self._state.probes.attention.recording.wanted == "shown":
-            self._state.probes.attention.recording.select(selected.layer, selected.head)
+        if self._state.instruments.attention.recording.wanted == "shown":
+            self._state.instruments.attention.recording.select(selected.layer, selected.head)
 
     def find(self, sequence: SequenceView) -> None:
         """Select the one to begin with, once enough of a text is read to tell and unless a person did."""
         if not self._seeks:
             return
-        probes = self._state.probes
-        with probes.aside():
-            probes.look_at(sequence)
-            found = telling_head(probes.attention)
+        instruments = self._state.instruments
+        with instruments.aside():
+            instruments.look_at(sequence)
+            found = telling_head(instruments.attention)
         if found is not None:
             self._seeks = False
             self._take(HeadSelected(*found, by_score=True))
 
     def _take(self, selected: HeadSelected) -> None:
-        recording = self._state.probes.attention.recording
+        recording = self._state.instruments.attention.recording
         if recording.wanted == "shown":
             recording.select(selected.layer, selected.head)
             self._state.emit(selected)

@@ -30,12 +30,12 @@ class HeadWatch:
         """Emit the patterns before the token at a position: at the first one with rows enough, and at multiples of
         EVERY."""
         fresh = self._told[0] != run or position < self._told[1]
-        attention = self._state.probes.attention
+        attention = self._state.instruments.attention
         if not attention.keep or position < MIN_QUERIES + 2 or not (fresh or position % EVERY == 0):
             return
         self._told, began = (run, position), perf_counter()
-        with self._state.probes.aside():
-            self._state.probes.look_at(sequence)
+        with self._state.instruments.aside():
+            self._state.instruments.look_at(sequence)
             found = head_patterns(attention, sequence.ids[:position], MAX_QUERIES)
         if found is not None:
             options: dict[str, Value] = {"n_queries": MAX_QUERIES}

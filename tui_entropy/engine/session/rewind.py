@@ -43,7 +43,7 @@ CHECKPOINT = 32
 
 def recompute_step(
     loaded: Loaded,
-    probes: Instruments,
+    instruments: Instruments,
     sequence: TokenSequence,
     position: int,
     known: tuple[int, RecurrentStates] | None = None,
@@ -51,19 +51,19 @@ def recompute_step(
     """The forward pass of the token at `position` once more, as when it was read by itself: to the bit in float32.
 
     Costs one such pass where the cache holds the tokens before it; those that it lacks are read once more too.
-    Nothing is changed: not the sequence, not its cache, not what the probes know. known: for a model whose layers
-    carry a state, after how many tokens, and that state; without it all tokens before are read once more.
+    Nothing is changed: not the sequence, not its cache, not what the instruments know. known: for a model whose
+    layers carry a state, after how many tokens, and that state; without it all tokens before are read once more.
 
     Returns what is to be seen of it: `logits`, `attention_state` and `vectors` of a sequence that has no cache.
     """
-    with replayed_span(loaded, probes, sequence, position, position + 1, known) as then:
+    with replayed_span(loaded, instruments, sequence, position, position + 1, known) as then:
         return then
 
 
 @contextmanager
 def replayed_span(
     loaded: Loaded,
-    probes: Instruments,
+    instruments: Instruments,
     sequence: TokenSequence,
     first: int,
     last: int,
@@ -87,13 +87,13 @@ def replayed_span(
     then.batch, then.shadow, then.n_tokens = [then], None, first + 1
     try:
         then.cache, then.n_read = truncated(cache, start, state), start
-        with probes.aside():
+        with instruments.aside():
             while then.n_pending:
-                _reread(loaded, probes, then, *then.next_chunk(PREFILL_CHUNK))
+                _reread(loaded, instruments, then, *then.next_chunk(PREFILL_CHUNK))
             then.n_tokens = last
             while then.n_read < last:
                 to = last if loaded.architecture.in_stretches or not then.n_read else then.n_read + 1
-                _reread(loaded, probes, then, *then.span_under_same_steering(to))
+                _reread(loaded, instruments, then, *then.span_under_same_steering(to))
             yield then
     finally:
         with torch.inference_mode():
@@ -105,20 +105,20 @@ def replayed_span(
 
 @torch.inference_mode()
 def _reread(
-    loaded: Loaded, probes: Instruments, then: TokenSequence, last: int, under: Mapping[int, Tensor] | None
+    loaded: Loaded, instruments: Instruments, then: TokenSequence, last: int, under: Mapping[int, Tensor] | None
 ) -> None:
     if under is None:
         raise UserError("this text was not read so far: let it be written on first, or g begins it again")
-    read(loaded, probes, then, last, under, 0, False)
+    read(loaded, instruments, then, last, under, 0, False)
 
 
 class Rewinder:
     """Which sequence is in the cache, and what is kept of the others."""
 
-    def __init__(self, loaded: Loaded, probes: Instruments, bound: int = 0) -> None:
+    def __init__(self, loaded: Loaded, instruments: Instruments, bound: int = 0) -> None:
         """bound: bytes that may be kept beside the sequence that is in the cache."""
         self.loaded = loaded
-        self.probes = probes
+        self.instruments = instruments
         self.prefix_cache = PrefixCache(bound)
         self.active: TokenSequence | None = None
 
@@ -193,7 +193,7 @@ class Rewinder:
         """Read what was read before and is not in the cache, up to a position. Yields how much is there after each
         stretch."""
         while sequence.n_read < min(last, len(sequence.prefix_ids)) and sequence.n_pending:
-            _reread(self.loaded, self.probes, sequence, *sequence.next_chunk(PREFILL_CHUNK))
+            _reread(self.loaded, self.instruments, sequence, *sequence.next_chunk(PREFILL_CHUNK))
             self.checkpoint()
             yield sequence.n_read
 
@@ -204,7 +204,7 @@ class Rewinder:
     def recompute_step(self, sequence: TokenSequence, position: int) -> TokenSequence:
         """See the function of this name. A sequence that is not in the cache is put there for a while."""
         with self._at(sequence, position) as host:
-            return recompute_step(self.loaded, self.probes, host, position, self.state(host, position))
+            return recompute_step(self.loaded, self.instruments, host, position, self.state(host, position))
 
     @contextmanager
     def replay(self, sequence: TokenSequence, first: int, last: int) -> Iterator[TokenSequence]:
@@ -212,7 +212,7 @@ class Rewinder:
         with (
             self._at(sequence, last - 1) as host,
             replayed_span(
-                self.loaded, replace(self.probes, graph_decoder=None), host, first, last, self.state(host, first)
+                self.loaded, replace(self.instruments, graph_decoder=None), host, first, last, self.state(host, first)
             ) as then,
         ):
             yield then
@@ -220,22 +220,22 @@ class Rewinder:
     def rows(self, sequence: TokenSequence, ask: RowWindow) -> AttentionRows:
         """Attention rows, of queries that are kept or else read once more."""
         with self.kept_rows(sequence, ask.last, ask.n_queries) as cache:
-            return self.probes.attention.rows(cache, ask)
+            return self.instruments.attention.rows(cache, ask)
 
     @contextmanager
     def kept_rows(self, sequence: TokenSequence, last: int, n_queries: int) -> Iterator[Cache]:
         """The instruments look at a text whose queries at the last so many positions up to `last` are kept, as many
         as they keep at all; yields its cache."""
-        self.probes.look_at(sequence)
+        self.instruments.look_at(sequence)
         queries = sequence.attention_state.kept
         newest = min(last + 1, len(sequence.prefix_ids))
-        positions = range(max(newest - min(n_queries, self.probes.attention.keep), 0), newest)
+        positions = range(max(newest - min(n_queries, self.instruments.attention.keep), 0), newest)
         if not positions or all(position in queries for position in positions):
             yield sequence.cache
             return
         with self._at(sequence, positions[-1]) as host:
             known = self.state(host, positions[0])
-            with replayed_span(self.loaded, self.probes, host, positions[0], positions[-1] + 1, known) as then:
+            with replayed_span(self.loaded, self.instruments, host, positions[0], positions[-1] + 1, known) as then:
                 yield then.cache
 
     @contextmanager
@@ -253,7 +253,7 @@ class Rewinder:
         newest = position - 1
         with (
             self._at(sequence, newest) as host,
-            replayed_span(self.loaded, self.probes, host, newest, position, self.state(host, newest)) as then,
+            replayed_span(self.loaded, self.instruments, host, newest, position, self.state(host, newest)) as then,
         ):
             assert then.logits is not None
             yield Snapshot.of(sequence, step, then.cache, then.logits)
@@ -274,7 +274,7 @@ class Rewinder:
             if active is not None and host is not active:
                 self.activate(active)
                 if chosen_from:  # what is held up there may be chosen again
-                    read_up_to(self.loaded, self.probes, active, active.n_tokens, active.offsets[-1])
+                    read_up_to(self.loaded, self.instruments, active, active.n_tokens, active.offsets[-1])
 
     @property
     def rewinds(self) -> str:

@@ -25,7 +25,7 @@ class RunWriter:
     def __init__(
         self,
         loaded: Loaded,
-        probes: Instruments,
+        instruments: Instruments,
         emit: Callable[[Event], None],
         run: Run,
         apply: Callable[[], None],
@@ -38,14 +38,14 @@ class RunWriter:
         """Chosen and not written yet."""
         self._emit = emit
         self._on_commit = on_commit
-        self._loaded, self._probes, self._apply = loaded, probes, apply
+        self._loaded, self._instruments, self._apply = loaded, instruments, apply
         self._loop = self._begun()
 
     def _begun(self) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
         run = self.run
         return decode(
             self._loaded,
-            self._probes,
+            self._instruments,
             run.sequence,
             lambda: run.controls,
             run.number,
@@ -81,7 +81,7 @@ class RunWriter:
     def _read_stretch(self) -> Prefilled:
         """A stretch of a text that is there: its steps are written at once."""
         sequence, number = self.run.sequence, self.run.number
-        for step in read_stretch(self._loaded, self._probes, sequence, self.run.controls, number):
+        for step in read_stretch(self._loaded, self._instruments, sequence, self.run.controls, number):
             self._on_commit(step)
             self._emit(step)
         self._loop = self._begun()  # its clock goes on from here

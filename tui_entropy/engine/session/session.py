@@ -48,10 +48,10 @@ class Session:
     """All that a person can have done with a model, a method each. The worker and the headless command use it."""
 
     def __init__(
-        self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None], kept_cache: int = 0
+        self, loaded: Loaded, instruments: Instruments, emit: Callable[[Event], None], kept_cache: int = 0
     ) -> None:
         """kept_cache: bytes that may be kept beside the run that is written, for going back and to others."""
-        self.state = SessionState(loaded, probes, emit)
+        self.state = SessionState(loaded, instruments, emit)
         self.branches = Branches(self.state, kept_cache)
         self.comparisons = Comparisons(self.state)
         self.heads = HeadSelection(self.state)
@@ -72,7 +72,7 @@ class Session:
     @property
     def cache_bytes(self) -> int:
         """Keys, values and kept queries."""
-        kept = self.state.probes.attention.kept_bytes
+        kept = self.state.instruments.attention.kept_bytes
         return kept + (self.state.sequence.bytes if self.state.sequence else 0)
 
     # --- Runs --------------------------------------------------------------------------------------------------
@@ -202,7 +202,9 @@ class Session:
         """Write on in the present run, all of which is read but the newest token and what is pending."""
         state = self.state
         if state.run is not None and state.run.ended is None:
-            state.writer = RunWriter(state.loaded, state.probes, state.emit, state.run, self._apply, self._written)
+            state.writer = RunWriter(
+                state.loaded, state.instruments, state.emit, state.run, self._apply, self._written
+            )
 
     def _written(self, step: Step) -> None:
         """A step is part of the text of the present run now."""
@@ -290,7 +292,7 @@ class Session:
         check(knobs, self.state.loaded.card.vocab)
         self.state.knobs = knobs
         if not knobs.lens:
-            self.state.probes.lens.head.release()
+            self.state.instruments.lens.head.release()
         self.resample()
         self._tell_pending()
 

@@ -100,7 +100,7 @@ SHADOW = "shadow "
 @torch.inference_mode()
 def create_shadow(
     loaded: Loaded,
-    probes: Instruments,
+    instruments: Instruments,
     watched: TokenSequence,
     now: Controls,
     prompt: list[int] | None,
@@ -132,7 +132,11 @@ def create_shadow(
     else:
         own.offsets = [under[max(position - own.n_prompt + 1, 0)] for position in range(own.n_tokens)]
     read_up_to(
-        loaded, probes, own, own.n_tokens - (watched.n_tokens - watched.n_read), own.effective_offsets(now.offsets)
+        loaded,
+        instruments,
+        own,
+        own.n_tokens - (watched.n_tokens - watched.n_read),
+        own.effective_offsets(now.offsets),
     )
     how = SAME_PASS if can_batch(watched, own) else SECOND_PASS
     if how == SAME_PASS:
@@ -141,11 +145,13 @@ def create_shadow(
 
 
 @torch.inference_mode()
-def read_up_to(loaded: Loaded, probes: Instruments, sequence: TokenSequence, last: int, offsets: Offsets) -> None:
+def read_up_to(
+    loaded: Loaded, instruments: Instruments, sequence: TokenSequence, last: int, offsets: Offsets
+) -> None:
     """As the loop does it: in stretches, the newest token by itself. offsets: for what was never read before."""
     while sequence.n_read < last:
         first = sequence.n_read
         until, under = sequence.next_chunk(PREFILL_CHUNK)
         if until <= first:
             until, under = first + 1, sequence.offsets[first] if first < len(sequence.offsets) else None
-        read(loaded, probes, sequence, min(until, last), offsets if under is None else under, 0, False)
+        read(loaded, instruments, sequence, min(until, last), offsets if under is None else under, 0, False)

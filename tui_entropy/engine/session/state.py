@@ -36,9 +36,9 @@ from tui_entropy.records.step import Step
 class SessionState:
     """Owned by a session and handed to its parts, which know nothing of each other."""
 
-    def __init__(self, loaded: Loaded, probes: Instruments, emit: Callable[[Event], None]) -> None:
+    def __init__(self, loaded: Loaded, instruments: Instruments, emit: Callable[[Event], None]) -> None:
         self.loaded = loaded
-        self.probes = probes
+        self.instruments = instruments
         self.emit = emit
         self.knobs = Knobs()
         self.directions: dict[str, ControlVector] = {v.name: v for v in control_vector.built_in(loaded.card)}
@@ -168,7 +168,7 @@ class SessionState:
     def find_part(self, wanted: Vector) -> None:
         """Know where a part is scaled, before it is. Raises UserError where that cannot be told."""
         place = wanted.blocks[0], wanted.part
-        self.probes.steering.parts[place] = scaled_part(self.loaded, self.probes, *place)
+        self.instruments.steering.parts[place] = scaled_part(self.loaded, self.instruments, *place)
 
     def add_vector(self, wanted: Vector, made: ControlVector | None = None) -> Vector:
         """A vector from its file, or one that is `made`, under a name of its own; a part that is scaled is looked

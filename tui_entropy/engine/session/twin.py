@@ -48,7 +48,7 @@ class TwinRun:
         state.emit(started)
         self._run = Run(started, self.sequence, controls, vectors, lane.prompt is not None)
         state.runs[number] = self._run
-        self._writer = RunWriter(state.loaded, state.probes, state.emit, self._run, self.apply, self._written)
+        self._writer = RunWriter(state.loaded, state.instruments, state.emit, self._run, self.apply, self._written)
 
     def apply(self) -> None:
         """Apply what is wanted for its next step, and tell of it."""

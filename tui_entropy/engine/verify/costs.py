@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import Cache
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.decoding.instruments import instruments
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.decoding.instruments import open_instruments
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.engine.instruments.prompt_scores import scores
-from tui_entropy.engine.instruments.residual import block_stats, residual_probe
+from tui_entropy.engine.instruments.residual import block_stats, residual_instrument
 from tui_entropy.engine.instruments.step_tensors import StepTensors, computed
 from tui_entropy.engine.instruments.tensor_metrics import log_probs
 from tui_entropy.engine.kernels.threads import one_thread
@@ -70,8 +70,8 @@ def costs(loaded: Loaded, ids: Tensor, step: Step) -> tuple[Cost, ...]:
 
 def probe_costs(loaded: Loaded) -> Iterator[Cost]:
     """What each probe takes where the first token of a text is chosen, with its options as they are by default."""
-    with instruments(loaded, graph=False) as probes:
-        session = Session(loaded, probes, lambda event: None)
+    with open_instruments(loaded, graph=False) as instruments:
+        session = Session(loaded, instruments, lambda event: None)
         session.begin(Write(PROMPT, None, False, 1, Knobs()))
         session.look_ahead(read_all=True)
         asks = [AskProbe(probe.name, 1, session.state.run_of(1).sequence.n_prompt) for probe in PROBES]
@@ -105,7 +105,7 @@ class _Watch:
         plain, logits = self._timed(lambda: self._read(self.ids[-1:], self._caches["plain"]))
         self.kept[PLAIN] = float(cache_bytes(self._caches["plain"]) - held)
         seconds = {PLAIN: plain}
-        with residual_probe(self.loaded.architecture) as residual:
+        with residual_instrument(self.loaded.architecture) as residual:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], self._caches["residual"]))
             seconds["residual stream"] = (
                 reading - plain + self._timed(lambda: block_stats(residual.stream()), small=True)[0]
@@ -118,7 +118,7 @@ class _Watch:
     def _heads(self, plain: float) -> dict[str, float]:
         cache, architecture = self._caches["heads"], self.loaded.architecture
         n = int(cache.get_seq_length()) + 1
-        with attention_probe(self.loaded.model, architecture, keep=n) as probe:
+        with attention_instrument(self.loaded.model, architecture, keep=n) as probe:
             reading, _ = self._timed(lambda: self._read(self.ids[-1:], cache))
             grid = reading - plain + self._timed(probe.head_statistics, small=True)[0]
             self.kept["head grid"] = probe.kept_bytes / len(probe.attention_state.kept)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.instruments.attention import attention_probe
+from tui_entropy.engine.instruments.attention import attention_instrument
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
@@ -38,7 +38,7 @@ def attention(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         yield from (check(skipped=maps) for check in (sums, rows, parts, heads, spans))
         return
     entropies, measures, weights, eagers, totals, apart = [], [], [], [], [], []
-    with attention_probe(loaded.model, loaded.architecture, keep=n) as probe:
+    with attention_instrument(loaded.model, loaded.architecture, keep=n) as probe:
         cache = new_cache(loaded.model, loaded.architecture)
         for stretch in torch.split(ids, [n - N_SINGLE] + [1] * N_SINGLE):
             forward_logits(loaded.model, stretch, cache)

@@ -8,7 +8,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.session.session import Session
@@ -41,8 +41,8 @@ def branches(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     tally.rests_on["logits of branches"] = PLAIN_PASS
     knobs = replace(OFF, mirostat_tau=4.0, mirostat_eta=0.5, banned=tuple(sorted(loaded.tokenizer.eos_ids)))
     events: list[Event] = []
-    with instruments(loaded, keep=0, graph=False) as probes:
-        session = Session(loaded, probes, events.append, KEPT_BYTES)
+    with open_instruments(loaded, keep=0, graph=False) as instruments:
+        session = Session(loaded, instruments, events.append, KEPT_BYTES)
         session.begin(Write(REPEATING, None, False, BEFORE + AFTER, knobs))
         first = write_steps(session, BEFORE)
         best, second, *_ = (one.token_id for one in first[STEP][0].candidates)

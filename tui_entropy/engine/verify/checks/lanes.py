@@ -14,7 +14,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 from torch import Tensor
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.reliability.report import Check
@@ -51,8 +51,8 @@ def lanes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     events: list[Event] = []
     ends = tuple(sorted(loaded.tokenizer.eos_ids))
     knobs = replace(KNOBS, banned=ends)
-    with instruments(loaded, keep=0, graph=False) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded, keep=0, graph=False) as instruments:
+        session = Session(loaded, instruments, events.append)
         noise = torch.randn(loaded.architecture.d_model, generator=torch.Generator().manual_seed(0))
         length = float(plain(loaded, ids).streams[block - 1].square().mean().sqrt())
         vector = ControlVector("doctor", {block: (noise * length).numpy()})

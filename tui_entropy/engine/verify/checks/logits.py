@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.cache.kv_cache import PreallocatedCache
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decoding.loop import decode
 from tui_entropy.engine.instruments.prompt_scores import final_residual
 from tui_entropy.engine.instruments.tensor_metrics import log_probs, surprisal_moments
@@ -57,7 +57,7 @@ def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     cache = new_cache(loaded.model, loaded.architecture)
     between = len(ids) - 2 * N_SINGLE
     stretches = [1] * N_SINGLE + ([between] if loaded.architecture.in_stretches else [1] * between) + [1] * N_SINGLE
-    with instruments(loaded):
+    with open_instruments(loaded):
         actual = torch.cat([forward_logits(loaded.model, part, cache) for part in torch.split(ids, stretches)])
     compared = "most of it token by token, watched, against one pass, not watched"
     bound = allowed(loaded.model.dtype, expected.abs().max())
@@ -68,12 +68,12 @@ def decode_equals_prefill(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 
 def revisited_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """Each of the last tokens gone back to as a person would, from the newest: by cropping, or from a state."""
-    with instruments(loaded, keep=0) as probes:
+    with open_instruments(loaded, keep=0) as instruments:
         sequence = TokenSequence(loaded, ids[:-N_SINGLE].tolist(), N_SINGLE)
         sequence.forced = ids[-N_SINGLE:].tolist()
-        rewinder, first, positions = Rewinder(loaded, probes, bound=STATES_BYTES), [], []
+        rewinder, first, positions = Rewinder(loaded, instruments, bound=STATES_BYTES), [], []
         rewinder.activate(sequence)
-        for event in decode(loaded, probes, sequence, lambda: Controls(Knobs(), {})):
+        for event in decode(loaded, instruments, sequence, lambda: Controls(Knobs(), {})):
             rewinder.checkpoint()
             if isinstance(event, Step) and sequence.logits is not None:
                 first.append(sequence.logits)
@@ -112,13 +112,13 @@ def captured_step(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """The step that a CUDA graph can hold says what the plain one says, whether there are graphs here or not."""
     compared = "the step that a CUDA graph can hold against the plain one"
     check = partial(Check, "captured step", "logits", compared, "logits")
-    with instruments(loaded, keep=0, graph=True) as probes:
-        if probes.graph_decoder is None:
-            yield check(skipped=probes.no_graph_reason)
+    with open_instruments(loaded, keep=0, graph=True) as instruments:
+        if instruments.graph_decoder is None:
+            yield check(skipped=instruments.no_graph_reason)
             return
         cache, singles = PreallocatedCache(), range(len(ids) - N_SINGLE, len(ids))
         forward(loaded, cache, ids[None, :-N_SINGLE])
-        step, again = probes.graph_decoder.step, cache.first(singles[0])
+        step, again = instruments.graph_decoder.step, cache.first(singles[0])
         held = torch.cat([step.run(cache, ids[None, [at]], at, [{}]).logits.clone() for at in singles])
         plain = torch.cat([forward(loaded, again, ids[None, [at]]) for at in singles])  # fills the same columns
     yield check(worst(held, plain), allowed(loaded.model.dtype, plain.abs().max()))

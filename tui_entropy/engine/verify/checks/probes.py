@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import dispatches_attention
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.instruments.attention_functions import eager
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.probes.answer import answer
@@ -44,7 +44,7 @@ def probes(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
         name = f"probe {probe.name}"
         tally.row(name, probe.trust, "its answer, against plain passes of the model", TIMES, [name])
         tally.rests_on[name] = EAGER_PASS
-    with instruments(loaded, graph=False) as watching:
+    with open_instruments(loaded, graph=False) as watching:
         session = Session(loaded, watching, events.append)
         banned = tuple(sorted(loaded.tokenizer.eos_ids))
         session.begin(Write(PROMPT, None, False, N_WRITTEN, Knobs(banned=banned)))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
@@ -25,13 +25,13 @@ N_BESIDE = 3
 def steering(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A push after the middle block shows where it should, and nowhere once it is taken away."""
     block = (loaded.architecture.n_layers + 1) // 2
-    with instruments(loaded, keep=0) as probes:
+    with open_instruments(loaded, keep=0) as instruments:
 
         def passed(push: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
             """(n, vocab) logits, and (n_layers, d_model) residual stream of the newest token."""
-            probes.steering.set(push)
+            instruments.steering.set(push)
             logits = forward_logits(loaded.model, ids, new_cache(loaded.model, loaded.architecture))
-            return logits, probes.residual.stream()
+            return logits, instruments.residual.stream()
 
         logits, plain = passed({})
         # As long as what it is added to, so that it is felt in every later block.
@@ -72,11 +72,11 @@ def rows(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     texts = ids, ids.flip(0)
     pushed = torch.randn(loaded.architecture.d_model, generator=torch.Generator().manual_seed(0))
     push = {(loaded.architecture.n_layers + 1) // 2: pushed}
-    with instruments(loaded, keep=0) as probes:
+    with open_instruments(loaded, keep=0) as instruments:
 
         def written(*under: Mapping[int, Tensor], which: Sequence[Tensor] = texts) -> Tensor:
             """(rows, N_BESIDE, vocab) logits of the last tokens, read one by one."""
-            probes.steering.set(*under)
+            instruments.steering.set(*under)
             cache = new_cache(loaded.model, loaded.architecture)
             beside = torch.stack(list(which))
             forward(loaded, cache, beside[:, :-N_BESIDE])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.verify.evidence.compare import EAGER_PASS, UNITS, Tally, allowed, outside
@@ -243,8 +243,8 @@ OF_ATTENTION = {"heads"}
 
 def steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
     """A text is written under all kinds of knobs, and each of its steps got a second time."""
-    with instruments(loaded, keep=0, graph=False, record="all") as probes:
-        text = watched(loaded, probes, SCHEDULE, ids[-3:].tolist())
+    with open_instruments(loaded, keep=0, graph=False, record="all") as instruments:
+        text = watched(loaded, instruments, SCHEDULE, ids[-3:].tolist())
     tally = Tally()
     compare_series(text, loaded.model.dtype, tally)
     compare_fields(loaded, text, tally)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.session.session import Session
@@ -96,8 +96,8 @@ def steered_logits(
     """The logits after a prompt and after the first tokens written, with the files as a person gives them, against
     plain hooks. files: each with its strength. limits: blocks, 1-based."""
     first, last = limits or (None, None)
-    with instruments(loaded, keep=0, graph=False) as probes:
-        session = Session(loaded, probes, lambda event: None)
+    with open_instruments(loaded, keep=0, graph=False) as instruments:
+        session = Session(loaded, instruments, lambda event: None)
         for path, strength in files.items():
             session.set_vector(Vector(path.stem, str(path), strength=strength, on=True, first=first, last=last))
         ends = tuple(sorted(loaded.tokenizer.eos_ids))

@@ -15,7 +15,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import Check
 from tui_entropy.engine.sampling.chain import apply, draw
@@ -67,8 +67,8 @@ def written_steps(loaded: Loaded, ids: Tensor) -> Iterator[Check]:
 def write(loaded: Loaded) -> tuple[list[int], list[Step]]:
     """Ids of the prompt, and what the loop writes after it."""
     events: list[Event] = []
-    with instruments(loaded, keep=0) as probes:
-        session = Session(loaded, probes, events.append)
+    with open_instruments(loaded, keep=0) as instruments:
+        session = Session(loaded, instruments, events.append)
         session.begin(Write(PROMPT, None, False, N_SINGLE, Knobs()))
         while session.active:
             session.advance()

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from tui_entropy.engine.architecture.new_cache import new_cache
-from tui_entropy.engine.decoding.instruments import instruments
+from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.reliability.report import EAGER, FAIL, ONE_PASS, Check
 from tui_entropy.engine.verify.evidence.compare import N_SINGLE, allowed, forward_logits, worst
@@ -101,7 +101,7 @@ def apart(actual: Tensor, expected: Tensor) -> float:
 def as_the_program(loaded: Loaded, text: Tensor) -> Tensor:
     """(n,) ids -> (N_SINGLE, vocab) logits of what follows each of the last tokens but the newest."""
     cache, stretches = new_cache(loaded.model, loaded.architecture), [len(text) - N_SINGLE] + [1] * (N_SINGLE - 1)
-    with instruments(loaded, keep=0):
+    with open_instruments(loaded, keep=0):
         return torch.cat(
             [forward_logits(loaded.model, part, cache)[-1:] for part in torch.split(text[:-1], stretches)]
         )

@@ -163,12 +163,12 @@ class Text:
 
 @torch.inference_mode()
 def watched(
-    loaded: Loaded, probes: Instruments, schedule: Sequence[Sequence[Setting]], follow: Sequence[int]
+    loaded: Loaded, instruments: Instruments, schedule: Sequence[Sequence[Setting]], follow: Sequence[int]
 ) -> Text:
     """Write a token for each entry of the schedule, proposed under each of its settings in turn and written under the
     last; at the end one that is forced. Ends of text are banned. follow: ids of tokens to be watched."""
     events: list[Event] = []
-    session = Session(loaded, probes, events.append)
+    session = Session(loaded, instruments, events.append)
     session.begin(Write(REPEATING, None, False, len(schedule) + 1, OFF))
     decode = loaded.tokenizer.hf_tokenizer.decode
     watches = {str(decode([token])): token for token in follow}
