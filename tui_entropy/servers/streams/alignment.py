@@ -42,7 +42,11 @@ class TokenAligner:
         if chunk.token_ids is not None:
             tokens = self._by_ids(chunk.tokens, chunk.token_ids)
         else:
-            tokens = self._by_count(chunk)
+            tokens = list(chunk.tokens) or [ToldToken()] * bool(chunk.text)
+        behind = 0 if chunk.n_tokens is None else chunk.n_tokens - self.counts.tokens - len(tokens)
+        self.counts.at_end = max(behind, 0) if not tokens else 0
+        if tokens and behind > 0:
+            tokens[:0] = [ToldToken()] * behind
         self.counts.tokens += len(tokens)
         self.counts.unknown += sum(not token.is_told for token in tokens)
         return _with_text(tokens, chunk.text)
@@ -60,17 +64,6 @@ class TokenAligner:
             tokens[place] = entry
         self.counts.left_over += len(entries) - len(sure)
         return tokens
-
-    def _by_count(self, chunk: Chunk) -> list[ToldToken]:
-        entries = list(chunk.tokens)
-        if not entries and chunk.text:
-            entries = [ToldToken()]
-        behind = 0 if chunk.n_tokens is None else chunk.n_tokens - self.counts.tokens - len(entries)
-        if behind > 0 and not entries:
-            self.counts.at_end += behind
-        elif behind > 0:
-            entries[:0] = [ToldToken()] * behind
-        return entries
 
 
 def _with_text(tokens: list[ToldToken], text: str) -> list[ToldToken]:

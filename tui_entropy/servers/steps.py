@@ -1,0 +1,98 @@
+"""StepMaker: what a server told of a token, as a step: what is known, what is bounded, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from tui_entropy.metrics.registry import numbers
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.step import PERPLEXITY_WINDOW, Bounds, Candidate, Stage, Step, sparse_step
+from tui_entropy.servers.streams.band import Band, are_probabilities, entropy_band, varentropy_band
+from tui_entropy.servers.streams.told_token import Alternative, ToldToken
+from tui_entropy.servers.tokens import TokenNames
+
+MOST_VOCAB = 2**20
+"""No vocabulary is larger: the upper end of a band where the server does not tell how large its own is."""
+
+
+class StepMaker:
+    """The steps of one run, in order. What it counts up can be taken back to an earlier step by making it anew."""
+
+    def __init__(self, card: ModelCard, names: TokenNames, n_prompt: int) -> None:
+        self._card, self._names, self._n_prompt = card, names, n_prompt
+        self._surprisals: list[float] = []
+        self._window: deque[float] = deque(maxlen=PERPLEXITY_WINDOW)
+
+    def count(self, step: Step) -> None:
+        """This step is part of the text now."""
+        self._surprisals.append(step.surprisal)
+        self._window.append(step.surprisal)
+
+    def step(
+        self, told: ToldToken, run: int, index: int, n_candidates: int, seconds: float, at: float, forced: bool = False
+    ) -> Step:
+        """seconds: since the token before. at: since the run began. forced: it is written whatever the model said."""
+        name = self._names.of(told)
+        top = told.alternatives[: self._card.server.n_logprobs] if self._card.server else told.alternatives
+        candidates = tuple(self._candidate(one) for one in top[:n_candidates])
+        values, bounds = known(told, self._card.vocab)
+        surprisal = values.get("surprisal")
+        spent = math.nan if surprisal is None else surprisal
+        stages = (Stage("forced", 1, math.exp(-spent) if surprisal is not None else math.nan, 0.0),) if forced else ()
+        return sparse_step(
+            self._card,
+            numbers(**values),
+            run=run, index=index, position=self._n_prompt + index,
+            token_id=name.token_id, token_bytes=name.token_bytes, text=told.text,
+            perplexity=_perplexity([*self._surprisals, spent]),
+            window_perplexity=_perplexity([*list(self._window)[1 - PERPLEXITY_WINDOW :], spent]),
+            candidates=candidates, bounds=bounds, forward_seconds=seconds, at=at, stages=stages,
+            stage_probs=_unknown_probs(len(stages), candidates, name.token_id),
+        )  # fmt: skip
+
+    def _candidate(self, one: Alternative) -> Candidate:
+        name = self._names.of_alternative(one)
+        return Candidate(name.token_id, name.token_bytes, one.logprob, math.nan)
+
+
+def known(told: ToldToken, vocab: int) -> tuple[dict[str, float | None], tuple[Bounds, ...]]:
+    """(numbers by the fields of metrics, bounds of others). vocab: 0 where it is not known. Where what is told can be
+    no log-probabilities, nothing is."""
+    values = [one.logprob for one in told.alternatives]
+    if told.logprob is not None and told.logprob > 1e-4 or (values and not are_probabilities(values)):
+        return {}, ()
+    found: dict[str, float | None] = {}
+    if told.logprob is not None:
+        found["surprisal"] = max(-told.logprob, 0.0)
+    bounds: dict[str, Band | None] = {}
+    if len(values) > 1 or values and vocab == 1:
+        found |= {"logit_margin": values[0] - values[1], "prob_margin": math.exp(values[0]) - math.exp(values[1])}
+        bounds["entropy"] = entropy_band(values, max(vocab or MOST_VOCAB, len(values)))
+        bounds["varentropy"] = varentropy_band(values, max(vocab or MOST_VOCAB, len(values)))
+        if vocab and (entropy := bounds["entropy"]):
+            bounds["uniform_kl"] = Band(max(math.log(vocab) - entropy.high, 0.0), math.log(vocab) - entropy.low)
+    if values and told.logprob is not None:
+        better = sum(value > told.logprob for value in values)
+        if better < len(values) or len(values) == vocab:
+            found["rank"] = float(better + 1)
+        elif vocab:
+            bounds["rank"] = Band(len(values) + 1, vocab)
+    for name, band in bounds.items():
+        if band is not None and band.is_point:
+            found[name] = (band.low + band.high) / 2
+    left = [(name, band) for name, band in bounds.items() if band is not None and name not in found]
+    return found, tuple(Bounds(name, *band) for name, band in left)
+
+
+def _perplexity(surprisals: list[float]) -> float:
+    """exp of their mean; NaN where one of them is unknown."""
+    mean = math.fsum(surprisals) / len(surprisals) if all(map(math.isfinite, surprisals)) else math.nan
+    return math.exp(min(mean, 700.0)) if mean == mean else math.nan
+
+
+def _unknown_probs(n_stages: int, candidates: tuple[Candidate, ...], token_id: int) -> Grid:
+    """After a stage that forces a token that token has all of it."""
+    rows = [[1.0, *(float(one.token_id == token_id) for one in candidates)] for _ in range(n_stages)]
+    return Grid.of(rows) if rows else Grid((0, 1 + len(candidates)), b"")
