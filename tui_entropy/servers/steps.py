@@ -31,7 +31,14 @@ class StepMaker:
         self._window.append(step.surprisal)
 
     def step(
-        self, told: ToldToken, run: int, index: int, n_candidates: int, seconds: float, at: float, forced: bool = False
+        self,
+        told: ToldToken,
+        run: int,
+        index: int,
+        n_candidates: int,
+        seconds: float,
+        at: float,
+        forced: bool = False,
     ) -> Step:
         """seconds: since the token before. at: since the run began. forced: it is written whatever the model said."""
         name = self._names.of(told)
@@ -61,13 +68,13 @@ def known(told: ToldToken, vocab: int) -> tuple[dict[str, float | None], tuple[B
     """(numbers by the fields of metrics, bounds of others). vocab: 0 where it is not known. Where what is told can be
     no log-probabilities, nothing is."""
     values = [one.logprob for one in told.alternatives]
-    if told.logprob is not None and told.logprob > 1e-4 or (values and not are_probabilities(values)):
+    if (told.logprob is not None and told.logprob > 1e-4) or (values and not are_probabilities(values)):
         return {}, ()
     found: dict[str, float | None] = {}
     if told.logprob is not None:
         found["surprisal"] = max(-told.logprob, 0.0)
     bounds: dict[str, Band | None] = {}
-    if len(values) > 1 or values and vocab == 1:
+    if len(values) > 1 or (values and vocab == 1):
         found |= {"logit_margin": values[0] - values[1], "prob_margin": math.exp(values[0]) - math.exp(values[1])}
         bounds["entropy"] = entropy_band(values, max(vocab or MOST_VOCAB, len(values)))
         bounds["varentropy"] = varentropy_band(values, max(vocab or MOST_VOCAB, len(values)))

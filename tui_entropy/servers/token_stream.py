@@ -101,5 +101,3 @@ class TokenStream:
                 self._arrivals.put(arrival, timeout=0.1)
                 return True
         return False
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from tui_entropy.core.errors import UserError
@@ -28,30 +27,29 @@ class TokenNames:
         """Where there are no ids: token -> the number that it has here."""
 
     def of(self, told: ToldToken) -> TokenName:
+        """Its text is what it adds to this very text, and not its name: half a character adds nothing."""
         return self._named(told.token_id, told.token_bytes, told.text)
 
     def of_alternative(self, one: Alternative) -> TokenName:
         return self._named(one.token_id, one.token_bytes, one.text)
 
-    def learn(self, tokens: Iterable[ToldToken]) -> None:
-        """Ask for the names of those that came without any. Raises UserError."""
-        unknown = dict.fromkeys(
-            one.token_id
-            for told in tokens
-            for one in (told, *told.alternatives)
-            if one.token_id is not None and not one.text and one.token_bytes is None and one.token_id not in self._bytes
-        )
+    def learn(self, told: ToldToken) -> None:
+        """Ask for the names of those that came without any, all at once. Raises UserError."""
+        if not self._server.names_by_id:
+            return
+        others = [(one.token_id, one.token_bytes) for one in told.alternatives]
+        ids = (one for one, held in [(told.token_id, told.token_bytes), *others] if held is None)
+        unknown = tuple(dict.fromkeys(one for one in ids if one is not None and one not in self._bytes))
         if unknown:
-            named = self._server.names(tuple(unknown))
+            named = self._server.names(unknown)
             self._bytes |= {one: named[one].token_bytes if one in named else b"" for one in unknown}
 
     def _named(self, token_id: int | None, told: bytes | None, text: str) -> TokenName:
         if token_id is None:
             return self._numbered(told if told is not None else text.encode())
-        held = self._bytes.get(token_id)
-        if held is None:
-            held = self._bytes[token_id] = told if told is not None else text.encode()
-        return TokenName(token_id, held)
+        if told is not None:
+            self._bytes[token_id] = told
+        return TokenName(token_id, self._bytes.get(token_id, text.encode()))
 
     def _numbered(self, token_bytes: bytes) -> TokenName:
         if not token_bytes:
@@ -69,7 +67,8 @@ class TokenNames:
                 return [self._met[text.encode()]]
             raise UserError(f"this server tells no token ids, and {text!r} was not among its tokens yet")
         ids = self._server.encode_continuation(text)
-        self.learn(ToldToken(one) for one in ids)
+        for one in ids:
+            self.learn(ToldToken(one))
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:

@@ -39,7 +39,7 @@ class Worker:
     """Has a source do what whoever is in control commands. Everything happens on one thread: commands are heard
     between two tokens."""
 
-    def __init__(self, broadcaster: Broadcaster, make: Callable[[Audience], Source]) -> None:
+    def __init__(self, broadcaster: Broadcaster, make: Callable[[Audience, Load], Source]) -> None:
         self.broadcaster = broadcaster
         self.source: Source | None = None
         """Once it is up."""
@@ -88,7 +88,7 @@ class Worker:
         if self.source is None:
             raise UserError("no model is loaded yet: wait until it is ready")
         if not self.source.capabilities.can(needed := ability(command)):
-            raise UserError(inability(needed))
+            raise UserError(inability(needed, self.source.capabilities))
         self.source.handle(command)
 
     def _load(self, command: Load) -> None:
@@ -98,7 +98,7 @@ class Worker:
         self._model = command.model
         self.broadcaster.settle(command)
         try:
-            source = self._make(self.broadcaster)
+            source = self._make(self.broadcaster, command)
             self._open.callback(source.close)
             source.begin(command)
             self.source = source
@@ -174,15 +174,20 @@ def _sentence(error: Exception) -> str:
     return write_report(error, "the engine")
 
 
-def model_source(audience: Audience) -> Source:
-    """The model on this machine. Whoever waits hears that its libraries are imported first, which takes seconds."""
+def source_of(audience: Audience, load: Load) -> Source:
+    """What writes: a server that is asked, or the model on this machine. Whoever waits for that hears that its
+    libraries are imported first, which takes seconds."""
+    if load.model.server is not None:
+        from tui_entropy.servers.server_source import ServerSource
+
+        return ServerSource(audience)
     audience.emit(Progress("importing torch and transformers"))
     from tui_entropy.engine.model_source import ModelSource
 
     return ModelSource(audience)
 
 
-def main(socket_path: Path, log_path: Path, source: Callable[[Audience], Source] = model_source) -> None:
+def main(socket_path: Path, log_path: Path, source: Callable[[Audience, Load], Source] = source_of) -> None:
     """Serve a source on `socket_path` until told to end, or until nobody has been there for as long as was set.
 
     What is said on descriptors 1 and 2 goes to `log_path`, which is kept only when this fails.

@@ -83,7 +83,7 @@ class HttpClient:
             return json.loads(held)
         except (ValueError, RecursionError):
             raise UserError(
-                f"{self.url}{path} did not answer in JSON but with {held[:60]!r}: is it the address of a model server?"
+                f"{self.url}{path} did not answer in JSON but with {held[:60]!r}: is it that of a model server?"
             ) from None
 
     @contextmanager

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
 from tui_entropy.records.knobs import KNOBS
+from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.server import ServerFact, ServerSpec
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.streams.chunks import chunk_of
@@ -50,6 +50,8 @@ class Kind:
     title: str = "an OpenAI-compatible server"
     takes_ids: ClassVar[bool] = False
     """A text can be sent as ids, and every token that is told of has one."""
+    names_by_id: ClassVar[bool] = False
+    """What ids stand for has to be asked for."""
     fields: ClassVar[Mapping[str, str]] = {
         "temperature": "temperature", "top_p": "top_p", "frequency_penalty": "frequency_penalty",
         "presence_penalty": "presence_penalty", "seed": "seed",
@@ -101,7 +103,9 @@ class Kind:
             except ServerRefused as refusal:
                 if wanted or refusal.status not in (400, 422):
                     raise
-                most = re.search(r"(?:max(?:imum)? allowed|at most|less than or equal to|<=?)\D{0,12}(\d+)", refusal.said)
+                most = re.search(
+                    r"(?:max(?:imum)? allowed|at most|less than or equal to|<=?)\D{0,12}(\d+)", refusal.said
+                )
                 if most and 0 < int(most[1]) < n:
                     return int(most[1])
                 continue
@@ -133,7 +137,9 @@ class Kind:
             ServerFact("asked with", "messages" if self.chat else "token ids" if self.takes_ids else "text"),
             ServerFact("log-probabilities", told),
             ServerFact("their distribution", self.distribution, "not known" not in self.distribution),
-            ServerFact("token ids", "given" if self.takes_ids else "none given: tokens are told apart by their texts"),
+            ServerFact(
+                "token ids", "given" if self.takes_ids else "none given: tokens are told apart by their texts"
+            ),
             ServerFact("going back, branches", self.can_go_back or "by sending the text again"),
             ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else "not told: bands have no upper end"),
             ServerFact("prompt scores", "none"),

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
+from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.server import ServerFact, ServerSpec
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
@@ -44,7 +44,8 @@ class LlamaCpp(Kind):
 
     def __init__(self, client: HttpClient, spec: ServerSpec, model: Mapping[str, Any]) -> None:
         super().__init__(client, spec, model)
-        about = model.get("meta") if isinstance(model.get("meta"), dict) else {}
+        about = model.get("meta")
+        about = about if isinstance(about, dict) else {}
         self.vocab = spec.vocab or int(about.get("n_vocab") or 0)
         self.context_length = int(about.get("n_ctx") or 0)
         self.weights = str(about.get("ftype") or "")
@@ -84,8 +85,10 @@ class LlamaCpp(Kind):
     def value(self, knobs: Knobs, name: str) -> Any:
         value = super().value(knobs, name)
         match name:
-            case "top_n_sigma" | "penalty_last_n":
+            case "top_n_sigma":
                 return value or -1  # 0 is off here, and there it would keep nothing
+            case "penalty_last_n":
+                return value or self.context_length or 2**16  # 0 is no limit here, and there it is off
             case "order":
                 return list(dict.fromkeys(SAMPLERS[stage] for stage in value if stage in SAMPLERS))
             case "banned":

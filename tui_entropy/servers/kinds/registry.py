@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.server import ServerCard, ServerSpec
+from tui_entropy.records.model import ServerCard, ServerSpec
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.kinds.llamacpp import LlamaCpp

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
+from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.server import ServerFact, ServerSpec
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request

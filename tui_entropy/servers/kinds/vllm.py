@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
+from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.server import ServerFact, ServerSpec
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
@@ -30,6 +30,7 @@ class Vllm(Kind):
     name: ClassVar[str] = "vllm"
     title = "vLLM"
     takes_ids: ClassVar[bool] = True
+    names_by_id: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, str]] = {
         **Kind.fields, "top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty",
         "banned": "logit_bias",
