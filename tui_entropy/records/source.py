@@ -42,8 +42,8 @@ class Capabilities(Struct, frozen=True):
     """What it can be told, by the names of ABILITIES; None for all of them."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics that it can know of a step; None for all of them."""
-    reasons: dict[str, str] = {}
-    """Ability -> why it lacks that, in half a sentence, where something else is known than that it does."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """(ability, why it lacks that in half a sentence), where something else is known than that it does."""
     open_probes: tuple[str, ...] = ()
     """Probes that whoever only watches may ask, since they cost little."""
 
@@ -64,7 +64,7 @@ def ability(command: Command) -> str:
 
 def inability(name: str, capabilities: Capabilities | None = None) -> str:
     """The sentence with which a command is refused that a source cannot be told."""
-    reason = capabilities.reasons.get(name) if capabilities else None
+    reason = dict(capabilities.reasons).get(name) if capabilities else None
     return f"this source cannot {ABILITIES[name]}" + (f", since {reason}" if reason else "")
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from tui_entropy.records.commands import Message
 from tui_entropy.records.events import Started
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import Step
+from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Context
 from tui_entropy.servers.steps import StepMaker
-from tui_entropy.servers.tokens import UNKNOWN_ID
 
 
 @dataclass
@@ -62,7 +61,7 @@ class ServerRun:
 
     def unknown_token(self, n_steps: int) -> int | None:
         """The first of so many steps whose token the server did not name; None where all are known."""
-        return next((n for n, step in enumerate(self.steps[:n_steps]) if step.token_id == UNKNOWN_ID), None)
+        return next((n for n, step in enumerate(self.steps[:n_steps]) if step.token_id == NO_ID), None)
 
 
 def replayed(maker: StepMaker, steps: Sequence[Step]) -> list[Step]:

@@ -66,7 +66,9 @@ class ServerSource:
         believed = Trust("unchecked", f"as {server.title} told it: {server.distribution}")
         trust = {"logits": believed, **dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)}
         return ModelCard(
-            name=server.model, revision=None, source=found.url, note=f"{found.name} at {found.url}", device="server",
+            name=server.model.rstrip("/").rsplit("/", 1)[-1] if server.model.startswith("/") else server.model,
+            revision=None, source=found.url, note=_note(server, found.name),
+            device=found.url.partition("://")[2],
             dtype="", n_layers=0, n_heads=0, n_kv_heads=0, d_model=0, vocab=server.vocab,
             context=server.context_length, layer_kinds=(), windows=(), attention=(), has_chat_template=True,
             versions={}, trust=trust, requested=server.model, server=found,
@@ -80,7 +82,7 @@ class ServerSource:
         why = self._server.can_go_back
         commands = ALWAYS if why else (*ALWAYS, "branch")
         return Capabilities(
-            commands, KNOWN if self._server.n_logprobs else (), reasons={"branch": why} if why else {}
+            commands, KNOWN if self._server.n_logprobs else (), reasons=(("branch", why),) if why else ()
         )
 
     @property
@@ -166,3 +168,11 @@ class ServerSource:
             if hasattr(self, "session"):
                 self.session.stop()
             self._client.close()
+
+
+def _note(server: Kind, title: str) -> str:
+    """'llama.cpp: top 100, raw, ids'"""
+    told = f"top {server.n_logprobs}" if server.n_logprobs else "no log-probabilities"
+    whose = server.distribution.partition(":")[0] if server.n_logprobs else ""
+    whose = "" if whose.startswith("not known") else f" {whose}"
+    return f"{title}: {told}{whose}, {'ids' if server.takes_ids else 'no ids'}"

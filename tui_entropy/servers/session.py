@@ -34,13 +34,13 @@ from tui_entropy.records.events import (
 from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import Step
+from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.run import ServerRun, replayed
 from tui_entropy.servers.steps import StepMaker
 from tui_entropy.servers.streams.told_token import ToldToken
 from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
-from tui_entropy.servers.tokens import UNKNOWN_ID, TokenNames
+from tui_entropy.servers.tokens import TokenNames
 
 PATIENCE_S = 0.05
 """Seconds for which a token is waited for before commands are heard again."""
@@ -118,7 +118,7 @@ class ServerSession:
         return len(forced)
 
     def _forced(self, ask: Branch) -> list[int]:
-        if UNKNOWN_ID in ask.token_ids:
+        if NO_ID in ask.token_ids:
             raise UserError("the server did not name this token, so it cannot be asked for: take another one")
         return [*ask.token_ids, *(self.server.encode_continuation(ask.text) if ask.text else ())]
 

@@ -81,7 +81,7 @@ class TokenStream:
             for chunk in self._server.chunks(pieces):
                 if chunk.error:
                     raise UserError(f"the server said in the midst of its answer: {chunk.error}")
-                for token in aligner.take(chunk):
+                for token in self._server.recovered(aligner.take(chunk)):
                     if not self._put(Arrival(token, time.monotonic())):
                         return finish
                 finish = chunk.finish or finish

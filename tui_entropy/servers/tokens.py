@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.records.step import NO_ID
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
-
-UNKNOWN_ID = -1
-"""Of a token that is there and was not named."""
 
 
 class TokenName(NamedTuple):
@@ -53,7 +51,7 @@ class TokenNames:
 
     def _numbered(self, token_bytes: bytes) -> TokenName:
         if not token_bytes:
-            return TokenName(UNKNOWN_ID, b"")
+            return TokenName(NO_ID, b"")
         return TokenName(self._met.setdefault(token_bytes, len(self._met)), token_bytes)
 
     # --- What breakpoints ask of a tokenizer -------------------------------------------------------------------

@@ -11,10 +11,10 @@ from tui_entropy.records.commands import Message
 from tui_entropy.records.knobs import KNOBS
 from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.records.step import PromptToken
+from tui_entropy.records.step import NO_ID, PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.streams.chunks import chunk_of
-from tui_entropy.servers.streams.told_token import Chunk
+from tui_entropy.servers.streams.told_token import Chunk, ToldToken
 from tui_entropy.stages.stage import GREEDY_BELOW
 
 Request = tuple[str, dict[str, Any]]
@@ -143,7 +143,7 @@ class Kind:
             ServerFact("going back, branches", self.can_go_back or "by sending the text again"),
             ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else "not told: bands have no upper end"),
             ServerFact("prompt scores", "none"),
-            ServerFact("steering, lens, attention", "none"),
+            ServerFact("steering, lens", "none"),
             ServerFact("same seed", "as the server takes it; not the draws of an engine here", False),
         ]
 
@@ -179,11 +179,15 @@ class Kind:
 
         return map(chunk_of, event_data(pieces))
 
+    def recovered(self, tokens: list[ToldToken]) -> list[ToldToken]:
+        """The tokens of an event, with what can be found out of those that it did not name."""
+        return tokens
+
     # --- Tokens ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> tuple[PromptToken, ...]:
         """A text as it is sent. Without ids it is one piece."""
-        return (PromptToken(-1, text.encode(), text),) if text else ()
+        return (PromptToken(NO_ID, text.encode(), text),) if text else ()
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[PromptToken, ...]:
         """A conversation in the form of the model's template, the answer begun. Without ids it is its messages."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from msgspec import structs
+
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
 from tui_entropy.records.model import ServerFact, ServerSpec
@@ -13,6 +15,7 @@ from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
 from tui_entropy.servers.kinds.prompt_tokens import tokens_of_bytes
+from tui_entropy.servers.streams.told_token import ToldToken
 
 SAMPLERS = {
     "repetition_penalty": "penalties", "dry_multiplier": "dry", "top_n_sigma": "top_n_sigma", "top_k": "top_k",
@@ -100,6 +103,21 @@ class LlamaCpp(Kind):
             case "seed":
                 return value % RANDOM_SEED
         return value
+
+    def recovered(self, tokens: list[ToldToken]) -> list[ToldToken]:
+        """It holds tokens back that end inside a character, and names only the one that completes it, with the text
+        of all. Where that text is so many tokens and the last is the one that was named, those are the others."""
+        last = tokens[-1] if tokens else ToldToken()
+        if last.token_id is None or not last.text or all(one.token_id is not None for one in tokens):
+            return tokens
+        whole = "".join(one.text for one in tokens)
+        pieces = self._tokenize(whole, add_special=False, parse_special=False)
+        if len(pieces) != len(tokens) or pieces[-1].token_id != last.token_id:
+            return tokens
+        return [
+            structs.replace(one, token_id=piece.token_id, token_bytes=piece.token_bytes)
+            for one, piece in zip(tokens, pieces, strict=True)
+        ]
 
     # --- Tokens ------------------------------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ class InspectorApp(Viewer):
         if self.link.watching and action in self.commanding:
             self.refuse(WATCHING)
         elif action in unable(self.frame.log.capabilities):
-            self.refuse(inability_of(action))
+            self.refuse(inability_of(action, self.frame.log.capabilities))
         else:
             self.refuse("this is for a recording: `tui-entropy replay` plays one")
 
