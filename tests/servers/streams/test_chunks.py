@@ -34,7 +34,8 @@ def test_the_content_shape_has_bytes_but_not_those_of_an_id():
     entry = {
         "token": " Paris", "logprob": -0.25, "bytes": [32, 80], "id": 5,
         "top_logprobs": [
-            {"token": "token_id:8", "logprob": -2.0, "bytes": [116, 111]}, {"token": "x", "logprob": -1.0, "bytes": [120]}
+            {"token": "token_id:8", "logprob": -2.0, "bytes": [116, 111]},
+            {"token": "x", "logprob": -1.0, "bytes": [120]},
         ],
     }  # fmt: skip
     (token,) = chunk(choices=[{"delta": {"content": " P"}, "logprobs": {"content": [entry]}}]).tokens

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -100,7 +100,8 @@ class HttpClient:
     def _asked(self, method: str, path: str, body: object, timeout: float) -> Iterator[httpx2.Response]:
         limits = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_S))
         try:
-            with self._client.stream(method, self.url + path, json=body, timeout=limits) as answer:
+            with ExitStack() as asked:
+                answer = self._answered(asked, method, self.url + path, body, limits)
                 if answer.status_code >= 300:
                     raise self._refusal(path, answer)
                 yield answer
@@ -110,6 +111,16 @@ class HttpClient:
             raise UserError(f"{self.url}{path} cannot be reached ({_why(broken)}): is the server up?") from None
         except httpx2.HTTPError as wrong:
             raise UserError(f"{self.url}{path} did not answer as a server should: {_why(wrong)}") from None
+
+    def _answered(
+        self, asked: ExitStack, method: str, url: str, body: object, limits: httpx2.Timeout
+    ) -> httpx2.Response:
+        """The beginning of an answer, which ends with `asked`. A server may close a connection that was kept open in
+        the moment in which it is used once more: then it is asked again."""
+        try:
+            return asked.enter_context(self._client.stream(method, url, json=body, timeout=limits))
+        except httpx2.RemoteProtocolError:
+            return asked.enter_context(self._client.stream(method, url, json=body, timeout=limits))
 
     def _refusal(self, path: str, answer: httpx2.Response) -> ServerRefused:
         said = ""

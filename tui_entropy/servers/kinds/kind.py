@@ -183,6 +183,11 @@ class Kind:
         """The tokens of an event, with what can be found out of those that it did not name."""
         return tokens
 
+    def prompt_scores(self, ids: Sequence[int]) -> list[ToldToken] | None:
+        """What it told of each token of a prompt, the first of which nothing comes before. None where it scores none.
+        Raises UserError."""
+        return None
+
     # --- Tokens ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> tuple[PromptToken, ...]:

@@ -14,6 +14,8 @@ from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
 from tui_entropy.servers.kinds.prompt_tokens import tokens_of_texts
+from tui_entropy.servers.streams.chunks import chunk_of_object
+from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 
 SEPARATOR = "\n\u241e\n"
 """Stands between tokens whose texts are asked for together. No token holds it whole."""
@@ -118,6 +120,19 @@ class Vllm(Kind):
             return {str(one): BANNED for one in knobs.banned}
         return super().value(knobs, name)
 
+    def prompt_scores(self, ids: Sequence[int]) -> list[ToldToken] | None:
+        """One request that writes a token; ids are the keys, so that none is taken for another."""
+        found = self.client.post(
+            "/v1/completions",
+            {"model": self.model, "prompt": list(ids), "max_tokens": 1, "prompt_logprobs": self.n_logprobs,
+             "temperature": 0.0},
+        )  # fmt: skip
+        choice = (found.get("choices") or [{}])[0] if isinstance(found, dict) else {}
+        rows = choice.get("prompt_logprobs") or found.get("prompt_logprobs")
+        if not isinstance(rows, list) or len(rows) != len(ids):
+            return None
+        return [_scored(one, row) for one, row in zip(ids, rows, strict=True)]
+
     # --- Tokens ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> tuple[PromptToken, ...]:
@@ -163,3 +178,15 @@ class Vllm(Kind):
 def _named(text: str) -> Named:
     """A token that is part of a character only has no bytes that could be told."""
     return Named(b"" if "\ufffd" in text else text.encode(), text)
+
+
+def _scored(token_id: int, row: object) -> ToldToken:
+    """row: {id: {logprob, rank, decoded_token}} of the most probable tokens and the one that is there."""
+    entries = row.items() if isinstance(row, dict) else ()
+    rows = [
+        [about.get("logprob"), int(one), about.get("decoded_token")] for one, about in entries if str(one).isdigit()
+    ]
+    told = chunk_of_object({"meta_info": {"output_token_logprobs": rows}}).tokens
+    others = [Alternative(one.logprob, one.token_id, one.text) for one in told if one.logprob is not None]
+    own = next((one for one in told if one.token_id == token_id), ToldToken(token_id))
+    return ToldToken(token_id, own.text, None, own.logprob, tuple(sorted(others, key=lambda one: -one.logprob)))
