@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
@@ -19,6 +20,16 @@ from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import jsonl
 from tui_entropy.trace.writer import Recorder
+
+
+def _server_source(spec: ModelSpec, audience: Audience) -> Source:
+    from tui_entropy.servers.server_source import ServerSource
+
+    if spec.server is None or spec.server.sampler == "server":
+        return ServerSource(audience)
+    from tui_entropy.engine.decoding.own_draw import own_draw
+
+    return ServerSource(audience, own_draw)
 
 
 class ConsoleAudience(Audience):
@@ -80,9 +91,7 @@ def write_by_source(
     make: the source of an audience; None for the server of `spec`.
     """
     if make is None:
-        from tui_entropy.servers.server_source import ServerSource
-
-        make = ServerSource
+        make = partial(_server_source, spec)
     narrator = Narrator()
     with closing(Recorder(trace, narrator.done)) as recorder:
         audience = ConsoleAudience(narrator, recorder, as_json)

@@ -40,7 +40,7 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.knobs import KNOBS, read, shown
-from tui_entropy.records.model import SERVER_APIS, SERVER_KINDS, ModelSpec, ServerSpec
+from tui_entropy.records.model import SAMPLERS, SERVER_APIS, SERVER_KINDS, ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.stages.stage import Knob
 
@@ -104,6 +104,15 @@ ServerVocab = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+ServerSampler = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(SAMPLERS),
+        help="Who draws: the server; or own, the chain of this program, for which the server tells the whole "
+        "distribution at each token (llama.cpp; vLLM with --max-logprobs -1). That is slow.",
+        callback=option_check(one_of("--server-sampler", *SAMPLERS)),
+    ),
+]
 ServerLogprobs = Annotated[
     int | None,
     typer.Option(
@@ -118,8 +127,8 @@ ServerTimeout = Annotated[
     float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="How long it may say nothing.")
 ]
 SERVER_DEFAULTS = {
-    "server_model": "", "server_kind": "auto", "server_api": "auto", "server_vocab": 0, "server_logprobs": None,
-    "server_key_env": "OPENAI_API_KEY", "server_timeout": 120.0,
+    "server_model": "", "server_kind": "auto", "server_api": "auto", "server_vocab": 0, "server_sampler": "server",
+    "server_logprobs": None, "server_key_env": "OPENAI_API_KEY", "server_timeout": 120.0,
 }  # fmt: skip
 
 Served = ServerSpec | None
@@ -245,6 +254,7 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
                     ("server_kind", ServerKind),
                     ("server_api", ServerApi),
                     ("server_vocab", ServerVocab),
+                    ("server_sampler", ServerSampler),
                     ("server_logprobs", ServerLogprobs),
                     ("server_key_env", ServerKeyEnv),
                     ("server_timeout", ServerTimeout),

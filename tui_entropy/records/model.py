@@ -34,6 +34,8 @@ DTYPES = "float32", "bfloat16", "float16"
 
 SERVER_KINDS = ("auto", "vllm", "llamacpp", "sglang", "openai")
 """What a server can be said to be; 'auto' is to find out."""
+SAMPLERS = ("server", "own")
+"""Who draws: the server, or our own chain from the whole distribution, which the server tells at each token."""
 SERVER_APIS = ("auto", "completions", "chat")
 """How it is asked: with a text or ids, or with messages."""
 
@@ -51,6 +53,8 @@ class ServerSpec(Struct, frozen=True):
     """One of SERVER_APIS."""
     vocab: Annotated[int, Meta(ge=0, le=10**8)] = 0
     """Tokens of the model's vocabulary, where the server does not tell; 0 is not to know."""
+    sampler: Words = "server"
+    """One of SAMPLERS."""
     n_logprobs: Number | None = None
     """How many log-probabilities are asked for at each token; None for as many as are cheap."""
     key_env: Words = "OPENAI_API_KEY"

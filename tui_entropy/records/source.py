@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import Stage
+
 if TYPE_CHECKING:
     from tui_entropy.records.commands import Command, Load
     from tui_entropy.records.events import Event, Memory, Ready
@@ -66,6 +69,22 @@ def inability(name: str, capabilities: Capabilities | None = None) -> str:
     """The sentence with which a command is refused that a source cannot be told."""
     reason = dict(capabilities.reasons).get(name) if capabilities else None
     return f"this source cannot {ABILITIES[name]}" + (f", since {reason}" if reason else "")
+
+
+class OwnDraw(Struct, frozen=True):
+    """A token that our own sampling chain drew from a distribution that a source was told."""
+
+    token_id: int
+    stages: tuple[Stage, ...]
+    stage_probs: Grid
+    """As in Step."""
+    final_entropy: float
+    """Nats."""
+    final_prob: float
+    candidate_probs: tuple[float, ...]
+    """(n_candidates,) after the last stage."""
+    cut: tuple[str | None, ...]
+    """(n_candidates,) the stage that removed each."""
 
 
 class Audience(Protocol):

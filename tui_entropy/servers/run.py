@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -51,6 +52,15 @@ class ServerRun:
         self.steps.append(step)
         self.maker.count(step)
         self.banned = frozenset()
+
+    def text_of(self, token_bytes: bytes) -> str:
+        """What these bytes complete of the text; empty while a character is open."""
+        open_bytes = b""
+        for step in reversed(self.steps[-3:]):  # a character has four bytes at most
+            if step.text:
+                break
+            open_bytes = step.token_bytes + open_bytes
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(open_bytes + token_bytes)
 
     def context(self) -> Context:
         """What is sent for the next token."""

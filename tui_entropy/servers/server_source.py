@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
@@ -19,8 +21,8 @@ from tui_entropy.records.commands import (
     Write,
 )
 from tui_entropy.records.events import Continued, Event, Memory, Paused, Progress, Ready
-from tui_entropy.records.model import ModelCard, Trust
-from tui_entropy.records.source import Audience, Capabilities
+from tui_entropy.records.model import ModelCard, ServerSpec, Trust
+from tui_entropy.records.source import Audience, Capabilities, OwnDraw
 from tui_entropy.records.step import Step
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Kind
@@ -41,12 +43,14 @@ KNOWN = (
 class ServerSource:
     """A session and who commands it."""
 
-    def __init__(self, audience: Audience) -> None:
-        self.audience = audience
+    def __init__(self, audience: Audience, own_draw: Callable[..., OwnDraw] | None = None) -> None:
+        """own_draw: how a token is drawn here, where that is wanted: see engine/decoding/own_draw.py."""
+        self.audience, self._own_draw = audience, own_draw
         self.session: ServerSession
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
         self._client: HttpClient | None = None
+        self._draws_here = False
         self._server: Kind
 
     def begin(self, load: Load) -> None:
@@ -56,8 +60,20 @@ class ServerSource:
             raise UserError("a server is not steered by vectors of this program: leave --vector and --ablate out")
         self._client = HttpClient(spec.url, spec.key_env, spec.timeout)
         self.audience.emit(Progress(f"asking {self._client.url} what it is"))
-        self._server = identified(self._client, spec)
-        self.session = ServerSession(self._server, self._card(), self.audience.emit)
+        self._server, self._draws_here = identified(self._client, spec), spec.sampler == "own"
+        self.session = ServerSession(self._server, self._card(), self.audience.emit, self._drawn_here(spec))
+
+    def _drawn_here(self, spec: ServerSpec) -> Callable[..., OwnDraw] | None:
+        """Raises UserError where the server does not tell the whole distribution."""
+        if spec.sampler == "server":
+            return None
+        server = self._server
+        if not server.takes_ids or not server.vocab or server.n_logprobs < server.vocab or self._own_draw is None:
+            raise UserError(
+                f"--server-sampler own draws from the whole distribution, and {server.title} tells "
+                f"{server.n_logprobs} of {server.vocab or 'unknown many'} tokens: leave the option out"
+            )
+        return self._own_draw
 
     def _card(self) -> ModelCard:
         server = self._server
@@ -65,6 +81,8 @@ class ServerSource:
         unavailable = Trust("unavailable", f"{server.title} tells nothing of it")
         believed = Trust("unchecked", f"as {server.title} told it: {server.distribution}")
         trust = {"logits": believed, **dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)}
+        if self._draws_here:
+            trust["sampling"] = Trust("exact", "the sampling chain of this program, on what the server told")
         return ModelCard(
             name=server.model.rstrip("/").rsplit("/", 1)[-1] if server.model.startswith("/") else server.model,
             revision=None, source=found.url, note=_note(server, found.name),

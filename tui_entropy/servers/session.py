@@ -34,6 +34,7 @@ from tui_entropy.records.events import (
 from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.run import ServerRun, replayed
@@ -50,8 +51,15 @@ ENDS = {"stop": "end of text", "eos": "end of text", "length": "token limit", "l
 class ServerSession:
     """All that can be done with a model behind a server, a method each."""
 
-    def __init__(self, server: Kind, card: ModelCard, emit: Callable[[Event], None]) -> None:
-        self.server, self.card, self.emit = server, card, emit
+    def __init__(
+        self,
+        server: Kind,
+        card: ModelCard,
+        emit: Callable[[Event], None],
+        own_draw: Callable[..., OwnDraw] | None = None,
+    ) -> None:
+        """own_draw: as of engine/decoding/own_draw.py; None where the server draws."""
+        self.server, self.card, self.emit, self.own_draw = server, card, emit, own_draw
         self.names = TokenNames(server)
         self.breakpoints = BreakpointController(card, self.names, emit)
         self.knobs = Knobs()
@@ -268,14 +276,16 @@ class ServerSession:
             self.emit(KnobsChanged(run.number, len(run.steps), self.knobs))
 
     def _ask(self, run: ServerRun) -> None:
-        """For one token where the next one is forced or some are banned, else for all that may come."""
-        alone = bool(run.forced or run.banned)
-        knobs = replace(run.knobs, seed=run.knobs.seed + len(run.steps))
-        request = self.server.request(
-            run.context(), knobs, 1 if alone else run.n_left, self.server.n_logprobs, () if run.forced else run.banned
-        )
+        """For one token where the next one is forced, drawn here or some are banned, else for all that may come."""
+        draws_here = self.own_draw is not None
+        alone = draws_here or bool(run.forced or run.banned)
+        knobs = Knobs(temperature=0.0) if draws_here else replace(run.knobs, seed=run.knobs.seed + len(run.steps))
+        banned = () if run.forced or draws_here else run.banned
+        n_tokens, n_logprobs = 1 if alone else run.n_left, self.server.n_logprobs
         self._asked_at = time.monotonic()
-        self._stream = TokenStream(self.server, request)
+        self._stream = TokenStream(
+            self.server, self.server.request(run.context(), knobs, n_tokens, n_logprobs, banned)
+        )
 
     def _step_of(self, run: ServerRun, arrival: Arrival) -> Step:
         if not run.steps:
@@ -284,28 +294,44 @@ class ServerSession:
         told, seconds = arrival.token, max(arrival.at - self._asked_at, 0.0)
         self._asked_at = arrival.at
         self.names.learn(told)
-        if run.forced:
-            told = self._as_forced(told, run.forced[0])
-        if run.forced or run.banned:
+        own = None if self.own_draw is None else self._drawn(run, told)
+        if own is not None:
+            told = self._as_written(run, told, own.token_id)
+        elif run.forced:
+            told = self._as_written(run, told, run.forced[0])
+        if own is not None or run.forced or run.banned:
             self._close_stream()
         step = run.maker.step(
-            told, run.number, len(run.steps), run.knobs.n_candidates, seconds, run.at + seconds, bool(run.forced)
+            told, run.number, len(run.steps), run.knobs.n_candidates, seconds, run.at + seconds, bool(run.forced), own
         )
         self._complain(told, step)
         return step
 
-    def _as_forced(self, told: ToldToken, token_id: int) -> ToldToken:
+    def _drawn(self, run: ServerRun, told: ToldToken) -> OwnDraw | None:
+        """A token of the whole distribution; None where it was not told."""
+        import numpy as np
+
+        ids = [one.token_id for one in told.alternatives if one.token_id is not None]
+        if self.own_draw is None or len(ids) < self.card.vocab:
+            return None
+        logprobs = np.full(self.card.vocab, -np.inf, np.float32)
+        logprobs[ids] = [one.logprob for one in told.alternatives]
+        context = run.context().ids
+        n_prompt = len(run.started.prompt_tokens)
+        shown = ids[: run.knobs.n_candidates]
+        forced = run.forced[0] if run.forced else None
+        return self.own_draw(logprobs, run.knobs, context[:n_prompt], context[n_prompt:], shown, run.banned, forced)
+
+    def _as_written(self, run: ServerRun, told: ToldToken, token_id: int) -> ToldToken:
         """This token where the server would have written another one: what it believed is the same."""
         one = next((one for one in told.alternatives if self.names.of_alternative(one).token_id == token_id), None)
         if one is None:
             self.names.learn(ToldToken(token_id))
-            held = self.names.token_bytes(token_id)
-            return replace(
-                told, token_id=token_id, token_bytes=held, text=held.decode("utf-8", "replace"), logprob=None
-            )
-        name = self.names.of_alternative(one)
-        text = one.text or name.token_bytes.decode("utf-8", "replace")
-        return replace(told, token_id=one.token_id, token_bytes=name.token_bytes, text=text, logprob=one.logprob)
+            held, logprob = self.names.token_bytes(token_id), None
+        else:
+            held, logprob = self.names.of_alternative(one).token_bytes, one.logprob
+        told_id = token_id if self.server.takes_ids else None
+        return replace(told, token_id=told_id, token_bytes=held, text=run.text_of(held), logprob=logprob)
 
     def _complain(self, told: ToldToken, step: Step) -> None:
         """Of numbers that can be no log-probabilities, once."""

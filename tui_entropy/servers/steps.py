@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any
+
+from msgspec.structs import replace
 
 from tui_entropy.metrics.registry import numbers
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard
+from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Bounds, Candidate, Stage, Step, sparse_step
 from tui_entropy.servers.streams.band import Band, are_probabilities, entropy_band, varentropy_band
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
@@ -39,24 +43,27 @@ class StepMaker:
         seconds: float,
         at: float,
         forced: bool = False,
+        own: OwnDraw | None = None,
     ) -> Step:
-        """seconds: since the token before. at: since the run began. forced: it is written whatever the model said."""
+        """seconds: since the token before. at: since the run began. forced: it is written whatever the model said.
+        own: how it was drawn here."""
         name = self._names.of(told)
         top = told.alternatives[: self._card.server.n_logprobs] if self._card.server else told.alternatives
         candidates = tuple(self._candidate(one) for one in top[:n_candidates])
         values, bounds = known(told, self._card.vocab)
         surprisal = values.get("surprisal")
         spent = math.nan if surprisal is None else surprisal
-        stages = (Stage("forced", 1, math.exp(-spent) if surprisal is not None else math.nan, 0.0),) if forced else ()
+        drawn = _own(own, candidates) if own else _forced(name.token_id, spent, candidates) if forced else {}
         return sparse_step(
             self._card,
             numbers(**values),
-            run=run, index=index, position=self._n_prompt + index,
-            token_id=name.token_id, token_bytes=name.token_bytes, text=told.text,
-            perplexity=_perplexity([*self._surprisals, spent]),
-            window_perplexity=_perplexity([*list(self._window)[1 - PERPLEXITY_WINDOW :], spent]),
-            candidates=candidates, bounds=bounds, forward_seconds=seconds, at=at, stages=stages,
-            stage_probs=_unknown_probs(len(stages), candidates, name.token_id),
+            **{
+                "run": run, "index": index, "position": self._n_prompt + index,
+                "token_id": name.token_id, "token_bytes": name.token_bytes, "text": told.text,
+                "perplexity": _perplexity([*self._surprisals, spent]),
+                "window_perplexity": _perplexity([*list(self._window)[1 - PERPLEXITY_WINDOW :], spent]),
+                "candidates": candidates, "bounds": bounds, "forward_seconds": seconds, "at": at, **drawn,
+            },
         )  # fmt: skip
 
     def _candidate(self, one: Alternative) -> Candidate:
@@ -99,7 +106,17 @@ def _perplexity(surprisals: list[float]) -> float:
     return math.exp(min(mean, 700.0)) if mean == mean else math.nan
 
 
-def _unknown_probs(n_stages: int, candidates: tuple[Candidate, ...], token_id: int) -> Grid:
-    """After a stage that forces a token that token has all of it."""
-    rows = [[1.0, *(float(one.token_id == token_id) for one in candidates)] for _ in range(n_stages)]
-    return Grid.of(rows) if rows else Grid((0, 1 + len(candidates)), b"")
+def _forced(token_id: int, surprisal: float, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
+    """Fields of a step whose token a person put there: after that stage it has all of the probability."""
+    row = [1.0, *(float(one.token_id == token_id) for one in candidates)]
+    return {"stages": (Stage("forced", 1, math.exp(-surprisal), 0.0),), "stage_probs": Grid.of([row])}
+
+
+def _own(own: OwnDraw, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
+    """Fields of a step whose token our own chain drew."""
+    ways = zip(candidates, own.candidate_probs, own.cut, strict=True)
+    return {
+        "stages": own.stages, "stage_probs": own.stage_probs, "final_entropy": own.final_entropy,
+        "final_prob": own.final_prob,
+        "candidates": tuple(replace(one, final_prob=final, cut=cut) for one, final, cut in ways),
+    }  # fmt: skip

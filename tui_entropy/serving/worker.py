@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -25,7 +26,7 @@ from tui_entropy.records.commands import Command, Load, Quit, SetBreakpoints, Se
 from tui_entropy.records.events import Failed, Progress, Refused, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.source import Audience, Source, ability, inability
+from tui_entropy.records.source import Audience, OwnDraw, Source, ability, inability
 from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
 
@@ -180,11 +181,18 @@ def source_of(audience: Audience, load: Load) -> Source:
     if load.model.server is not None:
         from tui_entropy.servers.server_source import ServerSource
 
-        return ServerSource(audience)
+        return ServerSource(audience, own_draw if load.model.server.sampler == "own" else None)
     audience.emit(Progress("importing torch and transformers"))
     from tui_entropy.engine.model_source import ModelSource
 
     return ModelSource(audience)
+
+
+def own_draw(*distribution: Any, **how: Any) -> OwnDraw:
+    """As of engine/decoding/own_draw.py, whose libraries are imported when the first token is drawn."""
+    from tui_entropy.engine.decoding.own_draw import own_draw
+
+    return own_draw(*distribution, **how)
 
 
 def main(socket_path: Path, log_path: Path, source: Callable[[Audience, Load], Source] = source_of) -> None:

@@ -15,12 +15,15 @@ from tui_entropy.records.step import NO_ID, PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.streams.chunks import chunk_of
 from tui_entropy.servers.streams.told_token import Chunk, ToldToken
+from tui_entropy.stages.registry import STAGE_KNOBS
 from tui_entropy.stages.stage import GREEDY_BELOW
 
 Request = tuple[str, dict[str, Any]]
 """Path and body."""
 AMOUNTS = (100, 20, 5, 1)
 """How many log-probabilities are asked for, the first that is not refused: 100 cost a server next to nothing."""
+DRAWN = ("seed", "banned", "order")
+"""Knobs of a draw beside those of the stages."""
 OURS = frozenset({"n_candidates"})
 """Knobs that a server has no part in."""
 
@@ -127,8 +130,10 @@ class Kind:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The knobs that it is not told."""
-        return tuple(knob.name for knob in KNOBS if knob.name not in self.fields and knob.name not in OURS)
+        """The knobs that it is not told, and that nothing here acts on."""
+        draws = self.spec.sampler == "server"
+        known = {*OURS, *(self.fields if draws else (knob.name for knob in STAGE_KNOBS)), *(() if draws else DRAWN)}
+        return tuple(knob.name for knob in KNOBS if knob.name not in known)
 
     def facts(self) -> list[ServerFact]:
         """What was found out, for a person."""
@@ -144,7 +149,8 @@ class Kind:
             ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else "not told: bands have no upper end"),
             ServerFact("prompt scores", "none"),
             ServerFact("steering, lens", "none"),
-            ServerFact("same seed", "as the server takes it; not the draws of an engine here", False),
+            ServerFact("drawn by", "the server" if self.spec.sampler == "server" else "the chain of this program"),
+            ServerFact("same seed", "as the server takes it", False),
         ]
 
     # --- Asking ------------------------------------------------------------------------------------------------

@@ -64,7 +64,8 @@ class LlamaCpp(Kind):
         return f"llama.cpp {build}".strip()
 
     def learn(self) -> None:
-        self.n_logprobs = min(self.spec.n_logprobs or USUAL_LOGPROBS, self.vocab or USUAL_LOGPROBS)
+        most = self.vocab if self.spec.sampler == "own" else USUAL_LOGPROBS
+        self.n_logprobs = min(self.spec.n_logprobs or most, self.vocab or most)
 
     @property
     def can_go_back(self) -> str:

@@ -57,6 +57,8 @@ class Vllm(Kind):
     def learn(self) -> None:
         self.n_logprobs = self._amount()
         self.vocab = self.vocab or self._vocabulary()
+        if self.spec.sampler == "own":
+            self.n_logprobs = self.vocab  # asked for as -1, which is refused where it is not allowed
         self.has_lens = self.client.look("/v1/hooks/collect", {}) is not None
         self.distribution = self._whose_distribution()
 

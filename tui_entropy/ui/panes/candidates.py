@@ -264,7 +264,7 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
 def _survivors(frame: Frame, step: Step) -> Group:
     """How many tokens each stage left, of the whole vocabulary, and what those had of the probability before it."""
     paint = frame.paint
-    if frame.log.card and frame.log.card.server and not step.forced:
+    if frame.log.card and frame.log.card.server and not step.stages:
         return [("drawn by the server, which does not tell how", paint.dim)]
     left = frame.log.card.vocab if frame.log.card else None
     whole = [("tokens ", paint.dim), ("?" if left is None else str(left), paint.base)]
