@@ -12,6 +12,8 @@ from tui_entropy.ui.capture import printed
 @pytest.mark.parametrize(("color", "tinted"), [("auto", False), ("mono", False), ("16", True)])
 def test_a_scale_of_tints_is_told_where_tints_are_seen(capsys, color, tinted):
     """Stdout is no terminal here, so that by itself it has no colours."""
-    printed.show(replace(answer(), panels=(token_map(),)), SessionView(), True, Look("dark", color, False, False, False))
+    printed.show(
+        replace(answer(), panels=(token_map(),)), SessionView(), True, Look("dark", color, False, False, False)
+    )
     said = capsys.readouterr().out
     assert "word" in said and ("100 %" in said or "\x1b[" in said) == tinted and "aaa" not in said
