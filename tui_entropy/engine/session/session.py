@@ -321,9 +321,7 @@ class Session:
         """
         state = self.state
         check_vector(vector, state.loaded.card)
-        known = next(
-            (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
-        )
+        known = state.known_vector(vector)
         if known is None or made is not None:
             self._add_vector(vector, made)
         else:
