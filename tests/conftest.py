@@ -14,9 +14,11 @@ hypothesis.settings.register_profile("ours", deadline=None)  # a machine that do
 hypothesis.settings.load_profile("ours")
 
 LONGEST = (
-    "test_commands", "test_every_key", "test_families", "test_fuzz", "test_imports", "test_odd_input",
-    "test_nothing_raw", "test_vector_files", "test_planted_in_functions", "test_planted_in_numbers", "test_doctor",
-    "test_leaving", "test_driver", "test_end_to_end", "test_hostile_engine",
+    "test_probe", "test_perplexity_and_analyze", "test_replay_and_open", "test_revisions", "test_lens_fit",
+    "test_compare", "test_calibrate", "test_run_on_a_screen", "test_pictures_and_exports", "test_every_key",
+    "test_families", "test_fuzz", "test_imports", "test_odd_input", "test_nothing_raw", "test_vector_files",
+    "test_planted_in_functions", "test_planted_in_numbers", "test_doctor", "test_leaving", "test_driver",
+    "test_end_to_end", "test_hostile_engine",
 )  # fmt: skip
 """Files that take minutes. Where several processes share the tests they begin with these, and end together."""
 
