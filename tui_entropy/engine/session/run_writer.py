@@ -51,6 +51,7 @@ class RunWriter:
             run.number,
             run.score_prompt,
             apply=self._apply,
+            stop=run.started.stop,
         )
 
     def next(self) -> Prefilled | PromptScores | Step | None:
