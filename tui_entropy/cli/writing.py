@@ -217,10 +217,25 @@ def serve(
     no_trace: NoTrace = False,
     record_attention: RecordAttention = "shown",
     stays: Stays,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Answer requests there as OpenAI's servers do, until ctrl-C; 0 is any port that is free.",
+        ),
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --api: the variable that holds the key. [default: one is made]"),
+    ] = None,
+    no_api_key: Annotated[
+        bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")
+    ] = False,
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
     from tui_entropy.analysis.console_progress import Narrator
+    from tui_entropy.openai_api.options import endpoint
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
@@ -233,9 +248,11 @@ def serve(
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
-    narrator = Narrator()
+    narrator, answer = Narrator(), endpoint(api, api_key_env, no_api_key)
     engine_id = client.serve(
         discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
     )
     narrator.done(f"engine {engine_id} is up: {discovery.reattach_hint(engine_id, load.keep)}")
-    print(engine_id)
+    print(engine_id, flush=True)
+    if answer is not None:
+        answer(discovery.socket_of(engine_id), knobs, max_tokens, narrator.done)

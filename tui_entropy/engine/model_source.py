@@ -42,6 +42,7 @@ from tui_entropy.records.step import Step
 if TYPE_CHECKING:
     from tui_entropy.engine.reopening.recorded_session import RecordedSession
     from tui_entropy.engine.session.session import Session
+    from tui_entropy.records.sampling import Knobs
 
 PROGRESS_S = 0.1
 """From one word about how far a probe has come, and look for one that it is not wanted, to the next."""
@@ -58,6 +59,8 @@ class ModelSource(Source):
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
         self._open = ExitStack()
+        self._own_knobs: Knobs | None = None
+        """Those of a person, while a text is written that an application asked for; else None."""
         self._recorded: RecordedSession | None = None
         """A recording that nobody has gone on with yet."""
         self._reads: RecordedSession | None = None
@@ -111,6 +114,7 @@ class ModelSource(Source):
 
     def abandon(self) -> None:
         self.session.abandon()
+        self._give_back()
 
     def close(self) -> None:
         self._open.close()
@@ -159,8 +163,7 @@ class ModelSource(Source):
             case Reopen():
                 self._reopen(command)
             case Write():
-                session.begin(command)
-                self.budget = None
+                self._begin(command)
             case SetKnobs():
                 session.set_knobs(command.knobs)
             case SetVector():
@@ -179,7 +182,7 @@ class ModelSource(Source):
                 self._twin(command)
             case AskProbe():
                 self._probe(command)
-            case Stop():
+            case Stop() if not command.request or command.request == session.state.request:
                 session.stop()
             case Pause() if self.writing or session.reopen():  # a text that was stopped rests there
                 self._pause(command.reason)
@@ -193,6 +196,22 @@ class ModelSource(Source):
             case SetWatches():
                 session.set_watches(command.texts)
             # A CancelProbe comes too late here: who computes hears of it (hears_cancel).
+        if isinstance(command, Go | Reopen):  # what was set in that run is set again
+            self._own_knobs = None
+        if not session.active:
+            self._give_back()
+
+    def _begin(self, write: Write) -> None:
+        """A new text. What an application sets for its own holds for that one."""
+        before = self._own_knobs or self.session.state.knobs
+        self.session.begin(write)
+        self._own_knobs, self.budget = before if write.request else None, None
+
+    def _give_back(self) -> None:
+        """Once a text has ended that an application asked for, a person's knobs are set again."""
+        knobs, self._own_knobs = self._own_knobs, None
+        if knobs is not None:
+            self.session.set_knobs(knobs)
 
     def _reopen(self, command: Reopen) -> None:
         recorded = self._recorded
@@ -303,4 +322,6 @@ class ModelSource(Source):
             self.budget -= 1
             if self.budget == 0 and self.session.active:
                 self._pause("after a step")
+        if event is None and not self.session.active:
+            self._give_back()
         return event

@@ -87,9 +87,15 @@ class Write(Struct, frozen=True, tag="write"):
     """The prompt is a text that is there already: all of its tokens but the first are steps, and nobody draws them.
     What comes behind them is written when a person goes on."""
     messages: Messages = ()
-    """Of a conversation that is read in place of `prompt`, in the form of the model's chat template."""
+    """Of a conversation in place of `prompt`, in the form of the model's chat template. Unless it is a text to be
+    read, the template opens the answer behind it."""
     token_ids: Ids = ()
     """Exactly these are read in place of `prompt`, which is what they say: those of a run that is opened."""
+    stop: Texts = ()
+    """The text ends with the token that completes one of these in what is written."""
+    request: Words = ""
+    """By which an application that asked for it knows it. It waits then until no text of a person is going, and who
+    sends it need not be in control."""
 
 
 class SetKnobs(Struct, frozen=True, tag="set-knobs"):
@@ -121,7 +127,8 @@ class Advance(Struct, frozen=True, tag="advance"):
 
 
 class Stop(Struct, frozen=True, tag="stop"):
-    pass
+    request: Words = ""
+    """Only the text of this Write.request, or that request while it waits. Empty: whatever is written."""
 
 
 class Quit(Struct, frozen=True, tag="quit"):

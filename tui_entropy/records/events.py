@@ -81,6 +81,12 @@ class Started(Struct, frozen=True, tag="started"):
     """The run that it is written beside, token by token, with the same luck."""
     n_given: int = 0
     """The steps, from the first on, of a text that was there already: nobody drew their tokens."""
+    stop: tuple[str, ...] = ()
+    """It ends with the token that completes one of these."""
+    request: str = ""
+    """By which the application that asked for it knows it; empty for a person's."""
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end it when they are drawn, and are no part of an answer."""
 
 
 class NextTokens(Struct, frozen=True, tag="next-tokens"):
@@ -221,6 +227,8 @@ class Continued(Struct, frozen=True, tag="continued"):
     run: int
 
 
+STOP_STRING = "stop string"
+"""The reason of an end where one of Started.stop was written."""
 STOPPED = "stopped"
 """The reason of an end that a person asked for: such a run can be gone on with."""
 
@@ -228,8 +236,8 @@ STOPPED = "stopped"
 class Ended(Struct, frozen=True, tag="ended"):
     run: int
     reason: str
-    """'end of text', 'token limit', 'context full', 'stopped', 'stopped at' what without a screen, or what was wrong
-    with the logits."""
+    """'end of text', STOP_STRING, 'token limit', 'context full', 'stopped', 'stopped at' what without a screen, or
+    what was wrong with the logits."""
     failed: bool = False
     """It had to, since its logits were no numbers."""
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import Command, Follow, Load, Quit, SetKnobs, TakeControl, Write
+from tui_entropy.records.commands import Command, Follow, Load, Quit, Stop, TakeControl, Write
 from tui_entropy.records.events import (
     Dismissed,
     Ended,
@@ -32,10 +31,11 @@ from tui_entropy.records.events import (
     Started,
     Switched,
 )
-from tui_entropy.records.probes.ask import AskProbe, CancelProbe
+from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.step import Step
 from tui_entropy.serving import admission
 from tui_entropy.serving.admission import Listener
+from tui_entropy.serving.heard import Heard, Requests
 from tui_entropy.serving.limits import (
     CATCH_UP_SLICE_S,
     CLOSE_TIMEOUT_S,
@@ -49,7 +49,9 @@ from tui_entropy.serving.limits import (
     MEMORY_FULL,
     MISTAKEN,
     STARTER_TIMEOUT_S,
+    TOO_MANY_WAIT,
     TOO_SLOW,
+    WAITS,
     WATCHES,
 )
 from tui_entropy.serving.observer import Client, depends_on, missing_events
@@ -71,9 +73,9 @@ class Broadcaster:
         self._control: Client | None = None
         self._asker: Client | None = None
         """Whose command is being obeyed."""
-        self._heard: deque[tuple[Client | None, Command]] = deque()
+        self._heard, self._requests = Heard(), Requests()
         self._order, self._awaited = order, True
-        """What was not heard yet; whether nobody has followed yet."""
+        """What it was started for and has not heard yet; whether nobody has followed yet."""
         self._fatal: Failed | None = None
         self._keep, self._on_leave = FIRST_COMMAND_TIMEOUT_S, "write"
         self._alone_since, self._began = time.monotonic(), time.time()
@@ -147,20 +149,13 @@ class Broadcaster:
         Of the questions of those who only watch one at a time, so that they do not hold up the text."""
         if self._order:
             self._heed_order(self._order)
-        self._exchange(self._patience() if wait and not self._heard else 0)
-        later = list[tuple[Client | None, Command]]()
-        answered = False
-        while self._heard:
-            self._asker, command = self._heard.popleft()
-            if self._asker not in (None, self._control):
-                if answered:
-                    later.append((self._asker, command))
-                    continue
-                answered = True
-            if self._asker is not None:
-                self._asker.waiting -= 1
+        self._exchange(self._patience() if wait and not self._heard and not self._is_due else 0)
+        for asker, command in self._heard.take(lambda: self._control):
+            self._asker = asker
             yield command
-        self._heard.extend(later)
+        if self._is_due:
+            self._asker, request = self._requests.pop()
+            yield request
         self._asker = None
         if self._alone and self._patience() == 0:
             yield Quit()
@@ -171,8 +166,16 @@ class Broadcaster:
         end = time.monotonic() + STARTER_TIMEOUT_S
         while self._awaited and (left := end - time.monotonic()) > 0:
             self._exchange(left)
-        self._heard.appendleft((None, order))
+        self._heard.put_first(order)
         self._order = None
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether a text that an application asked for may begin."""
+        if not self._requests:
+            return False
+        standing = self._standing(None)
+        return self._requests.due(standing.state, standing.screens)
 
     @property
     def _alone(self) -> bool:
@@ -185,31 +188,12 @@ class Broadcaster:
 
     def overtaking(self, wish: Write | None) -> Write | None:
         """The text to begin with: the newest that was asked for since, under the knobs that were set since."""
-        commands = deque[tuple[Client | None, Command]]()
-        for client, command in self._heard:
-            match command:
-                case Write():
-                    wish = command
-                case SetKnobs() if wish:
-                    wish = replace(wish, knobs=command.knobs)
-                case _:
-                    commands.append((client, command))
-                    continue
-            if client:
-                client.waiting -= 1
-        self._heard = commands
-        return wish
+        return self._heard.overtaking(wish)
 
     def hears_cancel(self) -> bool:
         """Whether who asked what is computed now, or who is in control, does not want it any more."""
         self._exchange(0)
-        may = (self._asker, self._control)
-        heard = [each for each in self._heard if each[0] in may and isinstance(each[1], CancelProbe)]
-        for each in heard:
-            self._heard.remove(each)
-            if each[0]:
-                each[0].waiting -= 1
-        return bool(heard)
+        return self._heard.cancelled((self._asker, self._control))
 
     def settle(self, load: Load) -> None:
         """Set how long to stay alone, and what to do then."""
@@ -286,11 +270,22 @@ class Broadcaster:
             case TakeControl():
                 self._control = client
                 self._news = True
+            case Write() if command.request:
+                self._on_request(client, command)
+            case Stop() if command.request:
+                if not self._requests.cancel(client, command.request):
+                    self._heard.put(client, command)
             case _ if self._control in (client, None) or self._is_open(command):
-                client.waiting += 1
-                self._heard.append((client, command))
+                self._heard.put(client, command)
             case _:
                 self._send(client, Refused(WATCHES))
+
+    def _on_request(self, client: Client, write: Write) -> None:
+        """Let a text wait that an application asks for. Who is in control hears of one that cannot begin yet."""
+        if not self._requests.take(client, write):
+            self._send(client, Refused(TOO_MANY_WAIT))
+        elif self._control is not None and not self._is_due:
+            self._send(self._control, Refused(WAITS, notice=True))
 
     def _is_open(self, command: Command) -> bool:
         """Whether whoever only watches may say it: questions that cost little, and that nobody else hears of."""
@@ -330,7 +325,7 @@ class Broadcaster:
             self._drop(max(others, key=lambda each: each.link.n_buffered_bytes) if why else by_age[0], why or FULL)
         return bool(others)
 
-    def _standing(self, client: Client) -> Standing:
+    def _standing(self, client: Client | None) -> Standing:
         standing = Standing(
             engine=self.path.stem,
             pid=os.getpid(),
@@ -341,7 +336,7 @@ class Broadcaster:
             trace=self._recorder.name or "",
             keep=self._keep,
             screens=sum(each.is_screen for each in self._clients),
-            in_control=client is self._control,
+            in_control=client is not None and client is self._control,
         )
         return replace(self.describe(standing), screens=standing.screens)
 
@@ -389,6 +384,8 @@ class Broadcaster:
         """Tell it nothing any more. The oldest screen takes over from one that was in control."""
         followed, was_screen = client.follows, client.is_screen
         client.live, client.missing_events = False, None
+        if (stop := self._requests.leave(client)) is not None:
+            self._heard.put(None, stop)
         if client is self._control:
             self._control = next((each for each in self._clients if each.is_screen), None)
         if followed and self._alone:
@@ -396,4 +393,4 @@ class Broadcaster:
         if was_screen:
             self._news = True
             if (leaving := LEAVING[self._on_leave]) and not any(each.is_screen for each in self._clients):
-                self._heard.append((None, leaving))
+                self._heard.put(None, leaving)

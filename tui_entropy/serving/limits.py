@@ -18,6 +18,8 @@ CLOSE_TIMEOUT_S = 0.2
 """Seconds that the last words may take."""
 
 WATCHES = "another screen is in control of this engine: ctrl+g takes control"
+WAITS = "an application asks for a text, which waits until this one has ended: s ends it"
+TOO_MANY_WAIT = "too many texts are asked for at once: ask again later"
 TOO_SLOW = "the engine let this screen go, as it did not read for too long: `tui-entropy attach {}` comes back"
 LET_GO = "the engine let this screen go ({}): `tui-entropy attach {}` comes back"
 FULL = "others came, and it has room for no more"

@@ -97,7 +97,7 @@ def start(program: Sequence[str], load: Load | None = None) -> Started:
     it; without one it waits for that on its socket. Raises OSError, and UserError for a wish that no engine takes."""
     order = None if load is None else connection.encode_command(load)
     clear_logs()
-    while (socket := paths.sockets() / f"{_new_id()}{SUFFIX}").exists():
+    while (socket := socket_of(_new_id())).exists():
         pass
     with open(open_log(log := log_of(socket)), "wb") as output, _nameless() as stdin:
         stdin.write(order or b"")
@@ -138,6 +138,11 @@ def order() -> Load | None:
 def _new_id() -> str:
     """Four letters that are no word."""
     return "".join(secrets.choice("bcdfghjkmnpqrstvwxz") for _ in range(4))
+
+
+def socket_of(engine: str) -> Path:
+    """Where an engine of this machine listens, by its id."""
+    return paths.sockets() / f"{engine}{SUFFIX}"
 
 
 def log_of(socket: Path) -> Path:

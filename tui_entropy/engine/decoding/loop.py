@@ -14,11 +14,12 @@ import torch
 from tui_entropy.engine.decoding.choose import build_step, choose
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decoding.reader import PREFILL_CHUNK, read
+from tui_entropy.engine.decoding.stop_strings import completes
 from tui_entropy.engine.measure.clock import Clock
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import ONE_BY_ONE, TokenSequence
-from tui_entropy.records.events import Prefilled, PromptScores
+from tui_entropy.records.events import STOP_STRING, Prefilled, PromptScores
 from tui_entropy.records.step import Step
 
 RESAMPLE, COMMIT = "resample", "commit"
@@ -35,14 +36,16 @@ def decode(
     run: int = 1,
     score_prompt: bool = True,
     apply: Callable[[], None] = lambda: None,
+    stop: tuple[str, ...] = (),
 ) -> Generator[Prefilled | PromptScores | Step, str | None, str]:
     """Read what is not read yet, then write one token at a time, yielding a record after each stretch and each token.
 
     The caller sets the pace. A step that is yielded is a proposal: it is written when the next one is asked for or
     COMMIT is sent, and RESAMPLE makes another one of the same logits. To stop, close the generator. Before each
     proposal, and before tokens are read for the first time, `apply` is called to bring up to date what `controls`
-    then gives; so a knob turned in between counts. Returns why it ended: 'end of text', 'token limit' or 'context
-    full'. Raises NotFinite where logits are no numbers, and then it cannot go on.
+    then gives; so a knob turned in between counts. Returns why it ended: 'end of text', STOP_STRING once one of
+    `stop` is written, 'token limit' or 'context full'. Raises NotFinite where logits are no numbers, and then it
+    cannot go on.
     """
     clock = Clock(loaded.model.device, sequence.elapsed_seconds)
     reading = not sequence.n_read
@@ -88,4 +91,6 @@ def decode(
             yield step
         if given is None and step.token_id in loaded.tokenizer.eos_ids:
             return "end of text"
+        if given is None and stop and completes(loaded.tokenizer, sequence, step.text, stop):
+            return STOP_STRING
     return "context full" if sequence.n_tokens >= loaded.card.context else "token limit"

@@ -54,6 +54,7 @@ class Branches:
             n_given=min(parent.started.n_given, step),
             how=how,
             twin_of=None,
+            request="",
         )
         run = state.runs[number] = Run(started, sequence, state.controls(), state.vectors, parent.score_prompt)
         state.emit(started)

@@ -59,6 +59,7 @@ class RunWriter:
             run.number,
             run.score_prompt,
             apply=self._apply,
+            stop=run.started.stop,
         )
 
     def next(self) -> Prefilled | PromptScores | Step | None:

@@ -91,7 +91,7 @@ class Session:
         started = Started(
             state.new_number(), prompt.text, write.system, prompt.chat, prompt_tokens(tokenizer, prompt.prompt_ids),
             knobs=state.knobs, vectors=state.vectors, max_tokens=write.max_tokens, parent=write.parent,
-            n_given=n_given,
+            n_given=n_given, stop=write.stop, request=write.request, end_ids=tuple(sorted(tokenizer.eos_ids)),
         )  # fmt: skip
         state.emit(started)
         for what in prompt.left_out:

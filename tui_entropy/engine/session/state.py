@@ -68,6 +68,11 @@ class SessionState:
         return self.run.number if self.run else 0
 
     @property
+    def request(self) -> str:
+        """By which an application knows the present run; empty for a person's."""
+        return self.run.started.request if self.run else ""
+
+    @property
     def n_written(self) -> int:
         return self.run.sequence.n_written if self.run else 0
 

@@ -56,13 +56,13 @@ class ChatTemplate:
             self._rendered = asked, self._render(prompt, system)
         return self._rendered[1]
 
-    def conversation(self, messages: Sequence[tuple[str, str]]) -> str:
-        """What was said, (role, content) each, as the model reads it, and nothing behind it. Raises UserError where
-        the template cannot do that."""
+    def conversation(self, messages: Sequence[tuple[str, str]], opening: bool = False) -> str:
+        """What was said, (role, content) each, as the model reads it, and nothing behind it but, with `opening`, the
+        beginning of an answer. Raises UserError where the template cannot do that."""
         self._check_choice()
         turns = [{"role": role, "content": content} for role, content in messages]
         try:
-            ((text, refusal),) = self._texts([turns], opening=False)
+            ((text, refusal),) = self._texts([turns], opening)
         except Unfinished as why:
             raise UserError(f"the model's chat template cannot be used ({why}); read the text raw (--raw)") from None
         if text is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.engine.tokenization.tokenizer import Tokenizer
+from tui_entropy.engine.tokenization.tokenizer import Tokenizer, prompt_tokens
 from tui_entropy.records.commands import Write
 from tui_entropy.records.model import ModelCard
 
@@ -29,10 +29,13 @@ def encoded_prompt(tokenizer: Tokenizer, card: ModelCard, write: Write) -> Encod
         unknown = [one for one in write.token_ids if one >= card.vocab]
         if unknown:
             raise UserError(f"there is no token {unknown[0]}: this model has those from 0 to {card.vocab - 1}")
-        return _read(card, write.prompt, list(write.token_ids))
+        ids = list(write.token_ids)
+        text = write.prompt or "".join(token.text for token in prompt_tokens(tokenizer, ids))
+        return _as_asked(card, write, text, ids)
     if write.messages:
-        text = tokenizer.template.conversation([(one.role, one.content) for one in write.messages])
-        return _read(card, text, tokenizer.encode_as_it_is(text))
+        turns = [(one.role, one.content) for one in write.messages]
+        text = tokenizer.template.conversation(turns, opening=not write.read)
+        return _as_asked(card, write, text, tokenizer.encode_as_it_is(text))
     if write.read:
         return _read(card, write.prompt, tokenizer.encode(write.prompt, None, False))
     chat = write.chat
@@ -42,6 +45,14 @@ def encoded_prompt(tokenizer: Tokenizer, card: ModelCard, write: Write) -> Encod
     _check_length(card, ids, "prompt")
     left_out = tokenizer.template.rendered(write.prompt, write.system).left_out if chat else ()
     return EncodedPrompt(write.prompt, chat, ids, [], left_out)
+
+
+def _as_asked(card: ModelCard, write: Write, text: str, ids: list[int]) -> EncodedPrompt:
+    """A text to be read, or a prompt, of ids that are known."""
+    if write.read:
+        return _read(card, text, ids)
+    _check_length(card, ids, "prompt")
+    return EncodedPrompt(text, False, ids, [])
 
 
 def _read(card: ModelCard, text: str, ids: list[int]) -> EncodedPrompt:
