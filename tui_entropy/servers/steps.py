@@ -13,7 +13,7 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Bounds, Candidate, Stage, Step, sparse_step
-from tui_entropy.servers.streams.band import Band, are_probabilities, entropy_band, varentropy_band
+from tui_entropy.servers.streams.band import ROUNDING, Band, are_probabilities, entropy_band, varentropy_band
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 from tui_entropy.servers.tokens import TokenNames
 
@@ -50,7 +50,8 @@ class StepMaker:
         name = self._names.of(told)
         top = told.alternatives[: self._card.server.n_logprobs] if self._card.server else told.alternatives
         candidates = tuple(self._candidate(one) for one in top[:n_candidates])
-        values, bounds = known(told, self._card.vocab)
+        n_asked = self._card.server.n_logprobs if self._card.server else 0
+        values, bounds = known(told, self._card.vocab, n_asked)
         surprisal = values.get("surprisal")
         spent = math.nan if surprisal is None else surprisal
         drawn = _own(own, candidates) if own else _forced(name.token_id, spent, candidates) if forced else {}
@@ -71,26 +72,29 @@ class StepMaker:
         return Candidate(name.token_id, name.token_bytes, one.logprob, math.nan)
 
 
-def known(told: ToldToken, vocab: int) -> tuple[dict[str, float | None], tuple[Bounds, ...]]:
-    """(numbers by the fields of metrics, bounds of others). vocab: 0 where it is not known. Where what is told can be
-    no log-probabilities, nothing is."""
+def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float | None], tuple[Bounds, ...]]:
+    """(numbers by the fields of metrics, bounds of others). vocab: 0 where it is not known. n_logprobs: how many were
+    asked for. Where what is told can be no log-probabilities, nothing is known."""
     values = [one.logprob for one in told.alternatives]
-    if (told.logprob is not None and told.logprob > 1e-4) or (values and not are_probabilities(values)):
+    if (told.logprob is not None and told.logprob > ROUNDING) or (values and not are_probabilities(values)):
         return {}, ()
+    n_lost = _lost(told, n_logprobs)
     found: dict[str, float | None] = {}
     if told.logprob is not None:
         found["surprisal"] = max(-told.logprob, 0.0)
-    bounds: dict[str, Band | None] = {}
-    if len(values) > 1 or (values and vocab == 1):
+    if len(values) < 2:
+        return found, ()
+    size = max(vocab or MOST_VOCAB, len(values))
+    entropy = entropy_band(values, size, n_lost > 0)
+    bounds: dict[str, Band | None] = {"entropy": entropy, "varentropy": varentropy_band(values, size, n_lost > 0)}
+    if not n_lost:
         found |= {"logit_margin": values[0] - values[1], "prob_margin": math.exp(values[0]) - math.exp(values[1])}
-        bounds["entropy"] = entropy_band(values, max(vocab or MOST_VOCAB, len(values)))
-        bounds["varentropy"] = varentropy_band(values, max(vocab or MOST_VOCAB, len(values)))
-        if vocab and (entropy := bounds["entropy"]):
-            bounds["uniform_kl"] = Band(max(math.log(vocab) - entropy.high, 0.0), math.log(vocab) - entropy.low)
-    if values and told.logprob is not None:
+    if vocab:
+        bounds["uniform_kl"] = Band(max(math.log(vocab) - entropy.high, 0.0), max(math.log(vocab) - entropy.low, 0.0))
+    if told.logprob is not None:
         better = sum(value > told.logprob for value in values)
         if better < len(values) or len(values) == vocab:
-            found["rank"] = float(better + 1)
+            bounds["rank"] = Band(better + 1, better + 1 + n_lost)
         elif vocab:
             bounds["rank"] = Band(len(values) + 1, vocab)
     for name, band in bounds.items():
@@ -98,6 +102,16 @@ def known(told: ToldToken, vocab: int) -> tuple[dict[str, float | None], tuple[B
             found[name] = (band.low + band.high) / 2
     left = [(name, band) for name, band in bounds.items() if band is not None and name not in found]
     return found, tuple(Bounds(name, *band) for name, band in left)
+
+
+def _lost(told: ToldToken, n_logprobs: int) -> int:
+    """How many of the most probable tokens may be missing: where tokens are named by their texts, those of one text
+    are one. The written token may be told beside the others."""
+    others = told.alternatives
+    if not others or others[0].token_id is not None:
+        return 0
+    is_extra = told.logprob is not None and others[-1].logprob >= told.logprob - 1e-6
+    return max(n_logprobs - (len(others) - is_extra), 0)
 
 
 def _perplexity(surprisals: list[float]) -> float:

@@ -308,6 +308,11 @@ def whole(path: str, kind: str, model: FakeModel, odd: Odd, asked: Asked) -> Jso
     tokens = list(writer.tokens())
     if path == "/generate":
         *_, (last, _) = sglang_events(writer)
+        if asked.body.get("logprob_start_len") == 0:  # of the prompt too, the first of which nothing comes before
+            rows = [
+                [model.logprob(n, i) if n else None, i, readable(bytes_of([i]))] for n, i in enumerate(asked.prompt)
+            ]
+            last = last | {"meta_info": last["meta_info"] | {"input_token_logprobs": rows}}
         return last
     if path == "/completion":
         told = [event for event, _ in native_events(writer)]

@@ -13,7 +13,7 @@ from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import NO_ID, PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
-from tui_entropy.servers.streams.chunks import chunk_of
+from tui_entropy.servers.streams.chunks import chunk_of, chunk_of_object
 from tui_entropy.servers.streams.told_token import Chunk, ToldToken
 from tui_entropy.stages.registry import STAGE_KNOBS
 from tui_entropy.stages.stage import GREEDY_BELOW
@@ -102,7 +102,7 @@ class Kind:
         wanted = self.spec.n_logprobs
         for n in (wanted,) if wanted else AMOUNTS:
             try:
-                chunks = self._ask_one(Context(text="Hello", messages=(Message("user", "Hello"),)), n)
+                told = self._ask_one(Context(text="Hello", messages=(Message("user", "Hello"),)), n).tokens
             except ServerRefused as refusal:
                 if wanted or refusal.status not in (400, 422):
                     raise
@@ -112,16 +112,20 @@ class Kind:
                 if most and 0 < int(most[1]) < n:
                     return int(most[1])
                 continue
-            told = [token for chunk in chunks for token in chunk.tokens]
             if not told:
                 return 0
             return n if len(told[0].alternatives) > 1 or n == 1 else max(len(told[0].alternatives), 1)
         return 0
 
-    def _ask_one(self, context: Context, n_logprobs: int) -> list[Chunk]:
-        path, body = self.request(context, Knobs(temperature=0.0), 1, n_logprobs)
-        with self.client.stream(path, body) as pieces:
-            return list(self.chunks(pieces))
+    def _ask_one(self, context: Context, n_logprobs: int) -> Chunk:
+        return self.whole(*self.request(context, Knobs(temperature=0.0), 1, n_logprobs))
+
+    def whole(self, path: str, body: dict[str, Any]) -> Chunk:
+        """The answer to a request, not streamed: a stream may begin with 200 where it is refused. Raises
+        ServerRefused."""
+        body = {name: value for name, value in body.items() if name != "stream_options"} | {"stream": False}
+        found = self.client.post(path, body)
+        return chunk_of_object(found if isinstance(found, dict) else {})
 
     @property
     def can_go_back(self) -> str:

@@ -106,22 +106,26 @@ class Seen:
     """What the events of one stream held so far. One that begins with all of it holds the whole anew."""
 
     def __init__(self) -> None:
-        self._text, self._ids, self._n_rows = "", [], 0  # type: tuple[str, list[int], int]
+        self._text, self._n_ids, self._n_rows = "", 0, 0
 
     def new_part(self, found: dict[str, Any]) -> dict[str, Any]:
         """The event with what is new in it alone."""
         about = dict(found.get("meta_info") or {})
-        rows = about.get("output_token_logprobs") or []
-        is_whole = bool(self._n_rows) and len(rows) == about.get("completion_tokens") and len(rows) >= self._n_rows
+        rows, tops = about.get("output_token_logprobs") or [], about.get("output_top_logprobs") or []
         text, ids = str(found.get("text") or ""), list(found.get("output_ids") or [])
-        if is_whole or (self._text and text.startswith(self._text) and not self._n_rows):
-            tops = about.get("output_top_logprobs") or []
-            about |= {"output_token_logprobs": rows[self._n_rows :], "output_top_logprobs": tops[self._n_rows :]}
-            new_text = text.removeprefix(self._text)
-            new_ids = ids[len(self._ids) :] if ids[: len(self._ids)] == self._ids else ids
-            self._text, self._ids, self._n_rows = text, ids, len(rows)
+        counted = about.get("completion_tokens")
+        if len(ids) == counted if "output_ids" in found else len(rows) == counted:
+            whole = text.rstrip("\ufffd")  # half a character, which may be another one in the next event
+            part = whole[len(self._text) :], ids[self._n_ids :], rows[self._n_rows :], tops[self._n_rows :]
+            self._text, self._n_ids, self._n_rows = whole, len(ids), len(rows)
         else:
-            new_text, new_ids = text, ids
-            self._text, self._ids, self._n_rows = self._text + text, [*self._ids, *ids], self._n_rows + len(rows)
-        part = {**found, "meta_info": about, "text": new_text}
-        return {**part, "output_ids": new_ids} if "output_ids" in found else part
+            part = text, ids, rows, tops
+            self._text += text
+            self._n_ids, self._n_rows = self._n_ids + len(ids), self._n_rows + len(rows)
+        about |= {"output_token_logprobs": part[2], "output_top_logprobs": part[3]}
+        return {
+            **found,
+            "meta_info": about,
+            "text": part[0],
+            **({"output_ids": part[1]} if "output_ids" in found else {}),
+        }

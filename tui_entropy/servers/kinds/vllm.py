@@ -78,8 +78,7 @@ class Vllm(Kind):
         path, body = self.request(Context(ids=(1,)), Knobs(temperature=0.0), 1, 0)
         body["logit_bias"] = {str(NO_TOKEN): 1.0}
         try:
-            with self.client.stream(path, body) as pieces:
-                list(pieces)
+            self.whole(path, body)
         except ServerRefused as refusal:
             if found := re.search(r"ocab\D*?size\D*(\d+)", refusal.said):
                 return int(found[1])
@@ -103,8 +102,7 @@ class Vllm(Kind):
         ids = tuple(one.token_id for one in self.encode("The capital of France is"))
         path, body = self.request(Context(ids=ids), Knobs(temperature=0.0), 1, self.n_logprobs)
         body["logit_bias"] = bias
-        with self.client.stream(path, body) as pieces:
-            tokens = [token for chunk in self.chunks(pieces) for token in chunk.tokens]
+        tokens = self.whole(path, body).tokens
         told = tokens[0].alternatives if tokens else ()
         return {one.token_id: one.logprob for one in told if one.token_id is not None}
 

@@ -37,24 +37,29 @@ def are_probabilities(logprobs: Sequence[float]) -> bool:
     return all(value <= ROUNDING for value in logprobs) and math.fsum(map(math.exp, logprobs)) <= 1 + ROUNDING
 
 
-def entropy_band(logprobs: Sequence[float], vocab: int) -> Band:
-    """logprobs: (k,) nats, the most probable tokens of all, most probable first, k >= 1. vocab: V >= k."""
-    return _band(logprobs, vocab, lambda p: -p * math.log(p) if p > 0 else 0.0)
+def entropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band:
+    """logprobs: (k,) nats, the most probable tokens of all, most probable first, k >= 1. vocab: V >= k.
+
+    lost: some of the most probable ones may be missing among them, so that one that is not told may be as probable as
+    the first.
+    """
+    return _band(logprobs, vocab, lambda p: -p * math.log(p) if p > 0 else 0.0, lost)
 
 
-def varentropy_band(logprobs: Sequence[float], vocab: int) -> Band | None:
+def varentropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band | None:
     """Of the variance of -ln p. Its second moment has f = p ln^2 p, which is concave below 1/e only: None where the
     tokens that are not known may lie above that."""
-    if min(math.exp(logprobs[-1]), _left(logprobs)) > 1 / math.e:
+    if min(math.exp(logprobs[0 if lost else -1]), _left(logprobs)) > 1 / math.e:
         return None
-    first = entropy_band(logprobs, vocab)
-    second = _band(logprobs, vocab, lambda p: p * math.log(p) ** 2 if p > 0 else 0.0)
+    first = entropy_band(logprobs, vocab, lost)
+    second = _band(logprobs, vocab, lambda p: p * math.log(p) ** 2 if p > 0 else 0.0, lost)
     return Band(max(second.low - first.high**2, 0.0), max(second.high - first.low**2, 0.0))
 
 
-def _band(logprobs: Sequence[float], vocab: int, of: Callable[[float], float]) -> Band:
+def _band(logprobs: Sequence[float], vocab: int, of: Callable[[float], float], lost: bool) -> Band:
     known = math.fsum(of(math.exp(value)) for value in logprobs)
-    left, others, most = _left(logprobs), vocab - len(logprobs), math.exp(logprobs[-1])
+    left, others = _left(logprobs), vocab - len(logprobs)
+    most = math.exp(logprobs[0 if lost else -1])
     if left <= 0 or others <= 0:
         return Band(known, known)
     # Rounding may leave more than the others can have at p_k each.

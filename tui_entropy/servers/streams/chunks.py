@@ -39,6 +39,8 @@ def chunk_of(data: bytes) -> Chunk:
         found = json.loads(data)
     except (ValueError, RecursionError) as wrong:
         raise NoChunk(f"an event that is no JSON: {data[:80]!r}") from wrong
+    if found is None:  # some servers begin with nothing
+        return Chunk()
     if not isinstance(found, dict):
         raise NoChunk(f"an event that is no object: {data[:80]!r}")
     return chunk_of_object(found)
