@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sqlite3
 import stat
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -1255,6 +1256,29 @@ def test_serving_takes_every_option(shell, line):
     assert done.code == 0, done.err
     assert shell.run(f"tui-entropy stop {done.out.strip()}").code == 0
     assert ("served.tui" in line) == (shell.folder / "served.tui").exists() or "--no-trace" in line
+
+
+@runs(
+    "tui-entropy serve --api 8000",
+    "tui-entropy serve --model ./tiny --no-trace --api 127.0.0.1:0 --api-key-env XDG_RUNTIME_DIR",
+    "tui-entropy serve --model ./tiny --no-trace --api 0 --no-api-key --max-tokens 2",
+)
+def test_an_endpoint_answers_until_it_is_ended(shell, line):
+    if not (shell.folder / "tiny").is_dir():
+        small.saved(shell.folder / "tiny")
+    with shell.screen(line) as terminal:
+        terminal.wait_for("requests are answered at http://127.0.0.1:", promises.SECONDS)
+        url = re.findall(r"http://\S+", terminal.text)[-1]
+        made = re.search(r"key (tui-\S+)", terminal.text)
+        key = made[1] if made else shell.env["XDG_RUNTIME_DIR"]
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        asked = urllib.request.Request(f"{url}/completions", b'{"prompt": "ab", "max_tokens": 2}', headers)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert (
+                json.load(answer)["usage"] == {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4} or made
+            )
+        terminal.press("ctrl+c")
+        assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
 
 
 @runs("tui-entropy stop", "tui-entropy stop --all")
