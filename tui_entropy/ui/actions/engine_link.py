@@ -56,6 +56,8 @@ class EngineLink(Actions[EngineHost]):
         """Runs whose steps may be in memory."""
         self.ending = False
         """Whether the engine ends with this screen."""
+        self._lends = False
+        """Whether the knobs are those of a text that an application asked for, and a person's will be back."""
 
     @property
     def in_control(self) -> bool:
@@ -147,6 +149,13 @@ class EngineLink(Actions[EngineHost]):
             self._put_away()
         if not self.in_control and isinstance(event, SETTINGS):  # what is set is what somebody else set
             self._mirror()
+        elif isinstance(event, Started) and event.request:
+            self._lends = True
+            self._show_what_is_set()
+            self.app.say("an application asked for this text: its knobs are set until it ends")
+        elif self._lends and isinstance(event, SettingsPending) and self.app.frame.log.state == "ended":
+            self._lends = False
+            self._show_what_is_set()
 
     def _put_away(self) -> None:
         """Runs that were left give up their steps, where they can be read from the record again."""
@@ -175,16 +184,20 @@ class EngineLink(Actions[EngineHost]):
         return self._record
 
     def _mirror(self) -> None:
+        self._show_what_is_set()
+        self.mirror_text()
+
+    def _show_what_is_set(self) -> None:
         log = self.app.frame.log
         self.app.frame = replace(self.app.frame, knobs=log.set_knobs, vectors=log.set_vectors)
-        self.mirror_text()
 
     def mirror_text(self) -> None:
         """What somebody else asked for, or was recorded, is what a person asks for again."""
         log = self.app.frame.log
         if began := log.started:
             knobs, read = log.set_knobs, began.n_given > 0
-            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, knobs, read=read)
+            ids = tuple(token.token_id for token in began.prompt_tokens) if began.request else ()
+            wrote = Write(began.prompt, began.system, began.chat, began.max_tokens, knobs, read=read, token_ids=ids)
             self.app.requests.adopt_text(wrote)
 
     # --- What the keys do ------------------------------------------------------------------------------------
