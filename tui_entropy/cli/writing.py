@@ -9,7 +9,7 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
-from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, with_shared_options
+from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, variable, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
@@ -32,6 +32,7 @@ from tui_entropy.cli.options import (
     text_to_read,
     trace_path,
 )
+from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Reopen, Write
@@ -75,7 +76,7 @@ def run(
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, write.prompt)
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), write.prompt)
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -110,7 +111,7 @@ def read(
     write = text_to_read(file, chat, max_tokens, knobs)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, f"read {name}")
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), f"read {name}")
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -153,7 +154,7 @@ def open_(
     spec, prompt = reopened_spec(path, recorded_spec)
     reopen = Reopen(str(path), run, max_tokens, despite)
     options: dict[str, Any] = {"record_attention": record_attention}
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, prompt)
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), prompt)
     _carry_out(spec, reopen, look, options, stays, headless, as_json)
 
 
@@ -171,6 +172,11 @@ def _of_both_ways(
         "watches": tuple(watch or ()),
         "record_attention": record_attention,
     }
+
+
+def _told_name(spec: ModelSpec) -> str:
+    """What a file is called after: a server is not asked yet what its model is."""
+    return spec.name if spec.server is None else spec.server.model or "server"
 
 
 def _carry_out(
@@ -198,6 +204,12 @@ def _carry_out(
     start(spec, begin, look, **options, **lifetime_options(**stays))
 
 
+def _endpoint_address(text: str) -> None:
+    from tui_entropy.openai_api.address import address
+
+    address(text)
+
+
 @app.command(epilog=EXIT_CODES)
 @with_shared_options
 def serve(
@@ -222,11 +234,16 @@ def serve(
         typer.Option(
             metavar="[HOST:]PORT",
             help="Answer requests there as OpenAI's servers do, until ctrl-C; 0 is any port that is free.",
+            callback=option_check(_endpoint_address),
         ),
     ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --api: the variable that holds the key. [default: one is made]"),
+        typer.Option(
+            metavar="NAME",
+            help="With --api: the variable that holds the key. [default: one is made]",
+            callback=option_check(variable),
+        ),
     ] = None,
     no_api_key: Annotated[
         bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")
@@ -239,11 +256,15 @@ def serve(
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
+    if server is not None and api is not None:
+        raise UserError(
+            "--api answers for a model that is loaded here, and --server is another one: give one of the two"
+        )
     spec = asked_of(spec, server)
     stops = break_options(stop_at)
     given = prompt_option(prompt)
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
-    path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
+    path = None if no_trace else str(trace_path(trace, _told_name(spec), given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -102,6 +103,17 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
             found[name] = (band.low + band.high) / 2
     left = [(name, band) for name, band in bounds.items() if band is not None and name not in found]
     return found, tuple(Bounds(name, *band) for name, band in left)
+
+
+SCORED = ("surprisal", "rank", "logit_margin", "prob_margin")
+"""What is known of the tokens of a prompt."""
+
+
+def prompt_scores(told: Sequence[ToldToken], vocab: int, n_logprobs: int) -> Grid:
+    """(n, len(SCORED)) for tokens of a prompt that were told of; NaN is unknown."""
+    found = (known(one, vocab, n_logprobs)[0] for one in told)
+    values = [[one.get(name) for name in SCORED] for one in found]
+    return Grid.of([[math.nan if value is None else value for value in row] for row in values])
 
 
 def _lost(told: ToldToken, n_logprobs: int) -> int:
