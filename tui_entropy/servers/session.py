@@ -118,11 +118,8 @@ class ServerSession:
             told = None
             self.emit(Refused(f"the prompt is not scored: {refused}", notice=True))
         if told is not None and len(told) > 1:
-            rows = [
-                [known(one, self.card.vocab, self.server.n_logprobs)[0].get(name) for name in SCORED] for one in told
-            ]
-            numbers = [[math.nan if value is None else value for value in row] for row in rows[1:]]
-            self.emit(PromptScores(started.run, 1, Grid.of(numbers), SCORED))
+            scores = prompt_scores(told[1:], self.card.vocab, self.server.n_logprobs)
+            self.emit(PromptScores(started.run, 1, scores, SCORED))
 
     def branch(self, ask: Branch) -> int:
         """Write on from before a step, in its run where it is the next one, else in a new one. Returns how many
