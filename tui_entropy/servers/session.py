@@ -39,7 +39,7 @@ from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.run import ServerRun, replayed
-from tui_entropy.servers.steps import SCORED, StepMaker
+from tui_entropy.servers.steps import SCORED, StepMaker, prompt_scores
 from tui_entropy.servers.streams.told_token import ToldToken
 from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
 from tui_entropy.servers.tokens import TokenNames
