@@ -203,7 +203,7 @@ class ServerSession:
 
     def _enter(self, run: ServerRun) -> None:
         self.runs[run.number] = self.run = run
-        self._drop_proposal()
+        self.proposed = None
         written = "".join(step.text for step in run.steps)[-TEXT_TAIL_CHARS - 1 :]
         self.breakpoints.begin(run.number, len(run.steps), written)
 
@@ -233,7 +233,7 @@ class ServerSession:
                 self.emit(stop)
                 return stop
         step = self.proposed
-        self._drop_proposal()
+        self.proposed = None
         if run.forced:
             run.forced.pop(0)
         run.write(step)
@@ -262,7 +262,7 @@ class ServerSession:
         if self.server.can_go_back and not (self.run and (self.run.forced or self.run.banned)):
             return  # the stream that is open is the only one there will be: it goes on under its own knobs
         self._close_stream()
-        self._drop_proposal()
+        self.proposed = None
         if held and self.run is not None and self.active:
             limit = time.monotonic() + self.server.spec.timeout
             while (found := self._next(self.run)) is None and self.active and time.monotonic() < limit:
@@ -382,12 +382,9 @@ class ServerSession:
     def _end(self, reason: str) -> None:
         assert self.run is not None
         self._close_stream()
-        self._drop_proposal()
+        self.proposed = None
         self.run.ended = reason
         self.emit(Ended(self.run.number, reason))
-
-    def _drop_proposal(self) -> None:
-        self.proposed = None
 
     def _close_stream(self) -> None:
         if self._stream is not None:
