@@ -64,7 +64,13 @@ def test_no_number_is_ever_that_of_another_token(kind, odd, model):
         write(source, n=24)
         n_prompt = len(tokenize("The"))
         written = [model.take(n_prompt + n, n, 0.0, 0, {}) for n in range(24)]
+        # Without ids nothing tells where an entry is missing.
+        is_aligned = not (odd.merged_every or odd.missing_every)
         for step in heard.steps:
+            whole = [logprob for _, logprob in model.ranked(n_prompt + step.index)]
+            if (bounds := step.bounds_of("entropy")) and (kind in WITH_IDS or is_aligned):
+                entropy = -sum(math.exp(one) * one for one in whole)
+                assert bounds[0] - 1e-4 <= entropy <= bounds[1] + 1e-4
             if kind in WITH_IDS and step.token_id != NO_ID:
                 assert step.token_id == written[step.index]
             if kind in WITH_IDS and not math.isnan(step.surprisal):

@@ -79,7 +79,7 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
     values = [one.logprob for one in told.alternatives]
     if (told.logprob is not None and told.logprob > ROUNDING) or (values and not are_probabilities(values)):
         return {}, ()
-    n_lost = _lost(told, n_logprobs)
+    n_lost, values = _lost(told, n_logprobs), _most_probable(told, n_logprobs)
     found: dict[str, float | None] = {}
     if told.logprob is not None:
         found["surprisal"] = max(-told.logprob, 0.0)
@@ -114,6 +114,17 @@ def prompt_scores(told: Sequence[ToldToken], vocab: int, n_logprobs: int) -> Gri
     found = (known(one, vocab, n_logprobs)[0] for one in told)
     values = [[one.get(name) for name in SCORED] for one in found]
     return Grid.of([[math.nan if value is None else value for value in row] for row in values])
+
+
+def _most_probable(told: ToldToken, n_logprobs: int) -> list[float]:
+    """Those of which it is sure that no other token is more probable: the written one is told beside them where it is
+    not among so many, and says nothing of those between."""
+    values = [one.logprob for one in told.alternatives[: n_logprobs or None]]
+    if not values or told.alternatives[0].token_id is not None:
+        return values
+    if told.logprob is None:  # among tokens that are named by texts nothing tells whether it is one of them
+        return []
+    return values[:-1] if values[-1] <= told.logprob + 1e-6 else values
 
 
 def _lost(told: ToldToken, n_logprobs: int) -> int:
