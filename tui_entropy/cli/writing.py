@@ -32,6 +32,7 @@ from tui_entropy.cli.options import (
     text_to_read,
     trace_path,
 )
+from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Reopen, Write
@@ -192,6 +193,18 @@ def _carry_out(
     start(spec, begin, look, **options, **lifetime_options(**stays))
 
 
+def _address(text: str) -> None:
+    from tui_entropy.openai_api.address import address
+
+    address(text)
+
+
+def _key_in(env: str) -> None:
+    from tui_entropy.openai_api.address import key_in
+
+    key_in(env)
+
+
 @app.command(epilog=EXIT_CODES)
 @with_shared_options
 def serve(
@@ -214,12 +227,17 @@ def serve(
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
+            callback=option_check(_address),
             help="Answer requests there as OpenAI's servers do, until ctrl-C; 0 is any port that is free.",
         ),
     ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --api: the variable that holds the key. [default: one is made]"),
+        typer.Option(
+            metavar="NAME",
+            callback=option_check(_key_in),
+            help="With --api: the variable that holds the key. [default: one is made]",
+        ),
     ] = None,
     no_api_key: Annotated[
         bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")

@@ -54,10 +54,15 @@ def key(where: Address, env: str | None, none: bool) -> tuple[str | None, bool]:
         return None, False
     if env is None:
         return f"tui-{secrets.token_urlsafe(24)}", True
+    return key_in(env), False
+
+
+def key_in(env: str) -> str:
+    """The key that a variable of the environment holds. Raises UserError where it holds none."""
     given = os.environ.get(env, "")
     if not given.strip() or not (given.isascii() and given.isprintable()):
         raise UserError(f"--api-key-env {env}: that variable holds no key: set it to printable ASCII")
-    return given, False
+    return given
 
 
 def listen(where: Address) -> socket.socket:
