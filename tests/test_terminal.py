@@ -6,7 +6,8 @@ import sys
 import time
 
 import pytest
-from terminal import Link, Screen, Terminal
+from slow_link import Link
+from terminal import Screen, Terminal
 
 pytestmark = pytest.mark.pty
 

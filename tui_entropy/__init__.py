@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tui_entropy.analysis.corpus.analyze import AnalysisRun, run_analysis
     from tui_entropy.api.answers import Answer, Panel
     from tui_entropy.api.drawing import Drawing
+    from tui_entropy.api.grading import Grading, run_grading
     from tui_entropy.api.inspector import Inspector
     from tui_entropy.api.run import Run
     from tui_entropy.api.run_data import RunData
@@ -30,6 +31,7 @@ _HOMES = {
     "Answer": "api.answers",
     "Candidate": "records.step",
     "Drawing": "api.drawing",
+    "Grading": "api.grading",
     "Inspector": "api.inspector",
     "Knobs": "records.sampling",
     "ModelSpec": "records.model",
@@ -42,12 +44,13 @@ _HOMES = {
     "Vector": "records.settings",
     "load_trace": "api.runs",
     "run_analysis": "analysis.corpus.analyze",
+    "run_grading": "api.grading",
 }
 """A public name -> the module that it is in."""
 
 __all__ = [
-    "AnalysisRun", "Answer", "Candidate", "Drawing", "Inspector", "Knobs", "ModelSpec", "Panel", "Run", "RunData",
-    "Runs", "Step", "UserError", "Vector", "__version__", "load_trace", "run_analysis",
+    "AnalysisRun", "Answer", "Candidate", "Drawing", "Grading", "Inspector", "Knobs", "ModelSpec", "Panel", "Run",
+    "RunData", "Runs", "Step", "UserError", "Vector", "__version__", "load_trace", "run_analysis", "run_grading",
 ]  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from fake_engine import WORDS
 from figures import Figure, Settings, in_turns, percentile, ratio, spread
 from places import FAKE_ENGINE
 from recordings import recorded
-from terminal import Chunk, Link, Screen, Terminal
+from slow_link import Link
+from terminal import Chunk, Screen, Terminal
 
 COMMAND = [str(Path(sys.prefix) / "bin" / "tui-entropy")]
 WIDTH, HEIGHT = 200, 60

@@ -18,7 +18,7 @@ from places import ROOT
 from trace_contents import comparable
 
 import tui_entropy.api
-from tui_entropy import Inspector, load_trace
+from tui_entropy import Inspector, load_trace, run_grading
 from tui_entropy.core import paths
 from tui_entropy.records.events import Ready, Started
 from tui_entropy.trace import jsonl
@@ -79,7 +79,7 @@ def test_the_examples_of_docstrings_say_what_they_say(loaded, on_cpu, tmp_path, 
         known = {"inspector": inspector, "run": run, "recording": recording, "Inspector": Inspector}
         for test in documented():
             inspector.go(run)
-            test.globs |= known | {"load_trace": load_trace}
+            test.globs |= known | {"load_trace": load_trace, "run_grading": run_grading}
             assert failures(test) == "", test.name
             n += 1
     assert n > 25

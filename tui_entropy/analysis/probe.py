@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
-from tui_entropy.analysis.run import ended_by
+from tui_entropy.analysis.endings import ended_by
 from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded

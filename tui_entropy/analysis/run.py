@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
-import traceback
 from contextlib import closing
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
+from tui_entropy.analysis.endings import ended_by
 from tui_entropy.core.errors import UserError
-from tui_entropy.core.streams import PipeClosed, put
+from tui_entropy.core.streams import put
 from tui_entropy.engine.decoding.instruments import NO_GRAPH, open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.reopening.recorded_session import RecordedSession
 from tui_entropy.engine.session.session import Session
 from tui_entropy.metrics.registry import BY_NAME as METRIC
 from tui_entropy.records.commands import Reopen, Write
-from tui_entropy.records.events import Ended, Event, Failed, Paused, Ready, Refused
+from tui_entropy.records.events import Ended, Event, Paused, Ready, Refused
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.head_patterns import MAX_QUERIES
 from tui_entropy.records.settings import Breakpoint, Vector
@@ -138,16 +138,3 @@ def _summary(log: SessionView) -> str:
         f"{n} tokens after the first · perplexity {math.exp(min(nats / n, 700)):.4g} · {bits / n:.4g} bits a token · "
         f"{bits / max(n_bytes, 1):.4g} bits a byte"
     )
-
-
-def ended_by(run: int, error: BaseException) -> Ended | Failed:
-    """The event that the record ends with for a run that did not come to its end."""
-    match error:
-        case KeyboardInterrupt():
-            return Ended(run, "stopped by ctrl-C")
-        case PipeClosed():
-            return Ended(run, "stopped, since nobody reads stdout any more")
-        case UserError():
-            return Ended(run, str(error))
-        case _:
-            return Failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

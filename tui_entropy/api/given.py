@@ -28,6 +28,7 @@ from tui_entropy.records.knobs import BY_NAME, check
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import Value
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane, Vector
 from tui_entropy.records.step import Candidate, Step
 from tui_entropy.stages.registry import ORDERS
 
@@ -149,6 +150,49 @@ def options_with(options: Mapping[str, Any]) -> dict[str, Value]:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name} cannot be {value}: give a number")
     return found
+
+
+# --- Lanes -------------------------------------------------------------------------------------------------------
+
+
+def lane_of(
+    present: Knobs, known: Iterable[Vector], vocab: int, name: str, prompt: Any, system: Any, vectors: Any,
+    knobs: Mapping[str, Any],
+) -> Lane:  # fmt: skip
+    """Another lane beside a run, in which only what is given is otherwise. present, known: the knobs and vectors of
+    that run. vectors: names of those that are on, or a mapping of names to strengths. Raises UserError."""
+    if system is not None and prompt is None:
+        raise UserError("a system prompt goes with a prompt: give that too")
+    if prompt is None and vectors is None and not knobs:
+        raise UserError("the other lane would be this run once more: give knobs, vectors or a prompt for it")
+    lane_vectors = None
+    if vectors is not None:
+        of = {vector.name: vector for vector in known}
+        wanted = dict(vectors) if isinstance(vectors, Mapping) else dict.fromkeys(vectors)
+        if unknown := [one for one in wanted if one not in of]:
+            raise UserError(f"there is no vector {unknown[0]!r}: {similar(str(unknown[0]), of) if of else 'none'}")
+        lane_vectors = tuple(
+            structs.replace(one, on=each in wanted, strength=_strength(wanted.get(each), one.strength))
+            for each, one in of.items()
+        )
+    told = [f"{knob} {value}" for knob, value in knobs.items()]
+    told += ["other prompt"] * (prompt is not None) + ["other vectors"] * (vectors is not None)
+    return Lane(
+        text_of(name, "the name") or ", ".join(told),
+        lane_vectors,
+        knobs_with(present, knobs, vocab) if knobs else None,
+        None if prompt is None else text_of(prompt),
+        None if system is None else text_of(system, "the system prompt"),
+    )
+
+
+def _strength(value: Any, usual: float) -> float:
+    number = plain(value)
+    if number is None:
+        return usual
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= 1e9:
+        raise UserError(f"the strength is {value!r} but must be a number")
+    return float(number)
 
 
 # --- Models --------------------------------------------------------------------------------------------------

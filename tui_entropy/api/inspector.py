@@ -186,6 +186,18 @@ class Inspector(Settings):
         """What the present run writes next: see `Run.force`."""
         return self.run.force(text, tokens)
 
+    def shadow(self, **what: Any) -> Run:
+        """Another lane, measured at the tokens of the present run: see `Run.shadow`."""
+        return self.run.shadow(**what)
+
+    def unshadow(self) -> None:
+        """See `Run.unshadow`."""
+        self.run.unshadow()
+
+    def twin(self, step: int | Step | None = None, **what: Any) -> tuple[Run, Run]:
+        """The present run and a second one beside it: see `Run.twin`."""
+        return self.run.twin(step, **what)
+
     def visit(self, step: int | Step) -> Step:
         """A step of the present run with all that its pass tells: see `Run.visit`."""
         return self.run.visit(step)

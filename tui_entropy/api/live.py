@@ -61,7 +61,7 @@ class LiveSession:
         """What was set in runs that are not the present one, and may not have acted yet."""
         self._open = ExitStack()
         with self._open as opened:
-            opened.enter_context(_alone(loaded))
+            opened.enter_context(alone(loaded))
             origin = None if reopen is None else Path(reopen.path)
             self.log = SessionView() if origin is None else Trace.open(origin).log(reopen.run if reopen else None)
             self.recorder = Recorder(trace, self._complain, origin=origin)
@@ -200,6 +200,7 @@ class LiveSession:
     def _come_to(self, run: Run) -> None:
         state = self.session.state
         self._put_aside()
+        self.session.comparisons.stop()
         self.session.come_to(run)
         knobs, vectors = self._set_aside.pop(run.number, (state.knobs, state.vectors))
         if knobs != state.knobs:
@@ -252,7 +253,7 @@ def _agreed(session: Session, ask: Reopen) -> RecordedSession:
 
 
 @contextmanager
-def _alone(loaded: Loaded) -> Iterator[None]:
+def alone(loaded: Loaded) -> Iterator[None]:
     """Nobody else's instruments hang in a model: two of them would steer and measure each other's texts. Raises
     UserError."""
     with _taking:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from msgspec.structs import asdict
 
 from tui_entropy.api.answers import Answer
-from tui_entropy.api.given import knobs_with, options_with, plain, similar, token_ids_of, whole
+from tui_entropy.api.given import knobs_with, lane_of, options_with, plain, similar, token_ids_of, whole
 from tui_entropy.api.run_data import RunData
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.registry import BY_NAME, options_of
 from tui_entropy.export.recorded_run import RunRecord
-from tui_entropy.records.commands import Branch, Label
+from tui_entropy.records.commands import Branch, Label, Twin
 from tui_entropy.records.events import STOPPED
 from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.probes.panels import steps_of
 from tui_entropy.records.probes.visit import VISIT
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Lane
 from tui_entropy.records.step import Step
 from tui_entropy.state.run_view import RunView
 from tui_entropy.state.session_view import SessionView
@@ -242,6 +243,79 @@ class Run(RunData):
             with live.knobs_of_branch(wanted):
                 session.branch(Branch(self.number, at, given, text, banned), anew=True)
             return self._inspector.run_of(session.state.run_number)
+
+    # --- Beside it -------------------------------------------------------------------------------------------------
+
+    def shadow(
+        self,
+        *,
+        name: str = "",
+        prompt: str | None = None,
+        system: str | None = None,
+        vectors: Any = None,
+        **knobs: Any,
+    ) -> Self:
+        """Have the tokens that are written from now on measured under other settings too: `step.shadow` tells what
+        the other lane believed, the KL to it, and what it would have written. It stays until `unshadow`, also for
+        runs that begin after.
+
+        name: of the lane. prompt, system: what it reads in place of this run's prompt. vectors: names of those of
+        `inspector.vectors` that are on in it, or names with strengths; () for none. knobs: those that are otherwise
+        in it. Returns the run. Raises UserError.
+
+        Example:
+            >>> run = inspector.write("The capital of France is", max_tokens=4, chat=False, temperature=0)
+            >>> step = run.shadow(prompt="The capital of Italy is").advance()[0]
+            >>> step.text, step.shadow.would_bytes, step.shadow.kl > 1
+            (' Paris', b' Rome', True)
+            >>> run.unshadow()
+        """
+        lane = self._lane(name, prompt, system, vectors, knobs)
+        with self._live.at_work() as session:
+            self._live.come_to(self.number)
+            session.set_shadow(lane)
+        return self
+
+    def unshadow(self) -> None:
+        """No other lane is measured any more."""
+        with self._live.at_work() as session:
+            session.set_shadow(None)
+
+    def twin(
+        self,
+        step: int | Step | None = None,
+        *,
+        name: str = "",
+        prompt: str | None = None,
+        system: str | None = None,
+        vectors: Any = None,
+        **knobs: Any,
+    ) -> tuple[Run, Run]:
+        """Two runs from before a step on, written side by side with the same noise: this one, or a branch of it where
+        the step is written already, and one under other settings, given as to `shadow`. Writing the first writes the
+        second too, a token each; whoever goes to another run, or to the second itself, ends that.
+
+        step: as of `branch`; one with another prompt begins at 0. Raises UserError.
+
+        Example:
+            >>> run = inspector.write("Once upon a time", max_tokens=6, chat=False, temperature=0).finish()
+            >>> first, second = run.twin(2, temperature=1.5)
+            >>> first.finish().text.startswith(run.text), len(second) == len(first)
+            (True, True)
+        """
+        at, lane = self._index(step), self._lane(name, prompt, system, vectors, knobs)
+        with self._live.at_work() as session:
+            self._live.come_to(self.number)
+            session.begin_twin(Twin(self.number, at, lane))
+            first = session.state.run_number
+            second = max(session.state.runs)  # the newest: it began last
+        return self._inspector.run_of(first), self._inspector.run_of(second)
+
+    def _lane(self, name: str, prompt: Any, system: Any, vectors: Any, knobs: Mapping[str, Any]) -> Lane:
+        live = self._live
+        return lane_of(
+            self.knobs, live.session.state.vectors, live.loaded.card.vocab, name, prompt, system, vectors, knobs
+        )
 
     def _index(self, step: int | Step | None) -> int:
         """Of a step that there is, or of the next one."""

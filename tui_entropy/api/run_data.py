@@ -162,6 +162,11 @@ class RunData:
         return self._view.ended
 
     @property
+    def twin_of(self) -> int | None:
+        """Number of the run that it was written beside, with the same noise; None for none."""
+        return self._view.started.twin_of
+
+    @property
     def parent(self) -> int | None:
         """Number of the run that it branches off, if it does."""
         return self._view.started.parent

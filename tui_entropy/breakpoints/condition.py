@@ -62,7 +62,12 @@ class Condition:
 
         Raises TimeoutError where a pattern takes longer than SEARCH_TIMEOUT_S.
         """
-        return self.root.read(Moment(step, text, watches)) is True
+        return self.verdict(step, text, watches) is True
+
+    def verdict(self, step: Step, text: str, watches: Sequence[Watch] = ()) -> bool | None:
+        """The same, with None where it hangs on a number that is unknown. Raises TimeoutError."""
+        found = self.root.read(Moment(step, text, watches))
+        return found if isinstance(found, bool) else None
 
 
 def quoted(text: str) -> str:

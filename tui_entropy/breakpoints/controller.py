@@ -28,6 +28,8 @@ FULL_STOP = re.compile(rf"[。！？｡][{CLOSERS}」』）】]*\s*$")
 """That of a script that puts no space there."""
 BEGINS = re.compile(rf"[{CLOSERS}」』）】.!?…。！？｡]")
 """What still belongs to the sentence before."""
+DOUBTED = 4
+"""Tokens that are read alone to see whether that tells what was unknown: some numbers need two or three keys."""
 NOTICED = 64
 """Characters before the proposal in which the end of a sentence is looked for."""
 
@@ -64,6 +66,12 @@ class BreakpointController:
         """Ids of the breakpoints that are true of the step judged last, in their order."""
         self._were: set[int] = set()
         """The same of the step that was written last."""
+        self._unknown: set[int] = set()
+        """Ids of those that hang on what is unknown of the step judged last."""
+        self._doubted: dict[int, int] = {}
+        """Those that were unknown of a step that was read among others -> how many are still read alone for it."""
+        self._settled: dict[int, bool] = {}
+        """Those of which it is known whether the pass of a single token tells more, such as measures of heads."""
 
     @property
     def watched(self) -> tuple[int, ...]:
@@ -75,6 +83,7 @@ class BreakpointController:
         self._run, self._index = run, index
         self._text, self._since, self._until = text[-TEXT_TAIL_CHARS - 1 :], "", ""
         self._judged, self._were = None, set()
+        self._forget_unknown()
         if self.watches:
             self.emit(WatchesChanged(run, index, self.watches))
 
@@ -110,6 +119,7 @@ class BreakpointController:
         self._watch(self._asked, conditions.values())
         same = {id for id, was in self._conditions.items() if id in conditions and conditions[id].text == was.text}
         self._conditions, self._judged, self._were = conditions, None, self._were & same
+        self._forget_unknown()
         self._tell(replace(one, note="") if one.enabled else one for one in breakpoints)
 
     def set_watches(self, texts: Iterable[str]) -> None:
@@ -132,13 +142,38 @@ class BreakpointController:
 
     def before(self, step: Step) -> Paused | None:
         """The stop that is due before this step is written, and why; hits are counted."""
-        hits = [id for id in self._judge(step) if not (self._conditions[id].on_text and id in self._were)]
+        hits = self._hits(step)
+        for id, left in tuple(self._doubted.items()):
+            if id not in self._unknown or left == 1:
+                self._settled[id] = id not in self._unknown
+                del self._doubted[id]
+            else:
+                self._doubted[id] = left - 1
         if hits:
             self._tell(replace(one, hits=one.hits + 1) if one.id in hits else one for one in self.breakpoints)
             return Paused(self._run, f"breakpoint: {self._conditions[hits[0]].canonical()}", hits[0])
         if self._until and self._there("\n" if step.token_id in self.tokenizer.eos_ids else step.text):
             return Paused(self._run, f"end of the {self._until}")
         return None
+
+    def wants_single_pass(self, step: Step) -> bool:
+        """Whether a step that was read among others is to be read alone before it is written: something stops before
+        it, or may, where a condition hangs on what only that pass tells. No hit is counted."""
+        hits = self._hits(step)
+        self._doubted = dict.fromkeys(self._unknown - self._settled.keys(), DOUBTED)
+        return bool(hits or self._doubted)
+
+    @property
+    def needs_single_passes(self) -> bool:
+        """Whether the next token of a text is to be read alone anyway."""
+        return bool(self._until or self._doubted or any(self._settled.values()))
+
+    def _hits(self, step: Step) -> list[int]:
+        """Ids of the breakpoints that stop before it."""
+        return [id for id in self._judge(step) if not (self._conditions[id].on_text and id in self._were)]
+
+    def _forget_unknown(self) -> None:
+        self._doubted, self._settled = {}, {}
 
     def written(self, step: Step) -> None:
         """This step is part of the text now."""
@@ -151,11 +186,14 @@ class BreakpointController:
     def _judge(self, step: Step) -> dict[int, None]:
         """Ids of the breakpoints that are true of it. One that takes too long is switched off."""
         if self._judged is not step:
-            self._judged, self._true, text = step, {}, self._text + step.text
+            self._judged, self._true, self._unknown, text = step, {}, set(), self._text + step.text
             for one in self.breakpoints:
                 try:
-                    if one.enabled and self._conditions[one.id].holds(step, text, self.watches):
+                    verdict = self._conditions[one.id].verdict(step, text, self.watches) if one.enabled else False
+                    if verdict:
                         self._true[one.id] = None
+                    elif verdict is None:
+                        self._unknown.add(one.id)
                 except TimeoutError:
                     self._switch_off(one, "switched off, as its pattern took too long to search")
         return self._true

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from msgspec.structs import replace
 
 from tui_entropy.cli.options import (
     Ascii,
@@ -33,18 +34,21 @@ from tui_entropy.cli.options import (
     RemoteCode,
     Revision,
     Theme,
+    one_of,
 )  # fmt: skip
 from tui_entropy.cli.usage import option_check
+from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.knobs import KNOBS, read, shown
-from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.model import SAMPLERS, SERVER_APIS, SERVER_KINDS, ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.stages.stage import Knob
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
-    place of `spec`, or of `recorded_spec` where a recording says what is not given, every knob in place of `knobs`,
+    place of `spec`, or of `recorded_spec` where a recording says what is not given, a server in place of `server`,
+    every knob in place of `knobs`,
     how long an engine stays in place of `stays`, what becomes of results in place of `telling`, all that the look of
     a screen is made of in place of `look`."""
 
@@ -65,6 +69,70 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return typed
 
 
+# Where a model is asked for its tokens, in place of weights here.
+Server = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Have a server write in place of a model that is loaded here: vLLM, llama.cpp's, SGLang, or one with "
+        "the API of OpenAI, such as http://127.0.0.1:8000. Its key is in the environment (--server-key-env).",
+    ),
+]
+ServerModel = Annotated[
+    str, typer.Option(metavar="NAME", help="Which model of the server. [default: the first]", show_default=False)
+]
+ServerKind = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(SERVER_KINDS),
+        help="What the server is; auto asks it.",
+        callback=option_check(one_of("--server-kind", *SERVER_KINDS)),
+    ),
+]
+ServerApi = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(SERVER_APIS),
+        help="With a text (completions) or with messages (chat), where a server takes no token ids.",
+        callback=option_check(one_of("--server-api", *SERVER_APIS)),
+    ),
+]
+ServerVocab = Annotated[
+    int,
+    typer.Option(
+        min=0, max=10**8, metavar="N", help="Tokens of its vocabulary, where it does not tell: bands end there.",
+        show_default=False,
+    ),
+]  # fmt: skip
+ServerSampler = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(SAMPLERS),
+        help="Who draws: the server; or own, the chain of this program, for which the server tells the whole "
+        "distribution at each token (llama.cpp; vLLM with --max-logprobs -1). That is slow.",
+        callback=option_check(one_of("--server-sampler", *SAMPLERS)),
+    ),
+]
+ServerLogprobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=10**8, metavar="K", help="How many log-probabilities to ask for at each token. [default: as many "
+        "as are cheap, 100 at most]",
+    ),
+]  # fmt: skip
+ServerKeyEnv = Annotated[
+    str, typer.Option(metavar="NAME", help="The environment variable with its key; the key is never written down.")
+]
+ServerTimeout = Annotated[
+    float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="How long it may say nothing.")
+]
+SERVER_DEFAULTS = {
+    "server_model": "", "server_kind": "auto", "server_api": "auto", "server_vocab": 0, "server_sampler": "server",
+    "server_logprobs": None, "server_key_env": "OPENAI_API_KEY", "server_timeout": 120.0,
+}  # fmt: skip
+
+Served = ServerSpec | None
+"""The server that writes, in place of a model that is loaded here."""
 RecordedSpec = dict[str, Any]
 """What a person says of the model of a recording, by the fields of ModelSpec; the rest is as it was recorded."""
 Stays = dict[str, str]
@@ -95,6 +163,29 @@ def _knobs(options: dict[str, Any]) -> Knobs:
     for name, value in options.items():
         knobs = read(knobs, name, str(value))
     return knobs
+
+
+def _server(given: dict[str, Any]) -> ServerSpec | None:
+    """None where no server is named. Raises UserError for what is told of none."""
+    url = given.pop("server")
+    if url is not None:
+        return ServerSpec(url, *given.values())
+    told = [name for name, value in given.items() if value != SERVER_DEFAULTS[name]]
+    if told:
+        raise UserError(f"--{told[0].replace('_', '-')} is said of no server: --server names the address of one")
+    return None
+
+
+def asked_of(spec: ModelSpec, server: ServerSpec | None) -> ModelSpec:
+    """The model that is meant: behind the server, where there is one. Raises UserError for two of them."""
+    if server is None:
+        return spec
+    if spec != ModelSpec("smollm2"):
+        raise UserError(
+            "--server asks a model that is loaded there: --server-model names it, and not --model and what "
+            "belongs to it"
+        )
+    return replace(spec, name=server.model or server.url, server=server)
 
 
 class Telling(NamedTuple):
@@ -149,9 +240,28 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
         ],
         lambda given: {
             field: value
-            for field, value in zip(ModelSpec.__struct_fields__, given.values(), strict=True)
+            for field, value in zip(ModelSpec.__struct_fields__, given.values(), strict=False)
             if value is not None
         },
+    ),
+    "server": (
+        [
+            _parameter("server", None, Server),
+            *(
+                _parameter(name, SERVER_DEFAULTS[name], option)
+                for name, option in (
+                    ("server_model", ServerModel),
+                    ("server_kind", ServerKind),
+                    ("server_api", ServerApi),
+                    ("server_vocab", ServerVocab),
+                    ("server_sampler", ServerSampler),
+                    ("server_logprobs", ServerLogprobs),
+                    ("server_key_env", ServerKeyEnv),
+                    ("server_timeout", ServerTimeout),
+                )
+            ),
+        ],
+        _server,
     ),
     "knobs": ([_option(knob) for knob in KNOBS], _knobs),
     "stays": (

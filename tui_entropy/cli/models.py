@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.groups import Served, asked_of, with_shared_options
 from tui_entropy.cli.options import prepare_engine
+from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import put, say
 from tui_entropy.records.model import ModelSpec
 
@@ -45,10 +46,25 @@ def fetch(
 def doctor(
     *,
     spec: ModelSpec,
+    server: Served,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="With --server: the same model here, to compare what the server tells with."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON instead of tables.")] = False,
 ) -> None:
-    """Prove the numbers on this very model and machine, and tell what each view costs."""
+    """Prove the numbers on this very model and machine, and tell what each view costs; or (--server) find out what
+    the numbers of a server are worth."""
+    if server is None and against is not None:
+        raise UserError("--against compares a server with a model here: --server names the address of one")
     prepare_engine()
+    if server is not None:
+        asked_of(spec, server)
+        from tui_entropy.analysis.server_doctor import examine
+
+        raise typer.Exit(examine(server, None if against is None else ModelSpec(against, dtype="float32"), as_json))
     from tui_entropy.analysis.console_progress import Narrator
     from tui_entropy.engine.loading.loader import load
     from tui_entropy.engine.reliability import report

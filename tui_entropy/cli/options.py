@@ -30,7 +30,7 @@ def _device(text: str) -> None:
         raise UserError(f"--device {text} names no device: wanted auto, cpu, cuda, cuda:1 or mps")
 
 
-def _one_of(option: str, *known: str) -> Callable[[str], None]:
+def one_of(option: str, *known: str) -> Callable[[str], None]:
     def check(text: str) -> None:
         if text not in known:
             raise UserError(f"{option} {text} is not known: take one of {', '.join(known)}")
@@ -76,9 +76,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a h
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", callback=option_check(_device))]
 Dtype = Annotated[
     str,
-    typer.Option(
-        help="auto, float32, bfloat16, float16.", callback=option_check(_one_of("--dtype", "auto", *DTYPES))
-    ),
+    typer.Option(help="auto, float32, bfloat16, float16.", callback=option_check(one_of("--dtype", "auto", *DTYPES))),
 ]
 RemoteCode = Annotated[bool, typer.Option(help="Run Python code that comes with the model.")]
 Graph = Annotated[
@@ -92,7 +90,7 @@ Products = Annotated[
     typer.Option(
         help="How products of one row or two are taken on a CPU: columns, rows; auto is what was faster when this "
         "model was first loaded here, and kept.",
-        callback=option_check(_one_of("--products", "auto", COLUMNS, ROWS)),
+        callback=option_check(one_of("--products", "auto", COLUMNS, ROWS)),
     ),
 ]
 ChatTemplate = Annotated[str | None, typer.Option(help="Name of the one to use, of a model that has several.")]
@@ -109,7 +107,7 @@ RecordAttention = Annotated[
     typer.Option(
         "--record-attention", metavar="off|shown|all", help="Attention rows in the record. shown: of each block "
         "the mean of its heads, and the head that is looked at; all: each head too.",
-        callback=option_check(_one_of("--record-attention", *RECORDED_ROWS)),
+        callback=option_check(one_of("--record-attention", *RECORDED_ROWS)),
     ),
 ]  # fmt: skip
 NoTrace = Annotated[bool, typer.Option("--no-trace", help="Keep no record.")]

@@ -26,7 +26,7 @@ from tui_entropy.cli.options import (
     System,
     Theme,
     Vectors,
-    _one_of,
+    one_of,
     prepare_engine,
     prompt_option,
     steering_options,
@@ -133,7 +133,7 @@ def probe(
 def lens(
     *,
     action: Annotated[
-        str, typer.Argument(metavar="fit", help="What is done.", callback=option_check(_one_of("fit", "fit")))
+        str, typer.Argument(metavar="fit", help="What is done.", callback=option_check(one_of("fit", "fit")))
     ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A file with any text in UTF-8; - reads stdin.")],
     output: Annotated[
@@ -164,7 +164,7 @@ def embeddings(
         typer.Argument(
             metavar="analogies|markov",
             help="What is asked of them.",
-            callback=option_check(_one_of("embeddings", "analogies", "markov")),
+            callback=option_check(one_of("embeddings", "analogies", "markov")),
         ),
     ],
     file: Annotated[
@@ -177,14 +177,14 @@ def embeddings(
         str,
         typer.Option(
             help="Of analogies: cosine, dot, euclidean.",
-            callback=option_check(_one_of("--similarity", "cosine", "dot", "euclidean")),
+            callback=option_check(one_of("--similarity", "cosine", "dot", "euclidean")),
         ),
     ] = "cosine",
     norm: Annotated[
         str,
         typer.Option(
             help="Of markov, what of the final norm stands before the head: norm-and-scale, only-norm, none.",
-            callback=option_check(_one_of("--norm", "norm-and-scale", "only-norm", "none")),
+            callback=option_check(one_of("--norm", "norm-and-scale", "only-norm", "none")),
         ),
     ] = "norm-and-scale",
     tokens: Annotated[int, typer.Option(min=2, max=10**7, help="Of markov: tokens that are read at most.")] = 100_000,

@@ -9,7 +9,7 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
-from tui_entropy.cli.groups import RecordedSpec, Stays, with_shared_options
+from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
@@ -45,6 +45,7 @@ from tui_entropy.records.sampling import Knobs
 def run(
     *,
     spec: ModelSpec,
+    server: Served,
     prompt: Prompt = None,
     system: System = None,
     chat: Chat = None,
@@ -70,6 +71,7 @@ def run(
     look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
+    spec = asked_of(spec, server)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
@@ -182,6 +184,10 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     """Without a screen, or on one; stays: how long its engine does, as `lifetime_options` takes it."""
+    if headless and spec.server is not None and isinstance(begin, Write):
+        from tui_entropy.analysis.source_run import write_by_source
+
+        raise typer.Exit(write_by_source(spec, begin, as_json=as_json, **options))
     if headless:
         prepare_engine()
         from tui_entropy.analysis.run import write_out
@@ -210,6 +216,7 @@ def _key_in(env: str) -> None:
 def serve(
     *,
     spec: ModelSpec,
+    server: Served,
     prompt: Prompt = None,
     system: System = None,
     chat: Chat = None,
@@ -250,6 +257,7 @@ def serve(
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
+    spec = asked_of(spec, server)
     stops = break_options(stop_at)
     given = prompt_option(prompt)
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)

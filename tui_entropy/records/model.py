@@ -1,10 +1,12 @@
-"""The model as it is asked for and as it was loaded."""
+"""The model as it is asked for and as it was loaded, here or behind a server."""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-from tui_entropy.records.bounds import Words
+from msgspec import Meta, Struct
+
+from tui_entropy.records.bounds import Number, Words
 
 # --- What is known of a model --------------------------------------------------------------------------------
 
@@ -28,6 +30,68 @@ DTYPES = "float32", "bfloat16", "float16"
 """What weights can be held in."""
 
 
+# --- Behind a server -------------------------------------------------------------------------------------------
+
+SERVER_KINDS = ("auto", "vllm", "llamacpp", "sglang", "openai")
+"""What a server can be said to be; 'auto' is to find out."""
+SAMPLERS = ("server", "own")
+"""Who draws: the server, or our own chain from the whole distribution, which the server tells at each token."""
+SERVER_APIS = ("auto", "completions", "chat")
+"""How it is asked: with a text or ids, or with messages."""
+
+
+class ServerSpec(Struct, frozen=True):
+    """Where a model is asked for its tokens, in place of weights that are loaded here."""
+
+    url: Words
+    """As of its API: 'http://127.0.0.1:8000', with or without '/v1'."""
+    model: Words = ""
+    """Which of its models; empty for the only one, or the first."""
+    kind: Words = "auto"
+    """One of SERVER_KINDS."""
+    api: Words = "auto"
+    """One of SERVER_APIS."""
+    vocab: Annotated[int, Meta(ge=0, le=10**8)] = 0
+    """Tokens of the model's vocabulary, where the server does not tell; 0 is not to know."""
+    sampler: Words = "server"
+    """One of SAMPLERS."""
+    n_logprobs: Number | None = None
+    """How many log-probabilities are asked for at each token; None for as many as are cheap."""
+    key_env: Words = "OPENAI_API_KEY"
+    """The environment variable that holds its key. The key itself is never written down."""
+    timeout: Annotated[float, Meta(gt=0, le=86400)] = 120.0
+    """Seconds without a word from it after which it is given up."""
+
+
+class ServerFact(Struct, frozen=True, array_like=True):
+    """One thing that was found out about a server before anything was written."""
+
+    name: str
+    """'log-probabilities', 'token ids', 'going back', ..."""
+    value: str
+    """A phrase: 'the 20 most probable', 'by their ids', 'not given'."""
+    known: bool = True
+    """False where it is taken on trust, since asking would cost too much or there is no way to."""
+
+
+class ServerCard(Struct, frozen=True):
+    """A server as it was found."""
+
+    kind: str
+    """One of SERVER_KINDS but 'auto'."""
+    name: str
+    """'vLLM 0.30.0', 'llama.cpp', 'an OpenAI-compatible server'."""
+    url: str
+    n_logprobs: int
+    """Most probable tokens that each step tells of; 0 for none, the vocabulary for all."""
+    facts: tuple[ServerFact, ...] = ()
+    ignored_knobs: tuple[str, ...] = ()
+    """Fields of Knobs that it is not told, or does not act on."""
+
+
+# --- As it is asked for, and as it is --------------------------------------------------------------------------
+
+
 class ModelSpec(Struct, frozen=True):
     """A model to load. `name` is a hub id, a folder, a GGUF file, or a name of the catalogue."""
 
@@ -42,6 +106,8 @@ class ModelSpec(Struct, frozen=True):
     """How products of one row or two are taken: COLUMNS, ROWS, or whichever is faster here."""
     chat_template: Words | None = None
     """The name of the one that is meant, of a model that has several."""
+    server: ServerSpec | None = None
+    """Where it is asked for its tokens; None where it is loaded here."""
 
 
 class ModelCard(Struct, frozen=True):
@@ -59,6 +125,7 @@ class ModelCard(Struct, frozen=True):
     d_model: int
     vocab: int
     context: int
+    """Tokens. This, the vocabulary and the numbers of layers are 0 where a server does not tell."""
     layer_kinds: tuple[str, ...]
     """Per block: 'full', 'sliding', 'chunked', or the name of a kind without softmax attention ('linear', ...)."""
     windows: tuple[int | None, ...]
@@ -79,3 +146,5 @@ class ModelCard(Struct, frozen=True):
     """Of its configuration, as a file has it: see engine/sources/hashes.py. Empty where nobody said."""
     tokenizer_hash: str = ""
     """Of the files of its tokenizer, with the chat template. The same."""
+    server: ServerCard | None = None
+    """The server that it is asked through; None where it is loaded here."""

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.step import Stage
+
 if TYPE_CHECKING:
     from tui_entropy.records.commands import Command, Load
     from tui_entropy.records.events import Event, Memory, Ready
@@ -42,6 +45,8 @@ class Capabilities(Struct, frozen=True):
     """What it can be told, by the names of ABILITIES; None for all of them."""
     metrics: tuple[str, ...] | None = None
     """Names of the metrics that it can know of a step; None for all of them."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """(ability, why it lacks that in half a sentence), where something else is known than that it does."""
     open_probes: tuple[str, ...] = ()
     """Probes that whoever only watches may ask, since they cost little."""
 
@@ -60,9 +65,26 @@ def ability(command: Command) -> str:
     return "advance-on" if is_far else tag
 
 
-def inability(name: str) -> str:
+def inability(name: str, capabilities: Capabilities | None = None) -> str:
     """The sentence with which a command is refused that a source cannot be told."""
-    return f"this source cannot {ABILITIES[name]}"
+    reason = dict(capabilities.reasons).get(name) if capabilities else None
+    return f"this source cannot {ABILITIES[name]}" + (f", since {reason}" if reason else "")
+
+
+class OwnDraw(Struct, frozen=True):
+    """A token that our own sampling chain drew from a distribution that a source was told."""
+
+    token_id: int
+    stages: tuple[Stage, ...]
+    stage_probs: Grid
+    """As in Step."""
+    final_entropy: float
+    """Nats."""
+    final_prob: float
+    candidate_probs: tuple[float, ...]
+    """(n_candidates,) after the last stage."""
+    cut: tuple[str | None, ...]
+    """(n_candidates,) the stage that removed each."""
 
 
 class Audience(Protocol):
@@ -116,7 +138,7 @@ class Source(Protocol):
 
     def advance(self) -> Event | None:
         """Do the next stretch of work while its state is 'writing', such as one token, and tell of it. Returns the
-        event that it came to; None where the text ended."""
+        event that it came to; None where the text ended, or nothing has come yet that it waits for."""
         ...
 
     def abandon(self) -> None:

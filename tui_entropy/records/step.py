@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tui_entropy.records.model import ModelCard
 
 
+NO_ID = -1
+"""The id of a token that its source did not name."""
+
+
 class PromptToken(Struct, frozen=True, array_like=True):
     """A token of the prompt."""
 
@@ -35,7 +39,7 @@ class Stage(Struct, frozen=True, array_like=True):
     survivors: int
     """Tokens that can still be drawn after it."""
     mass: float
-    """What those had of the distribution that the stage was given, 0 ... 1."""
+    """What those had of the distribution that the stage was given, 0 ... 1; NaN where it is unknown."""
     entropy: float
     """Nats, of the distribution after it."""
 
@@ -61,6 +65,7 @@ class Candidate(Struct, frozen=True, array_like=True):
     logprob: float
     """Model distribution, nats."""
     final_prob: float
+    """NaN where it is unknown."""
     cut: str | None = None
     """The stage that removed it, None if it could still be drawn."""
 
@@ -138,6 +143,7 @@ class Step(Struct, frozen=True, tag="step"):
     position: int
     """Of the written token in the whole context."""
     token_id: int
+    """NO_ID where nobody said."""
     token_bytes: bytes = field(name="data")
     """The bytes that the token adds to the text; empty for an id without a token."""
     text: str

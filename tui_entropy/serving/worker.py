@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -25,7 +26,7 @@ from tui_entropy.records.commands import Command, Load, Quit, SetBreakpoints, Se
 from tui_entropy.records.events import Failed, Progress, Refused, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.source import Audience, Source, ability, inability
+from tui_entropy.records.source import Audience, OwnDraw, Source, ability, inability
 from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
 
@@ -39,7 +40,7 @@ class Worker:
     """Has a source do what whoever is in control commands. Everything happens on one thread: commands are heard
     between two tokens."""
 
-    def __init__(self, broadcaster: Broadcaster, make: Callable[[Audience], Source]) -> None:
+    def __init__(self, broadcaster: Broadcaster, make: Callable[[Audience, Load], Source]) -> None:
         self.broadcaster = broadcaster
         self.source: Source | None = None
         """Once it is up."""
@@ -88,7 +89,7 @@ class Worker:
         if self.source is None:
             raise UserError("no model is loaded yet: wait until it is ready")
         if not self.source.capabilities.can(needed := ability(command)):
-            raise UserError(inability(needed))
+            raise UserError(inability(needed, self.source.capabilities))
         self.source.handle(command)
 
     def _load(self, command: Load) -> None:
@@ -98,7 +99,7 @@ class Worker:
         self._model = command.model
         self.broadcaster.settle(command)
         try:
-            source = self._make(self.broadcaster)
+            source = self._make(self.broadcaster, command)
             self._open.callback(source.close)
             source.begin(command)
             self.source = source
@@ -174,15 +175,27 @@ def _sentence(error: Exception) -> str:
     return write_report(error, "the engine")
 
 
-def model_source(audience: Audience) -> Source:
-    """The model on this machine. Whoever waits hears that its libraries are imported first, which takes seconds."""
+def source_of(audience: Audience, load: Load) -> Source:
+    """What writes: a server that is asked, or the model on this machine. Whoever waits for that hears that its
+    libraries are imported first, which takes seconds."""
+    if load.model.server is not None:
+        from tui_entropy.servers.server_source import ServerSource
+
+        return ServerSource(audience, own_draw if load.model.server.sampler == "own" else None)
     audience.emit(Progress("importing torch and transformers"))
     from tui_entropy.engine.model_source import ModelSource
 
     return ModelSource(audience)
 
 
-def main(socket_path: Path, log_path: Path, source: Callable[[Audience], Source] = model_source) -> None:
+def own_draw(*distribution: Any, **how: Any) -> OwnDraw:
+    """As of engine/decoding/own_draw.py, whose libraries are imported when the first token is drawn."""
+    from tui_entropy.engine.decoding.own_draw import own_draw
+
+    return own_draw(*distribution, **how)
+
+
+def main(socket_path: Path, log_path: Path, source: Callable[[Audience, Load], Source] = source_of) -> None:
     """Serve a source on `socket_path` until told to end, or until nobody has been there for as long as was set.
 
     What is said on descriptors 1 and 2 goes to `log_path`, which is kept only when this fails.

@@ -334,7 +334,9 @@ def _table(grid: Grid) -> list[list[Any]]:
 
 
 def _columns(grid: Grid) -> list[list[Any]]:
-    return [list(column) for column in zip(*_table(grid), strict=True)]
+    """Also of no rows, as a model behind a server has no layers to tell of."""
+    rows = _table(grid)
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(grid.shape[1])]
 
 
 def _finite(value: float | None) -> Any:

@@ -87,4 +87,5 @@ def lenient_text(text: bytes) -> str:
 def is_sane(card: ModelCard) -> bool:
     """True where the model card of a file fits together, and is no reason to run out of memory."""
     per_block = {len(card.layer_kinds), len(card.windows), len(card.attention)}
-    return per_block == {card.n_layers} and card.n_heads > 0 and card.n_layers * card.n_heads <= MAX_GRID_NUMBERS
+    has_heads = card.n_heads > 0 or not card.n_layers
+    return per_block == {card.n_layers} and has_heads and card.n_layers * card.n_heads <= MAX_GRID_NUMBERS

@@ -11,7 +11,7 @@ from tui_entropy.records.events import Event, PromptScores, Proposed, Ready
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import steps_of
-from tui_entropy.records.step import ATTENTION, BLOCKS, NAMED, Step
+from tui_entropy.records.step import ATTENTION, BLOCKS, NAMED, NO_ID, Step
 
 N_COMPUTED = len(COMPUTED)
 RANK = NAMED.index("rank")
@@ -38,7 +38,7 @@ def contradiction(event: Event, card: ModelCard | None) -> str:
 
 def _of_step(step: Step, card: ModelCard | None) -> str:
     shape = (card.n_layers, card.n_heads) if card else step.head_entropy.shape
-    if len(shape) != 2 or min(step.run, step.index, step.position, step.token_id) < 0:
+    if len(shape) != 2 or min(step.run, step.index, step.position) < 0 or step.token_id < NO_ID:
         return "a step"
     if len(step.numbers) != N_COMPUTED or (step.rank < 1 and step.numbers[RANK] is not None):
         return "numbers"
@@ -69,19 +69,18 @@ def _are_numbers(step: Step) -> bool:
     if not all(map(isfinite, (*others, *(number for number in unknown if number is not None)))):
         return False
     for candidate in step.candidates:  # a loop, since this is asked of every step
-        if not (
-            candidate.logprob <= ROUNDING_TOLERANCE
-            and -ROUNDING_TOLERANCE <= candidate.final_prob <= 1 + ROUNDING_TOLERANCE
-        ):
+        if not (candidate.logprob <= ROUNDING_TOLERANCE and _is_share(candidate.final_prob)):
             return False
-    for stage in step.stages:
-        if not (isfinite(stage.entropy) and -ROUNDING_TOLERANCE <= stage.mass <= 1 + ROUNDING_TOLERANCE):
-            return False
-    return isnan(step.final_prob) or -ROUNDING_TOLERANCE <= step.final_prob <= 1 + ROUNDING_TOLERANCE
+    return all(isfinite(one.entropy) and _is_share(one.mass) for one in step.stages) and _is_share(step.final_prob)
+
+
+def _is_share(number: float) -> bool:
+    """0 ... 1, or unknown."""
+    return -ROUNDING_TOLERANCE <= number <= 1 + ROUNDING_TOLERANCE or isnan(number)
 
 
 def _of_card(card: ModelCard) -> str:
     sizes = (card.n_layers, card.n_heads, card.n_kv_heads, card.d_model, card.vocab, card.context)
     per_layer = (card.layer_kinds, card.windows, card.attention)
-    fits = min(sizes) >= 1 and all(len(each) == card.n_layers for each in per_layer)
+    fits = min(sizes) >= (0 if card.server else 1) and all(len(each) == card.n_layers for each in per_layer)
     return "" if fits else "a model's card"

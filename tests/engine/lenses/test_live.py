@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from tui_entropy.engine.architecture.architecture import architecture_of
 from tui_entropy.engine.decoding.instruments import open_instruments
-from tui_entropy.engine.kernels.packed_linear import PackedLinear
 from tui_entropy.engine.lenses.files import save
 from tui_entropy.engine.lenses.lens import AffineMap, Lens
 from tui_entropy.engine.models.loaded import Loaded
@@ -178,23 +177,3 @@ def test_a_model_with_several_streams_has_none():
     )
     steps, _ = written(of, replace(HOT, lens=1), n=2)
     assert [step.lens_rows for step in steps] == [(), ()]
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("bias", [False, True])
-def test_the_layer_that_is_laid_out_gives_the_products_of_the_layer_and_is_left_as_it_was(bias):
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(48, 1000, bias=bias)
-    packed = PackedLinear(layer)
-    for n in (1, 7, 31):
-        x = torch.randn(1, n, 48)
-        for lay_out in (False, True):
-            with packed.taking(lay_out):
-                found = layer(x)
-            assert found.shape == (1, n, 1000)
-            torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)
-        assert "forward" not in vars(layer)
-    packed.release()
-    other = torch.nn.Linear(48, 1000, dtype=torch.bfloat16)
-    with PackedLinear(other).taking(lay_out=True):
-        assert "forward" not in vars(other)

@@ -150,6 +150,23 @@ def test_with_a_head_and_a_feed_forward_network_scaled_on_the_way(loaded, tmp_pa
     assert offsets[0] == offsets[1] and len(offsets[0][-1].scales) == 2
 
 
+def test_a_vector_that_was_named_by_a_relative_path_is_found_from_another_folder(loaded, tmp_path, monkeypatch):
+    push = replace(vector_file(tmp_path), source="push.safetensors")
+    monkeypatch.chdir(tmp_path)
+    with open_instruments(loaded) as instruments:
+        teller = RecordedTeller(loaded, instruments, tmp_path / "a.tui")
+        teller.begin()
+        for strength in (1.0, 0.5):  # the same one
+            teller.session.set_vector(replace(push, strength=strength))
+            teller.write(3)
+        teller.recorder.close()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        again = RecordedTeller(loaded, instruments, tmp_path / "b.tui", origin=tmp_path / "a.tui")
+    assert again.reopened.differences == ()
+    assert [(one.name, one.strength, one.on) for one in again.session.state.vectors] == [("push", 0.5, True)]
+
+
 def test_a_tree_of_runs_is_gone_on_with_anywhere(loaded, tmp_path):
     push = vector_file(tmp_path)
 

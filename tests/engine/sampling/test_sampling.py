@@ -1,10 +1,7 @@
-"""The chain against transformers' own warpers and `generate`; the draw against the distribution it draws from."""
+"""The chain against transformers' own warpers and `generate`, and its laws."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from sampled_rows import OFF, alive, counts, left, logits_of, past, row
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
@@ -24,16 +22,14 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
-from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, force_token, next_mu, stages
-from tui_entropy.engine.sampling.distribution import ChainResult, SamplingContext
-from tui_entropy.engine.sampling.gumbel import gumbel, stream, uniform
+from tui_entropy.engine.sampling.chain import apply, chain, draw, draw_of_all, force_token, stages
+from tui_entropy.engine.sampling.distribution import ChainResult
+from tui_entropy.engine.sampling.gumbel import stream
 from tui_entropy.records.knobs import BY_NAME
 from tui_entropy.records.sampling import Knobs
-from tui_entropy.stages.dry import repeats
 from tui_entropy.stages.registry import ORDERS, STAGES
 from tui_entropy.stages.stage import HUGE
 
-OFF = Knobs(temperature=1.0, top_k=0, top_p=1.0)
 CLASSES: dict[str, Any] = {
     "repetition_penalty": RepetitionPenaltyLogitsProcessor,
     "temperature": TemperatureLogitsWarper,
@@ -42,32 +38,6 @@ CLASSES: dict[str, Any] = {
     "min_p": MinPLogitsWarper,
     "typical_p": TypicalLogitsWarper,
 }
-
-
-def row(seed: int, vocab: int = 500, scale: float = 3.0) -> torch.Tensor:
-    return torch.randn(vocab, generator=torch.Generator().manual_seed(seed)) * scale
-
-
-def alive(scores: torch.Tensor) -> set[int]:
-    return set((scores > -torch.inf).nonzero().squeeze(1).tolist())
-
-
-def past(prompt: Sequence[int] = (), written: Sequence[int] = (), position: int = 0, **more: Any) -> SamplingContext:
-    return SamplingContext(
-        torch.tensor(prompt, dtype=torch.long), torch.tensor(written, dtype=torch.long), position, **more
-    )
-
-
-def logits_of(*probs: float) -> torch.Tensor:
-    return torch.tensor(probs).log()
-
-
-def left(knobs: Knobs, logits: torch.Tensor, **more: Any) -> set[int]:
-    return alive(apply(knobs, logits, past(**more)).scores)
-
-
-def counts(chained: ChainResult) -> dict[str, int]:
-    return dict(zip(chained.stages, chained.summary()[:, 0].int().tolist(), strict=True))
 
 
 def as_transformers(knobs: Knobs, logits: torch.Tensor, context: list[int]) -> torch.Tensor:
@@ -183,151 +153,6 @@ def test_at_temperature_zero_what_truncates_is_passed_over() -> None:
         xtc_probability=1.0, mirostat_tau=3.0, dynatemp_range=0.5,
     )  # fmt: skip
     assert stages(on) == ("repetition_penalty", "dry_multiplier", "temperature")
-
-
-# --- llama.cpp's rules, by hand ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("last_n", "taken"), [(0, [0, 0.75, 1.75]), (3, [0, 0, 1.75]), (5, [0, 1.25, 1.75]), (99, [1.25, 1.25, 1.75])]
-)
-def test_a_window_lets_penalties_see_the_newest_tokens_with_the_prompt(last_n: int, taken: list[float]) -> None:
-    knobs = replace(OFF, frequency_penalty=0.5, presence_penalty=0.25, penalty_last_n=last_n)
-    context = past([0, 0, 1], [1, 2, 2, 2])
-    assert apply(knobs, torch.zeros(3), context).scores.tolist() == pytest.approx([-x for x in taken])
-    repetition = replace(OFF, repetition_penalty=2.0, penalty_last_n=last_n)
-    seen = [0, 0, 1, 1, 2, 2, 2][-last_n:]
-    halved = [0.5 if token_id in seen else 1.0 for token_id in range(3)]
-    assert apply(repetition, torch.ones(3), context).scores.tolist() == halved
-
-
-@pytest.mark.parametrize(
-    ("context", "breakers", "last_n", "taken"),
-    [
-        ([1, 2, 3, 1, 2], [], 0, {3: 1.0}),  # 1 2 is as long as is allowed: base ** 0
-        ([1, 2, 3, 4, 1, 2, 3], [], 0, {4: 2.0}),
-        ([5, 5, 5, 5], [], 0, {5: 2.0}),  # 5 5 5, overlapping itself
-        ([2, 7, 3, 1, 2, 7, 4, 1, 2, 7], [], 0, {4: 2.0, 3: 1.0}),  # the longest for each token
-        ([2, 3, 1, 2], [], 0, {}),  # 2 alone is shorter than what counts
-        ([1, 2, 3, 1, 2], [], 4, {}),  # the first 1 is out of sight
-        ([1, 2, 3, 1, 2], [1], 0, {}),  # a sequence begins after a breaker
-        ([6, 1, 2, 3, 6, 1, 2], [6], 0, {3: 1.0}),
-        ([6, 1, 2, 3, 6, 1, 2], [], 0, {3: 2.0}),
-        ([1, 2, 3, 1, 2], [2], 0, {}),
-        ([1, 2, 3, 1, 2], [3], 0, {}),  # a breaker is not penalised itself
-        ([1], [], 0, {}),
-        ([], [], 0, {}),
-    ],
-)
-def test_dry(context: list[int], breakers: list[int], last_n: int, taken: dict[int, float]) -> None:
-    knobs = replace(OFF, dry_multiplier=1.0, dry_base=2.0, dry_allowed_length=2, penalty_last_n=last_n)
-    chained = apply(knobs, torch.zeros(8), past(context[:2], context[2:], breakers=frozenset(breakers)))
-    assert {token_id: -score for token_id, score in enumerate(chained.scores.tolist()) if score} == taken
-
-
-def test_dry_stays_finite_however_long_the_repeat() -> None:
-    for base in (1.0, 1.75, 100.0):
-        knobs = replace(OFF, dry_multiplier=100.0, dry_base=base)
-        chained = apply(knobs, torch.zeros(3), past([1] * 3000))
-        assert chained.scores[1] <= -100 and chained.scores.isfinite().all()
-        assert counts(chained) == {"dry_multiplier": 3}
-
-
-@given(st.lists(st.integers(0, 2), max_size=24), st.frozensets(st.just(2)))
-def test_repeats_are_those_found_by_trying_every_length(context: list[int], breakers: frozenset[int]) -> None:
-    expected: dict[int, int] = {}
-    for at in range(1, len(context)):
-        for length in range(1, at + 1):
-            tail = context[-length:]
-            if context[at - length : at] == tail and not breakers & set(tail):
-                expected[context[at]] = max(expected.get(context[at], 0), length)
-    assert repeats(np.array(context, dtype=np.int64), breakers) == expected
-
-
-@pytest.mark.parametrize(
-    ("probs", "threshold", "kept"),
-    [
-        ((0.4, 0.3, 0.2, 0.1), 0.05, {3}),
-        ((0.4, 0.3, 0.2, 0.1), 0.15, {2, 3}),
-        ((0.2, 0.1, 0.4, 0.3), 0.15, {0, 1}),
-        ((0.4, 0.3, 0.2, 0.1), 0.35, {0, 1, 2, 3}),  # one likely token alone stays
-        ((0.4, 0.3, 0.2, 0.1), 0.45, {0, 1, 2, 3}),
-        ((1.0,), 0.1, {0}),
-    ],
-)
-def test_xtc_keeps_of_the_likely_ones_the_least(probs: tuple[float, ...], threshold: float, kept: set[int]) -> None:
-    assert left(replace(OFF, xtc_probability=1.0, xtc_threshold=threshold), logits_of(*probs)) == kept
-
-
-def test_xtc_among_equals_keeps_one_and_above_a_half_is_off() -> None:
-    assert len(left(replace(OFF, xtc_probability=1.0, xtc_threshold=0.2), torch.zeros(4))) == 1
-    assert stages(replace(OFF, xtc_probability=1.0, xtc_threshold=0.51)) == ()
-
-
-def test_xtc_acts_as_often_as_it_should_whatever_is_drawn() -> None:
-    knobs = replace(OFF, xtc_probability=0.3, xtc_threshold=0.2)
-    logits = logits_of(0.5, 0.4, 0.1)
-    acted = [counts(apply(knobs, logits, past(position=at)))["xtc_probability"] == 2 for at in range(3000)]
-    assert scipy.stats.binomtest(sum(acted), len(acted), 0.3).pvalue > 1e-3
-    numbers = np.array([uniform(7, at) for at in range(4000)])
-    assert scipy.stats.kstest(numbers, "uniform").pvalue > 1e-3
-    noise = torch.stack([gumbel(torch.arange(6), 7, at) for at in range(4000)]).numpy()
-    assert all(abs(np.corrcoef(numbers, column)[0, 1]) < 0.06 for column in noise.T)
-
-
-@pytest.mark.parametrize(("mu", "kept"), [(3.1, {0, 1, 2, 3}), (2.9, {0, 1}), (1.9, {0}), (0.5, {0}), (-4.0, {0})])
-def test_mirostat_keeps_what_surprises_at_most_so_many_bits(mu: float, kept: set[int]) -> None:
-    logits = logits_of(0.5, 0.25, 0.125, 0.125)
-    assert left(replace(OFF, mirostat_tau=5.0), logits, mu=mu) == kept
-    assert left(replace(OFF, mirostat_tau=mu / 2), logits) == kept or mu <= 0  # it begins at twice the target
-
-
-@pytest.mark.parametrize(
-    ("mu", "prob", "after"),
-    [(10.0, 0.25, 10.3), (None, 0.25, 10.3), (4.0, 2**-9, 3.6), (4.0, 1.0, 4.5), (4.0, 2**-5, 4)],
-)
-def test_mirostats_bound_moves_by_eta_times_the_miss(mu: float | None, prob: float, after: float) -> None:
-    assert next_mu(mu, Knobs(mirostat_tau=5.0, mirostat_eta=0.1), prob) == pytest.approx(after)
-
-
-def test_mirostat_holds_the_surprisal_at_its_target() -> None:
-    knobs, mu, surprisals = replace(OFF, mirostat_tau=3.0), None, []
-    for at in range(400):
-        scores = apply(knobs, row(at, vocab=2000, scale=2.0), past(position=at, mu=mu)).scores
-        prob = float(scores.softmax(-1)[draw(scores, 7, at)])
-        surprisals.append(-math.log2(prob))
-        mu = next_mu(mu, knobs, prob)
-    assert np.mean(surprisals[50:]) == pytest.approx(3.0, abs=0.2)
-
-
-def test_llama_cpp_runs_mirostat_after_a_plain_temperature_alone() -> None:
-    knobs = Knobs(mirostat_tau=5.0, repetition_penalty=1.1, dynatemp_range=0.3)
-    assert stages(knobs) == ("repetition_penalty", "temperature", "top_k", "top_p", "mirostat_tau")
-    alone = replace(knobs, order=ORDERS["llama.cpp"])
-    assert stages(alone) == ("temperature", "mirostat_tau")
-    logits = torch.tensor([1.0, 0.0])
-    torch.testing.assert_close(apply(alone, logits, past(mu=9.0)).scores, logits / 0.7)
-
-
-@pytest.mark.parametrize(
-    ("probs", "temperature", "spread", "exponent", "expected"),
-    [
-        ((0.5, 0.5), 1.0, 0.5, 1.0, 1.5),  # all entropy that two tokens can have
-        ((0.5, 0.5, 0.0), 1.0, 0.5, 1.0, 1.5),  # of what is left
-        ((1.0, 1e-30), 1.0, 0.5, 1.0, 0.5),
-        ((0.9, 0.1), 1.0, 0.5, 1.0, 0.5 + 0.4689956),
-        ((0.9, 0.1), 1.0, 0.5, 2.0, 0.5 + 0.4689956**2),
-        ((0.9, 0.1), 0.5, 1.5, 1.0, 2.0 * 0.4689956),  # never below 0
-    ],
-)
-def test_dynamic_temperature(
-    probs: tuple[float, ...], temperature: float, spread: float, exponent: float, expected: float
-) -> None:
-    knobs = replace(OFF, temperature=temperature, dynatemp_range=spread, dynatemp_exponent=exponent)
-    logits = logits_of(*probs)
-    chained = apply(knobs, logits, past())
-    assert chained.stages == ("temperature",)
-    torch.testing.assert_close(chained.scores[:2], logits[:2] / expected)
 
 
 # --- What the chain tells of itself --------------------------------------------------------------------------------
@@ -484,62 +309,3 @@ def test_greedy_writes_what_generate_writes(llama: LlamaForCausalLM) -> None:
         torch.tensor([prompt]), do_sample=False, repetition_penalty=1.4, max_new_tokens=24, use_cache=False
     )
     assert written == expected[0, len(prompt) :].tolist()
-
-
-# --- The draw ------------------------------------------------------------------------------------------------------
-
-
-def test_draws_follow_the_final_distribution() -> None:
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -3.0, -torch.inf])
-    scores = apply(replace(OFF, temperature=1.5), logits, past()).scores
-    for seed in (0, 7, -1):
-        drawn = torch.stack([draw(scores, seed, position) for position in range(6000)]).bincount(minlength=6)
-        assert drawn[5] == 0
-        expected = scores.softmax(-1)[:5] * 6000
-        assert scipy.stats.chisquare(drawn[:5].double(), expected.double(), sum_check=False).pvalue > 1e-3
-
-
-def test_noise_is_gumbel_and_independent_of_its_neighbours() -> None:
-    ids = torch.arange(200_000)
-    noise = gumbel(ids, 7, 3)
-    assert torch.isfinite(noise).all()
-    assert scipy.stats.kstest(noise.numpy(), "gumbel_r").pvalue > 1e-3
-    others = (noise.roll(1), gumbel(ids, 7, 4), gumbel(ids, 8, 3))
-    for other in others:
-        assert abs(torch.corrcoef(torch.stack([noise, other]))[0, 1].item()) < 0.01
-    first = torch.stack([gumbel(torch.tensor([11]), 7, position) for position in range(20_000)]).squeeze(1)
-    assert scipy.stats.kstest(first.numpy(), "gumbel_r").pvalue > 1e-3
-
-
-@given(
-    st.sets(st.integers(0, 262_143), min_size=1, max_size=70), st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**6)
-)
-def test_a_token_has_the_same_luck_whatever_else_survived(ids: set[int], seed: int, position: int) -> None:
-    together = gumbel(torch.tensor(sorted(ids)), seed, position)
-    alone = torch.cat([gumbel(torch.tensor([token_id]), seed, position) for token_id in sorted(ids)])
-    assert torch.equal(together, alone)
-
-
-def test_a_draw_is_a_function_of_seed_and_position_and_leaves_torch_alone() -> None:
-    scores = row(2)
-    before = torch.get_rng_state()
-    drawn = {(seed, at): int(draw(scores, seed, at)) for seed, at in itertools.product((1, 2), range(50))}
-    assert {key: int(draw(scores, *key)) for key in drawn} == drawn
-    assert torch.equal(torch.get_rng_state(), before)
-    assert len(set(drawn.values())) > 20
-
-
-def test_only_what_could_win_is_given_noise_and_the_winner_is_the_same() -> None:
-    ids = torch.arange(500)
-    for at in range(200):
-        scores = row(at, scale=20.0)
-        assert int(draw(scores, 7, at)) == int((scores + gumbel(ids, 7, at)).argmax())
-
-
-def test_truncation_changes_a_draw_only_where_it_removed_it() -> None:
-    logits = row(3, scale=1.0)
-    cut = apply(replace(OFF, top_k=100), logits, past()).scores
-    pairs = [(int(draw(logits, 7, at)), int(draw(cut, 7, at))) for at in range(300)]
-    kept = alive(cut)
-    assert all(narrow == wide for wide, narrow in pairs if wide in kept)
-    assert any(wide not in kept for wide, _ in pairs)

@@ -26,6 +26,7 @@ from tui_entropy.records.commands import Write
 from tui_entropy.records.events import TEXT_READ, Ended, Paused, Prefilled, Started
 from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.probes.visit import VISIT
+from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
 
 TEXT = "".join(chr(65 + (n * n + n // 7) % 26) for n in range(90))
@@ -215,6 +216,49 @@ def test_a_token_that_mirostat_cut_leaves_its_bound_as_it_was(llama):
     for one, following in pairwise(steps):
         if one.final_prob == 0:
             assert following.mirostat_mu == one.mirostat_mu
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["entropy > 3.9 nats", 'text ~ "H.*Q"', "rank == 1 or surprisal > 6 nats", "head[2] > 0.3 and step % 9 == 0"],
+)
+def test_it_stops_before_the_tokens_that_it_would_stop_before_where_it_is_read_one_by_one(
+    loaded, teller, monkeypatch, expression
+):
+    if not loaded.architecture.in_stretches or not all(loaded.card.attention):
+        pytest.skip("it is read one by one anyway, or has no such number")
+
+    def stops():
+        teller.session.set_breakpoints((Breakpoint(1, expression),))
+        teller.session.begin(Write(TEXT, None, False, 40, DRAWN, read=True))
+        found = []
+        while (event := teller.session.advance()) is None or not (
+            isinstance(event, Paused) and event.reason == TEXT_READ
+        ):
+            if isinstance(event, Paused):
+                found.append((len(teller.log.steps), teller.log.proposed.token_id))
+        (one,) = teller.session.state.breakpoints.breakpoints
+        return found, one.hits, [step.surprisal for step in teller.log.steps]
+
+    in_stretches = stops()
+    monkeypatch.setattr(run_writer, "reads_in_stretches", lambda loaded, sequence: False)
+    one_by_one = stops()
+    assert in_stretches[:2] == one_by_one[:2] and 0 < in_stretches[1] < len(TEXT)
+    np.testing.assert_allclose(in_stretches[2], one_by_one[2], atol=2e-4)
+    of_tokens, _ = plain(loaded, loaded.tokenizer.encode(TEXT, None, False))
+    np.testing.assert_allclose([-nats for nats in in_stretches[2]], of_tokens, atol=2e-4)
+
+
+def test_what_only_the_pass_of_a_token_tells_has_a_text_read_one_by_one_and_nothing_else_does(llama):
+    for expression, alone in (
+        ("head[2,1] > 9", True),
+        ("entropy_z > 90", False),
+        ("kl > 90 nats", False),
+    ):
+        llama.session.set_breakpoints((Breakpoint(1, expression),))
+        read_whole(llama)
+        visited = [step.is_visited for step in llama.log.steps]
+        assert all(visited) if alone else sum(visited) <= 4, expression
 
 
 def test_a_token_that_the_model_has_not_is_refused(llama):

@@ -1,382 +1,78 @@
 """Doctor must be able to fail: a fault is planted in one function of the program, and the rows of the numbers that
 come of it see it."""
 
-import math
 from dataclasses import replace as with_parts
 
+import function_faults as faults
 import pytest
-import torch
-from msgspec.structs import replace
 from planted import SHORT, acting, failing, written_under
 
-from tui_entropy.engine.decoding import choose, entropix_sampler, loop, reader
-from tui_entropy.engine.decomposition import residual_stream
+from tui_entropy.engine.decoding import reader
 from tui_entropy.engine.instruments import step_tensors
-from tui_entropy.engine.instruments.attention import AttentionInstrument
-from tui_entropy.engine.instruments.residual import ResidualInstrument
-from tui_entropy.engine.lenses import readout
-from tui_entropy.engine.measure import running_stats, step_record
-from tui_entropy.engine.probes import answer
-from tui_entropy.engine.probes.library.text import continuations
-from tui_entropy.engine.sampling import chain
+from tui_entropy.engine.measure import step_record
 from tui_entropy.engine.sequence import sequence as sequence
-from tui_entropy.engine.session import rewind, session, shadow
-from tui_entropy.engine.steering import control_vector  # fmt: skip
 from tui_entropy.engine.verify.checks import attention, draws, lanes, steps
 from tui_entropy.engine.verify.checks import branches as branches_
 from tui_entropy.engine.verify.checks import probes as probes_  # fmt: skip
 from tui_entropy.engine.verify.checks import vectors as vectors_  # fmt: skip
 from tui_entropy.metrics.registry import COMPUTED, METRICS, SCORES
-from tui_entropy.records.arrays import Grid
-from tui_entropy.records.step import BLOCKS
-from tui_entropy.stages.registry import BY_NAME
-from tui_entropy.state import session_view
 
-
-def scaled(patch, module, name, factor):
-    honest = getattr(module, name)
-    patch.setattr(module, name, lambda *given, **known: honest(*given, **known) * factor)
-
-
-def moved(patch, module, name, by):
-    honest = getattr(module, name)
-    patch.setattr(module, name, lambda *given, **known: honest(*given, **known) + by)
-
-
-def varentropy_one_and_a_half(patch):
-    honest = step_tensors.surprisal_moments
-    patch.setattr(step_tensors, "surprisal_moments", lambda logp: (honest(logp)[0], honest(logp)[1] * 1.5))
-
-
-def margins_larger(patch):
-    honest = step_tensors.margins
-    patch.setattr(step_tensors, "margins", lambda logp: (honest(logp)[0] * 1.2, honest(logp)[1]))
-
-
-def candidates_less_likely(patch):
-    honest = step_record.model_metrics
-
-    def less(*given):
-        logp, metrics = honest(*given)
-        return logp, metrics | {"logprobs": metrics["logprobs"] - 0.5}
-
-    patch.setattr(step_record, "model_metrics", less)
-    patch.setattr(choose, "model_metrics", step_record.model_metrics)
-
-
-def interaction_twice(patch):
-    honest = AttentionInstrument.head_statistics
-
-    def measures(self, *row):
-        statistics = honest(self, *row)
-        return statistics._replace(layers=statistics.layers * torch.tensor([1.0, 1.0, 2.0]))
-
-    patch.setattr(AttentionInstrument, "head_statistics", measures)
-
-
-def keys_twice(patch):
-    honest = AttentionInstrument.visible_keys
-    patch.setattr(AttentionInstrument, "visible_keys", lambda self: tuple(n and 2 * n for n in honest(self)))
-
-
-def blocks_times(column, factor):
-    def fault(patch):
-        honest = step_record.block_stats
-        factors = torch.ones(len(BLOCKS))
-        factors[column] = factor
-        patch.setattr(step_record, "block_stats", lambda stream: honest(stream) * factors)
-
-    fault.__name__ = f"block_{BLOCKS[column]}_times_{factor:.4g}"
-    return fault
-
-
-def repetition_inverted(patch):
-    honest = BY_NAME["repetition_penalty"]
-    wrong = with_parts(honest, rescore=lambda row, past, penalty, n: honest.rescore(row, past, 1 / penalty, n))
-    patch.setitem(BY_NAME, honest.name, wrong)
-
-
-def noise_halved(patch):
-    for module in (chain,):
-        scaled(patch, module, "gumbel", 0.5)
-
-
-def draw_of_the_best(patch):
-    best = lambda scores, seed, position: scores.argmax()  # noqa: E731
-    patch.setattr(choose, "draw", best)
-    patch.setattr(draws, "draw", best)
-
-
-def direction_one_block_early(patch):
-    honest = control_vector._block
-    patch.setattr(control_vector, "_block", lambda name: max(honest(name) - 1, 1))
-
-
-def strength_forgotten(patch):
-    honest = control_vector.offsets
-    patch.setattr(
-        control_vector, "offsets", lambda on, known: honest([replace(one, strength=1.0) for one in on], known)
-    )
-
-
-def range_forgotten(patch):
-    honest = control_vector.offsets
-    patch.setattr(
-        control_vector,
-        "offsets",
-        lambda on, known: honest([replace(one, first=None, last=None) for one in on], known),
-    )
-
-
-def wrong_prompt_token(patch):
-    honest = reader.scores
-    patch.setattr(
-        reader, "scores", lambda model, body, residual, wanted: honest(model, body, residual, wanted.roll(1))
-    )
-
-
-def perplexity_of_twice_the_loss(patch):
-    honest = running_stats.perplexity
-    patch.setattr(running_stats, "perplexity", lambda nll: honest(2 * nll))
-
-
-def z_upside_down(patch):
-    honest = running_stats.z_score
-    patch.setattr(running_stats, "z_score", lambda before, value: (z := honest(before, value)) and -z)
-
-
-def a_wider_fence(patch):
-    patch.setattr(running_stats, "FENCE", 300.0)
-
-
-def a_short_memory(patch):
-    patch.setattr(running_stats, "RECENT", 20)
-
-
-def mirostat_the_other_way(patch):
-    honest = choose.next_mu
-    patch.setattr(choose, "next_mu", lambda mu, knobs, p: 2 * chain.first_mu(mu, knobs) - honest(mu, knobs, p))
-
-
-def first_of_the_draws(patch):
-    patch.setattr(choose.entropix_sampler, "draws", lambda decision: 1)
-
-
-def thresholds_in_nats(patch):
-    patch.setattr(
-        entropix_sampler, "THRESHOLDS", entropix_sampler.THRESHOLDS | {"S1": entropix_sampler.THRESHOLDS["S3"]}
-    )
-
-
-def state_of_certainty(patch):
-    patch.setattr(running_stats, "state", lambda entropy_z, attention_z: "Confident")
-
-
-def kl_the_other_way(patch):
-    honest = shadow.kl
-    patch.setattr(shadow, "kl", lambda logp, logq: honest(logq, logp))
-
-
-def a_shadow_without_its_vector(patch):
-    patch.setattr(shadow, "same_offsets", lambda one, other: True)
-
-
-def a_log_that_forgets(patch):
-    patch.setattr(session_view.SessionView, "prompt_perplexity", property(lambda self: 2.0))
-
-
-def deviation_of_a_sample(patch):
-    def kept(row, past, n):
-        alive = row.scores[row.scores > -torch.inf]
-        return row.scores >= row.scores.max() - n * alive.std(correction=1)
-
-    patch.setitem(BY_NAME, "top_n_sigma", with_parts(BY_NAME["top_n_sigma"], keep=kept))
-
-
-def mirostat_in_nats(patch):
-    def next_mu(mu, knobs, final_prob):
-        return chain.first_mu(mu, knobs) - knobs.mirostat_eta * (-math.log(final_prob) - knobs.mirostat_tau)
-
-    patch.setattr(choose, "next_mu", next_mu)
-
-
-def half_the_seconds_of_sampling(patch):
-    honest = choose.step_record
-    patch.setattr(
-        choose,
-        "step_record",
-        lambda *given, sample_seconds, **known: honest(*given, sample_seconds=sample_seconds / 2, **known),
-    )
-
-
-def ten_times_the_seconds_of_a_fan(patch):
-    scaled(patch, answer, "perf_counter", 10)
-
-
-def penalties_of_the_first_row_for_all(patch):
-    first = {}
-
-    def past(prompt, written, position, *rest):
-        return honest(prompt, first.setdefault(position, written), position, *rest)
-
-    honest = continuations.SamplingContext
-    patch.setattr(continuations, "SamplingContext", past)
-
-
-def a_vector_on_the_prompt_alone(patch):
-    honest = reader.read
-
-    def read(loaded, probes, sequence, last, offsets, *rest):
-        return honest(loaded, probes, sequence, last, offsets if last <= sequence.n_prompt else {}, *rest)
-
-    patch.setattr(loop, "read", read)
-
-
-def the_last_vector_alone(patch):
-    honest = control_vector._sum
-    patch.setattr(control_vector, "_sum", lambda parts: honest(list(parts)[-1:]))
-
-
-def nothing_elsewhere(patch):
-    _answering(patch, lambda answer: replace(answer, elsewhere=tuple(0.0 for _ in answer.elsewhere)))
-
-
-def the_mean_of_heads_doubled(patch):
-    _answering(
-        patch, lambda answer: answer if answer.head else replace(answer, weights=Grid.of(2 * answer.weights.numpy()))
-    )
-
-
-def _answering(patch, change):
-    honest = AttentionInstrument.rows
-    patch.setattr(AttentionInstrument, "rows", lambda *given, **known: change(honest(*given, **known)))
-
-
-def a_branch_that_counts_a_step_it_does_not_have(patch):
-    honest = running_stats.RunningStats.first
-    patch.setattr(running_stats.RunningStats, "first", lambda self, n: honest(self, n + 1))
-
-
-def a_branch_with_the_bound_of_another_step(patch):
-    honest = sequence.TokenSequence.branch
-
-    def branch(self, step, *given):
-        new = honest(self, step, *given)
-        new.mirostat_mus[-1] = self.mirostat_mus[-1]
-        return new
-
-    patch.setattr(sequence.TokenSequence, "branch", branch)
-
-
-def a_cache_one_column_off_after_going_back(patch):
-    honest = rewind.kv_slices
-    patch.setattr(rewind, "kv_slices", lambda cache, first, last: honest(cache, max(first - 1, 0), last - 1))
-
-
-def a_cache_of_the_run_that_was_left(patch):
-    honest = rewind.truncated
-    patch.setattr(rewind, "truncated", lambda cache, n, known: honest(cache, max(n - 1, 0), known))
-
-
-def nothing_forced_and_nothing_banned(patch):
-    honest = session.Session.branch
-
-    def branch(self, ask):
-        n = honest(self, ask)
-        self.state.sequence.forced, self.state.sequence.banned = [], frozenset()
-        return n
-
-    patch.setattr(session.Session, "branch", branch)
-
-
-def a_lens_one_layer_off(patch):
-    honest = residual_stream.StreamWatch.stream
-
-    def stream(self):
-        layers = honest(self)
-        return torch.cat([layers[:1], layers[:-2], layers[-1:]])
-
-    patch.setattr(residual_stream.StreamWatch, "stream", stream)
-
-
-def a_lens_one_position_off(patch):
-    honest = residual_stream.StreamWatch.stream
-    patch.setattr(residual_stream.StreamWatch, "stream", lambda self: honest(self).roll(1, 1))
-
-
-def a_live_lens_one_layer_off(patch):
-    honest = ResidualInstrument.layers
-
-    def layers(self, *row):
-        found = honest(self, *row)
-        return torch.cat([found[:1], found[:-1]])
-
-    patch.setattr(ResidualInstrument, "layers", layers)
-    patch.setattr(ResidualInstrument, "stream", lambda self, *row: honest(self, *row)[1:])
-
-
-def a_kl_from_another_belief(patch):
-    patch.setattr(
-        readout.Final, "of", classmethod(lambda kind, logp: kind(logp.exp().roll(1), (logp.exp() * logp).sum()))
-    )
-
-
-OVER_MANY_STEPS = (z_upside_down, state_of_certainty)
+OVER_MANY_STEPS = (faults.z_upside_down, faults.state_of_certainty)
 CHAIN = {"final probability", "final entropy", "candidates, final"}
 FAULTS = [
-    (varentropy_one_and_a_half, steps.steps, {"varentropy", "decision"}),
-    (lambda patch: moved(patch, step_tensors, "rank", 1), steps.steps, {"rank"}),
-    (margins_larger, steps.steps, {"logit margin"}),
-    (lambda patch: moved(patch, step_record, "rank", 1), steps.steps, {"followed tokens"}),
-    (candidates_less_likely, steps.steps, {"candidates"}),
-    (interaction_twice, steps.steps,
+    (faults.varentropy_one_and_a_half, steps.steps, {"varentropy", "decision"}),
+    (lambda patch: faults.moved(patch, step_tensors, "rank", 1), steps.steps, {"rank"}),
+    (faults.margins_larger, steps.steps, {"logit margin"}),
+    (lambda patch: faults.moved(patch, step_record, "rank", 1), steps.steps, {"followed tokens"}),
+    (faults.candidates_less_likely, steps.steps, {"candidates"}),
+    (faults.interaction_twice, steps.steps,
      {"interaction strength", "entropix interaction strength", "attention of blocks", "decision"}),
-    (keys_twice, steps.steps, {"visible keys", "head entropy", "entropix agreement", "decision"}),
-    (blocks_times(0, 3.0), steps.steps, {"residual mean", "block statistics"}),
-    (blocks_times(1, 3.0), steps.steps, {"residual std", "block statistics"}),
-    (blocks_times(2, 3.0), steps.steps, {"residual norm", "block statistics"}),
-    (blocks_times(1, (32 / 31) ** 0.5), steps.steps, {"residual std", "block statistics"}),
-    (repetition_inverted, steps.steps, {"stage repetition_penalty", *CHAIN}),
-    (noise_halved, draws.draws, {"draws of many seeds"}),
-    (noise_halved, steps.steps, {"draw of a seed"}),
-    (draw_of_the_best, draws.draws, {"draws of many seeds"}),
-    (draw_of_the_best, steps.steps, {"draw of a seed"}),
-    (direction_one_block_early, vectors_.vector_files,
+    (faults.keys_twice, steps.steps, {"visible keys", "head entropy", "entropix agreement", "decision"}),
+    (faults.blocks_times(0, 3.0), steps.steps, {"residual mean", "block statistics"}),
+    (faults.blocks_times(1, 3.0), steps.steps, {"residual std", "block statistics"}),
+    (faults.blocks_times(2, 3.0), steps.steps, {"residual norm", "block statistics"}),
+    (faults.blocks_times(1, (32 / 31) ** 0.5), steps.steps, {"residual std", "block statistics"}),
+    (faults.repetition_inverted, steps.steps, {"stage repetition_penalty", *CHAIN}),
+    (faults.noise_halved, draws.draws, {"draws of many seeds"}),
+    (faults.noise_halved, steps.steps, {"draw of a seed"}),
+    (faults.draw_of_the_best, draws.draws, {"draws of many seeds"}),
+    (faults.draw_of_the_best, steps.steps, {"draw of a seed"}),
+    (faults.direction_one_block_early, vectors_.vector_files,
      {"vector file, GGUF", "vector file, safetensors", "vector of some blocks", "vector written"}),
-    (strength_forgotten, vectors_.vector_files,
+    (faults.strength_forgotten, vectors_.vector_files,
      {"vector file, GGUF", "vector file, safetensors", "vector of some blocks"}),
-    (range_forgotten, vectors_.vector_files, {"vector of some blocks"}),
-    (wrong_prompt_token, steps.steps, {"prompt surprisal", "prompt rank", "prompt perplexity"}),
-    (a_log_that_forgets, steps.steps, {"prompt perplexity"}),
-    (perplexity_of_twice_the_loss, steps.steps, {"perplexity", "window perplexity"}),
-    (perplexity_of_twice_the_loss, draws.long_texts, {"long text"}),
-    (z_upside_down, steps.steps, {"entropy z", "attention z"}),
-    (z_upside_down, draws.long_texts, {"long text"}),
-    (a_wider_fence, draws.long_texts, {"long text"}),
-    (a_short_memory, draws.long_texts, {"long text"}),
-    (mirostat_the_other_way, steps.steps, {"mirostat bound"}),
-    (first_of_the_draws, draws.adaptive_samplers, {"best of draws"}),
-    (thresholds_in_nats, draws.adaptive_samplers, {"adaptive samplers"}),
-    (state_of_certainty, steps.steps, {"state"}),
-    (kl_the_other_way, lanes.lanes, {"kl"}),
-    (a_shadow_without_its_vector, lanes.lanes, {"logits of a shadow"}),
-    (mirostat_in_nats, steps.steps, {"mirostat bound"}),
-    (half_the_seconds_of_sampling, steps.steps, {"seconds, sampling"}),
-    (ten_times_the_seconds_of_a_fan, lanes.lanes, {"seconds, fan"}),
-    (penalties_of_the_first_row_for_all, lanes.lanes, {"draws of a fan"}),
-    (a_vector_on_the_prompt_alone, vectors_.vector_files, {"vector file, GGUF", "vector file, safetensors"}),
-    (the_last_vector_alone, vectors_.vector_files, {"two vectors"}),
-    (nothing_elsewhere, attention.attention, {"attention elsewhere"}),
-    (the_mean_of_heads_doubled, attention.attention, {"attention elsewhere"}),
-    (a_branch_that_counts_a_step_it_does_not_have, branches_.branches, {"steps of branches"}),
-    (a_branch_with_the_bound_of_another_step, branches_.branches, {"steps of branches"}),
-    (a_cache_one_column_off_after_going_back, branches_.branches, {"logits of branches"}),
-    (a_cache_of_the_run_that_was_left, branches_.branches, {"logits of branches"}),
-    (a_lens_one_layer_off, probes_.probes, {"probe lens"}),
-    (a_lens_one_position_off, probes_.probes, {"probe lens"}),
-    (a_live_lens_one_layer_off, steps.steps, {"lens rows", "lens entropy", "lens kl"}),
-    (a_kl_from_another_belief, steps.steps, {"lens rows", "lens kl"}),
-    (nothing_forced_and_nothing_banned, branches_.branches, {"first tokens of branches"}),
+    (faults.range_forgotten, vectors_.vector_files, {"vector of some blocks"}),
+    (faults.wrong_prompt_token, steps.steps, {"prompt surprisal", "prompt rank", "prompt perplexity"}),
+    (faults.a_log_that_forgets, steps.steps, {"prompt perplexity"}),
+    (faults.perplexity_of_twice_the_loss, steps.steps, {"perplexity", "window perplexity"}),
+    (faults.perplexity_of_twice_the_loss, draws.long_texts, {"long text"}),
+    (faults.z_upside_down, steps.steps, {"entropy z", "attention z"}),
+    (faults.z_upside_down, draws.long_texts, {"long text"}),
+    (faults.a_wider_fence, draws.long_texts, {"long text"}),
+    (faults.a_short_memory, draws.long_texts, {"long text"}),
+    (faults.mirostat_the_other_way, steps.steps, {"mirostat bound"}),
+    (faults.first_of_the_draws, draws.adaptive_samplers, {"best of draws"}),
+    (faults.thresholds_in_nats, draws.adaptive_samplers, {"adaptive samplers"}),
+    (faults.state_of_certainty, steps.steps, {"state"}),
+    (faults.kl_the_other_way, lanes.lanes, {"kl"}),
+    (faults.a_shadow_without_its_vector, lanes.lanes, {"logits of a shadow"}),
+    (faults.mirostat_in_nats, steps.steps, {"mirostat bound"}),
+    (faults.half_the_seconds_of_sampling, steps.steps, {"seconds, sampling"}),
+    (faults.ten_times_the_seconds_of_a_fan, lanes.lanes, {"seconds, fan"}),
+    (faults.penalties_of_the_first_row_for_all, lanes.lanes, {"draws of a fan"}),
+    (faults.a_vector_on_the_prompt_alone, vectors_.vector_files, {"vector file, GGUF", "vector file, safetensors"}),
+    (faults.the_last_vector_alone, vectors_.vector_files, {"two vectors"}),
+    (faults.nothing_elsewhere, attention.attention, {"attention elsewhere"}),
+    (faults.the_mean_of_heads_doubled, attention.attention, {"attention elsewhere"}),
+    (faults.a_branch_that_counts_a_step_it_does_not_have, branches_.branches, {"steps of branches"}),
+    (faults.a_branch_with_the_bound_of_another_step, branches_.branches, {"steps of branches"}),
+    (faults.a_cache_one_column_off_after_going_back, branches_.branches, {"logits of branches"}),
+    (faults.a_cache_of_the_run_that_was_left, branches_.branches, {"logits of branches"}),
+    (faults.a_lens_one_layer_off, probes_.probes, {"probe lens"}),
+    (faults.a_lens_one_position_off, probes_.probes, {"probe lens"}),
+    (faults.a_live_lens_one_layer_off, steps.steps, {"lens rows", "lens entropy", "lens kl"}),
+    (faults.a_kl_from_another_belief, steps.steps, {"lens rows", "lens kl"}),
+    (faults.nothing_forced_and_nothing_banned, branches_.branches, {"first tokens of branches"}),
 ]  # fmt: skip
 
 
@@ -389,7 +85,7 @@ def test_a_fault_in_one_function_fails_the_rows_of_its_numbers(fault, examined, 
 
 
 def test_an_edge_by_the_deviation_of_a_sample_fails(monkeypatch):
-    deviation_of_a_sample(monkeypatch)
+    faults.deviation_of_a_sample(monkeypatch)
     written_under(monkeypatch, acting("top_n_sigma"))
     assert "stage top_n_sigma" in failing(steps.steps)
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import msgspec
 from fake_lanes import Lanes
-from made_steps import grid, make_step, with_numbers
+from fake_probes import PROBES, lens, rows
+from fake_words import Words
+from made_steps import grid, make_step, shaped
 from msgspec.structs import replace
 
 from tui_entropy.breakpoints.controller import BreakpointController
@@ -42,15 +44,14 @@ from tui_entropy.records.events import (
 )
 from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
-from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeOption
-from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows, RowOptions
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo
+from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS
 from tui_entropy.records.probes.continuations import CONTINUATIONS
-from tui_entropy.records.probes.panels import Axis, Column, Heatmap, Table, Tokens
 from tui_entropy.records.probes.step import STEP
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Breakpoint, Lane, Vector
 from tui_entropy.records.source import Capabilities
-from tui_entropy.records.step import Candidate, PromptToken, Stage, Step, Watched
+from tui_entropy.records.step import Candidate, PromptToken, Stage, Step
 from tui_entropy.serving.worker import main as serve
 from tui_entropy.transport import connection
 
@@ -126,112 +127,6 @@ def step(
         strays=(3,) if index % 20 == 19 else (),
         forward_seconds=0.02, sample_seconds=0.001, at=0.025 * (index + 1),
     )  # fmt: skip
-
-
-def rows(asked: AskProbe) -> ProbeAnswer:
-    """Each query looks at the first key and at its neighbours."""
-    ask, last = msgspec.convert(asked.options, RowOptions), asked.position - 1
-    queries = tuple(range(last - ask.n_queries + 1, last + 1))
-    weights = array.array("f")
-    elsewhere = []
-    for query in queries:
-        row = [
-            0.5 * (key == 0) + math.exp(-abs(query - key) / 2) if key <= query else 0.0 for key in range(query + 1)
-        ]
-        total = sum(row)
-        window = range(ask.first_key, ask.first_key + ask.n_keys)
-        seen = [row[key] / total if key <= query else math.nan for key in window]
-        weights.extend(seen)
-        elsewhere.append(1 - sum(w for w in seen if not math.isnan(w)))
-    grid = Grid((len(queries), ask.n_keys), weights.tobytes())
-    found = AttentionRows(ask.layer, ask.head, queries, ask.first_key, grid, tuple(elsewhere))
-    return ProbeAnswer(asked.name, asked.run, asked.position, asked.options, found.panels, record=asked.record)
-
-
-def lens(asked: AskProbe) -> ProbeAnswer:
-    """A table and a heat map of made-up blocks."""
-    blocks = range(4, 0, -1)
-    table = Table(
-        "what each block would have said",
-        (Column("block"), Column("entropy", "nats"), Column("its p", "share"), Column("most probable")),
-        tuple((str(n), 5.0 - n, n / 4, Tokens((n,), f" word{n}".encode())) for n in blocks),
-    )
-    grown = Grid((4, 3), array.array("f", [n / 12 for n in range(12)]).tobytes())
-    map_ = Heatmap(
-        "how they grew", grown, Axis("block", tuple(map(str, blocks))), Axis("token", ("a", "b", "c")), "share"
-    )
-    return ProbeAnswer(
-        asked.name, asked.run, asked.position, asked.options, (table, map_), seconds=0.25, record=asked.record
-    )
-
-
-PROBES = (
-    ProbeInfo("attention", "Which earlier tokens a layer looked at.", "what is kept", trust="attention"),
-    ProbeInfo(
-        "continuations",
-        "Several short continuations from there.",
-        "passes",
-        (ProbeOption("n", "How many.", 8, 1, 64),),
-        "logits",
-        "fan",
-    ),
-    ProbeInfo(
-        "lens",
-        "What each block would have said.",
-        "a pass",
-        (ProbeOption("k", "How many.", 5, 1, 20),),
-        "logits",
-    ),
-    ProbeInfo("step", "The step with other knobs.", "a pass", (ProbeOption("temperature", "", 0.7),), "logits"),
-)
-
-
-def shaped(
-    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watched: Sequence[int] = ()
-) -> Step:
-    """The step under other knobs than the usual ones, without some tokens, with one token and no other."""
-    kept = [c for c in made.candidates if c.cut is None]
-    weights = {c.token_id: c.final_prob ** (0.7 / max(knobs.temperature, 0.01)) for c in kept}
-    scale = sum(c.final_prob for c in kept) / (sum(weights.values()) or 1.0)
-    stages, rows = list(made.stages), made.stage_probs.rows()
-    if banned:
-        stages, rows = [Stage("banned", 49152 - len(banned), 0.9, made.entropy), *stages], [rows[0], *rows]
-    if forced is not None:
-        stages, rows = [*stages, Stage("forced", 1, made.final_prob, 0.0)], [*rows, rows[-1]]
-    candidates = tuple(
-        replace(c, final_prob=0.0, cut="banned")
-        if c.token_id in banned
-        else replace(c, final_prob=weights.get(c.token_id, 0.0) * scale)
-        for c in made.candidates
-    )
-    free = [n for n, c in enumerate(candidates, 1) if c.cut != "banned"]
-    rank = made.rank if made.rank in free else free[0]
-    token = next((c for c in candidates if c.token_id == forced), candidates[rank - 1])
-    rank = candidates.index(token) + 1
-    surprisals = [(token_id, 0.5 + token_id % 7 + made.index % 5) for token_id in watched]
-    return replace(
-        with_numbers(made, surprisal=-token.logprob, rank=float(rank)),
-        token_id=token.token_id,
-        token_bytes=token.token_bytes,
-        text=token.token_bytes.decode(),
-        final_prob=token.final_prob,
-        candidates=candidates,
-        stages=tuple(stages),
-        stage_probs=grid(rows),
-        watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
-    )
-
-
-class Words:
-    """Every word of a text is a token."""
-
-    eos_ids: frozenset[int] = frozenset()
-
-    def encode_continuation(self, text: str) -> list[int]:
-        return [2000 + sum(word.encode()) for word in text.split()]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return f" {token_id}".encode()
 
 
 class Session:

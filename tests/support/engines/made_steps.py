@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from tui_entropy.metrics.registry import COMPUTED
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.lens_rows import LensRow
-from tui_entropy.records.step import Step
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import Stage, Step, Watched
 
 OTHERS = 0.25
 """What is said of a metric that nobody names."""
@@ -61,3 +62,39 @@ def numbers(**named: float | None) -> tuple[float | None, ...]:
 def with_numbers(step: Step, **named: float | None) -> Step:
     """A step that is the same but for these."""
     return replace(step, numbers=numbers(**(dict(zip(NAMES, step.numbers, strict=True)) | named)))
+
+
+def shaped(
+    made: Step, knobs: Knobs, banned: Sequence[int] = (), forced: int | None = None, watched: Sequence[int] = ()
+) -> Step:
+    """The step under other knobs than the usual ones, without some tokens, with one token and no other."""
+    kept = [c for c in made.candidates if c.cut is None]
+    weights = {c.token_id: c.final_prob ** (0.7 / max(knobs.temperature, 0.01)) for c in kept}
+    scale = sum(c.final_prob for c in kept) / (sum(weights.values()) or 1.0)
+    stages, rows = list(made.stages), made.stage_probs.rows()
+    if banned:
+        stages, rows = [Stage("banned", 49152 - len(banned), 0.9, made.entropy), *stages], [rows[0], *rows]
+    if forced is not None:
+        stages, rows = [*stages, Stage("forced", 1, made.final_prob, 0.0)], [*rows, rows[-1]]
+    candidates = tuple(
+        replace(c, final_prob=0.0, cut="banned")
+        if c.token_id in banned
+        else replace(c, final_prob=weights.get(c.token_id, 0.0) * scale)
+        for c in made.candidates
+    )
+    free = [n for n, c in enumerate(candidates, 1) if c.cut != "banned"]
+    rank = made.rank if made.rank in free else free[0]
+    token = next((c for c in candidates if c.token_id == forced), candidates[rank - 1])
+    rank = candidates.index(token) + 1
+    surprisals = [(token_id, 0.5 + token_id % 7 + made.index % 5) for token_id in watched]
+    return replace(
+        with_numbers(made, surprisal=-token.logprob, rank=float(rank)),
+        token_id=token.token_id,
+        token_bytes=token.token_bytes,
+        text=token.token_bytes.decode(),
+        final_prob=token.final_prob,
+        candidates=candidates,
+        stages=tuple(stages),
+        stage_probs=grid(rows),
+        watched=tuple(Watched(token_id, -nats, int(4 * nats), 12 - nats) for token_id, nats in surprisals),
+    )

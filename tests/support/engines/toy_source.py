@@ -98,4 +98,4 @@ class Alphabet:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Alphabet)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), lambda audience, load: Alphabet(audience))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fake_engine
 from places import FAKE_ENGINE
 
 from tui_entropy.records.commands import Command, Follow, Load, Write
@@ -83,3 +84,17 @@ class Watcher:
 
 def started(*options: str) -> discovery.Started:
     return discovery.start([*FAKE, *options])
+
+
+def undisturbed(n: int) -> list[str]:
+    return [fake_engine.step(i, 3, 2, 2, 5).text for i in range(n)]
+
+
+def left(socket: Path, screen: Watcher) -> None:
+    """Close a screen, and wait until its engine has noticed."""
+    screen.close()
+    for _ in range(200):
+        if Watcher(socket, None).standing.screens == 0:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the engine did not notice")

@@ -64,3 +64,12 @@ def saved(folder: Path, family: str = "llama") -> Path:
     tiny.FAMILIES[family]().save_pretrained(folder)
     tokenizer(tiny.VOCAB).save_pretrained(folder)
     return folder
+
+
+def saved_with_two_templates(folder: Path) -> Path:
+    """The same, with a tokenizer that has two chat templates, `short` and `long`."""
+    tiny.FAMILIES["llama"]().save_pretrained(folder)
+    named = tokenizer(tiny.VOCAB)
+    named.chat_template = {"short": "{{ messages[-1]['content'] }}", "long": "{{ messages[-1]['content'] }}!"}
+    named.save_pretrained(folder)
+    return folder

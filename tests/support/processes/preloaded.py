@@ -32,8 +32,9 @@ POLL = 0.01
 ROOM = 3 << 30
 """Bytes of address space that a fork may take beyond what the imports did."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-COMMANDS = ("--headless", "doctor")
-"""A command with one of these words imports torch in its own process. Others leave that to an engine."""
+WORDS = ("--headless", "--json")
+COMMANDS = ("doctor", "probe", "lens", "embeddings", "perplexity", "analyze")
+"""These, and any command with one of those words, import torch in their own process. Others leave it to an engine."""
 
 
 class Preloaded:
@@ -72,9 +73,9 @@ class Preloaded:
 
     def write_command(self, path: os.PathLike[str], real: str) -> None:
         """A program that is a fork where `real` would import torch, and else is `real`."""
-        words = "|".join(f'*" {word} "*' for word in COMMANDS)
+        kinds = "|".join([*(f'" {name} "*' for name in COMMANDS), *(f'*" {word} "*' for word in WORDS)])
         script = (
-            f'#!/bin/sh\ncase " $* " in {words}) exec {shlex.join(self.words("command"))} "$@" ;; esac\n'
+            f'#!/bin/sh\ncase " $* " in {kinds}) exec {shlex.join(self.words("command"))} "$@" ;; esac\n'
             f'exec {shlex.quote(real)} "$@"\n'
         )
         with open(path, "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:

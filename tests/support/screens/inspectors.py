@@ -3,6 +3,7 @@
 import asyncio
 
 import fake_engine
+import fake_probes
 
 from tui_entropy.records.commands import Write
 from tui_entropy.records.events import Ready
@@ -24,7 +25,7 @@ def up(write=WRITE, **stops):
 
 
 def ready():
-    return Ready(fake_engine.card(LAYERS, HEADS), fake_engine.vectors(LAYERS), probes=fake_engine.PROBES)
+    return Ready(fake_engine.card(LAYERS, HEADS), fake_engine.vectors(LAYERS), probes=fake_probes.PROBES)
 
 
 def begun(run=1, steps=STEPS):

@@ -135,7 +135,7 @@ def test_an_engine_is_listed_once_with_what_it_records(two, tmp_path):
             found, n_more = found_sessions(1)
         live = paths.traces() / "live.tui"
         assert (found[0].socket, found[0].file, found[0].prompt) == (started.socket, live, "a b c")
-        assert found[0].command == f"attach {started.id}" and n_more == 2
+        assert found[0].command == f"attach {started.id}" and n_more == 1
         assert [one.file for one in found[1:]] == [two[1]]
     finally:
         started.end()

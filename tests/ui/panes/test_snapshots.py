@@ -4,6 +4,7 @@ A picture that differs is meant to be looked at: `scripts/test --snapshot-update
 """
 
 import fake_engine
+import fake_probes
 import made
 import pytest
 from asking import is_rows
@@ -73,7 +74,7 @@ def test_the_screen_looks_as_it_did(look, snap_compare, monkeypatch):
     def tell(command) -> None:
         """Attention is asked for as the view is drawn, and answered at once."""
         if is_rows(command):
-            app.take([fake_engine.rows(command)])
+            app.take([fake_probes.rows(command)])
 
     app.tell = tell
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from places import FAKE_ENGINE
-from terminal import Link, Terminal
+from slow_link import Link
+from terminal import Terminal
 
 pytestmark = pytest.mark.pty
 

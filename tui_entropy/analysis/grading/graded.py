@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,21 @@ def graded_set(name: str) -> GradedSet:
             '{"prompt": "…", "sentence": "…", "correct": true}, or questions as of calibrate --choices'
         ) from None
     return GradedSet([], *questions)
+
+
+def graded_rows(rows: Iterable[object]) -> GradedSet:
+    """The same of objects that are there. Raises UserError where none of them holds anything."""
+    sentences, left_out = [], []
+    for number, row in enumerate(rows, 1):
+        found = _sentence(row) if isinstance(row, Mapping) else "it is no mapping"
+        if isinstance(found, GradedSentence):
+            sentences.append(found)
+        else:
+            left_out.append(f"row {number} is left out: {found}")
+    if not sentences:
+        first = f" ({left_out[0]})" if left_out else ""
+        raise UserError(f"there is nothing to grade{first}: give mappings with a sentence and whether it is correct")
+    return GradedSet(sentences, [], left_out)
 
 
 def _sentence(fields: Mapping[str, Any]) -> GradedSentence | str:

@@ -9,7 +9,7 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.groups import with_shared_options
-from tui_entropy.cli.options import _one_of, prepare_engine
+from tui_entropy.cli.options import one_of, prepare_engine
 from tui_entropy.cli.usage import option_check
 from tui_entropy.core.streams import put
 from tui_entropy.records.model import ModelSpec
@@ -46,7 +46,7 @@ def perplexity(
         typer.Option(
             help="What each document begins with. tokenizer: what that puts before a text; with: the token for a "
             "beginning, so that the first token is scored too; without: nothing.",
-            callback=option_check(_one_of("--bos", "tokenizer", "with", "without")),
+            callback=option_check(one_of("--bos", "tokenizer", "with", "without")),
         ),
     ] = "tokenizer",
     spec: ModelSpec,

@@ -19,7 +19,7 @@ from tui_entropy.cli.options import (
     Plot,
     Theme,
     Vectors,
-    _one_of,
+    one_of,
     prepare_engine,
     text_in,
     vector_option,
@@ -36,7 +36,7 @@ BosOption = Annotated[
     str,
     typer.Option(
         help="What a text begins with: tokenizer (as it would), with its token for a beginning, or without.",
-        callback=option_check(_one_of("--bos", "tokenizer", "with", "without")),
+        callback=option_check(one_of("--bos", "tokenizer", "with", "without")),
     ),
 ]
 
@@ -100,7 +100,7 @@ def compare(
         typer.Option(
             metavar="DTYPE",
             help="Of B, as --dtype. [default: as of the first]",
-            callback=option_check(_one_of("--dtype-b", *DTYPES)),
+            callback=option_check(one_of("--dtype-b", *DTYPES)),
         ),
     ] = None,
     vector: Vectors = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -32,9 +32,17 @@ def reads_in_stretches(loaded: Loaded, sequence: TokenSequence) -> bool:
 
 @torch.inference_mode()
 def read_stretch(
-    loaded: Loaded, instruments: Instruments, sequence: TokenSequence, now: Controls, run: int
+    loaded: Loaded,
+    instruments: Instruments,
+    sequence: TokenSequence,
+    now: Controls,
+    run: int,
+    ends: Callable[[Step], bool] = lambda step: False,
 ) -> Iterator[Step]:
     """The steps of the next tokens of a text, PREFILL_CHUNK at most, each part of the sequence when it is yielded.
+
+    ends: whether the stretch ends before a step. What is behind it is read and no part of the sequence then, so that
+    the cache is to be cut.
 
     They have all that follows from logits. What hangs on the pass of a single token, such as measures of heads and
     norms, is unknown: visiting the token has it.
@@ -57,6 +65,8 @@ def read_stretch(
             run=run, forward_seconds=clock.forward_seconds / len(given),
             sample_seconds=clock.sample_seconds - before, at=clock.at,
         )  # fmt: skip
+        if ends(step):
+            return
         sequence.commit(step, mu)
         yield step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tui_entropy.engine.kernels.packed_linear import PackedLinear
+from tui_entropy.engine.kernels.onednn_linear import PackedLinear
 from tui_entropy.engine.lenses.decoding import Decoding
 from tui_entropy.engine.lenses.lens import LOGIT_LENS, Lens
 from tui_entropy.engine.lenses.readout import Final, layers_read, measured

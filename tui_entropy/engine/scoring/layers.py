@@ -19,8 +19,11 @@ from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.scoring.batches import Places
 from tui_entropy.metrics.metric import Metric
 
-SLICE_BYTES = 128 << 20
-"""Of the logits that are made at a time, in float32: each layer reads the unembedding, once for so many rows."""
+SLICE_BYTES = 30 << 20
+"""Of the logits that are made at a time, in float32: they are measured before they leave the last cache, and their
+memory is used again. A matrix that is laid out is read as fast for so few rows as for many."""
+N_ROWS = 152
+"""Rows that the unembedding is laid out for: those of a slice, with a vocabulary of 50,000."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class LayerWatch:
     def __init__(
         self, loaded: Loaded, places: Places, metrics: Sequence[Metric], hidden: bool, temperature: float
     ) -> None:
-        self._loaded, self._places = loaded, places
+        self._loaded, self._places, self._last = loaded, places, loaded.architecture.n_layers
         self._metrics, self._hidden, self._temperature = metrics, hidden, temperature
         self._lens: dict[int, Tensor] = {}
         self._stats: dict[int, Tensor] = {}
@@ -64,7 +67,7 @@ class LayerWatch:
             vectors = stream[self._places.rows.to(stream.device), self._places.positions.to(stream.device)]
             if self._hidden:
                 self._stats[layer] = block_stats(vectors)
-            if self._metrics:
+            if self._metrics and layer < self._last:
                 model, architecture = self._loaded.model, self._loaded.architecture
                 targets = self._places.targets.to(stream.device)
                 self._lens[layer] = scores(
@@ -72,6 +75,11 @@ class LayerWatch:
                 )
         finally:
             self._measuring = False
+
+    def take_last(self, numbers: Tensor) -> None:
+        """The (n, metrics) of the last layer, which are those of the model's own logits."""
+        if self._metrics:
+            self._lens[self._last] = numbers
 
     def tables(self, attention: Tensor | None) -> LayerTables:
         """What was found, with the (n_layers, n) entropies of attention rows."""

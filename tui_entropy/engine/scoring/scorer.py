@@ -13,13 +13,13 @@ from torch import Tensor
 from tui_entropy.engine.architecture.parts import taken_by
 from tui_entropy.engine.instruments.prompt_scores import PROMPT_METRICS, final_residual, scores
 from tui_entropy.engine.instruments.unembed import unembed
-from tui_entropy.engine.kernels.many_row_linear import many_row_linear
+from tui_entropy.engine.kernels.onednn_linear import PackedLinear, many_row_linear
 from tui_entropy.engine.measure.finite import first_broken, refuse
 from tui_entropy.engine.models.forward import read
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.engine.scoring.attention import AttentionDiagonals, AttentionEntropies, heard_attention
 from tui_entropy.engine.scoring.batches import Places, Together, batches, padded
-from tui_entropy.engine.scoring.layers import LayerTables, heard_layers
+from tui_entropy.engine.scoring.layers import N_ROWS, LayerTables, heard_layers
 from tui_entropy.engine.scoring.passage import Passage
 from tui_entropy.engine.scoring.predictions import Likeliest, Predict
 from tui_entropy.engine.steering.hooks import Steering, steering
@@ -82,12 +82,12 @@ def score(
     together: which may stand in a batch; `together_of` (trial.py) says what is exact. Raises NotFinite for logits
     that are no numbers.
     """
-    waiting = iter(passages)
+    waiting, head = iter(passages), PackedLinear(loaded.architecture.unembedding, N_ROWS)
     with steering(loaded.architecture) as steer:
         while some := list(islice(waiting, pool)):
             found: dict[int, PassageScores] = {}
             for batch in batches(some, together):
-                its = score_batch(loaded, [some[at] for at in batch], wanted, offsets, steer)
+                its = score_batch(loaded, [some[at] for at in batch], wanted, offsets, steer, head)
                 found.update(zip(batch, its, strict=True))
             yield from (found[at] for at in range(len(some)))
 
@@ -99,10 +99,17 @@ def score_batch(
     wanted: Wanted | None = None,
     offsets: OffsetsOf | None = None,
     steer: Steering | None = None,
+    head: PackedLinear | None = None,
 ) -> list[PassageScores]:
-    """Score passages in one pass, each padded to the longest. Raises NotFinite."""
-    with many_row_linear(loaded.model):
-        return _score_batch(loaded, passages, wanted or Wanted(), offsets, steer)
+    """Score passages in one pass, each padded to the longest. head: the unembedding, which every layer is read
+    through, as it was laid out for another batch. Raises NotFinite."""
+    wanted = wanted or Wanted()
+    with ExitStack() as faster:
+        if wanted.lens:
+            head = head or PackedLinear(loaded.architecture.unembedding, N_ROWS)
+            faster.enter_context(head.taking(lay_out=True))
+        faster.enter_context(many_row_linear(loaded.model))
+        return _score_batch(loaded, passages, wanted, offsets, steer)
 
 
 def _score_batch(
@@ -124,8 +131,10 @@ def _score_batch(
     residual = places.of(held.batch)
     targets = places.targets.to(residual.device)
     table = torch.empty(len(targets), 0)
-    if wanted.scores:
-        table = scores(loaded.model, architecture, residual, targets, wanted.scores, wanted.temperature).cpu()
+    if metrics := tuple(dict.fromkeys((*wanted.scores, *wanted.lens))):
+        found = scores(loaded.model, architecture, residual, targets, metrics, wanted.temperature)
+        layers.take_last(found[:, [metrics.index(one) for one in wanted.lens]])
+        table = found[:, : len(wanted.scores)].cpu()
     if wanted.scores and (at := first_broken(table.numpy())) is not None:
         where = f"at token {int(places.positions[at]) + 1} of a text"
         refuse(unembed(loaded.model, architecture, residual[at : at + 1])[0], where)

@@ -204,6 +204,10 @@ class TokenSequence:
                 continue
             self.offsets[position:], self.prefix_ids[position:] = [offsets], [next(_prefix_ids)]
 
+    def forget_read(self, n: int) -> None:
+        """What was read behind the first n tokens counts as never read; the cache still holds it."""
+        self.offsets, self.prefix_ids = self.offsets[:n], self.prefix_ids[:n]
+
     def read_anew(self, n: int, offsets: Mapping[int, Tensor]) -> None:
         """The first n tokens are to be read again, under these offsets, and the cache is empty."""
         self.reset_cache()

@@ -200,11 +200,11 @@ class Session:
 
     def _resume(self) -> None:
         """Write on in the present run, all of which is read but the newest token and what is pending."""
-        state = self.state
-        if state.run is not None and state.run.ended is None:
+        if (state := self.state).run is not None and state.run.ended is None:
             state.writer = RunWriter(
-                state.loaded, state.instruments, state.emit, state.run, self._apply, self._written
-            )
+                state.loaded, state.instruments, state.emit, state.run, self._apply, self._written, state.breakpoints,
+                self.branches.rewinder.activate,
+            )  # fmt: skip
 
     def _written(self, step: Step) -> None:
         """A step is part of the text of the present run now."""
@@ -321,9 +321,7 @@ class Session:
         """
         state = self.state
         check_vector(vector, state.loaded.card)
-        known = next(
-            (v for v in state.vectors if v.name == vector.name and vector.source in (v.source, v.name)), None
-        )
+        known = state.known_vector(vector)
         if known is None or made is not None:
             self._add_vector(vector, made)
         else:

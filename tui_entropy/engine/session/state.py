@@ -175,6 +175,12 @@ class SessionState:
         place = wanted.blocks[0], wanted.part
         self.instruments.steering.parts[place] = scaled_part(self.loaded, self.instruments, *place)
 
+    def known_vector(self, wanted: Vector) -> Vector | None:
+        """The one of this name that is meant, by its own source or by its name; None for one that is new."""
+        meant = (wanted.source, str(Path(wanted.source).absolute()))
+        named = (one for one in self.vectors if one.name == wanted.name)
+        return next((one for one in named if one.source in meant or wanted.source == one.name), None)
+
     def add_vector(self, wanted: Vector, made: ControlVector | None = None) -> Vector:
         """A vector from its file, or one that is `made`, under a name of its own; a part that is scaled is looked
         for. Raises UserError. Returns its setting."""
@@ -186,7 +192,9 @@ class SessionState:
         control_vector.check(vector, self.loaded.card.n_layers, self.loaded.card.d_model)
         name = control_vector.free_name(wanted.name, self.directions)
         self.directions[name] = vector
-        setting = replace(wanted, name=name, blocks=tuple(sorted(vector.directions)), hash=vector.hash)
+        source = wanted.source if made is not None else str(Path(wanted.source).absolute())  # found from anywhere
+        blocks = tuple(sorted(vector.directions))
+        setting = replace(wanted, name=name, source=source, blocks=blocks, hash=vector.hash)
         self.vectors += (setting,)
         return setting
 

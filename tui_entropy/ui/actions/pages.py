@@ -106,14 +106,12 @@ class SessionActions(Actions[Host]):
 
 
 def found_sessions(n: int) -> tuple[tuple[Session, ...], int]:
-    """The engines that run and the newest n recordings, as SessionsState lists them, and how many older ones there
-    are. Raises UserError as `discovery.running` does."""
+    """The engines that run and the newest n recordings of none of them, as SessionsState lists them, and how many
+    older ones there are. Raises UserError as `discovery.running` does."""
     from tui_entropy.trace import library
     from tui_entropy.transport import discovery
 
-    files = library.files()
-    recordings = {file: _of_recording(library.summary(file)) for file in files[:n]}
-    engines = []
+    engines, theirs = [], set()
     for engine in reversed(discovery.running()):
         now = engine.standing
         known = Session(None, engine.socket, "busy", command=f"attach {engine.id}")
@@ -122,10 +120,12 @@ def found_sessions(n: int) -> tuple[tuple[Session, ...], int]:
             known = known._replace(state=now.state, at=now.began, model=model, n_tokens=now.tokens)
             file = Path(now.trace)
             if now.trace and file.parent != engine.socket.parent:  # there it goes with its engine
-                kept = recordings.pop(file, None) or _of_recording(library.summary(file))
+                kept = _of_recording(library.summary(file))
                 known = kept._replace(socket=known.socket, state=known.state, command=known.command)
+                theirs.add(file)
         engines.append(known)
-    return (*engines, *recordings.values()), max(len(files) - n, 0)
+    others = [file for file in library.files() if file not in theirs]  # after the engines, which may begin new ones
+    return (*engines, *(_of_recording(library.summary(file)) for file in others[:n])), max(len(others) - n, 0)
 
 
 def _of_recording(one: Summary) -> Session:

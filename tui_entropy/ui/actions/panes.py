@@ -24,6 +24,9 @@ class PaneActions(Actions[Host]):
     def action_pane(self, name: str) -> None:
         """To a pane, on small screens in place of others; the same key again leads back."""
         app = self.app
+        if name in app.frame.untold_panes:
+            app.refuse("this model is behind a server, which tells nothing of its inside: {server} says what it does")
+            return
         app.close_page()
         focused = app.base.focused
         back = focused is not None and focused.id == name

@@ -56,6 +56,7 @@ from tui_entropy.ui.protocol.visits import Visits
 from tui_entropy.ui.protocol.what_if import WhatIf
 from tui_entropy.ui.terminal.detect import over_ssh
 from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.pane_layout import PaneLayout
 
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 OVER = ("ended", "failed", "lost")
@@ -145,7 +146,7 @@ class InspectorApp(Viewer):
         if self.link.watching and action in self.commanding:
             self.refuse(WATCHING)
         elif action in unable(self.frame.log.capabilities):
-            self.refuse(inability_of(action))
+            self.refuse(inability_of(action, self.frame.log.capabilities))
         else:
             self.refuse("this is for a recording: `tui-entropy replay` plays one")
 
@@ -247,6 +248,8 @@ class InspectorApp(Viewer):
                 self._adopt(event.vectors, tell=self.link.in_control)
                 if self.frame.layer > event.card.n_layers or is_first:
                     self.frame = replace(self.frame, layer=event.card.n_layers, head=None)
+                if event.card.server is not None:
+                    self.arrange(self.frame.of(PaneLayout))
                 self.requests.deliver(self.frame.knobs)
                 self.link.mirror_text()
             case Started() if log.run_number == event.run:

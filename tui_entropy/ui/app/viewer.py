@@ -296,7 +296,7 @@ class Viewer(ClosesOnFailure, Dispatch):
             self.call_after_refresh(self._arrange)
 
     def _arrange(self) -> None:
-        arrange(self.base, self.frame.of(PaneLayout))
+        arrange(self.base, self.frame.of(PaneLayout).hiding(*self.frame.untold_panes))
 
     def get_default_screen(self) -> Screen[Any]:
         return UsualScreen(self._arrange)

@@ -45,12 +45,13 @@ def _print(rows_of: Callable[[Paint, int], Iterator[Row]], look: Look) -> None:
     """rows_of: given how to draw, and how wide."""
     is_terminal = sys.stdout.isatty()
     mode = "mono" if look.color == "auto" and not is_terminal else color_mode(look.color, os.environ)
-    paint = Paint(load(look.theme), mode, look.ascii_only)
+    styled = mode != "mono" or is_terminal
+    paint = Paint(load(look.theme), mode, look.ascii_only, styled)
     console = Console(
         highlight=False,
         width=None if is_terminal else WIDTH,
-        force_terminal=mode != "mono" or is_terminal,
-        color_system=None if mode == "mono" and not is_terminal else TEXTUAL_COLORS[mode],  # type: ignore[arg-type]
+        force_terminal=styled,
+        color_system=TEXTUAL_COLORS[mode] if styled else None,  # type: ignore[arg-type]
     )
     segments = []
     for row in rows_of(paint, console.width):

@@ -71,8 +71,12 @@ class Paint:
     Unknown is always drawn as `?`, never as an empty or full mark.
     """
 
-    def __init__(self, theme: Theme | None = None, color: ColorMode = "truecolor", ascii: bool = False) -> None:
+    def __init__(
+        self, theme: Theme | None = None, color: ColorMode = "truecolor", ascii: bool = False, styled: bool = True
+    ) -> None:
+        """styled: whether anything of a style is seen, if only bold; in a file without colours nothing is."""
         self.theme = theme or load("dark")
+        self.styled = styled
         self.color = color
         self.ascii = ascii
         self.rich = color in ("truecolor", "256")
@@ -245,7 +249,10 @@ class Paint:
         return [*parts, (("█" * rest + EIGHTHS[end][: end and 1]).ljust(width - full), style)]
 
     def legend(self, name: str, low: str, high: str, text: bool = False, short: bool = False) -> list[Part]:
-        """The ramp between the values of its ends; `text` for the tint of letters."""
+        """The ramp between the values of its ends; `text` for the tint of letters, which has none where no style is
+        seen."""
+        if text and not self.styled:
+            return []
         if text:
             ramp = [(" " if self.rich else "a", style) for style in self._tint]
         else:

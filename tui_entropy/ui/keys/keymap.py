@@ -61,7 +61,7 @@ PROBED, SESSIONS, LAYERED = "On the page of probes", "On the page of sessions", 
 LISTED = ("breakpoints", "watches")
 """Pages with a list that can be changed."""
 WITH_ROWS = ("numbers", "layers", "waterfall", "branches", "diff", "lanes", "fan", "probes", "sessions", *LISTED)
-PAGES = (*WITH_ROWS, "quadrants", "chart")
+PAGES = (*WITH_ROWS, "quadrants", "chart", "server")
 USUAL = ("", "knobs", "replay")
 """The screen without a page."""
 
@@ -270,6 +270,8 @@ KEYS = (
     Key("lanes", "vertical_line", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("probes", "U", "open('probes')", "questions to the model about the token under the cursor", FULL, "probes"),
     Key("sessions", "ctrl+o", "sessions", "recordings and running engines: go to one", FULL, "sessions"),
+    Key("server", "E", "open('server')", "the server that writes: what it tells, takes and ignores", FULL, "server",
+        needs="server"),
     Key("chart", "C", "open('chart')", "the chart", FULL, "whole chart"),
     Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
     Key("watches", "w", "open('watches')", "strings that are followed at every step", FULL, "watches"),

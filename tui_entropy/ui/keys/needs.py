@@ -30,9 +30,9 @@ def unable(capabilities: Capabilities) -> frozenset[str]:
     )
 
 
-def inability_of(action: str) -> str:
+def inability_of(action: str, capabilities: Capabilities) -> str:
     """The sentence that refuses such an action."""
-    return inability(next(key for key in KEYS if key.name == action and key.tells).tells.split()[0])
+    return inability(next(key for key in KEYS if key.name == action and key.tells).tells.split()[0], capabilities)
 
 
 def acts(frame: Frame, key_id: str) -> bool:
@@ -94,6 +94,7 @@ NEEDS: dict[str, Callable[[Frame], bool]] = {
     "lane": lambda frame: _chosen_lane(frame) != "same",
     "prompt": lambda frame: _chosen_lane(frame) == "typed" and frame.log.started is not None,
     "probes": lambda frame: bool(frame.log.probes),
+    "server": lambda frame: frame.log.card is not None and frame.log.card.server is not None,
     "options": _has_options,
     "awaited": lambda frame: frame.of(ProbesState).pending is not None,
     "fan": lambda frame: frame.log.sampled is not None and bool(frame.log.sampled.rows),

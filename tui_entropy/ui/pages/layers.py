@@ -18,7 +18,7 @@ from tui_entropy.ui.drawing.paint import Part, figure
 from tui_entropy.ui.keys.keymap import with_keys
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.lens_rows import lens_table
+from tui_entropy.ui.views.lens_rows import fits_whole, lens_series, lens_table
 from tui_entropy.ui.views.view import HEAVY, View
 
 CELL, LABEL = 9, 5
@@ -106,9 +106,11 @@ class Layers(View):
     def _lens(self, frame: Frame, width: int, height: int) -> list[Strip]:
         paint, step, every, at = frame.paint, frame.seen, frame.knobs.lens, frame.knobs.lens_steps
         reads = f"reads every {f'{every}. ' if every > 1 else ''}layer{f' at every {at}. token' if at > 1 else ''}"
-        told = [*frame.where, "what each would have said", f"the lens {reads if every else 'is off'}"]
+        known = step is not None and bool(step.lens_rows)
+        series = lens_series(frame, step) if step and known and fits_whole(step, height - 1) else ()
+        told = [*frame.where, *series, "what each would have said", f"the lens {reads if every else 'is off'}"]
         heading = self.heading(frame, "layers", told, width)
-        if step is None or not step.lens_rows:
+        if step is None or not known:
             return [heading, *paint.hint(_no_rows(frame, step), width)][:height]
         return [heading, *(paint.row(row, width) for row in lens_table(frame, step, width, height - 1))][:height]
 

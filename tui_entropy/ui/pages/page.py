@@ -29,6 +29,7 @@ class Page(TerminalSized, Screen[None]):
         from tui_entropy.ui.pages.runs.comparison import Lanes
         from tui_entropy.ui.pages.runs.continuations import Fan
         from tui_entropy.ui.pages.runs.diff import Diff
+        from tui_entropy.ui.pages.server import Server
         from tui_entropy.ui.pages.sessions import Sessions
         from tui_entropy.ui.pages.watches import Watches
         from tui_entropy.ui.pages.waterfall import Waterfall
@@ -39,7 +40,7 @@ class Page(TerminalSized, Screen[None]):
             "numbers": Numbers, "layers": Layers, "waterfall": Waterfall, "quadrants": Quadrants, "chart": BigChart,
             "branches": Branches, "diff": Diff, "lanes": Lanes, "fan": Fan,
             "breakpoints": Breakpoints, "watches": Watches, "probes": Probes,
-            "sessions": Sessions,
+            "sessions": Sessions, "server": Server,
         }  # fmt: skip
         return Status(id="status"), kinds[self.called](), Hints(id="hints")
 

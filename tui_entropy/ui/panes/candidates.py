@@ -16,14 +16,16 @@ from tui_entropy.records.step import Candidate, Shadow, Step
 from tui_entropy.state.run_view import SHORT_NAMES
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible_bytes, visible_token
 from tui_entropy.ui.drawing.items import place
-from tui_entropy.ui.drawing.paint import Group, Paint, Part, figure
+from tui_entropy.ui.drawing.paint import Group, Paint, Part
 from tui_entropy.ui.keys.needs import acts
 from tui_entropy.ui.keys.pane_words import PANES
 from tui_entropy.ui.views.frame import SUPPOSED, Frame
 from tui_entropy.ui.views.view import HEAVY, View
-from tui_entropy.ui.views.wording import state
+from tui_entropy.ui.views.wording import reading, state
 
 RANK, NUMBER, SHADOW = 4, 7, 8
+BOUNDS_CELLS = 11
+"""Of the bounds of a number that is not known."""
 """Cells of a rank with its mark, of a percentage with its title, and of that of a shadow."""
 TOKEN, BAR = (6, 16), (3, 40)
 """The least and the most cells of a token and of a bar."""
@@ -158,7 +160,7 @@ def _others(frame: Frame, step: Step, shown: list[int], columns: Columns) -> lis
     final = max(1 - sum(row.final_prob for row in rows), 0.0)
     if step.stages and step.stages[-1].survivors <= sum(row.final_prob > 0 for row in rows):
         final = 0.0
-    names = ([] if vocab is None else [f"{vocab - len(rows)} others"]) + ["others"]
+    names = ([] if not vocab else [f"{vocab - len(rows)} others"]) + ["others"]
     name = next((name for name in names if cells(name) <= columns.token), names[-1])
     return [
         (" " * RANK, paint.base),
@@ -241,7 +243,7 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
     def measured(name: str) -> list[Part]:
         metric = BY_NAME[name]
         unit = paint.ours(metric.unit(frame.bits))
-        number = figure(metric.value(step, frame.bits))
+        number = reading(frame, metric, BOUNDS_CELLS, step)
         return [(f"{name} ", paint.dim), (number, paint.number), (f" {unit}".rstrip(), paint.dim)]
 
     yield measured("entropy")
@@ -250,7 +252,8 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
     yield [("rank ", paint.dim), (str(step.rank or "?"), paint.number)]
     yield _survivors(frame, step)
     yield from state(frame, step)
-    yield measured("final entropy")
+    if not math.isnan(step.final_entropy):
+        yield measured("final entropy")
     yield measured("prob margin")
     yield measured("logit margin")
     luck = "forced" if step.forced else f"drawn with seed {frame.log.knobs_at(step.index).seed}"
@@ -261,6 +264,8 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
 def _survivors(frame: Frame, step: Step) -> Group:
     """How many tokens each stage left, of the whole vocabulary, and what those had of the probability before it."""
     paint = frame.paint
+    if frame.log.card and frame.log.card.server and not step.stages:
+        return [("drawn by the server, which does not tell how", paint.dim)]
     left = frame.log.card.vocab if frame.log.card else None
     whole = [("tokens ", paint.dim), ("?" if left is None else str(left), paint.base)]
     cuts: list[tuple[str, str]] = []

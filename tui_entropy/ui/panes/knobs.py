@@ -96,8 +96,10 @@ class KnobStrip(View, can_focus=True):
         return [*lines, *_lines(vectors, width, 1)]
 
     def _knobs(self, frame: Frame) -> Iterator[Item]:
-        """All knobs but those that could do nothing."""
+        """All knobs but those that could do nothing. One that a server is not told has the word for it."""
         paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
+        server = frame.log.card.server if frame.log.card else None
+        ignored = server.ignored_knobs if server else ()
         for knob in KNOBS:
             name = knob.name
             chosen = self.has_focus and name == frame.knob
@@ -106,7 +108,11 @@ class KnobStrip(View, can_focus=True):
             if not (pending or chosen) and is_idle(asked, name):
                 continue
             parts: list[Part] = [(f"{paint.ours(knob.short)} ", paint.selected if chosen else paint.dim)]
-            if pending:
+            if name in ignored:
+                if now == "off" and not pending and not chosen:
+                    continue
+                parts.append((f"{wanted} ignored", paint.dim))
+            elif pending:
                 parts += [(f"{now}{paint.arrow}", paint.dim), (wanted, paint.warning)]
             else:
                 parts.append((now, paint.dim if now == "off" else paint.number))

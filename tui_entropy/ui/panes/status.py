@@ -48,7 +48,8 @@ class Status(View):
             # Of weights that are not the original ones the first word says what they are, such as Q4_1.
             kind = f" {log.card.note.split(',')[0]}" if log.card.note and width >= 100 else ""
             way = f" {log.memory.step}" if log.memory and log.memory.step else ""
-            where = [(f"{visible(kind)}{paint.between}{log.card.device} {log.card.dtype}{way}", paint.dim)]
+            place = f"{visible(log.card.device, paint.ascii, True)} {log.card.dtype}{way}".rstrip()
+            where = [(f"{visible(kind)}{paint.between}{place}", paint.dim)]
         name = visible(name, in_table=True)
         short = _tabs(frame, width, named=False)
         room = max(width - size_of(state) - size_of(short) - 2, LEAST_NAME)  # what it is doing comes before its name
@@ -136,7 +137,8 @@ def _gauges(frame: Frame) -> list[str]:
     log = frame.log
     gauges = []
     if log.card:
-        gauges.append(f"context {log.context_used}/{log.card.context}")
+        room = f"/{log.card.context}" if log.card.context else ""
+        gauges.append(f"context {log.context_used}{room}")
         gauges.append(f"seed {log.knobs.seed}")
     if frame.link:
         gauges.append(frame.link)

@@ -192,6 +192,11 @@ class Frame:
     def unit(self) -> str:
         return "bits" if self.bits else "nats"
 
+    @property
+    def untold_panes(self) -> tuple[str, ...]:
+        """The panes that would have nothing to show, whatever is written: a server tells nothing of heads."""
+        return ("heads", "attention") if self.log.card and self.log.card.server else ()
+
     def trust(self, group: str) -> Trust | None:
         """The trust in a group of numbers (TRUSTED); None where nobody says."""
         return self.log.card.trust.get(group) if self.log.card else None

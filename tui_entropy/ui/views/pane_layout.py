@@ -29,8 +29,8 @@ class PaneLayout:
     share: Mapping[str, int] = field(default_factory=dict)
     """Class of a width such as 'w2' -> per cent of the width that the second column has more."""
 
-    def hiding(self, pane: str) -> PaneLayout:
-        return replace(self, hidden=self.hidden | {pane})
+    def hiding(self, *panes: str) -> PaneLayout:
+        return replace(self, hidden=self.hidden | {*panes})
 
     def showing(self, *panes: str) -> PaneLayout:
         return replace(self, hidden=self.hidden - {*panes})

@@ -28,9 +28,10 @@ def counted(n: int, what: str) -> str:
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def reading(frame: Frame, metric: Metric, room: int) -> str:
-    """A number at the cursor, for a table: its value, else the bounds that are known of it, else `?`."""
-    step = frame.step
+def reading(frame: Frame, metric: Metric, room: int, step: Step | None = None) -> str:
+    """A number of a step, the one at the cursor if none is given, for a table: its value, else the bounds that are
+    known of it, else `?`."""
+    step = frame.step if step is None else step
     value = None if step is None else metric.value(step, frame.bits)
     if step is None or (value is not None and math.isfinite(value)) or (bounds := metric.bounds(step)) is None:
         return figure(value)

@@ -5,7 +5,7 @@ import torch
 from tiny import llama, prompt
 from torch import nn
 
-from tui_entropy.engine.kernels.many_row_linear import many_row_linear
+from tui_entropy.engine.kernels.onednn_linear import PackedLinear, many_row_linear
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -29,3 +29,23 @@ def test_a_whole_model_says_the_same_and_one_in_half_precision_is_left_alone():
     half = nn.Linear(4, 4).bfloat16()
     with many_row_linear(half):
         assert "forward" not in vars(half)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_layer_that_is_laid_out_gives_the_products_of_the_layer_and_is_left_as_it_was(bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(48, 1000, bias=bias)
+    packed = PackedLinear(layer)
+    for n in (1, 7, 31):
+        x = torch.randn(1, n, 48)
+        for lay_out in (False, True):
+            with packed.taking(lay_out):
+                found = layer(x)
+            assert found.shape == (1, n, 1000)
+            torch.testing.assert_close(found, layer(x), atol=1e-5, rtol=1e-5)
+        assert "forward" not in vars(layer)
+    packed.release()
+    other = torch.nn.Linear(48, 1000, dtype=torch.bfloat16)
+    with PackedLinear(other).taking(lay_out=True):
+        assert "forward" not in vars(other)

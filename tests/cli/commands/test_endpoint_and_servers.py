@@ -1,0 +1,119 @@
+"""An endpoint over an engine here, and a server in place of one."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+
+import promises
+import pytest
+import small
+from fake_server import serving
+from tried_commands import runs
+
+pytestmark = [pytest.mark.real, pytest.mark.pty]
+
+SERVER = "http://127.0.0.1:8000"
+SPECIFIED = (
+    "--server-model smollm2 --server-kind vllm --server-api completions --server-vocab 400 --server-sampler server "
+    "--server-logprobs 20 --server-key-env MY_KEY --server-timeout 30"
+)
+
+
+@runs(
+    "tui-entropy serve --api 8000",
+    "tui-entropy serve --model ./tiny --no-trace --api 127.0.0.1:0 --api-key-env XDG_RUNTIME_DIR",
+    "tui-entropy serve --model ./tiny --no-trace --api 0 --no-api-key --max-tokens 2",
+)
+def test_an_endpoint_answers_until_it_is_ended(shell, line):
+    if not (shell.folder / "tiny").is_dir():
+        small.saved(shell.folder / "tiny")
+    with shell.screen(line) as terminal:
+        terminal.wait_for("requests are answered at http://127.0.0.1:", promises.SECONDS)
+        url = re.findall(r"http://\S+", terminal.text)[-1]
+        made = re.search(r"key (tui-\S+)", terminal.text)
+        key = made[1] if made else shell.env["XDG_RUNTIME_DIR"]
+        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+        asked = urllib.request.Request(f"{url}/completions", b'{"prompt": "ab", "max_tokens": 2}', headers)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert (
+                json.load(answer)["usage"] == {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4} or made
+            )
+        terminal.press("ctrl+c")
+        assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
+
+
+@pytest.fixture
+def fake():
+    with serving("vllm") as server:
+        yield server
+
+
+def with_its_names(line: str, fake) -> str:
+    """The line with the address and the model of the fake server."""
+    return line.replace(SERVER, fake.url).replace("--server-model smollm2", "--server-model fake")
+
+
+@runs(
+    f"tui-entropy run --headless --prompt Hi --raw --max-tokens 6 --server {SERVER}",
+    f"tui-entropy run --headless --jsonl --prompt Hi --raw --max-tokens 6 --server {SERVER} {SPECIFIED}",
+)
+def test_a_server_writes_without_a_screen(shell, fake, line):
+    done = shell.run(with_its_names(line, fake))
+    assert done.code == 0 and "log-probabilities: of the" in done.err
+    if "--jsonl" in line:
+        steps = [one for one in map(json.loads, done.out.splitlines()) if "token_id" in one]
+        assert len(steps) == 6 and all(one["surprisal_nats"] is not None for one in steps)
+        assert all(low <= high for one in steps for low, high in one.get("bounds", {}).values())
+
+
+@runs(f"tui-entropy --server {SERVER}", f"tui-entropy run --server {SERVER} --max-tokens 20 --ascii --color 16")
+def test_a_server_on_the_screen(shell, fake, line):
+    with shell.screen(with_its_names(line, fake)) as terminal:
+        terminal.wait_for(lambda text: "vLLM" in text and "entropy" in text, 60)
+        terminal.press("E")
+        terminal.wait_for("knobs without effect")
+        terminal.press("escape")
+        terminal.press("h")
+        terminal.wait_for("behind a server")
+        terminal.press("ctrl+q")
+        assert terminal.wait(60) == 0
+
+
+@runs(f"tui-entropy doctor --server {SERVER}", f"tui-entropy doctor --server {SERVER} --json {SPECIFIED}")
+def test_doctor_of_a_server(shell, fake, line):
+    done = shell.run(with_its_names(line, fake))
+    assert done.code == 0
+    if "--json" in line:
+        report = json.loads(done.out)
+        assert report["requests"] <= 8
+        assert {"greedy", "distribution", "ids", "prompt scores"} <= {one["name"] for one in report["findings"]}
+    else:
+        assert "raw: the same at temperature 1.5" in done.out
+
+
+@runs(f"tui-entropy doctor --server {SERVER} --against smollm2")
+def test_a_server_against_the_model_that_is_here(shell, llamacpp, line):
+    done = shell.run(line.replace(SERVER, llamacpp.url))
+    assert "against" in done.out and "entropy in band" in done.out
+
+
+@runs(f"tui-entropy serve --no-trace --server {SERVER}")
+def test_serving_what_a_server_writes(shell, fake, line):
+    done = shell.run(with_its_names(line, fake))
+    assert done.code == 0 and re.fullmatch(r"[a-z]{4}\n", done.out)
+    assert shell.run("tui-entropy stop --all").code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tui-entropy run --headless --prompt Hi --server-model x", "of no server"),
+        (f"tui-entropy run --headless --prompt Hi --model gpt2 --server {SERVER}", "--server-model"),
+        ("tui-entropy doctor --against smollm2", "--server names"),
+    ],
+)
+def test_what_is_said_of_a_server_that_is_not_named(shell, line, said):
+    done = shell.run(line)
+    assert done.code in (2, 3) and said in done.err

@@ -1,0 +1,81 @@
+"""ServerRun: one text that a server writes, with all that has to be sent for the next token."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tui_entropy.records.commands import Message
+from tui_entropy.records.events import Started
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.step import NO_ID, Step
+from tui_entropy.servers.kinds.kind import Context
+from tui_entropy.servers.steps import StepMaker
+
+
+@dataclass
+class ServerRun:
+    """Its steps are kept, since a branch begins with those before it."""
+
+    started: Started
+    messages: tuple[Message, ...]
+    """Of a conversation that is sent as messages; empty otherwise."""
+    knobs: Knobs
+    maker: StepMaker
+    steps: list[Step] = field(default_factory=list)
+    forced: list[int] = field(default_factory=list)
+    """Ids of the next tokens, whatever the model says."""
+    banned: frozenset[int] = frozenset()
+    """Ids that the next token may not be."""
+    ended: str | None = None
+    """Why; None while it can be written on."""
+    name: str = ""
+    starred: bool = False
+    deleted: bool = False
+
+    @property
+    def number(self) -> int:
+        return self.started.run
+
+    @property
+    def n_left(self) -> int:
+        """Tokens that may be written still."""
+        return self.started.max_tokens - len(self.steps)
+
+    @property
+    def at(self) -> float:
+        """Seconds of work so far."""
+        return self.steps[-1].at if self.steps else 0.0
+
+    def write(self, step: Step) -> None:
+        self.steps.append(step)
+        self.maker.count(step)
+        self.banned = frozenset()
+
+    def text_of(self, token_bytes: bytes) -> str:
+        """What these bytes complete of the text; empty while a character is open."""
+        open_bytes = b""
+        for step in reversed(self.steps[-3:]):  # a character has four bytes at most
+            if step.text:
+                break
+            open_bytes = step.token_bytes + open_bytes
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(open_bytes + token_bytes)
+
+    def context(self) -> Context:
+        """What is sent for the next token."""
+        prompt = self.started.prompt_tokens
+        ids = (*(one.token_id for one in prompt), *(step.token_id for step in self.steps))
+        text = "".join((*(one.text for one in prompt), *(step.text for step in self.steps)))
+        return Context(ids, text, self.messages)
+
+    def unknown_token(self, n_steps: int) -> int | None:
+        """The first of so many steps whose token the server did not name; None where all are known."""
+        return next((n for n, step in enumerate(self.steps[:n_steps]) if step.token_id == NO_ID), None)
+
+
+def replayed(maker: StepMaker, steps: Sequence[Step]) -> list[Step]:
+    """The same steps as the beginning of another run."""
+    for step in steps:
+        maker.count(step)
+    return list(steps)

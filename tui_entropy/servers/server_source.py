@@ -1,0 +1,196 @@
+"""ServerSource: a model behind a server as a source: commands to its session, and how many tokens until a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import (
+    Advance,
+    Branch,
+    Command,
+    Continue,
+    Go,
+    Label,
+    Load,
+    Pause,
+    SetBreakpoints,
+    SetKnobs,
+    SetWatches,
+    Stop,
+    Write,
+)
+from tui_entropy.records.events import Continued, Event, Memory, Paused, Progress, Ready
+from tui_entropy.records.model import ModelCard, ServerSpec, Trust
+from tui_entropy.records.source import Audience, Capabilities, OwnDraw
+from tui_entropy.records.step import Step
+from tui_entropy.servers.http.client import HttpClient
+from tui_entropy.servers.kinds.kind import Kind
+from tui_entropy.servers.kinds.registry import card_of, identified
+from tui_entropy.servers.session import ServerSession
+
+ALWAYS = (
+    "write", "set-knobs", "pause", "continue", "advance", "advance-on", "stop", "set-breakpoints", "set-watches",
+    "go", "label",
+)  # fmt: skip
+KNOWN = (
+    "entropy", "varentropy", "surprisal", "rank", "logit margin", "prob margin", "uniform kl", "perplexity",
+    "window perplexity",
+)  # fmt: skip
+"""Metrics that follow from the most probable tokens, or have bounds then."""
+
+
+class ServerSource:
+    """A session and who commands it."""
+
+    def __init__(self, audience: Audience, own_draw: Callable[..., OwnDraw] | None = None) -> None:
+        """own_draw: how a token is drawn here, where that is wanted: see engine/decoding/own_draw.py."""
+        self.audience, self._own_draw = audience, own_draw
+        self.session: ServerSession
+        self.budget: int | None = None
+        """Tokens to write before pausing by itself; None for no end, 0 while paused."""
+        self._client: HttpClient | None = None
+        self._draws_here = False
+        self._server: Kind
+
+    def begin(self, load: Load) -> None:
+        spec = load.model.server
+        assert spec is not None
+        if load.vectors:
+            raise UserError("a server is not steered by vectors of this program: leave --vector and --ablate out")
+        self._client = HttpClient(spec.url, spec.key_env, spec.timeout)
+        self.audience.emit(Progress(f"asking {self._client.url} what it is"))
+        self._server, self._draws_here = identified(self._client, spec), spec.sampler == "own"
+        self.session = ServerSession(self._server, self._card(), self.audience.emit, self._drawn_here(spec))
+
+    def _drawn_here(self, spec: ServerSpec) -> Callable[..., OwnDraw] | None:
+        """Raises UserError where the server does not tell the whole distribution."""
+        if spec.sampler == "server":
+            return None
+        server = self._server
+        if not server.takes_ids or not server.vocab or server.n_logprobs < server.vocab or self._own_draw is None:
+            raise UserError(
+                f"--server-sampler own draws from the whole distribution, and {server.title} tells "
+                f"{server.n_logprobs} of {server.vocab or 'unknown many'} tokens: leave the option out"
+            )
+        return self._own_draw
+
+    def _card(self) -> ModelCard:
+        server = self._server
+        found = card_of(server)
+        unavailable = Trust("unavailable", f"{server.title} tells nothing of it")
+        believed = Trust("unchecked", f"as {server.title} told it: {server.distribution}")
+        trust = {"logits": believed, **dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)}
+        if self._draws_here:
+            trust["sampling"] = Trust("exact", "the sampling chain of this program, on what the server told")
+        return ModelCard(
+            name=server.model.rstrip("/").rsplit("/", 1)[-1] if server.model.startswith("/") else server.model,
+            revision=None, source=found.url, note=_note(server, found.name),
+            device=found.url.partition("://")[2],
+            dtype="", n_layers=0, n_heads=0, n_kv_heads=0, d_model=0, vocab=server.vocab,
+            context=server.context_length, layer_kinds=(), windows=(), attention=(), has_chat_template=True,
+            versions={}, trust=trust, requested=server.model, server=found,
+        )  # fmt: skip
+
+    def ready(self) -> Ready:
+        return Ready(self.session.card, capabilities=self.capabilities)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        why = self._server.can_go_back
+        commands = ALWAYS if why else (*ALWAYS, "branch")
+        return Capabilities(
+            commands, KNOWN if self._server.n_logprobs else (), reasons=(("branch", why),) if why else ()
+        )
+
+    @property
+    def state(self) -> str:
+        if self.session.active:
+            return "paused" if self.budget == 0 else "writing"
+        return "ended" if self.session.run else "ready"
+
+    @property
+    def n_written(self) -> int:
+        return len(self.session.run.steps) if self.session.run else 0
+
+    def handle(self, command: Command) -> None:
+        session = self.session
+        match command:
+            case Write():
+                session.begin(command)
+                self.budget = None
+            case SetKnobs():
+                session.set_knobs(command.knobs)
+            case Branch():
+                self._branch(command)
+            case Go():
+                self.budget = 0
+                session.go(command.run)
+            case Label():
+                session.label(command)
+            case Stop():
+                session.stop()
+            case Pause() if self.state == "writing" or session.reopen():
+                self._pause(command.reason)
+            case Continue() | Advance() if session.reopen() or session.active:
+                place = command.until if isinstance(command, Advance) else ""
+                session.breakpoints.run_to(place)
+                self.budget = command.tokens if isinstance(command, Advance) and not place else None
+                self._tell_continued()
+            case SetBreakpoints():
+                session.breakpoints.set_breakpoints(command.breakpoints)
+            case SetWatches():
+                session.breakpoints.set_watches(command.texts)
+
+    def _branch(self, command: Branch) -> None:
+        run = self.session.run
+        n_forced = self.session.branch(command)
+        self.session.breakpoints.run_to()
+        if command.pause and not n_forced:
+            if self.state == "writing" or self.session.run is not run:
+                self._pause("before a branch")
+            return
+        self.budget = n_forced if command.pause else None
+        if self.session.run is run:
+            self._tell_continued()
+
+    def _tell_continued(self) -> None:
+        assert self.session.run is not None
+        self.audience.emit(Continued(self.session.run.number))
+
+    def _pause(self, reason: str) -> None:
+        assert self.session.run is not None
+        self.budget = 0
+        self.audience.emit(Paused(self.session.run.number, reason))
+        self.session.look_ahead()
+        self.session.rest()
+
+    def advance(self) -> Event | None:
+        event = self.session.advance()
+        if isinstance(event, Paused):
+            self.budget = 0
+        if isinstance(event, Step) and self.budget is not None:
+            self.budget -= 1
+            if self.budget == 0 and self.session.active:
+                self._pause("after a step")
+        return event
+
+    def abandon(self) -> None:
+        self.session.stop("failed")
+
+    def memory(self) -> Memory | None:
+        return None
+
+    def close(self) -> None:
+        if self._client is not None:
+            if hasattr(self, "session"):
+                self.session.stop()
+            self._client.close()
+
+
+def _note(server: Kind, title: str) -> str:
+    """'llama.cpp: top 100, raw, ids'"""
+    told = f"top {server.n_logprobs}" if server.n_logprobs else "no log-probabilities"
+    whose = server.distribution.partition(":")[0] if server.n_logprobs else ""
+    whose = "" if whose.startswith("not known") else f" {whose}"
+    return f"{title}: {told}{whose}, {'ids' if server.takes_ids else 'no ids'}"

@@ -1,0 +1,389 @@
+"""ServerSession: the runs of a server, the stream that writes the present one, and what a person has done with them.
+
+What is asked for is always "so many tokens behind these". A stream of them is read for as long as nothing else is
+wanted; a knob that is turned, a token that is forced, a branch and a pause end it, and the next one is asked for with
+all that is written by then, which the server's prefix cache makes cheap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from tui_entropy.breakpoints.controller import BreakpointController
+from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Branch, Label, Message, Write
+from tui_entropy.records.events import (
+    STOPPED,
+    Ended,
+    Event,
+    KnobsChanged,
+    Labelled,
+    NextTokens,
+    Paused,
+    Prefilled,
+    Proposed,
+    Refused,
+    SettingsPending,
+    Started,
+    Switched,
+)
+from tui_entropy.records.knobs import check
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.source import OwnDraw
+from tui_entropy.records.step import NO_ID, Step
+from tui_entropy.servers.kinds.kind import Kind
+from tui_entropy.servers.run import ServerRun, replayed
+from tui_entropy.servers.steps import StepMaker
+from tui_entropy.servers.streams.told_token import ToldToken
+from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
+from tui_entropy.servers.tokens import TokenNames
+
+PATIENCE_S = 0.05
+"""Seconds for which a token is waited for before commands are heard again."""
+ENDS = {"stop": "end of text", "eos": "end of text", "length": "token limit", "limit": "token limit"}
+
+
+class ServerSession:
+    """All that can be done with a model behind a server, a method each."""
+
+    def __init__(
+        self,
+        server: Kind,
+        card: ModelCard,
+        emit: Callable[[Event], None],
+        own_draw: Callable[..., OwnDraw] | None = None,
+    ) -> None:
+        """own_draw: as of engine/decoding/own_draw.py; None where the server draws."""
+        self.server, self.card, self.emit, self.own_draw = server, card, emit, own_draw
+        self.names = TokenNames(server)
+        self.breakpoints = BreakpointController(card, self.names, emit)
+        self.knobs = Knobs()
+        self.runs: dict[int, ServerRun] = {}
+        self.run: ServerRun | None = None
+        self.proposed: Step | None = None
+        """The next step, while it is held up for a person."""
+        self._told: ToldToken | None = None
+        """What the server told at the place of that step."""
+        self._stream: TokenStream | None = None
+        self._asked_at = 0.0
+        self._complained = False
+
+    @property
+    def active(self) -> bool:
+        """There is a next token to ask for."""
+        return self.run is not None and self.run.ended is None
+
+    # --- Runs --------------------------------------------------------------------------------------------------
+
+    def begin(self, write: Write) -> None:
+        """Stop what is being written and start a new run. Raises UserError, and then the old one goes on."""
+        check(write.knobs, self.card.vocab or 2**31)
+        if write.parent is not None:
+            self.run_of(write.parent)
+        if write.read or (write.token_ids and not self.server.takes_ids):
+            raise UserError("a text is not read through a server yet: load the model here for that")
+        messages = write.messages or _messages(write)
+        chat = bool(messages) and write.chat is not False
+        prompt = self.server.encode_chat(messages) if chat else self.server.encode(write.prompt)
+        if not prompt:
+            raise UserError("there is nothing to write on from: give a prompt")
+        if self.card.context and len(prompt) >= self.card.context:
+            raise UserError(
+                f"the prompt has {len(prompt)} tokens and this server reads at most {self.card.context}, the answer "
+                "included: shorten the prompt"
+            )
+        self.stop()
+        self.knobs = write.knobs
+        number = max(self.runs, default=0) + 1
+        started = Started(
+            number, write.prompt, write.system, chat, prompt, write.knobs, (), write.max_tokens, parent=write.parent
+        )
+        maker = StepMaker(self.card, self.names, len(prompt))
+        self.emit(started)
+        self._enter(ServerRun(started, messages if self.server.chat else (), write.knobs, maker))
+
+    def branch(self, ask: Branch) -> int:
+        """Write on from before a step, in its run where it is the next one, else in a new one. Returns how many
+        tokens are forced. Raises UserError, and then all is as it was."""
+        parent = self.run_of(ask.run)
+        if not 0 <= ask.step <= len(parent.steps):
+            raise UserError(f"run {ask.run} has {len(parent.steps)} steps, so there is no step {ask.step} in it")
+        forced = self._forced(ask)
+        here = parent is self.run and self.active and ask.step == len(parent.steps)
+        if not here:
+            self._fork(parent, ask.step)
+        assert self.run is not None
+        if forced or ask.ban or self.run.forced or self.run.banned:
+            self.emit(NextTokens(self.run.number, ask.step, (), tuple(forced), ask.ban))
+        self.run.forced, self.run.banned = forced, frozenset(ask.ban)
+        if here:
+            self._resample()
+        return len(forced)
+
+    def _forced(self, ask: Branch) -> list[int]:
+        if NO_ID in ask.token_ids:
+            raise UserError("the server did not name this token, so it cannot be asked for: take another one")
+        return [*ask.token_ids, *(self.server.encode_continuation(ask.text) if ask.text else ())]
+
+    def _fork(self, parent: ServerRun, step: int) -> None:
+        if why := self.server.can_go_back:
+            raise UserError(f"nothing can be written from here, since {why}")
+        if (unknown := parent.unknown_token(step)) is not None and self.server.takes_ids:
+            raise UserError(
+                f"the server did not name token {unknown + 1}, so nothing behind it can be sent: go before it"
+            )
+        self._close_stream()
+        number = max(self.runs) + 1
+        started = replace(
+            parent.started, run=number, parent=parent.number, shared=step, knobs=self.knobs, how="sent again"
+        )
+        maker = StepMaker(self.card, self.names, len(started.prompt_tokens))
+        run = ServerRun(started, parent.messages, self.knobs, maker, replayed(maker, parent.steps[:step]))
+        self.emit(started)
+        self._enter(run)
+
+    def go(self, number: int) -> None:
+        """To another run, which stands where it was left. Raises UserError."""
+        run = self.run_of(number)
+        if run.deleted:
+            raise UserError(f"run {number} was deleted: bring it back first")
+        self._close_stream()
+        self.knobs = run.knobs
+        self.emit(Switched(number))
+        self._enter(run)
+        if run.ended is None:
+            self.emit(Paused(number, "sent again when it goes on"))
+
+    def label(self, ask: Label) -> None:
+        """Name it, star it, delete it, or bring it back. Raises UserError."""
+        run = self.run_of(ask.run)
+        if ask.deleted and run is self.run:
+            raise UserError(f"run {ask.run} is the one that you are in: go to another one before it is deleted")
+        run.name = run.name if ask.name is None else ask.name
+        run.starred = run.starred if ask.starred is None else ask.starred
+        run.deleted = run.deleted if ask.deleted is None else ask.deleted
+        self.emit(Labelled(run.number, run.name, run.starred, run.deleted))
+
+    def stop(self, reason: str = STOPPED) -> None:
+        """End the run, if there is one."""
+        if self.active:
+            self._end(reason)
+
+    def reopen(self) -> bool:
+        """Go on with the present run, where a person had stopped it. Returns whether that was so."""
+        if self.run is None or self.run.ended != STOPPED:
+            return False
+        self.run.ended = None
+        return True
+
+    def run_of(self, number: int) -> ServerRun:
+        """Raises UserError for one that is not there."""
+        if number not in self.runs:
+            raise UserError(f"there is no run {number}: there are {len(self.runs)} of them, choose one of those")
+        return self.runs[number]
+
+    def _enter(self, run: ServerRun) -> None:
+        self.runs[run.number] = self.run = run
+        self._drop_proposal()
+        written = "".join(step.text for step in run.steps)[-TEXT_TAIL_CHARS - 1 :]
+        self.breakpoints.begin(run.number, len(run.steps), written)
+
+    # --- Settings ----------------------------------------------------------------------------------------------
+
+    def set_knobs(self, knobs: Knobs) -> None:
+        """Acts from the next token on. Raises UserError."""
+        check(knobs, self.card.vocab or 2**31)
+        self.knobs = knobs
+        if self.run is not None:
+            self.emit(SettingsPending(self.run.number, knobs, ()))
+        self._resample()
+
+    # --- Writing -----------------------------------------------------------------------------------------------
+
+    def advance(self) -> Event | None:
+        """One token, or what stops it before; None where nothing came yet, and at the end. Emits it either way."""
+        assert self.run is not None
+        run = self.run
+        if self.proposed is None:
+            found = self._next(run)
+            if not isinstance(found, Step):
+                return found
+            self.proposed = found
+            if stop := self.breakpoints.before(found):
+                self.emit(Proposed(found))
+                self.emit(stop)
+                return stop
+        step = self.proposed
+        self._drop_proposal()
+        if run.forced:
+            run.forced.pop(0)
+        run.write(step)
+        self.breakpoints.written(step)
+        self.emit(step)
+        if not run.n_left:
+            self._end("token limit")
+        return step
+
+    def look_ahead(self) -> None:
+        """Hold the next token up, where the server has told it already."""
+        if self.active and self.run is not None and self.proposed is None and self._stream is not None:
+            found = self._next(self.run)
+            if isinstance(found, Step):
+                self.proposed = found
+                self.emit(Proposed(found))
+
+    def rest(self) -> None:
+        """Nothing is written for a while. What can be asked for again is no longer asked for."""
+        if not self.server.can_go_back:
+            self._close_stream()
+
+    def _resample(self) -> None:
+        """What comes next is asked for once more, under what is set now."""
+        held = self.proposed is not None
+        if self.server.can_go_back and not (self.run and (self.run.forced or self.run.banned)):
+            return  # the stream that is open is the only one there will be: it goes on under its own knobs
+        self._close_stream()
+        self._drop_proposal()
+        if held and self.run is not None and self.active:
+            limit = time.monotonic() + self.server.spec.timeout
+            while (found := self._next(self.run)) is None and self.active and time.monotonic() < limit:
+                pass
+            if isinstance(found, Step):
+                self.proposed = found
+                self.emit(Proposed(found))
+
+    def _next(self, run: ServerRun) -> Step | Event | None:
+        self._apply(run)
+        if self._stream is None:
+            self._ask(run)
+        assert self._stream is not None
+        match self._stream.next(PATIENCE_S):
+            case Arrival() as arrival:
+                return self._step_of(run, arrival)
+            case StreamEnd() as end:
+                return self._ended(run, end)
+        return None
+
+    def _apply(self, run: ServerRun) -> None:
+        """What was set is what the next token is asked for under."""
+        if run.knobs != self.knobs:
+            run.knobs = self.knobs
+            self.emit(KnobsChanged(run.number, len(run.steps), self.knobs))
+
+    def _ask(self, run: ServerRun) -> None:
+        """For one token where the next one is forced, drawn here or some are banned, else for all that may come."""
+        draws_here = self.own_draw is not None
+        alone = draws_here or bool(run.forced or run.banned)
+        knobs = Knobs(temperature=0.0) if draws_here else replace(run.knobs, seed=run.knobs.seed + len(run.steps))
+        banned = () if run.forced or draws_here else run.banned
+        n_tokens, n_logprobs = 1 if alone else run.n_left, self.server.n_logprobs
+        self._asked_at = time.monotonic()
+        self._stream = TokenStream(
+            self.server, self.server.request(run.context(), knobs, n_tokens, n_logprobs, banned)
+        )
+
+    def _step_of(self, run: ServerRun, arrival: Arrival) -> Step:
+        if not run.steps:
+            n = len(run.started.prompt_tokens)
+            self.emit(Prefilled(run.number, n, n, arrival.at - self._asked_at))
+        told, seconds = arrival.token, max(arrival.at - self._asked_at, 0.0)
+        self._asked_at = arrival.at
+        self.names.learn(told)
+        own = None if self.own_draw is None else self._drawn(run, told)
+        if own is not None:
+            told = self._as_written(run, told, own.token_id)
+        elif run.forced:
+            told = self._as_written(run, told, run.forced[0])
+        if own is not None or run.forced or run.banned:
+            self._close_stream()
+        step = run.maker.step(
+            told, run.number, len(run.steps), run.knobs.n_candidates, seconds, run.at + seconds, bool(run.forced), own
+        )
+        self._complain(told, step)
+        return step
+
+    def _drawn(self, run: ServerRun, told: ToldToken) -> OwnDraw | None:
+        """A token of the whole distribution; None where it was not told."""
+        import numpy as np
+
+        ids = [one.token_id for one in told.alternatives if one.token_id is not None]
+        if self.own_draw is None or len(ids) < self.card.vocab:
+            return None
+        logprobs = np.full(self.card.vocab, -np.inf, np.float32)
+        logprobs[ids] = [one.logprob for one in told.alternatives]
+        context = run.context().ids
+        n_prompt = len(run.started.prompt_tokens)
+        shown = ids[: run.knobs.n_candidates]
+        forced = run.forced[0] if run.forced else None
+        return self.own_draw(logprobs, run.knobs, context[:n_prompt], context[n_prompt:], shown, run.banned, forced)
+
+    def _as_written(self, run: ServerRun, told: ToldToken, token_id: int) -> ToldToken:
+        """This token where the server would have written another one: what it believed is the same."""
+        one = next((one for one in told.alternatives if self.names.of_alternative(one).token_id == token_id), None)
+        if one is None:
+            self.names.learn(ToldToken(token_id))
+            held, logprob = self.names.token_bytes(token_id), None
+        else:
+            held, logprob = self.names.of_alternative(one).token_bytes, one.logprob
+        told_id = token_id if self.server.takes_ids else None
+        return replace(told, token_id=told_id, token_bytes=held, text=run.text_of(held), logprob=logprob)
+
+    def _complain(self, told: ToldToken, step: Step) -> None:
+        """Of numbers that can be no log-probabilities, once."""
+        if told.alternatives and step.numbers[0] is None and not step.bounds and not self._complained:
+            self._complained = len(told.alternatives) > 1
+            if self._complained:
+                self.emit(
+                    Refused(
+                        "what this server tells as log-probabilities is none: together they are more than 1, so no "
+                        "number is made of them (`tui-entropy doctor --server` says more)",
+                        notice=True,
+                    )
+                )
+
+    def _ended(self, run: ServerRun, end: StreamEnd) -> Event | None:
+        """A text that ended, or a server that broke off: what is written can be gone on with then."""
+        counts = self._stream.counts if self._stream else None
+        self._close_stream()
+        if end.error:
+            paused = Paused(run.number, end.error)
+            self.emit(Refused(end.error))
+            self.emit(paused)
+            return paused
+        if counts and counts.unknown:
+            self.emit(
+                Refused(
+                    f"the server told nothing of {counts.unknown} of {counts.tokens} tokens, which are unknown here",
+                    notice=True,
+                )
+            )
+        self._end(ENDS.get(end.finish, f"the server ended it: {end.finish}"))
+        return None
+
+    def _end(self, reason: str) -> None:
+        assert self.run is not None
+        self._close_stream()
+        self._drop_proposal()
+        self.run.ended = reason
+        self.emit(Ended(self.run.number, reason))
+
+    def _drop_proposal(self) -> None:
+        self.proposed = None
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def _messages(write: Write) -> tuple[Message, ...]:
+    """Of what a person wrote; empty where it is no conversation."""
+    if write.chat is False or (write.prompt, write.system) == ("", None):
+        return ()
+    system = (Message("system", write.system),) if write.system else ()
+    return (*system, Message("user", write.prompt))

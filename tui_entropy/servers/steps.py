@@ -1,0 +1,136 @@
+"""StepMaker: what a server told of a token, as a step: what is known, what is bounded, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+from msgspec.structs import replace
+
+from tui_entropy.metrics.registry import numbers
+from tui_entropy.records.arrays import Grid
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.source import OwnDraw
+from tui_entropy.records.step import PERPLEXITY_WINDOW, Bounds, Candidate, Stage, Step, sparse_step
+from tui_entropy.servers.streams.band import ROUNDING, Band, are_probabilities, entropy_band, varentropy_band
+from tui_entropy.servers.streams.told_token import Alternative, ToldToken
+from tui_entropy.servers.tokens import TokenNames
+
+MOST_VOCAB = 2**20
+"""No vocabulary is larger: the upper end of a band where the server does not tell how large its own is."""
+
+
+class StepMaker:
+    """The steps of one run, in order. What it counts up can be taken back to an earlier step by making it anew."""
+
+    def __init__(self, card: ModelCard, names: TokenNames, n_prompt: int) -> None:
+        self._card, self._names, self._n_prompt = card, names, n_prompt
+        self._surprisals: list[float] = []
+        self._window: deque[float] = deque(maxlen=PERPLEXITY_WINDOW)
+
+    def count(self, step: Step) -> None:
+        """This step is part of the text now."""
+        self._surprisals.append(step.surprisal)
+        self._window.append(step.surprisal)
+
+    def step(
+        self,
+        told: ToldToken,
+        run: int,
+        index: int,
+        n_candidates: int,
+        seconds: float,
+        at: float,
+        forced: bool = False,
+        own: OwnDraw | None = None,
+    ) -> Step:
+        """seconds: since the token before. at: since the run began. forced: it is written whatever the model said.
+        own: how it was drawn here."""
+        name = self._names.of(told)
+        top = told.alternatives[: self._card.server.n_logprobs] if self._card.server else told.alternatives
+        candidates = tuple(self._candidate(one) for one in top[:n_candidates])
+        n_asked = self._card.server.n_logprobs if self._card.server else 0
+        values, bounds = known(told, self._card.vocab, n_asked)
+        surprisal = values.get("surprisal")
+        spent = math.nan if surprisal is None else surprisal
+        drawn = _own(own, candidates) if own else _forced(name.token_id, spent, candidates) if forced else {}
+        return sparse_step(
+            self._card,
+            numbers(**values),
+            **{
+                "run": run, "index": index, "position": self._n_prompt + index,
+                "token_id": name.token_id, "token_bytes": name.token_bytes, "text": told.text,
+                "perplexity": _perplexity([*self._surprisals, spent]),
+                "window_perplexity": _perplexity([*list(self._window)[1 - PERPLEXITY_WINDOW :], spent]),
+                "candidates": candidates, "bounds": bounds, "forward_seconds": seconds, "at": at, **drawn,
+            },
+        )  # fmt: skip
+
+    def _candidate(self, one: Alternative) -> Candidate:
+        name = self._names.of_alternative(one)
+        return Candidate(name.token_id, name.token_bytes, one.logprob, math.nan)
+
+
+def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float | None], tuple[Bounds, ...]]:
+    """(numbers by the fields of metrics, bounds of others). vocab: 0 where it is not known. n_logprobs: how many were
+    asked for. Where what is told can be no log-probabilities, nothing is known."""
+    values = [one.logprob for one in told.alternatives]
+    if (told.logprob is not None and told.logprob > ROUNDING) or (values and not are_probabilities(values)):
+        return {}, ()
+    n_lost = _lost(told, n_logprobs)
+    found: dict[str, float | None] = {}
+    if told.logprob is not None:
+        found["surprisal"] = max(-told.logprob, 0.0)
+    if len(values) < 2:
+        return found, ()
+    size = max(vocab or MOST_VOCAB, len(values))
+    entropy = entropy_band(values, size, n_lost > 0)
+    bounds: dict[str, Band | None] = {"entropy": entropy, "varentropy": varentropy_band(values, size, n_lost > 0)}
+    if not n_lost:
+        found |= {"logit_margin": values[0] - values[1], "prob_margin": math.exp(values[0]) - math.exp(values[1])}
+    if vocab:
+        bounds["uniform_kl"] = Band(max(math.log(vocab) - entropy.high, 0.0), max(math.log(vocab) - entropy.low, 0.0))
+    if told.logprob is not None:
+        better = sum(value > told.logprob for value in values)
+        if better < len(values) or len(values) == vocab:
+            bounds["rank"] = Band(better + 1, better + 1 + n_lost)
+        elif vocab:
+            bounds["rank"] = Band(len(values) + 1, vocab)
+    for name, band in bounds.items():
+        if band is not None and band.is_point:
+            found[name] = (band.low + band.high) / 2
+    left = [(name, band) for name, band in bounds.items() if band is not None and name not in found]
+    return found, tuple(Bounds(name, *band) for name, band in left)
+
+
+def _lost(told: ToldToken, n_logprobs: int) -> int:
+    """How many of the most probable tokens may be missing: where tokens are named by their texts, those of one text
+    are one. The written token may be told beside the others."""
+    others = told.alternatives
+    if not others or others[0].token_id is not None:
+        return 0
+    is_extra = told.logprob is not None and others[-1].logprob >= told.logprob - 1e-6
+    return max(n_logprobs - (len(others) - is_extra), 0)
+
+
+def _perplexity(surprisals: list[float]) -> float:
+    """exp of their mean; NaN where one of them is unknown."""
+    mean = math.fsum(surprisals) / len(surprisals) if all(map(math.isfinite, surprisals)) else math.nan
+    return math.exp(min(mean, 700.0)) if mean == mean else math.nan
+
+
+def _forced(token_id: int, surprisal: float, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
+    """Fields of a step whose token a person put there: after that stage it has all of the probability."""
+    row = [1.0, *(float(one.token_id == token_id) for one in candidates)]
+    return {"stages": (Stage("forced", 1, math.exp(-surprisal), 0.0),), "stage_probs": Grid.of([row])}
+
+
+def _own(own: OwnDraw, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
+    """Fields of a step whose token our own chain drew."""
+    ways = zip(candidates, own.candidate_probs, own.cut, strict=True)
+    return {
+        "stages": own.stages, "stage_probs": own.stage_probs, "final_entropy": own.final_entropy,
+        "final_prob": own.final_prob,
+        "candidates": tuple(replace(one, final_prob=final, cut=cut) for one, final, cut in ways),
+    }  # fmt: skip

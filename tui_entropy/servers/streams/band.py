@@ -1,0 +1,73 @@
+"""Bounds of what the whole distribution would tell, where only its most probable tokens are known.
+
+Of k probabilities p_1 >= ... >= p_k of V tokens are known, and r = 1 - sum p is left for V - k further ones, none of
+which is above p_k. The sum over those of a concave f with f(0) = 0 is largest where they share r evenly, and smallest
+where as many as possible have p_k each, one has what remains, and the others nothing. So for entropy, f = -p ln p:
+
+    upper = H_k + r ln((V - k) / r)
+    lower = H_k - floor(r / p_k) p_k ln p_k - rest ln rest
+
+Example: p = (1/2, 1/4) of V = 4: r = 1/4 is one token of 1/4 (lower, 1.5 ln 2) or two of 1/8 (upper, 1.75 ln 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+ROUNDING = 1e-4
+"""By how much probabilities that a server tells may add up to more than 1."""
+
+
+class Band(NamedTuple):
+    """What a number lies between. Nats, or nats squared."""
+
+    low: float
+    high: float
+
+    @property
+    def is_point(self) -> bool:
+        return self.high - self.low <= 1e-6 * max(1.0, abs(self.high))
+
+
+def are_probabilities(logprobs: Sequence[float]) -> bool:
+    """Whether they can be log-probabilities of different tokens: none is above 0 and together they are at most 1. All
+    exactly 0, as some servers write where they measured none, is more than 1 unless there is one alone."""
+    return all(value <= ROUNDING for value in logprobs) and math.fsum(map(math.exp, logprobs)) <= 1 + ROUNDING
+
+
+def entropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band:
+    """logprobs: (k,) nats, the most probable tokens of all, most probable first, k >= 1. vocab: V >= k.
+
+    lost: some of the most probable ones may be missing among them, so that one that is not told may be as probable as
+    the first.
+    """
+    return _band(logprobs, vocab, lambda p: -p * math.log(p) if p > 0 else 0.0, lost)
+
+
+def varentropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band | None:
+    """Of the variance of -ln p. Its second moment has f = p ln^2 p, which is concave below 1/e only: None where the
+    tokens that are not known may lie above that."""
+    if min(math.exp(logprobs[0 if lost else -1]), _left(logprobs)) > 1 / math.e:
+        return None
+    first = entropy_band(logprobs, vocab, lost)
+    second = _band(logprobs, vocab, lambda p: p * math.log(p) ** 2 if p > 0 else 0.0, lost)
+    return Band(max(second.low - first.high**2, 0.0), max(second.high - first.low**2, 0.0))
+
+
+def _band(logprobs: Sequence[float], vocab: int, of: Callable[[float], float], lost: bool) -> Band:
+    known = math.fsum(of(math.exp(value)) for value in logprobs)
+    left, others = _left(logprobs), vocab - len(logprobs)
+    most = math.exp(logprobs[0 if lost else -1])
+    if left <= 0 or others <= 0:
+        return Band(known, known)
+    # Rounding may leave more than the others can have at p_k each.
+    most = max(most, left / others)
+    whole = min(math.floor(left / most), others)
+    rest = max(left - whole * most, 0.0) if whole < others else 0.0
+    return Band(known + whole * of(most) + of(rest), known + others * of(left / others))
+
+
+def _left(logprobs: Sequence[float]) -> float:
+    return max(1.0 - math.fsum(map(math.exp, logprobs)), 0.0)
