@@ -36,7 +36,7 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Reopen, Write
-from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 
 
@@ -211,6 +211,12 @@ def _key_in(env: str) -> None:
     key_in(env)
 
 
+def _base_of(url: str) -> None:
+    from tui_entropy.openai_api.address import base_of
+
+    base_of(url)
+
+
 @app.command(epilog=EXIT_CODES)
 @with_shared_options
 def serve(
@@ -249,24 +255,39 @@ def serve(
     no_api_key: Annotated[
         bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")
     ] = False,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            callback=option_check(_base_of),
+            help="With --api, in place of a model: pass requests on to this server as they are, and show them.",
+        ),
+    ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
     from tui_entropy.analysis.console_progress import Narrator
-    from tui_entropy.openai_api.options import endpoint
+    from tui_entropy.openai_api.options import answering
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
-    spec = asked_of(spec, server)
     stops = break_options(stop_at)
     given = prompt_option(prompt)
+    if api is not None and server is not None:
+        raise UserError("--api answers by a model that is loaded here: --proxy URL passes requests on to a server")
+    if proxy is None:
+        spec = asked_of(spec, server)
+    elif spec != ModelSpec("smollm2") or given is not None or vector or ablate or stops or watch:
+        raise UserError("--proxy only shows what passes: leave models, prompts, vectors, breakpoints and watches out")
+    else:
+        spec = ModelSpec(proxy, server=ServerSpec(proxy, proxied=True))
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
-    narrator, answer = Narrator(), endpoint(api, api_key_env, no_api_key)
+    narrator, answer = Narrator(), answering(api, api_key_env, no_api_key, proxy)
     engine_id = client.serve(
         discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
     )

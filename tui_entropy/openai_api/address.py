@@ -7,6 +7,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from tui_entropy.core.errors import UserError
 
@@ -38,6 +39,20 @@ def address(text: str) -> Address:
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) < 2**16 and host):
         raise UserError(f"--api {text}: wanted [HOST:]PORT, such as 8000 or 127.0.0.1:8000")
     return Address(host, int(port))
+
+
+def base_of(url: str) -> str:
+    """The address of another server without '/v1', which the paths of requests have. Raises UserError."""
+    base = url.strip().rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(base)
+        right = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        right = right and base.isascii() and base.isprintable() and " " not in base and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise UserError(f"--proxy {url} is no address of a server: wanted one such as http://127.0.0.1:8000/v1")
+    return base
 
 
 def key(where: Address, env: str | None, none: bool) -> tuple[str | None, bool]:
