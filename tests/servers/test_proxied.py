@@ -42,7 +42,7 @@ def source() -> tuple[ProxySource, Told]:
 
 
 def event(text: str, index: int = 0, **more: Any) -> bytes:
-    logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{text: -0.5, "z": -1.5}]}
+    logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": [{text: -0.5, "other": -1.5}]}
     return (
         b"data: " + json.dumps({"choices": [{"index": index, "text": text, "logprobs": logprobs, **more}]}).encode()
     )

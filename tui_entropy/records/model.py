@@ -59,10 +59,10 @@ class ServerSpec(Struct, frozen=True):
     """How many log-probabilities are asked for at each token; None for as many as are cheap."""
     key_env: Words = "OPENAI_API_KEY"
     """The environment variable that holds its key. The key itself is never written down."""
-    proxied: bool = False
-    """Nothing is asked of it: requests of applications pass to it, and are shown."""
     timeout: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     """Seconds without a word from it after which it is given up."""
+    proxied: bool = False
+    """Nothing is asked of it: requests of applications pass to it, and are shown."""
 
 
 class ServerFact(Struct, frozen=True, array_like=True):
