@@ -1,6 +1,7 @@
 """Whatever is sent, the answer is one that a client of OpenAI's can read, and names the field that is at fault."""
 
 import json
+import socket
 
 import httpx2
 import pytest
@@ -167,6 +168,11 @@ def test_an_address_is_of_this_machine_unless_a_host_is_named(given, host, port)
         assert address.key(where, None, none=True) == (None, False)
     made, is_new = address.key(where, None, none=False)
     assert made and len(made) > 24 and is_new and made != address.key(where, None, none=False)[0]
+
+
+def test_what_is_sent_does_not_wait_for_more():
+    with address.listen(address.address("0")) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # by which asyncio sets TCP_NODELAY
 
 
 @pytest.mark.parametrize("given", ["", ":", "70000", "host:", ":80", "-1", "8e3", "\u0663", "a:b"])

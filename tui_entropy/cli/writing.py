@@ -9,7 +9,7 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
-from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, variable, with_shared_options
+from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
@@ -36,7 +36,7 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Reopen, Write
-from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 
 
@@ -204,10 +204,22 @@ def _carry_out(
     start(spec, begin, look, **options, **lifetime_options(**stays))
 
 
-def _endpoint_address(text: str) -> None:
+def _address(text: str) -> None:
     from tui_entropy.openai_api.address import address
 
     address(text)
+
+
+def _key_in(env: str) -> None:
+    from tui_entropy.openai_api.address import key_in
+
+    key_in(env)
+
+
+def _base_of(url: str) -> None:
+    from tui_entropy.openai_api.address import base_of
+
+    base_of(url)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -233,43 +245,54 @@ def serve(
         str | None,
         typer.Option(
             metavar="[HOST:]PORT",
+            callback=option_check(_address),
             help="Answer requests there as OpenAI's servers do, until ctrl-C; 0 is any port that is free.",
-            callback=option_check(_endpoint_address),
         ),
     ] = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
+            callback=option_check(_key_in),
             help="With --api: the variable that holds the key. [default: one is made]",
-            callback=option_check(variable),
         ),
     ] = None,
     no_api_key: Annotated[
         bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")
     ] = False,
+    proxy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            callback=option_check(_base_of),
+            help="With --api, in place of a model: pass requests on to this server as they are, and show them.",
+        ),
+    ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
     from tui_entropy.analysis.console_progress import Narrator
-    from tui_entropy.openai_api.options import endpoint
+    from tui_entropy.openai_api.options import answering
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
-    if server is not None and api is not None:
-        raise UserError(
-            "--api answers for a model that is loaded here, and --server is another one: give one of the two"
-        )
-    spec = asked_of(spec, server)
     stops = break_options(stop_at)
     given = prompt_option(prompt)
+    if api is not None and server is not None:
+        raise UserError("--api answers by a model that is loaded here: --proxy URL passes requests on to a server")
+    if proxy is None:
+        spec = asked_of(spec, server)
+    elif spec != ModelSpec("smollm2") or given is not None or vector or ablate or stops or watch:
+        raise UserError("--proxy only shows what passes: leave models, prompts, vectors, breakpoints and watches out")
+    else:
+        spec = ModelSpec(proxy, server=ServerSpec(proxy, proxied=True))
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, _told_name(spec), given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
-    narrator, answer = Narrator(), endpoint(api, api_key_env, no_api_key)
+    narrator, answer = Narrator(), answering(api, api_key_env, no_api_key, proxy)
     engine_id = client.serve(
         discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
     )

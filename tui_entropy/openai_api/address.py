@@ -7,6 +7,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from tui_entropy.core.errors import UserError
 
@@ -40,6 +41,20 @@ def address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def base_of(url: str) -> str:
+    """The address of another server without '/v1', which the paths of requests have. Raises UserError."""
+    base = url.strip().rstrip("/").removesuffix("/v1")
+    try:
+        parts = urlsplit(base)
+        right = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        right = right and base.isascii() and base.isprintable() and " " not in base and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise UserError(f"--proxy {url} is no address of a server: wanted one such as http://127.0.0.1:8000/v1")
+    return base
+
+
 def key(where: Address, env: str | None, none: bool) -> tuple[str | None, bool]:
     """The key that is asked for, None for none; and whether it was made here. env: the variable that holds it. none:
     whether nobody is asked. Raises UserError where the whole network could use the engine without one."""
@@ -54,17 +69,23 @@ def key(where: Address, env: str | None, none: bool) -> tuple[str | None, bool]:
         return None, False
     if env is None:
         return f"tui-{secrets.token_urlsafe(24)}", True
+    return key_in(env), False
+
+
+def key_in(env: str) -> str:
+    """The key that a variable of the environment holds. Raises UserError where it holds none."""
     given = os.environ.get(env, "")
     if not given.strip() or not (given.isascii() and given.isprintable()):
         raise UserError(f"--api-key-env {env}: that variable holds no key: set it to printable ASCII")
-    return given, False
+    return given
 
 
 def listen(where: Address) -> socket.socket:
     """The listening end. Raises UserError where that address cannot be had."""
     try:
-        family, _, _, _, place = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
-        end = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, _, _, place = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
+        # By its protocol asyncio knows that nothing may wait for more to be sent: else tokens come 40 ms late.
+        end = socket.socket(family, kind, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as unknown:
         raise UserError(f"--api {where}: {unknown}") from None
     try:

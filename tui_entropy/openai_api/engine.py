@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tui_entropy.openai_api.errors import ApiError
-from tui_entropy.records.commands import Follow, Stop, Write
+from tui_entropy.records.commands import Follow, Relayed, Stop, Write
 from tui_entropy.records.events import Ended, Event, Failed, Ready, Refused, Standing, Started, Switched
 from tui_entropy.records.step import Step
 from tui_entropy.transport.async_client import EngineProcess
 
+MAX_BACKLOG_BYTES = 64 * 2**20
 MAX_WAITING = 32
 """Requests that may wait for the one that is answered, itself included."""
 
@@ -75,6 +76,8 @@ class Engine:
         self.ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._text: Text | None = None
         self._turn, self._n_waiting = asyncio.Lock(), 0
+        self._unheard: set[str] = set()
+        """Requests that passed and of which it is told nothing more."""
         self._process = EngineProcess((), self._take, self._lose)
         self._process.attach(socket)
         self._process.send(Follow(guest=True))
@@ -85,6 +88,17 @@ class Engine:
         if not self.lost:
             (self._process.leave if watched else self._process.close)()
         return not watched
+
+    def tell(self, part: Relayed) -> None:
+        """Tell it what passed; of an engine that is gone nobody hears. One that does not keep up is told no more of
+        that request but its end."""
+        if self._process.backlog > MAX_BACKLOG_BYTES:
+            self._unheard.add(part.request)
+        if part.request not in self._unheard:
+            self._process.send(part)
+        elif part.ended:
+            self._unheard.discard(part.request)
+            self._process.send(Relayed(part.request, at=part.at, ended="the engine did not keep up"))
 
     @asynccontextmanager
     async def text(self, write: Write) -> AsyncIterator[Text]:

@@ -30,4 +30,7 @@ Words = Annotated[str, Meta(max_length=4096)]
 MAX_CHARS = 2**24
 """Of a text; no model reads as much."""
 Text = Annotated[str, Meta(max_length=MAX_CHARS)]
+MAX_RELAYED_BYTES = 2**22
+"""Of a request or an answer that passed through a proxy, in one message."""
+RelayedBytes = Annotated[bytes, Meta(max_length=MAX_RELAYED_BYTES)]
 Ids = Annotated[tuple[Position, ...], Meta(max_length=2**20)]

@@ -12,6 +12,7 @@ from tui_entropy.records.bounds import (
     Ids,
     Number,
     Position,
+    RelayedBytes,
     Text,
     Whole,
     Words,
@@ -215,6 +216,28 @@ class Twin(Struct, frozen=True, tag="twin"):
     lane: Lane
 
 
+class Relayed(Struct, frozen=True, tag="relayed"):
+    """A part of what passed between an application and its server, in its order. Who tells of it need not be in
+    control."""
+
+    request: Words
+    """The name of the request that it belongs to."""
+    route: Words = ""
+    """With the first part alone, which is the request: where it went."""
+    body: RelayedBytes = b""
+    """With that: what was sent there."""
+    status: Annotated[int, Meta(ge=0, le=999)] = 0
+    """With the beginning of the answer, as the two below; else 0."""
+    content_type: Words = ""
+    encoding: Words = ""
+    data: RelayedBytes = b""
+    """Bytes of the answer."""
+    at: float = 0.0
+    """Seconds, by a clock that does not go back."""
+    ended: Words = ""
+    """With the last part: why no more comes."""
+
+
 Command = (
     Load
     | Write
@@ -238,4 +261,5 @@ Command = (
     | SetShadow
     | Twin
     | Reopen
+    | Relayed
 )

@@ -61,6 +61,8 @@ class ServerSpec(Struct, frozen=True):
     """The environment variable that holds its key. The key itself is never written down."""
     timeout: Annotated[float, Meta(gt=0, le=86400)] = 120.0
     """Seconds without a word from it after which it is given up."""
+    proxied: bool = False
+    """Nothing is asked of it: requests of applications pass to it, and are shown."""
 
 
 class ServerFact(Struct, frozen=True, array_like=True):

@@ -33,6 +33,7 @@ ABILITIES = {
     "set-shadow": "run a shadow",
     "twin": "write a twin beside",
     "reopen": "go on with a recording",
+    "relayed": "be told what passes through a proxy",
 }
 """Ability -> what a source with it does, as the end of 'this source cannot ...'. Each has the name of the command
 that asks for it, its tag; 'advance-on' is an Advance by more than one token."""

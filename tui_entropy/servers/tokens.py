@@ -18,7 +18,8 @@ class TokenName(NamedTuple):
 class TokenNames:
     """Of one server. It asks for names that it does not know, several at once."""
 
-    def __init__(self, server: Kind) -> None:
+    def __init__(self, server: Kind | None = None) -> None:
+        """server: whom names are asked of; None for nobody."""
         self._server = server
         self._bytes: dict[int, bytes] = {}
         self._met: dict[bytes, int] = {}
@@ -33,7 +34,7 @@ class TokenNames:
 
     def learn(self, told: ToldToken) -> None:
         """Ask for the names of those that came without any, all at once. Raises UserError."""
-        if not self._server.names_by_id:
+        if self._server is None or not self._server.names_by_id:
             return
         others = [(one.token_id, one.token_bytes) for one in told.alternatives]
         ids = (one for one, held in [(told.token_id, told.token_bytes), *others] if held is None)
@@ -60,7 +61,7 @@ class TokenNames:
 
     def encode_continuation(self, text: str) -> list[int]:
         """Raises UserError where no ids are to be had, but for a text that was met as one token."""
-        if not self._server.takes_ids:
+        if self._server is None or not self._server.takes_ids:
             if text.encode() in self._met:
                 return [self._met[text.encode()]]
             raise UserError(f"this server tells no token ids, and {text!r} was not among its tokens yet")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import Command, Follow, Load, Quit, Stop, TakeControl, Write
+from tui_entropy.records.commands import Command, Follow, Load, Quit, Relayed, Stop, TakeControl, Write
 from tui_entropy.records.events import (
     Dismissed,
     Ended,
@@ -275,7 +275,7 @@ class Broadcaster:
             case Stop() if command.request:
                 if not self._requests.cancel(client, command.request):
                     self._heard.put(client, command)
-            case _ if self._control in (client, None) or self._is_open(command):
+            case _ if self._control in (client, None) or self._is_open(command) or isinstance(command, Relayed):
                 self._heard.put(client, command)
             case _:
                 self._send(client, Refused(WATCHES))
@@ -345,6 +345,8 @@ class Broadcaster:
             return
         message = encode(event)
         for client in live:
+            if isinstance(event, Step) and event.run in client.lacks:
+                continue  # those before it were not told
             if depends_on(event) in client.lacks:
                 self._start_backlog(client)
             else:

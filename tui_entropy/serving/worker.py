@@ -178,6 +178,10 @@ def _sentence(error: Exception) -> str:
 def source_of(audience: Audience, load: Load) -> Source:
     """What writes: a server that is asked, or the model on this machine. Whoever waits for that hears that its
     libraries are imported first, which takes seconds."""
+    if load.model.server is not None and load.model.server.proxied:
+        from tui_entropy.servers.proxied.source import ProxySource
+
+        return ProxySource(audience)
     if load.model.server is not None:
         from tui_entropy.servers.server_source import ServerSource
 

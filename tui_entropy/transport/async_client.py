@@ -52,6 +52,11 @@ class EngineProcess:
         """The process id of an engine that was started here."""
         return self._started.process.pid if self._started else None
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that the engine has not taken yet."""
+        return self._link.backlog if self._link else 0
+
     def start(self, load: Load | None = None) -> None:
         """Start a fresh engine, which has its orders from the start; one that was started here and still runs is
         killed first."""

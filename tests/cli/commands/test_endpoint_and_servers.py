@@ -44,6 +44,16 @@ def test_an_endpoint_answers_until_it_is_ended(shell, line):
         assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
 
 
+@runs("tui-entropy serve --proxy http://127.0.0.1:9000/v1 --api 8000")
+def test_a_proxy_passes_on_until_it_is_ended(shell, fake, line):
+    with shell.screen(line.replace("http://127.0.0.1:9000", fake.url)) as terminal:
+        terminal.wait_for("pass to", promises.SECONDS)
+        with urllib.request.urlopen("http://127.0.0.1:8000/v1/models", timeout=60) as answer:
+            assert json.load(answer)["data"]
+        terminal.press("ctrl+c")
+        assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
+
+
 @pytest.fixture
 def fake():
     with serving("vllm") as server:
@@ -113,6 +123,13 @@ def test_serving_what_a_server_writes(shell, fake, line):
         ("tui-entropy run --headless --prompt Hi --server-model x", "of no server"),
         (f"tui-entropy run --headless --prompt Hi --model gpt2 --server {SERVER}", "--server-model"),
         ("tui-entropy doctor --against smollm2", "--server names"),
+        (f"tui-entropy serve --api 0 --server {SERVER}", "--proxy URL passes"),
+        (f"tui-entropy serve --proxy {SERVER}", "--proxy is for --api"),
+        (f"tui-entropy serve --api 0 --proxy {SERVER} --model gpt2", "only shows what passes"),
+        (f"tui-entropy serve --api 0.0.0.0:0 --proxy {SERVER}", "others on the network"),
+        (f"tui-entropy serve --api 0 --proxy {SERVER} --no-api-key", "leave --api-key-env"),
+        ("tui-entropy serve --api 0.0.0.0:0 --no-api-key", "others on the network"),
+        ("tui-entropy serve --no-api-key", "--no-api-key is for --api"),
     ],
 )
 def test_what_is_said_of_a_server_that_is_not_named(shell, line, said):

@@ -30,14 +30,14 @@ def saved(folder: Path) -> Path:
 class Served:
     """The process, and what is asked of it."""
 
-    def __init__(self, model: Path, folder: Path, *options: str) -> None:
+    def __init__(self, model: Path | None, folder: Path, *options: str) -> None:
+        """model: None for a proxy, whose server is among the options."""
         self.model, self._short = model, tempfile.TemporaryDirectory()
         self.trace = folder / "served.tui"
         env = {**os.environ, "XDG_RUNTIME_DIR": self._short.name, "XDG_STATE_HOME": str(folder), "KEY": KEY}
         arguments = [
             "serve",
-            "--model",
-            str(model),
+            *(["--model", str(model)] if model else []),
             "--api",
             "0",
             "--keep",

@@ -1,0 +1,116 @@
+"""ProxySource: what passes between applications and a server, as runs that can be looked at and not changed."""
+
+from __future__ import annotations
+
+from tui_entropy.core.errors import UserError
+from tui_entropy.records.commands import Command, Go, Label, Load, Relayed
+from tui_entropy.records.events import Continued, Event, Labelled, Memory, Ready, Switched
+from tui_entropy.records.model import ModelCard, ServerCard, ServerFact, Trust
+from tui_entropy.records.source import Audience, Capabilities
+from tui_entropy.servers.proxied.exchange import Exchange
+from tui_entropy.servers.server_source import KNOWN
+from tui_entropy.servers.tokens import TokenNames
+
+MOST_OPEN = 1024
+"""Requests on their way at a time; of further ones nothing is shown."""
+ABOUT = "requests of applications pass to it as they are, and nothing else is asked of it"
+
+
+class ProxySource:
+    """It writes nothing by itself: all that happens is told to it by who passes the requests on."""
+
+    capabilities = Capabilities(("relayed", "go", "label"), KNOWN)
+
+    def __init__(self, audience: Audience) -> None:
+        self._emit = audience.emit
+        self._names = TokenNames()
+        self._open: dict[str, tuple[int, Exchange]] = {}
+        """Requests that are not answered to their end, by their names: run and exchange."""
+        self._labels: list[Labelled] = []
+        """Of each run, in order."""
+        self._card: ModelCard
+        self._n_newest = 0
+
+    def begin(self, load: Load) -> None:
+        assert load.model.server is not None
+        url = load.model.server.url
+        unavailable = Trust("unavailable", "a server tells nothing of it")
+        trust = dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)
+        server = ServerCard("openai", "a server behind a proxy", url, 0, (ServerFact("proxy", ABOUT),))
+        self._card = ModelCard(
+            name=url.partition("://")[2], revision=None, source=url, note=ABOUT, device=url.partition("://")[2],
+            dtype="", n_layers=0, n_heads=0, n_kv_heads=0, d_model=0, vocab=0, context=0, layer_kinds=(), windows=(),
+            attention=(), has_chat_template=True, versions={}, requested=url, server=server,
+            trust={"logits": Trust("unchecked", "as the server told it"), **trust},
+        )  # fmt: skip
+
+    def ready(self) -> Ready:
+        return Ready(self._card, capabilities=self.capabilities)
+
+    @property
+    def state(self) -> str:
+        """Never 'writing': there is nothing that could be asked for."""
+        return "ended" if self._labels else "ready"
+
+    @property
+    def n_written(self) -> int:
+        return self._n_newest
+
+    def handle(self, command: Command) -> None:
+        match command:
+            case Relayed():
+                self._relayed(command)
+            case Go():
+                self._go(command.run)
+            case Label():
+                now = self._label_of(command.run)
+                self._labels[command.run - 1] = told = Labelled(
+                    command.run,
+                    now.name if command.name is None else command.name,
+                    now.starred if command.starred is None else command.starred,
+                    now.deleted if command.deleted is None else command.deleted,
+                )
+                self._emit(told)
+
+    def _relayed(self, part: Relayed) -> None:
+        if part.route and part.request not in self._open and len(self._open) < MOST_OPEN:
+            run = len(self._labels) + 1
+            self._labels.append(Labelled(run, "", False))
+            self._open[part.request] = run, Exchange(run, part, self._card, self._names, self._emit)
+        if (found := self._open.get(part.request)) is None:
+            return
+        run, exchange = found
+        try:
+            is_over = exchange.take(part)
+        except Exception:
+            del self._open[part.request]
+            raise
+        if run == len(self._labels):
+            self._n_newest = exchange.n_written
+        if is_over:
+            del self._open[part.request]
+
+    def _label_of(self, run: int) -> Labelled:
+        if not 0 < run <= len(self._labels):
+            raise UserError(f"there is no run {run}: there are {len(self._labels)} of them, choose one of those")
+        return self._labels[run - 1]
+
+    def _go(self, run: int) -> None:
+        self._label_of(run)
+        self._emit(Switched(run))
+        if any(run == number for number, _ in self._open.values()):
+            self._emit(Continued(run))
+
+    def advance(self) -> Event | None:
+        return None
+
+    def abandon(self) -> None:
+        """Each request stands for itself: the others go on."""
+
+    def memory(self) -> Memory | None:
+        return None
+
+    def close(self) -> None:
+        for _, exchange in self._open.values():
+            exchange.end("stopped", 0.0)
+        self._open.clear()
