@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -70,12 +71,27 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 # Where a model is asked for its tokens, in place of weights here.
+
+
+def _address(text: str | None) -> None:
+    """Only how it is spelled: what answers there, the engine finds out."""
+    if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text, re.ASCII):
+        raise UserError(f"--server {text} is no address of a server: wanted one such as http://127.0.0.1:8000")
+
+
+def variable(text: str | None) -> None:
+    """Raises UserError for what is no name of an environment variable."""
+    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
+        raise UserError(f"{text} is no name of an environment variable: wanted one such as OPENAI_API_KEY")
+
+
 Server = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         help="Have a server write in place of a model that is loaded here: vLLM, llama.cpp's, SGLang, or one with "
         "the API of OpenAI, such as http://127.0.0.1:8000. Its key is in the environment (--server-key-env).",
+        callback=option_check(_address),
     ),
 ]
 ServerModel = Annotated[
@@ -121,7 +137,12 @@ ServerLogprobs = Annotated[
     ),
 ]  # fmt: skip
 ServerKeyEnv = Annotated[
-    str, typer.Option(metavar="NAME", help="The environment variable with its key; the key is never written down.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The environment variable with its key; the key is never written down.",
+        callback=option_check(variable),
+    ),
 ]
 ServerTimeout = Annotated[
     float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="How long it may say nothing.")

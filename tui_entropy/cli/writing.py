@@ -76,7 +76,7 @@ def run(
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, write.prompt)
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), write.prompt)
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -111,7 +111,7 @@ def read(
     write = text_to_read(file, chat, max_tokens, knobs)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, f"read {name}")
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), f"read {name}")
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -154,7 +154,7 @@ def open_(
     spec, prompt = reopened_spec(path, recorded_spec)
     reopen = Reopen(str(path), run, max_tokens, despite)
     options: dict[str, Any] = {"record_attention": record_attention}
-    options["trace"] = None if no_trace else trace_path(trace, spec.name, prompt)
+    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), prompt)
     _carry_out(spec, reopen, look, options, stays, headless, as_json)
 
 
@@ -172,6 +172,11 @@ def _of_both_ways(
         "watches": tuple(watch or ()),
         "record_attention": record_attention,
     }
+
+
+def _told_name(spec: ModelSpec) -> str:
+    """What a file is called after: a server is not asked yet what its model is."""
+    return spec.name if spec.server is None else spec.server.model or "server"
 
 
 def _carry_out(
@@ -282,7 +287,7 @@ def serve(
     else:
         spec = ModelSpec(proxy, server=ServerSpec(proxy, proxied=True))
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
-    path = None if no_trace else str(trace_path(trace, spec.name, given or "").absolute())
+    path = None if no_trace else str(trace_path(trace, _told_name(spec), given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:

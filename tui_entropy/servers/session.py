@@ -25,6 +25,7 @@ from tui_entropy.records.events import (
     NextTokens,
     Paused,
     Prefilled,
+    PromptScores,
     Proposed,
     Refused,
     SettingsPending,
@@ -38,7 +39,7 @@ from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.run import ServerRun, replayed
-from tui_entropy.servers.steps import StepMaker
+from tui_entropy.servers.steps import SCORED, StepMaker, prompt_scores
 from tui_entropy.servers.streams.told_token import ToldToken
 from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
 from tui_entropy.servers.tokens import TokenNames
@@ -105,7 +106,20 @@ class ServerSession:
         )
         maker = StepMaker(self.card, self.names, len(prompt))
         self.emit(started)
+        if write.score_prompt:
+            self._score(started)
         self._enter(ServerRun(started, messages if self.server.chat else (), write.knobs, maker))
+
+    def _score(self, started: Started) -> None:
+        """Tell of the tokens of the prompt, where the server scores them."""
+        try:
+            told = self.server.prompt_scores([one.token_id for one in started.prompt_tokens])
+        except UserError as refused:
+            told = None
+            self.emit(Refused(f"the prompt is not scored: {refused}", notice=True))
+        if told is not None and len(told) > 1:
+            scores = prompt_scores(told[1:], self.card.vocab, self.server.n_logprobs)
+            self.emit(PromptScores(started.run, 1, scores, SCORED))
 
     def branch(self, ask: Branch) -> int:
         """Write on from before a step, in its run where it is the next one, else in a new one. Returns how many
@@ -189,7 +203,7 @@ class ServerSession:
 
     def _enter(self, run: ServerRun) -> None:
         self.runs[run.number] = self.run = run
-        self._drop_proposal()
+        self.proposed = None
         written = "".join(step.text for step in run.steps)[-TEXT_TAIL_CHARS - 1 :]
         self.breakpoints.begin(run.number, len(run.steps), written)
 
@@ -219,7 +233,7 @@ class ServerSession:
                 self.emit(stop)
                 return stop
         step = self.proposed
-        self._drop_proposal()
+        self.proposed = None
         if run.forced:
             run.forced.pop(0)
         run.write(step)
@@ -248,7 +262,7 @@ class ServerSession:
         if self.server.can_go_back and not (self.run and (self.run.forced or self.run.banned)):
             return  # the stream that is open is the only one there will be: it goes on under its own knobs
         self._close_stream()
-        self._drop_proposal()
+        self.proposed = None
         if held and self.run is not None and self.active:
             limit = time.monotonic() + self.server.spec.timeout
             while (found := self._next(self.run)) is None and self.active and time.monotonic() < limit:
@@ -335,16 +349,16 @@ class ServerSession:
 
     def _complain(self, told: ToldToken, step: Step) -> None:
         """Of numbers that can be no log-probabilities, once."""
-        if told.alternatives and step.numbers[0] is None and not step.bounds and not self._complained:
-            self._complained = len(told.alternatives) > 1
-            if self._complained:
-                self.emit(
-                    Refused(
-                        "what this server tells as log-probabilities is none: together they are more than 1, so no "
-                        "number is made of them (`tui-entropy doctor --server` says more)",
-                        notice=True,
-                    )
-                )
+        if self._complained or len(told.alternatives) < 2 or step.bounds or step.numbers[0] is not None:
+            return
+        self._complained = True
+        self.emit(
+            Refused(
+                "what this server tells as log-probabilities is none: together they are more than 1, so no number is "
+                "made of them (`tui-entropy doctor --server` says more)",
+                notice=True,
+            )
+        )
 
     def _ended(self, run: ServerRun, end: StreamEnd) -> Event | None:
         """A text that ended, or a server that broke off: what is written can be gone on with then."""
@@ -368,12 +382,9 @@ class ServerSession:
     def _end(self, reason: str) -> None:
         assert self.run is not None
         self._close_stream()
-        self._drop_proposal()
+        self.proposed = None
         self.run.ended = reason
         self.emit(Ended(self.run.number, reason))
-
-    def _drop_proposal(self) -> None:
-        self.proposed = None
 
     def _close_stream(self) -> None:
         if self._stream is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -78,7 +79,7 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
     values = [one.logprob for one in told.alternatives]
     if (told.logprob is not None and told.logprob > ROUNDING) or (values and not are_probabilities(values)):
         return {}, ()
-    n_lost = _lost(told, n_logprobs)
+    n_lost, values = _lost(told, n_logprobs), _most_probable(told, n_logprobs)
     found: dict[str, float | None] = {}
     if told.logprob is not None:
         found["surprisal"] = max(-told.logprob, 0.0)
@@ -102,6 +103,28 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
             found[name] = (band.low + band.high) / 2
     left = [(name, band) for name, band in bounds.items() if band is not None and name not in found]
     return found, tuple(Bounds(name, *band) for name, band in left)
+
+
+SCORED = ("surprisal", "rank", "logit_margin", "prob_margin")
+"""What is known of the tokens of a prompt."""
+
+
+def prompt_scores(told: Sequence[ToldToken], vocab: int, n_logprobs: int) -> Grid:
+    """(n, len(SCORED)) for tokens of a prompt that were told of; NaN is unknown."""
+    found = (known(one, vocab, n_logprobs)[0] for one in told)
+    values = [[one.get(name) for name in SCORED] for one in found]
+    return Grid.of([[math.nan if value is None else value for value in row] for row in values])
+
+
+def _most_probable(told: ToldToken, n_logprobs: int) -> list[float]:
+    """Those of which it is sure that no other token is more probable: the written one is told beside them where it is
+    not among so many, and says nothing of those between."""
+    values = [one.logprob for one in told.alternatives[: n_logprobs or None]]
+    if not values or told.alternatives[0].token_id is not None:
+        return values
+    if told.logprob is None:  # among tokens that are named by texts nothing tells whether it is one of them
+        return []
+    return values[:-1] if values[-1] <= told.logprob + 1e-6 else values
 
 
 def _lost(told: ToldToken, n_logprobs: int) -> int:

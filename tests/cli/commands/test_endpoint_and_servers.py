@@ -82,9 +82,10 @@ def test_a_server_writes_without_a_screen(shell, fake, line):
 def test_a_server_on_the_screen(shell, fake, line):
     with shell.screen(with_its_names(line, fake)) as terminal:
         terminal.wait_for(lambda text: "vLLM" in text and "entropy" in text, 60)
-        terminal.press("E")
+        terminal.press("@")
         terminal.wait_for("knobs without effect")
-        terminal.press("escape")
+        terminal.press("q")
+        terminal.wait_for("over time")
         terminal.press("h")
         terminal.wait_for("behind a server")
         terminal.press("ctrl+q")
@@ -109,7 +110,7 @@ def test_a_server_against_the_model_that_is_here(shell, llamacpp, line):
     assert "against" in done.out and "entropy in band" in done.out
 
 
-@runs(f"tui-entropy serve --no-trace --server {SERVER}")
+@runs(f"tui-entropy serve --no-trace --server {SERVER} {SPECIFIED}")
 def test_serving_what_a_server_writes(shell, fake, line):
     done = shell.run(with_its_names(line, fake))
     assert done.code == 0 and re.fullmatch(r"[a-z]{4}\n", done.out)

@@ -386,7 +386,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.odd:
         WORDS[::3] = [ODD[n % len(ODD)] for n in range(len(WORDS[::3]))]
     Engine.options = options
-    serve(options.socket, options.logfile, Engine)
+    serve(options.socket, options.logfile, lambda audience, load: Engine(audience))
     return 0
 
 

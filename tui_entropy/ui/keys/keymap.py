@@ -270,7 +270,7 @@ KEYS = (
     Key("lanes", "vertical_line", "open('lanes')", "what a shadow or a twin differs in, and thinks", FULL, "lanes"),
     Key("probes", "U", "open('probes')", "questions to the model about the token under the cursor", FULL, "probes"),
     Key("sessions", "ctrl+o", "sessions", "recordings and running engines: go to one", FULL, "sessions"),
-    Key("server", "E", "open('server')", "the server that writes: what it tells, takes and ignores", FULL, "server",
+    Key("server", "at", "open('server')", "the server that writes: what it tells, takes and ignores", FULL, "server",
         needs="server"),
     Key("chart", "C", "open('chart')", "the chart", FULL, "whole chart"),
     Key("breakpoints", "b", "open('breakpoints')", "breakpoints: conditions to stop at", FULL, "breakpoints"),
