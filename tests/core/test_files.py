@@ -102,3 +102,8 @@ def test_whoever_is_given_a_pipe_says_so_at_once(kind, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=240)
     assert done.stdout.startswith("said") and "regular file" in done.stdout, done.stderr
+
+
+def test_a_name_that_no_file_can_have_is_of_none():
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(Path("a\0b"))

@@ -199,7 +199,7 @@ def test_every_number_text_and_list_of_every_command_has_bounds():
                     pass  # by knobs.check, wherever knobs are obeyed
                 case msgspec.inspect.StrType():
                     assert leaf.max_length or leaf.pattern, path
-                case msgspec.inspect.VarTupleType():
+                case msgspec.inspect.VarTupleType() | msgspec.inspect.BytesType():
                     assert leaf.max_length, path
                 case _:
                     assert leaf.ge is not None and leaf.le is not None, path

@@ -19,6 +19,8 @@ NO_FILE = "not a regular file"
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file to read its bytes, never waiting for another program. Raises OSError."""
+    if "\0" in os.fspath(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

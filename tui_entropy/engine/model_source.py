@@ -23,6 +23,7 @@ from tui_entropy.records.commands import (
     Label,
     Load,
     Pause,
+    Relayed,
     Reopen,
     SelectHead,
     SetBreakpoints,
@@ -36,7 +37,7 @@ from tui_entropy.records.commands import (
 )
 from tui_entropy.records.events import Continued, Differences, Event, Memory, Paused, Progress, Ready, Refused
 from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeProgress
-from tui_entropy.records.source import Audience, Capabilities, Source
+from tui_entropy.records.source import Audience, Capabilities, Source, inability
 from tui_entropy.records.step import Step
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ class ModelSource(Source):
                 session.state.breakpoints.run_to(place)
                 self.budget = command.tokens if isinstance(command, Advance) and not place else None
                 self.emit(Continued(session.state.run_number))
+            case Relayed():
+                raise UserError(inability("relayed"))
             case SetBreakpoints():
                 session.set_breakpoints(command.breakpoints)
             case SetWatches():

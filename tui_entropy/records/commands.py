@@ -232,7 +232,7 @@ class Relayed(Struct, frozen=True, tag="relayed"):
     encoding: Words = ""
     data: RelayedBytes = b""
     """Bytes of the answer."""
-    at: float = 0.0
+    at: Annotated[float, Meta(ge=0, le=2**53)] = 0.0
     """Seconds, by a clock that does not go back."""
     ended: Words = ""
     """With the last part: why no more comes."""

@@ -146,6 +146,8 @@ def check(knobs: Knobs, vocab: int | None = None) -> None:
             ends = f"above {knob.low} and at most" if knob.above else f"between {knob.low} and"
             off = "" if knob.off is None else f"; {knob.off:g} switches it off"
             raise UserError(f"{knob.name} is {value} but must be {ends} {knob.high}{off}")
+    if "\0" in knobs.lens_file:
+        raise UserError("lens_file has a zero byte in it, which no name of a file has: leave it out")
     if knobs.adaptive not in (choices := BY_NAME["adaptive"].choices):
         raise UserError(f"adaptive is {knobs.adaptive!r} but must be one of {', '.join(choices)}")
     stages = ORDERS["hf"]

@@ -59,7 +59,7 @@ class ServerSpec(Struct, frozen=True):
     """How many log-probabilities are asked for at each token; None for as many as are cheap."""
     key_env: Words = "OPENAI_API_KEY"
     """The environment variable that holds its key. The key itself is never written down."""
-    timeout: Annotated[float, Meta(gt=0, le=86400)] = 120.0
+    timeout: Annotated[float, Meta(ge=0.001, le=86400)] = 120.0
     """Seconds without a word from it after which it is given up."""
     proxied: bool = False
     """Nothing is asked of it: requests of applications pass to it, and are shown."""

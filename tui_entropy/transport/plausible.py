@@ -57,11 +57,13 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
             return name
     if not lens_rows.fits(step.lens_rows, shape[0]):
         return "lens rows"
-    return "" if _are_numbers(step) else "numbers"
+    may_lack = card is not None and card.server is not None
+    return "" if _are_numbers(step, may_lack) else "numbers"
 
 
-def _are_numbers(step: Step) -> bool:
-    """True where every number that is there is one, and in its range."""
+def _are_numbers(step: Step, may_lack: bool) -> bool:
+    """True where every number that is there is one, and in its range. may_lack: final probabilities may be unknown, as
+    a server tells none."""
     if any(map(isinf, (step.final_entropy, step.perplexity, step.window_perplexity))):  # a NaN is unknown
         return False
     others = (step.forward_seconds, step.sample_seconds, step.at)
@@ -69,14 +71,15 @@ def _are_numbers(step: Step) -> bool:
     if not all(map(isfinite, (*others, *(number for number in unknown if number is not None)))):
         return False
     for candidate in step.candidates:  # a loop, since this is asked of every step
-        if not (candidate.logprob <= ROUNDING_TOLERANCE and _is_share(candidate.final_prob)):
+        if not (candidate.logprob <= ROUNDING_TOLERANCE and _is_share(candidate.final_prob, may_lack)):
             return False
-    return all(isfinite(one.entropy) and _is_share(one.mass) for one in step.stages) and _is_share(step.final_prob)
+    shares = all(isfinite(one.entropy) and _is_share(one.mass, may_lack) for one in step.stages)
+    return shares and _is_share(step.final_prob, True)
 
 
-def _is_share(number: float) -> bool:
-    """0 ... 1, or unknown."""
-    return -ROUNDING_TOLERANCE <= number <= 1 + ROUNDING_TOLERANCE or isnan(number)
+def _is_share(number: float, or_unknown: bool) -> bool:
+    """0 ... 1, or NaN."""
+    return -ROUNDING_TOLERANCE <= number <= 1 + ROUNDING_TOLERANCE or (or_unknown and isnan(number))
 
 
 def _of_card(card: ModelCard) -> str:

@@ -27,6 +27,7 @@ from tui_entropy.records.commands import (
     Load,
     Pause,
     Quit,
+    Relayed,
     Reopen,
     SelectHead,
     SetBreakpoints,
@@ -106,6 +107,8 @@ COMMANDS: dict[type, st.SearchStrategy] = {
         knobs,
         st.booleans(),
         st.none() | runs,
+        stop=st.sampled_from([(), ("A", "BC"), ("",)]),
+        request=st.sampled_from(["", "", "one", "two"]),
     ),
     SetKnobs: st.builds(SetKnobs, knobs),
     SetVector: st.builds(SetVector, vectors, st.booleans()),
@@ -114,7 +117,8 @@ COMMANDS: dict[type, st.SearchStrategy] = {
     Advance: st.builds(
         Advance, st.sampled_from([1, 2, 0, -3]), st.sampled_from(["", "", "sentence", "line", "moon"])
     ),
-    Stop: st.just(Stop()),
+    Stop: st.builds(Stop, st.sampled_from(["", "one", "nobody's"])),
+    Relayed: st.builds(Relayed, st.just("one"), st.sampled_from(["", "/v1/completions"]), st.binary(max_size=9)),
     AskProbe: st.builds(
         AskProbe,
         st.sampled_from([*(probe.name for probe in PROBES), "moon"]),
@@ -196,7 +200,7 @@ class Engine(Worker):
     """The real one without a socket."""
 
     def __init__(self, make) -> None:
-        super().__init__(Broadcaster(), lambda audience: Model(audience, make))
+        super().__init__(Broadcaster(), lambda audience, load: Model(audience, make))
 
     def act(self, turn) -> None:
         if isinstance(turn, int):
