@@ -62,7 +62,7 @@ def _of_step(step: Step, card: ModelCard | None) -> str:
 
 
 def _are_numbers(step: Step, may_lack: bool) -> bool:
-    """True where every number that is there is one, and in its range. may_lack: final probabilities may be unknown, as
+    """True where every number that is there is one, and in its range. may_lack: final probabilities may be unknown:
     a server tells none."""
     if any(map(isinf, (step.final_entropy, step.perplexity, step.window_perplexity))):  # a NaN is unknown
         return False
