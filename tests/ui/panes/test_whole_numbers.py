@@ -15,6 +15,7 @@ from tui_entropy.ui.pages.breakpoints import Breakpoints
 from tui_entropy.ui.pages.layers import Layers
 from tui_entropy.ui.pages.numbers import Numbers
 from tui_entropy.ui.pages.probes import Probes
+from tui_entropy.ui.pages.server import Server
 from tui_entropy.ui.pages.sessions import Sessions
 from tui_entropy.ui.pages.watches import Watches
 from tui_entropy.ui.panes.candidates import Candidates
@@ -25,7 +26,7 @@ from tui_entropy.ui.panes.stream import TwinStream
 from tui_entropy.ui.views.list_view import Rows
 from tui_entropy.ui.views.view import View
 
-ALL = (*VIEWS, TwinStream, Hints, Breakpoints, Watches, Probes, Sessions)
+ALL = (*VIEWS, TwinStream, Hints, Breakpoints, Watches, Probes, Server, Sessions)
 CUT = re.compile(r"(\d[.,]?|(?<!\w)[-+])…(?!\d)")  # 2.1…3.4 are two numbers
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w.])")
 WIDTHS = range(20, 201)
