@@ -16,10 +16,10 @@ from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.servers.examination import FAILED, NOTED, PASSED, Answer, Examination, Finding, bands
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.registry import card_of, identified
+from tui_entropy.servers.streams.band import Band
 
 CLOSE = 0.03
 """Nats by which two float32 implementations of one model may differ (a half-precision KV cache among them)."""
-NAME = 18
 
 
 def examine(spec: ServerSpec, against: ModelSpec | None, as_json: bool) -> int:
@@ -37,17 +37,18 @@ def examine(spec: ServerSpec, against: ModelSpec | None, as_json: bool) -> int:
             for fact in card.facts:
                 _row(fact.name, fact.value if fact.known else f"{fact.value} (not tried)")
             _title("its log-probabilities")
-        found = []
-        for finding in examination.findings(lambda stage: narrator.progress(Progress(stage))):
-            found.append(finding)
-            if not as_json:
-                _tell(finding)
-        seconds = time.monotonic() - began
-        if against is not None:
-            for finding in _against(against, examination, server.vocab, narrator):
+        found: list[Finding] = []
+
+        def note(findings: Iterator[Finding]) -> None:
+            for finding in findings:
                 found.append(finding)
                 if not as_json:
-                    _tell(finding)
+                    _row(finding.name, finding.sentence, finding.verdict)
+
+        note(examination.findings(lambda stage: narrator.progress(Progress(stage))))
+        seconds = time.monotonic() - began
+        if against is not None:
+            note(_against(against, examination, narrator))
         narrator.done(f"{examination.n_requests} requests for tokens, {seconds:.1f} s")
     finally:
         client.close()
@@ -65,11 +66,7 @@ def _row(name: str, text: str, mark: str = "") -> None:
     put(f"  {mark:{10 if mark else 0}}{visible(name, in_table=True):24} {visible(text, in_table=True)}\n".encode())
 
 
-def _tell(finding: Finding) -> None:
-    _row(finding.name, finding.sentence, finding.verdict)
-
-
-def _against(spec: ModelSpec, examination: Examination, vocab: int, narrator: Narrator) -> Iterator[Finding]:
+def _against(spec: ModelSpec, examination: Examination, narrator: Narrator) -> Iterator[Finding]:
     """The same tokens under the model that is here: its logits in one pass over all of them."""
     answer, ids = examination.greedy, [token.token_id for token in examination.greedy.tokens]
     if None in ids or not examination.prompt_ids:
@@ -89,11 +86,12 @@ def _against(spec: ModelSpec, examination: Examination, vocab: int, narrator: Na
         logits = loaded.model(text, use_cache=False).logits[0, n_prompt - 1 : -1].float()
     logprobs = torch.log_softmax(logits, -1)
     entropies = (-(logprobs.exp() * logprobs).sum(-1)).tolist()
-    yield from _compared(answer, logprobs.tolist(), entropies, vocab or loaded.card.vocab, spec.name)
+    between = bands(answer, examination.server.vocab or loaded.card.vocab, examination.server.n_logprobs)
+    yield from _compared(answer, logprobs.tolist(), entropies, between, spec.name)
 
 
 def _compared(
-    answer: Answer, logprobs: list[list[float]], entropies: list[float], vocab: int, name: str
+    answer: Answer, logprobs: list[list[float]], entropies: list[float], between: list[Band], name: str
 ) -> Iterator[Finding]:
     furthest, n_same, n_ranked = 0.0, 0, 0
     for token, own in zip(answer.tokens, logprobs, strict=True):
@@ -104,8 +102,7 @@ def _compared(
             n_ranked += 1
             n_same += own[token.alternatives[0].token_id] >= max(own) - CLOSE
     inside = sum(
-        low - CLOSE <= entropy <= high + CLOSE
-        for (low, high), entropy in zip(bands(answer, vocab), entropies, strict=True)
+        low - CLOSE <= entropy <= high + CLOSE for (low, high), entropy in zip(between, entropies, strict=True)
     )
     close = furthest <= CLOSE
     yield Finding(

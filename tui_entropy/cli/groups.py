@@ -49,9 +49,8 @@ from tui_entropy.stages.stage import Knob
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
     place of `spec`, or of `recorded_spec` where a recording says what is not given, a server in place of `server`,
-    every knob in place of `knobs`,
-    how long an engine stays in place of `stays`, what becomes of results in place of `telling`, all that the look of
-    a screen is made of in place of `look`."""
+    every knob in place of `knobs`, how long an engine stays in place of `stays`, what becomes of results in place of
+    `telling`, all that the look of a screen is made of in place of `look`."""
 
     def typed(**given: Any) -> None:
         for name, (options, made) in groups.items():
@@ -73,15 +72,15 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
 # Where a model is asked for its tokens, in place of weights here.
 
 
-def _address(text: str | None) -> None:
+def _address(text: str) -> None:
     """Only how it is spelled: what answers there, the engine finds out."""
-    if text is not None and not re.fullmatch(r"https?://[^\s/]+\S*", text, re.ASCII):
-        raise UserError(f"--server {text} is no address of a server: wanted one such as http://127.0.0.1:8000")
+    from tui_entropy.servers.http.address import base_of
+
+    base_of(text, "--server")
 
 
-def variable(text: str | None) -> None:
-    """Raises UserError for what is no name of an environment variable."""
-    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
+def _variable(text: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
         raise UserError(f"{text} is no name of an environment variable: wanted one such as OPENAI_API_KEY")
 
 
@@ -141,16 +140,17 @@ ServerKeyEnv = Annotated[
     typer.Option(
         metavar="NAME",
         help="The environment variable with its key; the key is never written down.",
-        callback=option_check(variable),
+        callback=option_check(_variable),
     ),
 ]
 ServerTimeout = Annotated[
     float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="How long it may say nothing.")
 ]
-SERVER_DEFAULTS = {
-    "server_model": "", "server_kind": "auto", "server_api": "auto", "server_vocab": 0, "server_sampler": "server",
-    "server_logprobs": None, "server_key_env": "OPENAI_API_KEY", "server_timeout": 120.0,
+SERVER_OPTIONS = {
+    "model": ServerModel, "kind": ServerKind, "api": ServerApi, "vocab": ServerVocab, "sampler": ServerSampler,
+    "n_logprobs": ServerLogprobs, "key_env": ServerKeyEnv, "timeout": ServerTimeout,
 }  # fmt: skip
+"""Field of ServerSpec -> its option, which is called after it and has its default."""
 
 Served = ServerSpec | None
 """The server that writes, in place of a model that is loaded here."""
@@ -186,15 +186,23 @@ def _knobs(options: dict[str, Any]) -> Knobs:
     return knobs
 
 
+def _server_option(field: str) -> str:
+    return f"server_{field.removeprefix('n_')}"
+
+
 def _server(given: dict[str, Any]) -> ServerSpec | None:
     """None where no server is named. Raises UserError for what is told of none."""
-    url = given.pop("server")
-    if url is not None:
-        return ServerSpec(url, *given.values())
-    told = [name for name, value in given.items() if value != SERVER_DEFAULTS[name]]
-    if told:
-        raise UserError(f"--{told[0].replace('_', '-')} is said of no server: --server names the address of one")
+    said = {field: given[_server_option(field)] for field in SERVER_OPTIONS}
+    if given["server"] is not None:
+        return ServerSpec(given["server"], **said)
+    for field, value in said.items():
+        if value != getattr(USUAL_SERVER, field):
+            option = _server_option(field).replace("_", "-")
+            raise UserError(f"--{option} is said of no server: --server names the address of one")
     return None
+
+
+USUAL_SERVER = ServerSpec("")
 
 
 def asked_of(spec: ModelSpec, server: ServerSpec | None) -> ModelSpec:
@@ -269,17 +277,8 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
         [
             _parameter("server", None, Server),
             *(
-                _parameter(name, SERVER_DEFAULTS[name], option)
-                for name, option in (
-                    ("server_model", ServerModel),
-                    ("server_kind", ServerKind),
-                    ("server_api", ServerApi),
-                    ("server_vocab", ServerVocab),
-                    ("server_sampler", ServerSampler),
-                    ("server_logprobs", ServerLogprobs),
-                    ("server_key_env", ServerKeyEnv),
-                    ("server_timeout", ServerTimeout),
-                )
+                _parameter(_server_option(field), getattr(USUAL_SERVER, field), option)
+                for field, option in SERVER_OPTIONS.items()
             ),
         ],
         _server,

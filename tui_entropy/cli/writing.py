@@ -217,9 +217,9 @@ def _key_in(env: str) -> None:
 
 
 def _base_of(url: str) -> None:
-    from tui_entropy.openai_api.address import base_of
+    from tui_entropy.servers.http.address import base_of
 
-    base_of(url)
+    base_of(url, "--proxy", "http://127.0.0.1:8000/v1")
 
 
 @app.command(epilog=EXIT_CODES)

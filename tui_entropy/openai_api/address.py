@@ -6,10 +6,9 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.servers.http.address import is_loopback
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
@@ -23,10 +22,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        try:
-            return self.host == "localhost" or ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -39,20 +35,6 @@ def address(text: str) -> Address:
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) < 2**16 and host):
         raise UserError(f"--api {text}: wanted [HOST:]PORT, such as 8000 or 127.0.0.1:8000")
     return Address(host, int(port))
-
-
-def base_of(url: str) -> str:
-    """The address of another server without '/v1', which the paths of requests have. Raises UserError."""
-    base = url.strip().rstrip("/").removesuffix("/v1")
-    try:
-        parts = urlsplit(base)
-        right = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
-        right = right and base.isascii() and base.isprintable() and " " not in base and parts.port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise UserError(f"--proxy {url} is no address of a server: wanted one such as http://127.0.0.1:8000/v1")
-    return base
 
 
 def key(where: Address, env: str | None, none: bool) -> tuple[str | None, bool]:

@@ -50,10 +50,11 @@ def _by_the_engine(api: str, key_env: str | None, no_key: bool) -> Answering:
 
 def _passing(api: str, key_env: str | None, no_key: bool, proxy: str) -> Answering:
     from tui_entropy.openai_api import address
+    from tui_entropy.servers.http.address import base_of
 
     if key_env is not None or no_key:
         raise UserError("--proxy passes keys on and asks for none: leave --api-key-env and --no-api-key out")
-    base, wanted = address.base_of(proxy), address.address(api)
+    base, wanted = base_of(proxy, "--proxy"), address.address(api)
     if not wanted.is_loopback:
         raise UserError(f"--api {api} with --proxy: others on the network could use it, so name no host or 127.0.0.1")
     listening = address.listen(wanted)

@@ -21,9 +21,11 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.servers.kinds.kind import Context, Kind
-from tui_entropy.servers.streams.alignment import TokenAligner
+from tui_entropy.servers.steps import most_probable
+from tui_entropy.servers.streams.alignment import Counts
 from tui_entropy.servers.streams.band import Band, are_probabilities, entropy_band
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
+from tui_entropy.servers.token_stream import answered
 from tui_entropy.servers.tokens import TokenNames
 
 GREEDY = Knobs(temperature=0.0, top_k=0, top_p=1.0)
@@ -52,7 +54,6 @@ class Answer(Struct, frozen=True):
     tokens: tuple[ToldToken, ...]
     n_unknown: int
     n_left_over: int
-    n_at_end: int
     text: str
 
 
@@ -211,16 +212,10 @@ class Examination:
     ) -> Answer:
         self.n_requests += 1
         context = Context(ids, text, (Message("user", text),))
-        path, body = self.server.request(context, knobs, n_tokens, self.server.n_logprobs, banned)
-        aligner, tokens = TokenAligner(), []
-        with self.server.client.stream(path, body) as pieces:
-            for chunk in self.server.chunks(pieces):
-                if chunk.error:
-                    raise UserError(f"the server said in the midst of its answer: {chunk.error}")
-                tokens += self.server.recovered(aligner.take(chunk))
-        counts = aligner.counts
-        written = "".join(token.text for token in tokens)
-        return Answer(tuple(tokens), counts.unknown, counts.left_over, counts.at_end, written)
+        request = self.server.request(context, knobs, n_tokens, self.server.n_logprobs, banned)
+        counts = Counts()
+        tokens = [token for event, _ in answered(self.server, request, counts) for token in event]
+        return Answer(tuple(tokens), counts.unknown, counts.left_over, "".join(token.text for token in tokens))
 
 
 def _is_top(token: ToldToken) -> bool:
@@ -236,7 +231,7 @@ def _by_token(token: ToldToken) -> dict[int | str, float]:
     return {one.token_id if one.token_id is not None else one.text: one.logprob for one in token.alternatives}
 
 
-def bands(answer: Answer, vocab: int) -> list[Band]:
+def bands(answer: Answer, vocab: int, n_logprobs: int) -> list[Band]:
     """The entropy at each token; NaN where nothing is known."""
-    told = ([one.logprob for one in token.alternatives] for token in answer.tokens)
+    told = (most_probable(token, n_logprobs) for token in answer.tokens)
     return [entropy_band(values, vocab) if values else Band(math.nan, math.nan) for values in told]

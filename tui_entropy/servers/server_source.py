@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
     Advance,
@@ -24,6 +26,7 @@ from tui_entropy.records.events import Continued, Event, Memory, Paused, Progres
 from tui_entropy.records.model import ModelCard, ServerSpec, Trust
 from tui_entropy.records.source import Audience, Capabilities, OwnDraw
 from tui_entropy.records.step import Step
+from tui_entropy.servers.card import KNOWN, model_card
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.kinds.registry import card_of, identified
@@ -33,11 +36,6 @@ ALWAYS = (
     "write", "set-knobs", "pause", "continue", "advance", "advance-on", "stop", "set-breakpoints", "set-watches",
     "go", "label",
 )  # fmt: skip
-KNOWN = (
-    "entropy", "varentropy", "surprisal", "rank", "logit margin", "prob margin", "uniform kl", "perplexity",
-    "window perplexity",
-)  # fmt: skip
-"""Metrics that follow from the most probable tokens, or have bounds then."""
 
 
 class ServerSource:
@@ -50,7 +48,6 @@ class ServerSource:
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
         self._client: HttpClient | None = None
-        self._draws_here = False
         self._server: Kind
 
     def begin(self, load: Load) -> None:
@@ -60,7 +57,7 @@ class ServerSource:
             raise UserError("a server is not steered by vectors of this program: leave --vector and --ablate out")
         self._client = HttpClient(spec.url, spec.key_env, spec.timeout)
         self.audience.emit(Progress(f"asking {self._client.url} what it is"))
-        self._server, self._draws_here = identified(self._client, spec), spec.sampler == "own"
+        self._server = identified(self._client, spec)
         self.session = ServerSession(self._server, self._card(), self.audience.emit, self._drawn_here(spec))
 
     def _drawn_here(self, spec: ServerSpec) -> Callable[..., OwnDraw] | None:
@@ -76,21 +73,16 @@ class ServerSource:
         return self._own_draw
 
     def _card(self) -> ModelCard:
-        server = self._server
-        found = card_of(server)
-        unavailable = Trust("unavailable", f"{server.title} tells nothing of it")
-        believed = Trust("unchecked", f"as {server.title} told it: {server.distribution}")
-        trust = {"logits": believed, **dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)}
-        if self._draws_here:
-            trust["sampling"] = Trust("exact", "the sampling chain of this program, on what the server told")
-        return ModelCard(
-            name=server.model.rstrip("/").rsplit("/", 1)[-1] if server.model.startswith("/") else server.model,
-            revision=None, source=found.url, note=_note(server, found.name),
-            device=found.url.partition("://")[2],
-            dtype="", n_layers=0, n_heads=0, n_kv_heads=0, d_model=0, vocab=server.vocab,
-            context=server.context_length, layer_kinds=(), windows=(), attention=(), has_chat_template=True,
-            versions={}, trust=trust, requested=server.model, server=found,
+        server, found = self._server, card_of(self._server)
+        name = server.model.rstrip("/").rsplit("/", 1)[-1] if server.model.startswith("/") else server.model
+        card = model_card(
+            found, name, _note(server, found.name), f"as {server.title} told it: {server.distribution}",
+            server.vocab, server.context_length, server.model,
         )  # fmt: skip
+        if server.spec.sampler == "server":
+            return card
+        own = Trust("exact", "the sampling chain of this program, on what the server told")
+        return replace(card, trust={**card.trust, "sampling": own})
 
     def ready(self) -> Ready:
         return Ready(self.session.card, capabilities=self.capabilities)

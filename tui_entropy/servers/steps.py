@@ -14,12 +14,16 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import PERPLEXITY_WINDOW, Bounds, Candidate, Stage, Step, sparse_step
-from tui_entropy.servers.streams.band import ROUNDING, Band, are_probabilities, entropy_band, varentropy_band
+from tui_entropy.servers.streams.band import (
+    MOST_VOCAB,
+    ROUNDING,
+    Band,
+    are_probabilities,
+    entropy_band,
+    varentropy_band,
+)
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 from tui_entropy.servers.tokens import TokenNames
-
-MOST_VOCAB = 2**20
-"""No vocabulary is larger: the upper end of a band where the server does not tell how large its own is."""
 
 
 class StepMaker:
@@ -27,12 +31,13 @@ class StepMaker:
 
     def __init__(self, card: ModelCard, names: TokenNames, n_prompt: int) -> None:
         self._card, self._names, self._n_prompt = card, names, n_prompt
-        self._surprisals: list[float] = []
-        self._window: deque[float] = deque(maxlen=PERPLEXITY_WINDOW)
+        self._n, self._nats = 0, 0.0
+        """Tokens counted, and the sum of their surprisals; NaN once one of them is unknown."""
+        self._window: deque[float] = deque(maxlen=PERPLEXITY_WINDOW - 1)
 
     def count(self, step: Step) -> None:
         """This step is part of the text now."""
-        self._surprisals.append(step.surprisal)
+        self._n, self._nats = self._n + 1, self._nats + step.surprisal
         self._window.append(step.surprisal)
 
     def step(
@@ -62,8 +67,8 @@ class StepMaker:
             **{
                 "run": run, "index": index, "position": self._n_prompt + index,
                 "token_id": name.token_id, "token_bytes": name.token_bytes, "text": told.text,
-                "perplexity": _perplexity([*self._surprisals, spent]),
-                "window_perplexity": _perplexity([*list(self._window)[1 - PERPLEXITY_WINDOW :], spent]),
+                "perplexity": _perplexity(self._nats + spent, self._n + 1),
+                "window_perplexity": _perplexity(sum(self._window) + spent, len(self._window) + 1),
                 "candidates": candidates, "bounds": bounds, "forward_seconds": seconds, "at": at, **drawn,
             },
         )  # fmt: skip
@@ -79,7 +84,7 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
     values = [one.logprob for one in told.alternatives]
     if (told.logprob is not None and told.logprob > ROUNDING) or (values and not are_probabilities(values)):
         return {}, ()
-    n_lost, values = _lost(told, n_logprobs), _most_probable(told, n_logprobs)
+    n_lost, values = _lost(told, n_logprobs), most_probable(told, n_logprobs)
     found: dict[str, float | None] = {}
     if told.logprob is not None:
         found["surprisal"] = max(-told.logprob, 0.0)
@@ -116,7 +121,7 @@ def prompt_scores(told: Sequence[ToldToken], vocab: int, n_logprobs: int) -> Gri
     return Grid.of([[math.nan if value is None else value for value in row] for row in values])
 
 
-def _most_probable(told: ToldToken, n_logprobs: int) -> list[float]:
+def most_probable(told: ToldToken, n_logprobs: int) -> list[float]:
     """Those of which it is sure that no other token is more probable: the written one is told beside them where it is
     not among so many, and says nothing of those between."""
     values = [one.logprob for one in told.alternatives[: n_logprobs or None]]
@@ -137,10 +142,9 @@ def _lost(told: ToldToken, n_logprobs: int) -> int:
     return max(n_logprobs - (len(others) - is_extra), 0)
 
 
-def _perplexity(surprisals: list[float]) -> float:
-    """exp of their mean; NaN where one of them is unknown."""
-    mean = math.fsum(surprisals) / len(surprisals) if all(map(math.isfinite, surprisals)) else math.nan
-    return math.exp(min(mean, 700.0)) if mean == mean else math.nan
+def _perplexity(nats: float, n: int) -> float:
+    """exp of the mean of n surprisals that add up to so much; NaN where one of them is unknown."""
+    return math.exp(min(nats / n, 700.0)) if nats == nats else math.nan
 
 
 def _forced(token_id: int, surprisal: float, candidates: tuple[Candidate, ...]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 
 from msgspec import Struct
 
@@ -36,6 +36,21 @@ class StreamEnd(Struct, frozen=True):
     """Why, in the server's word; empty where it broke off."""
     error: str = ""
     """A sentence, where it did."""
+
+
+def answered(
+    server: Kind, request: Request, counts: Counts, opened: Callable[[Callable[[], None]], object] = lambda _: None
+) -> Generator[tuple[list[ToldToken], str]]:
+    """Of each event of an answer its tokens, and why the text ends there if it does. counts: hears what was not as it
+    should be. opened: as HttpClient.stream takes it. Raises UserError, NoChunk and EventTooLarge."""
+    aligner = TokenAligner(counts)
+    with server.client.stream(*request, opened=opened) as pieces:
+        for chunk in server.chunks(pieces):
+            if chunk.error:
+                raise UserError(f"the server said in the midst of its answer: {chunk.error}")
+            yield server.recovered(aligner.take(chunk)), chunk.finish
+            if chunk.is_done:
+                return
 
 
 class TokenStream:
@@ -76,17 +91,13 @@ class TokenStream:
         self._put(StreamEnd(finish, error))
 
     def _tokens(self) -> str:
-        aligner, finish = TokenAligner(self.counts), ""
-        with self._server.client.stream(*self._request, opened=self._opened) as pieces:
-            for chunk in self._server.chunks(pieces):
-                if chunk.error:
-                    raise UserError(f"the server said in the midst of its answer: {chunk.error}")
-                for token in self._server.recovered(aligner.take(chunk)):
+        finish = ""
+        with closing(answered(self._server, self._request, self.counts, self._opened)) as events:
+            for tokens, word in events:
+                for token in tokens:
                     if not self._put(Arrival(token, time.monotonic())):
                         return finish
-                finish = chunk.finish or finish
-                if chunk.is_done:
-                    break
+                finish = word or finish
         return finish
 
     def _opened(self, break_off: Callable[[], None]) -> None:

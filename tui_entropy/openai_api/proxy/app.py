@@ -11,12 +11,12 @@ import httpx2
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from tui_entropy.openai_api.address import base_of
 from tui_entropy.openai_api.app import LOCAL_NAMES, failed
 from tui_entropy.openai_api.errors import ApiError
 from tui_entropy.openai_api.event_stream import unless_gone
 from tui_entropy.records.bounds import MAX_RELAYED_BYTES
 from tui_entropy.records.commands import Relayed
+from tui_entropy.servers.http.address import base_of, is_loopback
 
 Headers = list[tuple[bytes, bytes]]
 CONNECT_S = 10.0
@@ -38,11 +38,11 @@ class PassThrough:
     def __init__(
         self, url: str, tell: Callable[[Relayed], object], host: str, log: Callable[[str], object] = lambda _: None
     ) -> None:
-        self.url, self._tell, self._host, self._log = base_of(url), tell, host, log
+        self.url, self._tell, self._host, self._log = base_of(url, "--proxy"), tell, host, log
         self._client = httpx2.AsyncClient(
             timeout=httpx2.Timeout(None, connect=CONNECT_S),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32),
-            trust_env=httpx2.URL(self.url).host not in LOCAL_NAMES,
+            trust_env=not is_loopback(httpx2.URL(self.url).host),
         )
         for name in list(self._client.headers):  # nothing is added to what an application says
             del self._client.headers[name]

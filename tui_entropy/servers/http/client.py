@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from tui_entropy.core.errors import UserError
+from tui_entropy.servers.http.address import base_of, is_loopback
 from tui_entropy.servers.streams.chunks import error_text
 
 CONNECT_S = 5.0
@@ -32,15 +33,12 @@ class ServerRefused(UserError):
 
 
 class HttpClient:
-    """One thread at a time may use it, but for `close`."""
+    """Several threads may use it: a stream is read on one while names are asked for on another."""
 
     def __init__(self, url: str, key_env: str, timeout: float) -> None:
         """url: with or without '/v1'. key_env: the environment variable with the key; one that is not set is no key.
         timeout: seconds without a word. Raises UserError for what is no URL of a server."""
-        self.url = url.strip().rstrip("/").removesuffix("/v1")
-        parsed = httpx2.URL(self.url) if "://" in self.url else None
-        if parsed is None or parsed.scheme not in ("http", "https") or not parsed.host:
-            raise UserError(f"--server {url} is no address of a server: wanted one such as http://127.0.0.1:8000")
+        self.url = base_of(url, "--server")
         key = os.environ.get(key_env, "").strip()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._key_env, self._timeout = key_env, timeout
@@ -48,7 +46,7 @@ class HttpClient:
             self._client = httpx2.Client(
                 headers=headers,
                 timeout=httpx2.Timeout(timeout, connect=CONNECT_S),
-                trust_env=not _is_here(parsed.host),
+                trust_env=not is_loopback(httpx2.URL(self.url).host),
                 limits=httpx2.Limits(max_connections=8),
             )
         except (ValueError, UnicodeError) as wrong:
@@ -141,11 +139,6 @@ class HttpClient:
         if status == 503:
             return ServerRefused(f"{self.url} is not ready yet ({said}): try again in a moment", status, said)
         return ServerRefused(f"{self.url}{path} refused with {status}: {said}", status, said)
-
-
-def _is_here(host: str) -> bool:
-    """On this machine, where no proxy of the environment belongs in between."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _break_off(answer: httpx2.Response) -> None:

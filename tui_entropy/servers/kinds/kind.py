@@ -13,6 +13,7 @@ from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import NO_ID, PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
+from tui_entropy.servers.streams.band import MOST_VOCAB
 from tui_entropy.servers.streams.chunks import chunk_of, chunk_of_object
 from tui_entropy.servers.streams.told_token import Chunk, ToldToken
 from tui_entropy.stages.registry import STAGE_KNOBS
@@ -72,7 +73,13 @@ class Kind:
         self.vocab = spec.vocab
         """The same."""
         self.n_logprobs = 0
-        self.chat = spec.api == "chat"
+        self.chat = spec.api == "chat" and not self.takes_ids
+
+    @classmethod
+    def is_named(cls, models: Mapping[str, Any]) -> bool:
+        """Whether a list of models says that they are of this kind."""
+        listed = models.get("data") or ()
+        return any(isinstance(one, dict) and one.get("owned_by") == cls.name for one in listed)
 
     @classmethod
     def recognise(cls, client: HttpClient, models: Mapping[str, Any]) -> str | None:
@@ -150,7 +157,7 @@ class Kind:
                 "token ids", "given" if self.takes_ids else "none given: tokens are told apart by their texts"
             ),
             ServerFact("going back, branches", self.can_go_back or "by sending the text again"),
-            ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else "not told: bands have no upper end"),
+            ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else f"not told: at most {MOST_VOCAB}"),
             ServerFact("prompt scores", "none"),
             ServerFact("steering, lens", "none"),
             ServerFact("drawn by", "the server" if self.spec.sampler == "server" else "the chain of this program"),

@@ -52,12 +52,10 @@ class LlamaCpp(Kind):
         self.vocab = spec.vocab or int(about.get("n_vocab") or 0)
         self.context_length = int(about.get("n_ctx") or 0)
         self.weights = str(about.get("ftype") or "")
-        self.chat = False
 
     @classmethod
     def recognise(cls, client: HttpClient, models: Mapping[str, Any]) -> str | None:
-        listed = models.get("data") or ()
-        if not any(isinstance(one, dict) and one.get("owned_by") == "llamacpp" for one in listed):
+        if not cls.is_named(models):
             return None
         about = client.look("/props")
         build = about.get("build_info") if isinstance(about, dict) else ""
@@ -66,10 +64,6 @@ class LlamaCpp(Kind):
     def learn(self) -> None:
         most = self.vocab if self.spec.sampler == "own" else USUAL_LOGPROBS
         self.n_logprobs = min(self.spec.n_logprobs or most, self.vocab or most)
-
-    @property
-    def can_go_back(self) -> str:
-        return ""
 
     def facts(self) -> list[ServerFact]:
         weights = [ServerFact("weights", f"{self.weights}: bands are of this server's distribution")]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
-from tui_entropy.records.model import ServerFact, ServerSpec
+from tui_entropy.records.model import ServerFact
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient
@@ -34,23 +34,13 @@ class Sglang(Kind):
     }  # fmt: skip
     distribution = "not known: after the temperature, unless the server was set to tell the original ones"
 
-    def __init__(self, client: HttpClient, spec: ServerSpec, model: Mapping[str, Any]) -> None:
-        super().__init__(client, spec, model)
-        self.chat = False
-
     @classmethod
     def recognise(cls, client: HttpClient, models: Mapping[str, Any]) -> str | None:
-        listed = models.get("data") or ()
-        is_named = any(isinstance(one, dict) and one.get("owned_by") == "sglang" for one in listed)
-        about = client.look("/get_model_info") if is_named else None
+        about = client.look("/get_model_info") if cls.is_named(models) else None
         return "SGLang" if isinstance(about, dict) else None
 
     def learn(self) -> None:
         self.n_logprobs = self.spec.n_logprobs or USUAL_LOGPROBS
-
-    @property
-    def can_go_back(self) -> str:
-        return ""
 
     def facts(self) -> list[ServerFact]:
         return [*super().facts(), ServerFact("this program's part", "not tried on a live server", False)]

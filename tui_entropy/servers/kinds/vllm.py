@@ -12,7 +12,7 @@ from tui_entropy.records.model import ServerFact, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
-from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
+from tui_entropy.servers.kinds.kind import AMOUNTS, Context, Kind, Named, Request
 from tui_entropy.servers.kinds.prompt_tokens import tokens_of_texts
 from tui_entropy.servers.streams.chunks import chunk_of_object
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
@@ -40,15 +40,13 @@ class Vllm(Kind):
 
     def __init__(self, client: HttpClient, spec: ServerSpec, model: Mapping[str, Any]) -> None:
         super().__init__(client, spec, model)
-        self.chat = False
         self.has_lens = False
         """Whether the plugin vllm-lens is there."""
         self._separator: tuple[int, ...] | None = None
 
     @classmethod
     def recognise(cls, client: HttpClient, models: Mapping[str, Any]) -> str | None:
-        listed = models.get("data") or ()
-        if not any(isinstance(one, dict) and one.get("owned_by") == "vllm" for one in listed):
+        if not cls.is_named(models):
             return None
         about = client.look("/version")
         version = about.get("version") if isinstance(about, dict) else ""
@@ -58,19 +56,15 @@ class Vllm(Kind):
         self.n_logprobs = self._amount()
         self.vocab = self.vocab or self._vocabulary()
         if self.spec.sampler == "own":
-            self.n_logprobs = self.vocab  # asked for as -1, which is refused where it is not allowed
+            self.n_logprobs = self.vocab
         self.has_lens = self.client.look("/v1/hooks/collect", {}) is not None
         self.distribution = self._whose_distribution()
-
-    @property
-    def can_go_back(self) -> str:
-        return ""
 
     def facts(self) -> list[ServerFact]:
         known = {fact.name: fact for fact in super().facts()}
         known["prompt scores"] = ServerFact("prompt scores", "surprisal and rank of each token")
         if self.has_lens:
-            known["vllm-lens"] = ServerFact("vllm-lens", "there")
+            known["vllm-lens"] = ServerFact("vllm-lens", "there; this program does not use it yet")
         return list(known.values())
 
     def _vocabulary(self) -> int:
@@ -124,8 +118,8 @@ class Vllm(Kind):
         """One request that writes a token; ids are the keys, so that none is taken for another."""
         found = self.client.post(
             "/v1/completions",
-            {"model": self.model, "prompt": list(ids), "max_tokens": 1, "prompt_logprobs": self.n_logprobs,
-             "temperature": 0.0},
+            {"model": self.model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0,
+             "prompt_logprobs": min(self.n_logprobs, AMOUNTS[0])},
         )  # fmt: skip
         choice = (found.get("choices") or [{}])[0] if isinstance(found, dict) else {}
         rows = choice.get("prompt_logprobs") or found.get("prompt_logprobs")

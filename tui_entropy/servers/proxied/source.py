@@ -5,10 +5,10 @@ from __future__ import annotations
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Command, Go, Label, Load, Relayed
 from tui_entropy.records.events import Continued, Event, Labelled, Memory, Ready, Switched
-from tui_entropy.records.model import ModelCard, ServerCard, ServerFact, Trust
+from tui_entropy.records.model import ModelCard, ServerCard, ServerFact
 from tui_entropy.records.source import Audience, Capabilities
+from tui_entropy.servers.card import KNOWN, model_card
 from tui_entropy.servers.proxied.exchange import Exchange
-from tui_entropy.servers.server_source import KNOWN
 from tui_entropy.servers.tokens import TokenNames
 
 MOST_OPEN = 1024
@@ -34,15 +34,8 @@ class ProxySource:
     def begin(self, load: Load) -> None:
         assert load.model.server is not None
         url = load.model.server.url
-        unavailable = Trust("unavailable", "a server tells nothing of it")
-        trust = dict.fromkeys(("sampling", "heads", "attention", "residual"), unavailable)
         server = ServerCard("openai", "a server behind a proxy", url, 0, (ServerFact("proxy", ABOUT),))
-        self._card = ModelCard(
-            name=url.partition("://")[2], revision=None, source=url, note=ABOUT, device=url.partition("://")[2],
-            dtype="", n_layers=0, n_heads=0, n_kv_heads=0, d_model=0, vocab=0, context=0, layer_kinds=(), windows=(),
-            attention=(), has_chat_template=True, versions={}, requested=url, server=server,
-            trust={"logits": Trust("unchecked", "as the server told it"), **trust},
-        )  # fmt: skip
+        self._card = model_card(server, url.partition("://")[2], ABOUT, "as the server told it", requested=url)
 
     def ready(self) -> Ready:
         return Ready(self._card, capabilities=self.capabilities)

@@ -16,6 +16,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+MOST_VOCAB = 2**20
+"""No vocabulary is larger: bands end as if there were so many tokens where a server does not tell how many."""
 ROUNDING = 1e-4
 """By how much probabilities that a server tells may add up to more than 1."""
 
