@@ -19,8 +19,8 @@ from typing import NamedTuple
 MOST_VOCAB = 2**20
 """No vocabulary is larger: bands end as if there were so many tokens where a server does not tell how many."""
 ROUNDING = 1e-3
-"""By how much probabilities that a server tells may add up to more than 1: llama.cpp adds up in float32, and its 49,152
-come to 1.00017."""
+"""By how much probabilities that a server tells may add up to more than 1: llama.cpp adds up in float32, and its
+49,152 come to 1.00017."""
 
 
 class Band(NamedTuple):
