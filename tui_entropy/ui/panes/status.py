@@ -75,7 +75,7 @@ def _tabs(frame: Frame, width: int, named: bool = True) -> list[Part]:
     if frame.log.card is None or frame.demo or not ONE_COLUMN[0] <= width < ONE_COLUMN[1]:
         return []
     tabs: list[Part] = []
-    for name in ("heads", "attention"):
+    for name in (pane for pane in ("heads", "attention") if pane not in frame.untold_panes):
         keys = key_names(keys_of(BY_ID[name], frame.keymap), paint.ascii)
         word = f" {name}" if named or frame.pane == name else ""
         tabs += [
