@@ -57,7 +57,7 @@ class KnobStrip(View, can_focus=True):
         """As it was drawn before, unless something that it shows is another: most tokens are nothing to it."""
         log = frame.log
         look = (
-            frame.paint, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
+            frame.paint, log.card, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
             frame.knobs, log.knobs, frame.vectors, log.vectors,
             *(_strength(frame, vector) for vector in frame.vectors or log.vectors if vector.schedule),
         )  # fmt: skip
@@ -135,7 +135,9 @@ def _vectors(frame: Frame) -> Iterator[Item]:
     applied = {vector.name: vector for vector in frame.log.vectors}
     vectors = frame.vectors or frame.log.vectors
     if not vectors:
-        yield Item([("none: start with --vector FILE to load one", paint.dim)])
+        is_served = frame.log.card is not None and frame.log.card.server is not None
+        why = "none: this server is not steered" if is_served else "none: start with --vector FILE to load one"
+        yield Item([(why, paint.dim)])
     for n, vector in enumerate(vectors):
         pending = applied.get(vector.name) != vector
         style = paint.warning if pending else paint.number if vector.on else paint.dim

@@ -194,8 +194,12 @@ class Frame:
 
     @property
     def untold_panes(self) -> tuple[str, ...]:
-        """The panes that would have nothing to show, whatever is written: a server tells nothing of heads."""
-        return ("heads", "attention") if self.log.card and self.log.card.server else ()
+        """The panes that would have nothing to show, whatever is written: a server tells nothing of heads, and one
+        entropy only with the whole distribution."""
+        card = self.log.card
+        if card is None or card.server is None:
+            return ()
+        return ("heads", "attention") if card.server.n_logprobs == card.vocab else ("heads", "attention", "quadrants")
 
     def trust(self, group: str) -> Trust | None:
         """The trust in a group of numbers (TRUSTED); None where nobody says."""
