@@ -20,6 +20,8 @@ from terminal import Terminal, environment
 pytestmark = pytest.mark.pty
 
 LATE = 0.3
+PANES_IN_TURN = 2.5
+"""Seconds without a byte after which no pane waits for its turn, also on a machine with much else to do."""
 RECORDED = re.compile(r"recorded 1 run, \d+ tokens: `tui-entropy replay [\d-]{17}` shows it again\n")
 CRASHING = """
 from tui_entropy.ui.actions.looking import LookActions
@@ -176,10 +178,10 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_brings_all_of_it_back(tmp_path):
             shell.wait_for(WRITES)
             shell.press("space")
             shell.wait_for("paused")
-            shell.settle(0.8)
+            shell.settle(PANES_IN_TURN)
             shown = shell.looks
             shell.press("ctrl+l")
-            shell.settle(0.8)
+            shell.settle(PANES_IN_TURN)
             assert shell.looks == shown
             shell.press("space")
             shell.wait_for("writing")
