@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,10 +19,15 @@ from tui_entropy.engine.kernels.two_row_linear import two_row_linear
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
+from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.sequence.sequence import TokenSequence
+from tui_entropy.engine.session.session import Session
 from tui_entropy.metrics.registry import METRICS
+from tui_entropy.records.commands import Write
 from tui_entropy.records.model import COLUMNS, ModelSpec
+from tui_entropy.records.probes.ask import AskProbe
+from tui_entropy.records.probes.panels import Panel
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Step
 
@@ -147,3 +152,36 @@ def generate_keeping_everything(loaded: Loaded, ids: list[int], new_tokens: int)
             output_logits=True,
             return_dict_in_generate=True,
         )
+
+
+@contextmanager
+def session_behind(settings: Settings, length: int) -> Iterator[Session]:
+    """A text of so many tokens with one more written."""
+    loaded = loaded_model(settings)
+    with open_instruments(loaded) as instruments:
+        session = Session(loaded, instruments, lambda event: None)
+        write_behind(session, prompt_ids(loaded, length))
+        yield session
+
+
+def write_behind(session: Session, ids: list[int]) -> None:
+    """A run whose prompt these tokens are, and one token."""
+    text = session.state.loaded.tokenizer.hf_tokenizer.decode(ids)
+    with torch.inference_mode():
+        session.begin(Write(text, None, False, 1, Knobs(), False))
+        while session.active:
+            session.advance()
+
+
+def milliseconds(session: Session, name: str, options: Mapping[str, Any], run: int = 1) -> float:
+    """Of a probe at the newest token of a run."""
+    return told(session, name, options, run)[0]
+
+
+def told(session: Session, name: str, options: Mapping[str, Any], run: int = 1) -> tuple[float, tuple[Panel, ...]]:
+    """Milliseconds, and the answer."""
+    device, last = session.state.loaded.model.device, session.state.run_of(run).sequence.n_tokens - 1
+    began = finished(device)
+    answered = answer(session, AskProbe(name, run, last, dict(options)))
+    assert answered.panels, answered.unavailable
+    return 1e3 * (finished(device) - began), answered.panels

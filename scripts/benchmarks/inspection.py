@@ -8,22 +8,16 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
-from engine import finished, loaded_model, prompt_ids
+from engine import finished, milliseconds, session_behind
 from figures import Figure, Settings, in_turns, ratio, spread
 
-from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.decomposition.block_parts import watching_blocks
-from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.bounds import MOST_KEYS
-from tui_entropy.records.commands import Write
-from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.sampling import Knobs
 
 KEYS, QUERIES, LONG, PLACES = 4096, 64, 2048, 64
 
@@ -31,9 +25,9 @@ KEYS, QUERIES, LONG, PLACES = 4096, 64, 2048, 64
 def followed(settings: Settings) -> Iterator[Figure]:
     """An attention map, the flow of one token, and the peak memory of rollout."""
     rounds = 3 if settings.quick else 9
-    with _read(settings, PLACES + 1) as session:
+    with session_behind(settings, PLACES + 1) as session:
         yield from _flow(session, rounds)
-    with _read(settings, KEYS + 1) as session:
+    with session_behind(settings, KEYS + 1) as session:
         times = [_map(session) for _ in range(rounds + 1)][1:]
         detail = spread(times, "ms")
         yield Figure(f"attention map {QUERIES} x {KEYS} of one head", statistics.median(times), "ms", "<= 50", detail)
@@ -43,7 +37,7 @@ def followed(settings: Settings) -> Iterator[Figure]:
 def _map(session: Session) -> float:
     """In as many asks as it takes: one has a bound of keys."""
     options = {"layer": 15, "head": 1, "n_queries": QUERIES, "n_keys": MOST_KEYS}
-    return sum(_milliseconds(session, "attention", options | {"first_key": n}) for n in range(0, KEYS, MOST_KEYS))
+    return sum(milliseconds(session, "attention", options | {"first_key": n}) for n in range(0, KEYS, MOST_KEYS))
 
 
 def _flow(session: Session, rounds: int) -> Iterator[Figure]:
@@ -59,7 +53,7 @@ def _flow(session: Session, rounds: int) -> Iterator[Figure]:
         return 1e3 * (finished(sequence.ids.device) - began)
 
     for by, goal in (("norm", "<= 100"), ("kl", ""), ("routes", "")):
-        calls = {"flow": partial(_milliseconds, session, "flow", {"by": by}), "pass": replay}
+        calls = {"flow": partial(milliseconds, session, "flow", {"by": by}), "pass": replay}
         for call in calls.values():
             call()
         times = in_turns(calls, rounds)
@@ -72,27 +66,6 @@ def _flow(session: Session, rounds: int) -> Iterator[Figure]:
             goal,
             detail,
         )
-
-
-@contextmanager
-def _read(settings: Settings, length: int) -> Iterator[Session]:
-    """A text of so many tokens with one more written."""
-    loaded = loaded_model(settings)
-    text = loaded.tokenizer.hf_tokenizer.decode(prompt_ids(loaded, length))
-    with torch.inference_mode(), open_instruments(loaded) as instruments:
-        session = Session(loaded, instruments, lambda event: None)
-        session.begin(Write(text, None, False, 1, Knobs(), False))
-        while session.active:
-            session.advance()
-        yield session
-
-
-def _milliseconds(session: Session, name: str, options: dict[str, int | str]) -> float:
-    last = session.state.run_of(1).sequence.n_tokens - 1
-    began = finished(session.state.loaded.model.device)
-    told = answer(session, AskProbe(name, 1, last, dict(options)))
-    assert told.panels, told.unavailable
-    return 1e3 * (finished(session.state.loaded.model.device) - began)
 
 
 def _rollout_peak(settings: Settings) -> Figure:
@@ -113,9 +86,9 @@ def _in_a_child(name: str, settings: Settings) -> float:
 
 def peak(name: str, settings: Settings) -> float:
     """MB of the whole process."""
-    with _read(settings, LONG) as session:
+    with session_behind(settings, LONG) as session:
         if name == "rollout":
-            _milliseconds(session, "attention-rollout", {})
+            milliseconds(session, "attention-rollout", {})
     if session.state.loaded.model.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     lines = Path("/proc/self/status").read_text().splitlines()
