@@ -33,9 +33,18 @@ def attributed(settings: Settings) -> Iterator[Figure]:
 
 
 def _direct(session: Session, rounds: int) -> Iterator[Figure]:
-    """With the step that tells its parts taken off: the same step, visited, takes turns with it."""
+    """With the step that tells its parts taken off: the same step, read once more, takes turns with it."""
+    sequence = session.state.run_of(1).sequence
+    last = sequence.n_tokens - 1
+
+    def again() -> float:
+        began = finished(sequence.ids.device)
+        with torch.inference_mode(), session.branches.rewinder.replay(sequence, last - 1, last):
+            pass
+        return 1e3 * (finished(sequence.ids.device) - began)
+
     calls = {
-        "step": partial(milliseconds, session, "visit", {}),
+        "step": again,
         "parts": partial(milliseconds, session, "logit-attribution", {}),
         "split": partial(milliseconds, session, "logit-attribution", {"sources": True}),
     }

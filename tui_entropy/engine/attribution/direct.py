@@ -75,7 +75,7 @@ def direct_shares(
         if read.shape != heard.shape or float((read.detach() - heard).abs().max()) > max(rounding, 1e-4):
             raise NotLinear("between the sum of what its blocks add and its head stands more than a norm")
         target, bias, factors = _target(architecture, read, heard, logits, signs)
-        pulls = gradients(target, parts)
+        pulls = gradients(architecture, target, parts)
     if pulls[0] is None:
         raise NotLinear("its blocks hand on no residual stream that their parts are added to")
     sums: dict[tuple[str, int], float] = {}

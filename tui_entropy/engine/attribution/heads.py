@@ -167,6 +167,7 @@ def by_source(kept: BlockRecord, toward: Tensor, weights: Tensor) -> Tensor:
     return (along * weights).double()
 
 
+@one_thread
 def newest_weights(attention: AttentionInstrument, held: AttentionState) -> dict[int, Tensor]:
     """Block (1-based) -> (n_heads, keys) float32: the newest query's attention row over the keys that it had."""
     known = {}

@@ -22,6 +22,7 @@ from tui_entropy.engine.attribution.frozen_norm import frozen_norm, is_norm
 from tui_entropy.engine.attribution.stand_ins import dtype_of, standing_in
 from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD, branches
 from tui_entropy.engine.instruments.attention_functions import Attended, overheard
+from tui_entropy.engine.kernels.threads import one_thread
 
 
 @dataclass
@@ -53,15 +54,18 @@ class PassRecord:
 
 
 class Part(NamedTuple):
-    """A vector that was added to the residual stream."""
+    """A vector that was added to the residual stream, or one on the way whose gradient tells how a block is built."""
 
     kind: str
-    """ATTENTION, FEED_FORWARD, 'embedding', 'bias' or 'vectors'."""
+    """ATTENTION, FEED_FORWARD, 'embedding', 'bias' or 'vectors'; NORM or OUTPUT of what is no part."""
     block: int
     """1-based; 0 for what stands before the first, or behind the last one."""
     leaf: Tensor
     norm: nn.Module | None = None
-    """Where this is no part but what a norm made, of which it is to be known whether parts alone read it."""
+    """Which made this one: it is to be known whether parts alone read it."""
+
+
+NORM, OUTPUT = "norm", "output"
 
 
 @contextmanager
@@ -100,6 +104,10 @@ class Layout(NamedTuple):
 _layouts: WeakKeyDictionary[nn.Module, tuple[Layout, ...]] = WeakKeyDictionary()
 _beside: WeakSet[nn.Module] = WeakSet()
 """Norms whose outputs go to parts alone, and so need not be worked out again."""
+
+
+_additive: WeakSet[nn.Module] = WeakSet()
+"""Blocks that were found to add what their parts say to what they are given, and to do nothing else."""
 
 
 _behind: WeakSet[nn.Module] = WeakSet()
@@ -157,7 +165,11 @@ def put_together(record: PassRecord, offsets: Mapping[int, Tensor]) -> tuple[Ten
     hidden = _leaf(first)
     parts.append(Part("embedding", 0, hidden))
     for block, kept in enumerate(record.blocks, 1):
-        hidden = _block(architecture, block, kept, hidden, parts)
+        if architecture.blocks[block - 1] in _additive:
+            hidden = _added(architecture, block, kept, hidden, parts)
+        else:
+            hidden = _block(architecture, block, kept, hidden, parts)
+            parts.append(Part(OUTPUT, block, hidden))
         if block in offsets:
             offset = offsets[block].to(hidden.device).clone().float().requires_grad_()
             parts.append(Part("vectors", block, offset))
@@ -170,13 +182,30 @@ def put_together(record: PassRecord, offsets: Mapping[int, Tensor]) -> tuple[Ten
     return hidden.flatten(), parts
 
 
-def gradients(target: Tensor, parts: Sequence[Part]) -> list[Tensor | None]:
-    """Of each part; None for what does not reach the target by the residual stream alone."""
+def gradients(architecture: Architecture, target: Tensor, parts: Sequence[Part]) -> list[Tensor | None]:
+    """Of each part; None for what does not reach the target by the residual stream alone, and for what is no part."""
     found = list(torch.autograd.grad(target, [part.leaf for part in parts], allow_unused=True))
-    normed = [(part, gradient) for part, gradient in zip(parts, found, strict=True) if part.norm is not None]
-    reached = {part.norm for part, gradient in normed if gradient is not None}
-    _beside.update(part.norm for part, _ in normed if part.norm is not None and part.norm not in reached)
-    return [None if part.norm is not None else gradient for part, gradient in zip(parts, found, strict=True)]
+    together = list(zip(parts, found, strict=True))
+    normed = [(part.norm, gradient) for part, gradient in together if part.norm is not None]
+    reached = {norm for norm, gradient in normed if gradient is not None}
+    _beside.update(norm for norm, _ in normed if norm not in reached)
+    outputs = {part.block: gradient for part, gradient in together if part.kind == OUTPUT}
+    for block, pull in outputs.items():
+        before = outputs.get(block - 1, found[0] if block == 1 else None)
+        inside = [gradient for part, gradient in together if part.block == block and part.kind not in (OUTPUT, NORM)]
+        if all(one is not None and pull is not None and torch.equal(one, pull) for one in (before, *inside)):
+            _additive.add(architecture.blocks[block - 1])
+    return [None if part.kind in (OUTPUT, NORM) else gradient for part, gradient in together]
+
+
+def _added(architecture: Architecture, block: int, kept: BlockRecord, hidden: Tensor, parts: list[Part]) -> Tensor:
+    """The output of a block (1-based) that is a sum."""
+    for kind, part in layouts(architecture)[block - 1].parts:
+        for output in kept.said.get(part, ()):
+            if (leaf := _leaf_of(output, hidden.shape[-1])) is not None:
+                parts.append(Part(kind, block, leaf))
+                hidden = hidden + leaf
+    return hidden
 
 
 def _block(architecture: Architecture, block: int, kept: BlockRecord, hidden: Tensor, parts: list[Part]) -> Tensor:
@@ -203,20 +232,25 @@ def _frozen(norm: nn.Module, function: Any, block: int, parts: list[Part], x: Te
     constants: list[Tensor] = []
     out = frozen_norm(norm, function, x, constants)
     parts.extend(Part("bias", block, one) for one in constants)
-    parts.append(Part("norm", block, out, norm))
+    parts.append(Part(NORM, block, out, norm))
     return out
 
 
 def _say(said: Iterator[Any], kind: str, block: int, width: int, parts: list[Part], *args: Any, **kwargs: Any) -> Any:
     """What a part said, as a leaf."""
     output = next(said)
-    first = output if isinstance(output, Tensor) else output[0]
-    if not isinstance(first, Tensor) or first.shape[-1] != width:
+    leaf = _leaf_of(output, width)
+    if leaf is None:
         return output
-    leaf = _leaf(first)
     parts.append(Part(kind, block, leaf))
     # A copy, since some blocks add to it in place.
     return leaf.clone() if isinstance(output, Tensor) else type(output)([leaf.clone(), *output[1:]])
+
+
+def _leaf_of(output: Any, width: int) -> Tensor | None:
+    """What a part gave the residual stream; None where that is no vector as wide."""
+    first = output if isinstance(output, Tensor) else output[0]
+    return _leaf(first) if isinstance(first, Tensor) and first.shape[-1] == width else None
 
 
 def _leaf(vector: Tensor) -> Tensor:
@@ -239,6 +273,7 @@ def _hear(kept: BlockRecord, part: nn.Module, args: Any, output: Any) -> None:
     kept.said.setdefault(part, []).append(_newest(output))
 
 
+@one_thread
 def _overhear(
     of_module: Mapping[nn.Module, BlockRecord], wanted: bool, module: nn.Module, attended: Attended
 ) -> None:

@@ -14,6 +14,7 @@ from tui_entropy.engine.attribution.direct import DirectShares, NotLinear, direc
 from tui_entropy.engine.attribution.heads import Heads, by_source, newest_weights
 from tui_entropy.engine.attribution.linear_blocks import PassRecord, heard_parts
 from tui_entropy.engine.instruments.head_measures import AttentionState
+from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.engine.probes.target import AgainstId, Target, TokenId, target_of
 from tui_entropy.records.arrays import Grid
@@ -141,6 +142,7 @@ def _heat_maps(target: Target, shares: DirectShares, n_heads: int, measure: str)
     yield Heatmap(MEASURES[measure], Grid.of(sizes), rows, columns, "" if measure == "cosine" else "share", top)
 
 
+@one_thread
 def _measure(heads: Heads, measure: str) -> Tensor:
     return heads.cosines if measure == "cosine" else heads.signed_shares if measure == "signed" else heads.norm_shares
 
