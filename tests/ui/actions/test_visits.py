@@ -133,12 +133,13 @@ def opened(app, given):
     return [begun, *steps, Paused(2, TEXT_READ)]
 
 
-async def test_a_prompt_is_opened_and_its_last_token_is_looked_at(writer):
+@pytest.mark.parametrize("key", [["V"], ["left"], ["shift+left"]], ids=str)
+async def test_a_prompt_is_opened_and_its_last_token_is_looked_at(writer, key):
     app, pilot = writer
-    await pilot.press("home", "left")
+    await pilot.press("home")
     await settled(app, pilot)
-    assert "V opens it token by token" in screen_text(app)
-    await pilot.press("V")
+    assert not [one for one in app.sent if isinstance(one, Write)]
+    await pilot.press(*key)
     (asked,) = [one for one in app.sent if isinstance(one, Write)]
     ids = [token.token_id for token in app.frame.log.started.prompt_tokens]
     assert asked.read and asked.parent == 1 and asked.token_ids == (*ids, *app.frame.log.steps.ids)
@@ -148,6 +149,24 @@ async def test_a_prompt_is_opened_and_its_last_token_is_looked_at(writer):
     app.sent.clear()
     await pilot.press("V")
     assert app.sent == [] and "a step already" in screen_text(app)
+
+
+async def test_while_a_text_is_written_the_cursor_stays_in_it_and_it_is_said_how_the_prompt_is_opened():
+    app = up()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await writing(app, pilot, steps=6)
+        await pilot.press("home", "left")
+        await settled(app, pilot)
+        assert "V opens it token by token" in screen_text(app)
+        assert app.frame.cursor == 0 and not [one for one in app.sent if isinstance(one, Write) and one.read]
+
+
+async def test_what_is_searched_is_told_of_the_prompt_too(writer):
+    app, pilot = writer
+    prompt = app.frame.log.started.prompt_tokens
+    await pilot.press("slash", *prompt[-1].text.strip(), "enter")
+    await settled(app, pilot)
+    assert "its prompt has it: V opens the prompt" in screen_text(app)
 
 
 async def test_from_a_token_that_is_looked_at_the_cursor_stays_on_it(writer):

@@ -15,13 +15,13 @@ from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Remark
 from tui_entropy.ui.views.attention_rows import has_rows
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.jump_targets import MATCHES, JumpState, choices, count, next_target, targets
+from tui_entropy.ui.views.jump_targets import MATCHES, JumpState, Matches, choices, count, next_target, targets
 
 TINTS = tuple(
     BY_NAME[name] for name in ("entropy", "varentropy", "surprisal", "rank", "window perplexity", "head entropy")
 )
 """The series that most people want to tint by."""
-BEFORE = "the prompt stands before this token: {open.prompt} opens it token by token"
+BEFORE = "the prompt stands before this token: {open.prompt} opens it token by token, and ← once nothing is written"
 
 
 class LookActions(Actions[Host]):
@@ -31,9 +31,12 @@ class LookActions(Actions[Host]):
 
     def action_move(self, by: int) -> None:
         frame = self.app.frame
-        if by < 0 and not frame.cursor and acts(frame, "open.prompt"):
+        if by > 0 or frame.cursor or not acts(frame, "open.prompt"):
+            self.app.go_to((frame.cursor or 0) + by)
+        elif frame.log.state in ("reading", "writing"):
             self.app.say(BEFORE, holds=lambda frame: acts(frame, "open.prompt"))
-        self.app.go_to((frame.cursor or 0) + by)
+        else:
+            self.app.go_before_first()
 
     def action_first(self) -> None:
         self.app.go_to(0)
@@ -83,7 +86,7 @@ class LookActions(Actions[Host]):
         frame = self.app.frame.looked_at
         found = targets(frame)
         if query and not found:
-            self.app.refuse(f"{count(frame)} in this text")
+            self.app.refuse(f"{count(frame)} in this text{_in_the_prompt(frame, query)}")
         elif query and frame.cursor not in found:
             self.action_target(-1 if frame.following else 1)
 
@@ -159,6 +162,16 @@ class LookActions(Actions[Host]):
             self.app.copy_to_clipboard(copied)
             notes = [f"{len(copied)} characters", *copy.left_out(frame)]
             self.app.say(f"sent to the clipboard: {copy.about}, {', '.join(notes)}")
+
+
+def _in_the_prompt(frame: Frame, query: str) -> str:
+    """Where else a query is found."""
+    began = frame.log.started
+    if began is None or not acts(frame, "open.prompt"):
+        return ""
+    matches = Matches(query)
+    matches.update([token.text for token in began.prompt_tokens])
+    return "; its prompt has it: {open.prompt} opens the prompt token by token" if matches.spans else ""
 
 
 def _found(frame: Frame, query: str) -> str:

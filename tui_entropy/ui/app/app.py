@@ -315,6 +315,9 @@ class InspectorApp(Viewer):
         if log.state not in GONE:
             self.tell(wanted)
 
+    def go_before_first(self) -> None:
+        self.prompts.action_open_prompt()
+
     def go_to_run(self, run: int) -> None:
         self.tell(Go(run))
 

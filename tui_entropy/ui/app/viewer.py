@@ -281,6 +281,9 @@ class Viewer(ClosesOnFailure, Dispatch):
     def go_to(self, index: int) -> None:
         self.show(cursor=max(index, 0), following=index >= self.frame.last)
 
+    def go_before_first(self) -> None:
+        self.go_to(0)
+
     @abstractmethod
     def go_to_run(self, run: int) -> None: ...
 

@@ -70,6 +70,9 @@ class Host(Protocol):
     def go_to(self, index: int) -> None:
         """Look at a step. The last step and anything beyond it means following."""
 
+    def go_before_first(self) -> None:
+        """Look at what stands before the first step, where that can be opened."""
+
     def go_to_run(self, run: int) -> None:
         """Look at another run."""
 
