@@ -32,7 +32,7 @@ class BlockRecord:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     hidden: Tensor | None = None
-    """(1, 1, d_model) that it was given."""
+    """(1, 1, d_model) that it was given; None in a block behind the first that is a sum."""
     said: dict[nn.Module, list[Any]] = field(default_factory=dict)
     """Part -> its outputs, in order."""
     inner: tuple[nn.Module, Tensor] | None = None
@@ -74,8 +74,10 @@ def heard_parts(architecture: Architecture, values: bool = False) -> Iterator[Pa
     heads looked at."""
     record = PassRecord(architecture, [BlockRecord() for _ in architecture.blocks])
     with ExitStack() as hooks:
+        hooks.callback(architecture.blocks[0].register_forward_pre_hook(partial(_begin_pass, record)).remove)
         for block, kept, layout in zip(architecture.blocks, record.blocks, layouts(architecture), strict=True):
-            hooks.callback(block.register_forward_pre_hook(partial(_begin, kept), with_kwargs=True).remove)
+            if block not in _additive or kept is record.blocks[0]:
+                hooks.callback(block.register_forward_pre_hook(partial(_begin, kept), with_kwargs=True).remove)
             for _, part in layout.parts:
                 hooks.callback(part.register_forward_hook(partial(_hear, kept)).remove)
             for matrix in behind_heads(layout):
@@ -264,8 +266,13 @@ def _newest(value: Any) -> Any:
     return type(value)([_newest(one) if isinstance(one, Tensor) else one for one in value])
 
 
+def _begin_pass(record: PassRecord, block: nn.Module, args: Any) -> None:
+    for kept in record.blocks:
+        kept.said, kept.inner, kept.mixed = {}, None, None
+
+
 def _begin(kept: BlockRecord, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    kept.args, kept.kwargs, kept.said, kept.inner, kept.mixed = args, kwargs, {}, None, None
+    kept.args, kept.kwargs = args, kwargs
     kept.hidden = _newest(args[0] if args else kwargs["hidden_states"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -35,7 +36,7 @@ def probe_of(name: str) -> Probe:
 
 def options_of(probe: Probe, values: Mapping[str, Any]) -> Any:
     """The record of options with these values. Raises UserError."""
-    names = [option.encode_name for option in _fields(probe)]
+    names = [option.encode_name for option in _fields(probe.options)]
     if unknown := [name for name in values if name not in names]:
         has = f"it has {', '.join(names)}" if names else "it has none"
         raise UserError(f"{probe.name} has no option {unknown[0]!r}: {has}")
@@ -48,12 +49,14 @@ def options_of(probe: Probe, values: Mapping[str, Any]) -> Any:
 
 
 def info(probe: Probe) -> ProbeInfo:
-    options = tuple(_option(probe, option) for option in _fields(probe))
+    options = tuple(_option(probe, option) for option in _fields(probe.options))
     return ProbeInfo(probe.name, probe.about, probe.needs, options, probe.trust, probe.page)
 
 
-def _fields(probe: Probe) -> tuple[inspect.Field, ...]:
-    record = inspect.type_info(probe.options)
+@cache
+def _fields(options: type) -> tuple[inspect.Field, ...]:
+    """Looked at once: it takes longer than many a probe."""
+    record = inspect.type_info(options)
     assert isinstance(record, inspect.StructType)
     return record.fields
 
