@@ -1,6 +1,7 @@
 """The folder of an analysis on the screen of results: its curves and sentences are those of its tables."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -20,7 +21,7 @@ def folder(tmp_path_factory):
     vector = np.linspace(-1, 1, 32).astype(np.float32)
     found = run_analysis(
         sentences=SENTENCES, models=str(model), control_vector=vector, compare_control=True,
-        output_dir=tmp_path_factory.mktemp("out"),
+        scores="Perplexity,MeanTokenEntropy", output_dir=tmp_path_factory.mktemp("out"),
     )  # fmt: skip
     return found.output_dir
 
@@ -47,7 +48,7 @@ def test_curves_are_the_sentences_their_mean_and_a_band(folder):
 def test_what_control_changed_is_there_too(folder):
     found = results_of_folder(folder)
     analyses = [row.cells[6] for row in found.listing.rows]
-    assert analyses.count("standard") == analyses.count("control") == analyses.count("comparative") == 9
+    assert analyses.count("comparative") == 9 and analyses.count("standard") == analyses.count("control") == 9 + 1
     changed = next(row for row in found.listing.rows if row.cells[6] == "comparative")
     standard, control = (values_in(folder, analysis, "layer_entropies") for analysis in ("standard", "control"))
     curve = found.charts[changed.chart].curves[0]
@@ -58,6 +59,8 @@ def test_what_control_changed_is_there_too(folder):
 def test_a_sentence_opens_its_text_as_it_was_given(folder):
     found = results_of_folder(folder)
     for row in found.listing.rows:
+        if row.cells[0] == "uncertainty scores":
+            continue  # opens into scores
         opened = [found.texts[line.opens[0].text].text for line in row.inside.rows]
         assert opened == SENTENCES and [line.cells[0] for line in row.inside.rows] == SENTENCES
     assert found.models[0].spec.name.endswith("little")
@@ -83,4 +86,33 @@ def test_a_folder_that_is_none_or_damaged_is_refused_in_a_sentence(folder, tmp_p
         case "lengths":
             table.write_text('sentence,values\n"x","[1,2]"\n"y","[1]"\n')
     with pytest.raises(UserError):
+        results_of_folder(copy)
+
+
+def test_scores_open_into_sentences_the_least_certain_first(folder):
+    found = results_of_folder(folder)
+    (row,) = [
+        row for row in found.listing.rows if row.cells[0] == "uncertainty scores" and row.cells[6] == "standard"
+    ]
+    perplexity, entropy = row.inside.rows
+    assert (perplexity.cells[0], entropy.cells[0], perplexity.cells[5]) == ("Perplexity", "MeanTokenEntropy", "nats")
+    told = json.loads((folder / "summary.json").read_text())["scores"]["sentences"]
+    expected = {one["sentence"]: one["Perplexity"] for one in told if one["analysis"] == "standard"}
+    values = [one.cells[0] for one in perplexity.inside.rows]
+    assert {one.cells[1]: one.cells[0] for one in perplexity.inside.rows} == expected
+    assert values == sorted(values, reverse=True) and perplexity.cells[1] == pytest.approx(sum(values) / 3)
+    assert (perplexity.cells[2], perplexity.cells[4]) == (values[-1], values[0])
+    opened = [found.texts[one.opens[0].text].text for one in perplexity.inside.rows]
+    assert opened == [one.cells[1] for one in perplexity.inside.rows]
+
+
+@pytest.mark.parametrize(
+    "damage", [(r"\d+\.\d+", "nan"), (r"\d+\.\d+", "x"), ("Sentence", "Phrase"), ("little", "other")]
+)
+def test_a_table_of_scores_that_somebody_changed_is_refused_with_its_name(folder, tmp_path, damage):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    table = copy / "scores.csv"
+    table.write_text(re.sub(*damage, table.read_text()))
+    with pytest.raises(UserError, match=r"scores\.csv"):
         results_of_folder(copy)

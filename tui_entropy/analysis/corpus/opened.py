@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tui_entropy.analysis.corpus.layer_metrics import METRICS, LayerMetric
+from tui_entropy.analysis.corpus.opened_scores import scores_rows
 from tui_entropy.analysis.corpus.run_folder import JOURNAL, SUMMARY
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.escape import plain_cell
@@ -60,6 +61,7 @@ def results_of_folder(path: Path) -> Results:
         for metric in METRICS
         for row in _rows(path, model, place, analysis, metric, texts, charts)
     ]
+    rows += scores_rows(path, {model: place for place, model in enumerate(models)}, texts)
     if not rows:
         raise UserError(f"{path} has no tables of values, though {SUMMARY} is there: run the analysis anew")
     columns = tuple(map(Column, ("metric", "first", "middle", "last", "unit", "model", "analysis", "sentences")))
