@@ -95,13 +95,13 @@ def test_scores_open_into_sentences_the_least_certain_first(folder):
         row for row in found.listing.rows if row.cells[0] == "uncertainty scores" and row.cells[6] == "standard"
     ]
     perplexity, entropy = row.inside.rows
-    assert (perplexity.cells[0], entropy.cells[0], perplexity.cells[5]) == ("Perplexity", "MeanTokenEntropy", "nats")
+    assert (perplexity.cells[0], entropy.cells[0], perplexity.cells[1]) == ("Perplexity", "MeanTokenEntropy", "nats")
     told = json.loads((folder / "summary.json").read_text())["scores"]["sentences"]
     expected = {one["sentence"]: one["Perplexity"] for one in told if one["analysis"] == "standard"}
     values = [one.cells[0] for one in perplexity.inside.rows]
     assert {one.cells[1]: one.cells[0] for one in perplexity.inside.rows} == expected
-    assert values == sorted(values, reverse=True) and perplexity.cells[1] == pytest.approx(sum(values) / 3)
-    assert (perplexity.cells[2], perplexity.cells[4]) == (values[-1], values[0])
+    assert values == sorted(values, reverse=True) and perplexity.cells[2] == pytest.approx(sum(values) / 3)
+    assert (perplexity.cells[3], perplexity.cells[5]) == (values[-1], values[0])
     opened = [found.texts[one.opens[0].text].text for one in perplexity.inside.rows]
     assert opened == [one.cells[1] for one in perplexity.inside.rows]
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.probes.panels import (
+    OF_ROW,
+    UNIT,
     Axis,
     Bars,
     Column,
@@ -101,6 +103,15 @@ def test_a_table_has_heads_with_units_and_numbers_at_the_right():
     ]
 
 
+def test_numbers_of_a_row_may_have_the_unit_that_the_row_tells():
+    columns = Column("metric"), Column("mean", OF_ROW), Column("unit", UNIT)
+    told = Table("", columns, (("entropy", math.log(2), "nats"), ("margin", 3.0, "logits"), ("none", None, "")))
+    (_, head, *rows), (*_, nats, _, _) = lines([told], bits=True), lines([told], bits=False)
+    assert head.split() == ["metric", "mean", "unit"]
+    assert [row.split() for row in rows] == [["entropy", "1.00", "bits"], ["margin", "3.00", "logits"], ["none", "?"]]
+    assert nats.split() == ["entropy", "0.69", "nats"]
+
+
 def test_a_graph_has_its_heaviest_edge_first():
     assert [row.split()[:4] for row in lines([GRAPH])[1:]] == [
         ["word", "→", "word", "-50.0"],
@@ -183,6 +194,7 @@ NUMBERS = st.floats(width=32) | st.none()
 CELLS = st.booleans() | st.integers() | st.floats() | WORDS | st.none() | st.builds(
     Tokens, st.lists(st.integers(0, 9), max_size=3).map(tuple), st.binary(max_size=9)
 )  # fmt: skip
+UNITS = st.sampled_from(["nats", "share", UNIT, OF_ROW]) | WORDS
 TOPS = st.floats(1e-6, 1e6)
 
 
@@ -204,7 +216,7 @@ def any_panel(draw):
             return TintedText(draw(WORDS), values, tuple(range(n)), draw(WORDS), draw(TOPS))
         case "table":
             rows = draw(st.lists(st.tuples(*[CELLS] * m), max_size=4))
-            return Table(draw(WORDS), tuple(Column(draw(WORDS), draw(WORDS)) for _ in range(m)), tuple(rows))
+            return Table(draw(WORDS), tuple(Column(draw(WORDS), draw(UNITS)) for _ in range(m)), tuple(rows))
         case "graph" if n:
             edges = st.builds(Edge, st.integers(0, n - 1), st.integers(0, n - 1), st.floats(width=32))
             nodes = tuple(Node(draw(WORDS), at) for at in range(n))

@@ -28,7 +28,7 @@ from tui_entropy.records.corpus.results import (
     TextResult,
 )
 from tui_entropy.records.model import ModelSpec
-from tui_entropy.records.probes.panels import Column
+from tui_entropy.records.probes.panels import OF_ROW, UNIT, Column
 
 MAX_FAINT = 200
 """Sentences that have a curve of their own; of more every few."""
@@ -64,7 +64,8 @@ def results_of_folder(path: Path) -> Results:
     rows += scores_rows(path, {model: place for place, model in enumerate(models)}, texts)
     if not rows:
         raise UserError(f"{path} has no tables of values, though {SUMMARY} is there: run the analysis anew")
-    columns = tuple(map(Column, ("metric", "first", "middle", "last", "unit", "model", "analysis", "sentences")))
+    measured = (Column(name, OF_ROW) for name in ("first", "middle", "last"))
+    columns = Column("metric"), *measured, Column("unit", UNIT), *map(Column, ("model", "analysis", "sentences"))
     specs = tuple(SteeredModel(ModelSpec(str(summary["models"][model]["model"]))) for model in models)
     note = "First, middle and last layer: means over the sentences."
     left_out = len(summary.get("left_out", ()))

@@ -15,9 +15,10 @@ from tui_entropy.core.escape import plain_cell
 from tui_entropy.core.files import text_of
 from tui_entropy.records.corpus.results import Listing, Opening, Row
 from tui_entropy.records.corpus.uncertainty import BY_NAME
-from tui_entropy.records.probes.panels import Column
+from tui_entropy.records.probes.panels import OF_ROW, UNIT, Column
 
-COLUMNS = tuple(map(Column, ("score", "mean", "lowest", "median", "highest", "unit", "sentences")))
+TOLD = ("mean", "lowest", "median", "highest")
+COLUMNS = Column("score"), Column("unit", UNIT), *(Column(name, OF_ROW) for name in TOLD), Column("sentences")
 NOTE = "Higher is less certain, in all of them."
 Scored = list[tuple[str, dict[str, float | None]]]
 """Sentence, and what it has of each score."""
@@ -37,7 +38,7 @@ def scores_rows(folder: Path, models: Mapping[str, int], texts: dict[str, int]) 
             raise UserError(f"{file} has a model {model!r} that is not in the summary: run the analysis anew")
         rows = tuple(_row(name, scored, models[model], texts) for name in scored[0][1])
         inside = Listing(f"uncertainty of {len(scored)} sentences, {analysis}, {model}", COLUMNS, rows, NOTE)
-        yield Row(("uncertainty scores", None, None, None, "", model, analysis, len(scored)), inside)
+        yield Row(("uncertainty scores", "", "", "", "", model, analysis, len(scored)), inside)
 
 
 def _row(name: str, scored: Scored, place: int, texts: dict[str, int]) -> Row:
@@ -50,8 +51,8 @@ def _row(name: str, scored: Scored, place: int, texts: dict[str, int]) -> Row:
         Row((value, sentence), opens=(Opening(texts.setdefault(sentence, len(texts)), 0, place),))
         for value, sentence in known
     )
-    inside = Listing(name, (Column(name, unit), Column("sentence")), sentences, "The least certain first.")
-    return Row((name, *told, unit, len(values)), inside if sentences else None)
+    inside = Listing(name, (Column("score", unit), Column("sentence")), sentences, "The least certain first.")
+    return Row((name, unit, *told, len(values)), inside if sentences else None)
 
 
 def _table(file: Path) -> dict[tuple[str, str], Scored]:

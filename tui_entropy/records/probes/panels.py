@@ -117,10 +117,14 @@ class TintedText(Struct, frozen=True, tag="text"):
         return cls(title, known, tuple(range(first, first + len(known))), unit, top)
 
 
+UNIT, OF_ROW = "unit", "of row"
+
+
 class Column(Struct, frozen=True):
     name: str
     unit: str = ""
-    """'nats' and 'nats²' are shown in the unit that a person chose, 'share' in percent; empty for all else."""
+    """'nats' and 'nats²' are shown in the unit that a person chose, 'share' in percent; empty for all else. UNIT: the
+    cells of the column are units. OF_ROW: each of its numbers has the unit that its row has there."""
 
 
 Cell = bool | int | float | str | Tokens | None

@@ -10,6 +10,8 @@ from rich.style import Style
 
 from tui_entropy.metrics.metric import LN2
 from tui_entropy.records.probes.panels import (
+    OF_ROW,
+    UNIT,
     Axis,
     Bars,
     Cell,
@@ -201,7 +203,7 @@ def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
     paint = canvas.paint
     heads = [_head(column, canvas) for column in panel.columns]
     texts = [
-        [_cell(cell, column, canvas) for cell, column in zip(row, panel.columns, strict=True)] for row in panel.rows
+        [_cell(cell, unit, canvas) for cell, unit in zip(row, _units(panel, row), strict=True)] for row in panel.rows
     ]
     lengths = [[cells(text) for text in (head, *(row[n] for row in texts))] for n, head in enumerate(heads)]
     widths = _widths(lengths, canvas.width)
@@ -210,7 +212,7 @@ def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
         fits += 1
     left = len(widths) - fits
     yield _title(panel.title, canvas, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
-    numeric = [all(not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
+    numeric = [all(not row[n] or not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
 
     def aligned(text: str, n: int) -> str:
         cut = fitted(text, min(cells(text), widths[n]), paint.ascii)
@@ -230,12 +232,18 @@ def _widths(lengths: list[list[int]], room: int) -> list[int]:
     return widths
 
 
+def _units(panel: Table, row: Sequence[Cell]) -> list[str]:
+    """Of the cells of a row."""
+    of_row = next((str(cell) for cell, column in zip(row, panel.columns, strict=True) if column.unit == UNIT), "")
+    return [of_row if column.unit == OF_ROW else column.unit for column in panel.columns]
+
+
 def _head(column: Column, canvas: Canvas) -> str:
-    unit = canvas.unit(column.unit) if column.unit else ""
+    unit = canvas.unit(column.unit) if column.unit not in ("", UNIT, OF_ROW) else ""
     return f"{canvas.text(column.name)} {unit}".strip()
 
 
-def _cell(cell: Cell, column: Column, canvas: Canvas) -> str:
+def _cell(cell: Cell, unit: str, canvas: Canvas) -> str:
     match cell:
         case None:
             return "?"
@@ -244,10 +252,10 @@ def _cell(cell: Cell, column: Column, canvas: Canvas) -> str:
         case Tokens():
             return canvas.tokens(cell)
         case str():
-            return canvas.text(cell)
+            return canvas.unit(canvas.text(cell)) if unit == UNIT else canvas.text(cell)
         case int():
             return str(cell)
-    return canvas.number(cell, column.unit)
+    return canvas.number(cell, unit)
 
 
 def _graph(panel: Graph, canvas: Canvas) -> Iterator[Row]:
