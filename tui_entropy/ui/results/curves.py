@@ -172,6 +172,6 @@ def _axis(chart: CurveChart, canvas: Canvas, x: tuple[float, float], width: int)
     paint = canvas.paint
     corner, line = ("+", "-") if paint.ascii else ("└", "─")
     yield [(" " * (LABEL - 1) + corner + line * width, paint.dim)]
-    low, high = f"{x[0]:g}", f"{x[1]:g}"
+    low, high = (f"{end:g}" if end == round(end) else f"{end:.2g}" for end in x)
     name = fitted(canvas.text(chart.x), max(width - cells(low) - cells(high) - 2, 0), paint.ascii)
     yield [(" " * LABEL + low + name.center(width - cells(low) - cells(high)) + high, paint.dim)]
