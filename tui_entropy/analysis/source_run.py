@@ -11,11 +11,11 @@ from pathlib import Path
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.analysis.endings import ended_by
 from tui_entropy.core.streams import put
-from tui_entropy.records.commands import Load, SetBreakpoints, SetWatches, Stop, Write
+from tui_entropy.records.commands import Load, SetBreakpoints, SetVector, SetWatches, Stop, Write
 from tui_entropy.records.events import Ended, Event, Paused, Progress, Ready, Refused
 from tui_entropy.records.model import ModelCard, ModelSpec
 from tui_entropy.records.settings import Breakpoint, Vector
-from tui_entropy.records.source import Audience, Source
+from tui_entropy.records.source import Audience, Source, VectorFiles
 from tui_entropy.records.step import Step
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace import jsonl
@@ -26,10 +26,16 @@ def _server_source(spec: ModelSpec, audience: Audience) -> Source:
     from tui_entropy.servers.server_source import ServerSource
 
     if spec.server is None or spec.server.sampler == "server":
-        return ServerSource(audience)
+        return ServerSource(audience, vector_files=_vector_files)
     from tui_entropy.engine.decoding.own_draw import own_draw
 
-    return ServerSource(audience, own_draw)
+    return ServerSource(audience, own_draw, _vector_files)
+
+
+def _vector_files() -> VectorFiles:
+    from tui_entropy.engine.steering import control_vector
+
+    return control_vector
 
 
 class ConsoleAudience(Audience):
@@ -100,6 +106,8 @@ def write_by_source(
         try:
             with closing(source):
                 source.begin(Load(spec, vectors, record_attention=record_attention))
+                for vector in vectors:
+                    source.handle(SetVector(vector))
                 audience.emit(source.ready())
                 for command in (write, SetWatches(watches), SetBreakpoints(breakpoints)):
                     source.handle(command)

@@ -41,7 +41,7 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.knobs import KNOBS, read, shown
-from tui_entropy.records.model import SAMPLERS, SERVER_APIS, SERVER_KINDS, ModelSpec, ServerSpec
+from tui_entropy.records.model import BLOCKS_SAID, SAMPLERS, SERVER_APIS, SERVER_KINDS, ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.stages.stage import Knob
 
@@ -82,6 +82,11 @@ def _address(text: str) -> None:
 def _variable(text: str) -> None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", text):
         raise UserError(f"{text} is no name of an environment variable: wanted one such as OPENAI_API_KEY")
+
+
+def _blocks(text: str) -> None:
+    if not BLOCKS_SAID.fullmatch(text):
+        raise UserError(f"--server-lens {text}: wanted auto, all, off, or numbers of blocks with commas, as 1,15,30")
 
 
 Server = Annotated[
@@ -146,9 +151,19 @@ ServerKeyEnv = Annotated[
 ServerTimeout = Annotated[
     float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="How long it may say nothing.")
 ]
+ServerLens = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|all|off|BLOCKS",
+        help="Of a vLLM server with the plugin vllm-lens: the blocks whose heads are measured, such as 1,15,30; auto "
+        "is a few of them, and off leaves the plugin alone. It runs code of this program at the server.",
+        callback=option_check(_blocks),
+    ),
+]
 SERVER_OPTIONS = {
     "model": ServerModel, "kind": ServerKind, "api": ServerApi, "vocab": ServerVocab, "sampler": ServerSampler,
     "n_logprobs": ServerLogprobs, "key_env": ServerKeyEnv, "timeout": ServerTimeout,
+    "lens": ServerLens,
 }  # fmt: skip
 """Field of ServerSpec -> its option, which is called after it and has its default."""
 

@@ -30,7 +30,12 @@ class LensRow(Struct, frozen=True, array_like=True):
     kl: float
     """KL(the last layer || this one), nats."""
     rank: int
-    """Of the token that was written; 1 is the most probable."""
+    """Of the token that was written; 1 is the most probable, 0 is unknown."""
+
+
+def layers_read(n_layers: int, every: int, first: int = 0) -> tuple[int, ...]:
+    """Every so many layers, from the last one back to the first that there is; in their order."""
+    return tuple(range(n_layers, first - 1, -every))[::-1]
 
 
 def packed(rows: Sequence[LensRow]) -> bytes:
@@ -58,7 +63,7 @@ def fits(rows: Sequence[LensRow], n_layers: int) -> bool:
     if layers != sorted(set(layers)) or layers[-1] != (n_layers or layers[-1]):
         return False
     return all(
-        min(row.layer, row.token_id, row.rank - 1) >= 0
+        min(row.layer, row.token_id, row.rank) >= 0
         and max(row.layer >> 16, row.token_id >> 32, row.rank >> 32) == 0
         and not any(abs(value) > LARGEST for value in (row.p, row.entropy, row.kl))
         for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -40,6 +41,10 @@ SERVER_APIS = ("auto", "completions", "chat")
 """How it is asked: with a text or ids, or with messages."""
 
 
+BLOCKS_SAID = re.compile(r"auto|all|off|[1-9]\d{0,5}(,[1-9]\d{0,5})*")
+"""What `ServerSpec.lens` can be."""
+
+
 class ServerSpec(Struct, frozen=True):
     """Where a model is asked for its tokens, in place of weights that are loaded here."""
 
@@ -61,6 +66,9 @@ class ServerSpec(Struct, frozen=True):
     """The environment variable that holds its key. The key itself is never written down."""
     timeout: Annotated[float, Meta(ge=0.001, le=86400)] = 120.0
     """Seconds without a word from it after which it is given up."""
+    lens: Words = "auto"
+    """Of a vLLM server with the plugin vllm-lens: the blocks whose heads are measured, as numbers with commas, 'all',
+    or 'auto' for a few of them; 'off' leaves the plugin alone."""
     proxied: bool = False
     """Nothing is asked of it: requests of applications pass to it, and are shown."""
 

@@ -10,8 +10,15 @@ from tui_entropy.records.arrays import Grid
 from tui_entropy.records.step import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
     from tui_entropy.records.commands import Command, Load
     from tui_entropy.records.events import Event, Memory, Ready
+    from tui_entropy.records.model import ModelCard
 
 ABILITIES = {
     "write": "begin another text",
@@ -86,6 +93,33 @@ class OwnDraw(Struct, frozen=True):
     """(n_candidates,) after the last stage."""
     cut: tuple[str | None, ...]
     """(n_candidates,) the stage that removed each."""
+
+
+class ReadVector(Protocol):
+    """A vector of a file, as of engine/steering/control_vector.py."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def hash(self) -> str: ...
+
+    @property
+    def directions(self) -> Mapping[int, npt.NDArray[np.float32]]:
+        """Block (1-based) -> (d_model,)."""
+        ...
+
+
+class VectorFiles(Protocol):
+    """How vectors are read: see engine/steering/control_vector.py."""
+
+    def load(self, path: Path) -> ReadVector:
+        """Raises UserError."""
+        ...
+
+    def built_in(self, card: ModelCard) -> Sequence[ReadVector]:
+        """The shipped ones that were made for a model of this shape."""
+        ...
 
 
 class Audience(Protocol):

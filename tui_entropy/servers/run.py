@@ -6,9 +6,10 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tui_entropy.records.commands import Message
+from tui_entropy.records.commands import Message, Write
 from tui_entropy.records.events import Started
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
 from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Context
 from tui_entropy.servers.steps import StepMaker
@@ -24,6 +25,8 @@ class ServerRun:
     knobs: Knobs
     maker: StepMaker
     steps: list[Step] = field(default_factory=list)
+    changes: list[tuple[int, tuple[Vector, ...]]] = field(default_factory=lambda: [(0, ())])
+    """Steps, and the vectors that act from each on, for a server that is steered; the first is 0."""
     forced: list[int] = field(default_factory=list)
     """Ids of the next tokens, whatever the model says."""
     banned: frozenset[int] = frozenset()
@@ -47,6 +50,11 @@ class ServerRun:
     def at(self) -> float:
         """Seconds of work so far."""
         return self.steps[-1].at if self.steps else 0.0
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """Those that act now."""
+        return self.changes[-1][1]
 
     def write(self, step: Step) -> None:
         self.steps.append(step)
@@ -72,6 +80,22 @@ class ServerRun:
     def unknown_token(self, n_steps: int) -> int | None:
         """The first of so many steps whose token the server did not name; None where all are known."""
         return next((n for n, step in enumerate(self.steps[:n_steps]) if step.token_id == NO_ID), None)
+
+
+def messages_of(write: Write) -> tuple[Message, ...]:
+    """Of what a person wrote; empty where it is no conversation."""
+    if write.chat is False or (write.prompt, write.system) == ("", None):
+        return ()
+    system = (Message("system", write.system),) if write.system else ()
+    return (*system, Message("user", write.prompt))
+
+
+def changed(
+    changes: list[tuple[int, tuple[Vector, ...]]], step: int, vectors: tuple[Vector, ...]
+) -> list[tuple[int, tuple[Vector, ...]]]:
+    """As they are where other vectors act from a step on."""
+    before = [change for change in changes if change[0] < step]
+    return before if before and before[-1][1] == vectors else [*before, (step, vectors)]
 
 
 def replayed(maker: StepMaker, steps: Sequence[Step]) -> list[Step]:

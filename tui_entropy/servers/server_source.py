@@ -18,19 +18,22 @@ from tui_entropy.records.commands import (
     Pause,
     SetBreakpoints,
     SetKnobs,
+    SetVector,
     SetWatches,
     Stop,
     Write,
 )
 from tui_entropy.records.events import Continued, Event, Memory, Paused, Progress, Ready
 from tui_entropy.records.model import ModelCard, ServerSpec, Trust
-from tui_entropy.records.source import Audience, Capabilities, OwnDraw
+from tui_entropy.records.source import Audience, Capabilities, OwnDraw, VectorFiles
 from tui_entropy.records.step import Step
 from tui_entropy.servers.card import KNOWN, model_card
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.kinds.registry import card_of, identified
 from tui_entropy.servers.session import ServerSession
+from tui_entropy.servers.vllm_lens.card import card_with_inside, known_inside
+from tui_entropy.servers.vllm_lens.inside import Inside
 
 ALWAYS = (
     "write", "set-knobs", "pause", "continue", "advance", "advance-on", "stop", "set-breakpoints", "set-watches",
@@ -41,9 +44,15 @@ ALWAYS = (
 class ServerSource:
     """A session and who commands it."""
 
-    def __init__(self, audience: Audience, own_draw: Callable[..., OwnDraw] | None = None) -> None:
-        """own_draw: how a token is drawn here, where that is wanted: see engine/decoding/own_draw.py."""
-        self.audience, self._own_draw = audience, own_draw
+    def __init__(
+        self,
+        audience: Audience,
+        own_draw: Callable[..., OwnDraw] | None = None,
+        vector_files: Callable[[], VectorFiles] | None = None,
+    ) -> None:
+        """own_draw: how a token is drawn here, where that is wanted: see engine/decoding/own_draw.py. vector_files:
+        how vectors are read."""
+        self.audience, self._own_draw, self._vector_files = audience, own_draw, vector_files
         self.session: ServerSession
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
@@ -53,12 +62,20 @@ class ServerSource:
     def begin(self, load: Load) -> None:
         spec = load.model.server
         assert spec is not None
-        if load.vectors:
-            raise UserError("a server is not steered by vectors of this program: leave --vector and --ablate out")
         self._client = HttpClient(spec.url, spec.key_env, spec.timeout)
         self.audience.emit(Progress(f"asking {self._client.url} what it is"))
         self._server = identified(self._client, spec)
-        self.session = ServerSession(self._server, self._card(), self.audience.emit, self._drawn_here(spec))
+        if load.vectors and (why := self._server.no_inside):
+            raise UserError(f"this server is not steered, since {why}: leave --vector and --ablate out")
+        card = self._card()
+        inside = self._inside(card)
+        self.session = ServerSession(self._server, card, self.audience.emit, self._drawn_here(spec), inside)
+
+    def _inside(self, card: ModelCard) -> Inside | None:
+        if self._server.inside is None:
+            return None
+        self.audience.emit(Progress("reading vectors that fit its model"))
+        return Inside(self._server, self._server.inside, card, self._vector_files() if self._vector_files else None)
 
     def _drawn_here(self, spec: ServerSpec) -> Callable[..., OwnDraw] | None:
         """Raises UserError where the server does not tell the whole distribution."""
@@ -79,21 +96,23 @@ class ServerSource:
             found, name, _note(server, found.name), f"as {server.title} told it: {server.distribution}",
             server.vocab, server.context_length, server.model,
         )  # fmt: skip
+        if server.inside is not None:
+            card = card_with_inside(card, server.inside, server.spec.lens)
         if server.spec.sampler == "server":
             return card
         own = Trust("exact", "the sampling chain of this program, on what the server told")
         return replace(card, trust={**card.trust, "sampling": own})
 
     def ready(self) -> Ready:
-        return Ready(self.session.card, capabilities=self.capabilities)
+        return Ready(self.session.card, self.session.vectors, capabilities=self.capabilities)
 
     @property
     def capabilities(self) -> Capabilities:
-        why = self._server.can_go_back
-        commands = ALWAYS if why else (*ALWAYS, "branch")
-        return Capabilities(
-            commands, KNOWN if self._server.n_logprobs else (), reasons=(("branch", why),) if why else ()
-        )
+        server = self._server
+        lacking = {"branch": server.can_go_back, "set-vector": server.no_inside}
+        commands = (*ALWAYS, *(name for name, why in lacking.items() if not why))
+        told = (*(KNOWN if server.n_logprobs else ()), *(known_inside(server.inside) if server.inside else ()))
+        return Capabilities(commands, told, reasons=tuple((name, why) for name, why in lacking.items() if why))
 
     @property
     def state(self) -> str:
@@ -113,6 +132,8 @@ class ServerSource:
                 self.budget = None
             case SetKnobs():
                 session.set_knobs(command.knobs)
+            case SetVector():
+                session.set_vector(command.vector, command.rebuild)
             case Branch():
                 self._branch(command)
             case Go():

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tui_entropy.breakpoints.controller import BreakpointController
 from tui_entropy.breakpoints.parser import TEXT_TAIL_CHARS
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.commands import Branch, Label, Message, Write
+from tui_entropy.records.commands import Branch, Label, Write
 from tui_entropy.records.events import (
     STOPPED,
     Ended,
@@ -31,18 +31,22 @@ from tui_entropy.records.events import (
     SettingsPending,
     Started,
     Switched,
+    VectorsChanged,
 )
 from tui_entropy.records.knobs import check
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.settings import Vector
 from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.servers.kinds.kind import Kind
-from tui_entropy.servers.run import ServerRun, replayed
+from tui_entropy.servers.run import ServerRun, changed, messages_of, replayed
 from tui_entropy.servers.steps import SCORED, StepMaker, prompt_scores
 from tui_entropy.servers.streams.told_token import ToldToken
 from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
 from tui_entropy.servers.tokens import TokenNames
+from tui_entropy.servers.told_steps import ToldSteps
+from tui_entropy.servers.vllm_lens.inside import Inside
 
 PATIENCE_S = 0.05
 """Seconds for which a token is waited for before commands are heard again."""
@@ -58,12 +62,18 @@ class ServerSession:
         card: ModelCard,
         emit: Callable[[Event], None],
         own_draw: Callable[..., OwnDraw] | None = None,
+        inside: Inside | None = None,
     ) -> None:
-        """own_draw: as of engine/decoding/own_draw.py; None where the server draws."""
-        self.server, self.card, self.emit, self.own_draw = server, card, emit, own_draw
+        """own_draw: as of engine/decoding/own_draw.py; None where the server draws. inside: of a server whose model's
+        inside is told; else None."""
+        self.server, self.card, self.emit, self.inside = server, card, emit, inside
         self.names = TokenNames(server)
+        self._told_steps = ToldSteps(server, card, self.names, emit, own_draw)
         self.breakpoints = BreakpointController(card, self.names, emit)
         self.knobs = Knobs()
+        self.vectors = inside.steering.vectors if inside else ()
+        self._rebuild = False
+        """What is set of vectors acts on the whole text, read again, and not on what follows only."""
         self.runs: dict[int, ServerRun] = {}
         self.run: ServerRun | None = None
         self.proposed: Step | None = None
@@ -72,7 +82,6 @@ class ServerSession:
         """What the server told at the place of that step."""
         self._stream: TokenStream | None = None
         self._asked_at = 0.0
-        self._complained = False
 
     @property
     def active(self) -> bool:
@@ -88,7 +97,7 @@ class ServerSession:
             self.run_of(write.parent)
         if write.read or (write.token_ids and not self.server.takes_ids):
             raise UserError("a text is not read through a server yet: load the model here for that")
-        messages = write.messages or _messages(write)
+        messages = write.messages or messages_of(write)
         chat = bool(messages) and write.chat is not False
         prompt = self.server.encode_chat(messages) if chat else self.server.encode(write.prompt)
         if not prompt:
@@ -102,13 +111,15 @@ class ServerSession:
         self.knobs = write.knobs
         number = max(self.runs, default=0) + 1
         started = Started(
-            number, write.prompt, write.system, chat, prompt, write.knobs, (), write.max_tokens, parent=write.parent
-        )
+            number, write.prompt, write.system, chat, prompt, write.knobs, self.vectors, write.max_tokens,
+            parent=write.parent,
+        )  # fmt: skip
         maker = StepMaker(self.card, self.names, len(prompt))
         self.emit(started)
         if write.score_prompt:
             self._score(started)
-        self._enter(ServerRun(started, messages if self.server.chat else (), write.knobs, maker))
+        messages = messages if self.server.chat else ()
+        self._enter(ServerRun(started, messages, write.knobs, maker, changes=[(0, self.vectors)]))
 
     def _score(self, started: Started) -> None:
         """Tell of the tokens of the prompt, where the server scores them."""
@@ -154,10 +165,14 @@ class ServerSession:
         self._close_stream()
         number = max(self.runs) + 1
         started = replace(
-            parent.started, run=number, parent=parent.number, shared=step, knobs=self.knobs, how="sent again"
-        )
+            parent.started, run=number, parent=parent.number, shared=step, knobs=self.knobs, vectors=self.vectors,
+            how="sent again",
+        )  # fmt: skip
         maker = StepMaker(self.card, self.names, len(started.prompt_tokens))
-        run = ServerRun(started, parent.messages, self.knobs, maker, replayed(maker, parent.steps[:step]))
+        run = ServerRun(
+            started, parent.messages, self.knobs, maker, replayed(maker, parent.steps[:step]),
+            changes=changed(parent.changes, step, self.vectors),
+        )  # fmt: skip
         self.emit(started)
         self._enter(run)
 
@@ -168,6 +183,7 @@ class ServerSession:
             raise UserError(f"run {number} was deleted: bring it back first")
         self._close_stream()
         self.knobs = run.knobs
+        self._take_vectors(run)
         self.emit(Switched(number))
         self._enter(run)
         if run.ended is None:
@@ -214,8 +230,35 @@ class ServerSession:
         check(knobs, self.card.vocab or 2**31)
         self.knobs = knobs
         if self.run is not None:
-            self.emit(SettingsPending(self.run.number, knobs, ()))
+            self.emit(SettingsPending(self.run.number, knobs, self.vectors))
         self._resample()
+
+    def set_vector(self, vector: Vector, rebuild: bool = False) -> None:
+        """Acts from the next token on, or with `rebuild` on the whole text. Raises UserError, and then nothing was
+        sent."""
+        assert self.inside is not None
+        is_new = self.inside.steering.set(vector)
+        self.vectors = self.inside.steering.vectors
+        if is_new:
+            self._tell_of_vector(self.vectors[-1])
+        if self.run is not None:
+            self._rebuild = self._rebuild or rebuild
+            self.emit(SettingsPending(self.run.number, self.knobs, self.vectors))
+            self._resample()
+
+    def _tell_of_vector(self, read: Vector) -> None:
+        """One that was read from its file. Where a text is being written it acts from the next token on."""
+        run = self.run
+        applied = self.vectors if run is None else (*run.vectors, replace(read, on=False))
+        if run is not None:
+            run.changes[-1] = (run.changes[-1][0], applied)
+        self.emit(VectorsChanged(run.number if run else 0, len(run.steps) if run else 0, applied))
+
+    def _take_vectors(self, run: ServerRun) -> None:
+        """What was set in a run is set again; one that it did not know is off."""
+        if self.inside is not None:
+            self.inside.steering.take(run.vectors)
+            self.vectors = self.inside.steering.vectors
 
     # --- Writing -----------------------------------------------------------------------------------------------
 
@@ -288,83 +331,41 @@ class ServerSession:
         if run.knobs != self.knobs:
             run.knobs = self.knobs
             self.emit(KnobsChanged(run.number, len(run.steps), self.knobs))
+        if run.vectors != self.vectors or self._rebuild:
+            run.changes = [(0, self.vectors)] if self._rebuild else changed(run.changes, len(run.steps), self.vectors)
+            self.emit(VectorsChanged(run.number, len(run.steps), self.vectors, self._rebuild))
+            self._rebuild = False
 
     def _ask(self, run: ServerRun) -> None:
         """For one token where the next one is forced, drawn here or some are banned, else for all that may come."""
-        draws_here = self.own_draw is not None
+        draws_here = self._told_steps.own_draw is not None
         alone = draws_here or bool(run.forced or run.banned)
         knobs = Knobs(temperature=0.0) if draws_here else replace(run.knobs, seed=run.knobs.seed + len(run.steps))
         banned = () if run.forced or draws_here else run.banned
         n_tokens, n_logprobs = 1 if alone else run.n_left, self.server.n_logprobs
         self._asked_at = time.monotonic()
-        self._stream = TokenStream(
-            self.server, self.server.request(run.context(), knobs, n_tokens, n_logprobs, banned)
-        )
+        context, n_prompt = run.context(), len(run.started.prompt_tokens)
+        request = self.server.request(context, knobs, n_tokens, n_logprobs, banned)
+        if self.inside is None:
+            self._stream = TokenStream(self.server, request)
+        else:
+            self._stream = self.inside.stream(request, context.ids, n_prompt, n_tokens, run.knobs, run.changes)
 
     def _step_of(self, run: ServerRun, arrival: Arrival) -> Step:
         if not run.steps:
             n = len(run.started.prompt_tokens)
             self.emit(Prefilled(run.number, n, n, arrival.at - self._asked_at))
-        told, seconds = arrival.token, max(arrival.at - self._asked_at, 0.0)
-        self._asked_at = arrival.at
-        self.names.learn(told)
-        own = None if self.own_draw is None else self._drawn(run, told)
-        if own is not None:
-            told = self._as_written(run, told, own.token_id)
-        elif run.forced:
-            told = self._as_written(run, told, run.forced[0])
-        if own is not None or run.forced or run.banned:
+        seconds, self._asked_at = max(arrival.at - self._asked_at, 0.0), arrival.at
+        step, is_alone = self._told_steps.step(run, arrival, seconds)
+        if is_alone:
             self._close_stream()
-        step = run.maker.step(
-            told, run.number, len(run.steps), run.knobs.n_candidates, seconds, run.at + seconds, bool(run.forced), own
-        )
-        self._complain(told, step)
         return step
-
-    def _drawn(self, run: ServerRun, told: ToldToken) -> OwnDraw | None:
-        """A token of the whole distribution; None where it was not told."""
-        import numpy as np
-
-        ids = [one.token_id for one in told.alternatives if one.token_id is not None]
-        if self.own_draw is None or len(ids) < self.card.vocab:
-            return None
-        logprobs = np.full(self.card.vocab, -np.inf, np.float32)
-        logprobs[ids] = [one.logprob for one in told.alternatives]
-        context = run.context().ids
-        n_prompt = len(run.started.prompt_tokens)
-        shown = ids[: run.knobs.n_candidates]
-        forced = run.forced[0] if run.forced else None
-        return self.own_draw(logprobs, run.knobs, context[:n_prompt], context[n_prompt:], shown, run.banned, forced)
-
-    def _as_written(self, run: ServerRun, told: ToldToken, token_id: int) -> ToldToken:
-        """This token where the server would have written another one: what it believed is the same."""
-        one = next((one for one in told.alternatives if self.names.of_alternative(one).token_id == token_id), None)
-        if one is None:
-            self.names.learn(ToldToken(token_id))
-            held, logprob = self.names.token_bytes(token_id), None
-        else:
-            held, logprob = self.names.of_alternative(one).token_bytes, one.logprob
-        told_id = token_id if self.server.takes_ids else None
-        return replace(told, token_id=told_id, token_bytes=held, text=run.text_of(held), logprob=logprob)
-
-    def _complain(self, told: ToldToken, step: Step) -> None:
-        """Of numbers that can be no log-probabilities, once."""
-        if self._complained or len(told.alternatives) < 2 or step.bounds or step.numbers[0] is not None:
-            return
-        self._complained = True
-        self.emit(
-            Refused(
-                "what this server tells as log-probabilities is none: together they are more than 1, so no number is "
-                "made of them (`tui-entropy doctor --server` says more)",
-                notice=True,
-            )
-        )
 
     def _ended(self, run: ServerRun, end: StreamEnd) -> Event | None:
         """A text that ended, or a server that broke off: what is written can be gone on with then."""
         counts = self._stream.counts if self._stream else None
-        self._close_stream()
         if end.error:
+            self._close_stream()
             paused = Paused(run.number, end.error)
             self.emit(Refused(end.error))
             self.emit(paused)
@@ -381,6 +382,8 @@ class ServerSession:
 
     def _end(self, reason: str) -> None:
         assert self.run is not None
+        if self._stream is not None and (trouble := self._stream.trouble):
+            self.emit(Refused(trouble, notice=True))
         self._close_stream()
         self.proposed = None
         self.run.ended = reason
@@ -390,11 +393,3 @@ class ServerSession:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def _messages(write: Write) -> tuple[Message, ...]:
-    """Of what a person wrote; empty where it is no conversation."""
-    if write.chat is False or (write.prompt, write.system) == ("", None):
-        return ()
-    system = (Message("system", write.system),) if write.system else ()
-    return (*system, Message("user", write.prompt))

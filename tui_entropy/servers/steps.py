@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -50,9 +50,10 @@ class StepMaker:
         at: float,
         forced: bool = False,
         own: OwnDraw | None = None,
+        inside: Mapping[str, Any] | None = None,
     ) -> Step:
         """seconds: since the token before. at: since the run began. forced: it is written whatever the model said.
-        own: how it was drawn here."""
+        own: how it was drawn here. inside: fields of the step that were measured at the server."""
         name = self._names.of(told)
         top = told.alternatives[: self._card.server.n_logprobs] if self._card.server else told.alternatives
         candidates = tuple(self._candidate(one) for one in top[:n_candidates])
@@ -70,6 +71,7 @@ class StepMaker:
                 "perplexity": _perplexity(self._nats + spent, self._n + 1),
                 "window_perplexity": _perplexity(sum(self._window) + spent, len(self._window) + 1),
                 "candidates": candidates, "bounds": bounds, "forward_seconds": seconds, "at": at, **drawn,
+                **(inside or {}),
             },
         )  # fmt: skip
 

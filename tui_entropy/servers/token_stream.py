@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, suppress
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -16,9 +17,17 @@ from tui_entropy.servers.streams.alignment import Counts, TokenAligner
 from tui_entropy.servers.streams.chunks import NoChunk
 from tui_entropy.servers.streams.sse import EventTooLarge
 from tui_entropy.servers.streams.told_token import ToldToken
+from tui_entropy.servers.tokens import TokenNames
 
 AHEAD = 256
 """Tokens that are read before they are wanted. Then the server is kept waiting."""
+
+
+class Inside(Protocol):
+    """What was measured in the pass that chose a token."""
+
+    def fields(self, written: int | None, names: TokenNames) -> dict[str, Any]:
+        """Of its step. written: the id of the token."""
 
 
 class Arrival(Struct, frozen=True):
@@ -27,6 +36,8 @@ class Arrival(Struct, frozen=True):
     token: ToldToken
     at: float
     """time.monotonic()"""
+    inside: Inside | None = None
+    """Numbers of the model's inside, where a server tells them."""
 
 
 class StreamEnd(Struct, frozen=True):
@@ -71,6 +82,11 @@ class TokenStream:
             return self._arrivals.get(timeout=patience)
         except queue.Empty:
             return None
+
+    @property
+    def trouble(self) -> str:
+        """What a person must know of the answer, in a sentence; empty for nothing."""
+        return ""
 
     def close(self) -> None:
         """End the request; the server hears of it."""

@@ -26,7 +26,7 @@ from tui_entropy.records.commands import Command, Load, Quit, SetBreakpoints, Se
 from tui_entropy.records.events import Failed, Progress, Refused, Standing
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.ask import AskProbe
-from tui_entropy.records.source import Audience, OwnDraw, Source, ability, inability
+from tui_entropy.records.source import Audience, OwnDraw, Source, VectorFiles, ability, inability
 from tui_entropy.serving.broadcast import Broadcaster
 from tui_entropy.transport import discovery
 
@@ -185,11 +185,19 @@ def source_of(audience: Audience, load: Load) -> Source:
     if load.model.server is not None:
         from tui_entropy.servers.server_source import ServerSource
 
-        return ServerSource(audience, own_draw if load.model.server.sampler == "own" else None)
+        own = own_draw if load.model.server.sampler == "own" else None
+        return ServerSource(audience, own, vector_files)
     audience.emit(Progress("importing torch and transformers"))
     from tui_entropy.engine.model_source import ModelSource
 
     return ModelSource(audience)
+
+
+def vector_files() -> VectorFiles:
+    """How vectors are read, whose libraries are imported when a server that is steered was found."""
+    from tui_entropy.engine.steering import control_vector
+
+    return control_vector
 
 
 def own_draw(*distribution: Any, **how: Any) -> OwnDraw:

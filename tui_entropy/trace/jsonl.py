@@ -215,7 +215,7 @@ def lens_row(row: LensRow) -> dict[str, Any]:
         "p": _finite(row.p),
         "entropy_nats": _finite(row.entropy),
         "kl_nats": _finite(row.kl),
-        "rank": row.rank,
+        "rank": row.rank or None,
     }
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from tui_entropy.engine.kernels.onednn_linear import PackedLinear
 from tui_entropy.engine.lenses.decoding import Decoding
 from tui_entropy.engine.lenses.lens import LOGIT_LENS, Lens
-from tui_entropy.engine.lenses.readout import Final, layers_read, measured
+from tui_entropy.engine.lenses.readout import Final, measured
+from tui_entropy.records.lens_rows import layers_read
 
 
 class LiveLens:

@@ -22,11 +22,6 @@ Decode = Callable[[Tensor, Tensor], Tensor]
 """(m, d_model) vectors and their (m,) depths, 0 the embedding and 1 the last block -> (m, vocab) logits."""
 
 
-def layers_read(n_layers: int, every: int, first: int = 0) -> tuple[int, ...]:
-    """Every so many layers, from the last one back to the first that there is; in their order."""
-    return tuple(range(n_layers, first - 1, -every))[::-1]
-
-
 @dataclass(frozen=True)
 class Readout:
     """The numbers of each layer and position, in nats; each property is (layers, positions)."""

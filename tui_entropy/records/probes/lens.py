@@ -18,7 +18,7 @@ def recorded_lens(step: Step) -> ProbeAnswer | None:
         Column("KL from last", "nats"), Column("rank of the written one"),
     )  # fmt: skip
     rows = tuple(
-        (str(row.layer), Tokens((row.token_id,), row.token_bytes), row.p, row.entropy, row.kl, row.rank)
+        (str(row.layer), Tokens((row.token_id,), row.token_bytes), row.p, row.entropy, row.kl, row.rank or None)
         for row in reversed(step.lens_rows)
     )
     table = Table("what each layer would have said, read while it was written", columns, rows)

@@ -59,9 +59,9 @@ class HttpClient:
         """The JSON of an answer. Raises ServerRefused, and UserError where there is none."""
         return self._json("GET", path, None, timeout)
 
-    def post(self, path: str, body: object, timeout: float | None = None) -> Any:
-        """The same."""
-        return self._json("POST", path, body, timeout or self._timeout)
+    def post(self, path: str, body: object, timeout: float | None = None, most_bytes: int = MAX_ANSWER_BYTES) -> Any:
+        """The same. most_bytes: of the answer."""
+        return self._json("POST", path, body, timeout or self._timeout, most_bytes)
 
     def look(self, path: str, body: object = None) -> Any:
         """The JSON of an answer if there is one, else None: for what a server may lack."""
@@ -70,13 +70,13 @@ class HttpClient:
         except ServerRefused:
             return None
 
-    def _json(self, method: str, path: str, body: object, timeout: float) -> Any:
+    def _json(self, method: str, path: str, body: object, timeout: float, most_bytes: int = MAX_ANSWER_BYTES) -> Any:
         with self._asked(method, path, body, timeout) as answer:
             held = b""
             for piece in answer.iter_bytes():
                 held += piece
-                if len(held) > MAX_ANSWER_BYTES:
-                    raise UserError(f"{self.url}{path} answered with more than {MAX_ANSWER_BYTES >> 20} MiB")
+                if len(held) > most_bytes:
+                    raise UserError(f"{self.url}{path} answered with more than {most_bytes >> 20} MiB")
         try:
             return json.loads(held)
         except (ValueError, RecursionError):

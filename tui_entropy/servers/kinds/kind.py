@@ -16,6 +16,7 @@ from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.streams.band import MOST_VOCAB
 from tui_entropy.servers.streams.chunks import chunk_of, chunk_of_object
 from tui_entropy.servers.streams.told_token import Chunk, ToldToken
+from tui_entropy.servers.vllm_lens.hook_plan import ModelInside
 from tui_entropy.stages.registry import STAGE_KNOBS
 from tui_entropy.stages.stage import GREEDY_BELOW
 
@@ -61,6 +62,10 @@ class Kind:
         "presence_penalty": "presence_penalty", "seed": "seed",
     }  # fmt: skip
     """Knob -> the field of a request that it goes into."""
+    inside: ModelInside | None = None
+    """What is known of the model's inside, where it is told while it writes."""
+    no_inside: str = "a request of it has no field for that"
+    """Why it is not steered, in half a sentence; empty where it is."""
     distribution: str = "not known: `tui-entropy doctor --server` finds out"
     """Of what the log-probabilities are."""
 

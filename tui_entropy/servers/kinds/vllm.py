@@ -16,6 +16,7 @@ from tui_entropy.servers.kinds.kind import AMOUNTS, Context, Kind, Named, Reques
 from tui_entropy.servers.kinds.prompt_tokens import tokens_of_texts
 from tui_entropy.servers.streams.chunks import chunk_of_object
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
+from tui_entropy.servers.vllm_lens.described import blocks_of, described
 
 SEPARATOR = "\n\u241e\n"
 """Stands between tokens whose texts are asked for together. No token holds it whole."""
@@ -24,6 +25,7 @@ BANNED = -100.0
 NO_TOKEN = 2**31 - 1
 """An id that no vocabulary has: the refusal of a request with it tells how many there are."""
 FACTOR = 5.0
+NO_PLUGIN = "the plugin vllm-lens is not there"
 
 
 class Vllm(Kind):
@@ -38,10 +40,10 @@ class Vllm(Kind):
         "banned": "logit_bias",
     }  # fmt: skip
 
+    no_inside = NO_PLUGIN
+
     def __init__(self, client: HttpClient, spec: ServerSpec, model: Mapping[str, Any]) -> None:
         super().__init__(client, spec, model)
-        self.has_lens = False
-        """Whether the plugin vllm-lens is there."""
         self._separator: tuple[int, ...] | None = None
 
     @classmethod
@@ -57,15 +59,42 @@ class Vllm(Kind):
         self.vocab = self.vocab or self._vocabulary()
         if self.spec.sampler == "own":
             self.n_logprobs = self.vocab
-        self.has_lens = self.client.look("/v1/hooks/collect", {}) is not None
+        self._look_inside()
         self.distribution = self._whose_distribution()
 
     def facts(self) -> list[ServerFact]:
         known = {fact.name: fact for fact in super().facts()}
         known["prompt scores"] = ServerFact("prompt scores", "surprisal and rank of each token")
-        if self.has_lens:
-            known["vllm-lens"] = ServerFact("vllm-lens", "there; this program does not use it yet")
+        known["steering, lens"] = ServerFact("steering, lens", self._inside_fact(), not self.no_inside)
         return list(known.values())
+
+    def _look_inside(self) -> None:
+        """Whether the plugin is there, and what it tells of the model."""
+        if self.spec.lens == "off":
+            self.no_inside = "its plugin vllm-lens is left alone, as --server-lens off says"
+        elif self.client.look("/v1/hooks/collect", {}) is not None:
+            try:
+                self.inside = described(self.client, self._ask_with)
+                self.no_inside = ""
+            except UserError as failure:
+                self.no_inside = str(failure)
+
+    def _ask_with(self, fields: dict[str, str]) -> Request:
+        path, body = self.request(Context(ids=(1,)), Knobs(temperature=0.0), 1, 0)
+        return path, {**body, "vllm_xargs": fields}
+
+    def _inside_fact(self) -> str:
+        if self.inside is None:
+            return f"none: {self.no_inside}"
+        blocks = blocks_of(self.spec.lens, self.inside)
+        heads = f"heads of blocks {', '.join(map(str, blocks))}" if blocks else "no heads"
+        lens = "lens rows (knob lens), " if self.inside.norm else ""
+        return f"by vllm-lens: norms of {self.inside.n_layers} blocks, {heads}, {lens}vectors"
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        told = ("lens", "lens_steps") if self.inside is not None and self.inside.norm else ()
+        return tuple(name for name in super().ignored if name not in told)
 
     def _vocabulary(self) -> int:
         """As it says where an id is refused; 0 where it does not."""

@@ -66,7 +66,7 @@ def _row(frame: Frame, row: LensRow, chosen: bool, says_the_same: bool, token: i
         (" " * (LAYER - 3), paint.base),
         (fitted(said, token, paint.ascii), paint.final if says_the_same else paint.base),
         ("".join(figure(value).rjust(cell) for value in numbers), paint.number),
-        (str(row.rank).rjust(cell), paint.number),
+        ((str(row.rank) if row.rank else "?").rjust(cell), paint.number),
         (" " * GAP, paint.base),
         (paint.bar(row.p, bar) if bar else "", paint.model),
     ]

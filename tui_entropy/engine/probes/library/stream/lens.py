@@ -27,12 +27,12 @@ from tui_entropy.engine.lenses.readout import (
     Final,
     Readout,
     commitment_layers,
-    layers_read,
     measured,
     read_out,
 )
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.arrays import Grid
+from tui_entropy.records.lens_rows import layers_read
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Axis, Cell, Column, Heatmap, Note, Panel, Table, Tokens

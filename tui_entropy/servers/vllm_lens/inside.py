@@ -1,0 +1,43 @@
+"""Inside: what a session has of a server's plugin: streams that are measured and steered, and the vectors."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from tui_entropy.records.lens_rows import layers_read
+from tui_entropy.records.model import ModelCard
+from tui_entropy.records.sampling import Knobs
+from tui_entropy.records.source import VectorFiles
+from tui_entropy.servers.kinds.kind import Kind, Request
+from tui_entropy.servers.vllm_lens.described import blocks_of
+from tui_entropy.servers.vllm_lens.hook_plan import Measured, ModelInside, request_fields
+from tui_entropy.servers.vllm_lens.measured_stream import MeasuredStream
+from tui_entropy.servers.vllm_lens.steering import Change, Steering
+
+
+class Inside:
+    """Of one session."""
+
+    def __init__(self, server: Kind, model: ModelInside, card: ModelCard, vector_files: VectorFiles | None) -> None:
+        self._server, self._model = server, model
+        self._attention = blocks_of(server.spec.lens, model)
+        self.steering = Steering(card, vector_files)
+
+    def stream(
+        self,
+        request: Request,
+        ids: Sequence[int],
+        n_prompt: int,
+        max_tokens: int,
+        knobs: Knobs,
+        changes: list[Change],
+    ) -> MeasuredStream:
+        """The answer to a request for what follows these ids."""
+        path, body = request
+        lens = layers_read(self._model.n_layers, knobs.lens) if knobs.lens and self._model.norm else ()
+        measured = Measured(self._model, self._attention, lens, knobs.lens_steps)
+        pushes = self.steering.pushes(changes, n_prompt, max_tokens)
+        name = uuid.uuid4().hex
+        fields = request_fields(measured, pushes, name, n_prompt, len(ids))
+        return MeasuredStream(self._server, (path, {**body, "vllm_xargs": fields}), ids, name, measured, pushes)
