@@ -38,10 +38,10 @@ class Heard:
 
 
 @contextmanager
-def source_of(url, own_draw=None, **spec):
+def source_of(url, own_draw=None, vector_files=None, **spec):
     """(source, what it told), once it is up."""
     heard = Heard()
-    source = ServerSource(heard, own_draw)
+    source = ServerSource(heard, own_draw, vector_files)
     try:
         source.begin(Load(ModelSpec("x", server=ServerSpec(url, **spec))))
         yield source, heard
