@@ -198,6 +198,8 @@ class ServerSource:
         if self._client is not None:
             if hasattr(self, "session"):
                 self.session.stop()
+                if self.session.inside is not None:
+                    self.session.inside.close()
             self._client.close()
 
 

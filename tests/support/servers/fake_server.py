@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any, Literal
 
 from fake_answers import NAME, events, whole
+from fake_lens import FakeLens
 from fake_model import VOCABULARY, FakeModel, bytes_of, prompt_scores, tokenize
 from fake_requests import Asked, Json, Odd
 
@@ -81,6 +82,8 @@ class FakeServer:
     model: FakeModel = field(default_factory=FakeModel)
     odd: Odd = field(default_factory=Odd)
     wire: Wire = field(default_factory=Wire)
+    lens: FakeLens | None = None
+    """The plugin vllm-lens, where it is there."""
     requests: list[Request] = field(default_factory=list)
     """What it was asked, in order."""
     ended: Event = field(default_factory=Event)
@@ -176,12 +179,15 @@ class Answers(BaseHTTPRequestHandler):
         if asked.body.get("prompt_logprobs") is not None and fake.kind == "vllm":
             place = answer if path.endswith("/chat/completions") else answer["choices"][0]
             place["prompt_logprobs"] = prompt_scores(fake.model, asked.prompt, int(body["prompt_logprobs"]))
+        if fake.lens is not None:
+            answer |= fake.lens.answer(body)
         return self.say_json(answer)
 
     def stream(self, path: str, asked: Asked) -> None:
         fake, wire = self.fake, self.fake.wire
         lines = self.begin_stream()
         huge = wire.huge_after
+        plans = fake.lens.plans(asked.body) if fake.lens else []
         for event, n_tokens in events(path, fake.kind, fake.model, fake.odd, asked):
             if fake.ended.is_set():
                 return
@@ -207,6 +213,8 @@ class Answers(BaseHTTPRequestHandler):
                 lines.data(json.dumps({"id": "cmpl-1", "padding": "x" * HUGE_BYTES}))
             if wire.comments:
                 lines.between()
+            if fake.lens is not None and plans:
+                fake.lens.told(plans[-1], asked.prompt + written(fake.model, asked, n_tokens))
             lines.data(json.dumps(event))
         if path in ENDS_WITH_DONE:
             lines.data("[DONE]")
@@ -290,8 +298,16 @@ def reached(count: int | None, n_tokens: int) -> bool:
     return count is not None and n_tokens > count
 
 
+def written(model: FakeModel, asked: Asked, n_tokens: int) -> list[int]:
+    """Ids of the first tokens of an answer."""
+    first = len(asked.prompt)
+    return [model.take(first + n, n, asked.temperature, asked.seed, asked.bias) for n in range(n_tokens)]
+
+
 def refusal(fake: FakeServer, asked: Asked) -> str:
     """Why there is no text, empty where there is; in the words of vLLM, and of llama.cpp for a prompt too long."""
+    if fake.lens is not None and (reason := fake.lens.refusal(asked.body)):
+        return reason
     out = [i for i in asked.bias if not 0 <= i < len(VOCABULARY)]
     if out and fake.kind == "vllm":
         return f"token_id(s) {out} in logit_bias contain out-of-vocab token ids. Vocabulary size: {len(VOCABULARY)}"
@@ -331,9 +347,11 @@ def tools(fake: FakeServer, body: Json) -> dict[str, Any]:
     ids = tokenize(str(body.get("content", body.get("prompt", ""))))
     text = bytes_of([i for i in body.get("tokens", []) if 0 <= i < len(VOCABULARY)]).decode(errors="replace")
     if fake.kind == "vllm":
+        collect = {"/v1/hooks/collect": fake.lens.collected()} if fake.lens and not fake.lens.refuses else {}
         return {
             "/tokenize": {"count": len(ids), "max_model_len": N_CTX, "tokens": ids},
             "/detokenize": {"prompt": text},
+            **collect,
         }
     pieces = [{"id": i, "piece": piece_of(VOCABULARY[i])} for i in ids]
     return {"/tokenize": {"tokens": pieces if body.get("with_pieces") else ids}, "/detokenize": {"content": text}}

@@ -13,7 +13,11 @@ from tui_entropy.servers.kinds.kind import Kind, Request
 from tui_entropy.servers.vllm_lens.described import blocks_of
 from tui_entropy.servers.vllm_lens.hook_plan import Measured, ModelInside, request_fields
 from tui_entropy.servers.vllm_lens.measured_stream import MeasuredStream
+from tui_entropy.servers.vllm_lens.numbers_poll import NumbersPoll
 from tui_entropy.servers.vllm_lens.steering import Change, Steering
+
+CLOSE_S = 2.0
+"""Seconds in which a question is answered that was asked when the session ended."""
 
 
 class Inside:
@@ -23,6 +27,8 @@ class Inside:
         self._server, self._model = server, model
         self._attention = blocks_of(server.spec.lens, model)
         self.steering = Steering(card, vector_files)
+        self._polls: list[NumbersPoll] = []
+        """Those that may have asked something still."""
 
     def stream(
         self,
@@ -40,4 +46,12 @@ class Inside:
         pushes = self.steering.pushes(changes, n_prompt, max_tokens)
         name = uuid.uuid4().hex
         fields = request_fields(measured, pushes, name, n_prompt, len(ids))
-        return MeasuredStream(self._server, (path, {**body, "vllm_xargs": fields}), ids, name, measured, pushes)
+        request = path, {**body, "vllm_xargs": fields}
+        stream = MeasuredStream(self._server, request, ids, name, measured, pushes)
+        self._polls = [*(poll for poll in self._polls if not poll.wait(0)), stream.poll]
+        return stream
+
+    def close(self) -> None:
+        """Wait for what was asked, so that no connection is left open. All streams are closed."""
+        for poll in self._polls:
+            poll.wait(CLOSE_S)

@@ -25,7 +25,7 @@ class MeasuredStream(TokenStream):
     ) -> None:
         """ids: all that is sent. stream: by which the numbers are known."""
         super().__init__(server, request)
-        self._poll = NumbersPoll(server.client, stream, measured)
+        self.poll = NumbersPoll(server.client, stream, measured)
         self._pushes = pushes
         self._position, self._token_id = len(ids) - 1, ids[-1]
         """Of the token that is read for the next one."""
@@ -38,10 +38,8 @@ class MeasuredStream(TokenStream):
         if not self.n_missing:
             return ""
         n = self.n_told + self.n_missing
-        why = self._poll.error or (
-            f"{self._poll.n_odd} entries were no numbers"
-            if self._poll.n_odd
-            else f"later than {LATE_S * 1000:.0f} ms"
+        why = self.poll.error or (
+            f"{self.poll.n_odd} entries were no numbers" if self.poll.n_odd else f"later than {LATE_S * 1000:.0f} ms"
         )
         return f"{self.n_missing} of {n} tokens have no numbers of the model's inside: {why}"
 
@@ -49,7 +47,7 @@ class MeasuredStream(TokenStream):
         arrival = super().next(patience)
         if not isinstance(arrival, Arrival):
             return arrival
-        told = self._poll.numbers(self._position, arrival.at + LATE_S)
+        told = self.poll.numbers(self._position, arrival.at + LATE_S)
         if told is not None and told.token_id != self._token_id:
             told = None
         if wrong := self._wrongly_steered(told):
@@ -62,12 +60,12 @@ class MeasuredStream(TokenStream):
     def _wrongly_steered(self, told: ToldNumbers | None) -> str:
         """What must not go by unseen: a text that is not steered as it was asked for."""
         wanted = self._pushes.n_blocks_at(self._position)
-        if wanted and self._poll.error:
-            return f"whether the server steers is not known ({self._poll.error}): turn the vectors off"
+        if wanted and self.poll.error:
+            return f"whether the server steers is not known ({self.poll.error}): turn the vectors off"
         if told is None or told.n_pushed == wanted:
             return ""
         return f"the server steered {told.n_pushed} blocks where {wanted} were asked for: turn the vectors off"
 
     def close(self) -> None:
-        self._poll.close()
+        self.poll.close()
         super().close()

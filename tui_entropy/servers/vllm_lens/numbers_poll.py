@@ -43,7 +43,8 @@ class NumbersPoll:
         """Most entries of one reply that could be no numbers."""
         self.error = ""
         """What went wrong in the hook, or why nothing is asked any more."""
-        threading.Thread(target=self._run, daemon=True, name="numbers poll").start()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="numbers poll")
+        self._thread.start()
 
     def numbers(self, position: int, until: float) -> ToldNumbers | None:
         """Those of a position; None where they have not come by that time.monotonic()."""
@@ -63,9 +64,15 @@ class NumbersPoll:
             return found
 
     def close(self) -> None:
+        """Ask nothing further. A question that is asked is not waited for."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Until what was asked is answered, after `close`. Returns whether it is."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         n_failed = 0

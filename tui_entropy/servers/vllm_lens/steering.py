@@ -107,10 +107,10 @@ def _spans(changes: Sequence[Change], max_tokens: int) -> Iterable[tuple[int, in
     the prompt is read for."""
     ends = [begin for begin, _ in changes[1:]]
     for (begin, vectors), end in zip(changes, [*ends, None], strict=True):
-        last = max((int(step) for one in vectors if one.on and one.schedule for step, _ in one.schedule), default=0)
-        for step in range(begin, min(last, max_tokens if end is None else end)):
+        points = [step for one in vectors if one.on for step, _ in one.schedule]
+        rest = max(begin, min(math.ceil(max(points, default=1)) - 1, max_tokens if end is None else end))
+        for step in range(begin, rest):
             yield step, step + 1, vectors
-        rest = max(begin, min(last, max_tokens if end is None else end))
         if end is None or rest < end:
             yield rest, end, vectors
 

@@ -153,7 +153,7 @@ def _checked(numbers: Floats, measured: Measured) -> ToldNumbers | None:
     if np.isinf(numbers).any() or not _is_whole(token_id, measured.model.vocab) or not _is_whole(n_pushed, 2**16):
         return None
     blocks = numbers[2 : 2 + 3 * measured.model.n_layers].reshape(-1, 3)
-    heads = numbers[2 + blocks.size : measured.n_plain].reshape(len(measured.attention), -1)
+    heads = numbers[2 + blocks.size : measured.n_plain].reshape(-1, measured.n_heads_told)
     lens = numbers[measured.n_plain :]
     # An entropy of a row, a norm or a deviation below zero is none; NaN compares as neither.
     if (blocks[:, 1:] < 0).any() or (heads < -ROUNDING).any() or (lens < -ROUNDING).any():
