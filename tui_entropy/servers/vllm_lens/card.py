@@ -8,6 +8,8 @@ from tui_entropy.records.model import ModelCard, Trust
 from tui_entropy.servers.vllm_lens.described import blocks_of
 from tui_entropy.servers.vllm_lens.hook_plan import ModelInside
 
+NOT_ASKED = "not asked for"
+"""The kind of a block whose heads are not measured."""
 MEASURED_THERE = "measured inside vLLM by a hook of this program"
 
 
@@ -27,11 +29,13 @@ def known_inside(model: ModelInside) -> tuple[str, ...]:
 def card_with_inside(card: ModelCard, model: ModelInside, said: str) -> ModelCard:
     """said: `ServerSpec.lens`."""
     blocks = blocks_of(said, model)
+    is_told = tuple(b in blocks for b in range(1, model.n_layers + 1))
     told = Trust("unchecked", MEASURED_THERE)
     heads = Trust("unchecked", f"{MEASURED_THERE}, of blocks {', '.join(map(str, blocks))}")
     return replace(
         card, dtype=model.dtype, n_layers=model.n_layers, n_heads=model.n_heads, n_kv_heads=model.n_kv_heads,
-        d_model=model.d_model, vocab=card.vocab or model.vocab, layer_kinds=("full",) * model.n_layers,
-        windows=(None,) * model.n_layers, attention=tuple(b in blocks for b in range(1, model.n_layers + 1)),
+        d_model=model.d_model, vocab=card.vocab or model.vocab, 
+        layer_kinds=tuple("full" if told else NOT_ASKED for told in is_told),
+        windows=(None,) * model.n_layers, attention=is_told,
         trust={**card.trust, "residual": told, **({"heads": heads} if blocks else {})},
     )  # fmt: skip

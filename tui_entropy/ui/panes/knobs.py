@@ -135,8 +135,8 @@ def _vectors(frame: Frame) -> Iterator[Item]:
     applied = {vector.name: vector for vector in frame.log.vectors}
     vectors = frame.vectors or frame.log.vectors
     if not vectors:
-        is_served = frame.log.card is not None and frame.log.card.server is not None
-        why = "none: this server is not steered" if is_served else "none: start with --vector FILE to load one"
+        is_steered = frame.log.capabilities.can("set-vector")
+        why = "none: this server is not steered" if not is_steered else "none: start with --vector FILE to load one"
         yield Item([(why, paint.dim)])
     for n, vector in enumerate(vectors):
         pending = applied.get(vector.name) != vector

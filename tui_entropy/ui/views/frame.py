@@ -194,12 +194,13 @@ class Frame:
 
     @property
     def untold_panes(self) -> tuple[str, ...]:
-        """The panes that would have nothing to show, whatever is written: a server tells nothing of heads, and one
-        entropy only with the whole distribution."""
+        """The panes that would have nothing to show, whatever is written: a server tells nothing of heads unless its
+        model's inside is measured, no attention rows, and one entropy only with the whole distribution."""
         card = self.log.card
         if card is None or card.server is None:
             return ()
-        return ("heads", "attention") if card.server.n_logprobs == card.vocab else ("heads", "attention", "quadrants")
+        told = {"heads": any(card.attention), "attention": False, "quadrants": card.server.n_logprobs == card.vocab}
+        return tuple(name for name, is_told in told.items() if not is_told)
 
     def trust(self, group: str) -> Trust | None:
         """The trust in a group of numbers (TRUSTED); None where nobody says."""

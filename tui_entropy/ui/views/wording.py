@@ -19,6 +19,7 @@ SQUARED = ("varentropy", "spread")
 PLAIN = ("agreement", "interaction")
 UNTOLD = {"Warming up": "too few tokens to compare with", "Unknown": "no attention is measured"}
 """States of the model that say nothing of it, and why."""
+BETWEEN = "its entropy is known between bounds only"
 BOUNDS = [field.name for field in fields(Thresholds) if field.default is not None]
 """Of entropy and varentropy, in the order of Thresholds."""
 
@@ -46,7 +47,9 @@ def state(frame: Frame, step: Step) -> Iterator[Group]:
     name: list[Part] = [(step.state, paint.accent)]
     scores = [("entropy", step.entropy_z), ("attention", step.attention_z)]
     every, unusual = ([(of, z) for of, z in scores if z is not None and abs(z) > least] for least in (-1, 1))
-    if why := UNTOLD.get(step.state):
+    why = UNTOLD.get(step.state, "")
+    if why:
+        why = BETWEEN if step.bounds_of("entropy") else why
         yield [*name, (f": {why}", paint.dim)], name
     else:
         yield [*name, *_scored(paint, every)], [*name, *_scored(paint, unusual)], name
