@@ -291,6 +291,16 @@ def test_what_went_wrong_in_the_hook_is_told(hasty):
         assert len(heard.steps) == 3 and "KeyError" in heard.of(Refused)[-1].sentence
 
 
+def test_nothing_is_left_to_be_collected_once_a_session_has_ended(patient):
+    lens = FakeLens()
+    with serving("vllm", lens=lens) as fake:
+        with source_of(fake.url) as (source, _):
+            write(source, n=3)
+            write(source, n=3)
+            assert len(lens.results) == len(fake_lens.OTHERS) + 2
+        assert lens.results == fake_lens.OTHERS
+
+
 # --- Steering ---
 
 

@@ -148,6 +148,12 @@ def test_a_vector_that_would_poison_the_server_is_not_sent(vllm, built_in):
         assert math.isfinite(heard.steps[-1].surprisal)
 
 
+def test_nothing_is_left_at_the_server(vllm):
+    there(vllm)
+    left = vllm.post("/v1/hooks/collect")["results"]
+    assert not [held for held in left.values() if "tui-entropy" in held]
+
+
 def test_the_lens_can_be_turned_on_while_it_writes(vllm):
     told = there(vllm, SetKnobs(GREEDY), SetKnobs(replace(GREEDY, lens=10, lens_steps=2)))
     assert [bool(step.lens_rows) for step in told.steps] == [n >= N // 2 and n % 2 == 0 for n in range(N)]

@@ -59,6 +59,8 @@ class FakeLens:
     def answer(self, body: Json) -> Json:
         """What stands beside the choices of an answer that is not streamed."""
         plans = self.plans(body)
+        if plans and "remove" in plans[0]:
+            self.results = {name: one for name, one in self.results.items() if not is_of(one, plans[0]["remove"])}
         if not plans or "describe" not in plans[0]:
             return {}
         about = {
@@ -93,6 +95,10 @@ class FakeLens:
 
 def xargs(body: Json) -> Json:
     return body.get("vllm_xargs") or {}
+
+
+def is_of(contexts: Json, streams: list[str]) -> bool:
+    return contexts.get("tui-entropy", {}).get("stream") in streams
 
 
 def norm(position: int, block: int) -> float:

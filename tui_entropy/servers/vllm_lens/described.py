@@ -38,12 +38,12 @@ def described(client: HttpClient, ask: Callable[[dict[str, str]], Request]) -> M
     """What the plugin tells of the model, with one short request, or two where it does not tell of heads. ask: the
     request for one token with these `vllm_xargs`. Raises UserError."""
     try:
-        return _described(client.post(*_whole(ask(description_fields(True)))), True)
+        return _described(client.post(*not_streamed(ask(description_fields(True)))), True)
     except ServerRefused:
-        return _described(client.post(*_whole(ask(description_fields(False)))), False)
+        return _described(client.post(*not_streamed(ask(description_fields(False)))), False)
 
 
-def _whole(request: Request) -> Request:
+def not_streamed(request: Request) -> Request:
     path, body = request
     return path, {name: value for name, value in body.items() if name != "stream_options"} | {"stream": False}
 

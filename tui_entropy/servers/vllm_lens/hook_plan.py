@@ -108,6 +108,11 @@ def description_fields(with_heads: bool) -> dict[str, str]:
     return {**fields, "output_qk": "[0]"} if with_heads else fields
 
 
+def removal_fields(streams: Sequence[str]) -> dict[str, str]:
+    """Of a request that takes away what these left to be collected."""
+    return {"apply_hooks": json.dumps([_hook({"remove": list(streams)}, range(1))])}
+
+
 def _hook(plan: Mapping[str, Any], layers: Sequence[int], before: bool = False) -> dict[str, Any]:
     held = base64.b64encode(pickle.dumps(_Sent(plan), protocol=4)).decode()
     return {"fn": {"cloudpickle": held}, "layer_indices": list(layers), "pre": before}

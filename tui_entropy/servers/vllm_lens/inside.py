@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 
+from tui_entropy.core.errors import UserError
 from tui_entropy.records.lens_rows import layers_read
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.source import VectorFiles
-from tui_entropy.servers.kinds.kind import Kind, Request
-from tui_entropy.servers.vllm_lens.described import blocks_of
-from tui_entropy.servers.vllm_lens.hook_plan import Measured, ModelInside, request_fields
+from tui_entropy.servers.kinds.kind import Context, Kind, Request
+from tui_entropy.servers.vllm_lens.described import blocks_of, not_streamed
+from tui_entropy.servers.vllm_lens.hook_plan import Measured, ModelInside, removal_fields, request_fields
 from tui_entropy.servers.vllm_lens.measured_stream import MeasuredStream
 from tui_entropy.servers.vllm_lens.numbers_poll import NumbersPoll
 from tui_entropy.servers.vllm_lens.steering import Change, Steering
 
 CLOSE_S = 2.0
 """Seconds in which a question is answered that was asked when the session ended."""
+MOST_REMOVED = 256
 
 
 class Inside:
@@ -29,6 +32,8 @@ class Inside:
         self.steering = Steering(card, vector_files)
         self._polls: list[NumbersPoll] = []
         """Those that may have asked something still."""
+        self._streams: list[str] = []
+        """The names of what was measured."""
 
     def stream(
         self,
@@ -45,6 +50,7 @@ class Inside:
         measured = Measured(self._model, self._attention, lens, knobs.lens_steps)
         pushes = self.steering.pushes(changes, n_prompt, max_tokens)
         name = uuid.uuid4().hex
+        self._streams.append(name)
         fields = request_fields(measured, pushes, name, n_prompt, len(ids))
         request = path, {**body, "vllm_xargs": fields}
         stream = MeasuredStream(self._server, request, ids, name, measured, pushes)
@@ -52,6 +58,11 @@ class Inside:
         return stream
 
     def close(self) -> None:
-        """Wait for what was asked, so that no connection is left open. All streams are closed."""
+        """Leave no connection open and no numbers at the server. All streams are closed."""
         for poll in self._polls:
             poll.wait(CLOSE_S)
+        if self._streams:
+            path, body = self._server.request(Context(ids=(1,)), Knobs(temperature=0.0), 1, 0)
+            body["vllm_xargs"] = removal_fields(self._streams[-MOST_REMOVED:])
+            with suppress(UserError):  # else the next text that is measured does it
+                self._server.client.post(*not_streamed((path, body)), timeout=CLOSE_S)

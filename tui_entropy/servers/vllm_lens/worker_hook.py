@@ -204,7 +204,7 @@ class RequestHook:
 
     def tell_error(self, caller: dict[str, Any], error: str) -> None:
         try:
-            self.published_at(caller["extension"], caller["req_id"]).saved["error"] = error[:300]
+            self.published_at(caller["extension"], caller["req_id"]).saved.setdefault("error", error[:300])
         except Exception:
             return
 
@@ -282,5 +282,27 @@ def final_norm(model: Any) -> str:
     return min(outer, key=len, default="")
 
 
+class Removal:
+    """A hook that takes away what requests left to be collected."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self.streams = plan["remove"]
+
+    def __call__(self, ctx: Any, hidden: Any) -> None:
+        caller = sys._getframe(1).f_locals
+        try:
+            every = caller["extension"]._persistent_hook_contexts
+            for request in list(every):
+                left = every[request].get(PUBLISHED)
+                if left is not None and left.saved["stream"] in self.streams:
+                    del every[request][PUBLISHED]
+                if not every[request]:
+                    del every[request]
+        except Exception as wrong:
+            ctx.saved["error"] = f"{type(wrong).__name__}: {wrong}"[:300]
+
+
 def hook_of(plan: dict[str, Any]) -> Any:
-    return ModelDescription(plan) if plan.get("describe") else RequestHook(plan)
+    if "remove" in plan:
+        return Removal(plan)
+    return ModelDescription(plan) if "describe" in plan else RequestHook(plan)
