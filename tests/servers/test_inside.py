@@ -341,6 +341,17 @@ def write_some(source, heard, n):
         source.advance()
 
 
+def test_what_is_steered_is_kept_apart_from_the_texts_of_others(patient):
+    with serving("vllm", lens=FakeLens()) as fake, steered(fake, joy={1: direction()}) as (source, _):
+        write(source, n=3)
+        assert "cache_salt" not in fake.asked_for_text()[-1].body
+        source.handle(on("joy"))
+        write(source, n=3)
+        write(source, n=3)
+        salts = [one.body["cache_salt"] for one in fake.asked_for_text()[-2:]]
+        assert len(set(salts)) == 2 and all(salts)
+
+
 def test_a_text_that_is_read_again_is_steered_as_a_whole(patient):
     with serving("vllm", lens=FakeLens()) as fake, steered(fake, joy={1: direction()}) as (source, heard):
         source.handle(SetVector(Vector("joy", "joy.gguf")))

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.real, pytest.mark.pty]
 SERVER = "http://127.0.0.1:8000"
 SPECIFIED = (
     "--server-model smollm2 --server-kind vllm --server-api completions --server-vocab 400 --server-sampler server "
-    "--server-logprobs 20 --server-key-env MY_KEY --server-timeout 30"
+    "--server-logprobs 20 --server-key-env MY_KEY --server-timeout 30 --server-lens 1,2"
 )
 
 

@@ -52,6 +52,9 @@ class Inside:
         name = uuid.uuid4().hex
         self._streams.append(name)
         fields = request_fields(measured, pushes, name, n_prompt, len(ids))
+        if pushes.segments:
+            # What is steered must not be found in the prefix cache by a text of somebody else that begins alike.
+            body["cache_salt"] = name
         request = path, {**body, "vllm_xargs": fields}
         stream = MeasuredStream(self._server, request, ids, name, measured, pushes)
         self._polls = [*(poll for poll in self._polls if not poll.wait(0)), stream.poll]
