@@ -12,6 +12,8 @@ import tui_entropy
 
 HEAVY = {"torch", "transformers", "textual", "rich", "numpy", "typer", "plotext", "gguf", "safetensors", "psutil"}
 SCREEN = {"textual", "rich", "plotext", "typer"}
+SENT = "tui_entropy.servers.vllm_lens.worker_hook"
+"""Runs in a server, to which its text is sent; nothing here imports it."""
 SHARED = {"core", "stages", "records", "metrics", "breakpoints", "state", "config", "trace", "transport"}
 """Rooms that engine and screen both know."""
 
@@ -62,6 +64,8 @@ def strangers(module: str) -> set[str]:
             return HEAVY - {"textual", "rich", "plotext"} | {"tui_entropy.engine", "tui_entropy.cli"}
         case "cli":
             return HEAVY - {"typer"} | {"tui_entropy.engine", "tui_entropy.ui"}
+        case _ if module == SENT:
+            return HEAVY - {"torch", "numpy"} | {"tui_entropy.engine", "tui_entropy.ui"}
         case _:
             return HEAVY | {"tui_entropy.engine", "tui_entropy.ui"}
 
