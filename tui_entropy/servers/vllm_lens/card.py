@@ -8,7 +8,7 @@ from tui_entropy.records.model import ModelCard, Trust
 from tui_entropy.servers.vllm_lens.described import blocks_of
 from tui_entropy.servers.vllm_lens.hook_plan import ModelInside
 
-NOT_ASKED = "not asked for"
+NOT_ASKED = "not read"
 """The kind of a block whose heads are not measured."""
 MEASURED_THERE = "measured inside vLLM by a hook of this program"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,11 +16,12 @@ from tui_entropy.servers.kinds.kind import Context, Kind, Request
 from tui_entropy.servers.vllm_lens.described import blocks_of, not_streamed
 from tui_entropy.servers.vllm_lens.hook_plan import Measured, ModelInside, removal_fields, request_fields
 from tui_entropy.servers.vllm_lens.measured_stream import MeasuredStream
-from tui_entropy.servers.vllm_lens.numbers_poll import NumbersPoll
+from tui_entropy.servers.vllm_lens.numbers_poll import COLLECT, MOST_BYTES, NumbersPoll
 from tui_entropy.servers.vllm_lens.steering import Change, Steering
+from tui_entropy.servers.vllm_lens.told_numbers import told_streams
 
-CLOSE_S = 2.0
-"""Seconds in which a question is answered that was asked when the session ended."""
+CLOSE_S = 5.0
+"""Seconds for which the end of a session waits for a server, for each thing that it asks."""
 MOST_REMOVED = 256
 
 
@@ -64,8 +66,19 @@ class Inside:
         """Leave no connection open and no numbers at the server. All streams are closed."""
         for poll in self._polls:
             poll.wait(CLOSE_S)
-        if self._streams:
-            path, body = self._server.request(Context(ids=(1,)), Knobs(temperature=0.0), 1, 0)
-            body["vllm_xargs"] = removal_fields(self._streams[-MOST_REMOVED:])
-            with suppress(UserError):  # else the next text that is measured does it
-                self._server.client.post(*not_streamed((path, body)), timeout=CLOSE_S)
+        with suppress(UserError):  # else the next text that is measured does it
+            until = time.monotonic() + CLOSE_S
+            # A pass that was running when its text was given up may tell of it once more.
+            while self._is_any_left() and time.monotonic() < until:
+                self._remove()
+
+    def _is_any_left(self) -> bool:
+        if not self._streams:
+            return False
+        reply = self._server.client.post(COLLECT, {}, timeout=CLOSE_S, most_bytes=MOST_BYTES)
+        return not told_streams(reply).isdisjoint(self._streams)
+
+    def _remove(self) -> None:
+        path, body = self._server.request(Context(ids=(1,)), Knobs(temperature=0.0), 1, 0)
+        body["vllm_xargs"] = removal_fields(self._streams[-MOST_REMOVED:])
+        self._server.client.post(*not_streamed((path, body)), timeout=CLOSE_S)

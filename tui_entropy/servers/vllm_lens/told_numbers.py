@@ -105,6 +105,15 @@ def read_reply(reply: object, stream: str, measured: Measured) -> Reply:
     return Reply()
 
 
+def told_streams(reply: object) -> set[str]:
+    """The requests of this program that a reply says anything of."""
+    results = reply.get("results") if isinstance(reply, dict) else None
+    every = [one for one in results.values() if isinstance(one, dict)] if isinstance(results, dict) else []
+    told = [one.get(PUBLISHED) for one in every]
+    names = [one.get("stream") for one in told if isinstance(one, dict)]
+    return {name for name in names if isinstance(name, str)}
+
+
 def _read(told: Mapping[str, Any], measured: Measured) -> Reply:
     n_odd, found = 0, dict[int, "Floats"]()
     error = told.get("error", "")
