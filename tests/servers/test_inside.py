@@ -22,6 +22,9 @@ from tui_entropy.records.commands import Branch, Go, Load, Pause, SetKnobs, SetV
 from tui_entropy.records.events import Paused, Refused, SettingsPending, Started, VectorsChanged
 from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.records.settings import Vector, scaled_part
+from tui_entropy.servers.examination import Examination
+from tui_entropy.servers.http.client import HttpClient
+from tui_entropy.servers.kinds.registry import identified
 from tui_entropy.servers.server_source import ServerSource
 from tui_entropy.servers.vllm_lens import measured_stream, numbers_poll
 from tui_entropy.transport.plausible import contradiction
@@ -441,3 +444,27 @@ def test_a_pause_holds_up_the_next_token_with_its_numbers(patient):
         source.handle(Pause())
         proposed = source.session.proposed
         assert proposed is None or are_of(proposed, N_PROMPT + proposed.index - 1)
+
+
+# --- What doctor says of it ---
+
+
+def inside_finding(lens):
+    with serving("vllm", lens=lens) as fake, closing(HttpClient(fake.url, "NO_KEY", 10)) as client:
+        found = list(Examination(identified(client, ServerSpec(fake.url))).findings())
+    return next((one for one in found if one.name == "inside"), None)
+
+
+def test_doctor_tells_how_late_numbers_are_and_whether_the_last_layer_is_the_model(patient):
+    found = inside_finding(FakeLens())
+    assert found.verdict == "note" and "ms behind the token" in found.sentence
+    assert "the last layer says what the server told at 0 of 16" in found.sentence
+
+
+def test_doctor_tells_of_numbers_that_never_come(hasty):
+    found = inside_finding(FakeLens(behind=99))
+    assert found.verdict == "note" and "16 of 16 tokens have no numbers" in found.sentence
+
+
+def test_doctor_says_nothing_of_it_where_the_plugin_is_not_there():
+    assert inside_finding(None) is None

@@ -7,6 +7,7 @@ bias            the second candidate made likelier from outside: processed numbe
 characters      a prompt that makes it write characters of several tokens
 seed            the second request once more
 prompt          whether the tokens of a prompt are scored
+inside          of vLLM with vllm-lens: how late its numbers come, and whether the last lens row is the model
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ from msgspec.structs import replace
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Message
 from tui_entropy.records.sampling import Knobs
+from tui_entropy.servers.card import model_card
 from tui_entropy.servers.kinds.kind import Context, Kind
+from tui_entropy.servers.kinds.registry import card_of
 from tui_entropy.servers.steps import most_probable
 from tui_entropy.servers.streams.alignment import Counts
 from tui_entropy.servers.streams.band import Band, are_probabilities, entropy_band
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 from tui_entropy.servers.token_stream import answered
 from tui_entropy.servers.tokens import TokenNames
+from tui_entropy.servers.vllm_lens.card import card_with_inside
+from tui_entropy.servers.vllm_lens.hook_plan import ModelInside
+from tui_entropy.servers.vllm_lens.inside_check import inside_check
 
 GREEDY = Knobs(temperature=0.0, top_k=0, top_p=1.0)
 HOT = 1.5
@@ -85,6 +91,9 @@ class Examination:
         yield self._characters()
         yield self._seed(hot)
         yield Finding("prompt scores", *self._prompt_scores())
+        if self.server.inside is not None:
+            progress("measuring the inside of its model")
+            yield self._inside(self.server.inside)
 
     # --- What is found -----------------------------------------------------------------------------------------
 
@@ -201,6 +210,12 @@ class Examination:
         return (
             PASSED if known == len(found) - 1 else NOTED
         ), f"{known} of {len(found)} tokens of a prompt are scored"
+
+    def _inside(self, model: ModelInside) -> Finding:
+        self.n_requests += 1
+        card = card_with_inside(model_card(card_of(self.server), "", "", ""), model, self.server.spec.lens)
+        is_right, said = inside_check(self.server, card, self.prompt_ids)
+        return Finding("inside", PASSED if is_right else NOTED, said)
 
     # --- Asking ------------------------------------------------------------------------------------------------
 
