@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
-from asked_sources import GREEDY, source_of, write
+from asked_sources import GREEDY, advance, source_of, write
 from msgspec.structs import replace
 
 from tui_entropy.engine.loading.loader import load
-from tui_entropy.records.events import Started
+from tui_entropy.records.commands import Write
+from tui_entropy.records.events import TEXT_READ, Paused, Started
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer
+from tui_entropy.records.probes.continuations import CONTINUATIONS, SampledContinuations
 
 N = 24
 PROMPT = "The capital of France is"
@@ -71,3 +74,44 @@ def test_vllm_against_the_model_here(vllm, temperature):
     with source_of(vllm.url, n_logprobs=20) as (source, heard):
         write(source, PROMPT, N, replace(GREEDY, temperature=temperature, top_k=0, top_p=1.0))
     inside(heard, 1e-3)
+
+
+TEXT = "The capital of France is Berlin, said Zürich 😀."
+
+
+def reads(url, tolerance):
+    """Nothing is drawn, and what is unlikely has its number too."""
+    with source_of(url, n_logprobs=20) as (source, heard):
+        source.handle(Write(TEXT, None, False, 1, GREEDY, False, read=True))
+        advance(source)
+    assert heard.of(Paused)[-1].reason == TEXT_READ and TEXT.endswith(heard.text)
+    assert max(step.surprisal for step in heard.steps) > 5
+    inside(heard, tolerance)
+
+
+@pytest.mark.real
+def test_a_text_that_is_read_by_llamacpp_against_the_model_here(llamacpp_f32):
+    reads(llamacpp_f32.url, 0.03)
+
+
+@pytest.mark.servers
+def test_a_text_that_is_read_by_vllm_against_the_model_here(vllm):
+    reads(vllm.url, 1e-3)
+
+
+@pytest.mark.parametrize(("n", "tokens"), [(6, 4), (12, 2)])
+def test_llamacpp_continues_a_text_as_it_writes_it(llamacpp, n, tokens):
+    """With its few slots, and with the stream of the text itself in between."""
+    with source_of(llamacpp.url) as (source, heard):
+        source.handle(Write(PROMPT, None, False, 40, GREEDY))
+        while len(heard.steps) < 2:
+            source.advance()
+        at = len(heard.of(Started)[0].prompt_tokens)
+        source.handle(AskProbe(CONTINUATIONS, 1, at, {"n": n, "tokens": tokens}))
+        rows = SampledContinuations.of(heard.of(ProbeAnswer)[0]).rows
+        advance(source)
+    assert len(heard.steps) == 40 and len(rows) == n
+    greedy = tuple(step.token_id for step in heard.steps[:tokens])
+    nats = sum(step.surprisal for step in heard.steps[:tokens])
+    assert {row.token_ids for row in rows} == {greedy}
+    assert rows[0].logprob == pytest.approx(-nats, abs=0.1)

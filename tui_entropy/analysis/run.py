@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
-from tui_entropy.analysis.endings import ended_by
+from tui_entropy.analysis.endings import ended_by, text_summary
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import put
 from tui_entropy.engine.decoding.instruments import NO_GRAPH, open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.reopening.recorded_session import RecordedSession
 from tui_entropy.engine.session.session import Session
-from tui_entropy.metrics.registry import BY_NAME as METRIC
 from tui_entropy.records.commands import Reopen, Write
 from tui_entropy.records.events import Ended, Event, Paused, Ready, Refused
 from tui_entropy.records.model import ModelSpec
@@ -93,7 +91,7 @@ def write_out(
                 if isinstance(stopped := session.advance(), Paused):
                     session.stop(stopped.reason if reads else f"stopped at {stopped.reason}")
             if reads and not as_json and log.steps:
-                put(f"{_summary(log)}\n".encode())
+                put(f"{text_summary(log)}\n".encode())
         except BaseException as error:
             recorder.take(ended_by(log.run_number, error))
             raise
@@ -127,14 +125,3 @@ def _reopen(
     while session.reading:
         session.advance()
     narrator.done(f"{recorded.n_read} tokens read again: {recorded.how_read()}")
-
-
-def _summary(log: SessionView) -> str:
-    """What a text that was read comes to."""
-    n, n_bytes = len(log.steps), len("".join(log.steps.texts).encode())
-    nats = sum(surprisal for surprisal in log.steps.values(METRIC["surprisal"]) if surprisal is not None)
-    bits = nats / math.log(2)
-    return (
-        f"{n} tokens after the first · perplexity {math.exp(min(nats / n, 700)):.4g} · {bits / n:.4g} bits a token · "
-        f"{bits / max(n_bytes, 1):.4g} bits a byte"
-    )

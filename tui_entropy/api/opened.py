@@ -125,6 +125,8 @@ class OpenModel:
         given = {} if model is None else {"name": text_of(plain(model), "the model")}
         about = {name: value for name, value in options.items() if name in ModelSpec.__struct_fields__}
         spec, _ = reopened_spec(path, given | about)
+        if spec.server is not None:
+            raise UserError(f"{path} was written through a server: `tui-entropy open` goes on with it")
         rest = {name: value for name, value in options.items() if name not in about}
         number = None if run is None else whole(run, "run")
         n = None if max_tokens is None else whole(max_tokens, "max_tokens")

@@ -48,7 +48,8 @@ from tui_entropy.stages.stage import Knob
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with options in place of its parameters that stand for a group: for every part of a model's name in
-    place of `spec`, or of `recorded_spec` where a recording says what is not given, a server in place of `server`,
+    place of `spec`, a server in place of `server`, either with `recorded_` before where a recording says what is not
+    given,
     every knob in place of `knobs`, how long an engine stays in place of `stays`, what becomes of results in place of
     `telling`, all that the look of a screen is made of in place of `look`."""
 
@@ -171,6 +172,8 @@ Served = ServerSpec | None
 """The server that writes, in place of a model that is loaded here."""
 RecordedSpec = dict[str, Any]
 """What a person says of the model of a recording, by the fields of ModelSpec; the rest is as it was recorded."""
+RecordedServer = dict[str, Any]
+"""What a person says of the server that wrote a recording, by the fields of ServerSpec; the rest is as recorded."""
 Stays = dict[str, str]
 """How long an engine stays, and what becomes of its text, as `lifetime_options` takes it."""
 
@@ -183,7 +186,8 @@ def _unsaid(option: Any) -> Any:
     """The option without a default: what was recorded stands where nothing is given."""
     (about,) = option.__metadata__
     told = copy.copy(about)
-    told.help, told.show_default = f"{about.help} [default: as recorded]", False
+    usual = re.sub(r" \[default: [^]]*\]$", "", about.help)
+    told.help, told.show_default = f"{usual} [default: as recorded]", False
     return Annotated[option.__origin__ | None, told]
 
 
@@ -217,6 +221,12 @@ def _server(given: dict[str, Any]) -> ServerSpec | None:
     return None
 
 
+def _recorded_server(given: dict[str, Any]) -> dict[str, Any]:
+    """What is said of the server of a recording, by the fields of ServerSpec."""
+    fields = {"url": "server", **{field: _server_option(field) for field in SERVER_OPTIONS}}
+    return {field: given[option] for field, option in fields.items() if given[option] is not None}
+
+
 USUAL_SERVER = ServerSpec("")
 
 
@@ -230,6 +240,11 @@ def asked_of(spec: ModelSpec, server: ServerSpec | None) -> ModelSpec:
             "belongs to it"
         )
     return replace(spec, name=server.model or server.url, server=server)
+
+
+def told_name(spec: ModelSpec) -> str:
+    """What a file is called after: a server is not asked yet what its model is."""
+    return spec.name if spec.server is None else spec.server.model or "server"
 
 
 class Telling(NamedTuple):
@@ -297,6 +312,13 @@ GROUPS: dict[str, tuple[list[inspect.Parameter], Callable[[dict[str, Any]], Any]
             ),
         ],
         _server,
+    ),
+    "recorded_server": (
+        [
+            _parameter("server", None, _unsaid(Server)),
+            *(_parameter(_server_option(field), None, _unsaid(option)) for field, option in SERVER_OPTIONS.items()),
+        ],
+        _recorded_server,
     ),
     "knobs": ([_option(knob) for knob in KNOBS], _knobs),
     "stays": (

@@ -13,7 +13,7 @@ import typer
 from msgspec import to_builtins
 
 from tui_entropy.cli.app import EXIT_CODES, app
-from tui_entropy.cli.groups import with_shared_options
+from tui_entropy.cli.groups import Served, asked_of, told_name, with_shared_options
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     TRACE_HELP,
@@ -82,6 +82,7 @@ def probe(
     ] = None,
     run: OneRun = None,
     spec: ModelSpec,
+    server: Served,
     prompt: Prompt = None,
     system: System = None,
     chat: Chat = None,
@@ -111,9 +112,14 @@ def probe(
     if recording is not None:
         _show_recorded(recording, run, name, position, as_json, bits, look, svg)
         return
-    prepare_engine()
-    from tui_entropy.analysis.probe import ask, known_probe, known_probes
-
+    spec = asked_of(spec, server)
+    if server is not None:
+        from tui_entropy.analysis.source_probe import ask_server as ask
+        from tui_entropy.analysis.source_probe import server_probe as known_probe
+        from tui_entropy.analysis.source_probe import server_probes as known_probes
+    else:
+        prepare_engine()
+        from tui_entropy.analysis.probe import ask, known_probe, known_probes
     if name is None:
         _list(known_probes(), as_json)
         return
@@ -121,7 +127,7 @@ def probe(
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, position or 1, knobs, False)
     vectors = steering_options(vector, ablate)
-    path = None if trace is None else trace_path(trace, spec.name, write.prompt)
+    path = None if trace is None else trace_path(trace, told_name(spec), write.prompt)
     answer, log = ask(spec, write, vectors, name, position, options, path)
     if answer is None:
         raise typer.Exit(1)

@@ -9,7 +9,15 @@ import typer
 
 from tui_entropy.cli.app import EXIT_CODES, app
 from tui_entropy.cli.choose import chosen_trace
-from tui_entropy.cli.groups import RecordedSpec, Served, Stays, asked_of, with_shared_options
+from tui_entropy.cli.groups import (
+    RecordedServer,
+    RecordedSpec,
+    Served,
+    Stays,
+    asked_of,
+    told_name,
+    with_shared_options,
+)
 from tui_entropy.cli.options import (
     SAMPLE_PROMPT,
     Ablate,
@@ -76,7 +84,7 @@ def run(
     scored = as_json or not headless if prompt_scores is None else prompt_scores
     given = prompt_option(prompt)
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
-    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), write.prompt)
+    options["trace"] = None if no_trace else trace_path(trace, told_name(spec), write.prompt)
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -86,6 +94,7 @@ def read(
     *,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The text, or a conversation as JSON; - reads stdin.")],
     spec: ModelSpec,
+    server: Served,
     chat: Annotated[
         bool | None,
         typer.Option(
@@ -108,10 +117,11 @@ def read(
     look: Look,
 ) -> None:
     """Read a text that is there already: each token is scored in one pass, and any can be opened and gone on from."""
+    spec = asked_of(spec, server)
     write = text_to_read(file, chat, max_tokens, knobs)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     name = "stdin" if file == "-" else Path(file).stem
-    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), f"read {name}")
+    options["trace"] = None if no_trace else trace_path(trace, told_name(spec), f"read {name}")
     _carry_out(spec, write, look, options, stays, headless, as_json)
 
 
@@ -136,6 +146,7 @@ def open_(
         bool, typer.Option("--despite", help="Go on also where model, tokenizer or vectors are not what they were.")
     ] = False,
     recorded_spec: RecordedSpec,
+    recorded_server: RecordedServer,
     trace: TracePath = None,
     no_trace: NoTrace = False,
     record_attention: RecordAttention = "shown",
@@ -144,17 +155,18 @@ def open_(
     stays: Stays,
     look: Look,
 ) -> None:
-    """Go on with a recording as if it had never ended: its model is loaded, its text read once. It stays as it is."""
+    """Go on with a recording as if it had never ended, with its model or its server, which read its text once. It
+    stays as it is."""
     path = chosen_trace(file).absolute()
     from tui_entropy.trace.library import reopened_spec
     from tui_entropy.trace.writer import has_writer
 
     if has_writer(path):
         raise UserError(f"{path} is still being written: `tui-entropy attach` goes to the engine that does")
-    spec, prompt = reopened_spec(path, recorded_spec)
+    spec, prompt = reopened_spec(path, recorded_spec, recorded_server)
     reopen = Reopen(str(path), run, max_tokens, despite)
     options: dict[str, Any] = {"record_attention": record_attention}
-    options["trace"] = None if no_trace else trace_path(trace, _told_name(spec), prompt)
+    options["trace"] = None if no_trace else trace_path(trace, told_name(spec), prompt)
     _carry_out(spec, reopen, look, options, stays, headless, as_json)
 
 
@@ -174,11 +186,6 @@ def _of_both_ways(
     }
 
 
-def _told_name(spec: ModelSpec) -> str:
-    """What a file is called after: a server is not asked yet what its model is."""
-    return spec.name if spec.server is None else spec.server.model or "server"
-
-
 def _carry_out(
     spec: ModelSpec,
     begin: Write | Reopen,
@@ -189,7 +196,7 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     """Without a screen, or on one; stays: how long its engine does, as `lifetime_options` takes it."""
-    if headless and spec.server is not None and isinstance(begin, Write):
+    if headless and spec.server is not None:
         from tui_entropy.analysis.source_run import write_by_source
 
         raise typer.Exit(write_by_source(spec, begin, as_json=as_json, **options))
@@ -278,6 +285,10 @@ def serve(
 
     stops = break_options(stop_at)
     given = prompt_option(prompt)
+    if proxy is not None and server is not None:
+        raise UserError(
+            "--proxy names the server that requests pass to, and nothing else is asked: leave --server out"
+        )
     if api is not None and server is not None:
         raise UserError("--api answers by a model that is loaded here: --proxy URL passes requests on to a server")
     if proxy is None:
@@ -287,7 +298,7 @@ def serve(
     else:
         spec = ModelSpec(proxy, server=ServerSpec(proxy, proxied=True))
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
-    path = None if no_trace else str(trace_path(trace, _told_name(spec), given or "").absolute())
+    path = None if no_trace else str(trace_path(trace, told_name(spec), given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
     load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
     if not load.keep:

@@ -5,13 +5,10 @@ Importing this needs no torch: the process listens while torch is imported.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import (
@@ -35,18 +32,17 @@ from tui_entropy.records.commands import (
     Twin,
     Write,
 )
-from tui_entropy.records.events import Continued, Differences, Event, Memory, Paused, Progress, Ready, Refused
-from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, ProbeProgress
+from tui_entropy.records.events import STOPPED, Continued, Event, Memory, Paused, Progress, Ready, Refused
+from tui_entropy.records.probes.answering import ProbeCancelled, progress_to
+from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo
 from tui_entropy.records.source import Audience, Capabilities, Source, inability
 from tui_entropy.records.step import Step
+from tui_entropy.state.unopened import UnopenedRecording, not_begun_with
 
 if TYPE_CHECKING:
     from tui_entropy.engine.reopening.recorded_session import RecordedSession
     from tui_entropy.engine.session.session import Session
     from tui_entropy.records.sampling import Knobs
-
-PROGRESS_S = 0.1
-"""From one word about how far a probe has come, and look for one that it is not wanted, to the next."""
 
 
 class ModelSource(Source):
@@ -63,7 +59,8 @@ class ModelSource(Source):
         self._own_knobs: Knobs | None = None
         """Those of a person, while a text is written that an application asked for; else None."""
         self._recorded: RecordedSession | None = None
-        """A recording that nobody has gone on with yet."""
+        self._unopened: UnopenedRecording | None = None
+        """A recording that nobody has gone on with yet, and what may be done until then."""
         self._reads: RecordedSession | None = None
         """The one whose text is being read again."""
 
@@ -77,6 +74,7 @@ class ModelSource(Source):
 
             self.emit(Progress("reading the recording"))
             self._recorded = RecordedSession(self.session, Path(load.reopen.path))
+            self._unopened = UnopenedRecording(load.reopen.path, self._recorded.differences)
 
     def bring_up(self, load: Load) -> Session:
         """A session with the model that is asked for."""
@@ -155,11 +153,11 @@ class ModelSource(Source):
 
     def handle(self, command: Command) -> None:
         session = self.session
-        if self._recorded is not None and not isinstance(command, Reopen | Write):
-            self._put_off(command)
+        if self._unopened is not None and not isinstance(command, Reopen | Write):
+            self._unopened.put_off(command, self.audience)
             return
         if isinstance(command, Write | Branch | Go | Twin | Continue | Advance):
-            self._recorded = self._reads = None
+            self._unopened = self._recorded = self._reads = None
         match command:
             case Reopen():
                 self._reopen(command)
@@ -184,7 +182,7 @@ class ModelSource(Source):
             case AskProbe():
                 self._probe(command)
             case Stop() if not command.request or command.request == session.state.request:
-                session.stop()
+                session.stop(command.reason or STOPPED)
             case Pause() if self.writing or session.reopen():  # a text that was stopped rests there
                 self._pause(command.reason)
             case Continue() | Advance() if session.reopen() or session.active:
@@ -217,26 +215,16 @@ class ModelSource(Source):
             self.session.set_knobs(knobs)
 
     def _reopen(self, command: Reopen) -> None:
-        recorded = self._recorded
-        if recorded is None or str(recorded.path) != command.path:
-            raise UserError(f"this engine did not begin with {command.path}: `tui-entropy open` starts one that does")
-        if recorded.differences and not command.despite:
-            self.audience.answer(Differences(command.path, recorded.differences))
+        recorded, unopened = self._recorded, self._unopened
+        if recorded is None or unopened is None:
+            raise not_begun_with(command.path)
+        if not unopened.is_agreed(command, self.audience):
             return
-        self._recorded, self.budget = None, None
+        self._unopened, self._recorded, self.budget = None, None, None
         recorded.enter(command)
         if self.session.active:
             self._reads = recorded
             self.emit(Continued(self.session.state.run_number))
-
-    def _put_off(self, command: Command) -> None:
-        """What cannot be done before a person agreed to go on. A screen asks and looks by itself, and is not refused.
-        Raises UserError for all else."""
-        if isinstance(command, AskProbe):
-            answer = ProbeAnswer(command.name, command.run, command.position, command.options, record=False)
-            self.audience.answer(replace(answer, unavailable="this recording is not gone on with yet"))
-        elif not isinstance(command, SelectHead):
-            raise UserError("this recording is not gone on with yet: agree to what differs, or begin another text")
 
     def _rest_after_reading(self) -> Paused:
         """What was recorded is read, and a person says how it goes on."""
@@ -286,27 +274,13 @@ class ModelSource(Source):
     # --- What it is asked --------------------------------------------------------------------------------------
 
     def _probe(self, ask: AskProbe) -> None:
-        spoken = time.monotonic()
-
-        def progress(done: float, total: float) -> None:
-            nonlocal spoken
-            if time.monotonic() - spoken < PROGRESS_S:
-                return
-            spoken = time.monotonic()
-            self.audience.answer(ProbeProgress(ask.name, ask.run, ask.position, done, total))
-            if self.audience.hears_cancel():
-                from tui_entropy.engine.probes.probe import ProbeCancelled
-
-                raise ProbeCancelled
-
-        found = self.ask(ask, progress)
+        found = self.ask(ask, progress_to(self.audience, ask))
         (self.emit if found.record else self.audience.answer)(found)
 
     def ask(self, ask: AskProbe, progress: Callable[[float, float], None]) -> ProbeAnswer:
         """The answer of a probe, or that it was given up. progress: told how much is done, of how much. Raises
         UserError."""
         from tui_entropy.engine.probes.answer import answer
-        from tui_entropy.engine.probes.probe import ProbeCancelled
 
         try:
             return answer(self.session, ask, progress)

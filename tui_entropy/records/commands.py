@@ -130,6 +130,8 @@ class Advance(Struct, frozen=True, tag="advance"):
 class Stop(Struct, frozen=True, tag="stop"):
     request: Words = ""
     """Only the text of this Write.request, or that request while it waits. Empty: whatever is written."""
+    reason: Words = ""
+    """Why it ends there; empty where a person wants it, who may go on with it."""
 
 
 class Quit(Struct, frozen=True, tag="quit"):

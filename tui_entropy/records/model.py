@@ -97,6 +97,8 @@ class ServerCard(Struct, frozen=True):
     facts: tuple[ServerFact, ...] = ()
     ignored_knobs: tuple[str, ...] = ()
     """Fields of Knobs that it is not told, or does not act on."""
+    spec: ServerSpec | None = None
+    """As it was asked for, which asks it again. None where nobody said."""
 
 
 # --- As it is asked for, and as it is --------------------------------------------------------------------------

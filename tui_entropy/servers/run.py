@@ -6,11 +6,11 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tui_entropy.records.commands import Message, Write
+from tui_entropy.records.commands import Message
 from tui_entropy.records.events import Started
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
-from tui_entropy.records.step import NO_ID, Step
+from tui_entropy.records.step import NO_ID, PromptToken, Step
 from tui_entropy.servers.kinds.kind import Context
 from tui_entropy.servers.steps import StepMaker
 
@@ -29,6 +29,10 @@ class ServerRun:
     """Steps, and the vectors that act from each on, for a server that is steered; the first is 0."""
     forced: list[int] = field(default_factory=list)
     """Ids of the next tokens, whatever the model says."""
+    given: list[PromptToken] = field(default_factory=list)
+    """The next tokens, of a text that was there already."""
+    is_read: bool = False
+    """The newest step was the last one of such a text."""
     banned: frozenset[int] = frozenset()
     """Ids that the next token may not be."""
     ended: str | None = None
@@ -44,7 +48,7 @@ class ServerRun:
     @property
     def n_left(self) -> int:
         """Tokens that may be written still."""
-        return self.started.max_tokens - len(self.steps)
+        return self.started.n_given + self.started.max_tokens - len(self.steps)
 
     @property
     def at(self) -> float:
@@ -60,6 +64,8 @@ class ServerRun:
         self.steps.append(step)
         self.maker.count(step)
         self.banned = frozenset()
+        self.is_read = len(self.given) == 1
+        self.given = self.given[1:]
 
     def text_of(self, token_bytes: bytes) -> str:
         """What these bytes complete of the text; empty while a character is open."""
@@ -70,11 +76,11 @@ class ServerRun:
             open_bytes = step.token_bytes + open_bytes
         return codecs.getincrementaldecoder("utf-8")("replace").decode(open_bytes + token_bytes)
 
-    def context(self) -> Context:
-        """What is sent for the next token."""
-        prompt = self.started.prompt_tokens
-        ids = (*(one.token_id for one in prompt), *(step.token_id for step in self.steps))
-        text = "".join((*(one.text for one in prompt), *(step.text for step in self.steps)))
+    def context(self, n_steps: int | None = None) -> Context:
+        """What is sent for the next token, or for the one behind so many steps."""
+        prompt, steps = self.started.prompt_tokens, self.steps[:n_steps]
+        ids = (*(one.token_id for one in prompt), *(step.token_id for step in steps))
+        text = "".join((*(one.text for one in prompt), *(step.text for step in steps)))
         return Context(ids, text, self.messages)
 
     def unknown_token(self, n_steps: int) -> int | None:
@@ -82,12 +88,11 @@ class ServerRun:
         return next((n for n, step in enumerate(self.steps[:n_steps]) if step.token_id == NO_ID), None)
 
 
-def messages_of(write: Write) -> tuple[Message, ...]:
-    """Of what a person wrote; empty where it is no conversation."""
-    if write.chat is False or (write.prompt, write.system) == ("", None):
+def messages_of(prompt: str, system: str | None) -> tuple[Message, ...]:
+    """A conversation of what a person wrote; empty where that is nothing."""
+    if (prompt, system) == ("", None):
         return ()
-    system = (Message("system", write.system),) if write.system else ()
-    return (*system, Message("user", write.prompt))
+    return (*((Message("system", system),) if system else ()), Message("user", prompt))
 
 
 def changed(

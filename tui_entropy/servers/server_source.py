@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -16,6 +17,7 @@ from tui_entropy.records.commands import (
     Label,
     Load,
     Pause,
+    Reopen,
     SetBreakpoints,
     SetKnobs,
     SetVector,
@@ -23,21 +25,26 @@ from tui_entropy.records.commands import (
     Stop,
     Write,
 )
-from tui_entropy.records.events import Continued, Event, Memory, Paused, Progress, Ready
+from tui_entropy.records.events import STOPPED, Continued, Event, Memory, Paused, Progress, Ready
 from tui_entropy.records.model import ModelCard, ServerSpec, Trust
+from tui_entropy.records.probes.answering import progress_to
+from tui_entropy.records.probes.ask import AskProbe
 from tui_entropy.records.source import Audience, Capabilities, OwnDraw, VectorFiles
 from tui_entropy.records.step import Step
 from tui_entropy.servers.card import KNOWN, model_card
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.kinds.registry import card_of, identified
+from tui_entropy.servers.probes.registry import answer, infos
+from tui_entropy.servers.reopening.recorded_texts import RecordedTexts
 from tui_entropy.servers.session import ServerSession
 from tui_entropy.servers.vllm_lens.card import card_with_inside, known_inside
 from tui_entropy.servers.vllm_lens.inside import Inside
+from tui_entropy.state.unopened import UnopenedRecording, not_begun_with
 
 ALWAYS = (
     "write", "set-knobs", "pause", "continue", "advance", "advance-on", "stop", "set-breakpoints", "set-watches",
-    "go", "label",
+    "go", "label", "ask-probe", "cancel-probe", "reopen",
 )  # fmt: skip
 
 
@@ -56,6 +63,9 @@ class ServerSource:
         self.session: ServerSession
         self.budget: int | None = None
         """Tokens to write before pausing by itself; None for no end, 0 while paused."""
+        self._recorded: RecordedTexts | None = None
+        self._unopened: UnopenedRecording | None = None
+        """A recording that nobody has gone on with yet, and what may be done until then."""
         self._client: HttpClient | None = None
         self._server: Kind
 
@@ -64,12 +74,21 @@ class ServerSource:
         assert spec is not None
         self._client = HttpClient(spec.url, spec.key_env, spec.timeout)
         self.audience.emit(Progress(f"asking {self._client.url} what it is"))
-        self._server = identified(self._client, spec)
+        try:
+            self._server = identified(self._client, spec)
+        except UserError as mistake:
+            if load.reopen is None:
+                raise
+            raise UserError(f"{mistake} (`tui-entropy open --server URL` goes on with another one)") from None
         if load.vectors and (why := self._server.no_inside):
             raise UserError(f"this server is not steered, since {why}: leave --vector and --ablate out")
         card = self._card()
         inside = self._inside(card)
         self.session = ServerSession(self._server, card, self.audience.emit, self._drawn_here(spec), inside)
+        if load.reopen is not None:
+            self.audience.emit(Progress("reading the recording"))
+            self._recorded = RecordedTexts(self.session, Path(load.reopen.path))
+            self._unopened = UnopenedRecording(load.reopen.path, self._recorded.differences)
 
     def _inside(self, card: ModelCard) -> Inside | None:
         if self._server.inside is None:
@@ -104,7 +123,11 @@ class ServerSource:
         return replace(card, trust={**card.trust, "sampling": own})
 
     def ready(self) -> Ready:
-        return Ready(self.session.card, self.session.vectors, capabilities=self.capabilities)
+        recording = str(self._recorded.path) if self._recorded else ""
+        return Ready(
+            self.session.card, self.session.vectors, probes=infos(), capabilities=self.capabilities,
+            recording=recording,
+        )  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:
@@ -126,8 +149,14 @@ class ServerSource:
 
     def handle(self, command: Command) -> None:
         session = self.session
+        if self._unopened is not None and not isinstance(command, Reopen | Write):
+            self._unopened.put_off(command, self.audience)
+            return
         match command:
+            case Reopen():
+                self._reopen(command)
             case Write():
+                self._unopened = self._recorded = None
                 session.begin(command)
                 self.budget = None
             case SetKnobs():
@@ -142,7 +171,7 @@ class ServerSource:
             case Label():
                 session.label(command)
             case Stop():
-                session.stop()
+                session.stop(command.reason or STOPPED)
             case Pause() if self.state == "writing" or session.reopen():
                 self._pause(command.reason)
             case Continue() | Advance() if session.reopen() or session.active:
@@ -154,6 +183,23 @@ class ServerSource:
                 session.breakpoints.set_breakpoints(command.breakpoints)
             case SetWatches():
                 session.breakpoints.set_watches(command.texts)
+            case AskProbe():
+                self._probe(command)
+            # A CancelProbe comes too late here: who waits for the server hears of it (hears_cancel).
+
+    def _reopen(self, command: Reopen) -> None:
+        recorded, unopened = self._recorded, self._unopened
+        if recorded is None or unopened is None:
+            raise not_begun_with(command.path)
+        if unopened.is_agreed(command, self.audience):
+            recorded.enter(command)
+            self._unopened, self._recorded, self.budget = None, None, 0
+
+    def _probe(self, ask: AskProbe) -> None:
+        """The text rests meanwhile: where a server answers one request at a time, its own would be in the way."""
+        self.session.rest()
+        found = answer(self.session, ask, progress_to(self.audience, ask))
+        (self.audience.emit if found.record else self.audience.answer)(found)
 
     def _branch(self, command: Branch) -> None:
         run = self.session.run

@@ -18,6 +18,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Branch, Label, Write
 from tui_entropy.records.events import (
     STOPPED,
+    TEXT_READ,
     Ended,
     Event,
     KnobsChanged,
@@ -25,7 +26,6 @@ from tui_entropy.records.events import (
     NextTokens,
     Paused,
     Prefilled,
-    PromptScores,
     Proposed,
     Refused,
     SettingsPending,
@@ -39,18 +39,22 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.source import OwnDraw
 from tui_entropy.records.step import NO_ID, Step
+from tui_entropy.servers.asked import Asked, stream_of
 from tui_entropy.servers.kinds.kind import Kind
-from tui_entropy.servers.run import ServerRun, changed, messages_of, replayed
-from tui_entropy.servers.steps import SCORED, StepMaker, prompt_scores
+from tui_entropy.servers.run import ServerRun, changed, replayed
+from tui_entropy.servers.steps import StepMaker
 from tui_entropy.servers.streams.told_token import ToldToken
-from tui_entropy.servers.token_stream import Arrival, StreamEnd, TokenStream
+from tui_entropy.servers.texts.encoded import encoded
+from tui_entropy.servers.texts.scores import tell_scores
+from tui_entropy.servers.texts.text_stream import TOLD_EVERY, TextStream
+from tui_entropy.servers.token_stream import ENDS, Arrival, StreamEnd, TokenStream
 from tui_entropy.servers.tokens import TokenNames
 from tui_entropy.servers.told_steps import ToldSteps
 from tui_entropy.servers.vllm_lens.inside import Inside
+from tui_entropy.servers.vllm_lens.steering import steers
 
 PATIENCE_S = 0.05
 """Seconds for which a token is waited for before commands are heard again."""
-ENDS = {"stop": "end of text", "eos": "end of text", "length": "token limit", "limit": "token limit"}
 
 
 class ServerSession:
@@ -68,7 +72,7 @@ class ServerSession:
         inside is told; else None."""
         self.server, self.card, self.emit, self.inside = server, card, emit, inside
         self.names = TokenNames(server)
-        self._told_steps = ToldSteps(server, card, self.names, emit, own_draw)
+        self.told_steps = ToldSteps(server, card, self.names, emit, own_draw)
         self.breakpoints = BreakpointController(card, self.names, emit)
         self.knobs = Knobs()
         self.vectors = inside.steering.vectors if inside else ()
@@ -95,42 +99,26 @@ class ServerSession:
         check(write.knobs, self.card.vocab or 2**31)
         if write.parent is not None:
             self.run_of(write.parent)
-        if write.read or (write.token_ids and not self.server.takes_ids):
-            raise UserError("a text is not read through a server yet: load the model here for that")
-        messages = write.messages or messages_of(write)
-        chat = bool(messages) and write.chat is not False
-        prompt = self.server.encode_chat(messages) if chat else self.server.encode(write.prompt)
-        if not prompt:
-            raise UserError("there is nothing to write on from: give a prompt")
-        if self.card.context and len(prompt) >= self.card.context:
-            raise UserError(
-                f"the prompt has {len(prompt)} tokens and this server reads at most {self.card.context}, the answer "
-                "included: shorten the prompt"
-            )
+        text = encoded(self.server, self.names, self.card, write)
+        if text.given and steers(self.vectors):
+            raise UserError("a text is read here without vectors: switch them off first")
         self.stop()
         self.knobs = write.knobs
         number = max(self.runs, default=0) + 1
         started = Started(
-            number, write.prompt, write.system, chat, prompt, write.knobs, self.vectors, write.max_tokens,
-            parent=write.parent,
+            number, text.text, write.system, text.chat, text.prompt, write.knobs, self.vectors, write.max_tokens,
+            parent=write.parent, n_given=len(text.given),
         )  # fmt: skip
-        maker = StepMaker(self.card, self.names, len(prompt))
         self.emit(started)
-        if write.score_prompt:
-            self._score(started)
-        messages = messages if self.server.chat else ()
-        self._enter(ServerRun(started, messages, write.knobs, maker, changes=[(0, self.vectors)]))
-
-    def _score(self, started: Started) -> None:
-        """Tell of the tokens of the prompt, where the server scores them."""
-        try:
-            told = self.server.prompt_scores([one.token_id for one in started.prompt_tokens])
-        except UserError as refused:
-            told = None
-            self.emit(Refused(f"the prompt is not scored: {refused}", notice=True))
-        if told is not None and len(told) > 1:
-            scores = prompt_scores(told[1:], self.card.vocab, self.server.n_logprobs)
-            self.emit(PromptScores(started.run, 1, scores, SCORED))
+        if write.score_prompt and not text.given and not steers(self.vectors):
+            tell_scores(self.server, started, self.card.vocab, self.emit)
+        maker = StepMaker(self.card, self.names, len(text.prompt))
+        run = ServerRun(
+            started, text.messages, write.knobs, maker, changes=[(0, self.vectors)], given=list(text.given)
+        )
+        if run.given:
+            self.emit(NextTokens(number, 0, tuple(token.token_id for token in run.given)))
+        self._enter(run)
 
     def branch(self, ask: Branch) -> int:
         """Write on from before a step, in its run where it is the next one, else in a new one. Returns how many
@@ -139,7 +127,7 @@ class ServerSession:
         if not 0 <= ask.step <= len(parent.steps):
             raise UserError(f"run {ask.run} has {len(parent.steps)} steps, so there is no step {ask.step} in it")
         forced = self._forced(ask)
-        here = parent is self.run and self.active and ask.step == len(parent.steps)
+        here = parent is self.run and self.active and ask.step == len(parent.steps) and not parent.given
         if not here:
             self._fork(parent, ask.step)
         assert self.run is not None
@@ -166,7 +154,7 @@ class ServerSession:
         number = max(self.runs) + 1
         started = replace(
             parent.started, run=number, parent=parent.number, shared=step, knobs=self.knobs, vectors=self.vectors,
-            how="sent again",
+            how="sent again", n_given=min(parent.started.n_given, step),
         )  # fmt: skip
         maker = StepMaker(self.card, self.names, len(started.prompt_tokens))
         run = ServerRun(
@@ -176,18 +164,18 @@ class ServerSession:
         self.emit(started)
         self._enter(run)
 
-    def go(self, number: int) -> None:
-        """To another run, which stands where it was left. Raises UserError."""
+    def go(self, number: int, why: str = "sent again when it goes on") -> None:
+        """To another run, which stands where it was left; why: what is said of its rest. Raises UserError."""
         run = self.run_of(number)
         if run.deleted:
             raise UserError(f"run {number} was deleted: bring it back first")
         self._close_stream()
         self.knobs = run.knobs
-        self._take_vectors(run)
+        self._take_vectors(run.vectors)
         self.emit(Switched(number))
         self._enter(run)
         if run.ended is None:
-            self.emit(Paused(number, "sent again when it goes on"))
+            self.emit(Paused(number, why))
 
     def label(self, ask: Label) -> None:
         """Name it, star it, delete it, or bring it back. Raises UserError."""
@@ -237,6 +225,8 @@ class ServerSession:
         """Acts from the next token on, or with `rebuild` on the whole text. Raises UserError, and then nothing was
         sent."""
         assert self.inside is not None
+        if self.run is not None and self.run.given and vector.on:
+            raise UserError("a text is read here without vectors: wait until it is read, or begin another one")
         is_new = self.inside.steering.set(vector)
         self.vectors = self.inside.steering.vectors
         if is_new:
@@ -254,11 +244,18 @@ class ServerSession:
             run.changes[-1] = (run.changes[-1][0], applied)
         self.emit(VectorsChanged(run.number if run else 0, len(run.steps) if run else 0, applied))
 
-    def _take_vectors(self, run: ServerRun) -> None:
-        """What was set in a run is set again; one that it did not know is off."""
+    def _take_vectors(self, vectors: tuple[Vector, ...]) -> None:
+        """These are set again; others are off."""
         if self.inside is not None:
-            self.inside.steering.take(run.vectors)
+            self.inside.steering.take(vectors)
             self.vectors = self.inside.steering.vectors
+
+    def recall(self, knobs: Knobs, vectors: tuple[Vector, ...]) -> None:
+        """These were set and had not acted yet."""
+        assert self.run is not None
+        self.knobs = knobs
+        self._take_vectors(vectors)
+        self.emit(SettingsPending(self.run.number, knobs, self.vectors))
 
     # --- Writing -----------------------------------------------------------------------------------------------
 
@@ -282,14 +279,19 @@ class ServerSession:
         run.write(step)
         self.breakpoints.written(step)
         self.emit(step)
+        if run.is_read:
+            self._close_stream()
+            self.emit(paused := Paused(run.number, TEXT_READ))
+            return paused
         if not run.n_left:
             self._end("token limit")
         return step
 
     def look_ahead(self) -> None:
         """Hold the next token up, where the server has told it already."""
-        if self.active and self.run is not None and self.proposed is None and self._stream is not None:
-            found = self._next(self.run)
+        run, may = self.run, self.active and self.proposed is None and self._stream is not None
+        if may and run is not None and not run.given:  # nobody chooses what stands in a text
+            found = self._next(run)
             if isinstance(found, Step):
                 self.proposed = found
                 self.emit(Proposed(found))
@@ -302,6 +304,8 @@ class ServerSession:
     def _resample(self) -> None:
         """What comes next is asked for once more, under what is set now."""
         held = self.proposed is not None
+        if self.run is not None and self.run.given:
+            return
         if self.server.can_go_back and not (self.run and (self.run.forced or self.run.banned)):
             return  # the stream that is open is the only one there will be: it goes on under its own knobs
         self._close_stream()
@@ -316,6 +320,8 @@ class ServerSession:
 
     def _next(self, run: ServerRun) -> Step | Event | None:
         self._apply(run)
+        if self._stream is None and run.steps and (why := self.server.can_go_back):
+            return self._rest(run, f"this text cannot be gone on with, since {why}")
         if self._stream is None:
             self._ask(run)
         assert self._stream is not None
@@ -337,26 +343,26 @@ class ServerSession:
             self._rebuild = False
 
     def _ask(self, run: ServerRun) -> None:
-        """For one token where the next one is forced, drawn here or some are banned, else for all that may come."""
-        draws_here = self._told_steps.own_draw is not None
+        """For one token where the next one is forced, drawn here or some are banned, else for all that may come. Of a
+        text that is there, for what it says of it."""
+        self._asked_at = time.monotonic()
+        if run.given:
+            self._stream = TextStream(self.server, self.names, run.context().ids, run.given)
+            return
+        draws_here = self.told_steps.own_draw is not None
         alone = draws_here or bool(run.forced or run.banned)
         knobs = Knobs(temperature=0.0) if draws_here else replace(run.knobs, seed=run.knobs.seed + len(run.steps))
         banned = () if run.forced or draws_here else run.banned
         n_tokens, n_logprobs = 1 if alone else run.n_left, self.server.n_logprobs
-        self._asked_at = time.monotonic()
-        context, n_prompt = run.context(), len(run.started.prompt_tokens)
-        request = self.server.request(context, knobs, n_tokens, n_logprobs, banned)
-        if self.inside is None:
-            self._stream = TokenStream(self.server, request)
-        else:
-            self._stream = self.inside.stream(request, context.ids, n_prompt, n_tokens, run.knobs, run.changes)
+        asked = Asked(knobs, n_tokens, n_logprobs, tuple(banned))
+        self._stream = stream_of(self.server, self.inside, run, len(run.steps), asked, run.changes)
 
     def _step_of(self, run: ServerRun, arrival: Arrival) -> Step:
-        if not run.steps:
-            n = len(run.started.prompt_tokens)
-            self.emit(Prefilled(run.number, n, n, arrival.at - self._asked_at))
+        if not run.steps or (run.given and len(run.steps) % TOLD_EVERY == 0):
+            n = len(run.started.prompt_tokens) + len(run.steps)
+            self.emit(Prefilled(run.number, n, n + len(run.given), arrival.at - self._asked_at))
         seconds, self._asked_at = max(arrival.at - self._asked_at, 0.0), arrival.at
-        step, is_alone = self._told_steps.step(run, arrival, seconds)
+        step, is_alone = self.told_steps.step(run, arrival, seconds)
         if is_alone:
             self._close_stream()
         return step
@@ -366,19 +372,17 @@ class ServerSession:
         counts = self._stream.counts if self._stream else None
         if end.error:
             self._close_stream()
-            paused = Paused(run.number, end.error)
-            self.emit(Refused(end.error))
-            self.emit(paused)
-            return paused
+            return self._rest(run, end.error)
         if counts and counts.unknown:
-            self.emit(
-                Refused(
-                    f"the server told nothing of {counts.unknown} of {counts.tokens} tokens, which are unknown here",
-                    notice=True,
-                )
-            )
+            said = f"the server told nothing of {counts.unknown} of {counts.tokens} tokens, which are unknown here"
+            self.emit(Refused(said, notice=True))
         self._end(ENDS.get(end.finish, f"the server ended it: {end.finish}"))
         return None
+
+    def _rest(self, run: ServerRun, why: str) -> Paused:
+        self.emit(Refused(why))
+        self.emit(paused := Paused(run.number, why))
+        return paused
 
     def _end(self, reason: str) -> None:
         assert self.run is not None

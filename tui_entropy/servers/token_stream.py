@@ -30,6 +30,10 @@ class Inside(Protocol):
         """Of its step. written: the id of the token."""
 
 
+ENDS = {"stop": "end of text", "eos": "end of text", "length": "token limit", "limit": "token limit"}
+"""Why a stream ends in the server's word -> why the text does."""
+
+
 class Arrival(Struct, frozen=True):
     """A token, and when it came."""
 

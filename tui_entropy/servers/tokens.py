@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.step import NO_ID
+from tui_entropy.records.step import NO_ID, PromptToken
 from tui_entropy.servers.kinds.kind import Kind
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 
@@ -32,16 +33,32 @@ class TokenNames:
     def of_alternative(self, one: Alternative) -> TokenName:
         return self._named(one.token_id, one.token_bytes, one.text)
 
-    def learn(self, told: ToldToken) -> None:
+    def learn(self, *tokens: ToldToken) -> None:
         """Ask for the names of those that came without any, all at once. Raises UserError."""
         if self._server is None or not self._server.names_by_id:
             return
-        others = [(one.token_id, one.token_bytes) for one in told.alternatives]
-        ids = (one for one, held in [(told.token_id, told.token_bytes), *others] if held is None)
-        unknown = tuple(dict.fromkeys(one for one in ids if one is not None and one not in self._bytes))
-        if unknown:
+        pairs = [(one.token_id, one.token_bytes) for told in tokens for one in told.alternatives]
+        pairs += [(told.token_id, told.token_bytes) for told in tokens]
+        self.learn_ids(one for one, held in pairs if held is None and one is not None)
+
+    def learn_ids(self, ids: Iterable[int]) -> None:
+        """The same of those that are known by their ids alone."""
+        unknown = tuple(dict.fromkeys(one for one in ids if one not in self._bytes))
+        if unknown and self._server is not None:
             named = self._server.names(unknown)
             self._bytes |= {one: named[one].token_bytes if one in named else b"" for one in unknown}
+
+    def recall(self, known: Mapping[int, bytes]) -> None:
+        """These names are known from another session."""
+        self._bytes |= known
+        if self._server is not None and not self._server.takes_ids:
+            self._met |= {held: number for number, held in known.items()}
+
+    def meet(self, tokens: Iterable[PromptToken]) -> None:
+        """These are of a text whose tokens came with their names."""
+        if self._server is not None and not self._server.names_by_id:
+            known = {one.token_id: one.token_bytes for one in tokens if one.token_id != NO_ID and one.token_bytes}
+            self._bytes = known | self._bytes
 
     def _named(self, token_id: int | None, told: bytes | None, text: str) -> TokenName:
         if token_id is None:
@@ -53,7 +70,9 @@ class TokenNames:
     def _numbered(self, token_bytes: bytes) -> TokenName:
         if not token_bytes:
             return TokenName(NO_ID, b"")
-        return TokenName(self._met.setdefault(token_bytes, len(self._met)), token_bytes)
+        number = self._met.setdefault(token_bytes, len(self._met))
+        self._bytes[number] = token_bytes
+        return TokenName(number, token_bytes)
 
     # --- What breakpoints ask of a tokenizer -------------------------------------------------------------------
 

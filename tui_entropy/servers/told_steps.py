@@ -38,7 +38,7 @@ class ToldSteps:
         from."""
         told = arrival.token
         self._names.learn(told)
-        own = None if self.own_draw is None else self._drawn(run, told)
+        own = None if self.own_draw is None or run.given else self._drawn(run, told)
         if own is not None:
             told = self._as_written(run, told, own.token_id)
         elif run.forced:

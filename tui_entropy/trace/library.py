@@ -17,7 +17,7 @@ from tui_entropy.core.files import open_regular
 from tui_entropy.metrics.readers import mean
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.events import Started
-from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec
+from tui_entropy.records.model import DTYPES, ModelCard, ModelSpec, ServerSpec
 from tui_entropy.state.run_view import RunView
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.reader import Trace
@@ -160,15 +160,20 @@ def summary(path: Path) -> Summary:
     return Summary(path, at, n_bytes, True, model, len(begun), tokens, words)
 
 
-def reopened_spec(path: Path, given: Mapping[str, Any]) -> tuple[ModelSpec, str]:
+def reopened_spec(path: Path, given: Mapping[str, Any], server: Mapping[str, Any] = {}) -> tuple[ModelSpec, str]:
     """The model that a trace was written with, as it is asked for again, and the prompt of its first run. given:
-    fields of ModelSpec that a person names. Raises UserError for a file that is none, or does not say."""
+    fields of ModelSpec that a person names; server: those of ServerSpec. Raises UserError for a file that is none, or
+    does not say."""
     trace = Trace.open(path)
     card = trace.card
     begun = next((event for _, _, event in trace.events() if isinstance(event, Started)), None)
     trace.close()
     if begun is None:
         raise UserError(f"{path} holds no run: there is nothing to go on with")
+    if card is not None and card.server is not None:
+        return _behind_server(path, card, given, server), begun.prompt
+    if server:
+        raise UserError(f"{path} was not written through a server: its model is loaded here, so leave --server out")
     known: dict[str, Any] = {}
     if card is not None:
         known = {"name": card.requested or card.name, "products": card.products or "auto"}
@@ -178,6 +183,23 @@ def reopened_spec(path: Path, given: Mapping[str, Any]) -> tuple[ModelSpec, str]
     if not known.get("name") and "name" not in given:
         raise UserError(f"{path} does not say with which model it was written: name it, by --model")
     return ModelSpec(**{**known, **given}), begun.prompt
+
+
+def _behind_server(path: Path, card: ModelCard, given: Mapping[str, Any], server: Mapping[str, Any]) -> ModelSpec:
+    """As it was asked for, with what a person says of it now. Raises UserError."""
+    assert card.server is not None
+    asked = card.server.spec
+    usual = ModelSpec("")
+    if any(value != getattr(usual, name) for name, value in given.items()):
+        raise UserError(
+            f"{path} was written through {card.server.name} at {card.server.url}, and is gone on with there: "
+            "--server names another server, and --model and what belongs to it say nothing"
+        )
+    if asked is not None and asked.proxied:
+        raise UserError(f"{path} shows what passed through a proxy: nothing of it can be gone on with")
+    known = {} if asked is None else {name: getattr(asked, name) for name in ServerSpec.__struct_fields__}
+    spec = ServerSpec(**{**known, "url": card.server.url, "model": card.requested, **server})
+    return ModelSpec(spec.model or spec.url, server=spec)
 
 
 def describe(path: Path, run: int | None = None) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import urllib.request
 
 import promises
 import pytest
 import small
+from fake_model import VOCABULARY, tokenize
 from fake_server import serving
-from tried_commands import runs
+from inspector_screen import written
+from tried_commands import NOTES, runs
 
 pytestmark = [pytest.mark.real, pytest.mark.pty]
 
@@ -78,7 +81,24 @@ def test_a_server_writes_without_a_screen(shell, fake, line):
         assert all(low <= high for one in steps for low, high in one.get("bounds", {}).values())
 
 
-@runs(f"tui-entropy --server {SERVER}", f"tui-entropy run --server {SERVER} --max-tokens 20 --ascii --color 16")
+@runs(
+    f'tui-entropy probe continuations --server {SERVER} -p "The sky is" --raw',
+    f"tui-entropy probe continuations --json --position 3 --prompt Hi --raw --server {SERVER} {SPECIFIED}",
+)
+def test_a_server_is_asked_without_a_screen(shell, fake, line):
+    done = shell.run(with_its_names(line, fake))
+    assert done.code == 0 and "continuations took" in done.err
+    if "--json" in line:
+        answer = json.loads(done.out)
+        assert (answer["name"], answer["position"]) == ("continuations", 3) and len(answer["panels"]) == 2
+    else:
+        assert "discrete semantic entropy" in done.out
+
+
+@runs(
+    f"tui-entropy --server {SERVER}",
+    f"tui-entropy run --server {SERVER} -p Hi --raw --max-tokens 20 --ascii --color 16",
+)
 def test_a_server_on_the_screen(shell, fake, line):
     with shell.screen(with_its_names(line, fake)) as terminal:
         terminal.wait_for(lambda text: "vLLM" in text and "entropy" in text, 60)
@@ -88,6 +108,82 @@ def test_a_server_on_the_screen(shell, fake, line):
         terminal.wait_for("over time")
         terminal.press("h")
         terminal.wait_for("behind a server")
+        if " run " in line:  # the other one has no text yet
+            terminal.press("H")
+            terminal.wait_for("over the groups")
+            terminal.press("q")
+            terminal.wait_for("over time")
+        terminal.press("ctrl+q")
+        assert terminal.wait(60) == 0
+
+
+@runs(
+    f"tui-entropy read notes.txt --headless --server {SERVER}",
+    f"tui-entropy read notes.txt --headless --jsonl --no-trace --raw --server {SERVER} {SPECIFIED}",
+)
+def test_a_text_is_read_through_a_server(notes, fake, line):
+    done = notes.run(with_its_names(line, fake))
+    assert done.code == 0, done.err
+    ids = tokenize(NOTES)
+    nats = [-fake.model.logprob(place, one) for place, one in enumerate(ids)][1:]
+    if "--jsonl" in line:
+        lines = [json.loads(text) for text in done.out.splitlines()]
+        steps = [one for one in lines if "index" in one]
+        assert [one["token_id"] for one in steps] == ids[1:]
+        assert [one["surprisal_nats"] for one in steps] == pytest.approx(nats, abs=1e-4)
+        assert [one["end"]["reason"] for one in lines if "end" in one] == ["the text is read"]
+    else:
+        n, perplexity, *_ = re.findall(r"\d[\d.e+]*", done.out)
+        assert int(n) == len(nats) and float(perplexity) == pytest.approx(math.exp(sum(nats) / len(nats)), rel=1e-3)
+
+
+@runs(f"tui-entropy read notes.txt --server {SERVER}")
+def test_a_text_is_read_through_a_server_on_the_screen(notes, fake, line):
+    with notes.screen(with_its_names(line, fake)) as terminal:
+        terminal.wait_for("the text is read", 60)
+        terminal.press("left", "left", "down", "down")
+        terminal.wait_for("read, and not drawn")
+        terminal.press("enter")
+        terminal.wait_for("forced at position", 60)
+        terminal.press("ctrl+q")
+        assert terminal.wait(60) == 0
+
+
+def recorded_through(fake, shell) -> None:
+    """served.tui, which the server wrote."""
+    (shell.folder / "served.tui").unlink(missing_ok=True)
+    line = "tui-entropy run --headless --prompt Hi --raw --max-tokens 6 --trace served.tui --server"
+    assert shell.run(f"{line} {fake.url}").code == 0
+
+
+@runs(
+    f"tui-entropy open served.tui --headless --max-tokens 4 --server {SERVER}",
+    f"tui-entropy open served.tui --headless --jsonl --max-tokens 4 --despite --server {SERVER} {SPECIFIED}",
+)
+def test_a_recording_of_a_server_is_gone_on_with(shell, fake, line):
+    recorded_through(fake, shell)
+    done = shell.run(with_its_names(line.replace("--server-vocab 400", f"--server-vocab {len(VOCABULARY)}"), fake))
+    assert done.code == 0, done.err
+    assert "tokens are sent again: as recorded" in done.err
+    if "--jsonl" in line:
+        lines = [json.loads(text) for text in done.out.splitlines()]
+        assert "header" in lines[0] and [one["index"] for one in lines if "token_id" in one] == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("line", ["tui-entropy open served.tui --no-trace", "tui-entropy replay served.tui --all"])
+def test_a_recording_of_a_server_is_opened_on_the_screen(shell, fake, line):
+    recorded_through(fake, shell)
+    with shell.screen(line) as terminal:
+        if "replay" in line:
+            terminal.wait_for("replay")
+            terminal.press("ctrl+e")
+        terminal.wait_for("as recorded", 60)
+        goal = written(terminal.text) + 2
+        terminal.press("space")
+        terminal.wait_for(lambda text: written(text) >= goal, 60)
+        terminal.press("H")
+        terminal.wait_for("over the groups")
+        terminal.press("q")
         terminal.press("ctrl+q")
         assert terminal.wait(60) == 0
 
@@ -129,6 +225,7 @@ def test_serving_what_a_server_writes(shell, fake, line):
         (f"tui-entropy serve --api 0.0.0.0:0 --proxy {SERVER}", "others on the network"),
         (f"tui-entropy serve --api 0 --proxy {SERVER} --no-api-key", "leave --api-key-env"),
         ("tui-entropy serve --api 0.0.0.0:0 --no-api-key", "others on the network"),
+        (f"tui-entropy serve --api 0 --proxy {SERVER} --server {SERVER}", "leave --server out"),
         ("tui-entropy serve --no-api-key", "--no-api-key is for --api"),
     ],
 )

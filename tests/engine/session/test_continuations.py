@@ -12,9 +12,9 @@ from shadow_models import PRESETS, PROMPT, model, steps
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.library.text import continuations as fans
-from tui_entropy.engine.probes.library.text.continuations import Row, group_continuations, normalize_answer
+from tui_entropy.engine.probes.library.text.continuations import Row, group_continuations
 from tui_entropy.records.commands import Write
-from tui_entropy.records.probes.continuations import ContinuationOptions, SampledContinuations
+from tui_entropy.records.probes.continuations import ContinuationOptions, SampledContinuations, normalize_answer
 
 AT = len(PROMPT)
 """The position of the first token that is written: a letter is a token."""

@@ -310,9 +310,15 @@ def whole(path: str, kind: str, model: FakeModel, odd: Odd, asked: Asked) -> Jso
         *_, (last, _) = sglang_events(writer)
         if asked.body.get("logprob_start_len") == 0:  # of the prompt too, the first of which nothing comes before
             rows = [
-                [model.logprob(n, i) if n else None, i, readable(bytes_of([i]))] for n, i in enumerate(asked.prompt)
+                [dict(model.ranked(n))[i] if n else None, i, readable(bytes_of([i]))]
+                for n, i in enumerate(asked.prompt)
             ]
-            last = last | {"meta_info": last["meta_info"] | {"input_token_logprobs": rows}}
+            last["meta_info"]["input_token_logprobs"] = rows
+            tops = [
+                [[value, i, readable(bytes_of([i]))] for i, value in model.ranked(n)[: asked.k]] if n else None
+                for n in range(len(asked.prompt))
+            ]
+            last["meta_info"] |= {"input_top_logprobs": tops} if asked.k else {}
         return last
     if path == "/completion":
         told = [event for event, _ in native_events(writer)]

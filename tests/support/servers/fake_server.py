@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Literal
 
 from fake_answers import NAME, events, whole
@@ -19,6 +19,8 @@ from fake_requests import Asked, Json, Odd
 Kind = Literal["openai", "vllm", "llamacpp", "sglang"]
 HUGE_BYTES = 10_000_000
 N_CTX = 200_000
+
+COUNTED = Lock()
 
 ROUTES: dict[str, tuple[str, ...]] = {
     "openai": ("/v1/completions", "/v1/chat/completions"),
@@ -88,6 +90,9 @@ class FakeServer:
     """What it was asked, in order."""
     ended: Event = field(default_factory=Event)
     url: str = ""
+    n_open: int = 0
+    """Streams that it writes at this moment, and the most of them that there were at one."""
+    most_open: int = 0
 
     def asked_for_text(self) -> list[Request]:
         return [each for each in self.requests if each.path in ROUTES[self.kind]]
@@ -184,6 +189,17 @@ class Answers(BaseHTTPRequestHandler):
         return self.say_json(answer)
 
     def stream(self, path: str, asked: Asked) -> None:
+        fake = self.fake
+        with COUNTED:
+            fake.n_open += 1
+            fake.most_open = max(fake.most_open, fake.n_open)
+        try:
+            self.write_events(path, asked)
+        finally:
+            with COUNTED:
+                fake.n_open -= 1
+
+    def write_events(self, path: str, asked: Asked) -> None:
         fake, wire = self.fake, self.fake.wire
         lines = self.begin_stream()
         huge = wire.huge_after

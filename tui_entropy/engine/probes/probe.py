@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy.typing as npt
 from msgspec import Struct
 
+from tui_entropy.records.probes.answering import ProbeCancelled as ProbeCancelled
+from tui_entropy.records.probes.answering import Unavailable as Unavailable
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Panel, Tokens
 from tui_entropy.records.step import Step
@@ -35,14 +37,6 @@ NOTHING, ONE_PASS, PASSES, GRADIENT = (
     "a pass forwards and one back",
 )
 """What a probe needs of the model."""
-
-
-class Unavailable(Exception):
-    """Why a model, or a token, has no such answer: half a sentence."""
-
-
-class ProbeCancelled(Exception):
-    """A person does not wait for it any more."""
 
 
 class Difference(NamedTuple):

@@ -12,6 +12,10 @@ ROUNDING = {"float32": 1e-2, "bfloat16": 0.5, "float16": 0.1}
 """dtype -> nats that rounding alone comes to at most, when a text is read in other stretches than at first."""
 
 
+def rounding(dtype: str) -> float:
+    return ROUNDING.get(dtype, ROUNDING["bfloat16"])
+
+
 @torch.inference_mode()
 def difference(sequence: TokenSequence, newest: Step) -> float | None:
     """The largest difference of ln p, in nats, over the candidates that were recorded of the newest step. 0 is the
@@ -24,14 +28,3 @@ def difference(sequence: TokenSequence, newest: Step) -> float | None:
     ids = torch.tensor([one.token_id for one in newest.candidates], device=sequence.logits.device)
     then = torch.tensor([one.logprob for one in newest.candidates])
     return float((log_probs(sequence.logits)[ids].cpu() - then).abs().max())
-
-
-def phrase(nats: float | None, dtype: str) -> str:
-    """What a difference means, in a phrase."""
-    if nats is None:
-        return "read again"
-    if nats == 0:
-        return "as recorded, to the bit"
-    if nats <= ROUNDING.get(dtype, ROUNDING["bfloat16"]):
-        return f"as recorded but for rounding, {nats:.0e} nats"
-    return f"NOT as recorded: {nats:.2g} nats apart"

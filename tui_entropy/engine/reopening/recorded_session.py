@@ -11,11 +11,10 @@ from tui_entropy.engine.session.run import Run
 from tui_entropy.engine.session.session import Session
 from tui_entropy.records.commands import Reopen
 from tui_entropy.records.events import STOPPED, Refused, SettingsPending
+from tui_entropy.state.agreement import phrase
 from tui_entropy.state.run_view import RunView
+from tui_entropy.state.unopened import MORE_TOKENS
 from tui_entropy.trace.reader import Trace
-
-MORE_TOKENS = 512
-"""Tokens that may be written where nothing is left of a run's own limit, and nobody said how many."""
 
 
 class RecordedSession:
@@ -94,4 +93,4 @@ class RecordedSession:
         sequence, nats = state.run.sequence, None
         if sequence.n_written:
             nats = agreement.difference(sequence, self._trace.step(state.run_number, -1))
-        return agreement.phrase(nats, state.loaded.card.dtype)
+        return phrase(nats, agreement.rounding(state.loaded.card.dtype), "read again")

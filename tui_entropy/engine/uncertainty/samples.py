@@ -11,7 +11,7 @@ from torch import Tensor
 from tui_entropy.engine.architecture.new_cache import new_cache
 from tui_entropy.engine.models.forward import forward
 from tui_entropy.engine.models.loaded import Loaded
-from tui_entropy.engine.probes.library.text.continuations import normalize_answer, sample_continuations
+from tui_entropy.engine.probes.library.text.continuations import sample_continuations
 from tui_entropy.engine.sampling.settings import Controls
 from tui_entropy.engine.scoring.passage import left_to_right
 from tui_entropy.engine.scoring.scorer import Wanted, score
@@ -22,7 +22,7 @@ from tui_entropy.engine.tokenization.token_decoder import CONTEXT_TOKENS
 from tui_entropy.engine.tokenization.tokenizer import DecodeStream
 from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.records.corpus.uncertainty import ScoreSettings
-from tui_entropy.records.probes.continuations import ContinuationOptions
+from tui_entropy.records.probes.continuations import ContinuationOptions, normalize_answer
 from tui_entropy.records.sampling import Knobs
 
 LIKELIHOOD = (BY_NAME["surprisal"],)

@@ -55,6 +55,8 @@ class Kind:
     title: str = "an OpenAI-compatible server"
     takes_ids: ClassVar[bool] = False
     """A text can be sent as ids, and every token that is told of has one."""
+    tells_all: ClassVar[bool] = False
+    """Any number of log-probabilities may be asked for."""
     names_by_id: ClassVar[bool] = False
     """What ids stand for has to be asked for."""
     fields: ClassVar[Mapping[str, str]] = {
@@ -145,6 +147,11 @@ class Kind:
         return "it is asked with messages, and what it wrote of an answer cannot be sent back" if self.chat else ""
 
     @property
+    def reads(self) -> str:
+        """How a text that is there already is read through it, in a phrase."""
+        return "with a request for each token" if self.takes_ids else "not through this server: it tells no ids"
+
+    @property
     def ignored(self) -> tuple[str, ...]:
         """The knobs that it is not told, and that nothing here acts on."""
         draws = self.spec.sampler == "server"
@@ -164,6 +171,7 @@ class Kind:
             ServerFact("going back, branches", self.can_go_back or "by sending the text again"),
             ServerFact("vocabulary", f"{self.vocab} tokens" if self.vocab else f"not told: at most {MOST_VOCAB}"),
             ServerFact("prompt scores", "none"),
+            ServerFact("a text that is read", self.reads),
             ServerFact("steering, lens", "none"),
             ServerFact("drawn by", "the server" if self.spec.sampler == "server" else "the chain of this program"),
             ServerFact("same seed", "as the server takes it", False),
@@ -216,8 +224,9 @@ class Kind:
         """A text as it is sent. Without ids it is one piece."""
         return (PromptToken(NO_ID, text.encode(), text),) if text else ()
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[PromptToken, ...]:
-        """A conversation in the form of the model's template, the answer begun. Without ids it is its messages."""
+    def encode_chat(self, messages: Sequence[Message], opening: bool = True) -> tuple[PromptToken, ...]:
+        """A conversation in the form of the model's template; opening: with the answer begun. Without ids it is its
+        messages."""
         return self.encode("\n\n".join(f"{one.role}: {one.content}" for one in messages))
 
     def encode_continuation(self, text: str) -> list[int]:

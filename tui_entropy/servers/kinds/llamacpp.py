@@ -33,6 +33,7 @@ class LlamaCpp(Kind):
     name: ClassVar[str] = "llamacpp"
     title = "llama.cpp"
     takes_ids: ClassVar[bool] = True
+    tells_all: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, str]] = {
         "temperature": "temperature", "dynatemp_range": "dynatemp_range", "dynatemp_exponent": "dynatemp_exponent",
         "top_k": "top_k", "top_p": "top_p", "min_p": "min_p", "typical_p": "typical_p", "top_n_sigma": "top_n_sigma",
@@ -119,9 +120,10 @@ class LlamaCpp(Kind):
     def encode(self, text: str) -> tuple[PromptToken, ...]:
         return self._tokenize(text, add_special=True, parse_special=True)
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[PromptToken, ...]:
+    def encode_chat(self, messages: Sequence[Message], opening: bool = True) -> tuple[PromptToken, ...]:
         said = [{"role": one.role, "content": one.content} for one in messages]
-        return self.encode(str(self.client.post("/apply-template", {"messages": said})["prompt"]))
+        asked = {"messages": said, "add_generation_prompt": opening}
+        return self.encode(str(self.client.post("/apply-template", asked)["prompt"]))
 
     def encode_continuation(self, text: str) -> list[int]:
         return [one.token_id for one in self._tokenize(text, add_special=False, parse_special=False)]

@@ -54,4 +54,5 @@ def card_of(server: Kind) -> ServerCard:
         n_logprobs=server.n_logprobs,
         facts=tuple(server.facts()),
         ignored_knobs=server.ignored,
+        spec=server.spec,
     )

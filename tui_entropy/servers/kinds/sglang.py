@@ -13,10 +13,10 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient
 from tui_entropy.servers.kinds.kind import Context, Kind, Named, Request
-from tui_entropy.servers.kinds.prompt_tokens import tokens_of_texts
+from tui_entropy.servers.kinds.prompt_tokens import tokens_of_text
 from tui_entropy.servers.streams.chunks import DONE, NoChunk, chunk_of_object
 from tui_entropy.servers.streams.sse import event_data
-from tui_entropy.servers.streams.told_token import Chunk
+from tui_entropy.servers.streams.told_token import Chunk, ToldToken
 
 USUAL_LOGPROBS = 20
 
@@ -43,7 +43,13 @@ class Sglang(Kind):
         self.n_logprobs = self.spec.n_logprobs or USUAL_LOGPROBS
 
     def facts(self) -> list[ServerFact]:
-        return [*super().facts(), ServerFact("this program's part", "not tried on a live server", False)]
+        known = {fact.name: fact for fact in super().facts()}
+        known["prompt scores"] = ServerFact("prompt scores", "surprisal and rank of each token")
+        return [*known.values(), ServerFact("this program's part", "not tried on a live server", False)]
+
+    @property
+    def reads(self) -> str:
+        return "in a few requests"
 
     def request(
         self, context: Context, knobs: Knobs, n_tokens: int, n_logprobs: int, banned: Iterable[int] = ()
@@ -73,17 +79,30 @@ class Sglang(Kind):
     # --- Tokens ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> tuple[PromptToken, ...]:
+        rows = self._of_prompt({"text": text})["input_token_logprobs"]
+        return tokens_of_text([int(row[1]) for row in rows], [str(row[2] or "") for row in rows], text)
+
+    def prompt_scores(self, ids: Sequence[int]) -> list[ToldToken] | None:
+        about = self._of_prompt({"input_ids": list(ids), "top_logprobs_num": self.n_logprobs})
+        rows, tops = about["input_token_logprobs"], about.get("input_top_logprobs")
+        told = {"output_token_logprobs": rows, "output_top_logprobs": tops if isinstance(tops, list) else []}
+        tokens = chunk_of_object({"meta_info": told}).tokens
+        return list(tokens) if [one.token_id for one in tokens] == list(ids) else None
+
+    def _of_prompt(self, prompt: dict[str, Any]) -> dict[str, Any]:
         asked = {
-            "text": text, "return_logprob": True, "logprob_start_len": 0, "return_text_in_logprobs": True,
+            **prompt, "return_logprob": True, "logprob_start_len": 0, "return_text_in_logprobs": True,
             "sampling_params": {"max_new_tokens": 1, "temperature": 0.0},
         }  # fmt: skip
         found = self.client.post("/generate", asked)
-        rows = (found.get("meta_info") or {}).get("input_token_logprobs") if isinstance(found, dict) else None
+        about = found.get("meta_info") if isinstance(found, dict) else None
+        rows = about.get("input_token_logprobs") if isinstance(about, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
             raise UserError(f"{self.client.url}/generate did not answer as SGLang does: is it one?")
-        return tokens_of_texts((int(row[1]) for row in rows), (str(row[2] or "") for row in rows))
+        assert isinstance(about, dict)
+        return about
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[PromptToken, ...]:
+    def encode_chat(self, messages: Sequence[Message], opening: bool = True) -> tuple[PromptToken, ...]:
         raise UserError(
             "SGLang does not say how a conversation becomes ids: write with --raw, or ask it as --server-kind openai"
         )

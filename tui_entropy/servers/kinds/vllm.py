@@ -13,7 +13,7 @@ from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import PromptToken
 from tui_entropy.servers.http.client import HttpClient, ServerRefused
 from tui_entropy.servers.kinds.kind import AMOUNTS, Context, Kind, Named, Request
-from tui_entropy.servers.kinds.prompt_tokens import tokens_of_texts
+from tui_entropy.servers.kinds.prompt_tokens import tokens_of_text, tokens_of_texts
 from tui_entropy.servers.streams.chunks import chunk_of_object
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 from tui_entropy.servers.vllm_lens.described import blocks_of, described
@@ -26,6 +26,9 @@ NO_TOKEN = 2**31 - 1
 """An id that no vocabulary has: the refusal of a request with it tells how many there are."""
 FACTOR = 5.0
 NO_PLUGIN = "the plugin vllm-lens is not there"
+MOST_WIDELY = 4096
+"""Tokens of a prompt up to which as many alternatives of each are asked for as of what is written: all come in one
+answer."""
 
 
 class Vllm(Kind):
@@ -145,25 +148,32 @@ class Vllm(Kind):
 
     def prompt_scores(self, ids: Sequence[int]) -> list[ToldToken] | None:
         """One request that writes a token; ids are the keys, so that none is taken for another."""
+        n_told = min(self.n_logprobs, AMOUNTS[0] if len(ids) <= MOST_WIDELY else AMOUNTS[1])
         found = self.client.post(
             "/v1/completions",
             {"model": self.model, "prompt": list(ids), "max_tokens": 1, "temperature": 0.0,
-             "prompt_logprobs": min(self.n_logprobs, AMOUNTS[0])},
+             "prompt_logprobs": n_told},
         )  # fmt: skip
         choice = (found.get("choices") or [{}])[0] if isinstance(found, dict) else {}
         rows = choice.get("prompt_logprobs") or found.get("prompt_logprobs")
         if not isinstance(rows, list) or len(rows) != len(ids):
             return None
-        return [_scored(one, row) for one, row in zip(ids, rows, strict=True)]
+        return [_scored(one, row, n_told) for one, row in zip(ids, rows, strict=True)]
+
+    @property
+    def reads(self) -> str:
+        return "in a few requests"
 
     # --- Tokens ------------------------------------------------------------------------------------------------
 
     def encode(self, text: str) -> tuple[PromptToken, ...]:
-        return self._named(self._tokenize({"prompt": text, "add_special_tokens": True}))
+        ids = self._tokenize({"prompt": text, "add_special_tokens": True})
+        names = self.names(tuple(dict.fromkeys(ids)))
+        return tokens_of_text(ids, [names[one].text for one in ids], text)
 
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[PromptToken, ...]:
+    def encode_chat(self, messages: Sequence[Message], opening: bool = True) -> tuple[PromptToken, ...]:
         said = [{"role": one.role, "content": one.content} for one in messages]
-        return self._named(self._tokenize({"messages": said, "add_generation_prompt": True}))
+        return self._named(self._tokenize({"messages": said, "add_generation_prompt": opening}))
 
     def encode_continuation(self, text: str) -> list[int]:
         return self._tokenize({"prompt": text, "add_special_tokens": False})
@@ -203,8 +213,9 @@ def _named(text: str) -> Named:
     return Named(b"" if "\ufffd" in text else text.encode(), text)
 
 
-def _scored(token_id: int, row: object) -> ToldToken:
-    """row: {id: {logprob, rank, decoded_token}} of the most probable tokens and the one that is there."""
+def _scored(token_id: int, row: object, n_told: int) -> ToldToken:
+    """row: {id: {logprob, rank, decoded_token}} of so many most probable tokens and the one that is there, which says
+    nothing of those between."""
     entries = row.items() if isinstance(row, dict) else ()
     rows = [
         [about.get("logprob"), int(one), about.get("decoded_token")] for one, about in entries if str(one).isdigit()
@@ -212,4 +223,6 @@ def _scored(token_id: int, row: object) -> ToldToken:
     told = chunk_of_object({"meta_info": {"output_token_logprobs": rows}}).tokens
     others = [Alternative(one.logprob, one.token_id, one.text) for one in told if one.logprob is not None]
     own = next((one for one in told if one.token_id == token_id), ToldToken(token_id))
-    return ToldToken(token_id, own.text, None, own.logprob, tuple(sorted(others, key=lambda one: -one.logprob)))
+    return ToldToken(
+        token_id, own.text, None, own.logprob, tuple(sorted(others, key=lambda one: -one.logprob)[:n_told])
+    )

@@ -11,10 +11,10 @@ from tui_entropy.records.events import Ended, Event, Started
 from tui_entropy.records.model import ModelCard
 from tui_entropy.servers.proxied.answered import AnswerReader
 from tui_entropy.servers.proxied.asked import asked
-from tui_entropy.servers.session import ENDS
 from tui_entropy.servers.steps import StepMaker
 from tui_entropy.servers.streams.alignment import TokenAligner
 from tui_entropy.servers.streams.told_token import Chunk
+from tui_entropy.servers.token_stream import ENDS
 from tui_entropy.servers.tokens import TokenNames
 
 MOST_CANDIDATES = 200

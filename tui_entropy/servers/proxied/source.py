@@ -34,7 +34,9 @@ class ProxySource:
     def begin(self, load: Load) -> None:
         assert load.model.server is not None
         url = load.model.server.url
-        server = ServerCard("openai", "a server behind a proxy", url, 0, (ServerFact("proxy", ABOUT),))
+        server = ServerCard(
+            "openai", "a server behind a proxy", url, 0, (ServerFact("proxy", ABOUT),), spec=load.model.server
+        )
         self._card = model_card(server, url.partition("://")[2], ABOUT, "as the server told it", requested=url)
 
     def ready(self) -> Ready:

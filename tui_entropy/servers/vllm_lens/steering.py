@@ -132,6 +132,11 @@ def check_directions(name: str, directions: Mapping[int, npt.NDArray[np.float32]
         raise UserError(f"control vector {name!r} {found}: nothing of it was sent; choose one made for this model")
 
 
+def steers(vectors: Iterable[Vector]) -> bool:
+    """Whether any of them may add something."""
+    return any(one.on and one.strength for one in vectors)
+
+
 def _check_setting(vector: Vector) -> None:
     if vector.part:
         raise UserError(

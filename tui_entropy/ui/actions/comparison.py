@@ -13,7 +13,7 @@ from tui_entropy.records.probes.continuations import CONTINUATIONS, Continuation
 from tui_entropy.records.settings import Lane
 from tui_entropy.ui.actions.prompt import PromptActions
 from tui_entropy.ui.keys.lane_choices import NO_VECTORS, PROMPT, SYSTEM, Choice, LanesState, choices, shadow_set
-from tui_entropy.ui.pages.runs.continuations import FanState, asking, fan_here, in_order
+from tui_entropy.ui.pages.runs.continuations import FanState, asking, fan_here
 from tui_entropy.ui.protocol.actions import Actions, EngineActions
 from tui_entropy.ui.protocol.host import EngineHost, Host
 from tui_entropy.ui.protocol.prompt import Prompt, Purpose
@@ -199,7 +199,7 @@ class ContinuationActions(EngineActions):
         if fan is None or not fan.rows:
             self.app.refuse("there is no continuation yet that could be taken")
             return
-        lines, answer = in_order(fan), log.answers[CONTINUATIONS]
+        lines, answer = fan.in_order, log.answers[CONTINUATIONS]
         row, step = lines[min(frame.row, len(lines) - 1)], answer.position - len(log.run.started.prompt_tokens)
         self.app.tell(Branch(answer.run, step, token_ids=row.token_ids, pause=log.state == "paused"))
         self.app.close_page()

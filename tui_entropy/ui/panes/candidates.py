@@ -265,7 +265,11 @@ def _survivors(frame: Frame, step: Step) -> Group:
     """How many tokens each stage left, of the whole vocabulary, and what those had of the probability before it."""
     paint = frame.paint
     if frame.log.card and frame.log.card.server and not step.stages:
-        return [("drawn by the server, which does not tell how", paint.dim)]
+        is_read = frame.log.run.is_read(step.index)
+        said = (
+            "nothing is drawn in a text that is there" if is_read else "drawn by the server, which does not tell how"
+        )
+        return [(said, paint.dim)]
     left = frame.log.card.vocab if frame.log.card else None
     whole = [("tokens ", paint.dim), ("?" if left is None else str(left), paint.base)]
     cuts: list[tuple[str, str]] = []

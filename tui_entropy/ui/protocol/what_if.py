@@ -50,6 +50,8 @@ class WhatIf:
             return None
         if frame.knobs in (self._usual, frame.log.knobs_at(at)):
             return None
+        if STEP not in [probe.name for probe in frame.log.probes]:
+            return None
         position = frame.log.steps[at].position
         return AskProbe(STEP, frame.log.run_number, position, values_of(frame.knobs), record=False)
 

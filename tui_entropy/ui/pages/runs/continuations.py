@@ -50,10 +50,10 @@ class Fan(View):
         paint, fan, state = frame.paint, fan_here(frame), frame.of(FanState)
         asked, awaited, step = state.options, state.awaited, state.position - len(frame.log.run.started.prompt_tokens)
         place = f"before step {step + 1}"
-        waiting = awaited and f"waiting for {_request(awaited)}, from {place}"
+        waiting = awaited and f"waiting for {_request(awaited)}, from {place}{_progress(frame)}"
         if fan is None:
             heading = self.heading(frame, "fan", [place] if state.run else [], width)
-            return [heading, *paint.hint(waiting or NEVER, width)][:height]
+            return [heading, *paint.hint(waiting or _no_answer(frame) or NEVER, width)][:height]
         n_groups = len({row.group for row in fan.rows})
         groups = [place, f"{len(fan.rows)} draws of {fan.tokens} tokens", counted(n_groups, "group")]
         rows = [self.heading(frame, "fan", groups, width), paint.row(_entropy(frame, fan), width)]
@@ -63,9 +63,9 @@ class Fan(View):
             rows.append(paint.row([(f"g asks for {_request(asked)}", paint.warning)], width))
         title = f"  group {'share':>{SHARE - 6}} {'log p / token':>{NUMBER}} {frame.unit}  text"
         rows.append(paint.row([(f"{title}, {paint.diamond} where it ends", paint.dim)], width))
-        about = _about(frame, in_order(fan), width)
+        lines = fan.in_order
+        about = _about(frame, lines, width)
         room = max(height - len(rows) - len(about), 1)
-        lines = in_order(fan)
         for n, row in list(enumerate(lines))[around(frame.row, len(lines), room)]:
             led = n == 0 or lines[n - 1].group != row.group
             rows.append(paint.row(_row(frame, fan, row, led, n == min(frame.row, len(lines) - 1), width), width))
@@ -84,19 +84,30 @@ def fan_here(frame: Frame) -> SampledContinuations | None:
     return frame.log.sampled if here else None
 
 
+def _no_answer(frame: Frame) -> str:
+    """Why there is none for the token that was asked about; empty where nobody said."""
+    state, answer = frame.of(FanState), frame.log.answers.get(CONTINUATIONS)
+    if answer is None or (answer.run, answer.position) != (state.run, state.position) or not answer.unavailable:
+        return ""
+    return visible(f"No answer: {answer.unavailable}", frame.paint.ascii, True)
+
+
 def asking(frame: Frame) -> AskProbe:
     """The question of the page as it stands."""
     state = frame.of(FanState)
     return AskProbe(CONTINUATIONS, state.run, state.position, to_builtins(state.options))
 
 
+def _progress(frame: Frame) -> str:
+    """How much of it is there by now; empty where that is not known."""
+    told = frame.log.probe_progress
+    if told is None or told.name != CONTINUATIONS or told.total <= 0:
+        return ""
+    return f": {100 * told.done / told.total:.0f} %"
+
+
 def _request(ask: ContinuationOptions) -> str:
     return f"{ask.n} draws of {ask.tokens} tokens, {ask.same} text"
-
-
-def in_order(fan: SampledContinuations) -> list[Continuation]:
-    """The largest group first, and in it the most probable."""
-    return sorted(fan.rows, key=lambda row: (row.group, -row.logprob))
 
 
 def _entropy(frame: Frame, fan: SampledContinuations) -> list[Part]:
@@ -135,9 +146,9 @@ def _about(frame: Frame, lines: list[Continuation], width: int) -> list[Strip]:
     if not lines:
         return []
     row = lines[min(frame.row, len(lines) - 1)]
-    p = math.exp(max(row.logprob, -700))
+    p = "?" if math.isnan(row.logprob) else f"{math.exp(max(row.logprob, -700)):.2g}"
     text = visible(row.text, paint.ascii, True)
-    parts: list[Part] = [("chosen: ", paint.dim), (text, paint.base), (f"  p {p:.2g}", paint.number)]
+    parts: list[Part] = [("chosen: ", paint.dim), (text, paint.base), (f"  p {p}", paint.number)]
     parts.append((f" model, {len(row.token_ids)} tokens, {'ends there' if row.ended else 'goes on'}", paint.dim))
     return [paint.row([], width), *(paint.row(line, width) for line in islice(wrap(parts, width), 4))]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -26,17 +25,16 @@ from tui_entropy.engine.tokenization.token_decoder import CONTEXT_TOKENS
 from tui_entropy.engine.tokenization.tokenizer import DecodeStream, Tokenizer
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.continuations import (
+    ABOUT,
     CONTINUATIONS,
-    Continuation,
     ContinuationOptions,
+    Draw,
     SampledContinuations,
 )
 from tui_entropy.records.probes.panels import Panel
 
 MOST_BYTES = 1 << 30
 """Of keys and values at a time; rows that do not fit beside each other come one batch after the other."""
-ARTICLES = {"a", "an", "the"}
-TO_SPACE = str.maketrans(dict.fromkeys(string.punctuation, " "))
 
 
 class Row(NamedTuple):
@@ -138,27 +136,15 @@ def group_continuations(
     options: ContinuationOptions, rows: Sequence[Row], tokenizer: Tokenizer, before: Sequence[int]
 ) -> SampledContinuations:
     """Rows that say the same in one group, the largest group first. before: ids of what they go on from."""
-    texts = [
-        DecodeStream(tokenizer, before)
-        .decode_bytes(i for i in row.token_ids if i not in tokenizer.eos_ids)
-        .decode("utf-8", "replace")
-        for row in rows
-    ]
-    keys = texts if options.same == "exact" else [normalize_answer(text) for text in texts]
-    groups = Counter(keys).most_common()
-    place = {key: nth for nth, (key, _) in enumerate(groups)}
-    shares = [count / len(rows) for _, count in groups]
-    continuations = tuple(
-        Continuation(text, tuple(row.token_ids), row.logprob, row.ended, place[key])
-        for text, row, key in zip(texts, rows, keys, strict=True)
+    return SampledContinuations.grouped(
+        options, [Draw(_text(tokenizer, before, row), tuple(row.token_ids), row.logprob, row.ended) for row in rows]
     )
-    entropy = max(-sum(share * math.log(share) for share in shares), 0.0)
-    return SampledContinuations(continuations, options.tokens, options.same, entropy)
 
 
-def normalize_answer(text: str) -> str:
-    """Without case, punctuation, articles and runs of space, as answers are compared (Rajpurkar et al. 2016)."""
-    return " ".join(word for word in text.lower().translate(TO_SPACE).split() if word not in ARTICLES)
+def _text(tokenizer: Tokenizer, before: Sequence[int], row: Row) -> str:
+    """What it adds, without an end of text."""
+    ids = (i for i in row.token_ids if i not in tokenizer.eos_ids)
+    return DecodeStream(tokenizer, before).decode_bytes(ids).decode("utf-8", "replace")
 
 
 def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
@@ -173,7 +159,7 @@ def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
 
 PROBE = Probe(
     CONTINUATIONS,
-    "Several short continuations from there, grouped by what they say.",
+    ABOUT,
     "a pass for each token of them",
     ContinuationOptions,
     compute,
