@@ -16,6 +16,7 @@ from fake_model import FakeModel
 from fake_requests import Odd
 from fake_server import serving
 from msgspec.structs import replace
+from vector_files import Files, direction
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Branch, Go, Load, Pause, SetKnobs, SetVector
@@ -31,30 +32,6 @@ from tui_entropy.transport.plausible import contradiction
 
 N_PROMPT = 1
 """Tokens of "The"."""
-
-
-class Files:
-    """Vectors by the name of their file."""
-
-    def __init__(self, **vectors):
-        self.vectors = {f"{name}.gguf": Read(name, held) for name, held in vectors.items()}
-
-    def load(self, path):
-        return self.vectors[str(path)]
-
-    def built_in(self, card):
-        return []
-
-
-class Read:
-    hash = "abc"
-
-    def __init__(self, name, directions):
-        self.name, self.directions = name, directions
-
-
-def direction(value=1.0, width=8):
-    return np.full(width, value, np.float32)
 
 
 @pytest.fixture

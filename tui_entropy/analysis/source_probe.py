@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.analysis.endings import ended_by
-from tui_entropy.records.commands import Load, Stop, Write
+from tui_entropy.analysis.source_run import server_source
+from tui_entropy.records.commands import Load, SetVector, Stop, Write
 from tui_entropy.records.events import Event, Progress, Ready, Refused
 from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.probes.answering import read_options
@@ -16,7 +17,6 @@ from tui_entropy.records.probes.ask import AskProbe, ProbeAnswer, ProbeInfo, Pro
 from tui_entropy.records.settings import Vector
 from tui_entropy.records.source import Audience
 from tui_entropy.servers.probes.registry import infos, probe_of
-from tui_entropy.servers.server_source import ServerSource
 from tui_entropy.state.session_view import SessionView
 from tui_entropy.trace.writer import Recorder
 
@@ -76,10 +76,12 @@ def ask_server(
     narrator = Narrator()
     with closing(Recorder(trace, narrator.done)) as recorder:
         audience = QuietAudience(narrator, recorder)
-        source, log = ServerSource(audience), audience.log
+        source, log = server_source(spec, audience), audience.log
         try:
             with closing(source):
                 source.begin(Load(spec, vectors))
+                for vector in vectors:
+                    source.handle(SetVector(vector))
                 audience.emit(source.ready())
                 source.handle(write)
                 at = len(log.run.started.prompt_tokens) if position is None else position

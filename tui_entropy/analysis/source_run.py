@@ -24,7 +24,7 @@ from tui_entropy.trace.reader import Trace
 from tui_entropy.trace.writer import Recorder
 
 
-def _server_source(spec: ModelSpec, audience: Audience) -> Source:
+def server_source(spec: ModelSpec, audience: Audience) -> Source:
     from tui_entropy.servers.server_source import ServerSource
 
     if spec.server is None or spec.server.sampler == "server":
@@ -117,7 +117,7 @@ def write_by_source(
     make: the source of an audience; None for the server of `spec`.
     """
     if make is None:
-        make = partial(_server_source, spec)
+        make = partial(server_source, spec)
     narrator = Narrator()
     reopen = begin if isinstance(begin, Reopen) else None
     origin = None if reopen is None else Path(reopen.path)
