@@ -201,3 +201,16 @@ def test_doctor_sees_a_block_taken_for_the_next(llama, monkeypatch):
 
     monkeypatch.setattr(direct, "put_together", off_by_one)
     assert max(differences(llama, logit_attribution.PROBE, probed.asked(llama, NAME))) > 100
+
+
+def test_a_token_is_named_by_its_text_or_its_id(llama):
+    tokenizer = llama.state.loaded.tokenizer
+    texts = (tokenizer.token_bytes(n).decode() for n in range(6, 96))
+    text = next(text for text in texts if tokenizer.encode_single_token(text) not in (None, 5))
+    number = tokenizer.encode_single_token(text)
+    by_text = probed.asked(llama, NAME, token=5, against=text)
+    by_id = probed.asked(llama, NAME, token=5, against=number)
+    by_sign = probed.asked(llama, NAME, token=5, against=f"#{number}")
+    assert by_text.panels == by_id.panels == by_sign.panels
+    with pytest.raises(UserError, match="against is 'no such word', which is no single token of this model"):
+        probed.asked(llama, NAME, against="no such word")

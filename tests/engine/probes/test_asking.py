@@ -12,6 +12,8 @@ from asking import fan_ask
 from msgspec.structs import replace
 from worker_engine import ENDLESS, Engine
 
+from tui_entropy.core.errors import UserError
+from tui_entropy.engine.probes.registry import options_of, probe_of
 from tui_entropy.records.commands import Load
 from tui_entropy.records.events import Ended, Ready, Started
 from tui_entropy.records.model import ModelSpec
@@ -93,6 +95,19 @@ def test_what_cannot_be_asked_is_one_sentence(model, commands):
         done = commands.run("probe", *words)
         last = done.err.decode().splitlines(keepends=True)[-1]
         assert done.code == code and last.startswith(sentence) and done.out == b"", (words, done)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("lens", {"at": "x"}, "at of lens cannot be 'x': it is one of attention, block, feed-forward, intermediate"),
+        ("lens", {"k": 99}, "k of lens cannot be 99: it is between 1 and 20"),
+        ("attention", {"layer": "x"}, "layer of attention cannot be 'x': it is at least 1"),
+    ],
+)
+def test_a_wrong_value_from_a_script_is_told_with_what_is_wanted(name, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        options_of(probe_of(name), options)
 
 
 def test_a_token_of_the_prompt_that_no_step_wrote_has_no_step_and_the_answer_says_so(model, commands):

@@ -16,6 +16,7 @@ from msgspec import Struct, inspect
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.records.probes.ask import AskProbe, ProbeOption, ProbeProgress
+from tui_entropy.records.probes.options import bounds_text
 
 if TYPE_CHECKING:
     from tui_entropy.records.source import Audience
@@ -60,8 +61,11 @@ def read_options(name: str, record: type[Struct], values: Mapping[str, Any]) -> 
         return msgspec.convert(values, record)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
-        option = place.strip("`$.") or "an option"
-        raise UserError(f"{option} of {name} cannot be {values.get(option)!r}: {reason.lower()}") from error
+        place = place.strip("`$.") or "an option"
+        option = next((one for one in described(record) if one.name == place), None)
+        if option is not None and (option.choices or not isinstance(option.default, str | tuple)):
+            reason = f"it {bounds_text(option)}"
+        raise UserError(f"{place} of {name} cannot be {values.get(place)!r}: {reason.lower()}") from error
 
 
 def described(record: type[Struct], meanings: Mapping[str, str] = {}) -> tuple[ProbeOption, ...]:
@@ -78,17 +82,21 @@ def _fields(record: type[Struct]) -> tuple[inspect.Field, ...]:
 
 
 def _described(option: inspect.Field, meaning: str) -> ProbeOption:
-    of = option.type
-    parts = list(of.types) if isinstance(of, inspect.UnionType) else [of]
     low = high = None
     choices: tuple[str, ...] = ()
-    for part in parts:
+    parts, text = [option.type], False
+    while parts:
+        part = parts.pop(0)
         if isinstance(part, inspect.Metadata):
             meaning, part = (part.extra_json_schema or {}).get("description", meaning), part.type
         match part:
+            case inspect.UnionType():
+                parts += part.types
+            case inspect.StrType():
+                text = True
             case inspect.IntType() | inspect.FloatType():
                 low, high = (part.ge if part.gt is None else part.gt), (part.le if part.lt is None else part.lt)
             case inspect.LiteralType():
                 choices = tuple(map(str, part.values))
     default = option.default_factory() if option.default is msgspec.NODEFAULT else option.default
-    return ProbeOption(option.encode_name, meaning, default, low, high, choices)
+    return ProbeOption(option.encode_name, meaning, default, low, high, choices, text and default is None)

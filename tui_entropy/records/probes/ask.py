@@ -21,6 +21,8 @@ class ProbeOption(Struct, frozen=True):
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    text: bool = False
+    """Whether it can be a text too, where the default does not tell."""
 
 
 class ProbeInfo(Struct, frozen=True):

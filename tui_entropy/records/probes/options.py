@@ -41,6 +41,17 @@ def words_of(probe: ProbeInfo, typed: str) -> list[str]:
     return [word for word in re.split(rf"\s+(?=(?:{names})=)", typed.strip()) if word]
 
 
+def help_on(probe: ProbeInfo, typed: str) -> str:
+    """What is told to whoever types options: what the last one that is named means and can be, else which there
+    are."""
+    known = {option.name: option for option in probe.options}
+    option = known.get((words_of(probe, typed) or [""])[-1].partition("=")[0])
+    if option is None:
+        return f"NAME=VALUE with spaces between, of {', '.join(known)}"
+    usual = options_text({option.name: option.default})
+    return f"{option.meaning} It {bounds_text(option)}; {usual} by default.".strip()
+
+
 def read_options(probe: ProbeInfo, words: Sequence[str]) -> dict[str, Value]:
     """Options of a probe. words: name=value, each. Raises ValueError with a sentence."""
     known = {option.name: option for option in probe.options}
@@ -68,6 +79,8 @@ def bounds_text(option: ProbeOption) -> str:
             return "is a list with commas between"
         case str():
             return "is a text"
+        case None if option.text:
+            return "is a text or a whole number"
     if low is None or high is None:
         return f"is a {kind}" if low is high else f"is at most {high:g}" if low is None else f"is at least {low:g}"
     return f"is between {low:g} and {high:g}"
@@ -86,6 +99,7 @@ def read_option(option: ProbeOption, text: str) -> Value:
         value = text if not option.choices or text in option.choices else None
     else:
         value = _number(option, text)
+        value = text if value is None and text and option.text else value
     if value is None:
         raise ValueError(f"{option.name} {bounds_text(option)}")
     return value

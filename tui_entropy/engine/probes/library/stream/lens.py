@@ -31,6 +31,7 @@ from tui_entropy.engine.lenses.readout import (
     read_out,
 )
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
+from tui_entropy.engine.probes.target import token_named
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.lens_rows import layers_read
 from tui_entropy.records.model import ModelCard
@@ -160,7 +161,7 @@ def _look(at: ProbeContext, options: LensOptions, decoding: Decoding) -> Look:
     loaded, architecture = at.loaded, at.loaded.architecture
     if options.lens and options.at != "block":
         raise UserError(f"at is {options.at} and a lens from a file is one of what blocks put out: leave at=block")
-    wanted = _wanted(at, options)
+    wanted = token_named(at, options.token, "token") if options.token else None
     lens = load(Path(options.lens).expanduser(), loaded) if options.lens else LOGIT_LENS
     n = min(options.before + 1, at.position)
     divided = options.at != "block" or options.tint in ("attention", "feed-forward")
@@ -191,20 +192,6 @@ def _read_at(stream: Tensor, parts: Sequence[BlockParts], layer: int, place: Pla
     part = parts[layer - 1]
     found = {"intermediate": part.intermediate, "attention": part.attention, "feed-forward": part.feed_forward}[place]
     return (torch.zeros_like(part.output) if found is None else found).to(stream)
-
-
-def _wanted(at: ProbeContext, options: LensOptions) -> int | None:
-    """The token that the option names; None for none. Raises UserError for one that there is not."""
-    text, tokenizer = options.token, at.loaded.tokenizer
-    if not text:
-        return None
-    number = int(text[1:]) if text[0] == "#" and text[1:].isdecimal() else None
-    if number is not None and number < at.loaded.card.vocab:
-        return number
-    for spelled in (text, f" {text}"):
-        if (found := tokenizer.encode_single_token(spelled)) is not None:
-            return found
-    raise UserError(f"token is {text!r}, which is no single token of this model: take a shorter text, or #id")
 
 
 def _tint(look: Look, found: Readout, decoding: Decoding) -> tuple[Tensor, str, float]:

@@ -16,7 +16,7 @@ from tui_entropy.engine.attribution.linear_blocks import PassRecord, heard_parts
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
-from tui_entropy.engine.probes.target import AgainstId, Target, TokenId, target_of
+from tui_entropy.engine.probes.target import AgainstName, Target, TokenName, target_of
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.bounds import Number
 from tui_entropy.records.model import ModelCard
@@ -33,8 +33,8 @@ TOLERANCE = 0.01
 
 
 class DirectOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    token: TokenId | None = None
-    against: AgainstId | None = None
+    token: TokenName | None = None
+    against: AgainstName | None = None
     k: Annotated[int, Meta(ge=1, le=400, description="How many of the largest parts are told.")] = 12
     measure: Annotated[
         Literal["norm", "signed", "cosine"],

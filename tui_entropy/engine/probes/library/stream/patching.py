@@ -25,7 +25,7 @@ from tui_entropy.engine.attribution.patching import (
 )
 from tui_entropy.engine.attribution.patching import Cell as PatchCell
 from tui_entropy.engine.probes.probe import Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
-from tui_entropy.engine.probes.target import AgainstId, Target, TokenId, target_of
+from tui_entropy.engine.probes.target import AgainstName, Target, TokenName, target_of
 from tui_entropy.engine.session.run import Run
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.bounds import Position
@@ -60,8 +60,8 @@ class PatchingOptions(Struct, frozen=True, forbid_unknown_fields=True):
     at: Annotated[
         Place, Meta(description="The states: what blocks put out, or their attention, or feed-forward.")
     ] = "block"
-    token: TokenId | None = None
-    against: AgainstId | None = None
+    token: TokenName | None = None
+    against: AgainstName | None = None
     before: Annotated[int, Meta(ge=0, le=255, description="How many positions before the newest are put at.")] = 15
     every: Annotated[int, Meta(ge=1, le=64, description="Every so many layers, from the last one back.")] = 1
     says: Annotated[bool, Meta(description="The token that it says then stands in each cell.")] = True

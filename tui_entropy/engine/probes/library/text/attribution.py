@@ -14,7 +14,7 @@ from tui_entropy.engine.attribution.embedded_text import EmbeddedText, NoGradien
 from tui_entropy.engine.attribution.integrated import integrated_gradients
 from tui_entropy.engine.attribution.relevance import NoRule, relevance
 from tui_entropy.engine.probes.probe import GRADIENT, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
-from tui_entropy.engine.probes.target import AgainstId, TokenId, target_of
+from tui_entropy.engine.probes.target import AgainstName, TokenName, target_of
 from tui_entropy.records.model import ModelCard
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Column, Note, Panel, Table, TintedText
@@ -34,8 +34,8 @@ Method = Literal["saliency", "input-x-gradient", "integrated-gradients", "attn-l
 
 class AttributionOptions(Struct, frozen=True, forbid_unknown_fields=True):
     method: Annotated[Method, Meta(description="How it is found out.")] = "input-x-gradient"
-    token: TokenId | None = None
-    against: AgainstId | None = None
+    token: TokenName | None = None
+    against: AgainstName | None = None
     norm: Annotated[Literal["l1", "l2"], Meta(description="Of saliency: sum of sizes, or length, of a gradient.")] = (
         "l1"
     )
