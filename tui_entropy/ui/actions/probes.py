@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tui_entropy.records.events import Event, Refused
 from tui_entropy.records.probes.ask import CancelProbe, ProbeAnswer, Value
-from tui_entropy.records.probes.options import options_text, read_options, words_of
+from tui_entropy.records.probes.options import help_on, options_text, read_options, words_of
 from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     chosen_probe,
@@ -12,7 +12,7 @@ from tui_entropy.ui.keys.probe_choice import (
     shown_values,
 )
 from tui_entropy.ui.protocol.actions import EngineActions
-from tui_entropy.ui.protocol.remark import checked
+from tui_entropy.ui.protocol.remark import Remark, checked
 
 
 class ProbeActions(EngineActions):
@@ -45,8 +45,12 @@ class ProbeActions(EngineActions):
             self.app.show(**self.app.frame.put(ProbesState, own_options=options))
             self.action_ask_probe()
 
+        def check(typed: str) -> Remark:
+            wrong = checked(read)(typed)
+            return wrong if wrong.sentence else Remark(help_on(probe, typed))
+
         shown = options_text(shown_values(self.app.frame, probe))
-        self.app.ask(f"options of {probe.name}", take, shown, checked(read))
+        self.app.ask(f"options of {probe.name}", take, shown, check)
 
     def action_cancel_probe(self) -> None:
         if self.app.frame.of(ProbesState).pending is None:

@@ -16,6 +16,7 @@ from tui_entropy.ui.protocol.host import Host
 from tui_entropy.ui.protocol.remark import Check, Remark
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.view import View
+from tui_entropy.ui.views.wording import wrap
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -79,7 +80,8 @@ class Ask(View, can_focus=True):
         remark = (visible(paint.ours(sentence), paint.ascii, True), paint.dim if at_fault is None else paint.warning)
         before = cells(question) + 1
         if at_fault is None:
-            rows = [parts, [(" " * before, paint.base), remark]]
+            beside = before + cells(remark[0]) <= width
+            rows = [parts, [(" " * before, paint.base), remark]] if beside else [parts, *wrap([remark], width)]
         else:
             before += cells("".join(glyphs[first : max(at_fault, first)]))
             caret = [(" " * min(before, width - 1), paint.base), ("^ ", paint.warning)]
