@@ -14,6 +14,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.engine.scoring.comparison import NUMBERS
 from tui_entropy.records.corpus.results import SteeredModel
 from tui_entropy.records.model import ModelSpec
+from tui_entropy.records.probes.panels import OF_ROW, UNIT
 
 TEXTS = ["The quick brown fox jumps over the lazy dog, and then it is gone. " * 12, "Another?"]
 PLAIN = Setting(ModelSpec("tiny"))
@@ -114,6 +115,9 @@ def test_vocabularies_that_differ_are_refused_with_what_differs(one, other):
 def test_results_open_each_token_by_either_model(one, other):
     found = compare_texts(one, one, (PLAIN, PLAIN), TEXTS)
     results = results_of(found.report, found.windows, found.found, ["x", "y"], MODELS, one.tokenizer)
+    units = [column.unit for column in results.listing.columns]
+    assert units[:2] == ["", UNIT] and set(units[2:]) == {OF_ROW}  # bits or nats, as a person wants
+    assert results.listing.rows[0].cells[1] == results.charts[0].y.unit == "nats"
     worst = results.listing.rows[0].inside
     assert [row.cells[0] for row in worst.rows] == sorted((row.cells[0] for row in worst.rows), reverse=True)
     for row in worst.rows[:20]:

@@ -45,6 +45,18 @@ def test_curves_are_the_sentences_their_mean_and_a_band(folder):
     assert found.charts[attention.chart].curves[0].x[0] == 1.0
 
 
+def test_lines_that_were_left_out_are_counted_whoever_left_them_out(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    summary = json.loads((copy / "summary.json").read_text())
+    assert "left out" not in results_of_folder(copy).listing.note
+    summary["models"]["little"]["left_out"] = [["s.txt line 3", "it has one token at most"]]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    assert "1 line was left out" in results_of_folder(copy).listing.note
+    summary["left_out"] = [["s.txt line 6", "it is no UTF-8"]]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    assert "2 lines were left out" in results_of_folder(copy).listing.note
+
+
 def test_what_control_changed_is_there_too(folder):
     found = results_of_folder(folder)
     analyses = [row.cells[6] for row in found.listing.rows]

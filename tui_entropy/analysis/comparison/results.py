@@ -19,7 +19,7 @@ from tui_entropy.records.corpus.results import (
     Row,
     SteeredModel,
 )
-from tui_entropy.records.probes.panels import Cell, Column
+from tui_entropy.records.probes.panels import OF_ROW, UNIT, Cell, Column
 
 LISTED = 200
 """Tokens that are listed, those that part most first."""
@@ -66,15 +66,13 @@ def results_of(
         )
         for each in report.spreads
     )
-    columns = (
-        Column("what"), Column("in"), Column("mean"), Column("error"), *(Column(f"{at} %") for at in PERCENTILES),
-        Column("most"),
-    )  # fmt: skip
+    measured = ("mean", "error", *(f"{at} %" for at in PERCENTILES), "most")
+    columns = Column("what"), Column("unit", UNIT), *(Column(name, OF_ROW) for name in measured)
     same, error = 100 * report.same_top, 100 * report.same_top_error
     note = (
         f"A is {report.a}; B is {report.b}. Over {report.n} tokens both hold the same one for most probable at "
         f"{same:.2f} % (standard error {error:.2f}). Perplexity {report.perplexity_a:.4g} and "
-        f"{report.perplexity_b:.4g}. Numbers are in nats."
+        f"{report.perplexity_b:.4g}."
     )
     charts = tuple(_along(name, values) for name, values in apart.items())
     return Results("two over one text", models, texts, charts, Listing("A and B", columns, rows, note))

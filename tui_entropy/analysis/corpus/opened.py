@@ -68,9 +68,7 @@ def results_of_folder(path: Path) -> Results:
     columns = Column("metric"), *measured, Column("unit", UNIT), *map(Column, ("model", "analysis", "sentences"))
     specs = tuple(SteeredModel(ModelSpec(str(summary["models"][model]["model"]))) for model in models)
     note = "First, middle and last layer: means over the sentences."
-    left_out = len(summary.get("left_out", ()))
-    if left_out:
-        note += f" {left_out} lines were left out; {SUMMARY} tells why."
+    note += _left_out(summary)
     return Results(
         f"analysis {summary['run_id']}",
         specs,
@@ -78,6 +76,14 @@ def results_of_folder(path: Path) -> Results:
         tuple(charts),
         Listing("layers", columns, tuple(rows), note),
     )
+
+
+def _left_out(summary: dict[str, Any]) -> str:
+    """How many lines are no sentences, or none to a model; empty where all are."""
+    of_models = (one.get("left_out", ()) for one in summary["models"].values())
+    places = {place for one in (summary.get("left_out", ()), *of_models) for place, _ in one}
+    were = "line was" if len(places) == 1 else "lines were"
+    return f" {len(places)} {were} left out; {SUMMARY} tells why." if places else ""
 
 
 def _summary(path: Path) -> dict[str, Any]:

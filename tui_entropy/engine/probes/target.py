@@ -16,15 +16,15 @@ _TokenName = Position | Annotated[str, Meta(max_length=200)]
 TokenName = Annotated[
     _TokenName,
     Meta(
-        description="The token that is explained: a text (a space before it counts) or an id; none for the one written "
-        "there."
+        description="The token that is explained: a text (a space before it counts) or an id; none for the one "
+        "written there."
     ),
 ]
 AgainstName = Annotated[
     _TokenName,
     Meta(
-        description="Another token, a text (a space before it counts) or an id: what speaks for the one and against the "
-        "other is told."
+        description="Another token, a text (a space before it counts) or an id: what speaks for the one and against "
+        "the other is told."
     ),
 ]
 

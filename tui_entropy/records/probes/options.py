@@ -48,8 +48,8 @@ def help_on(probe: ProbeInfo, typed: str) -> str:
     option = known.get((words_of(probe, typed) or [""])[-1].partition("=")[0])
     if option is None:
         return f"NAME=VALUE with spaces between, of {', '.join(known)}"
-    usual = options_text({option.name: option.default})
-    return f"{option.meaning} It {bounds_text(option)}; {usual} by default.".strip()
+    usual = "" if option.default == "" else f"; {options_text({option.name: option.default})} by default"
+    return f"{option.meaning} It {bounds_text(option)}{usual}.".strip()
 
 
 def read_options(probe: ProbeInfo, words: Sequence[str]) -> dict[str, Value]:
