@@ -159,6 +159,16 @@ def test_columns_of_which_nothing_is_known_at_the_end_are_left_out():
     assert "b" not in lines([known])[-1] and "a" in lines([known])[-1]
 
 
+def test_columns_without_room_for_their_tokens_are_told_by_position():
+    keys = Axis("key", positions=tuple(range(95, 115)))
+    wide = Heatmap("seen", Grid.of([[0.5] * 20]), Axis("query", positions=(120,)), keys, "share")
+    _, row, names = lines([wide], width=26)
+    assert cells(row) == 6 + 20
+    assert names == "query 95 98 101 105 109"  # each begins under its column
+    assert "columns by position" in lines([wide], width=60)[0]
+    assert lines([wide], width=120)[2].split()[:3] == ["query", "t95", "t96"]
+
+
 def test_of_a_wide_heat_map_the_last_columns_are_shown_and_how_many_there_are():
     wide = Heatmap(
         "", Grid.of([[n / 200 for n in range(200)]]), Axis("", ("r",)), Axis("", tuple(map(str, range(200))))

@@ -73,7 +73,9 @@ class AttentionRows(Struct, frozen=True):
         """Read off an answer. Raises ValueError for one that is none of this probe's."""
         layer, head = answer.options.get("layer"), answer.options.get("head")
         match answer.panels:
-            case (Heatmap() as weights, Bars() as elsewhere) if isinstance(layer, int) and not isinstance(head, str):
+            case (Heatmap() as weights, Bars() as elsewhere, *_) if isinstance(layer, int) and not isinstance(
+                head, str
+            ):
                 queries, keys = weights.rows.positions, weights.columns.positions
                 if len(queries) == elsewhere.axis.n and len(keys) == weights.columns.n:
                     others = tuple(math.nan if weight is None else weight for weight in elsewhere.values)

@@ -39,6 +39,8 @@ LABEL = 12
 """Cells that a name along an axis has at most."""
 IN_CELL = 11
 """Cells of the screen that a cell of a heat map takes at most, where a token stands in it."""
+LEGIBLE = 5
+"""Cells of a column in which the name of a token can be read."""
 FLOW_CELL = 9, 13
 """Cells that a place of a flow takes at least and at most."""
 BESIDE = " res att ff other"
@@ -135,8 +137,12 @@ def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
     hidden = len(columns) - shown
     top = f"{canvas.ceiling(panel.top, panel.unit)} {canvas.unit(panel.unit)}".strip()
     more: list[Part] = [(f"  the last {shown} of {len(columns)}", paint.dim)] if hidden else []
-    named = width > min(wide - 1, 2)
-    names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if named else ""
+    if width < min(wide, LEGIBLE) and not panel.columns.labels:
+        names = _marks(panel.columns.positions[hidden:n_known], width)
+        more.append(("  columns by position", paint.dim))
+    else:
+        named = width > min(wide - 1, 2)
+        names = "".join(fitted(name, width - 1, paint.ascii) + " " for name in columns[hidden:]) if named else ""
     below: Row = [(fitted(canvas.text(panel.rows.name), label, paint.ascii), paint.dim), (names, paint.dim)]
     yield _title(panel.title, canvas, *paint.legend("  ", "0", top, text=bool(texts)), *more)
     if texts:
@@ -154,6 +160,16 @@ def _heatmap(panel: Heatmap, canvas: Canvas) -> Iterator[Row]:
         yield [(fitted(name, label - 1, paint.ascii) + " ", paint.dim), *seen]
     if not texts:
         yield below
+
+
+def _marks(positions: Sequence[int], width: int) -> str:
+    """Where tokens have no room for their names: the positions of some, each from its column on."""
+    row = ""
+    for n, position in enumerate(positions):
+        mark = row.ljust(n * width) + f"{position} "
+        if len(row) <= n * width and len(mark) <= len(positions) * width + 1:
+            row = mark
+    return row.rstrip()
 
 
 def _told(text: str, level: float | None, width: int, paint: Paint) -> Row:

@@ -10,7 +10,10 @@ import numpy as np
 from tui_entropy.engine.probes.probe import NOTHING, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.attention_rows import ATTENTION_ROWS, AttentionRows, RowOptions, RowWindow
-from tui_entropy.records.probes.panels import Panel
+from tui_entropy.records.probes.panels import Cell, Column, Panel, Table
+
+MOST_TOLD = 12
+"""Keys that are told by name."""
 
 
 def compute(at: ProbeContext, options: RowOptions) -> Sequence[Panel]:
@@ -21,7 +24,26 @@ def compute(at: ProbeContext, options: RowOptions) -> Sequence[Panel]:
     rows = at.rows(window)
     if rows.unavailable is not None:
         raise Unavailable(rows.unavailable)
-    return rows.panels
+    return *rows.panels, _looked_at(at, rows)
+
+
+def _looked_at(at: ProbeContext, rows: AttentionRows) -> Table:
+    """The largest weights of the newest row, as they are and among all keys but the first token of the text."""
+    row = np.nan_to_num(rows.weights.numpy()[-1].astype(np.float64))
+    others = float(row.sum()) + np.nan_to_num(rows.elsewhere[-1]) - float(row[0]) if rows.first_key == 0 else math.nan
+    cells: list[tuple[Cell, ...]] = []
+    for n in np.argsort(-row, kind="stable")[:MOST_TOLD].tolist():
+        position = rows.first_key + n
+        apart = float(row[n]) / others if position and others > 0 else None
+        if row[n] > 0:
+            cells.append((at.token(int(at.sequence.ids[position])), position, float(row[n]), apart))
+    columns = Column("token"), Column("position"), Column("weight", "share"), Column("first token apart", "share")
+    return Table(f"what {_newest(at, rows)} looked at most", columns, tuple(cells))
+
+
+def _newest(at: ProbeContext, rows: AttentionRows) -> str:
+    token = at.token(int(at.sequence.ids[rows.queries[-1]]))
+    return repr(token.token_bytes.decode("utf-8", "replace"))
 
 
 def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
