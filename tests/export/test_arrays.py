@@ -6,12 +6,14 @@ import math
 from itertools import pairwise
 
 import exports
+import made_panels
 import numpy as np
 import pytest
 from msgspec.structs import replace
 from scripted import HEADS, LAYERS, started, step
 
 from tui_entropy.export import npz
+from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.sampling import Knobs
 
 
@@ -45,6 +47,26 @@ def test_a_cut_by_what_is_no_stage_of_the_order_has_its_name(tmp_path, name):
     one = replace(one, candidates=(one.candidates[0], replace(one.candidates[1], cut=name)))
     found = read(exports.trace(tmp_path / "run.tui", [started(), one]))
     assert found["stages"][found["candidate_cut"][0, 1]] == name and found["candidate_cut"][0, 0] == -1
+
+
+@pytest.mark.parametrize("word", ["word", made_panels.HOSTILE])
+def test_what_probes_answered_is_there_as_arrays(tmp_path, word):
+    panels = (*made_panels.panels(word), made_panels.token_map(word), made_panels.diagram(word), step(0))
+    answer = ProbeAnswer("lens", 1, 4, {"k": 3}, panels)
+    found = read(exports.trace(tmp_path / "run.tui", [*exports.events(), answer]))
+    at = f"probe_lens_{4}"
+    assert json.loads(str(found[at])) == {"k": 3} and str(found[f"{at}_0_unit"]) == "share"
+    np.testing.assert_array_equal(found[f"{at}_0_values"], panels[0].values.numpy())
+    assert found[f"{at}_0_rows"].tolist() == [f"{word} a", "b"]
+    np.testing.assert_array_equal(found[f"{at}_1_values"], [math.log(2), math.nan, -1.0])
+    assert found[f"{at}_2_columns"].tolist()[1] == "in nats"
+    np.testing.assert_array_equal(found[f"{at}_2_column_1"], [math.log(2), math.nan])
+    assert found[f"{at}_2_column_0"].tolist() == [word, word]
+    assert found[f"{at}_3_edges"].tolist() == [[0, 1, 0.25], [0, 0, -0.5]]
+    assert str(found[f"{at}_4_text"]) == f"{word} and more of it"
+    assert found[f"{at}_5_rows"].tolist() == [0, 1, 2]
+    assert found[f"{at}_6_tokens"].tolist()[1:3] == [" a", "b\n"]
+    assert found[f"{at}_7_nodes"].shape == (len(panels[7].nodes), 3)
 
 
 def test_bytes_are_cut_at_their_ends(found):

@@ -6,6 +6,11 @@ somewhere no more than bounds is known has an array more, ..._bounds (steps, 2):
 may be. Unknown is NaN, or -1 where a number is whole. A cut is a place in `stages`, -1 where the candidate could be
 drawn: those of the order, and behind them what else cut a candidate, such as a ban. Token i is bytes[byte_ends[i -
 1]:byte_ends[i]], from 0 for the first.
+
+What probes answered is probe_NAME_POSITION_PANEL_..., panels from 0: title and unit; values of a grid, what its rows
+and columns are (words, or positions of the text) and tokens in its cells; values and rows of bars and tinted texts;
+columns of a table by name, column_0, ... each; nodes (row, column, share) and edges (from, to, share or weight) of
+what flows; the text of a note. probe_NAME_POSITION has the options of the question as JSON.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tui_entropy.export.recorded_run import Recording, RunRecord
 from tui_entropy.metrics.registry import ATTENTION_COLUMNS, BLOCK_COLUMNS, METRICS
+from tui_entropy.records.probes.panels import Axis, Bars, Cell, Flow, Graph, Heatmap, Note, Table, TintedText, Tokens
 from tui_entropy.records.step import Candidate, PromptToken, Step
 from tui_entropy.stages.registry import ORDERS
 from tui_entropy.state.step_store import StepStore
@@ -44,7 +50,7 @@ def arrays(record: RunRecord) -> Arrays:
     header = jsonl.header(record.card, record.started).decode()
     stages = list(ORDERS["hf"])
     made = {"header": np.array(header), **_prompt(record), **_written(record, stages)}
-    return made | {"stages": np.array(stages)}
+    return made | {"stages": np.array(stages)} | _answers(record)
 
 
 def _prompt(recording: RunRecord) -> Arrays:
@@ -93,6 +99,68 @@ def _numbers(step: Step, width: int, stages: list[str]) -> dict[str, Any]:
         "candidate_final_prob": [one.final_prob for one in candidates],
         "candidate_cut": [_cut(one, stages) for one in candidates],
     }
+
+
+def _answers(record: RunRecord) -> Arrays:
+    import msgspec
+    import numpy as np
+
+    made: Arrays = {}
+    for (name, position), answer in sorted(record.log.run.answers.items()):
+        at = f"probe_{name}_{position}"
+        made[at] = np.array(msgspec.json.encode(answer.options).decode())
+        for n, panel in enumerate(answer.panels):
+            if not isinstance(panel, Step):
+                parts = {"title": panel.title, "unit": getattr(panel, "unit", ""), **_panel(panel)}
+                made |= {f"{at}_{n}_{part}": np.asarray(values) for part, values in parts.items()}
+    return made
+
+
+def _panel(panel: Heatmap | Bars | TintedText | Table | Graph | Flow | Note) -> dict[str, Any]:
+    match panel:
+        case Heatmap():
+            axes = {"rows": _places(panel.rows), "columns": _places(panel.columns)}
+            return axes | {
+                "values": panel.values.numpy(),
+                "tokens": _column(list(panel.tokens)) if panel.tokens else [],
+            }
+        case Bars():
+            return {"values": list(map(_or_nan, panel.values)), "rows": _places(panel.axis)}
+        case TintedText():
+            return {"values": list(map(_or_nan, panel.values)), "rows": panel.positions}
+        case Table():
+            cells = [[row[n] for row in panel.rows] for n in range(len(panel.columns))]
+            return {"columns": [one.name for one in panel.columns]} | {
+                f"column_{n}": _column(column) for n, column in enumerate(cells)
+            }
+        case Graph():
+            edges = [(edge.source, edge.target, edge.weight) for edge in panel.edges]
+            return {"rows": [node.label for node in panel.nodes], "edges": _of_three(edges)}
+        case Flow():
+            edges = [(edge.above, edge.below, edge.share) for edge in panel.edges]
+            nodes = [(node.row, node.column, node.share) for node in panel.nodes]
+            axes = {"rows": _places(panel.rows), "columns": _places(panel.columns)}
+            return axes | {"nodes": _of_three(nodes), "edges": _of_three(edges)}
+        case Note():
+            return {"text": panel.text}
+
+
+def _places(axis: Axis) -> tuple[str, ...] | tuple[int, ...]:
+    return axis.labels or axis.positions
+
+
+def _of_three(rows: list[tuple[int, int, float]]) -> npt.NDArray[Any]:
+    import numpy as np
+
+    return np.asarray(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def _column(cells: list[Cell]) -> list[float] | list[str]:
+    """Numbers, NaN where one is unknown; or words."""
+    if all(cell is None or isinstance(cell, int | float) for cell in cells):
+        return [math.nan if cell is None else float(cell) for cell in cells]  # type: ignore[arg-type]
+    spelled = (one.token_bytes.decode("utf-8", "replace") if isinstance(one, Tokens) else one for one in cells)
+    return ["" if one is None else str(one) for one in spelled]
 
 
 def _cut(candidate: Candidate, stages: list[str]) -> int:
