@@ -15,6 +15,9 @@ from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.commands import SetKnobs
 from tui_entropy.records.events import PromptScores
 from tui_entropy.records.model import Trust
+from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo, ProbeOption
+from tui_entropy.records.probes.options import MAX_SHOWN
+from tui_entropy.records.probes.panels import Note
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.step import Candidate, Decision, Stage
 from tui_entropy.ui.dialogs.help import help_text
@@ -222,6 +225,21 @@ async def test_the_probe_of_the_lens_has_the_rows_of_a_recording_without_a_model
     names = [probe.name for probe in offered(frame)]
     shown = " ".join(rows(Probes(), log, 120, 40, row=names.index("lens")))
     assert "read while it was written" in shown and "early" in shown and "took" not in shown
+
+
+@pytest.mark.parametrize("unavailable", [None, "there is none"])
+def test_an_answer_in_a_recording_stands_under_the_options_that_it_was_asked_with(unavailable):
+    log = made.log(3)
+    names = [f"o{n}" for n in range(MAX_SHOWN + 1)]
+    log.probes = (ProbeInfo("many", "", "", tuple(ProbeOption(name, "", 5) for name in names)),)
+    position = log.steps[2].position
+    panels = () if unavailable else (Note("told", "this"),)
+    options = {name: 5 for name in names} | {"o3": 8}
+    log.append(ProbeAnswer("many", log.run_number, position, options, panels, unavailable))
+    recorded = rows(Probes(), log, 120, 40, cursor=2, lacking=frozenset({"ask_probe"}))
+    assert "asked with o3=8" in [row.strip() for row in recorded] and "by default" not in " ".join(recorded)
+    live = rows(Probes(), log, 120, 40, cursor=2)
+    assert any("options as they are by default" in row for row in live) and "asked with o3=8" in live[-1]
 
 
 async def test_up_and_down_choose_the_layer_that_other_views_show():

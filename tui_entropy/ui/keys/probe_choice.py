@@ -81,6 +81,13 @@ def shown_values(frame: Frame, probe: ProbeInfo) -> dict[str, Value]:
     return {name: value for name, value in values_of(frame, probe).items() if few or name in own}
 
 
+def answered_values(probe: ProbeInfo, answer: ProbeAnswer) -> dict[str, Value]:
+    """Options that an answer was asked with: of a probe with many, those that are not as by default."""
+    usual = {option.name: option.default for option in probe.options}
+    few = len(answer.options) <= MAX_SHOWN
+    return {name: value for name, value in answer.options.items() if few or value != usual.get(name)}
+
+
 def question(frame: Frame) -> AskProbe | None:
     """The question that the page would ask."""
     probe, position = chosen_probe(frame), position_of(frame)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.strip import Strip
 
 from tui_entropy.records.probes.ask import ProbeAnswer, ProbeInfo
-from tui_entropy.records.probes.options import answered_with, options_text
+from tui_entropy.records.probes.options import options_text
 from tui_entropy.ui.drawing.glyphs import fitted, visible
 from tui_entropy.ui.drawing.paint import Part
 from tui_entropy.ui.keys.needs import acts
@@ -16,6 +16,7 @@ from tui_entropy.ui.keys.probe_choice import (
     ProbesState,
     answer_here,
     answered_steps,
+    answered_values,
     chosen_probe,
     has_answered,
     offered,
@@ -89,11 +90,17 @@ def _row(frame: Frame, probe: ProbeInfo, chosen: bool, width: int) -> list[Part]
 
 
 def _options(frame: Frame, probe: ProbeInfo) -> Iterator[list[Part]]:
-    """The options of the chosen probe as they are set, and what it needs of the model."""
-    paint = frame.paint
+    """The options of the chosen probe as they are set, or where none can be, as an answer was asked with; and what it
+    needs of the model."""
+    paint, answer = frame.paint, answer_here(frame)
+    is_recorded = answer is not None and not acts(frame, "probes.ask")
+    values = answered_values(probe, answer) if answer and is_recorded else shown_values(frame, probe)
     names = ", ".join(option.name for option in probe.options)
-    text = options_text(shown_values(frame, probe)) or f"as they are by default{f': {names}' if names else ''}"
-    yield [("   options ", paint.dim), (visible(text, paint.ascii, True), paint.number)]
+    text = options_text(values) or f"as they are by default{f': {names}' if names else ''}"
+    yield [
+        ("   asked with " if is_recorded else "   options ", paint.dim),
+        (visible(text, paint.ascii, True), paint.number),
+    ]
     yield [("   needs ", paint.dim), (visible(probe.needs, paint.ascii, True), paint.dim)]
 
 
@@ -111,11 +118,12 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
         return
     if answer.unavailable is not None:
         yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
+        yield _about(frame, probe, answer)
         return
     canvas = Canvas(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
     yield from drawn(answer.panels, canvas)
     if answer != written_answer(frame, probe):
-        yield _about(frame, answer)
+        yield _about(frame, probe, answer)
 
 
 def _waiting(frame: Frame) -> list[Part]:
@@ -126,11 +134,11 @@ def _waiting(frame: Frame) -> list[Part]:
     return [(f"waiting for {visible(awaited.name, paint.ascii, True)}{share}{stop}", paint.warning)]
 
 
-def _about(frame: Frame, answer: ProbeAnswer) -> list[Part]:
+def _about(frame: Frame, probe: ProbeInfo, answer: ProbeAnswer) -> list[Part]:
     """How long it took, and under which options, where those are not the ones that are set now."""
-    asked = question(frame)
+    asked = question(frame) if acts(frame, "probes.ask") else None
     other = asked is not None and asked.options != answer.options
-    under = f", asked with {options}" if other and (options := answered_with(answer)) else ""
+    under = f", asked with {options_text(answered_values(probe, answer)) or 'usual options'}" if other else ""
     return [(visible(f"took {answer.seconds:.2f} s{under}", frame.paint.ascii, True), frame.paint.dim)]
 
 
