@@ -52,6 +52,11 @@ def _named_value(text: str) -> None:
         raise UserError(f"--option {text}: wanted NAME=VALUE, such as k=8")
 
 
+def _svg(file: Path) -> None:
+    if file.suffix.lower() != ".svg":
+        raise UserError(f"--svg {file}: the picture is an SVG, so wanted a name that ends in .svg")
+
+
 @app.command(epilog=EXIT_CODES)
 @with_shared_options
 def probe(
@@ -99,7 +104,10 @@ def probe(
     svg: Annotated[
         Path | None,
         typer.Option(
-            "--svg", metavar="FILE.svg", help="Write the diagram of the answer as a picture. [default: none]"
+            "--svg",
+            metavar="FILE.svg",
+            help="Write the answer as a picture: of a flow its diagram, of all else what is drawn. [default: none]",
+            callback=option_check(_svg),
         ),
     ] = None,
     bits: Annotated[bool, typer.Option("--bits/--nats", help="The unit of what is drawn; JSON is in nats.")] = True,
@@ -225,18 +233,22 @@ def _options(probe: ProbeInfo, words: list[str]) -> dict[str, Value]:
 
 
 def _show(answer: ProbeAnswer, log: SessionView, as_json: bool, bits: bool, look: Look, picture: Path | None) -> None:
-    if picture is not None:
-        from tui_entropy.export.diagrams.sankey import write
+    from tui_entropy.ui.capture import printed
 
-        write(answer, log, picture)
+    if picture is not None:
+        from tui_entropy.export.diagrams import sankey
+        from tui_entropy.records.probes.panels import Flow
+
+        if answer.unavailable or any(isinstance(panel, Flow) for panel in answer.panels):
+            sankey.write(answer, log, picture)
+        else:
+            printed.picture(answer, log, bits, look, picture)
     if as_json:
         from tui_entropy.trace.jsonl import probe as fields
 
         put(json.dumps(fields(answer), ensure_ascii=False).encode() + b"\n")
         return
-    from tui_entropy.ui.capture.printed import show
-
-    show(answer, log, bits, look)
+    printed.show(answer, log, bits, look)
 
 
 def _show_recorded(

@@ -68,6 +68,15 @@ def test_the_flow_of_a_city_comes_down_to_the_name_of_its_country_too_and_is_a_p
     assert (shell.folder / "flow.svg").read_text().startswith("<svg ")
 
 
+def test_what_is_no_flow_is_a_picture_of_what_is_drawn(shell):
+    line = f"tui-entropy probe logit-attribution {CITY} measure=norm"
+    assert shell.run(f"{line} --svg heads.svg").code == 0
+    picture = (shell.folder / "heads.svg").read_text()
+    assert picture.startswith("<svg ") and "remainder" in picture and "http://www.w3.org" in picture
+    done = shell.run(f"{line} --svg heads.png")
+    assert done.code == 2 and "ends in .svg" in done.err and not (shell.folder / "heads.png").exists()
+
+
 @runs(f"tui-entropy probe attention-score {CITY} layer=17")
 def test_why_a_head_looked_there_is_a_sum(shell, line):
     pair, total, *_ = json.loads(shell.run(f"{line} --json").out)["panels"]

@@ -151,7 +151,9 @@ def write(answer: ProbeAnswer, log: SessionView, path: Path) -> None:
     panel = next((panel for panel in answer.panels if isinstance(panel, Flow)), None)
     if panel is None:
         why = answer.unavailable or f"what {answer.name} answers has none"
-        raise UserError(f"there is no diagram to be written: {visible(why, in_table=True)}; ask flow, without --svg")
+        raise UserError(
+            f"there is no diagram to be written: {visible(why, in_table=True)}; leave --svg out, or ask flow"
+        )
     columns = [token_at(log, position, ascii_only=False) for position in panel.columns.positions]
     drawn = drawing(panel, columns, lambda node: visible_bytes(node.token.token_bytes) if node.token else "")
     try:

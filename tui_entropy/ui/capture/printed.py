@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.segment import Segment, Segments
@@ -15,6 +16,7 @@ from tui_entropy.records.corpus.results import Listing, Results
 from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.records.probes.panels import Table
 from tui_entropy.state.session_view import SessionView
+from tui_entropy.ui.capture.snapshot import encode, write_files
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.drawing.theme import load
 from tui_entropy.ui.results.curves import chart_rows
@@ -30,6 +32,14 @@ CHART_ROWS = 22
 def show(answer: ProbeAnswer, log: SessionView, bits: bool, look: Look) -> None:
     """Print an answer about the text of a log. Raises UserError for a look that there is not."""
     _print(lambda paint, width: _rows(answer, _canvas(answer, log, paint, width, bits, look)), look)
+
+
+def picture(answer: ProbeAnswer, log: SessionView, bits: bool, look: Look, file: Path) -> None:
+    """The same as a picture. Raises UserError where it cannot be written."""
+    paint = Paint(load(look.theme), "truecolor", look.ascii_only)
+    rows = _rows(answer, _canvas(answer, log, paint, WIDTH, bits, look))
+    strips = [paint.row(row, WIDTH).adjust_cell_length(WIDTH, paint.base) for row in rows]
+    write_files({file: encode(file, strips, paint.theme.dark)})
 
 
 def show_results(results: Results, bits: bool, look: Look) -> None:
