@@ -239,7 +239,8 @@ def test_an_answer_in_a_recording_stands_under_the_options_that_it_was_asked_wit
     recorded = rows(Probes(), log, 120, 40, cursor=2, lacking=frozenset({"ask_probe"}))
     assert "asked with o3=8" in [row.strip() for row in recorded] and "by default" not in " ".join(recorded)
     live = rows(Probes(), log, 120, 40, cursor=2)
-    assert any("options as they are by default" in row for row in live) and "asked with o3=8" in live[-1]
+    assert any("options as they are by default" in row for row in live)
+    assert unavailable or "asked with o3=8" in live[-1]
 
 
 async def test_up_and_down_choose_the_layer_that_other_views_show():

@@ -118,7 +118,6 @@ def _answer(frame: Frame, probe: ProbeInfo, width: int) -> Iterator[list[Part]]:
         return
     if answer.unavailable is not None:
         yield [("no answer: ", paint.warning), (visible(answer.unavailable, paint.ascii, True), paint.base)]
-        yield _about(frame, probe, answer)
         return
     canvas = Canvas(paint, width, frame.bits, lambda position: token_at(frame.log, position, paint.ascii))
     yield from drawn(answer.panels, canvas)
