@@ -121,6 +121,10 @@ def test_results_lead_from_a_set_to_the_token(loaded, tmp_path):
 def test_results_of_questions_open_each_answer_where_it_begins(loaded):
     judged = judge_questions(loaded, QUESTIONS, 5)
     found = results_of_questions(judged, QUESTIONS, MODEL, loaded.tokenizer)
+    assert (
+        found.listing.rows[0].cells[2] is None and "A ? stands for an error over fewer than 100" in found.listing.note
+    )
+    assert found.listing.note.count("so few that it says next to nothing") == len(judged.report.temperatures)
     rows = [row for a_bin in found.listing.rows[0].inside.rows for row in a_bin.inside.rows]
     assert len(rows) == len(QUESTIONS)
     for row in rows:

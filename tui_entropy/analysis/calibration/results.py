@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tui_entropy.analysis.calibration.choices import Question
-from tui_entropy.analysis.calibration.measures import bin_of
+from tui_entropy.analysis.calibration.measures import MIN_PAIRS, bin_of
 from tui_entropy.analysis.calibration.pairs import Pairs
 from tui_entropy.analysis.calibration.questions import JudgedQuestions
 from tui_entropy.analysis.calibration.summary import BinSummary, Calibration, CalibrationReport
@@ -107,10 +107,16 @@ def _results(
         Row(_cells(one), _bins(one, pairs[one.name], report, columns, row), chart=at)
         for at, one in enumerate(report.sets)
     )
-    note = " ".join(
-        f"T {each.temperature:.3f} was fitted on {each.n_fitted} {report.of} and tried on {each.n_tried} others."
+    notes = [
+        f"T {each.temperature:.3f} was fitted on {each.n_fitted} {report.of} and tried on {each.n_tried} others"
+        f"{', so few that it says next to nothing' if min(each.n_fitted, each.n_tried) < MIN_PAIRS else ''}."
         for each in report.temperatures
-    )
+    ]
+    if any(one.ece is None for one in report.sets):
+        notes.append(
+            f"A ? stands for an error over fewer than {MIN_PAIRS} {report.of}, which is large for any model."
+        )
+    note = " ".join(notes)
     listing = Listing(f"calibration over {report.of}", SETS, rows, note)
     return Results(f"calibration of {report.model}", (model,), texts, charts, listing)
 

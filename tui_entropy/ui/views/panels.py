@@ -227,7 +227,8 @@ def _table(panel: Table, canvas: Canvas) -> Iterator[Row]:
     while fits < len(widths) and sum(widths[: fits + 1]) + 2 * fits <= canvas.width:
         fits += 1
     left = len(widths) - fits
-    yield _title(panel.title, canvas, (f"  {left} more columns in a wider terminal" if left else "", paint.dim))
+    more = f"  {left} more {'column' if left == 1 else 'columns'} in a wider terminal" if left else ""
+    yield _title(panel.title, canvas, (more, paint.dim))
     numeric = [all(not row[n] or not isinstance(row[n], str | Tokens) for row in panel.rows) for n in range(fits)]
 
     def aligned(text: str, n: int) -> str:
