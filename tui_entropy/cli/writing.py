@@ -44,8 +44,44 @@ from tui_entropy.cli.usage import option_check
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.look import Look
 from tui_entropy.records.commands import Reopen, Write
-from tui_entropy.records.model import ModelSpec, ServerSpec
+from tui_entropy.records.model import ModelSpec
 from tui_entropy.records.sampling import Knobs
+
+
+def _address(text: str) -> None:
+    from tui_entropy.openai_api.address import address
+
+    address(text)
+
+
+def _key_in(env: str) -> None:
+    from tui_entropy.openai_api.address import key_in
+
+    key_in(env)
+
+
+def _base_of(url: str) -> None:
+    from tui_entropy.servers.http.address import base_of
+
+    base_of(url, "--proxy", "http://127.0.0.1:8000/v1")
+
+
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        callback=option_check(_base_of),
+        help="In place of a model: pass requests of an application on to this server, and show each as a run.",
+    ),
+]
+ProxyApi = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        callback=option_check(_address),
+        help="With --proxy: where the application sends its requests. [default: 8001, or the next port that is free]",
+    ),
+]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -75,10 +111,17 @@ def run(
     record_attention: RecordAttention = "shown",
     headless: Annotated[bool, typer.Option(help="No screen: print the text to stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--jsonl", help="With --headless: JSON lines instead of text.")] = False,
+    proxy: Proxy = None,
+    api: ProxyApi = None,
     stays: Stays,
     look: Look,
 ) -> None:
     """Write from a prompt, in the inspector or (--headless) without a screen."""
+    if proxy is not None or api is not None:
+        others = (spec != ModelSpec("smollm2"), server, prompt, system, vector, ablate, stop_at, watch)
+        where = None if no_trace else trace_path(trace, "proxy", "")
+        _show_passing(proxy, api, any(others), headless, where, look, stays)
+        return
     spec = asked_of(spec, server)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)
     scored = as_json or not headless if prompt_scores is None else prompt_scores
@@ -86,6 +129,26 @@ def run(
     write = Write(SAMPLE_PROMPT if given is None else given, system, chat, max_tokens, knobs, scored)
     options["trace"] = None if no_trace else trace_path(trace, told_name(spec), write.prompt)
     _carry_out(spec, write, look, options, stays, headless, as_json)
+
+
+def _show_passing(
+    url: str | None, api: str | None, others: bool, headless: bool, trace: Path | None, look: Look, stays: Stays
+) -> None:
+    """The screen of a proxy. others: whether something was given that a model is told."""
+    if url is None:
+        raise UserError(
+            f"--api is for --proxy: `tui-entropy serve --api {api}` answers by a model, `tui-entropy attach` shows it"
+        )
+    if headless:
+        raise UserError(f"--headless with --proxy: `tui-entropy serve --proxy {url}` needs no screen")
+    from tui_entropy.openai_api.options import proxied, proxy_beside
+    from tui_entropy.transport.discovery import lifetime_options
+    from tui_entropy.ui.app.launch import start
+
+    spec = proxied(url, others)
+    endpoint, program = proxy_beside(api, url)
+    more = {"endpoint": endpoint, "engine_command": program, "trace": trace}
+    start(spec, None, look, **more, **lifetime_options(**stays))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -211,24 +274,6 @@ def _carry_out(
     start(spec, begin, look, **options, **lifetime_options(**stays))
 
 
-def _address(text: str) -> None:
-    from tui_entropy.openai_api.address import address
-
-    address(text)
-
-
-def _key_in(env: str) -> None:
-    from tui_entropy.openai_api.address import key_in
-
-    key_in(env)
-
-
-def _base_of(url: str) -> None:
-    from tui_entropy.servers.http.address import base_of
-
-    base_of(url, "--proxy", "http://127.0.0.1:8000/v1")
-
-
 @app.command(epilog=EXIT_CODES)
 @with_shared_options
 def serve(
@@ -267,19 +312,12 @@ def serve(
     no_api_key: Annotated[
         bool, typer.Option("--no-api-key", help="With --api on this machine alone: ask for no key.")
     ] = False,
-    proxy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            callback=option_check(_base_of),
-            help="With --api, in place of a model: pass requests on to this server as they are, and show them.",
-        ),
-    ] = None,
+    proxy: Proxy = None,
     headless: Annotated[bool, typer.Option("--headless", help="No screen, as always here.")] = True,
 ) -> None:
     """Start an engine without a screen, let it write if there is a prompt, and tell how to attach to it."""
     from tui_entropy.analysis.console_progress import Narrator
-    from tui_entropy.openai_api.options import answering
+    from tui_entropy.openai_api.options import answering, proxied
     from tui_entropy.records.commands import Load
     from tui_entropy.transport import client, discovery
 
@@ -293,21 +331,24 @@ def serve(
         raise UserError("--api answers by a model that is loaded here: --proxy URL passes requests on to a server")
     if proxy is None:
         spec = asked_of(spec, server)
-    elif spec != ModelSpec("smollm2") or given is not None or vector or ablate or stops or watch:
-        raise UserError("--proxy only shows what passes: leave models, prompts, vectors, breakpoints and watches out")
     else:
-        spec = ModelSpec(proxy, server=ServerSpec(proxy, proxied=True))
+        others = (spec != ModelSpec("smollm2"), server, given is not None, vector, ablate, stops, watch)
+        spec = proxied(proxy, any(others))
     write = None if given is None else Write(given, system, chat, max_tokens, knobs)
     path = None if no_trace else str(trace_path(trace, told_name(spec), given or "").absolute())
     lifetime = discovery.lifetime_options(**stays)
-    load = Load(spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention)
+    service = answering(api, api_key_env, no_api_key, proxy)
+    load = Load(
+        spec, steering_options(vector, ablate), path, **lifetime, record_attention=record_attention,
+        endpoint=service.endpoint if service else "",
+    )  # fmt: skip
     if not load.keep:
         raise UserError("--keep 0 would end this engine at once: give the time that it stays with nobody attached")
-    narrator, answer = Narrator(), answering(api, api_key_env, no_api_key, proxy)
+    narrator = Narrator()
     engine_id = client.serve(
         discovery.command(), load, write, narrator.progress, stops, tuple(watch or ()), narrator.done
     )
     narrator.done(f"engine {engine_id} is up: {discovery.reattach_hint(engine_id, load.keep)}")
     print(engine_id, flush=True)
-    if answer is not None:
-        answer(discovery.socket_of(engine_id), knobs, max_tokens, narrator.done)
+    if service is not None:
+        service.answer(discovery.socket_of(engine_id), knobs, max_tokens, narrator.done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tui_entropy.core.errors import UserError
@@ -12,6 +13,8 @@ from tui_entropy.servers.http.address import is_loopback
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 128
+USUAL_PORTS = range(8001, 8021)
+"""Those above the one at which most servers of models listen."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ def key_in(env: str) -> str:
     if not given.strip() or not (given.isascii() and given.isprintable()):
         raise UserError(f"--api-key-env {env}: that variable holds no key: set it to printable ASCII")
     return given
+
+
+def listen_usual() -> socket.socket:
+    """The listening end of a proxy to which no address is given: the first free port of the usual ones."""
+    for port in USUAL_PORTS:
+        with suppress(UserError):
+            return listen(Address(LOOPBACK, port))
+    return listen(Address(LOOPBACK, 0))
 
 
 def listen(where: Address) -> socket.socket:

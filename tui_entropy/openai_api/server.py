@@ -41,6 +41,8 @@ class Service(Protocol):
 
     outlives: bool
     """It goes on when the engine is gone."""
+    dated: bool
+    """Its answers are given the date here."""
 
     def opened(self, engine: Engine, ready: Ready) -> ASGIApp:
         """The application that answers by an engine that is up."""
@@ -51,7 +53,7 @@ class Service(Protocol):
 class Answers:
     """By the engine itself."""
 
-    outlives = False
+    outlives, dated = False, True
 
     def __init__(self, usual: Usual, key: str | None, host: str, tell: Callable[[str], object]) -> None:
         """usual: what a request leaves unsaid. key, host, tell: as Endpoint takes them."""
@@ -70,11 +72,11 @@ class Answers:
 class Passes:
     """By another server, and the engine is told of it."""
 
-    outlives = True
+    dated = False
 
-    def __init__(self, url: str, host: str, tell: Callable[[str], object]) -> None:
-        """As PassThrough takes them."""
-        self._given = url, host, tell
+    def __init__(self, url: str, host: str, tell: Callable[[str], object], outlives: bool = True) -> None:
+        """url, host, tell: as PassThrough takes them."""
+        self.outlives, self._given = outlives, (url, host, tell)
 
     def opened(self, engine: Engine, ready: Ready) -> ASGIApp:
         from tui_entropy.openai_api.proxy.app import PassThrough
@@ -114,7 +116,7 @@ async def _serve(
     server = Server(
         uvicorn.Config(
             service.opened(engine, ready), http="h11", ws="none", loop="asyncio", lifespan="off",
-            log_level="critical", access_log=False, server_header=False, date_header=not service.outlives,
+            log_level="critical", access_log=False, server_header=False, date_header=service.dated,
             timeout_graceful_shutdown=GRACE_S,
         )
     )  # fmt: skip

@@ -46,6 +46,8 @@ class Load(Struct, frozen=True, tag="load"):
     takes its place."""
     reopen: Reopen | None = None
     """The recording that it goes on with, in place of `write`. The record of this engine begins as a copy of it."""
+    endpoint: Words = ""
+    """The base URL at which requests of applications are taken for it, as whoever looks is told. Empty for none."""
 
 
 class Reopen(Struct, frozen=True, tag="reopen"):
@@ -238,6 +240,8 @@ class Relayed(Struct, frozen=True, tag="relayed"):
     """Seconds, by a clock that does not go back."""
     ended: Words = ""
     """With the last part: why no more comes."""
+    broken: bool = False
+    """With that: the server could not be reached, or broke off."""
 
 
 Command = (

@@ -44,6 +44,8 @@ class Ready(Struct, frozen=True, tag="ready"):
     capabilities: Capabilities = Capabilities()
     recording: str = ""
     """The file of the recording whose session goes on here, all of which happened before; empty for a new session."""
+    endpoint: str = ""
+    """As in Load."""
 
 
 class Differences(Struct, frozen=True, tag="differences"):
@@ -87,6 +89,9 @@ class Started(Struct, frozen=True, tag="started"):
     """By which the application that asked for it knows it; empty for a person's."""
     end_ids: tuple[int, ...] = ()
     """Tokens that end it when they are drawn, and are no part of an answer."""
+    given_knobs: tuple[str, ...] | None = None
+    """Of a request that passes through a proxy, the fields of Knobs that it says something of: the others are as its
+    server has them. None for all."""
 
 
 class NextTokens(Struct, frozen=True, tag="next-tokens"):
@@ -239,7 +244,7 @@ class Ended(Struct, frozen=True, tag="ended"):
     """'end of text', STOP_STRING, 'token limit', 'context full', 'stopped', 'stopped at' what without a screen, or
     what was wrong with the logits."""
     failed: bool = False
-    """It had to, since its logits were no numbers."""
+    """It had to: its logits were no numbers, or the server of an application refused or broke off."""
 
 
 class Failed(Struct, frozen=True, tag="failed"):

@@ -116,7 +116,9 @@ class Worker:
         gc.freeze()  # what is loaded now stays: a full collection would stop the loop for half a second
         self.broadcaster.open_probes = frozenset(ready.capabilities.open_probes)
         origin = Path(ready.recording) if ready.recording else None
-        self.broadcaster.emit(replace(ready, trace=self.broadcaster.record(command.trace, origin)))
+        self.broadcaster.emit(
+            replace(ready, trace=self.broadcaster.record(command.trace, origin), endpoint=command.endpoint)
+        )
         self._gauge()
         wished = self.broadcaster.overtaking(command.write) or command.reopen
         for order in (SetWatches(command.watches), SetBreakpoints(command.breakpoints), wished):

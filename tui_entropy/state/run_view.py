@@ -80,6 +80,8 @@ class RunView:
     """(probe, position) -> its newest answer there, of those that are part of what happened."""
     ended: str | None = None
     """Why, where it has."""
+    failed: bool = False
+    """It ended as Ended.failed has it."""
     name: str = ""
     starred: bool = False
     deleted: bool = False
@@ -170,7 +172,7 @@ class RunView:
                 if isinstance(event, Paused) and event.breakpoint is not None:
                     self.breakpoint_hits = sorted({*self.breakpoint_hits, len(self.steps)})
             case Ended():
-                self.ended, self.proposed = event.reason, None
+                self.ended, self.failed, self.proposed = event.reason, event.failed, None
 
 
 NOTHING = RunView(Started(0, "", None, False, (), Knobs(), (), 0))

@@ -81,6 +81,27 @@ class SessionView:
     """Of the one that is computed now."""
     refusal: str = ""
     """The last command that was not obeyed, and why."""
+    endpoint: str = ""
+    """The base URL at which the engine takes requests of applications; empty for none."""
+    follows: bool = True
+    """Of requests that pass through a proxy, which do not wait for each other: the next one to come is looked at once
+    the present one is over. Not where a person went to one that is not the newest."""
+
+    @property
+    def proxied(self) -> bool:
+        """Each run is a request that passes to a server, which nobody here can act on."""
+        return self.card is not None and self.card.server is not None and self.card.server.proxied
+
+    @property
+    def given_knobs(self) -> frozenset[str] | None:
+        """The knobs that the request of a run that passes through a proxy says something of; None where all count."""
+        given = self.run.started.given_knobs
+        return frozenset() if given is None and self.proxied else None if given is None else frozenset(given)
+
+    @property
+    def n_open(self) -> int:
+        """Requests on their way through a proxy."""
+        return sum(run.ended is None for run in self.runs.values()) if self.proxied else 0
 
     @property
     def run_number(self) -> int:
@@ -173,10 +194,11 @@ class SessionView:
         """The knobs that a step was drawn with."""
         return next((knobs for first, knobs in reversed(self.knob_changes) if first <= index), self.knobs)
 
-    def append(self, event: Event) -> None:
-        """Take one event in. What belongs to a run that is not known is passed over."""
+    def append(self, event: Event, stay: bool = False) -> None:
+        """Take one event in. What belongs to a run that is not known is passed over. stay: whether a person looks at
+        a token, so that no request that passes through a proxy takes the place of its run."""
         if isinstance(event, Started):
-            self._begin(event)
+            self._begin(event, stay)
             return
         run = self.runs.get(getattr(event, "run", self.run_number), self.run)
         if getattr(event, "run", run.started.run) != run.started.run:
@@ -195,7 +217,7 @@ class SessionView:
             case Ready():
                 self.state, self.note = "ready", ""
                 self.card, self.trace, self.rewinds = event.card, event.trace, event.rewinds
-                self.probes, self.capabilities = event.probes, event.capabilities
+                self.probes, self.capabilities, self.endpoint = event.probes, event.capabilities, event.endpoint
                 if event.recording:
                     self.reads_again = True
                     for run in self.runs.values():
@@ -226,6 +248,7 @@ class SessionView:
                 self.breakpoints = event.breakpoints
             case Switched():
                 self._look_at(self.runs.get(event.run, self.run))
+                self.follows = self.run_number == max(self.runs, default=0)
             case Labelled() if event.branch in self.runs:
                 run = self.runs[event.branch]
                 run.name, run.starred, run.deleted = event.name, event.starred, event.deleted
@@ -272,12 +295,14 @@ class SessionView:
         """Know of these runs too, in this order."""
         self.runs = {number: self.runs.get(number, run) for number, run in runs.items()}
 
-    def _begin(self, started: Started) -> None:
+    def _begin(self, started: Started, stay: bool) -> None:
         parent = self.runs.get(started.parent) if started.parent is not None else None
         run = RunView.begun(started, parent)
         self.runs[started.run] = run
         if started.twin_of == self.run_number and self.run_number:
             self.twin = run
+            return
+        if self.proxied and self.run_number and (stay or not self.follows or self.run.ended is None):
             return
         self._look_at(run)
         self.state, self.note = "reading", ""

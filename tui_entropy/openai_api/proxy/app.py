@@ -61,7 +61,7 @@ class PassThrough:
             await send(message)
 
         tell: Callable[..., None] = lambda **_: None  # noqa: E731
-        ended = "the application hung up"
+        ended, is_broken = "the application hung up", False
         try:
             self._admit(scope)
             body = await _body(receive)
@@ -71,17 +71,18 @@ class PassThrough:
             await unless_gone(self._pass(scope, body, put, tell), receive)
             ended = "the answer ended"
         except ApiError as mistake:
-            ended = mistake.sentence
+            ended, is_broken = mistake.sentence, True
             await failed(mistake)(scope, receive, send)
         except httpx2.HTTPError as broken:
-            ended = f"the connection to {self.url} broke: {broken or type(broken).__name__}"
+            what = "broke off" if began else "could not be reached"
+            ended, is_broken = f"{self.url} {what}: {broken or type(broken).__name__}", True
             if began:
                 raise  # the connection is closed in the midst, as that of the server was
             await failed(ApiError(502, ended))(scope, receive, send)
         except ClientDisconnect:
             pass
         finally:
-            tell(ended=ended)
+            tell(ended=ended, broken=is_broken)
 
     def _admit(self, scope: Scope) -> None:
         """Raises ApiError for a page that a browser was led here by under another name."""

@@ -21,6 +21,8 @@ UNSAID = {name: BY_NAME[name].off for name in NUMBERS if BY_NAME[name].off is no
 MOST_SHOWN_CHARS = 2**16
 """Of a body that is neither a prompt nor a conversation."""
 MOST_LOGPROBS = 10**6
+MOST_NAME = 40
+"""Characters of a model's name that are shown, the last ones."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,14 @@ class Asked:
     tokens: tuple[PromptToken, ...]
     """Of the whole prompt: one of each id, or a single one that has all of its text."""
     knobs: Knobs
+    given_knobs: tuple[str, ...]
+    """The fields of it that the request says something of."""
     max_tokens: int
     n_logprobs: int
     """How many of the most probable tokens are asked for."""
     n_answers: int
+    model: str
+    """As it is named in the request; empty where it is not."""
 
 
 def asked(body: bytes) -> Asked:
@@ -77,16 +83,22 @@ def _shown(
 ) -> Asked:
     limits = (fields.get(name) for name in ("max_completion_tokens", "max_tokens", "n_predict", "max_new_tokens"))
     limit = next((one for one in limits if type(one) is int and 0 < one <= MOST_TOKENS), MOST_TOKENS)
-    n_answers = fields.get("n")
+    n_answers, model = fields.get("n"), fields.get("model")
+    prompt, system = _whole(prompt), None if system is None else _whole(system)
     return Asked(
-        prompt, system, chat, tokens or _piece(prompt), _knobs(fields), limit, _n_logprobs(fields),
-        n_answers if type(n_answers) is int else 1,
+        prompt, system, chat, tokens or _piece(prompt), *_knobs(fields), limit, _n_logprobs(fields),
+        n_answers if type(n_answers) is int else 1, _whole(model)[-MOST_NAME:] if isinstance(model, str) else "",
     )  # fmt: skip
 
 
 def _piece(text: str) -> tuple[PromptToken, ...]:
-    text = text.encode("utf-8", "replace").decode()
+    text = _whole(text)
     return (PromptToken(NO_ID, text.encode(), text),) if text else ()
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which JSON can name and UTF-8 has none for."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _word(given: Any, name: str) -> str:
@@ -105,9 +117,9 @@ def _content(message: Any) -> str:
     return json.dumps(calls, ensure_ascii=False) if calls else ""
 
 
-def _knobs(fields: dict[str, Any]) -> Knobs:
-    """Those that are given and that our own chain knows of; all others are off."""
-    knobs = replace(Knobs(), **UNSAID)
+def _knobs(fields: dict[str, Any]) -> tuple[Knobs, tuple[str, ...]]:
+    """Those that are given and that our own chain knows of, all others off; and which they are."""
+    knobs, given = replace(Knobs(), **UNSAID), []
     for name in (*NUMBERS, "seed"):
         value = fields.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63:
@@ -117,7 +129,8 @@ def _knobs(fields: dict[str, Any]) -> Knobs:
             except UserError:
                 continue
             knobs = turned
-    return knobs
+            given.append(name)
+    return knobs, tuple(given)
 
 
 def _n_logprobs(fields: dict[str, Any]) -> int:

@@ -29,6 +29,8 @@ class Exchange:
         """first: what is told when the request comes."""
         wanted = asked(first.body)
         self.n_written = 0
+        self.name = " ".join(filter(None, (kind_of(first.route), wanted.model)))
+        """What is asked for, and of which model."""
         self._run, self._emit = run, emit
         self._n_answers, self._n_logprobs = wanted.n_answers, wanted.n_logprobs
         self._began = self._newest = first.at
@@ -40,7 +42,7 @@ class Exchange:
         emit(
             Started(
                 run, wanted.prompt, wanted.system, wanted.chat, wanted.tokens, wanted.knobs, (), wanted.max_tokens,
-                request=first.request,
+                request=first.request, given_knobs=wanted.given_knobs,
             )
         )  # fmt: skip
 
@@ -51,14 +53,15 @@ class Exchange:
         if self._answer is not None:
             self._tell(self._answer.take(part.data), part.at)
         if part.ended:
-            self.end(part.ended, part.at)
+            self.end(part.ended, part.at, part.broken)
         return bool(part.ended)
 
-    def end(self, why: str, at: float) -> None:
-        """No more comes. why: where the answer does not say itself how it ended."""
+    def end(self, why: str, at: float, broken: bool = False) -> None:
+        """No more comes. why: where the answer does not say itself how it ended. broken: as in Relayed."""
         if self._answer is not None:
             self._tell(self._answer.finish(), at)
-        self._emit(Ended(self._run, self._error or ENDS.get(self._finish, self._finish) or why))
+        reason = self._error or ENDS.get(self._finish, self._finish) or why
+        self._emit(Ended(self._run, reason, failed=bool(self._error) or broken))
 
     def _tell(self, chunks: Iterable[Chunk], at: float) -> None:
         for chunk in chunks:
@@ -71,3 +74,9 @@ class Exchange:
                 self._maker.count(step)
                 self.n_written, self._newest = self.n_written + 1, at
                 self._emit(step)
+
+
+def kind_of(route: str) -> str:
+    """What a route is for, in a word: 'chat', 'completions', 'embeddings'."""
+    parts = route.strip("/").removeprefix("v1/").split("/")
+    return parts[-2] if len(parts) > 1 and parts[-1] == "completions" else parts[-1]

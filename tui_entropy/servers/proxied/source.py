@@ -6,20 +6,27 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Command, Go, Label, Load, Relayed
 from tui_entropy.records.events import Continued, Event, Labelled, Memory, Ready, Switched
 from tui_entropy.records.model import ModelCard, ServerCard, ServerFact
-from tui_entropy.records.source import Audience, Capabilities
+from tui_entropy.records.source import ABILITIES, Audience, Capabilities
 from tui_entropy.servers.card import KNOWN, model_card
+from tui_entropy.servers.http.address import base_of
 from tui_entropy.servers.proxied.exchange import Exchange
 from tui_entropy.servers.tokens import TokenNames
 
 MOST_OPEN = 1024
 """Requests on their way at a time; of further ones nothing is shown."""
-ABOUT = "requests of applications pass to it as they are, and nothing else is asked of it"
+ABOUT = "requests of applications pass to it unchanged, and nothing else is asked of it"
+BELIEVED = "as the server told it"
+ABLE = ("relayed", "go", "label")
+READ_ONLY = "a proxy is read-only: what passes is the application's"
+"""Why it can do nothing else."""
 
 
 class ProxySource:
     """It writes nothing by itself: all that happens is told to it by who passes the requests on."""
 
-    capabilities = Capabilities(("relayed", "go", "label"), KNOWN)
+    capabilities = Capabilities(
+        ABLE, KNOWN, reasons=tuple((name, READ_ONLY) for name in ABILITIES if name not in ABLE)
+    )
 
     def __init__(self, audience: Audience) -> None:
         self._emit = audience.emit
@@ -33,11 +40,11 @@ class ProxySource:
 
     def begin(self, load: Load) -> None:
         assert load.model.server is not None
-        url = load.model.server.url
-        server = ServerCard(
-            "openai", "a server behind a proxy", url, 0, (ServerFact("proxy", ABOUT),), spec=load.model.server
-        )
-        self._card = model_card(server, url.partition("://")[2], ABOUT, "as the server told it", requested=url)
+        url = base_of(load.model.server.url, "--proxy")
+        facts = [ServerFact("applications ask at", load.endpoint)] if load.endpoint else []
+        facts += [ServerFact("what passes", ABOUT), ServerFact("log-probabilities", "as many as a request asks for")]
+        server = ServerCard("openai", "a server behind a proxy", url, 0, tuple(facts), spec=load.model.server, proxied=True)
+        self._card = model_card(server, url.partition("://")[2], "proxy", BELIEVED, requested=url)
 
     def ready(self) -> Ready:
         return Ready(self._card, capabilities=self.capabilities)
@@ -70,8 +77,10 @@ class ProxySource:
     def _relayed(self, part: Relayed) -> None:
         if part.route and part.request not in self._open and len(self._open) < MOST_OPEN:
             run = len(self._labels) + 1
-            self._labels.append(Labelled(run, "", False))
-            self._open[part.request] = run, Exchange(run, part, self._card, self._names, self._emit)
+            exchange = Exchange(run, part, self._card, self._names, self._emit)
+            self._labels.append(Labelled(run, exchange.name, False))
+            self._emit(self._labels[-1])
+            self._open[part.request] = run, exchange
         if (found := self._open.get(part.request)) is None:
             return
         run, exchange = found

@@ -150,8 +150,10 @@ class EngineLink(Actions[EngineHost]):
         if not self.in_control and isinstance(event, SETTINGS):  # what is set is what somebody else set
             self._mirror()
         elif isinstance(event, Started) and event.request:
-            self._lends = True
             self._show_what_is_set()
+            if self.app.frame.log.proxied:
+                return
+            self._lends = True
             self.app.say("an application asked for this text: its knobs are set until it ends")
         elif self._lends and isinstance(event, SettingsPending) and self.app.frame.log.state == "ended":
             self._lends = False

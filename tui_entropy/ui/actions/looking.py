@@ -42,6 +42,10 @@ class LookActions(Actions[Host]):
         self.app.go_to(0)
 
     def action_follow(self) -> None:
+        """And of requests that pass through a proxy, once the newest token is followed, to the newest request."""
+        frame, newest = self.app.frame, max(self.app.frame.log.runs, default=0)
+        if frame.log.proxied and frame.following and not frame.played and frame.log.run_number != newest:
+            self.app.go_to_run(newest)
         self.app.show(following=True)
 
     def action_jump(self) -> None:

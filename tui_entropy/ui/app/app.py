@@ -61,6 +61,7 @@ from tui_entropy.ui.views.pane_layout import PaneLayout
 SSH = "over ssh: `ssh -C` packs what is sent to a sixth; --color truecolor has finer colours for next to nothing"
 OVER = ("ended", "failed", "lost")
 """States in which nothing is written, so that other keys are worth knowing."""
+BESIDE = "request {run} came: {follow} goes to the newest one"
 WELCOME = "{pause} pauses · {back} {on} look at one token · {help} every key · `tui-entropy tour`: a tour"
 
 
@@ -70,7 +71,7 @@ class InspectorApp(Viewer):
     begin: what to begin with once the model is up, None to wait for a person: a text, or a recording to go on with.
     breakpoints, watches: what the engine is told to stop at and to follow, once it is ready.
     engine_command: None for no engine, where somebody else calls `take`.
-    trace, keep, on_leave, kept_cache, record_attention: as in Load.
+    trace, keep, on_leave, kept_cache, record_attention, endpoint: as in Load.
     attach: the socket of an engine that runs, in place of one of its own.
     forwarded: that engine may be on another machine, so that its record cannot be read from here.
     looks_at: the token of a text to be read, by its position, that the cursor is on once it has been read.
@@ -90,6 +91,7 @@ class InspectorApp(Viewer):
         on_leave: str = "write",
         kept_cache: int = 1 << 30,
         record_attention: str = "shown",
+        endpoint: str = "",
         attach: Path | None = None,
         forwarded: bool = False,
         looks_at: int | None = None,
@@ -101,7 +103,10 @@ class InspectorApp(Viewer):
         super().__init__(paint, keymap, driver_class)
         path = str(trace) if trace else None
         write, reopen = (None, begin) if isinstance(begin, Reopen) else (begin, None)
-        load = Load(spec, tuple(vectors), path, keep, on_leave, kept_cache, record_attention, reopen=reopen)
+        load = Load(
+            spec, tuple(vectors), path, keep, on_leave, kept_cache, record_attention, reopen=reopen,
+            endpoint=endpoint,
+        )  # fmt: skip
         self.requests = Requests(load, write, breakpoints, watches)
         if write:
             self.frame = replace(self.frame, knobs=write.knobs)
@@ -194,7 +199,7 @@ class InspectorApp(Viewer):
                 if wanted:
                     paths.state().mkdir(parents=True, exist_ok=True)
                     (paths.state() / name).touch(exist_ok=False)
-                    self.say(sentence, seconds=60.0, holds=lambda frame: frame.log.state not in OVER)
+                    self.say(sentence, seconds=60.0, holds=lambda f: f.log.state not in OVER and not f.log.proxied)
                     return
 
     # --- In --------------------------------------------------------------------------------------------------
@@ -235,7 +240,7 @@ class InspectorApp(Viewer):
     def _take_in(self, event: Event) -> None:
         log = self.frame.log
         is_first = log.card is None
-        log.append(event)
+        log.append(event, stay=not self.frame.following)
         self.link.on_event(event)
         self.comparisons.on_event(event)
         self.continuations.on_event(event)
@@ -256,6 +261,8 @@ class InspectorApp(Viewer):
                 self.frame = replace(self.frame, cursor=None, following=True)
                 self.attention_requests.forget()
                 self.visits.forget()
+            case Started() if log.proxied:
+                self.say(BESIDE.replace("{run}", str(event.run)), holds=lambda frame: frame.log.proxied)
             case Switched():  # what was set in a run is set again with it
                 self.frame = replace(self.frame, knobs=log.set_knobs, vectors=log.set_vectors)
             case VectorsChanged():

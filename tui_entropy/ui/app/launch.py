@@ -118,7 +118,8 @@ def _inspector(spec: ModelSpec, begin: Write | Reopen | None, paint: Paint, look
 
     config = read_config()
     common = _common(paint, look, config)
-    return _as_set(InspectorApp(spec, begin, engine_command=discovery.command(), **common, **engine), config)
+    command = engine.pop("engine_command", discovery.command())
+    return _as_set(InspectorApp(spec, begin, engine_command=command, **common, **engine), config)
 
 
 def _player(playback: Any, paint: Paint, look: Look) -> Viewer:

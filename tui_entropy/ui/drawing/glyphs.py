@@ -8,6 +8,7 @@ from functools import lru_cache
 from rich.cells import cell_len
 
 from tui_entropy.core.escape import INVISIBLE, bracketed, visible
+from tui_entropy.records.step import NO_ID
 
 __all__ = ["INVISIBLE", "cells", "fitted", "nameless", "visible", "visible_bytes", "visible_token"]
 
@@ -38,8 +39,8 @@ def visible_token(token_id: int, data: bytes, ascii: bool = False) -> str:
 
 
 def nameless(token_id: int, ascii: bool = False) -> str:
-    """The name of a token without text."""
-    return bracketed(f"token {token_id}", ascii)
+    """The name of a token without text; of one that nobody told even the id of, a question mark."""
+    return bracketed("?" if token_id == NO_ID else f"token {token_id}", ascii)
 
 
 def cells(text: str) -> int:

@@ -31,6 +31,11 @@ TOKEN, BAR = (6, 16), (3, 40)
 """The least and the most cells of a token and of a bar."""
 WATCHED = 13
 """Cells of a string that is followed."""
+NO_LOGPROBS = (
+    "No log-probabilities came with this answer, so that nothing else is known of its tokens. An application that "
+    'asks for them ("logprobs": true with "top_logprobs": 20 in a chat, "logprobs": 5 in completions) sees here what '
+    "else could have been written."
+)
 FEW = 6
 """Rows of a table that has none to spare for the others."""
 
@@ -70,6 +75,9 @@ class Candidates(View, can_focus=True):
         if step is None:
             hint = "What the model would write next, how likely, and what the sampler cut."
             return [self.heading(frame, name, [], width), *paint.hint(hint, width)][:height]
+        if frame.log.proxied and not step.candidates:
+            heading = self.heading(frame, name, frame.where, width)
+            return [heading, *paint.hint(paint.ours(NO_LOGPROBS), width)][:height]
         columns = _columns(step, width)
         heading = self.heading(frame, name, frame.where, width, _titles(paint, columns))
         table = _laid(frame, step, width, height - 1)
@@ -256,7 +264,8 @@ def _each_fact(frame: Frame, step: Step) -> Iterator[Group]:
         yield measured("final entropy")
     yield measured("prob margin")
     yield measured("logit margin")
-    luck = "forced" if step.forced else f"drawn with seed {frame.log.knobs_at(step.index).seed}"
+    seed = f" with seed {frame.log.knobs_at(step.index).seed}" if frame.log.given_knobs is None else ""
+    luck = "forced" if step.forced else f"drawn{seed}"
     luck = "read, and not drawn," if frame.what_if is None and frame.log.run.is_read(step.index) else luck
     yield [(f"{luck} at position {step.position}", paint.warning if step.forced else paint.dim)]
 

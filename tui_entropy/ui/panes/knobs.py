@@ -58,7 +58,7 @@ class KnobStrip(View, can_focus=True):
         log = frame.log
         look = (
             frame.paint, log.card, width, height, self.has_focus, frame.knob, frame.typed, frame.rebuild,
-            frame.knobs, log.knobs, frame.vectors, log.vectors,
+            frame.knobs, log.knobs, log.given_knobs, frame.vectors, log.vectors,
             *(_strength(frame, vector) for vector in frame.vectors or log.vectors if vector.schedule),
         )  # fmt: skip
         if look != self._look:
@@ -99,9 +99,11 @@ class KnobStrip(View, can_focus=True):
         """All knobs but those that could do nothing. One that a server is not told has the word for it."""
         paint, applied, asked = frame.paint, frame.log.knobs, frame.knobs
         server = frame.log.card.server if frame.log.card else None
-        ignored = server.ignored_knobs if server else ()
+        ignored, given = server.ignored_knobs if server else (), frame.log.given_knobs
         for knob in KNOBS:
             name = knob.name
+            if given is not None and name not in given:
+                continue
             chosen = self.has_focus and name == frame.knob
             now, wanted = _value(applied, name), _value(asked, name)
             pending = now != wanted
@@ -119,6 +121,9 @@ class KnobStrip(View, can_focus=True):
             if chosen and frame.typed:
                 parts.append((f" {frame.typed}_", paint.cursor))
             yield Item(parts, self.KnobAsked(name), off=now == "off" and not pending and not chosen)
+        if given is not None:
+            about = "all else as the server has it" if given else "as the server has them: none was asked for"
+            yield Item([(about, paint.dim)])
 
 
 def _value(knobs: Knobs, name: str) -> str:

@@ -89,6 +89,7 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
     style = {"failed": paint.error, "lost": paint.error, "paused": paint.warning, "ended": paint.title}.get(
         log.state, paint.good
     )
+    style = paint.error if log.state == "ended" and log.run.failed else style
     glyph = (GLYPHS_ASCII if paint.ascii else GLYPHS)[log.state]
     note = visible(log.note, paint.ascii, in_table=True)
     match log.state:
@@ -106,6 +107,10 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
             sentence = note or "the engine is gone"
         case "failed":
             sentence = note or "failed"
+        case "ready" if log.endpoint:
+            sentence = "waiting for a request"
+        case "reading" if log.proxied:
+            sentence = "waiting for the answer"
         case _:
             if log.stopped_by is not None:
                 expression = note.removeprefix("breakpoint").removeprefix(": ")
@@ -139,7 +144,10 @@ def _gauges(frame: Frame) -> list[str]:
     if log.card:
         room = f"/{log.card.context}" if log.card.context else ""
         gauges.append(f"context {log.context_used}{room}")
-        gauges.append(f"seed {log.knobs.seed}")
+        if log.given_knobs is None or "seed" in log.given_knobs:
+            gauges.append(f"seed {log.knobs.seed}")
+    if log.n_open > 1:
+        gauges.insert(0, f"{log.n_open} requests at once")
     if frame.link:
         gauges.append(frame.link)
     if log.memory:

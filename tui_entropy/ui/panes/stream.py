@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from tui_entropy.metrics.registry import BY_NAME, METRICS
 from tui_entropy.records.events import Started
+from tui_entropy.records.step import NO_ID, Step
 from tui_entropy.state.run_diff import parting
 from tui_entropy.state.run_view import changes
 from tui_entropy.state.step_store import StepStore
@@ -24,12 +25,13 @@ from tui_entropy.ui.drawing.glyphs import cells, fitted, nameless, visible, visi
 from tui_entropy.ui.drawing.paged_layout import PagedLayout, Position
 from tui_entropy.ui.drawing.paint import Group, Part, size_of
 from tui_entropy.ui.drawing.wrap import Flow
-from tui_entropy.ui.keys.needs import GONE, acts
+from tui_entropy.ui.keys.first_words import first_words
 from tui_entropy.ui.views.frame import Frame
 from tui_entropy.ui.views.jump_targets import JumpState, Matches, count, is_counted, matches, on_target
 from tui_entropy.ui.views.tint_scale import AttentionTint, TintScale, tint_of
 from tui_entropy.ui.views.turns import FIRST_PROMPT_TOKEN, MARK, NOBODY, PROMPT, ROLE, turns_of
 from tui_entropy.ui.views.view import View
+from tui_entropy.ui.views.wording import wrap
 
 NAME = 12
 """Cells of the name of who speaks, at most."""
@@ -89,7 +91,7 @@ class TokenStream(View, can_focus=True):
             self._lay(frame, width)  # the title says where two lanes part
         heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
-            return [heading, Strip([]), *_empty(frame, width)][:height]
+            return [heading, Strip([]), *first_words(frame, width)][:height]
         cursor, layout = _owner(frame), self._text_layout
         under = layout.line_of(cursor)
         near = {layout.moved(under, by) for by in (-1, 0, 1)}
@@ -98,7 +100,10 @@ class TokenStream(View, can_focus=True):
         rows = [self._line(frame, at, width, cursor if at in near else None) for at in shown]
         if room < height - 1 and shown and shown[-1] == layout.end:
             rows.append(frame.paint.row([_ghost(frame)], width))
-        return [heading, *rows]
+        if frame.log.run.failed and shown and shown[-1] == layout.end:
+            why: list[Part] = [(visible(frame.log.run.ended or "", frame.paint.ascii, True), frame.paint.error)]
+            rows += [Strip([]), *(frame.paint.row(line, width) for line in wrap(why, width))]
+        return [heading, *rows][:height]
 
     def page(self, pages: float) -> None:
         """Scroll by this many pages, down where positive; at the end, follow it again."""
@@ -185,7 +190,7 @@ class TokenStream(View, can_focus=True):
                 flow.add(paint.pin, MARK)
             if paint.color == "mono" and self._by_lane(index):  # where a line under it is a tint
                 flow.add(paint.foreign, MARK)
-            if not text and not self._steps[index].token_bytes:
+            if not text and not completed_later(self._steps[index]):
                 text = nameless(self._steps[index].token_id, paint.ascii)
             flow.add(visible(text, paint.ascii), index)
 
@@ -350,21 +355,6 @@ def _ghost(frame: Frame) -> Part:
     return (f"<{token}>" if paint.ascii else f"‹{token}›"), paint.cursor if frame.held_up else paint.dim
 
 
-def _empty(frame: Frame, width: int) -> list[Strip]:
-    log, paint = frame.log, frame.paint
-    lines = ["Here the prompt and the text that the model writes will appear."]
-    if log.state in GONE:
-        lines = [log.note, *(["Press ctrl+r to start the engine again."] if acts(frame, "restart") else [])]
-    elif acts(frame, "prompt"):
-        up = log.state in ("ready", "ended")
-        lines.append(
-            "Type a prompt: press i, then Enter to send it."
-            if up
-            else "The model is on its way; a prompt can be typed meanwhile: press i."
-        )
-    return [strip for line in lines for strip in paint.hint(visible(line, paint.ascii, True), width)]
-
-
 def _owner(frame: Frame) -> int:
     """The step whose text stands for the step under the cursor: the first from there on that completes a character.
     The number of steps where none does yet."""
@@ -372,6 +362,12 @@ def _owner(frame: Frame) -> int:
     if frame.cursor is None:
         return NOBODY
     index = frame.cursor
-    while index < len(texts) and not texts[index] and frame.log.steps[index].token_bytes:
+    while index < len(texts) and not texts[index] and completed_later(frame.log.steps[index]):
         index += 1
     return index
+
+
+def completed_later(step: Step) -> bool:
+    """Whether a token without a text of its own is part of what one behind it says: it ends inside a character, or a
+    server told a text as a whole."""
+    return bool(step.token_bytes) or step.token_id == NO_ID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from textual.strip import Strip
 
@@ -47,8 +47,11 @@ class Branches(View):
         foot = [paint.row(line, width) for line in _about(frame, log.runs[here])]
         room = max(height - 2 - len(foot), 1)
         at = next((n for n, (run, _) in enumerate(tree) if run.started.run == here), 0)
-        rows = [_row(frame, run, guide, width) for run, guide in tree[around(at, len(tree), room)]]
-        return [heading, _titles(paint, width), *rows, *foot][:height]
+        branched = any(_parent(log, run) for run, _ in tree)
+        columns = _columns(width, branched)
+        rows = [_row(frame, run, guide, columns, branched) for run, guide in tree[around(at, len(tree), room)]]
+        titles = [(_titles(paint, columns, branched), paint.dim)]
+        return [heading, *(paint.row(row, width) for row in (titles, *rows)), *foot][:height]
 
     def moved(self, frame: Frame, by: int) -> dict[str, Any]:
         runs = [run.started.run for run, _ in forest(frame.log, frame.of(BranchesState).hidden)]
@@ -84,34 +87,45 @@ def forest(log: SessionView, hidden: bool) -> list[tuple[RunView, str]]:
     return rows
 
 
-def _titles(paint: Paint, width: int) -> Strip:
-    tree, parts, settings, words = _columns(width)
-    state = "state" if width >= 100 else ""
-    text = f"  {'run':<{tree}} {'parts at':<{parts}} {'tokens':>6} {state:<{_state_cells(width)}} "
-    text += f"{'set otherwise':<{settings}} " if settings else ""
-    return paint.row([(text + "goes on with"[:words], paint.dim)], width)
+class Columns(NamedTuple):
+    """Cells of each, 0 for one that is not there."""
+
+    tree: int
+    parts: int
+    """Where a branch parts; of runs of which none is a branch, the prompt."""
+    state: int
+    settings: int
+    """What is set otherwise."""
+    words: int
 
 
-def _columns(width: int) -> tuple[int, int, int, int]:
-    """Cells of the tree, of where a branch parts, of what is set otherwise, and of its words."""
-    sizes = ((150, 34, 32, 28), (120, 24, 26, 20), (100, 22, 26, 14), (0, 18, 24, 0))
-    tree, parts, settings = next(columns for least, *columns in sizes if width >= least)
-    used = 2 + tree + 1 + parts + 1 + 6 + 1 + _state_cells(width) + 1 + (settings + 1 if settings else 0)
-    return tree, parts, settings, max(width - used, 0)
+def _columns(width: int, branched: bool) -> Columns:
+    """branched: whether any run is a branch of another."""
+    sizes = ((150, 34, 32, 13, 28), (120, 24, 26, 13, 20), (100, 22, 26, 13, 14), (0, 18, 24, 1, 0))
+    if not branched:
+        sizes = ((150, 34, 50, 28, 0), (100, 24, 30, 22, 0), (60, 18, 24, 12, 0), (0, 12, 12, 1, 0))
+    tree, parts, state, settings = next(columns for least, *columns in sizes if width >= least)
+    used = 2 + tree + 1 + parts + 1 + 6 + 1 + state + 1 + (settings + 1 if settings else 0)
+    return Columns(tree, parts, state, settings, max(width - used, 0))
 
 
-def _state_cells(width: int) -> int:
-    return 13 if width >= 100 else 1
+def _titles(paint: Paint, columns: Columns, branched: bool) -> str:
+    parts, words = ("parts at", "goes on with") if branched else ("prompt", "text")
+    state = "state" if columns.state > 1 else ""
+    text = f"  {'run':<{columns.tree}} {parts:<{columns.parts}} {'tokens':>6} {state:<{columns.state}} "
+    text += f"{'set otherwise':<{columns.settings}} " if columns.settings else ""
+    return text + words[: columns.words]
 
 
-def _row(frame: Frame, run: RunView, guide: str, width: int) -> Strip:
+def _row(frame: Frame, run: RunView, guide: str, columns: Columns, branched: bool) -> list[Part]:
     paint, log = frame.paint, frame.log
     number, parent = run.started.run, _parent(log, run)
-    tree, parts, settings, words = _columns(width)
+    tree, parts, state_cells, settings, words = columns
     ink = paint.dim if run.deleted else paint.selected if number == chosen(frame) else paint.base
     star = ("*" if paint.ascii else "★") if run.starred else ""
     guides, state = _guides(guide, paint), _state(log, run, paint)
-    state = fitted(state, _state_cells(width), paint.ascii) if width >= 100 else state[:1]
+    state = fitted(state, state_cells, paint.ascii) if state_cells > 1 else state[:1]
+    about = _parts(run, parent, paint) if branched else visible(run.started.prompt, paint.ascii, True)
     name = f"{number}{star} {visible(run.name, paint.ascii, True)}".rstrip()
     name = fitted(name, min(cells(name), tree - cells(guides)), paint.ascii)
     row: list[Part] = [
@@ -120,14 +134,14 @@ def _row(frame: Frame, run: RunView, guide: str, width: int) -> Strip:
         (guides, paint.rule),
         (name, ink),
         (" " * (tree - cells(guides) - cells(name)), paint.base),
-        (f" {fitted(_parts(run, parent, paint), parts, paint.ascii)} ", paint.base if parent else paint.dim),
+        (f" {fitted(about, parts, paint.ascii)} ", paint.base if parent or not branched else paint.dim),
         (f"{len(run.steps):>6} ", paint.number),
-        (f"{state} ", paint.good if run is log.run else paint.dim),
+        (f"{state} ", paint.error if run.failed else paint.good if run is log.run else paint.dim),
     ]
     if settings:
         settings_text = ", ".join(changes(run, parent)) if parent else ""
         row.append((f"{fitted(_safe(settings_text, paint), settings, paint.ascii)} ", paint.mark))
-    return paint.row([*row, (fitted(_words(run, parent, paint), words, paint.ascii), paint.dim)], width)
+    return [*row, (fitted(_words(run, parent, paint), words, paint.ascii), paint.dim)]
 
 
 def _about(frame: Frame, run: RunView) -> Iterator[list[Part]]:
@@ -187,7 +201,8 @@ def _state(log: SessionView, run: RunView, paint: Paint) -> str:
     if run is log.run or run is log.twin:
         state, note = log.state, log.note if log.state == "ended" else ""
     else:
-        state, note = ("ended", run.ended) if run.ended is not None else ("paused", "")
+        state = "ended" if run.ended is not None else "writing" if log.proxied else "paused"
+        note = run.ended or ""
     glyph = (STATES_ASCII if paint.ascii else STATES).get(state, "?")
     return f"{glyph} {visible(note or state, paint.ascii, True)}"
 

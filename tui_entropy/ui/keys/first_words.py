@@ -1,0 +1,68 @@
+"""What stands where a text will appear until there is one: what is awaited, and what can be done meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.strip import Strip
+
+from tui_entropy.ui.drawing.glyphs import visible
+from tui_entropy.ui.drawing.paint import Part
+from tui_entropy.ui.keys.needs import GONE, acts
+from tui_entropy.ui.views.frame import Frame
+from tui_entropy.ui.views.wording import wrap
+
+INDENT = "   "
+CURL = (
+    "curl {url}/chat/completions -d '{{",
+    '  "messages": [{{"role": "user", "content": "Why is that?"}}],',
+    """  "stream": true, "logprobs": true, "top_logprobs": 5}}' \\""",
+    "  -H 'content-type: application/json'",
+)
+"""A request that anybody can try, with the numbers that a screen wants. Its lines fit beside other panes."""
+
+
+def first_words(frame: Frame, width: int) -> list[Strip]:
+    paint, log = frame.paint, frame.log
+    if log.state in GONE:
+        again = "Press ctrl+r to start the engine again." if acts(frame, "restart") else ""
+        return _hints(frame, [log.note, again], width)
+    if log.endpoint:
+        return [paint.row(line, width) for line in _of_applications(frame, width)]
+    lines = ["Here the prompt and the text that the model writes will appear."]
+    if acts(frame, "prompt"):
+        up = log.state in ("ready", "ended")
+        lines.append(TYPE if up else "The model is on its way; a prompt can be typed meanwhile: press i.")
+    return _hints(frame, lines, width)
+
+
+TYPE = "Type a prompt: press i, then Enter to send it."
+
+
+def _hints(frame: Frame, lines: list[str], width: int) -> list[Strip]:
+    shown = (visible(line, frame.paint.ascii, True) for line in lines if line)
+    return [strip for line in shown for strip in frame.paint.hint(line, width)]
+
+
+def _of_applications(frame: Frame, width: int) -> Iterator[list[Part]]:
+    """Where an application sends its requests, what becomes of them, and one to try."""
+    paint, log = frame.paint, frame.log
+    url = visible(log.endpoint, paint.ascii, True)
+    server = log.card.server if log.card else None
+    yield [("Waiting for a request of an application.", paint.title)]
+    yield []
+    yield [("Give it this base URL:", paint.base)]
+    yield []
+    yield [(INDENT, paint.base), (url, paint.accent)]
+    yield []
+    if log.proxied and server is not None:
+        there = visible(server.url, paint.ascii, True)
+        about = f"All it asks goes on to {there} unchanged, its key too, and each request is a run here."
+    else:
+        about = "This model answers, and each request is a run here. It asks for the key that `serve` printed."
+        about += f" {TYPE}" * acts(frame, "prompt")
+    yield from wrap([(about, paint.dim)], width)
+    yield []
+    yield [("To try it, in another terminal:", paint.dim)]
+    yield []
+    yield from ([(INDENT + line.format(url=url), paint.base)] for line in CURL)
