@@ -227,7 +227,12 @@ async def test_a_server_that_is_not_there_is_told_as_a_server_would():
         answer = await client.post("/v1/completions", json=TEXT)
     await app.close()
     assert answer.status_code == 502 and "127.0.0.1:9 could not be reached" in answer.json()["error"]["message"]
-    assert told[0].route == "/v1/completions" and json.loads(told[0].body) == TEXT and "could not be reached" in told[-1].ended and told[-1].broken
+    assert (
+        told[0].route == "/v1/completions"
+        and json.loads(told[0].body) == TEXT
+        and "could not be reached" in told[-1].ended
+        and told[-1].broken
+    )
 
 
 def test_requests_pass_without_the_engine_too(tmp_path):

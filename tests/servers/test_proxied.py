@@ -6,6 +6,7 @@ import zlib
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tui_entropy.core.errors import UserError
 from tui_entropy.records.commands import Go, Label, Load, Relayed
 from tui_entropy.records.events import Ended, Labelled, Started
 from tui_entropy.records.model import ModelSpec, ServerSpec
+from tui_entropy.records.source import inability
 from tui_entropy.records.step import Step
 from tui_entropy.servers.proxied.asked import asked
 from tui_entropy.servers.proxied.source import ProxySource
@@ -185,3 +187,40 @@ def test_runs_can_be_gone_to_and_named():
     made.handle(Go(1))
     with pytest.raises(UserError, match="there is no run 2"):
         made.handle(Go(2))
+
+
+def test_a_run_is_called_by_what_was_asked_for_and_knows_which_knobs_were():
+    made, told = source()
+    made.handle(Relayed("one", route="/v1/chat/completions", body=b'{"model": "m", "temperature": 1.0, "seed": 3}'))
+    made.handle(Relayed("two", route="/v1/embeddings", body=b'{"input": "a"}'))
+    assert [one.name for one in told if isinstance(one, Labelled)] == ["chat m", "embeddings"]
+    assert [one.given_knobs for one in told if isinstance(one, Started)] == [("temperature", "seed"), ()]
+
+
+def test_halves_of_characters_in_a_request_are_told_as_question_marks():
+    made, told = source()
+    made.handle(Relayed("one", route="/v1/completions", body=b'{"prompt": "a\\ud800b", "model": "\\udfff"}'))
+    (began,) = [one for one in told if isinstance(one, Started)]
+    assert began.prompt == "a?b" and msgspec.msgpack.encode(began)
+
+
+@pytest.mark.parametrize(
+    ("how", "last", "failed"),
+    [
+        ({"status": 401, "content_type": "application/json"}, {}, True),
+        ({}, {"broken": True}, True),
+        ({}, {}, False),
+    ],
+)
+def test_what_the_server_refuses_or_breaks_off_has_failed(how, last, failed):
+    made, told = source()
+    for part in parts("one", event("a") + b"\n\n", [], **how):
+        made.handle(replace(part, **last) if part.ended else part)
+    assert isinstance(told[-1], Ended) and told[-1].failed == failed
+
+
+def test_each_thing_that_it_cannot_do_has_a_reason():
+    made, _ = source()
+    assert "read-only" in inability("write", made.capabilities) and "read-only" in inability(
+        "pause", made.capabilities
+    )

@@ -25,6 +25,7 @@ from tui_entropy.records.events import (
     Switched,
     VectorsChanged,
 )
+from tui_entropy.records.model import ServerCard
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.state.run_view import Mark, knob_changes, vector_changes
@@ -178,3 +179,47 @@ def test_steps_that_are_gone_on_with_otherwise_leave_the_others_as_they_were():
     assert part.texts[-1] == " Rome" and list(part.ids) == [100, 101, 102, 103, 104]
     assert list(part.norms(2)) == [25.0] * 5 and part.strays[4] == step(4).strays
     assert list(part.values(BY_NAME["rank"])) == [step(index).rank for index in range(5)]
+
+
+def proxy_log():
+    """A log of requests that pass through a proxy."""
+    server = ServerCard("openai", "a server behind a proxy", "http://far", 0, proxied=True)
+    return logged(Ready(replace(CARD, server=server), endpoint="http://127.0.0.1:8001/v1"))
+
+
+def test_the_next_request_is_looked_at_once_the_present_one_is_over():
+    log = proxy_log()
+    assert log.proxied and log.endpoint == "http://127.0.0.1:8001/v1"
+    for event in (started(1), step(0), started(2), replace(step(0), run=2)):
+        log.append(event)
+    assert log.run_number == 1 and log.n_open == 2 and len(log.runs[2].steps) == 1
+    log.append(Ended(1, "end of text"))
+    assert log.run_number == 1 and log.state == "ended"
+    log.append(started(3))
+    assert log.run_number == 3 and log.state == "reading"
+
+
+def test_no_request_takes_the_place_of_a_run_that_a_person_looks_at():
+    log = proxy_log()
+    for event in (started(1), Ended(1, "end of text"), started(2), Ended(2, "end of text"), Switched(1), started(3)):
+        log.append(event)
+    assert log.run_number == 1
+    for event in (Ended(3, "end of text"), Switched(3), started(4)):
+        log.append(event)
+    assert log.run_number == 4
+    log.append(Ended(4, "end of text"))
+    log.append(started(5), stay=True)
+    assert log.run_number == 4
+
+
+def test_a_text_of_an_engine_of_ones_own_is_always_looked_at():
+    log = logged(Ready(CARD), started(1), step(0))
+    log.append(started(2), stay=True)
+    assert log.run_number == 2
+
+
+def test_the_knobs_of_a_request_are_those_that_it_gave():
+    log = proxy_log()
+    assert log.given_knobs == frozenset()
+    log.append(replace(started(1), given_knobs=("temperature",)))
+    assert log.given_knobs == {"temperature"} and logged(Ready(CARD), started(1)).given_knobs is None

@@ -244,7 +244,9 @@ def asked_of(spec: ModelSpec, server: ServerSpec | None) -> ModelSpec:
 
 def told_name(spec: ModelSpec) -> str:
     """What a file is called after: a server is not asked yet what its model is."""
-    return spec.name if spec.server is None else spec.server.model or "server"
+    if spec.server is None:
+        return spec.name
+    return "proxy" if spec.server.proxied else spec.server.model or "server"
 
 
 class Telling(NamedTuple):

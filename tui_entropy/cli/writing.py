@@ -119,8 +119,8 @@ def run(
     """Write from a prompt, in the inspector or (--headless) without a screen."""
     if proxy is not None or api is not None:
         others = (spec != ModelSpec("smollm2"), server, prompt, system, vector, ablate, stop_at, watch)
-        where = None if no_trace else trace_path(trace, "proxy", "")
-        _show_passing(proxy, api, any(others), headless, where, look, stays)
+        name = None if no_trace else trace_path(trace, "proxy", "")
+        _show_passing(proxy, api, any(others), headless, name, look, stays)
         return
     spec = asked_of(spec, server)
     options = _of_both_ways(vector, ablate, stop_at, watch, record_attention)

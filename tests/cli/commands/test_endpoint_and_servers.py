@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+import urllib.error
 import urllib.request
 
 import promises
@@ -47,14 +49,41 @@ def test_an_endpoint_answers_until_it_is_ended(shell, line):
         assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
 
 
-@runs("tui-entropy serve --proxy http://127.0.0.1:9000/v1 --api 8000")
+@runs(
+    "tui-entropy serve --proxy http://127.0.0.1:9000/v1 --api 8000", "tui-entropy serve --proxy http://127.0.0.1:9000"
+)
 def test_a_proxy_passes_on_until_it_is_ended(shell, fake, line):
     with shell.screen(line.replace("http://127.0.0.1:9000", fake.url)) as terminal:
         terminal.wait_for("pass to", promises.SECONDS)
-        with urllib.request.urlopen("http://127.0.0.1:8000/v1/models", timeout=60) as answer:
+        url = re.findall(r"requests to (http://\S+)", terminal.text)[-1]
+        assert ":8000/" in url or "--api" not in line
+        with urllib.request.urlopen(f"{url}/models", timeout=60) as answer:
             assert json.load(answer)["data"]
         terminal.press("ctrl+c")
         assert terminal.wait(60) == 0 and "the engine has ended" in terminal.text
+
+
+@runs(
+    "tui-entropy --proxy http://127.0.0.1:9000/v1",
+    "tui-entropy run --proxy http://127.0.0.1:9000/v1 --api 0 --no-trace --ascii --color 16",
+)
+def test_a_proxy_on_the_screen(shell, fake, line):
+    with shell.screen(line.replace("http://127.0.0.1:9000", fake.url)) as terminal:
+        terminal.wait_for(lambda text: "waiting for a request" in text and "/v1/chat/completions" in text, 60)
+        url = re.findall(r"http://127.0.0.1:\d+/v1(?= |$)", terminal.text, re.MULTILINE)[0]
+        body = json.dumps({"prompt": "The", "max_tokens": 5, "logprobs": 3}).encode()
+        asked = urllib.request.Request(f"{url}/completions", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            assert json.load(answer)["usage"]["completion_tokens"] == 5
+        terminal.wait_for(lambda text: "ended (token limit)" in text and "step 5" in text)
+        terminal.press("space")
+        terminal.wait_for("a proxy is read-only")
+        terminal.press("q")
+        assert terminal.wait(60) == 0
+    until = time.monotonic() + 20
+    with pytest.raises(urllib.error.URLError):
+        while time.monotonic() < until:
+            urllib.request.urlopen(f"{url}/models", timeout=5).close()
 
 
 @pytest.fixture
@@ -220,7 +249,10 @@ def test_serving_what_a_server_writes(shell, fake, line):
         (f"tui-entropy run --headless --prompt Hi --model gpt2 --server {SERVER}", "--server-model"),
         ("tui-entropy doctor --against smollm2", "--server names"),
         (f"tui-entropy serve --api 0 --server {SERVER}", "--proxy URL passes"),
-        (f"tui-entropy serve --proxy {SERVER}", "--proxy is for --api"),
+        ("tui-entropy run --api 0", "--api is for --proxy"),
+        (f"tui-entropy --proxy {SERVER} --headless", f"serve --proxy {SERVER}"),
+        (f"tui-entropy --proxy {SERVER} --prompt Hi", "only shows what passes"),
+        (f"tui-entropy --proxy {SERVER} --api 0.0.0.0:0", "others on the network"),
         (f"tui-entropy serve --api 0 --proxy {SERVER} --model gpt2", "only shows what passes"),
         (f"tui-entropy serve --api 0.0.0.0:0 --proxy {SERVER}", "others on the network"),
         (f"tui-entropy serve --api 0 --proxy {SERVER} --no-api-key", "leave --api-key-env"),

@@ -22,21 +22,24 @@ CURL = (
 """A request that anybody can try, with the numbers that a screen wants. Its lines fit beside other panes."""
 
 
-def first_words(frame: Frame, width: int) -> list[Strip]:
+TYPE = "Type a prompt: press i, then Enter to send it."
+
+
+def first_words(frame: Frame, width: int, height: int) -> list[Strip]:
     paint, log = frame.paint, frame.log
     if log.state in GONE:
         again = "Press ctrl+r to start the engine again." if acts(frame, "restart") else ""
         return _hints(frame, [log.note, again], width)
     if log.endpoint:
-        return [paint.row(line, width) for line in _of_applications(frame, width)]
-    lines = ["Here the prompt and the text that the model writes will appear."]
+        lines = list(_of_applications(frame, width, roomy=True))
+        if len(lines) > height:
+            lines = list(_of_applications(frame, width, roomy=False))
+        return [paint.row(line, width) for line in lines]
+    words = ["Here the prompt and the text that the model writes will appear."]
     if acts(frame, "prompt"):
         up = log.state in ("ready", "ended")
-        lines.append(TYPE if up else "The model is on its way; a prompt can be typed meanwhile: press i.")
-    return _hints(frame, lines, width)
-
-
-TYPE = "Type a prompt: press i, then Enter to send it."
+        words.append(TYPE if up else "The model is on its way; a prompt can be typed meanwhile: press i.")
+    return _hints(frame, words, width)
 
 
 def _hints(frame: Frame, lines: list[str], width: int) -> list[Strip]:
@@ -44,25 +47,26 @@ def _hints(frame: Frame, lines: list[str], width: int) -> list[Strip]:
     return [strip for line in shown for strip in frame.paint.hint(line, width)]
 
 
-def _of_applications(frame: Frame, width: int) -> Iterator[list[Part]]:
+def _of_applications(frame: Frame, width: int, roomy: bool) -> Iterator[list[Part]]:
     """Where an application sends its requests, what becomes of them, and one to try."""
     paint, log = frame.paint, frame.log
+    space: list[list[Part]] = [[]] * roomy
     url = visible(log.endpoint, paint.ascii, True)
     server = log.card.server if log.card else None
     yield [("Waiting for a request of an application.", paint.title)]
-    yield []
-    yield [("Give it this base URL:", paint.base)]
-    yield []
-    yield [(INDENT, paint.base), (url, paint.accent)]
-    yield []
+    yield from space
+    if roomy:
+        yield from ([("Give it this base URL:", paint.base)], [], [(INDENT, paint.base), (url, paint.accent)], [])
+    else:
+        yield [("Give it this base URL: ", paint.base), (url, paint.accent)]
     if log.proxied and server is not None:
-        there = visible(server.url, paint.ascii, True)
-        about = f"All it asks goes on to {there} unchanged, its key too, and each request is a run here."
+        about = f"All it asks goes on to {visible(server.url, paint.ascii, True)} unchanged"
+        about += ", its key too, and each request is a run here." if roomy else ": each request is a run."
     else:
         about = "This model answers, and each request is a run here. It asks for the key that `serve` printed."
-        about += f" {TYPE}" * acts(frame, "prompt")
+        about += f" {TYPE}" * (roomy and acts(frame, "prompt"))
     yield from wrap([(about, paint.dim)], width)
-    yield []
-    yield [("To try it, in another terminal:", paint.dim)]
-    yield []
-    yield from ([(INDENT + line.format(url=url), paint.base)] for line in CURL)
+    yield from space
+    if roomy:
+        yield from ([("To try it, in another terminal:", paint.dim)], [])
+    yield from ([(INDENT * roomy + line.format(url=url), paint.base)] for line in CURL)

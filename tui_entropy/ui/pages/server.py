@@ -37,14 +37,16 @@ class Server(View):
             heading = self.heading(frame, "server", [], width)
             return [heading, *paint.hint("The model is loaded on this machine: no server is asked.", width)][:height]
         heading = self.heading(frame, "server", [server.url], width)
-        rows = [*_facts(frame, card.name, server, width), [], *_knobs(frame, server, width)]
+        knobs = [] if server.proxied else [[], *_knobs(frame, server, width)]
+        rows = [*_facts(frame, card.name, server, width), *knobs]
         return [heading, *(paint.row(row, width) for row in rows), Strip([]), *paint.hint(BANDS, width)][:height]
 
 
 def _facts(frame: Frame, model: str, server: ServerCard, width: int) -> Iterator[list[Part]]:
     paint = frame.paint
     yield [(f" {'server':{NAME}}", paint.dim), (visible(server.name, paint.ascii, True), paint.title)]
-    yield [(f" {'model':{NAME}}", paint.dim), (visible(model, paint.ascii, True), paint.title)]
+    if not server.proxied:  # each request names its own
+        yield [(f" {'model':{NAME}}", paint.dim), (visible(model, paint.ascii, True), paint.title)]
     for fact in server.facts:
         name = fitted(visible(fact.name, paint.ascii, True), NAME, paint.ascii)
         style = paint.number if fact.known else paint.warning

@@ -122,7 +122,8 @@ class KnobStrip(View, can_focus=True):
                 parts.append((f" {frame.typed}_", paint.cursor))
             yield Item(parts, self.KnobAsked(name), off=now == "off" and not pending and not chosen)
         if given is not None:
-            about = "all else as the server has it" if given else "as the server has them: none was asked for"
+            about = "all else as the server has it" if given else "as the server has them: the request set none"
+            about = about if frame.log.run_number else "each request brings its own"
             yield Item([(about, paint.dim)])
 
 

@@ -96,6 +96,8 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
         case "writing":
             speed = log.tokens_per_second()
             sentence = "writing" if speed is None else f"writing {speed:.1f} tok/s"
+        case "reading" if log.proxied:
+            sentence = "waiting for the answer"
         case "reading":
             done = log.prefilled
             what = "text" if log.run.started.n_given else "prompt"
@@ -109,8 +111,6 @@ def _state(log: SessionView, paint: Paint) -> list[Part]:
             sentence = note or "failed"
         case "ready" if log.endpoint:
             sentence = "waiting for a request"
-        case "reading" if log.proxied:
-            sentence = "waiting for the answer"
         case _:
             if log.stopped_by is not None:
                 expression = note.removeprefix("breakpoint").removeprefix(": ")

@@ -36,6 +36,8 @@ from tui_entropy.ui.views.wording import wrap
 NAME = 12
 """Cells of the name of who speaks, at most."""
 FOREIGN = BY_NAME["by lane"]
+FEW = 12
+"""Rows of a pane that has none to spare for an empty one."""
 MAX_CACHED_LINES = 4096
 """Lines that are kept as drawn."""
 
@@ -91,7 +93,7 @@ class TokenStream(View, can_focus=True):
             self._lay(frame, width)  # the title says where two lanes part
         heading = self.heading(frame, name, self._title(frame), width)
         if not frame.log.started:
-            return [heading, Strip([]), *first_words(frame, width)][:height]
+            return [heading, *[Strip([])] * (height > FEW), *first_words(frame, width, height - 2)][:height]
         cursor, layout = _owner(frame), self._text_layout
         under = layout.line_of(cursor)
         near = {layout.moved(under, by) for by in (-1, 0, 1)}

@@ -103,7 +103,7 @@ def _columns(width: int, branched: bool) -> Columns:
     """branched: whether any run is a branch of another."""
     sizes = ((150, 34, 32, 13, 28), (120, 24, 26, 13, 20), (100, 22, 26, 13, 14), (0, 18, 24, 1, 0))
     if not branched:
-        sizes = ((150, 34, 50, 28, 0), (100, 24, 30, 22, 0), (60, 18, 24, 12, 0), (0, 12, 12, 1, 0))
+        sizes = ((150, 34, 50, 28, 0), (100, 24, 30, 22, 0), (60, 18, 24, 13, 0), (0, 12, 12, 1, 0))
     tree, parts, state, settings = next(columns for least, *columns in sizes if width >= least)
     used = 2 + tree + 1 + parts + 1 + 6 + 1 + state + 1 + (settings + 1 if settings else 0)
     return Columns(tree, parts, state, settings, max(width - used, 0))
