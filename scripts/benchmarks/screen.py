@@ -49,10 +49,12 @@ def inspector(
     flags: Sequence[str] = (),
     size: tuple[int, int] = (WIDTH, HEIGHT),
     link: Link | None = None,
+    server: str | None = None,
 ) -> Terminal:
-    """The inspector. rate: tokens per second of an engine that only pretends; None for the real one."""
-    command = [*COMMAND, "--model", settings.model, "--device", settings.device, "--max-tokens", str(max_tokens)]
-    command += flags
+    """The inspector. rate: tokens per second of an engine that only pretends; None for the real one. server: the
+    address of one that writes, in place of a model."""
+    model = ["--model", settings.model, "--device", settings.device] if server is None else ["--server", server]
+    command = [*COMMAND, *model, "--max-tokens", str(max_tokens), *flags]
     fake = f"{sys.executable} {FAKE_ENGINE} --rate {rate}"
     env = {"XDG_STATE_HOME": state()} | ({} if rate is None else {"TUI_ENTROPY_ENGINE": fake})
     return Terminal(command, *size, env=env, link=link)
@@ -117,7 +119,7 @@ def keys(settings: Settings) -> Iterator[Figure]:
     for name, rate in (("engine of 40 tok/s", 40.0), ("the real engine", None)):
         with inspector(settings, rate) as terminal:
             writing(terminal)
-            presses = _pressed(terminal, count)
+            presses = pressed(terminal, count)
             chunks = list(terminal.chunks)
         waits = [1e3 * wait for wait in answers(chunks, presses)]
         late = sum(wait == float("inf") for wait in waits)
@@ -126,7 +128,7 @@ def keys(settings: Settings) -> Iterator[Figure]:
         yield Figure(f"key to screen, {name}, 99th percentile", percentile(waits, 0.99), "ms", "<= 40")
 
 
-def _pressed(terminal: Terminal, count: int) -> list[float]:
+def pressed(terminal: Terminal, count: int) -> list[float]:
     """When each key was pressed, out of step with every timer; not before there is a step whose unit can change."""
     terminal.wait_for(unit)
     dice, presses = random.Random(1), []
@@ -214,7 +216,7 @@ def link(settings: Settings) -> Iterator[Figure]:
     for flags in (["--color", "256"], ["--color", "truecolor"]):
         with inspector(settings, 40.0, flags=flags, link=slow) as terminal:
             writing(terminal, 60, 60)
-            presses = _pressed(terminal, 20 if settings.quick else 100)
+            presses = pressed(terminal, 20 if settings.quick else 100)
             chunks = list(terminal.chunks)
         waits = [1e3 * wait for wait in answers(chunks, presses)]
         goal = f"<= {1e3 * slow.round_trip + 30:.0f}"

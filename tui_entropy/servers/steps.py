@@ -19,8 +19,7 @@ from tui_entropy.servers.streams.band import (
     ROUNDING,
     Band,
     are_probabilities,
-    entropy_band,
-    varentropy_band,
+    bands,
 )
 from tui_entropy.servers.streams.told_token import Alternative, ToldToken
 from tui_entropy.servers.tokens import TokenNames
@@ -93,8 +92,8 @@ def known(told: ToldToken, vocab: int, n_logprobs: int) -> tuple[dict[str, float
     if len(values) < 2:
         return found, ()
     size = max(vocab or MOST_VOCAB, len(values))
-    entropy = entropy_band(values, size, n_lost > 0)
-    bounds: dict[str, Band | None] = {"entropy": entropy, "varentropy": varentropy_band(values, size, n_lost > 0)}
+    entropy, varentropy = bands(values, size, n_lost > 0)
+    bounds: dict[str, Band | None] = {"entropy": entropy, "varentropy": varentropy}
     if not n_lost:
         found |= {"logit_margin": values[0] - values[1], "prob_margin": math.exp(values[0]) - math.exp(values[1])}
     if vocab:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui_entropy.servers.streams.band import are_probabilities, entropy_band, varentropy_band
+from tui_entropy.servers.streams.band import are_probabilities, bands, entropy_band
 
 
 @st.composite
@@ -31,7 +31,7 @@ def test_what_is_true_lies_between_the_bounds(distribution):
     logprobs = [math.log(p) for p in probabilities[:told]]
     low, high = entropy_band(logprobs, len(probabilities))
     assert low - 1e-9 <= entropy <= high + 1e-9
-    if band := varentropy_band(logprobs, len(probabilities)):
+    if band := bands(logprobs, len(probabilities))[1]:
         assert band.low - 1e-9 <= varentropy <= band.high + 1e-9
 
 
@@ -66,5 +66,5 @@ def test_zeros_and_logits_are_no_probabilities(values):
 
 
 def test_where_most_of_it_may_lie_anywhere_varentropy_is_unknown():
-    assert varentropy_band([math.log(0.45)], 50_000) is None
-    assert varentropy_band([math.log(0.9)], 50_000) is not None
+    assert bands([math.log(0.45)], 50_000)[1] is None
+    assert bands([math.log(0.9)], 50_000)[1] is not None

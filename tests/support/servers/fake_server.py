@@ -360,7 +360,8 @@ def tools(fake: FakeServer, body: Json) -> dict[str, Any]:
     """What a POST finds, by path, beside text."""
     if fake.kind not in ("vllm", "llamacpp"):
         return {}
-    ids = tokenize(str(body.get("content", body.get("prompt", ""))))
+    said = "\n".join(f"{one['role']}: {one['content']}" for one in body.get("messages", ()))
+    ids = tokenize(said or str(body.get("content", body.get("prompt", ""))))
     text = bytes_of([i for i in body.get("tokens", []) if 0 <= i < len(VOCABULARY)]).decode(errors="replace")
     if fake.kind == "vllm":
         collect = {"/v1/hooks/collect": fake.lens.collected()} if fake.lens and not fake.lens.refuses else {}

@@ -16,7 +16,8 @@ from tui_entropy.state.session_view import SessionView
 from tui_entropy.ui.drawing.paint import Paint
 from tui_entropy.ui.pages.numbers import Numbers, NumbersState
 from tui_entropy.ui.panes.chart import Chart
-from tui_entropy.ui.views.tint_scale import middle
+from tui_entropy.ui.views.jump_targets import has_targets, targets
+from tui_entropy.ui.views.tint_scale import middle, scale_of
 
 ENTROPY = BY_NAME["entropy"]
 
@@ -90,3 +91,22 @@ def test_a_source_that_knows_few_numbers_has_a_page_of_those():
         frame = frame_of(view, **page.moved(frame, 1))
         chosen.append(frame.of(NumbersState).chosen.name)
     assert chosen == ["rank", "rank", "rank"]
+
+
+def test_in_a_chart_of_one_row_a_band_is_as_high_as_its_upper_bound_and_fainter():
+    view = log(step(0), step(1, 4, 8), step(2, 0, 1), step(3, 0, 8))
+    drawn = Chart().draw(frame_of(view, chart_series=(ENTROPY,), tint=ENTROPY, cursor=0), 80, 3)
+    row = next(strip for strip in drawn if strip.text.startswith("entropy"))
+    marks = row.text[14:18]
+    assert marks[1] == marks[3] != marks[2] == marks[0] and "░" not in marks
+    faint = []
+    for segment in row:
+        faint += [bool(segment.style and segment.style.dim)] * len(segment.text)
+    assert faint[14:18] == [False, True, True, True]
+
+
+def test_a_text_of_which_only_bounds_are_known_has_a_scale_and_hot_tokens_of_its_own():
+    frame = frame_of(log(*(step(at, (at * 37 % 64) / 10, 7) for at in range(64))), tint=ENTROPY)
+    hot = targets(frame)
+    assert scale_of(frame).of_text and has_targets(frame)
+    assert hot and all(at * 37 % 64 > 58 for at in hot)

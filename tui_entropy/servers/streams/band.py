@@ -41,28 +41,32 @@ def are_probabilities(logprobs: Sequence[float]) -> bool:
 
 
 def entropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band:
-    """logprobs: (k,) nats, the most probable tokens of all, most probable first, k >= 1. vocab: V >= k.
+    """As the first of `bands`."""
+    return bands(logprobs, vocab, lost)[0]
 
-    lost: some of the most probable ones may be missing among them, so that one that is not told may be as probable as
-    the first.
+
+def bands(logprobs: Sequence[float], vocab: int, lost: bool = False) -> tuple[Band, Band | None]:
+    """Of entropy, and of varentropy: of the variance of -ln p, whose second moment has f = p ln^2 p, which is concave
+    below 1/e only. That is None where the tokens that are not known may lie above.
+
+    logprobs: (k,) nats, the most probable tokens of all, most probable first, k >= 1. vocab: V >= k. lost: some of
+    the most probable ones may be missing among them, so that one that is not told may be as probable as the first.
     """
-    return _band(logprobs, vocab, lambda p: -p * math.log(p) if p > 0 else 0.0, lost)
+    probs = [math.exp(value) for value in logprobs]
+    terms = [p * value if p else 0.0 for p, value in zip(probs, logprobs, strict=True)]
+    left, others = max(1.0 - math.fsum(probs), 0.0), vocab - len(probs)
+    most = probs[0 if lost else -1]
+    first = _band(-math.fsum(terms), left, others, most, lambda p: -p * math.log(p) if p > 0 else 0.0)
+    if min(most, left) > 1 / math.e:
+        return first, None
+    squares = math.fsum(term * value if term else 0.0 for term, value in zip(terms, logprobs, strict=True))
+    second = _band(squares, left, others, most, lambda p: p * math.log(p) ** 2 if p > 0 else 0.0)
+    return first, Band(max(second.low - first.high**2, 0.0), max(second.high - first.low**2, 0.0))
 
 
-def varentropy_band(logprobs: Sequence[float], vocab: int, lost: bool = False) -> Band | None:
-    """Of the variance of -ln p. Its second moment has f = p ln^2 p, which is concave below 1/e only: None where the
-    tokens that are not known may lie above that."""
-    if min(math.exp(logprobs[0 if lost else -1]), _left(logprobs)) > 1 / math.e:
-        return None
-    first = entropy_band(logprobs, vocab, lost)
-    second = _band(logprobs, vocab, lambda p: p * math.log(p) ** 2 if p > 0 else 0.0, lost)
-    return Band(max(second.low - first.high**2, 0.0), max(second.high - first.low**2, 0.0))
-
-
-def _band(logprobs: Sequence[float], vocab: int, of: Callable[[float], float], lost: bool) -> Band:
-    known = math.fsum(of(math.exp(value)) for value in logprobs)
-    left, others = _left(logprobs), vocab - len(logprobs)
-    most = math.exp(logprobs[0 if lost else -1])
+def _band(known: float, left: float, others: int, most: float, of: Callable[[float], float]) -> Band:
+    """Of the sum of f over all tokens. known: what those that are told have of it. left: the probability of the
+    others, none of which has more than `most`."""
     if left <= 0 or others <= 0:
         return Band(known, known)
     # Rounding may leave more than the others can have at p_k each.
@@ -70,7 +74,3 @@ def _band(logprobs: Sequence[float], vocab: int, of: Callable[[float], float], l
     whole = min(math.floor(left / most), others)
     rest = max(left - whole * most, 0.0) if whole < others else 0.0
     return Band(known + whole * of(most) + of(rest), known + others * of(left / others))
-
-
-def _left(logprobs: Sequence[float]) -> float:
-    return max(1.0 - math.fsum(map(math.exp, logprobs)), 0.0)

@@ -97,7 +97,7 @@ class Paint:
         self.prompt, self.role, self.model, self.final = map(style, ("prompt", "role", "model", "final"))
         self.match = style("match")
         """What a search finds."""
-        self.under = Style(underline=True)
+        self.under, self.faint = Style(underline=True), Style(dim=True)
         """To be laid over another style."""
         if color == "mono":
             self.cursor = Style(bold=True, reverse=True)

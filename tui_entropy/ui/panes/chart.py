@@ -73,9 +73,14 @@ class Chart(View, can_focus=True):
         strips = []
         for row, (left, right) in zip(reversed(range(high)), sides, strict=True):
             marks = [paint.spark(level, row, high) for level in shown.levels]
+            inks = list(styles)
             for step, (least, most) in shown.bounds.items():
-                marks[step - axis.first] = paint.band(least, most, row, high)
-            glyphs: list[Part] = list(zip(marks, styles, strict=True))
+                if high > 1:
+                    marks[step - axis.first] = paint.band(least, most, row, high)
+                else:  # no room for a shape with two ends: as high as it may be, and fainter
+                    marks[step - axis.first] = paint.spark(most)
+                    inks[step - axis.first] += paint.faint
+            glyphs: list[Part] = list(zip(marks, inks, strict=True))
             glyphs += [(" ", paint.base)] * (axis.columns - len(glyphs))
             if high > 1:
                 label_peak(shown, axis, row, high, paint, glyphs)

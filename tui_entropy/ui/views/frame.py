@@ -199,7 +199,8 @@ class Frame:
         card = self.log.card
         if card is None or card.server is None:
             return ()
-        told = {"heads": any(card.attention), "attention": False, "quadrants": card.server.n_logprobs == card.vocab}
+        tells_all = card.server.n_logprobs == card.vocab > 0
+        told = {"heads": any(card.attention), "attention": False, "quadrants": tells_all}
         return tuple(name for name, is_told in told.items() if not is_told)
 
     def trust(self, group: str) -> Trust | None:

@@ -17,7 +17,7 @@ from tui_entropy.metrics.registry import BY_NAME
 from tui_entropy.state.step_store import StepStore
 from tui_entropy.ui.drawing.glyphs import cells, fitted, visible
 from tui_entropy.ui.views.frame import Frame
-from tui_entropy.ui.views.tint_scale import peak_of, scale_of
+from tui_entropy.ui.views.tint_scale import hottest_of, middles, scale_of
 
 MATCHES = "matches"
 SHORT = 4096
@@ -95,7 +95,7 @@ def _hot(frame: Frame) -> Sequence[int]:
     steps, scale = frame.log.steps, scale_of(frame)
 
     def found(first: int, last: int) -> Iterable[int]:
-        values = enumerate(steps.values(scale.metric, first, last), first)
+        values = enumerate(middles(steps, scale.metric, first, last), first)
         return (at for at, value in values if scale.is_hot(value))
 
     return _scanned(steps, "hot tokens", scale, found)
@@ -149,8 +149,8 @@ def has_targets(frame: Frame) -> bool:
     """Whether there are any, without looking at all of a long text: the largest value of its end is a hot one."""
     if frame.of(JumpState).kind != JumpState.kind:
         return bool(targets(frame))
-    peak = peak_of(frame, frame.tint)
-    return peak is not None and scale_of(frame).is_hot(peak[1])
+    hottest = hottest_of(frame, frame.tint)
+    return hottest is not None and scale_of(frame).is_hot(hottest)
 
 
 def is_counted(frame: Frame) -> bool:

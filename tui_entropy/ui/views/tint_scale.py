@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -175,10 +175,23 @@ def scale_of(frame: Frame, metric: Metric | None = None) -> TintScale:
 
 def middle(frame: Frame, index: int) -> float | None:
     """The value that a step is tinted by, or the middle of its bounds where it is only known between what it lies."""
-    steps = frame.log.steps
-    (raw,) = steps.values(frame.tint, index, index + 1)
-    bounds = steps.bounds(frame.tint, index, index + 1).get(index) if raw is None else None
-    return raw if bounds is None else sum(frame.tint.sizes(*bounds)) / 2
+    return next(middles(frame.log.steps, frame.tint, index, index + 1))
+
+
+def middles(steps: StepStore, metric: Metric, first: int, last: int) -> Iterator[float | None]:
+    """The same of the steps from first to last - 1, as of some metric."""
+    bounds = steps.bounds(metric, first, last)
+    for index, raw in enumerate(steps.values(metric, first, last), first):
+        lies = bounds.get(index) if raw is None else None
+        yield raw if lies is None else sum(metric.sizes(*lies)) / 2
+
+
+def hottest_of(frame: Frame, metric: Metric) -> float | None:
+    """The largest size that a text, or its end, is tinted by; None where there is none."""
+    steps, n = frame.log.steps, len(frame.log.steps)
+    known = _spread(steps, metric, _basis(n, frame.log.state == "ended"))
+    newer = (abs(value) for value in middles(steps, metric, known.n, n) if value is not None)
+    return max([*newer, *([] if known.hottest is None else [known.hottest])], default=None)
 
 
 def peak_of(frame: Frame, metric: Metric) -> tuple[int, float] | None:
@@ -220,16 +233,19 @@ class Spread(NamedTuple):
     cuts: tuple[float, ...]
     """The sizes above which at most 1 - share of them lie, for each of SHARES; none where they are too few."""
     peak: tuple[int, float] | None
-    """(step, size) of the largest."""
+    """(step, size) of the largest of those that are known."""
+    hottest: float | None
+    """The largest size, of those too of which bounds are known, by their middle."""
 
 
 def _spread(steps: StepStore, metric: Metric, n: int) -> Spread:
     known = _spreads.setdefault(steps, {})
     if (metric.name, n) not in known:
         first = max(n - SPAN, 0)
-        sizes = sorted(abs(value) for value in steps.values(metric, first, n) if value is not None)
+        sizes = sorted(abs(value) for value in middles(steps, metric, first, n) if value is not None)
         at = [math.ceil(share * len(sizes)) - 1 for share in SHARES] if len(sizes) >= FEW else []
-        known[metric.name, n] = Spread(n, tuple(sizes[nth] for nth in at), _peak(steps, metric, first, n))
+        cuts, hottest = tuple(sizes[nth] for nth in at), sizes[-1] if sizes else None
+        known[metric.name, n] = Spread(n, cuts, _peak(steps, metric, first, n), hottest)
     return known[metric.name, n]
 
 
