@@ -65,6 +65,7 @@ def test_a_proxy_passes_on_until_it_is_ended(shell, fake, line):
 
 @runs(
     "tui-entropy --proxy http://127.0.0.1:9000/v1",
+    "tui-entropy run --proxy http://127.0.0.1:9000/v1 --api 8000",
     "tui-entropy run --proxy http://127.0.0.1:9000/v1 --api 0 --no-trace --ascii --color 16",
 )
 def test_a_proxy_on_the_screen(shell, fake, line):

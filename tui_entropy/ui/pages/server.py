@@ -19,8 +19,8 @@ NAME = 24
 """Cells of the name of a fact."""
 BANDS = (
     "A server tells its most probable tokens and not the whole distribution: entropy, varentropy and what hangs on "
-    "them lie between two bounds, which the chart has as a band and tables as low…high. Surprisal, rank among those "
-    "told and margins are exact. What it does not tell is ? everywhere."
+    "them lie between two bounds, which the chart has as a band (in one row as high as the upper bound, and fainter) "
+    "and tables as low…high. Surprisal, rank among those told and margins are exact. What it does not tell is ?."
 )
 
 
