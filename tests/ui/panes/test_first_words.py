@@ -36,6 +36,7 @@ def test_a_proxy_tells_its_address_and_a_request_to_try(paint, width, height):
 def test_an_endpoint_over_an_engine_tells_its_address_too():
     shown = text(TokenStream(), logged(Ready(CARD, endpoint=URL)))
     assert URL in shown and "This model answers" in shown and "unchanged" not in shown
+    assert '-H "authorization: Bearer $OPENAI_API_KEY"' in shown
 
 
 def test_knobs_are_those_that_were_asked_for():

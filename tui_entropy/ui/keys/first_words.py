@@ -20,6 +20,8 @@ CURL = (
     "  -H 'content-type: application/json'",
 )
 """A request that anybody can try, with the numbers that a screen wants. Its lines fit beside other panes."""
+WITH_KEY = '  -H "authorization: Bearer $OPENAI_API_KEY"'
+"""Its last line where a key is asked for here."""
 
 
 TYPE = "Type a prompt: press i, then Enter to send it."
@@ -63,10 +65,11 @@ def _of_applications(frame: Frame, width: int, roomy: bool) -> Iterator[list[Par
         about = f"All it asks goes on to {visible(server.url, paint.ascii, True)} unchanged"
         about += ", its key too, and each request is a run here." if roomy else ": each request is a run."
     else:
-        about = "This model answers, and each request is a run here. It asks for the key that `serve` printed."
+        about = "This model answers, and each request is a run here. It asks for the key that `serve` tells."
         about += f" {TYPE}" * (roomy and acts(frame, "prompt"))
     yield from wrap([(about, paint.dim)], width)
     yield from space
     if roomy:
         yield from ([("To try it, in another terminal:", paint.dim)], [])
-    yield from ([(INDENT * roomy + line.format(url=url), paint.base)] for line in CURL)
+    lines = CURL if log.proxied else (*CURL[:-1], f"{CURL[-1]} \\", WITH_KEY)
+    yield from ([(INDENT * roomy + line.format(url=url), paint.base)] for line in lines)
