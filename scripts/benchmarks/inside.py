@@ -16,7 +16,8 @@ from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.servers.server_source import ServerSource
 from tui_entropy.servers.token_stream import Arrival
-from tui_entropy.servers.vllm_lens import measured_stream
+from tui_entropy.servers.vllm_lens import measured_stream, numbers_poll
+from tui_entropy.servers.vllm_lens.told_numbers import Reply
 
 WAYS = {"alone": ("off", 0), "norms and heads": ("auto", 0), "and 6 lens rows": ("auto", 6)}
 """What is measured -> `--server-lens` and the knob lens."""
@@ -24,15 +25,23 @@ LATEST_S = 10.0
 """For which a token is held back here, so that what comes late is seen to."""
 
 
+class Timed(numbers_poll.NumbersPoll):
+    """Keeps when the numbers of each position came first."""
+
+    def _heard(self, reply: Reply) -> None:
+        self.came = dict.fromkeys(reply.by_position, time.monotonic()) | getattr(self, "came", {})
+        super()._heard(reply)
+
+
 class Late(measured_stream.MeasuredStream):
-    """Keeps how long after its token each of the numbers was there."""
+    """Keeps how long after its token each of the numbers was there, which may be before it."""
 
     seconds: list[float]
 
     def next(self, patience: float) -> Arrival | object:
-        found = super().next(patience)
+        position, found = self._position, super().next(patience)
         if isinstance(found, Arrival) and found.inside is not None:
-            Late.seconds.append(time.monotonic() - found.at)
+            Late.seconds.append(max(self.poll.came[position] - found.at, 0.0))
         return found
 
 
@@ -63,6 +72,7 @@ def written(url: str, lens: str, every: int, n: int) -> tuple[float, list[float]
     source = ServerSource(heard)
     with (
         patch.object(measured_stream, "LATE_S", LATEST_S),
+        patch.object(measured_stream, "NumbersPoll", Timed),
         patch("tui_entropy.servers.vllm_lens.inside.MeasuredStream", Late),
     ):
         try:

@@ -17,13 +17,15 @@ MOST_HELD = 4096
 """Positions whose numbers came before they were wanted, as while nobody reads on."""
 MOST_FAILURES = 3
 """Questions in a row without an answer, after which none is asked any more."""
+MOST_IDLE = 4
+"""Answers in a row that bring nothing further, after which the next question waits until somebody waits."""
 GAP_S = 0.01
-"""Between two questions, at least."""
+"""Between two questions."""
 
 
 class NumbersPoll:
     """On a thread of its own. A question waits at the server for the end of a pass, so the next one is asked as soon
-    as one was answered, for as long as answers bring something; else when somebody waits for numbers."""
+    as one was answered, for as long as answers bring something now and then; else when somebody waits for numbers."""
 
     def __init__(self, client: HttpClient, stream: str, measured: Measured) -> None:
         self._client, self._stream, self._measured = client, stream, measured
@@ -31,8 +33,8 @@ class NumbersPoll:
         self._told: dict[int, ToldNumbers] = {}
         self._newest = -1
         """The furthest position that was told of."""
-        self._goes_on = True
-        """The answer before had a further one, or the first one is waited for still."""
+        self._n_idle = 0
+        """Answers in a row that brought nothing further, since the first numbers came or somebody waited in vain."""
         self._is_late = False
         """Somebody waited in vain."""
         self._wanted: int | None = None
@@ -91,7 +93,7 @@ class NumbersPoll:
 
     def _waits_for_a_question(self) -> bool:
         with self._changed:
-            while not self._closed and (self.error or not (self._goes_on or self._is_missed())):
+            while not self._closed and (self.error or not (self._n_idle < MOST_IDLE or self._is_missed())):
                 self._changed.wait()
             return not self._closed
 
@@ -101,7 +103,8 @@ class NumbersPoll:
     def _heard(self, reply: Reply) -> None:
         with self._changed:
             newest = max(reply.by_position, default=-1)
-            self._goes_on = newest > self._newest or (newest < 0 and not self._is_late)
+            is_first_awaited = newest < 0 and not self._is_late
+            self._n_idle = 0 if newest > self._newest or is_first_awaited else self._n_idle + 1
             self._newest = max(newest, self._newest)
             self._told |= {at: told for at, told in reply.by_position.items() if at >= self._needed}
             for position in sorted(self._told)[:-MOST_HELD]:
