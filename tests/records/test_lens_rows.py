@@ -35,7 +35,7 @@ def test_what_is_unknown_of_a_row_stays_unknown():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layer": -1}, {"layer": 2**16}, {"token_id": -1}, {"token_id": 2**32}, {"rank": 0}, {"p": math.inf}]
+    "wrong", [{"layer": -1}, {"layer": 2**16}, {"token_id": -1}, {"token_id": 2**32}, {"rank": -1}, {"p": math.inf}]
 )
 def test_rows_that_no_engine_could_have_read_do_not_fit(wrong):
     *before, last = lens_rows(3)
@@ -46,3 +46,8 @@ def test_rows_that_no_engine_could_have_read_do_not_fit(wrong):
 @given(st.one_of(st.none(), st.binary(max_size=6 * PACKED.size)), st.integers(0, 5))
 def test_any_bytes_give_rows_that_fit_or_none(data, n_layers):
     assert fits(unpacked(data, n_layers, named), n_layers)
+
+
+def test_a_rank_that_is_unknown_is_kept():
+    rows = tuple(replace(row, rank=0) for row in lens_rows(3))
+    assert fits(rows, 3) and unpacked(packed(rows), 3, lambda token_id: rows[0].token_bytes)[0].rank == 0
