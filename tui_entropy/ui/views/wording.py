@@ -47,9 +47,10 @@ def state(frame: Frame, step: Step) -> Iterator[Group]:
     name: list[Part] = [(step.state, paint.accent)]
     scores = [("entropy", step.entropy_z), ("attention", step.attention_z)]
     every, unusual = ([(of, z) for of, z in scores if z is not None and abs(z) > least] for least in (-1, 1))
-    why = UNTOLD.get(step.state, "")
+    why = UNTOLD.get(step.state)
+    if step.state == "Unknown" and step.bounds_of("entropy"):
+        why = BETWEEN
     if why:
-        why = BETWEEN if step.bounds_of("entropy") else why
         yield [*name, (f": {why}", paint.dim)], name
     else:
         yield [*name, *_scored(paint, every)], [*name, *_scored(paint, unusual)], name
