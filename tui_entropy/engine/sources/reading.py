@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pickle import UnpicklingError
 
 from tui_entropy.core.errors import UserError
 
@@ -34,6 +35,8 @@ def reading(refusal: Callable[[BaseException], UserError]) -> Iterator[None]:
 
 def said_by(error: BaseException) -> str:
     """The words of an error, in a phrase; a bare key or nothing at all says too little without its kind."""
+    if isinstance(error, UnpicklingError) and "weights_only" in str(error):
+        return "it holds more than tensors, and no code of a file is run"  # torch's own words advise to run it
     lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
     reason = "; ".join(filter(None, lines)).rstrip(".")[:SAID]
     kind = type(error).__name__
