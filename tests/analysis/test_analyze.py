@@ -332,7 +332,7 @@ class Evil:
 def test_no_code_of_a_vector_file_is_run(tmp_path):
     torch.save(Evil(), tmp_path / "evil.pt")
     (tmp_path / "odd.pt").write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match="evil.pt is no file of tensors .it holds more than tensors, and no code"):
+    with pytest.raises(UserError, match=r"evil.pt is no file of tensors \(it holds more than tensors, and no code"):
         read_vector(tmp_path / "evil.pt")
     for name in ("evil.pt", "odd.pt", "none.pt"):
         with pytest.raises(UserError):

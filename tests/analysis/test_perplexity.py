@@ -76,6 +76,7 @@ def test_it_says_which_number_is_which(llama):
     said = report(perplexity_of(llama, iter([Entry("a", TEXT), Entry("b", TEXT)])))
     assert "token perplexity" in said and "log-likelihood" in said and "nats" in said
     assert said.count("\n") > 10 and "nothing comes before the first of each document" in said
+    assert "words and bytes are counted in the whole text" in said
 
 
 @pytest.mark.parametrize(

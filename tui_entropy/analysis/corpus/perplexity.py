@@ -218,6 +218,7 @@ def report(found: Perplexity) -> str:
     out = [*text_table.lines(rows), "", f"{total.n_scored} of {total.n_tokens} tokens scored"]
     if unscored:
         out[-1] += f": nothing comes before the first of {'each' if unscored > 1 else 'the'} document"
+        out.append("words and bytes are counted in the whole text, that of the first token too")
     out += [
         f"each document begins with {WORDS[found.bos]}",
         f"read in windows of {found.window} tokens, {found.stride} apart: a token is scored behind "
