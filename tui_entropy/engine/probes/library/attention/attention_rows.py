@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tui_entropy.engine.probes.probe import NOTHING, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
 from tui_entropy.records.probes.ask import ProbeAnswer
@@ -24,26 +26,24 @@ def compute(at: ProbeContext, options: RowOptions) -> Sequence[Panel]:
     rows = at.rows(window)
     if rows.unavailable is not None:
         raise Unavailable(rows.unavailable)
-    return *rows.panels, _looked_at(at, rows)
+    newest = at.rows(RowWindow(options.layer, options.head, at.position - 1, 1, 0, at.position))
+    return *rows.panels, _looked_at(at, newest.weights.numpy()[-1])
 
 
-def _looked_at(at: ProbeContext, rows: AttentionRows) -> Table:
-    """The largest weights of the newest row, as they are and among all keys but the first token of the text."""
-    row = np.nan_to_num(rows.weights.numpy()[-1].astype(np.float64))
-    others = float(row.sum()) + np.nan_to_num(rows.elsewhere[-1]) - float(row[0]) if rows.first_key == 0 else math.nan
+def _looked_at(at: ProbeContext, weights: npt.NDArray[Any]) -> Table:
+    """The largest weights of the newest row, also of keys outside the window, as they are and among all keys but the
+    first token of the text."""
+    ids, row = at.sequence.ids, np.nan_to_num(weights.astype(np.float64))
+    others = float(row[1:].sum())
     cells: list[tuple[Cell, ...]] = []
-    for n in np.argsort(-row, kind="stable")[:MOST_TOLD].tolist():
-        position = rows.first_key + n
-        apart = float(row[n]) / others if position and others > 0 else None
-        if row[n] > 0:
-            cells.append((at.token(int(at.sequence.ids[position])), position, float(row[n]), apart))
+    for position in np.argsort(-row, kind="stable")[:MOST_TOLD].tolist():
+        weight = float(row[position])
+        apart = weight / others if position and others > 0 else None
+        if weight > 0:
+            cells.append((at.token(int(ids[position])), position, weight, apart))
     columns = Column("token"), Column("position"), Column("weight", "share"), Column("first token apart", "share")
-    return Table(f"what {_newest(at, rows)} looked at most", columns, tuple(cells))
-
-
-def _newest(at: ProbeContext, rows: AttentionRows) -> str:
-    token = at.token(int(at.sequence.ids[rows.queries[-1]]))
-    return repr(token.token_bytes.decode("utf-8", "replace"))
+    looking = at.token(int(ids[at.position - 1])).token_bytes.decode("utf-8", "replace")
+    return Table(f"what {looking!r} looked at most", columns, tuple(cells))
 
 
 def check(answer: ProbeAnswer, evidence: ProbeEvidence) -> Iterator[Difference]:
