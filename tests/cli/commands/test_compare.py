@@ -41,7 +41,7 @@ EVERY_COMPARISON = (
 @runs(
     EVERY_COMPARISON,
     f"tui-entropy compare . words.txt {TRUSTED} --json --bits",
-    "tui-entropy compare ./tuned notes.txt --model ./original --headless",
+    "tui-entropy compare ./original ./tuned --text notes.txt --headless",
 )
 def test_comparison_with_every_option(texts, line):
     done = texts.run(line)
@@ -54,6 +54,19 @@ def test_comparison_with_every_option(texts, line):
     else:
         assert "behind a prompt" in done.out.replace("\n", " ") and done.out.isascii()
         assert "<svg" in (texts.folder / "both.svg").read_text() and (texts.folder / "both.json").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tui-entropy compare ./original --headless", "takes a text beside the second model"),
+        ("tui-entropy compare a b c --text notes.txt --headless", "two models beside --text"),
+        ("tui-entropy compare a b --text notes.txt --model c --headless", "name it once"),
+    ],
+)
+def test_what_is_compared_is_named_once_and_with_a_text(texts, line, said):
+    wrong = texts.run(line)
+    assert wrong.code in (2, 3) and said in wrong.err.replace("\n", " ")
 
 
 def test_models_of_two_vocabularies_are_not_compared(texts):

@@ -84,13 +84,15 @@ def calibrate(
 @with_shared_options
 def compare(
     *,
-    other: Annotated[
-        str,
+    names: Annotated[
+        list[str],
         typer.Argument(
-            metavar="B", help="The second model; . for the first once more, under other options that end in -b."
+            metavar="[A] B [FILE...]",
+            help="The second model; . for the first once more, under other options that end in -b. Texts stand behind "
+            "it, - for stdin; where --text names them, the first model may stand before it.",
         ),
     ],
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts, - for stdin.")],
+    text: Annotated[list[str] | None, typer.Option(metavar="FILE", help="A text. May be given several times.")] = None,
     spec: ModelSpec,
     revision_b: Annotated[
         str | None, typer.Option(metavar="NAME", help="Branch, tag or commit of B. [default: the newest here]")
@@ -123,6 +125,11 @@ def compare(
     telling: Telling,
 ) -> None:
     """Two models, or one under two settings, over a text: how far apart they are, and at which tokens most."""
+    first, other, files = _compared(names, text)
+    if first is not None:
+        if spec.name not in (ModelSpec("smollm2").name, first):
+            raise UserError(f"the first model is {first} and --model is {spec.name}: name it once")
+        spec = replace(spec, name=first)
     texts = [text_in(file) for file in files]
     vectors, vectors_b = ([vector_option(one) for one in given or ()] for given in (vector, vector_b))
     second = replace(
@@ -143,6 +150,17 @@ def compare(
         bos,  # type: ignore[arg-type]
     )
     tell(results, report, telling)
+
+
+def _compared(names: list[str], texts: list[str] | None) -> tuple[str | None, str, list[str]]:
+    """The first model where it is named there, the second one, and the texts. Raises UserError."""
+    if texts and len(names) <= 2:
+        return names[0] if len(names) == 2 else None, names[-1], texts
+    if texts:
+        raise UserError(f"compare takes two models beside --text, and there are {len(names)} names: leave out the rest")
+    if len(names) < 2:
+        raise UserError("compare takes a text beside the second model: name a file behind it, or - for stdin")
+    return None, names[0], names[1:]
 
 
 @app.command(name="results", epilog=EXIT_CODES)
