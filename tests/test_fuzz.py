@@ -30,7 +30,7 @@ def fuzz(kind: str, seed: int, actions: int, session: int = 250) -> Answers:
             return answers
 
 
-@pytest.mark.parametrize(("kind", "actions"), [("fake", 1200), ("replay", 400), ("watching", 400)])
+@pytest.mark.parametrize(("kind", "actions"), [("fake", 500), ("replay", 200), ("watching", 200)])
 def test_random_actions_neither_end_nor_stop_the_program_nor_get_raw_bytes_to_the_terminal(kind, actions):
     assert len(fuzz(kind, 1, actions).seconds) > actions / 2
 

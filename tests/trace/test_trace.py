@@ -109,7 +109,7 @@ def test_an_earlier_run_is_as_it_was_before_the_next_began(long):
     trace = Trace.open(long)
     events = session(2 * STEPS_PER_PAGE + 50, 20)
     live = logged(*events[: 3 + 2 * STEPS_PER_PAGE + 50])
-    live.runs[2] = logged(*events).run
+    live.runs[2], live.follows = logged(*events).run, False
     assert trace.runs == (1, 2) and trace.log().run_number == 2
     assert known(trace.log(1)) == known(live) and alike(trace.log(1).steps, live.steps)
     with pytest.raises(UserError, match="no run 3: it has 1, 2"):

@@ -167,8 +167,8 @@ def test_rows_are_every_so_many_layers_and_tints_have_their_units(tint, every):
 def test_the_rank_of_a_token_that_is_named_by_text_or_number():
     with written(small.loaded()) as (session, _):
         by_text, by_id = ask(session, 12, token="a"), ask(session, 12, token="#40")
-        for wrong in ("no single token", "#96"):
-            with pytest.raises(UserError, match="no single token of this model"):
+        for wrong, why in (("no single token", "no single token of this model"), ("#96", "there is no token 96")):
+            with pytest.raises(UserError, match=why):
                 ask(session, 12, token=wrong)
         name = session.state.loaded.tokenizer.token_bytes(40).decode()
     assert by_text.panels[1].columns[4].name == "rank of 'a'"

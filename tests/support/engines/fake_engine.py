@@ -30,6 +30,7 @@ from tui_entropy.engine.model_source import ModelSource
 from tui_entropy.records.arrays import Grid
 from tui_entropy.records.commands import Branch, Label, Load, Twin, Write
 from tui_entropy.records.events import (
+    STOPPED,
     Ended,
     Event,
     KnobsChanged,
@@ -230,10 +231,11 @@ class Session:
         self.breakpoints.set_watches(texts)
         self.resample()
 
-    def stop(self) -> None:
+    def stop(self, reason: str = STOPPED) -> None:
         if self.active:
-            self.finish("stopped")
-            self.stopped.add(self.run_number)
+            self.finish(reason)
+            if reason == STOPPED:
+                self.stopped.add(self.run_number)
 
     def reopen(self) -> bool:
         if self.active or self.run_number not in self.stopped:

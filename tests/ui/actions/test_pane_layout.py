@@ -5,7 +5,7 @@ from inspectors import begun, on_screen, ready, screen_text, settled, up
 
 from tui_entropy.ui.views.pane_layout import PANES, PaneLayout, seen
 
-SIZES = [(80, 24), (120, 36), (200, 60)]
+SIZES = [(80, 24), (120, 36), pytest.param((200, 60), marks=pytest.mark.slow)]
 
 
 async def ready_to_look(app, pilot):

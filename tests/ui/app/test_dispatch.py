@@ -78,7 +78,14 @@ async def gone(app: InspectorApp, pilot: Pilot) -> None:
 
 
 @pytest.mark.parametrize("other", OPENERS)
-@pytest.mark.parametrize("way", ["quit first", "quit by ctrl+q first", "quit after", "on a page"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "quit first",
+        *(pytest.param(way, marks=pytest.mark.slow) for way in ("quit by ctrl+q first", "quit after")),
+        "on a page",
+    ],
+)
 async def test_keys_that_come_with_the_one_that_quits_open_nothing_and_the_engine_ends(other, way):
     app = up()
     async with app.run_test() as pilot:

@@ -29,7 +29,7 @@ from tui_entropy.ui.keys.keymap import KEYS, PAGES, Key
 from tui_entropy.ui.protocol.prompt import Purpose
 from tui_entropy.ui.views.pane_layout import PaneLayout
 
-SIZES = [(80, 24), (120, 36), (200, 60)]
+SIZES = [(80, 24), (120, 36), pytest.param((200, 60), marks=pytest.mark.slow)]
 
 
 # --- A screen where every key has something to do ------------------------------------------------------------------

@@ -88,11 +88,13 @@ def compare(
         list[str],
         typer.Argument(
             metavar="[A] B [FILE...]",
-            help="The second model; . for the first once more, under other options that end in -b. Texts stand behind "
-            "it, - for stdin; where --text names them, the first model may stand before it.",
+            help="The second model; . for the first once more, under other options that end in -b. Texts stand "
+            "behind it, - for stdin; where --text names them, the first model may stand before it.",
         ),
     ],
-    text: Annotated[list[str] | None, typer.Option(metavar="FILE", help="A text. May be given several times.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="A text. May be given several times.")
+    ] = None,
     spec: ModelSpec,
     revision_b: Annotated[
         str | None, typer.Option(metavar="NAME", help="Branch, tag or commit of B. [default: the newest here]")
@@ -157,7 +159,9 @@ def _compared(names: list[str], texts: list[str] | None) -> tuple[str | None, st
     if texts and len(names) <= 2:
         return names[0] if len(names) == 2 else None, names[-1], texts
     if texts:
-        raise UserError(f"compare takes two models beside --text, and there are {len(names)} names: leave out the rest")
+        raise UserError(
+            f"compare takes two models beside --text, and there are {len(names)} names: leave out the rest"
+        )
     if len(names) < 2:
         raise UserError("compare takes a text beside the second model: name a file behind it, or - for stdin")
     return None, names[0], names[1:]
