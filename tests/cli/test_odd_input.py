@@ -154,7 +154,7 @@ def test_what_is_wrong_with_an_option_is_said(commands, trace, line, said):
 ANY_TEXT = {
     "model", "revision", "chat_template", "prompt", "system", "watch", "trace", "socket", "cast", "out", "ssh",
     "remote", "clarifier", "lens_file", "dry_breakers", "recording", "output", "svg", "field", "config",
-    "control_vector", "resume", "prompt_b", "revision_b", "server_model", "against",
+    "control_vector", "resume", "prompt_b", "revision_b", "server_model", "against", "text",
 }  # fmt: skip
 """Options that any text can be the value of: names of files, of models and of programs, and what is written of."""
 NONSENSE = "\u2603:=\x1b[x"
