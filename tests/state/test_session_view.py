@@ -25,7 +25,7 @@ from tui_entropy.records.events import (
     Switched,
     VectorsChanged,
 )
-from tui_entropy.records.model import ServerCard
+from tui_entropy.records.model import ServerCard, ServerSpec
 from tui_entropy.records.sampling import Knobs
 from tui_entropy.records.settings import Vector
 from tui_entropy.state.run_view import Mark, knob_changes, vector_changes
@@ -183,7 +183,9 @@ def test_steps_that_are_gone_on_with_otherwise_leave_the_others_as_they_were():
 
 def proxy_log():
     """A log of requests that pass through a proxy."""
-    server = ServerCard("openai", "a server behind a proxy", "http://far", 0, proxied=True)
+    server = ServerCard(
+        "openai", "a server behind a proxy", "http://far", 0, spec=ServerSpec("http://far", proxied=True)
+    )
     return logged(Ready(replace(CARD, server=server), endpoint="http://127.0.0.1:8001/v1"))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import traceback
 
+from tui_entropy.analysis.console_progress import Narrator
 from tui_entropy.core.errors import UserError
 from tui_entropy.core.streams import PipeClosed
 from tui_entropy.metrics.registry import BY_NAME as METRIC
 from tui_entropy.records.events import Ended, Failed
+from tui_entropy.records.probes.ask import ProbeAnswer
 from tui_entropy.state.session_view import SessionView
 
 
@@ -23,6 +25,14 @@ def ended_by(run: int, error: BaseException) -> Ended | Failed:
             return Ended(run, str(error))
         case _:
             return Failed(f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+
+
+def tell_answered(narrator: Narrator, found: ProbeAnswer | None, recording: str | None) -> None:
+    """How long an answer took, where there is one, and where it is recorded, if anywhere."""
+    if found and not found.unavailable:
+        narrator.done(f"{found.name} took {found.seconds:.2f} s")
+    if recording:
+        narrator.done(f"recorded in {recording}")
 
 
 def text_summary(log: SessionView) -> str:

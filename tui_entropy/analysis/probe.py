@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
-from tui_entropy.analysis.endings import ended_by
+from tui_entropy.analysis.endings import ended_by, tell_answered
 from tui_entropy.engine.decoding.instruments import open_instruments
 from tui_entropy.engine.loading.loader import load
 from tui_entropy.engine.models.loaded import Loaded
@@ -59,10 +59,7 @@ def ask(
         except BaseException as error:
             recorder.take(ended_by(log.run_number, error))
             raise
-    if found and not found.unavailable:
-        narrator.done(f"{name} took {found.seconds:.2f} s")
-    if recorder.name:
-        narrator.done(f"recorded in {recorder.name}")
+    tell_answered(narrator, found, recorder.name)
     return found, log
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tui_entropy.analysis.console_progress import Narrator
-from tui_entropy.analysis.endings import ended_by
+from tui_entropy.analysis.endings import ended_by, tell_answered
 from tui_entropy.analysis.source_run import server_source
 from tui_entropy.records.commands import Load, SetVector, Stop, Write
 from tui_entropy.records.events import Event, Progress, Ready, Refused
@@ -93,8 +93,5 @@ def ask_server(
         except BaseException as error:
             recorder.take(ended_by(log.run_number, error))
             raise
-    if audience.found and not audience.found.unavailable:
-        narrator.done(f"{name} took {audience.found.seconds:.2f} s")
-    if recorder.name:
-        narrator.done(f"recorded in {recorder.name}")
+    tell_answered(narrator, audience.found, recorder.name)
     return audience.found, log

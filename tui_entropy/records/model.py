@@ -99,8 +99,11 @@ class ServerCard(Struct, frozen=True):
     """Fields of Knobs that it is not told, or does not act on."""
     spec: ServerSpec | None = None
     """As it was asked for, which asks it again. None where nobody said."""
-    proxied: bool = False
-    """As in ServerSpec."""
+
+    @property
+    def proxied(self) -> bool:
+        """As in ServerSpec."""
+        return self.spec is not None and self.spec.proxied
 
 
 # --- As it is asked for, and as it is --------------------------------------------------------------------------

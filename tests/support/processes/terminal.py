@@ -52,6 +52,10 @@ KEYS = {
 NOT_FOR_PYTE = re.compile(rb"\x1b\[[<=>][0-?]*[ -/]*[@-~]|\x1bP.*?\x1b\\", re.DOTALL)
 
 
+PANES_IN_TURN = 2.5
+"""Seconds without a byte after which no pane waits for its turn, also on a machine with much else to do."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     at: float

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from scripted import logged, started, step
 
 from tui_entropy.records.events import Ended, Labelled, Ready
-from tui_entropy.records.model import ServerCard
+from tui_entropy.records.model import ServerCard, ServerSpec
 from tui_entropy.ui.pages.runs.branches import Branches
 from tui_entropy.ui.panes.candidates import Candidates
 from tui_entropy.ui.panes.knobs import KnobStrip
@@ -16,7 +16,12 @@ from tui_entropy.ui.panes.status import Status
 from tui_entropy.ui.panes.stream import TokenStream
 
 URL = "http://127.0.0.1:8001/v1"
-PROXY = replace(CARD, server=ServerCard("openai", "a server behind a proxy", "http://far:9", 0, proxied=True))
+PROXY = replace(
+    CARD,
+    server=ServerCard(
+        "openai", "a server behind a proxy", "http://far:9", 0, spec=ServerSpec("http://far:9", proxied=True)
+    ),
+)
 READY = Ready(PROXY, endpoint=URL)
 
 

@@ -9,12 +9,9 @@ import time
 import pytest
 from places import FAKE_ENGINE
 from slow_link import Link
-from terminal import Terminal
+from terminal import PANES_IN_TURN, Terminal
 
 pytestmark = pytest.mark.pty
-
-PANES_IN_TURN = 2.5
-"""Seconds without a byte after which no pane waits for its turn, also on a machine with much else to do."""
 
 FAKE = f"{sys.executable} {FAKE_ENGINE}"
 CONTEXT = re.compile(r"context (\d+)")

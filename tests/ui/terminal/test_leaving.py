@@ -15,13 +15,11 @@ import psutil
 import pytest
 from recordings import recorded, session
 from shells import GIVEN_BACK, PROGRAM, PROMPT, RUN, WRITES, bash, surroundings
-from terminal import Terminal, environment
+from terminal import PANES_IN_TURN, Terminal, environment
 
 pytestmark = pytest.mark.pty
 
 LATE = 0.3
-PANES_IN_TURN = 2.5
-"""Seconds without a byte after which no pane waits for its turn, also on a machine with much else to do."""
 RECORDED = re.compile(r"recorded 1 run, \d+ tokens: `tui-entropy replay [\d-]{17}` shows it again\n")
 CRASHING = """
 from tui_entropy.ui.actions.looking import LookActions

@@ -43,9 +43,7 @@ class ProxySource:
         url = base_of(load.model.server.url, "--proxy")
         facts = [ServerFact("applications ask at", load.endpoint)] if load.endpoint else []
         facts += [ServerFact("what passes", ABOUT), ServerFact("log-probabilities", "as many as a request asks for")]
-        server = ServerCard(
-            "openai", "a server behind a proxy", url, 0, tuple(facts), spec=load.model.server, proxied=True
-        )
+        server = ServerCard("openai", "a server behind a proxy", url, 0, tuple(facts), spec=load.model.server)
         self._card = model_card(server, "proxy", "", BELIEVED, requested=url)
 
     def ready(self) -> Ready:
