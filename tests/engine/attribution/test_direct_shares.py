@@ -14,7 +14,7 @@ from shadow_models import pushed
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.attribution import direct
 from tui_entropy.engine.attribution.direct import direct_shares
-from tui_entropy.engine.attribution.linear_blocks import heard_parts
+from tui_entropy.engine.attribution.pass_record import heard_parts
 from tui_entropy.engine.probes.answer import answer
 from tui_entropy.engine.probes.library.stream import logit_attribution
 from tui_entropy.engine.verify.checks.probes import Evidence

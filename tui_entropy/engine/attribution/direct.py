@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tui_entropy.engine.architecture.architecture import Architecture
 from tui_entropy.engine.attribution.heads import Heads, heads_of
-from tui_entropy.engine.attribution.linear_blocks import PassRecord, gradients, put_together
+from tui_entropy.engine.attribution.linear_blocks import Part, gradients, put_together
+from tui_entropy.engine.attribution.pass_record import PassRecord
 from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD
 from tui_entropy.engine.kernels.threads import one_thread
 
@@ -75,20 +76,16 @@ def direct_shares(
         if read.shape != heard.shape or float((read.detach() - heard).abs().max()) > max(rounding, 1e-4):
             raise NotLinear("between the sum of what its blocks add and its head stands more than a norm")
         target, bias, factors = _target(architecture, read, heard, logits, signs)
-        pulls = gradients(architecture, target, parts)
+        pulls = gradients(record, target, parts)
     if pulls[0] is None:
         raise NotLinear("its blocks hand on no residual stream that their parts are added to")
     sums: dict[tuple[str, int], float] = {}
     attentions: dict[int, list[tuple[Tensor, Tensor]]] = {}
-    reaching = [
-        (part, part.leaf.detach().flatten(), pull.flatten())
-        for part, pull in zip(parts, pulls, strict=True)
-        if pull is not None
-    ]
-    for (part, output, pull), share in zip(reaching, _products([pair for _, *pair in reaching]), strict=True):
+    reaching = [(part, pull) for part, pull in zip(parts, pulls, strict=True) if pull is not None]
+    for (part, pull), share in zip(reaching, _products(reaching), strict=True):
         sums[part.kind, part.block] = sums.get((part.kind, part.block), 0.0) + share
         if part.kind == ATTENTION:
-            attentions.setdefault(part.block, []).append((output, pull))
+            attentions.setdefault(part.block, []).append((part.vector.detach().flatten(), pull))
     blocks = range(1, architecture.n_layers + 1)
     return DirectShares(
         sum(sign * float(logits[token]) for token, sign in signs.items()),
@@ -120,8 +117,11 @@ def _target(
     return target, constant, tuple(factors)
 
 
-def _products(pairs: Sequence[Sequence[Tensor]]) -> list[float]:
-    """Of (d,) vectors with each other, in float64 and off the device at once."""
-    one, other = (torch.stack([pair[n].to(pairs[0][0].device) for pair in pairs]).double() for n in (0, 1))
-    products: list[float] = (one * other).sum(-1).tolist()
+def _products(reaching: Sequence[tuple[Part, Tensor]]) -> list[float]:
+    """Of each part's vector with its gradient, in float64 and off the device at once."""
+    device = reaching[0][1].device
+    with torch.no_grad():
+        vectors = torch.cat([part.vector.to(device).view(1, -1) for part, _ in reaching]).double()
+        pulls = torch.stack([pull.to(device) for _, pull in reaching]).double()
+        products: list[float] = (vectors * pulls).sum(-1).tolist()
     return products

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from tui_entropy.engine.attribution.linear_blocks import BlockRecord, PassRecord
+from tui_entropy.engine.attribution.pass_record import BlockRecord, PassRecord
 from tui_entropy.engine.instruments.attention import AttentionInstrument
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.instruments.row_recording import beside_sinks

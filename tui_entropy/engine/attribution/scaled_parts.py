@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tui_entropy.core.errors import UserError
 from tui_entropy.engine.architecture.sites import Site
-from tui_entropy.engine.attribution.linear_blocks import heard_parts
+from tui_entropy.engine.attribution.pass_record import heard_parts
 from tui_entropy.engine.decoding.instruments import Instruments
 from tui_entropy.engine.decomposition.block_parts import (
     ATTENTION,

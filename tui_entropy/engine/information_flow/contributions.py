@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.attribution.linear_blocks import layouts
+from tui_entropy.engine.attribution.pass_record import layouts
 from tui_entropy.engine.decomposition.block_parts import BlockParts
 from tui_entropy.engine.instruments.attention_functions import Attended, overheard
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tui_entropy.engine.attribution.direct import DirectShares, NotLinear, direct_shares
 from tui_entropy.engine.attribution.heads import Heads, by_source, newest_weights
-from tui_entropy.engine.attribution.linear_blocks import PassRecord, heard_parts
+from tui_entropy.engine.attribution.pass_record import PassRecord, heard_parts
 from tui_entropy.engine.instruments.head_measures import AttentionState
 from tui_entropy.engine.kernels.threads import one_thread
 from tui_entropy.engine.probes.probe import ONE_PASS, Difference, Probe, ProbeContext, ProbeEvidence, Unavailable
