@@ -72,7 +72,7 @@ def put_together(record: PassRecord, offsets: Mapping[int, Tensor]) -> tuple[Ten
 
 
 def gradients(record: PassRecord, target: Tensor, parts: Sequence[Part]) -> list[Tensor | None]:
-    """(d,) of each part; None for what does not reach the target by the residual stream alone, and for what is no part."""
+    """(d,) of each part; None for what does not reach the target by the stream alone, and for what is no part."""
     leaves = list(dict.fromkeys(part.leaf for part in parts))
     pulls = torch.autograd.grad(target, leaves, allow_unused=True)
     of_leaf = {leaf: None if pull is None else pull.flatten() for leaf, pull in zip(leaves, pulls, strict=True)}
