@@ -172,7 +172,7 @@ def test_other_requests_pass_too(proxy, fake, screen):
     ("wire", "why"),
     [
         (Wire(error_after=3), "the engine is gone"),
-        (Wire(ends_after=3), "the answer ended"),
+        (Wire(ends_after=3), "the stream ended early"),
         (Wire(garbage_after=3), "token limit"),
         (Wire(status=503), "the server refused with 503: as it was told to"),
         (Wire(status=500, html=True), "the server refused with 500"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tui_entropy.core.errors import UserError
-from tui_entropy.records.commands import Go, Label, Load, Relayed
+from tui_entropy.records.commands import ANSWER_ENDED, Go, Label, Load, Relayed
 from tui_entropy.records.events import Ended, Labelled, Started
 from tui_entropy.records.model import ModelSpec, ServerSpec
 from tui_entropy.records.source import inability
@@ -58,7 +58,7 @@ def parts(request: str, answer: bytes, cuts: list[int], **how: Any) -> list[Rela
         Relayed(request, route="/v1/completions", body=BODY, at=1.0),
         Relayed(request, **how, at=2.0),
         *(Relayed(request, data=piece, at=3.0) for piece in pieces),
-        Relayed(request, at=4.0, ended="it ended"),
+        Relayed(request, at=4.0, ended=ANSWER_ENDED),
     ]
 
 
@@ -79,7 +79,7 @@ def test_where_the_bytes_are_cut_makes_no_difference(end, cuts, words):
     answer = end.join([*(event(word) for word in words), b": a comment", b"data: [DONE]", b""])
     for part in parts("one", answer, cuts):
         made.handle(part)
-    assert texts(told, 1) == words and told[-1] == Ended(1, "it ended")
+    assert texts(told, 1) == words and told[-1] == Ended(1, ANSWER_ENDED)
     steps = [one for one in told if isinstance(one, Step)]
     assert all(step.surprisal == 0.5 and len(step.candidates) == 2 for step in steps)
 
@@ -208,15 +208,27 @@ def test_halves_of_characters_in_a_request_are_told_as_question_marks():
     ("how", "last", "failed"),
     [
         ({"status": 401, "content_type": "application/json"}, {}, True),
-        ({}, {"broken": True}, True),
-        ({}, {}, False),
+        ({}, {"broken": True, "ended": "it broke off"}, True),
+        ({}, {"ended": "the application hung up"}, False),
+        ({}, {}, True),  # it never said that the text is over
+        ({"ending": b"data: [DONE]"}, {}, False),
+        ({"ending": event("b", finish_reason="stop")}, {}, False),
     ],
 )
 def test_what_the_server_refuses_or_breaks_off_has_failed(how, last, failed):
     made, told = source()
-    for part in parts("one", event("a") + b"\n\n", [], **how):
+    for part in parts("one", event("a") + b"\n\n" + how.pop("ending", b""), [], **how):
         made.handle(replace(part, **last) if part.ended else part)
     assert isinstance(told[-1], Ended) and told[-1].failed == failed
+
+
+@pytest.mark.parametrize("kept", range(1, len(event("bc"))))
+def test_an_event_that_is_cut_off_is_no_text_and_is_told(kept):
+    made, told = source()
+    for part in parts("one", event("a") + b"\n\n" + event("bc")[:kept], []):
+        made.handle(part)
+    assert texts(told, 1) == ["a"] and told[-1].failed
+    assert "broke off in the midst" in told[-1].reason or "ended early" in told[-1].reason
 
 
 def test_each_thing_that_it_cannot_do_has_a_reason():

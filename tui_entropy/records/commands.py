@@ -220,6 +220,10 @@ class Twin(Struct, frozen=True, tag="twin"):
     lane: Lane
 
 
+ANSWER_ENDED = "the answer ended"
+"""Why no more of an answer comes where the server closed it in order."""
+
+
 class Relayed(Struct, frozen=True, tag="relayed"):
     """A part of what passed between an application and its server, in its order. Who tells of it need not be in
     control."""

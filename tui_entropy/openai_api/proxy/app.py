@@ -15,7 +15,7 @@ from tui_entropy.openai_api.app import LOCAL_NAMES, failed
 from tui_entropy.openai_api.errors import ApiError
 from tui_entropy.openai_api.event_stream import unless_gone
 from tui_entropy.records.bounds import MAX_RELAYED_BYTES
-from tui_entropy.records.commands import Relayed
+from tui_entropy.records.commands import ANSWER_ENDED, Relayed
 from tui_entropy.servers.http.address import base_of, is_loopback
 
 Headers = list[tuple[bytes, bytes]]
@@ -69,7 +69,7 @@ class PassThrough:
                 tell = partial(self._said, f"proxied-{secrets.token_hex(8)}")
                 tell(route=scope["path"] or "/", body=body[:MAX_RELAYED_BYTES])
             await unless_gone(self._pass(scope, body, put, tell), receive)
-            ended = "the answer ended"
+            ended = ANSWER_ENDED
         except ApiError as mistake:
             ended, is_broken = mistake.sentence, True
             await failed(mistake)(scope, receive, send)

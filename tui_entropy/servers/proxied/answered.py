@@ -30,6 +30,13 @@ class AnswerReader:
         self._unread = f"an answer in encoding {encoding}" if encoding not in ("", "identity", *WINDOW) else ""
         self._packed = zlib.decompressobj(WINDOW[encoding]) if encoding in WINDOW else None
         self._held = bytearray()
+        self._is_known = self._is_over = False
+        """Whether anything came in a shape that is known, and whether any of it said that the text is over."""
+
+    @property
+    def ended_early(self) -> bool:
+        """A stream whose shape is known and that never said that the text is over."""
+        return self._streams and self._is_known and not self._is_over
 
     def take(self, data: bytes) -> Iterator[Chunk]:
         """What the next bytes complete."""
@@ -59,24 +66,30 @@ class AnswerReader:
         if self._unread:
             yield Chunk(text=f"[{self._unread}]")
         elif self._streams:
-            yield from self._events(held)
+            yield from self._events(held, are_whole=False)
         elif self._status >= 400:
             yield Chunk(error=f"the server refused with {self._status}: {_said(held)}")
         elif held:
             yield self._read(held)
 
-    def _events(self, held: bytes) -> Iterator[Chunk]:
-        yield from (self._read(data) for data in event_data([held]))
+    def _events(self, held: bytes, are_whole: bool = True) -> Iterator[Chunk]:
+        for data in event_data([held]):
+            chunk = self._read(data, are_whole)
+            self._is_over |= chunk.is_done or bool(chunk.finish or chunk.error)
+            yield chunk
 
-    def _read(self, data: bytes) -> Chunk:
+    def _read(self, data: bytes, is_whole: bool = True) -> Chunk:
         found = _object(data)
         if found is None:
             try:
                 return chunk_of(data)
             except NoChunk:
+                if not is_whole and data.startswith(b"{"):
+                    return Chunk(error="the stream broke off in the midst of an event")
                 return Chunk(text=data.decode("utf-8", "replace")[:MOST_SHOWN_CHARS])
         if not any(name in found for name in SHAPES):
             return Chunk(text=data.decode("utf-8", "replace")[:MOST_SHOWN_CHARS] + "\n")
+        self._is_known = True
         if self._n_answers > 1 and isinstance(choices := found.get("choices"), list) and choices:
             first = [one for one in choices if isinstance(one, dict) and one.get("index", 0) == 0]
             if not first:

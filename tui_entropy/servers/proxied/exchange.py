@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from tui_entropy.records.commands import Relayed
+from tui_entropy.records.commands import ANSWER_ENDED, Relayed
 from tui_entropy.records.events import Ended, Event, Started
 from tui_entropy.records.model import ModelCard
 from tui_entropy.servers.proxied.answered import AnswerReader
@@ -18,6 +18,7 @@ from tui_entropy.servers.token_stream import ENDS
 from tui_entropy.servers.tokens import TokenNames
 
 MOST_CANDIDATES = 200
+EARLY = "the stream ended early: no word that the text is over came"
 
 
 class Exchange:
@@ -60,8 +61,9 @@ class Exchange:
         """No more comes. why: where the answer does not say itself how it ended. broken: as in Relayed."""
         if self._answer is not None:
             self._tell(self._answer.finish(), at)
-        reason = self._error or ENDS.get(self._finish, self._finish) or why
-        self._emit(Ended(self._run, reason, failed=bool(self._error) or broken))
+        early = why == ANSWER_ENDED and self._answer is not None and self._answer.ended_early
+        reason = self._error or ENDS.get(self._finish, self._finish) or (EARLY if early else why)
+        self._emit(Ended(self._run, reason, failed=bool(self._error) or broken or early))
 
     def _tell(self, chunks: Iterable[Chunk], at: float) -> None:
         for chunk in chunks:
