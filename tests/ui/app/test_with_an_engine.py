@@ -72,6 +72,7 @@ async def test_a_killed_engine_takes_neither_screen_nor_text_down_and_can_be_sta
         await until(pilot, lambda: app.frame.log.state == "lost")
         written = len(app.frame.log.steps)
         await pilot.press("left", "T", "n")
+        await settled(app, pilot)
         assert "killed" in screen_text(app) and "model" in screen_text(app)
         await pilot.press("ctrl+r")
         await until(pilot, lambda: app.frame.log.state == "ready")
