@@ -6,7 +6,9 @@ a user (`shell.cold`). Where another option of theirs is tried, torch has been i
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +36,17 @@ def shell(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Ite
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory, preloaded: Preloaded) -> Path:
-    """A session as the documents record it."""
-    made = promises.shell(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("s"), preloaded)
-    done = made.cold.run(RECORDING)
-    assert done.code == 0, done.err
-    return made.folder / "story.tui"
+    """A session as the documents record it, made by one of the processes that share the tests."""
+    own = tmp_path_factory.getbasetemp()
+    kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "recording.tui"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed: the others wait for one that is whole
+        if not kept.exists():
+            made = promises.shell(tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("s"), preloaded)
+            done = made.cold.run(RECORDING)
+            assert done.code == 0, done.err
+            shutil.copy(made.folder / "story.tui", kept)
+    return kept
 
 
 @pytest.fixture(scope="module")
