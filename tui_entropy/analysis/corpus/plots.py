@@ -84,4 +84,5 @@ def _draw(axes: Any, title: str, metric: LayerMetric, table: Floats, colour: str
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, metadata={"Software": None})  # the same bytes, whatever version drew it
+    # Straight to the canvas, since savefig draws twice. The same bytes, whatever version drew it.
+    figure.canvas.print_png(path, metadata={"Software": None})
