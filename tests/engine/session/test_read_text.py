@@ -218,10 +218,18 @@ def test_a_token_that_mirostat_cut_leaves_its_bound_as_it_was(llama):
             assert following.mirostat_mu == one.mirostat_mu
 
 
-@pytest.mark.parametrize(
-    "expression",
-    ["entropy > 3.9 nats", 'text ~ "H.*Q"', "rank == 1 or surprisal > 6 nats", "head[2] > 0.3 and step % 9 == 0"],
-)
+CONDITIONS = (
+    "entropy > 3.9 nats", 'text ~ "H.*Q"', "rank == 1 or surprisal > 6 nats", "head[2] > 0.3 and step % 9 == 0",
+)  # fmt: skip
+STOPS = [
+    pytest.param(family, expression, marks=[] if (of_model + of_condition) % 2 == 0 else pytest.mark.slow)
+    for of_model, family in enumerate(MODELS)
+    for of_condition, expression in enumerate(CONDITIONS)
+]
+"""Two conditions for each model, others for the next one; all four are slow."""
+
+
+@pytest.mark.parametrize(("loaded", "expression"), STOPS, indirect=["loaded"])
 def test_it_stops_before_the_tokens_that_it_would_stop_before_where_it_is_read_one_by_one(
     loaded, teller, monkeypatch, expression
 ):

@@ -8,7 +8,7 @@ from shown_logs import shown
 from tui_entropy.ui.views.pane_layout import PANES
 
 ZOOMABLE = [pane for pane in PANES if pane != "quadrants"]
-SIZES = [(80, 24), (120, 36), (200, 60)]
+SIZES = [(80, 24), (120, 36), pytest.param((200, 60), marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("with_twin", [False, True], ids=["alone", "with a twin"])
