@@ -20,8 +20,6 @@ from tui_entropy.engine.loading.trial import is_plain
 from tui_entropy.engine.models.loaded import Loaded
 from tui_entropy.records.model import COLUMNS, ROWS
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 SHORT, LONG = 12, 1000
 """Tokens of the prompts; the program reads 512 at a time."""
 NOT_BUILT = {

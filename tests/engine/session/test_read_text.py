@@ -29,8 +29,6 @@ from tui_entropy.records.probes.visit import VISIT
 from tui_entropy.records.settings import Breakpoint
 from tui_entropy.records.step import Step
 
-pytestmark = pytest.mark.usefixtures("on_one_thread")
-
 TEXT = "".join(chr(65 + (n * n + n // 7) % 26) for n in range(90))
 STRETCH = 24
 
