@@ -19,7 +19,7 @@ class Site(NamedTuple):
         """What goes through becomes what `act` makes of it. first: before all other hooks have seen it."""
 
         def put_out(_: nn.Module, args: Any, output: Any) -> Any:
-            return with_first(output, act(output if isinstance(output, Tensor) else output[0]))
+            return with_first(output, act(first_of(output)))
 
         def given(_: nn.Module, args: Any, kwargs: Any) -> Any:
             if args:
@@ -32,6 +32,11 @@ class Site(NamedTuple):
         return self.module.register_forward_pre_hook(given, with_kwargs=True, prepend=first)
 
 
+def first_of(output: Any) -> Any:
+    """The vectors in what a module puts out: a tensor, or several things of which that is the first."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
 def with_first(output: Any, vectors: Tensor) -> Any:
-    """What a module puts out, a tensor or several things of which that is the first, with others in its place."""
+    """What a module puts out, with others in place of its vectors."""
     return vectors if isinstance(output, Tensor) else type(output)([vectors, *output[1:]])

@@ -16,8 +16,9 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
+from tui_entropy.engine.architecture.sites import first_of
 from tui_entropy.engine.attribution.frozen_norm import frozen_norm, is_norm
-from tui_entropy.engine.attribution.pass_record import BlockRecord, Layout, PassRecord, first_of, layouts
+from tui_entropy.engine.attribution.pass_record import BlockRecord, Layout, PassRecord, layouts
 from tui_entropy.engine.attribution.stand_ins import dtype_of, standing_in
 
 
@@ -126,7 +127,8 @@ def _block(
         kwargs["hidden_states"] = hidden
     with standing_in(functions):
         output = module.forward(*args, **kwargs)
-    return output if isinstance(output, Tensor) else output[0]
+    result: Tensor = first_of(output)
+    return result
 
 
 def _frozen(norm: nn.Module, function: Any, block: int, parts: list[Part], x: Tensor, *args: Any) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import Architecture
+from tui_entropy.engine.architecture.sites import first_of
 from tui_entropy.engine.attribution.frozen_norm import is_norm
 from tui_entropy.engine.decomposition.block_parts import ATTENTION, FEED_FORWARD, branches
 from tui_entropy.engine.instruments.attention_functions import Attended, overheard
@@ -130,22 +131,17 @@ def _kind(block: nn.Module, attention: nn.Module | None, part: nn.Module) -> str
     return branches(block).get(part, FEED_FORWARD)
 
 
-def newest(value: Any) -> Any:
+def _newest(value: Any) -> Any:
     """Of (1, n, ...) tensors the last of the n."""
     if isinstance(value, Tensor):
         return value[:, -1:] if value.dim() == 3 else value
-    return type(value)([newest(one) if isinstance(one, Tensor) else one for one in value])
+    return type(value)([_newest(one) if isinstance(one, Tensor) else one for one in value])
 
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone()
     return type(value)([_copied(one) if isinstance(one, Tensor) else one for one in value])
-
-
-def first_of(output: Any) -> Any:
-    """What a module puts out is that, or a tuple that begins with it."""
-    return output if isinstance(output, Tensor) else output[0]
 
 
 def _begin_pass(record: PassRecord, block: nn.Module, args: Any) -> None:
@@ -155,14 +151,14 @@ def _begin_pass(record: PassRecord, block: nn.Module, args: Any) -> None:
 
 def _begin(kept: BlockRecord, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     kept.args, kept.kwargs = args, kwargs
-    kept.hidden = newest(args[0] if args else kwargs["hidden_states"]).clone()
+    kept.hidden = _newest(args[0] if args else kwargs["hidden_states"]).clone()
 
 
 def _hear(kept: BlockRecord, is_overwriting: bool | None, part: nn.Module, args: Any, output: Any) -> None:
-    if is_overwriting is not False:
-        kept.copies.append((_copied(newest(output)), output))
-        output = kept.copies[-1][0]
-    kept.said.setdefault(part, []).append(output)
+    said = output if is_overwriting is False else _copied(_newest(output))
+    if is_overwriting is None:
+        kept.copies.append((said, output))
+    kept.said.setdefault(part, []).append(said)
 
 
 @one_thread
@@ -180,15 +176,15 @@ def _enter(kept: BlockRecord, layout: Layout, matrix: nn.Module, args: tuple[Any
 
 
 def _read(record: PassRecord, head: nn.Module, args: tuple[Any, ...]) -> None:
-    record.read = newest(args[0]).clone()
+    record.read = _newest(args[0]).clone()
 
 
 def _finish(kept: BlockRecord, layout: Layout) -> None:
     """What can wait until the pass is over, and what it tells of the block."""
     for outputs in kept.said.values():
-        outputs[:] = map(newest, outputs)
+        outputs[:] = map(_newest, outputs)
     if kept.inner is not None:
-        matrix, given = kept.inner[0], newest(kept.inner[1])
+        matrix, given = kept.inner[0], _newest(kept.inner[1])
         kept.inner = matrix, given
         if kept.mixed is None and layout.mixed_shape is not None:
             kept.mixed = given.view(layout.mixed_shape)
@@ -196,5 +192,5 @@ def _finish(kept: BlockRecord, layout: Layout) -> None:
             layout.mixed_shape = kept.mixed.shape
         layout.matrices = (matrix,)
     if kept.copies:
-        pairs = [(first_of(one), first_of(newest(other))) for one, other in kept.copies]
+        pairs = [(first_of(one), first_of(_newest(other))) for one, other in kept.copies]
         layout.is_overwriting = not all(torch.equal(one, other) for one, other in pairs if isinstance(one, Tensor))

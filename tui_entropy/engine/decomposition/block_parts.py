@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tui_entropy.engine.architecture.architecture import Architecture
+from tui_entropy.engine.architecture.sites import first_of
 
 MIXING = {"attention_mask", "past_key_values", "cache_params", "layer_past", "past_key_value", "cache", "mask"}
 """What a module takes that reads other positions: they are masked, or kept in a cache."""
@@ -115,7 +116,7 @@ def watching_blocks(architecture: Architecture, n: int) -> Iterator[BlockWatch]:
                 additions.begin(args[0] if args else next(iter(kwargs.values())))
 
             def ended(_: nn.Module, args: Any, output: Any, at: int = index, seen: _Additions = additions) -> None:
-                watch.take(at, seen.end(output if isinstance(output, Tensor) else output[0]))
+                watch.take(at, seen.end(first_of(output)))
 
             hooks.callback(block.register_forward_pre_hook(began, with_kwargs=True).remove)
             hooks.callback(block.register_forward_hook(ended).remove)

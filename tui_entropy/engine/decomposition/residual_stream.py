@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import Architecture
+from tui_entropy.engine.architecture.sites import first_of
 
 
 class StreamWatch:
@@ -52,7 +53,7 @@ def heard_stream(architecture: Architecture, take: Callable[[int, Tensor], None]
         take(0, architecture.streamed(args[0] if args else next(iter(kwargs.values()))))
 
     def put_out(index: int, output: Any) -> None:
-        take(index + 1, architecture.streamed(output if isinstance(output, Tensor) else output[0]))
+        take(index + 1, architecture.streamed(first_of(output)))
 
     with ExitStack() as hooks:
         blocks = architecture.blocks if not architecture.tail else architecture.blocks[:-1]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tui_entropy.engine.architecture.sites import first_of
 from tui_entropy.engine.attribution.embedded_text import EmbeddedText, NoGradient
 
 
@@ -20,7 +21,7 @@ def node_gradients(text: EmbeddedText, n: int) -> Tensor:
         stream.append(args[0] if args else next(iter(kwargs.values())))
 
     def put_out(_: nn.Module, args: Any, output: Any) -> None:
-        stream.append(output if isinstance(output, Tensor) else output[0])
+        stream.append(first_of(output))
 
     with torch.enable_grad(), ExitStack() as hooks:
         hooks.callback(architecture.blocks[0].register_forward_pre_hook(given, with_kwargs=True).remove)

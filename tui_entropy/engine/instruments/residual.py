@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tui_entropy.engine.architecture.architecture import Architecture
+from tui_entropy.engine.architecture.sites import first_of
 
 
 class ResidualInstrument:
@@ -62,7 +63,7 @@ def residual_instrument(architecture: Architecture) -> Iterator[ResidualInstrume
         keep(0, args[0] if args else next(iter(kwargs.values())))
 
     def put_out(layer: int, output: Any) -> None:
-        keep(layer, output if isinstance(output, Tensor) else output[0])
+        keep(layer, first_of(output))
 
     with ExitStack() as hooks:
         hooks.callback(architecture.blocks[0].register_forward_pre_hook(given, with_kwargs=True).remove)

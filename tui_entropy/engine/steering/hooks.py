@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from tui_entropy.engine.architecture.architecture import Architecture
-from tui_entropy.engine.architecture.sites import Site
+from tui_entropy.engine.architecture.sites import Site, first_of
 from tui_entropy.engine.steering.plan import ONE, same_offsets, scales_of
 
 
@@ -112,7 +112,7 @@ def _adding(push: Tensor) -> Callable[[nn.Module, Any, Any], Any]:
 
     def hook(block: nn.Module, inputs: Any, output: Any) -> Any:
         nonlocal push
-        hidden: Tensor = output if isinstance(output, Tensor) else output[0]
+        hidden: Tensor = first_of(output)
         push = push.to(hidden.device, hidden.dtype)  # copied by the first pass, the same tensor ever after
         return hidden + push if isinstance(output, Tensor) else type(output)([hidden + push, *output[1:]])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from tui_entropy.engine.architecture.sites import first_of
 from tui_entropy.engine.steering.control_vector import ControlVector
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _answer_states(loaded: Loaded, opening: list[int], answer: str, blocks: Sequ
     outputs: list[Tensor] = []
 
     def keep(block: torch.nn.Module, inputs: object, output: Tensor | Sequence[Tensor]) -> None:
-        hidden = output if isinstance(output, Tensor) else output[0]
+        hidden = first_of(output)
         outputs.append(hidden[0, len(opening) :].float().mean(0).cpu())
 
     hooks = [loaded.architecture.blocks[block - 1].register_forward_hook(keep) for block in blocks]
