@@ -205,19 +205,19 @@ def test_halves_of_characters_in_a_request_are_told_as_question_marks():
 
 
 @pytest.mark.parametrize(
-    ("how", "last", "failed"),
+    ("ending", "how", "last", "failed"),
     [
-        ({"status": 401, "content_type": "application/json"}, {}, True),
-        ({}, {"broken": True, "ended": "it broke off"}, True),
-        ({}, {"ended": "the application hung up"}, False),
-        ({}, {}, True),  # it never said that the text is over
-        ({"ending": b"data: [DONE]"}, {}, False),
-        ({"ending": event("b", finish_reason="stop")}, {}, False),
+        (b"", {"status": 401, "content_type": "application/json"}, {}, True),
+        (b"", {}, {"broken": True, "ended": "it broke off"}, True),
+        (b"", {}, {"ended": "the application hung up"}, False),
+        (b"", {}, {}, True),  # it never said that the text is over
+        (b"data: [DONE]", {}, {}, False),
+        (event("b", finish_reason="stop"), {}, {}, False),
     ],
 )
-def test_what_the_server_refuses_or_breaks_off_has_failed(how, last, failed):
+def test_what_the_server_refuses_or_breaks_off_has_failed(ending, how, last, failed):
     made, told = source()
-    for part in parts("one", event("a") + b"\n\n" + how.pop("ending", b""), [], **how):
+    for part in parts("one", event("a") + b"\n\n" + ending, [], **how):
         made.handle(replace(part, **last) if part.ended else part)
     assert isinstance(told[-1], Ended) and told[-1].failed == failed
 

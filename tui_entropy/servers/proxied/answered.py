@@ -30,13 +30,13 @@ class AnswerReader:
         self._unread = f"an answer in encoding {encoding}" if encoding not in ("", "identity", *WINDOW) else ""
         self._packed = zlib.decompressobj(WINDOW[encoding]) if encoding in WINDOW else None
         self._held = bytearray()
-        self._is_known = self._is_over = False
-        """Whether anything came in a shape that is known, and whether any of it said that the text is over."""
+        self._is_known = self._is_done = False
+        """Whether anything came in a shape that is known, and whether [DONE] did."""
 
     @property
-    def ended_early(self) -> bool:
-        """A stream whose shape is known and that never said that the text is over."""
-        return self._streams and self._is_known and not self._is_over
+    def lacks_its_end(self) -> bool:
+        """A stream whose shape is known, without the [DONE] behind it."""
+        return self._streams and self._is_known and not self._is_done
 
     def take(self, data: bytes) -> Iterator[Chunk]:
         """What the next bytes complete."""
@@ -75,7 +75,7 @@ class AnswerReader:
     def _events(self, held: bytes, are_whole: bool = True) -> Iterator[Chunk]:
         for data in event_data([held]):
             chunk = self._read(data, are_whole)
-            self._is_over |= chunk.is_done or bool(chunk.finish or chunk.error)
+            self._is_done |= chunk.is_done
             yield chunk
 
     def _read(self, data: bytes, is_whole: bool = True) -> Chunk:

@@ -61,8 +61,9 @@ class Exchange:
         """No more comes. why: where the answer does not say itself how it ended. broken: as in Relayed."""
         if self._answer is not None:
             self._tell(self._answer.finish(), at)
-        early = why == ANSWER_ENDED and self._answer is not None and self._answer.ended_early
-        reason = self._error or ENDS.get(self._finish, self._finish) or (EARLY if early else why)
+        said = self._error or ENDS.get(self._finish, self._finish)
+        early = not said and why == ANSWER_ENDED and self._answer is not None and self._answer.lacks_its_end
+        reason = said or (EARLY if early else why)
         self._emit(Ended(self._run, reason, failed=bool(self._error) or broken or early))
 
     def _tell(self, chunks: Iterable[Chunk], at: float) -> None:
